@@ -1,0 +1,226 @@
+"""Packs, pairs and text for the recipe: reads them, splits them by document, and draws from them.
+
+Every split is by connected group of documents (same title, or answering the same query), decided by a hash, so that
+it is the same on every run and the two scripts of one pack never fall on both sides.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import lzma
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKS = (
+    "cmrc-zh",
+    "drcd-zh",
+    "drcd-zhs",
+    "toyhom-zh",
+    "dureader-zh",
+    "csl-zh",
+    "medquad-en",
+    "pubmedqa-en",
+    "tatqa-en",
+    "covidqa-en",
+)
+HELD_OUT_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One retrieval pack: texts, judgements and its first-stage run.
+
+    `held_out` names the documents that training never sees, neither as positives nor as negatives.
+    """
+
+    name: str
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    candidates: dict[str, list[str]]
+    held_out: frozenset[str]
+
+    @property
+    def held_out_queries(self) -> list[str]:
+        """Queries with a judged document on the held-out side, in a fixed order."""
+        return sorted(query for query, judged in self.qrels.items() if self.held_out & judged.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query, its positives and its hard negatives (texts)."""
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    source: str
+
+
+def _hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, str]]:
+    opener = lzma.open if path.suffix == ".xz" else gzip.open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _groups(titles: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[str, str]:
+    """Document id -> name of its connected group (union-find over shared titles and shared queries)."""
+    parent: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def join(a: str, b: str) -> None:
+        a, b = sorted((find(a), find(b)))
+        parent[b] = a
+
+    for doc_id, title in titles.items():
+        join(doc_id, f"title:{title}" if title else doc_id)
+    for judged in qrels.values():
+        first, *rest = judged
+        for other in rest:
+            join(first, other)
+    return {doc_id: find(doc_id) for doc_id in titles}
+
+
+def load_pack(root: Path, name: str) -> Pack:
+    """Read one BEIR-layout pack with its BM25 run; titles are put before texts as in BEIR."""
+    folder = root / "dev" / name
+    titles, corpus = {}, {}
+    for row in _read_jsonl(folder / "corpus.jsonl.gz"):
+        titles[row["_id"]] = row.get("title", "")
+        corpus[row["_id"]] = f"{row.get('title', '')} {row['text']}".strip()
+    queries = {row["_id"]: row["text"] for row in _read_jsonl(folder / "queries.jsonl.gz")}
+    qrels: dict[str, dict[str, int]] = defaultdict(dict)
+    for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
+        query_id, doc_id, grade = line.split("\t")
+        if int(grade) > 0:
+            qrels[query_id][doc_id] = int(grade)
+    candidates: dict[str, list[str]] = defaultdict(list)
+    with gzip.open(folder / "candidates.trec.gz", "rt") as lines:
+        for line in lines:
+            query_id, _, doc_id, *_ = line.split()
+            candidates[query_id].append(doc_id)
+    groups = _groups(titles, qrels)
+    held_out = frozenset(d for d, group in groups.items() if _hash(f"mini:{group}") < HELD_OUT_SHARE)
+    return Pack(name, queries, corpus, dict(qrels), dict(candidates), held_out)
+
+
+def pack_examples(pack: Pack, negatives: int = 30) -> list[Example]:
+    """Training examples of a pack: its queries, with first-stage candidates as hard negatives."""
+    held_out_queries = set(pack.held_out_queries)
+    examples = []
+    for query_id, judged in pack.qrels.items():
+        if query_id in held_out_queries:
+            continue
+        hard = [d for d in pack.candidates.get(query_id, ()) if d not in judged and d not in pack.held_out]
+        examples.append(
+            Example(
+                pack.queries[query_id],
+                tuple(pack.corpus[d] for d in judged),
+                tuple(pack.corpus[d] for d in hard[:negatives]),
+                pack.name,
+            )
+        )
+    return examples
+
+
+def _bm25_tokens(text: str) -> list[str]:
+    """Latin words and Han bigrams: enough for hard negatives."""
+    tokens, word, previous = [], [], ""
+    for char in text.lower():
+        if "一" <= char <= "鿿":
+            tokens.append(previous + char if previous else char)
+            previous = char
+            if word:
+                tokens.append("".join(word))
+                word = []
+            continue
+        previous = ""
+        if char.isalnum():
+            word.append(char)
+        elif word:
+            tokens.append("".join(word))
+            word = []
+    return [*tokens, "".join(word)] if word else tokens
+
+
+def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int = 20) -> list[Example]:
+    """Heading -> passage pairs with BM25 hard negatives from the same file; large sources are sampled down."""
+    import bm25s  # type: ignore[import-untyped]
+
+    by_source: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in _read_jsonl(root / "corpora" / "pairs" / f"{name}.jsonl.xz"):
+        by_source[row["source"]].append(row)
+    draw = random.Random(13)
+    rows = [row for group in by_source.values() for row in draw.sample(group, min(per_source, len(group)))]
+    passages = sorted({row["positive"] for row in rows})
+    vocabulary: dict[str, int] = {}
+
+    def ids(text: str) -> list[int]:
+        return [vocabulary.setdefault(token, len(vocabulary)) for token in _bm25_tokens(text)]
+
+    passage_ids = [ids(p) for p in passages]
+    query_ids = [ids(row["query"]) for row in rows]
+    index = bm25s.BM25()
+    index.index((passage_ids, vocabulary), show_progress=False)
+    found = index.retrieve((query_ids, vocabulary), k=negatives + 1, show_progress=False, return_as="documents")
+    return [
+        Example(
+            row["query"],
+            (row["positive"],),
+            tuple(passages[i] for i in ranked if passages[i] != row["positive"]),
+            f"pairs-{name}",
+        )
+        for row, ranked in zip(rows, found, strict=True)
+    ]
+
+
+def parallel(root: Path) -> list[tuple[str, str]]:
+    """Chinese-English sentence pairs."""
+    with lzma.open(root / "corpora" / "parallel" / "zh-en.tsv.xz", "rt", encoding="utf-8") as lines:
+        return [(row[0], row[1]) for row in (line.rstrip("\n").split("\t") for line in lines)]
+
+
+def dictionary(root: Path) -> list[tuple[str, str, str]]:
+    """Simplified form, traditional form, first two English glosses."""
+    with lzma.open(root / "corpora" / "dict" / "cedict.tsv.xz", "rt", encoding="utf-8") as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    return [(row[0], row[1], "; ".join(row[2].split("; ")[:2])) for row in rows]
+
+
+def paragraphs(root: Path, language: str, per_source: int) -> list[str]:
+    """Running text, at most `per_source` paragraphs of each source."""
+    with lzma.open(root / "corpora" / "text" / f"{language}.txt.xz", "rt", encoding="utf-8") as lines:
+        text = [line.rstrip("\n") for line in lines]
+    draw = random.Random(13)
+    chosen: list[str] = []
+    for line in (root / "corpora" / "text" / "sources.tsv").read_text().splitlines():
+        fields = line.split("\t")
+        if fields[0] != f"{language}.txt":
+            continue
+        rows = text[int(fields[2]) - 1 : int(fields[3])]
+        chosen += draw.sample(rows, min(per_source, len(rows)))
+    return chosen
+
+
+def script_map(entries: Sequence[tuple[str, str, str]]) -> dict[int, str]:
+    """Simplified -> traditional by character, for `str.translate` (the most frequent counterpart in the dictionary)."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for simplified, traditional, _ in entries:
+        if len(simplified) == len(traditional):
+            for a, b in zip(simplified, traditional, strict=True):
+                counts[a][b] += 1
+    return {ord(a): max(to, key=lambda b: to[b]) for a, to in counts.items() if a not in to or len(to) == 1}

@@ -1,0 +1,89 @@
+"""Step 4: the cross-encoder: softmax cross-entropy inside groups of one positive and hard and random negatives."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import BertForSequenceClassification, BertTokenizerFast
+
+from . import data, loop
+
+HARD, RANDOM = 4, 1
+GROUP = 1 + HARD + RANDOM
+PAIRS_PER_STEP = 8 * GROUP
+LENGTHS = ((128, 0.55), (224, 0.3), (384, 0.15))
+WEIGHTS = {
+    "toyhom-zh": 2.0, "medquad-en": 1.8, "drcd-zh": 0.9, "drcd-zhs": 0.9, "cmrc-zh": 1.2, "csl-zh": 0.8,
+    "tatqa-en": 0.7, "covidqa-en": 0.9, "pubmedqa-en": 0.5, "dureader-zh": 0.2,
+    "pairs-zh": 2.4, "pairs-en": 2.2, "pairs-xling": 0.8,
+}
+
+
+def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, list[data.Example]]:
+    """Training examples by source, without the packs named in `leave_out`."""
+    by_source = {
+        name: data.pack_examples(data.load_pack(root, name)) for name in data.PACKS if name not in leave_out
+    }
+    by_source |= {f"pairs-{name}": data.pair_examples(root, name) for name in ("zh", "en", "xling")}
+    return by_source
+
+
+def _group(draw: random.Random, source: list[data.Example]) -> tuple[str, list[str]]:
+    """A query and its passages, the positive first."""
+    example = draw.choice(source)
+    hard = list(draw.sample(example.negatives, min(HARD, len(example.negatives))))
+    while len(hard) < HARD + RANDOM:
+        other = draw.choice(draw.choice(source).positives)
+        if other not in example.positives:
+            hard.append(other)
+    return example.query, [draw.choice(example.positives), *hard]
+
+
+def train(root: Path, start: Path, out: Path, work: Path, minutes: float,
+          leave_out: frozenset[str] = frozenset()) -> None:
+    """Train a cross-encoder from the encoder in `start` for `minutes` and write it to `out`."""
+    tokenizer = BertTokenizerFast.from_pretrained(start)
+    model = BertForSequenceClassification.from_pretrained(
+        start, num_labels=1, attn_implementation="sdpa", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    ).to(loop.device())
+    by_source = examples(root, leave_out)
+    names = [name for name in WEIGHTS if by_source.get(name)]
+    weights = [WEIGHTS[name] for name in names]
+    to_traditional = data.script_map(data.dictionary(root))
+
+    def loss_of(step: int, fraction: float) -> torch.Tensor:
+        draw = random.Random(step)
+        (length,) = draw.choices([n for n, _ in LENGTHS], [share for _, share in LENGTHS])
+        groups = max(2, PAIRS_PER_STEP * 160 // (GROUP * length))
+        queries, passages = [], []
+        for name in draw.choices(names, weights, k=groups):
+            query, texts = _group(draw, by_source[name])
+            if draw.random() < 0.1:
+                query, texts = query.translate(to_traditional), [t.translate(to_traditional) for t in texts]
+            queries += [query[: 2 * length]] * len(texts)
+            passages += [text[: 8 * length] for text in texts]
+        encoded = tokenizer(queries, passages, truncation="longest_first", max_length=length)
+        order = sorted(range(len(queries)), key=lambda i: len(encoded["input_ids"][i]))
+        parts = []
+        for part in (order[: len(order) // 2], order[len(order) // 2 :]):
+            rows = {key: [values[i] for i in part] for key, values in encoded.items()}
+            padded = tokenizer.pad(rows, return_tensors="pt").to(loop.device())
+            with loop.autocast():
+                parts.append(model(**padded).logits.float().flatten())
+        logits = torch.cat(parts)[torch.tensor(order).argsort().to(loop.device())].view(groups, GROUP)
+        return cross_entropy(logits, torch.zeros(groups, dtype=torch.long, device=logits.device))
+
+    heads = [p for n, p in model.named_parameters() if n.startswith(("classifier", "bert.pooler"))]
+    embeddings = [model.bert.embeddings.word_embeddings.weight]
+    known = {id(p) for p in [*heads, *embeddings]}
+    body = [p for p in model.parameters() if id(p) not in known]
+    loop.train(
+        "train", model,
+        [{"params": heads, "lr": 5e-4}, {"params": embeddings, "lr": 3e-4, "weight_decay": 0.0}, {"params": body, "lr": 2e-4}],
+        loss_of, minutes=minutes, work=work,
+    )
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)

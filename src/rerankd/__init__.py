@@ -1,0 +1,77 @@
+"""rerankd: the second pass of retrieval. Reads question and candidate together and puts what answers first.
+
+Importing the package loads neither a model nor a heavy library; each is loaded where it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerankd.errors import (
+        CorruptModelError,
+        InvalidInputFileError,
+        InvalidRequestError,
+        MissingDependencyError,
+        ModelError,
+        ModelNotFoundError,
+        RerankdError,
+        ScoringError,
+        UnsupportedModelError,
+        VerificationError,
+    )
+    from rerankd.reranker import AsyncReranker, Reranker
+    from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
+
+__version__ = version("rerankd")
+
+_HOMES = {
+    "rerankd.reranker": ("AsyncReranker", "Reranker"),
+    "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
+    "rerankd.errors": (
+        "CorruptModelError",
+        "InvalidInputFileError",
+        "InvalidRequestError",
+        "MissingDependencyError",
+        "ModelError",
+        "ModelNotFoundError",
+        "RerankdError",
+        "ScoringError",
+        "UnsupportedModelError",
+        "VerificationError",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncReranker",
+    "CorruptModelError",
+    "Document",
+    "InvalidInputFileError",
+    "InvalidRequestError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "Pair",
+    "RankedDocument",
+    "RerankResult",
+    "Reranker",
+    "RerankdError",
+    "ScoringError",
+    "UnsupportedModelError",
+    "Usage",
+    "VerificationError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rerankd' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

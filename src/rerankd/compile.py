@@ -1,0 +1,225 @@
+"""Compile a checkpoint to one ONNX file and prove that it ranks like its source.
+
+The folder is written beside its final place and moved there only when the check has passed, so a model folder is
+either whole or not there. The reference is the checkpoint run by transformers in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.agreement import Agreement, agreement
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
+from rerankd.extras import require
+from rerankd.models.files import ONNX, ModelFiles
+from rerankd.models.graph import GraphBuilder
+from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.scoring.onnx_backend import OnnxBackend
+
+PRECISIONS = ("fp32", "int8")
+MIN_KENDALL_TAU = {"fp32": 0.999, "int8": 0.9}
+EXTERNAL_DATA_BYTES = 1_500_000_000  # protobuf holds at most 2 GiB
+VERIFY_LENGTH = 256
+DEFAULT_PAIRS = Path(__file__).parent / "models" / "verification.tsv"
+
+_COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """How to compile.
+
+    Attributes:
+        precision: `fp32` or `int8` (dynamic, per output channel; embeddings per row).
+        pairs: file of `query<TAB>document` lines to verify on; several lines share a query.
+        min_kendall_tau: order agreement below which compiling fails; None for the precision's default.
+        waive: keep a model that disagrees; the manifest says so.
+        force: replace a model folder that is already there.
+    """
+
+    precision: str = "int8"
+    pairs: Path = DEFAULT_PAIRS
+    min_kendall_tau: float | None = None
+    waive: bool = False
+    force: bool = False
+
+
+def compile_model(files: ModelFiles, out: Path, options: CompileOptions | None = None, step: Step | None = None) -> Manifest:
+    """Compile a checkpoint into `out`.
+
+    Args:
+        files: a checked checkpoint folder.
+        out: the model folder to make.
+        options: precision and verification.
+        step: called with a sentence at the beginning of each step.
+
+    Returns:
+        The manifest that was written, parity report included.
+
+    Raises:
+        InvalidRequestError: not a checkpoint, an unknown precision, or `out` is in the way.
+        VerificationError: the compiled model does not rank like its source; nothing is left behind.
+        MissingDependencyError: torch, transformers or onnx is not installed.
+    """
+    options, say = options or CompileOptions(), step or (lambda sentence: None)
+    _check(files, out, options)
+    for package in ("torch", "transformers", "onnx"):
+        require(package, "torch", "Compiling a model")
+    groups = read_pairs(options.pairs)
+    working = out.parent / f".{out.name}.{os.getpid()}.partial"
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        working.mkdir(parents=True)
+        say("Writing the graph")
+        _write_graph(files, working / ONNX, options.precision)
+        for name in _COPIED:
+            if (files.folder / name).is_file():
+                shutil.copyfile(files.folder / name, working / name)
+        manifest = _manifest(files, working, options.precision)
+        say("Scoring with the source (transformers, fp32)")
+        encoded = _encode(files, groups)
+        expected, reference_seconds = _reference(files.folder, encoded)
+        say(f"Scoring with the compiled model ({options.precision})")
+        found, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
+        report = agreement(expected, found)
+        manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, options))
+        if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
+            raise VerificationError(
+                f"The compiled model does not rank like its source: Kendall tau {report.kendall_tau:.3f} "
+                f"over {report.pairs} pairs, at least {_threshold(options)} is wanted.",
+                hint="Compile with --precision fp32, or keep it knowingly with --waive-verification.",
+            )
+        write_manifest(working, manifest)
+        say("Moving it into place")
+        if out.exists():
+            shutil.rmtree(out)
+        working.rename(out)
+        return manifest
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def read_pairs(path: Path) -> dict[str, list[str]]:
+    """Read `query<TAB>document` lines, grouped by query.
+
+    Raises:
+        InvalidInputFileError: not readable, a line without a tab, or no query with two documents.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputFileError(f"{path} cannot be read ({error}).", hint="Pass a UTF-8 text file.") from error
+    groups: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        query, tab, document = line.partition("\t")
+        if not tab or not query.strip():
+            raise InvalidInputFileError(f"{path}, line {number}: there is no tab.", hint="Write query<TAB>document.")
+        groups.setdefault(query, []).append(document)
+    if not any(len(documents) > 1 for documents in groups.values()):
+        raise InvalidInputFileError(f"{path}: no query has two documents, so there is no order to compare.",
+                                    hint="Give several lines with the same query.")
+    return groups
+
+
+def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
+    if options.precision not in PRECISIONS:
+        raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
+    if files.compiled:
+        raise InvalidRequestError(f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from.")
+    if out.resolve() == files.folder.resolve():
+        raise InvalidRequestError("--out is the source itself.", hint="Pass another folder.")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / FILE_NAME).is_file():
+        raise InvalidRequestError(f"{out} exists and is not a model folder.", hint="Pass a folder that does not exist.")
+    if not options.force:
+        raise InvalidRequestError(f"{out} exists.", hint="Use --force to replace it.")
+
+
+def _write_graph(files: ModelFiles, path: Path, precision: str) -> None:
+    import onnx
+
+    architecture = files.manifest.architecture
+    model = GraphBuilder(architecture, files.checkpoint().tensor, precision).build()
+    size = architecture.parameters * (1 if precision == "int8" else 4)
+    onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
+
+
+def _manifest(files: ModelFiles, folder: Path, precision: str) -> Manifest:
+    source = "" if files.reference.kind != "hub" else str(files.reference)
+    hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    return replace(
+        files.manifest, precision=precision, source=source or files.manifest.source or files.folder.resolve().name, files=hashes
+    )
+
+
+def _encode(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[EncodedPair]]:
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    policy = EncodingPolicy(min(VERIFY_LENGTH, files.manifest.max_length))
+    return [
+        [pair for windows in encoder.encode(query, documents, policy) for pair in windows]
+        for query, documents in groups.items()
+    ]
+
+
+def _timed(encoded: list[list[EncodedPair]], one: Callable[[EncodedPair], float]) -> tuple[list[npt.NDArray[np.float32]], float]:
+    one(encoded[0][0])  # the first run allocates
+    started = time.perf_counter()
+    scores = [np.array([one(pair) for pair in group], dtype=np.float32) for group in encoded]
+    return scores, time.perf_counter() - started
+
+
+def _reference(folder: Path, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    ).eval()
+    segmented = model.config.model_type == "bert"
+
+    def one(pair: EncodedPair) -> float:
+        ids = torch.from_numpy(pair.ids)[None]
+        feed = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if segmented:
+            feed["token_type_ids"] = (torch.arange(len(pair)) >= pair.document_start).long()[None]
+        with torch.inference_mode():
+            return float(model(**feed).logits[0, 0])
+
+    return _timed(encoded, one)
+
+
+def _compiled(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
+    backend = OnnxBackend(files)
+    return _timed(encoded, lambda pair: float(backend.logits([pair])[0]))
+
+
+def _threshold(options: CompileOptions) -> float:
+    return MIN_KENDALL_TAU[options.precision] if options.min_kendall_tau is None else options.min_kendall_tau
+
+
+def _parity(report: Agreement, speedup: float, options: CompileOptions) -> dict[str, Any]:
+    passed = report.kendall_tau >= _threshold(options)
+    rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in dataclasses.asdict(report).items()}
+    return rounded | {
+        "reference": f"transformers {version('transformers')} fp32",
+        "speedup": round(speedup, 2),
+        "min_kendall_tau": _threshold(options),
+        "passed": passed,
+        "waived": bool(options.waive and not passed),
+    }

@@ -1,0 +1,164 @@
+"""Which network a checkpoint holds, read from its `config.json`; anything unsupported is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rerankd.errors import UnsupportedModelError
+
+SUPPORTED = "XLMRobertaForSequenceClassification or BertForSequenceClassification with one label"
+
+_FAMILIES = {"xlm-roberta": "XLMRobertaForSequenceClassification", "bert": "BertForSequenceClassification"}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Shape of a cross-encoder.
+
+    Attributes:
+        family: `xlm-roberta` or `bert`; decides template, positions and names of weights.
+        layers: number of transformer layers.
+        hidden: width of a token's state.
+        heads: attention heads per layer.
+        intermediate: width of the feed-forward layer.
+        vocabulary: rows of the word embedding table.
+        positions: rows of the position embedding table.
+        segment_types: rows of the segment embedding table.
+        layer_norm_eps: epsilon of every layer normalisation.
+        pad_id: id of the padding token.
+    """
+
+    family: str
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+    positions: int
+    segment_types: int
+    layer_norm_eps: float
+    pad_id: int
+
+    @property
+    def segments(self) -> bool:
+        """Whether the model reads segment ids (0 for the query, 1 for the document)."""
+        return self.family == "bert"
+
+    @property
+    def position_offset(self) -> int:
+        """What is added to the running count of tokens; XLM-R positions start after the padding id."""
+        return 0 if self.family == "bert" else self.pad_id
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens, special tokens counted in."""
+        return self.positions if self.family == "bert" else self.positions - self.pad_id - 1
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the encoder's weight names."""
+        return "bert" if self.family == "bert" else "roberta"
+
+    @property
+    def head(self) -> tuple[str, str]:
+        """Names of the head's inner and output layer."""
+        if self.family == "bert":
+            return "bert.pooler.dense", "classifier"
+        return "classifier.dense", "classifier.out_proj"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight that must be there, with its shape."""
+        hidden, inner = self.hidden, self.intermediate
+        embeddings = f"{self.prefix}.embeddings"
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{embeddings}.word_embeddings.weight": (self.vocabulary, hidden),
+            f"{embeddings}.position_embeddings.weight": (self.positions, hidden),
+            f"{embeddings}.token_type_embeddings.weight": (self.segment_types, hidden),
+            **_norm(f"{embeddings}.LayerNorm", hidden),
+        }
+        for layer in range(self.layers):
+            prefix = f"{self.prefix}.encoder.layer.{layer}"
+            for part in ("query", "key", "value"):
+                shapes |= _linear(f"{prefix}.attention.self.{part}", hidden, hidden)
+            shapes |= _linear(f"{prefix}.attention.output.dense", hidden, hidden)
+            shapes |= _norm(f"{prefix}.attention.output.LayerNorm", hidden)
+            shapes |= _linear(f"{prefix}.intermediate.dense", hidden, inner)
+            shapes |= _linear(f"{prefix}.output.dense", inner, hidden)
+            shapes |= _norm(f"{prefix}.output.LayerNorm", hidden)
+        dense, out = self.head
+        return shapes | _linear(dense, hidden, hidden) | _linear(out, hidden, 1)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        total = 0
+        for shape in self.shapes().values():
+            size = 1
+            for n in shape:
+                size *= n
+            total += size
+        return total
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+def _labels(config: Mapping[str, Any]) -> int:
+    if "num_labels" in config:
+        return int(config["num_labels"])
+    labels = config.get("id2label")
+    return len(labels) if labels is not None else 2
+
+
+def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
+    """Read the shape from a parsed `config.json`.
+
+    Args:
+        config: the parsed file.
+        where: the model's name, for error messages.
+
+    Raises:
+        UnsupportedModelError: another network, another head, more than one label, or an option that is not computed.
+
+    Example:
+        >>> read_architecture({"model_type": "t5"}, "some/model")
+        Traceback (most recent call last):
+        rerankd.errors.UnsupportedModelError: some/model: model type 't5' is not supported. ...
+    """
+    family = str(config.get("model_type", ""))
+    if family not in _FAMILIES:
+        raise UnsupportedModelError(f"{where}: model type {family!r} is not supported.", hint=f"Use {SUPPORTED}.")
+    named = config.get("architectures") or []
+    if _FAMILIES[family] not in named:
+        raise UnsupportedModelError(
+            f"{where}: {', '.join(named) or 'no architecture named'}: this is an encoder without a ranking head "
+            "(a bi-encoder or a base model), it cannot score pairs.",
+            hint=f"Use {SUPPORTED}.",
+        )
+    if (labels := _labels(config)) != 1:
+        raise UnsupportedModelError(f"{where}: the head has {labels} labels; a reranker has one.", hint=f"Use {SUPPORTED}.")
+    for key, allowed in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+        if config.get(key, allowed) != allowed:
+            raise UnsupportedModelError(f"{where}: {key} {config[key]!r} is not supported.", hint=f"It must be {allowed!r}.")
+    try:
+        return Architecture(
+            family=family,
+            layers=int(config["num_hidden_layers"]),
+            hidden=int(config["hidden_size"]),
+            heads=int(config["num_attention_heads"]),
+            intermediate=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]),
+            positions=int(config["max_position_embeddings"]),
+            segment_types=int(config.get("type_vocab_size", 2)),
+            layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+            pad_id=int(config.get("pad_token_id", 1 if family == "xlm-roberta" else 0)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsupportedModelError(f"{where}: config.json lacks a usable {error}.", hint="Take the model's own config.json.") from error

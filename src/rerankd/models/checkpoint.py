@@ -1,0 +1,101 @@
+"""Weights of a Hugging Face checkpoint: safetensors files, one or sharded, checked before use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerankd.errors import CorruptModelError, MissingDependencyError
+from rerankd.models.architecture import Architecture
+
+INDEX = "model.safetensors.index.json"
+_DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The checkpoint's safetensors files.
+
+    Raises:
+        CorruptModelError: there are none, or a shard that the index names is missing.
+    """
+    index = folder / INDEX
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise CorruptModelError(f"{index} is not a valid index.", hint="Fetch the model again.") from error
+        missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        if missing:
+            raise CorruptModelError(f"{folder}: the shard {missing[0]} is missing.", hint="Fetch the model again.")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if (folder / "pytorch_model.bin").exists():
+        raise CorruptModelError(
+            f"{folder}: the weights are a pickle (pytorch_model.bin), which can run code and is never loaded.",
+            hint="Use a revision with model.safetensors, or convert it with transformers' save_pretrained.",
+        )
+    raise CorruptModelError(f"{folder}: there is no model.safetensors.", hint="Fetch the model again, or pass another folder.")
+
+
+class Checkpoint:
+    """Tensors of a checkpoint by name, read from disk when asked for.
+
+    Every weight of the architecture must be there with its shape; others are ignored.
+
+    Raises:
+        CorruptModelError: a file is truncated, or a weight is missing or of another shape.
+    """
+
+    def __init__(self, folder: Path, architecture: Architecture) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self._files: dict[str, Any] = {}
+        for path in weight_files(folder):
+            try:
+                opened = safe_open(str(path), framework="np")
+            except (SafetensorError, OSError) as error:
+                raise CorruptModelError(
+                    f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
+                ) from error
+            self._files |= dict.fromkeys(opened.keys(), opened)
+        for name, shape in architecture.shapes().items():
+            self._check(folder, name, shape, architecture)
+
+    def _check(self, folder: Path, name: str, shape: tuple[int, ...], architecture: Architecture) -> None:
+        if name not in self._files:
+            if name.startswith(architecture.head):
+                raise CorruptModelError(
+                    f"{folder}: the ranking head is missing ({name}): these are the weights of an encoder or a bi-encoder.",
+                    hint="Use a checkpoint trained as a cross-encoder; a random head is never made up.",
+                )
+            raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")
+        found = tuple(self._files[name].get_slice(name).get_shape())
+        if found != shape:
+            raise CorruptModelError(
+                f"{folder}: the weight {name} has shape {found}, config.json says {shape}.",
+                hint="Take weights and config.json from the same repository.",
+            )
+
+    @property
+    def precision(self) -> str:
+        """Stored type of the weights: fp32, fp16 or bf16."""
+        name, opened = next(iter(self._files.items()))
+        stored = str(opened.get_slice(name).get_dtype())
+        return _DTYPES.get(stored, stored)
+
+    def tensor(self, name: str) -> np.ndarray[Any, Any]:
+        """One weight as float32."""
+        opened = self._files[name]
+        if str(opened.get_slice(name).get_dtype()) == "BF16":
+            try:
+                import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
+            except ImportError as error:
+                raise MissingDependencyError(
+                    "Reading bfloat16 weights needs the package 'ml_dtypes', which is not installed.",
+                    hint='Run: pip install "rerankd[torch]"',
+                ) from error
+        return np.asarray(opened.get_tensor(name), dtype=np.float32)

@@ -1,0 +1,99 @@
+"""`rerankd.json`: what a model folder holds, where it came from, and the hash of every file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rerankd.errors import CorruptModelError
+from rerankd.models.architecture import Architecture
+from rerankd.models.template import PairTemplate
+
+FILE_NAME = "rerankd.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Description of a model folder.
+
+    Attributes:
+        name: what the model is called.
+        architecture: shape of the network.
+        template: ids around query and document.
+        max_length: longest pair in tokens that is read.
+        precision: `fp32` or `int8` for a compiled model, the stored type for a checkpoint.
+        source: reference it was compiled from, empty for one that was not.
+        revision: commit of the source, if known.
+        files: SHA-256 by file name.
+        calibration: parameters that make scores comparable between models, if measured.
+        parity: report of the check that `compile` made, if compiled.
+        licence: SPDX name, if known.
+    """
+
+    name: str
+    architecture: Architecture
+    template: PairTemplate
+    max_length: int
+    precision: str
+    source: str = ""
+    revision: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, float] | None = None
+    parity: Mapping[str, Any] | None = None
+    licence: str = ""
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `rerankd.json` into `folder`."""
+    content = {"format": FORMAT, **dataclasses.asdict(manifest)}
+    (folder / FILE_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the folder's manifest; None where there is none.
+
+    Raises:
+        CorruptModelError: it is not valid, or written by a newer format.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (written := content.pop("format")) > FORMAT:
+            raise CorruptModelError(f"{path}: manifest format {written} is newer than this rerankd.", hint="Upgrade rerankd.")
+        template = {key: tuple(ids) for key, ids in content.pop("template").items()}
+        return Manifest(**content | {"architecture": Architecture(**content["architecture"]), "template": PairTemplate(**template)})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptModelError(
+            f"{path} is not a valid manifest ({error}).", hint="Compile the model again: rerankd models compile."
+        ) from error
+
+
+def check_hashes(folder: Path, manifest: Manifest) -> None:
+    """Compare every listed file with its hash.
+
+    Raises:
+        CorruptModelError: a file is missing or was changed since the manifest was written.
+    """
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptModelError(f"{folder}: {name} is missing.", hint="Copy the whole folder, or fetch the model again.")
+        if sha256(path) != expected:
+            raise CorruptModelError(
+                f"{path}: SHA-256 differs from the manifest: the file was damaged or replaced.",
+                hint="Fetch or compile the model again.",
+            )

@@ -1,0 +1,52 @@
+"""How a family writes a query and a document into one sequence of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rerankd.errors import CorruptModelError
+
+_TOKENS = {
+    "xlm-roberta": (("<s>",), ("</s>", "</s>"), ("</s>",)),
+    "bert": (("[CLS]",), ("[SEP]",), ("[SEP]",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PairTemplate:
+    """Special ids around the query and the document: `start query middle document end`.
+
+    Example:
+        >>> PairTemplate((0,), (2, 2), (2,)).special
+        4
+    """
+
+    start: tuple[int, ...]
+    middle: tuple[int, ...]
+    end: tuple[int, ...]
+
+    @property
+    def special(self) -> int:
+        """Number of special tokens in a pair."""
+        return len(self.start) + len(self.middle) + len(self.end)
+
+
+def pair_template(family: str, token_to_id: Callable[[str], int | None]) -> PairTemplate:
+    """Look the family's special tokens up in a tokenizer.
+
+    Raises:
+        CorruptModelError: the tokenizer lacks one of them, so it belongs to another model.
+    """
+
+    def ids(tokens: tuple[str, ...]) -> tuple[int, ...]:
+        found = [token_to_id(token) for token in tokens]
+        if None in found:
+            raise CorruptModelError(
+                f"The tokenizer has no token {tokens[found.index(None)]!r}, which {family} pairs are written with.",
+                hint="Take tokenizer.json from the same repository as the weights.",
+            )
+        return tuple(n for n in found if n is not None)
+
+    start, middle, end = _TOKENS[family]
+    return PairTemplate(ids(start), ids(middle), ids(end))

@@ -1,0 +1,349 @@
+"""The library's front door: one model, ready to rank.
+
+Does: single queries, batches of queries, plain pairs, from several threads at once, and the same with `await`.
+Does not: batch across callers, cache or serve; the engine and the server do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.activation import activate, check_activation
+from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
+from rerankd.errors import InvalidRequestError
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.progress import progress_bar
+from rerankd.scoring.backend import choose_backend, open_backend
+from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.scorer import Scorer
+from rerankd.telemetry import StepTimer
+from rerankd.types import (
+    Activation,
+    LongDocuments,
+    PairScore,
+    Precision,
+    RankedDocument,
+    RerankRequest,
+    RerankResult,
+    Truncation,
+    Usage,
+)
+
+T = TypeVar("T")
+
+DEFAULT_TOP_N = 5
+DEFAULT_MAX_BATCH_TOKENS = 16384
+
+
+class Reranker:
+    """Ranks documents by how well they answer a query. Thread-safe.
+
+    Args:
+        model: `mini` (bundled), a folder, or `org/name[@revision]` on the hub.
+        backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; packed).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; None for what the model and the device run best.
+        use_fp16: the same as `precision="fp16"`, the name that FlagEmbedding uses; ignored on a CPU.
+        max_length: longest pair in tokens, special tokens counted in; None for the model's own.
+        truncation: `only_second` (cut the document, and a query beyond 3/4 of max_length) or `longest_first`.
+        long_documents: `truncate`, or `chunk`: read overlapping windows, the best one counts.
+        chunk_overlap: tokens that neighbouring windows share.
+        max_chunks: windows read of one document at most.
+        batch_size: sequences computed together at most; None for no limit but tokens.
+        max_batch_tokens: tokens computed together at most.
+        threads: CPU threads; 0 for one per core.
+        token: access token for the hub; None for `HF_TOKEN`.
+        cache_dir: the hub's cache folder; None for its default.
+
+    Raises:
+        ModelError: the model cannot be found, is not supported, or its files are damaged.
+        InvalidRequestError: options that contradict each other.
+        MissingDependencyError: the backend is not installed.
+
+    Example:
+        >>> reranker = Reranker()
+        >>> result = reranker.rank("capital of France", ["Paris is the capital of France.", "Pears are fruit."])
+        >>> result[0].index
+        0
+    """
+
+    def __init__(
+        self,
+        model: str = "mini",
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: Precision | None = None,
+        use_fp16: bool = False,
+        max_length: int | None = None,
+        truncation: Truncation = "only_second",
+        long_documents: LongDocuments = "truncate",
+        chunk_overlap: int = 64,
+        max_chunks: int = 16,
+        batch_size: int | None = None,
+        max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        threads: int = 0,
+        token: str | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir)
+        self._limit = self.files.manifest.architecture.max_length
+        self._policy = EncodingPolicy(
+            self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
+        )
+        _check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
+        self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
+        opened = open_backend(self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads)
+        self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.files.manifest.name
+
+    @property
+    def backend(self) -> str:
+        """What computes, for people: backend, device and precision."""
+        backend = self._scorer.backend
+        return f"{backend.name} {backend.device} {backend.precision}"
+
+    @property
+    def max_length(self) -> int:
+        """Longest pair that is read, in tokens."""
+        return self._policy.max_length
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        top_n: int | None = DEFAULT_TOP_N,
+        *,
+        activation: Activation = "sigmoid",
+        max_length: int | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> RerankResult:
+        """Put the documents that answer the query first.
+
+        Args:
+            query: the question.
+            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`.
+            top_n: how many to keep; None keeps all.
+            activation: `sigmoid`, `none`, or `softmax` over the documents.
+            max_length: overrides the reranker's for this call.
+            batch_size: overrides the reranker's for this call.
+            show_progress: draw a bar on standard error.
+
+        Returns:
+            The best `top_n`, best first; equal scores keep the order they came in. No documents give no results.
+
+        Raises:
+            InvalidRequestError: an empty query, or something that is not a document.
+            ScoringError: the model gave no usable score.
+
+        Example:
+            >>> Reranker().rank("what eats bamboo?", ["A panda eats bamboo.", "A car."], top_n=1)[0].document.text
+            'A panda eats bamboo.'
+        """
+        return self.rank_batch(
+            [query],
+            [documents],
+            top_n,
+            activation=activation,
+            max_length=max_length,
+            batch_size=batch_size,
+            show_progress=show_progress,
+        )[0]
+
+    def rank_batch(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        *,
+        activation: Activation = "sigmoid",
+        max_length: int | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> list[RerankResult]:
+        """Rank several queries, each with its own documents; they are computed together.
+
+        Args:
+            queries: the questions.
+            documents: one list of documents per query.
+
+        Returns:
+            One result per query, in order. The other arguments and errors are those of `rank`.
+        """
+        if isinstance(queries, str) or len(queries) != len(documents):
+            raise InvalidRequestError(
+                "queries and documents do not match.", hint="Pass a list of queries and one list of documents for each."
+            )
+        check_activation(activation)
+        _check_positive(top_n=top_n)
+        requests = [
+            RerankRequest(to_query(query), to_documents(own), top_n, activation)
+            for query, own in zip(queries, documents, strict=True)
+        ]
+        timer = StepTimer()
+        groups = [(request.query, [document.text for document in request.documents]) for request in requests]
+        scores = self._score(groups, max_length, batch_size, show_progress, timer)
+        return [self._ranked(request, own, timer) for request, own in zip(requests, scores, strict=True)]
+
+    def score(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        activation: Activation = "sigmoid",
+        max_length: int | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """Score (query, document) pairs as they come.
+
+        Returns:
+            Scores in the order of the pairs, shape (pairs,), float64.
+
+        Raises:
+            InvalidRequestError: something that is not a pair of strings.
+            ScoringError: the model gave no usable score.
+
+        Example:
+            >>> Reranker().score([("what is a panda?", "The panda is a bear.")]).shape
+            (1,)
+        """
+        check_activation(activation)
+        checked = to_pairs(pairs)
+        places: dict[str, list[int]] = {}
+        for place, pair in enumerate(checked):
+            places.setdefault(pair.query, []).append(place)
+        groups = [(query, [checked[i].document for i in own]) for query, own in places.items()]
+        logits = np.empty(len(checked), dtype=np.float64)
+        scored = self._score(groups, max_length, batch_size, show_progress, StepTimer())
+        for own, scores in zip(places.values(), scored, strict=True):
+            logits[own] = [score.raw_score for score in scores]
+        return activate(logits.tolist(), activation)
+
+    def _score(
+        self,
+        groups: list[tuple[str, list[str]]],
+        max_length: int | None,
+        batch_size: int | None,
+        show_progress: bool,
+        timer: StepTimer,
+    ) -> list[list[PairScore]]:
+        _check_positive(batch_size=batch_size)
+        policy = self._policy
+        if max_length is not None:
+            policy = replace(policy, max_length=self._checked_length(max_length))
+        with progress_bar("scoring", show_progress) as advance:
+            return self._scorer.score(
+                groups,
+                policy,
+                max_batch_tokens=self._max_batch_tokens,
+                max_batch_pairs=batch_size or self._batch_size,
+                timer=timer,
+                progress=advance,
+            )
+
+    def _ranked(self, request: RerankRequest, scores: list[PairScore], timer: StepTimer) -> RerankResult:
+        activated = activate([score.raw_score for score in scores], request.activation)
+        order = sorted(range(len(scores)), key=lambda i: (-scores[i].raw_score, i))
+        kept = order if request.top_n is None else order[: request.top_n]
+        results = tuple(
+            RankedDocument(
+                index=i,
+                document=request.documents[i],
+                relevance_score=float(activated[i]),
+                raw_score=scores[i].raw_score,
+                rank_before=i + 1,
+                rank_after=place,
+                truncated=scores[i].truncated,
+                chunks=scores[i].chunks,
+            )
+            for place, i in enumerate(kept, start=1)
+        )
+        usage = Usage(len(scores), sum(s.tokens for s in scores), sum(s.truncated for s in scores))
+        return RerankResult(results, self.model, usage, dict(timer.milliseconds))
+
+    def _checked_length(self, max_length: int | None) -> int:
+        if max_length is None:
+            return self.files.manifest.max_length
+        if not isinstance(max_length, int) or max_length > self._limit:
+            raise InvalidRequestError(
+                f"max_length is {max_length!r}; {self.files.manifest.name} reads at most {self._limit} tokens.",
+                hint="Use a smaller max_length, or long_documents='chunk'.",
+            )
+        return max_length
+
+
+class AsyncReranker:
+    """The same methods with `await`, over one `Reranker` and one worker thread; the event loop stays free.
+
+    Args:
+        reranker: the reranker to use; it may be shared with threads.
+
+    Example:
+        >>> async def main() -> int:
+        ...     async with AsyncReranker(Reranker()) as reranker:
+        ...         return (await reranker.rank("panda food", ["Pandas eat bamboo.", "Cars."]))[0].index
+        >>> asyncio.run(main())
+        0
+    """
+
+    def __init__(self, reranker: Reranker) -> None:
+        self.reranker = reranker
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rerankd")
+
+    async def rank(
+        self, query: str, documents: Iterable[DocumentLike], top_n: int | None = DEFAULT_TOP_N, **options: Any
+    ) -> RerankResult:
+        """As `Reranker.rank`."""
+        return await self._call(lambda: self.reranker.rank(query, documents, top_n, **options))
+
+    async def rank_batch(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Any,
+    ) -> list[RerankResult]:
+        """As `Reranker.rank_batch`."""
+        return await self._call(lambda: self.reranker.rank_batch(queries, documents, top_n, **options))
+
+    async def score(self, pairs: Iterable[tuple[str, str]], **options: Any) -> npt.NDArray[np.float64]:
+        """As `Reranker.score`."""
+        return await self._call(lambda: self.reranker.score(pairs, **options))
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def close(self) -> None:
+        """Finish what was begun and end the worker thread."""
+        self._worker.shutdown()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InvalidRequestError(f"{name} is {value!r}.", hint=f"{name} is a whole number from 1.")
+
+
+def _half(use_fp16: bool, files: ModelFiles, backend: str, device: str) -> Precision | None:
+    return "fp16" if use_fp16 and choose_backend(files, backend, device).device.startswith("cuda") else None

@@ -1,0 +1,1 @@
+"""The first stage of retrieval: what recalls the candidates that are reranked."""

@@ -1,0 +1,129 @@
+"""What a backend is, and which one a machine gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.errors import InvalidRequestError, MissingDependencyError
+from rerankd.extras import installed
+from rerankd.models.files import ModelFiles
+from rerankd.scoring.encoder import EncodedPair
+
+BACKENDS = ("auto", "onnx", "torch")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+class Backend(Protocol):
+    """Computes logits; knows nothing of texts, requests or order.
+
+    Attributes:
+        name: `onnx` or `torch`.
+        device: `cpu`, `cuda:0`, ...
+        precision: of the matrix products.
+        max_batch_pairs: sequences that one call may hold, None for any.
+        max_padding: share of a batch that may be padding, None where nothing is padded.
+    """
+
+    name: str
+    device: str
+    precision: str
+    max_batch_pairs: int | None
+    max_padding: float | None
+
+    def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
+        """Logits of a batch, shape (pairs,), float32."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendChoice:
+    """Which backend is used on which device, and why (one sentence for people)."""
+
+    name: str
+    device: str
+    reason: str
+
+
+def cuda_available() -> bool:
+    """Whether torch is installed and sees a CUDA GPU."""
+    if not installed("torch"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto") -> BackendChoice:
+    """Decide what runs a model here.
+
+    Raises:
+        InvalidRequestError: an unknown name, or a device that this model's files cannot use.
+        MissingDependencyError: the only backend that could run it is not installed.
+    """
+    if backend not in BACKENDS:
+        raise InvalidRequestError(f"Unknown backend {backend!r}.", hint=f"Use one of {', '.join(BACKENDS)}.")
+    wants_gpu = device.startswith("cuda")
+    if device not in ("auto", "cpu") and not wants_gpu:
+        raise InvalidRequestError(f"Unknown device {device!r}.", hint="Use auto, cpu, cuda or cuda:N.")
+    if files.compiled:
+        return _compiled_choice(files, backend, wants_gpu)
+    if backend == "onnx":
+        raise InvalidRequestError(
+            f"{files.manifest.name} is a checkpoint without an ONNX file.",
+            hint=f"Run: rerankd models compile {files.reference} --out DIR, then use DIR; or use backend torch.",
+        )
+    if not installed("torch"):
+        raise MissingDependencyError(
+            f"{files.manifest.name} is a checkpoint, which needs the torch backend, and torch is not installed.",
+            hint='Run: pip install "rerankd[torch]", or pass a compiled model.',
+        )
+    gpu = cuda_available()
+    if wants_gpu and not gpu:
+        raise InvalidRequestError(f"device={device!r}, but torch sees no CUDA GPU.", hint="Use device cpu, or mend the driver: rerankd doctor.")
+    if gpu and device != "cpu":
+        return BackendChoice("torch", device if wants_gpu else "cuda", "a checkpoint and a CUDA GPU: packed on the GPU")
+    return BackendChoice("torch", "cpu", "a checkpoint and no GPU: packed on the CPU; compile it to be faster")
+
+
+def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool) -> BackendChoice:
+    if backend == "torch" or wants_gpu:
+        wanted = "the torch backend" if backend == "torch" else "a GPU"
+        source = files.manifest.source or "the checkpoint it was compiled from"
+        raise InvalidRequestError(
+            f"{files.manifest.name} is compiled for ONNX on the CPU, it cannot run on {wanted}.", hint=f"Use {source}."
+        )
+    return BackendChoice("onnx", "cpu", "a compiled model: ONNX Runtime on the CPU")
+
+
+def open_backend(
+    files: ModelFiles, backend: str = "auto", device: str = "auto", precision: str | None = None, threads: int = 0
+) -> Backend:
+    """Open the backend for a model; each is imported only here.
+
+    Args:
+        files: a checked model folder.
+        backend: `auto`, `onnx` or `torch`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `fp16`, `bf16`, `int8`; None for the backend's own (CPU fp32, CUDA fp16, compiled: as compiled).
+        threads: CPU threads; 0 for one per core.
+    """
+    choice = choose_backend(files, backend, device)
+    if precision is not None and precision not in PRECISIONS:
+        raise InvalidRequestError(f"Unknown precision {precision!r}.", hint=f"Use one of {', '.join(PRECISIONS)}.")
+    if choice.name == "onnx":
+        if precision not in (None, files.manifest.precision):
+            raise InvalidRequestError(
+                f"{files.manifest.name} is compiled to {files.manifest.precision}, not {precision}.",
+                hint=f"Compile it again: rerankd models compile {files.manifest.source or 'REF'} --precision {precision} --out DIR.",
+            )
+        from rerankd.scoring.onnx_backend import OnnxBackend
+
+        return OnnxBackend(files, threads=threads)
+    from rerankd.scoring.torch_backend import TorchBackend
+
+    return TorchBackend(files, device=choice.device, precision=precision, threads=threads)

@@ -1,0 +1,176 @@
+"""Pairs to ids: the query is tokenised once, the documents in one parallel call, ids are put together by template.
+
+Does: `only_second` (the query cut to 3/4 of the length first, as FlagEmbedding) and `longest_first` (as transformers),
+windows over long documents, and texts of any size. Does not: pad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.errors import InvalidRequestError
+from rerankd.models.template import PairTemplate
+from rerankd.types import LongDocuments, Truncation
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Ids = list[int]
+
+CHARACTERS_PER_TOKEN = 32
+DOCUMENTS_PER_CALL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingPolicy:
+    """How pairs are cut to length.
+
+    Attributes:
+        max_length: longest pair in tokens, special tokens counted in.
+        truncation: `only_second` cuts the document (and a query beyond 3/4 of the length), `longest_first` the longer side.
+        long_documents: `truncate` reads the beginning, `chunk` reads windows and takes the best.
+        chunk_overlap: tokens that neighbouring windows share.
+        max_chunks: windows read at most; the rest of the document is not read.
+    """
+
+    max_length: int
+    truncation: Truncation = "only_second"
+    long_documents: LongDocuments = "truncate"
+    chunk_overlap: int = 64
+    max_chunks: int = 16
+
+    def __post_init__(self) -> None:
+        if self.truncation not in ("only_second", "longest_first"):
+            raise InvalidRequestError(f"Unknown truncation {self.truncation!r}.", hint="Use only_second or longest_first.")
+        if self.long_documents not in ("truncate", "chunk"):
+            raise InvalidRequestError(f"Unknown long_documents {self.long_documents!r}.", hint="Use truncate or chunk.")
+        if self.max_length < 8:
+            raise InvalidRequestError(f"max_length is {self.max_length}.", hint="Use at least 8 tokens.")
+        if self.chunk_overlap < 0 or self.max_chunks < 1:
+            raise InvalidRequestError("chunk_overlap must be at least 0 and max_chunks at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """One sequence for the model.
+
+    Attributes:
+        ids: token ids, shape (length,), int64.
+        document_start: place of the first token of the second segment.
+        truncated: whether text was left out of this pair's document or query.
+    """
+
+    ids: npt.NDArray[np.int64]
+    document_start: int
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def longest_first_lengths(first: int, second: int, room: int) -> tuple[int, int]:
+    """Lengths of two sequences cut to `room` tokens by taking from the longer one, as the tokenizers library does.
+
+    Example:
+        >>> longest_first_lengths(10, 100, 50)
+        (10, 40)
+    """
+    if first + second <= room:
+        return first, second
+    short = min(first, second)
+    if short <= room // 2:
+        return (short, room - short) if first <= second else (room - short, short)
+    half = room // 2
+    return (half, room - half) if first <= second else (room - half, half)
+
+
+class PairEncoder:
+    """Turns a query and documents into sequences of ids.
+
+    Args:
+        tokenizer: without truncation and padding.
+        template: ids around query and document.
+
+    Example:
+        >>> encoder = PairEncoder(files.tokenizer(), files.manifest.template)  # doctest: +SKIP
+        >>> encoder.encode("panda?", ["a bear"], EncodingPolicy(max_length=512))  # doctest: +SKIP
+        [[EncodedPair(ids=array([...]), document_start=4, truncated=False)]]
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: PairTemplate) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+
+    def encode(self, query: str, documents: Sequence[str], policy: EncodingPolicy) -> list[list[EncodedPair]]:
+        """Encode one query with its documents.
+
+        Returns:
+            One list per document: a single pair, or one per window with `long_documents="chunk"`.
+        """
+        (query_ids,) = self._tokenise([query], policy)
+        encoded: list[list[EncodedPair]] = []
+        for start in range(0, len(documents), DOCUMENTS_PER_CALL):
+            part = documents[start : start + DOCUMENTS_PER_CALL]
+            encoded += [list(self._pairs(query_ids, ids, policy)) for ids in self._tokenise(part, policy)]
+        return encoded
+
+    def _tokenise(self, texts: Sequence[str], policy: EncodingPolicy) -> list[Ids]:
+        """Ids of each text. Of a text far too long only the part that can be read is tokenised."""
+        windows = policy.max_chunks if policy.long_documents == "chunk" else 1
+        needed = policy.max_length * windows + 1
+        ids: list[Ids | None] = [None] * len(texts)
+        limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
+        while waiting:
+            heads = [encodable(texts[i][:limit]) for i in waiting]
+            found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
+            for i, encoding in zip(waiting, found, strict=True):
+                if len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed:
+                    ids[i] = encoding.ids
+            waiting = [i for i in waiting if ids[i] is None]
+            limit *= 4
+        return [found for found in ids if found is not None]
+
+    def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy) -> Iterator[EncodedPair]:
+        room = policy.max_length - self._template.special
+        if policy.truncation == "longest_first" and policy.long_documents == "truncate":
+            first, second = longest_first_lengths(len(query), len(document), room)
+            cut = first < len(query) or second < len(document)
+            yield self._assemble(query[:first], document[:second], cut)
+            return
+        first = min(len(query), policy.max_length * 3 // 4, room)
+        size = room - first
+        cut = first < len(query)
+        query = query[:first]
+        if len(document) <= size or policy.long_documents == "truncate" or size < 1:
+            yield self._assemble(query, document[:size], cut or len(document) > size)
+            return
+        step = max(1, size - policy.chunk_overlap)
+        starts = range(0, max(1, len(document) - policy.chunk_overlap), step)
+        unread = len(starts) > policy.max_chunks
+        for start in starts[: policy.max_chunks]:
+            yield self._assemble(query, document[start : start + size], cut or unread)
+
+    def _assemble(self, query: Ids, document: Ids, truncated: bool) -> EncodedPair:
+        template = self._template
+        first = [*template.start, *query, *template.middle]
+        ids = np.array([*first, *document, *template.end], dtype=np.int64)
+        return EncodedPair(ids, len(first), truncated)
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD.
+
+    Example:
+        >>> encodable("a\\ud800b")
+        'a\ufffdb'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,110 @@
+"""Scores for queries with documents: encode, plan, compute, join windows, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.errors import ScoringError
+from rerankd.scoring.backend import Backend
+from rerankd.scoring.batches import plan
+from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.telemetry import StepTimer
+from rerankd.types import PairScore
+
+Progress = Callable[[int, int], None]
+
+
+class Scorer:
+    """An encoder and a backend that belong to one model."""
+
+    def __init__(self, encoder: PairEncoder, backend: Backend) -> None:
+        self.encoder = encoder
+        self.backend = backend
+
+    def score(
+        self,
+        groups: Sequence[tuple[str, Sequence[str]]],
+        policy: EncodingPolicy,
+        *,
+        max_batch_tokens: int,
+        max_batch_pairs: int | None = None,
+        timer: StepTimer | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[PairScore]]:
+        """Score each query's documents; a document that occurs twice under a query is computed once.
+
+        Args:
+            groups: (query, documents) in any number; all are planned together.
+            policy: how pairs are cut.
+            max_batch_tokens: tokens computed together.
+            max_batch_pairs: sequences computed together, if the backend allows as many.
+            timer: gets the steps `encode` and `compute`.
+            progress: called after each batch with the sequences done so far and their total.
+
+        Returns:
+            Scores in the order of the input.
+
+        Raises:
+            ScoringError: the model gave a score that is not a finite number.
+        """
+        timer = timer or StepTimer()
+        with timer.step("encode"):
+            distinct = [list(dict.fromkeys(documents)) for _, documents in groups]
+            encoded = [
+                windows
+                for (query, _), documents in zip(groups, distinct, strict=True)
+                for windows in self.encoder.encode(query, documents, policy)
+            ]
+        with timer.step("compute"):
+            flat = [window for windows in encoded for window in windows]
+            logits = self._compute(flat, max_batch_tokens, max_batch_pairs, progress)
+        scores = iter(_joined(encoded, logits))
+        result = []
+        for (_, documents), once in zip(groups, distinct, strict=True):
+            found = {document: next(scores) for document in once}
+            result.append([found[document] for document in documents])
+        return result
+
+    def _compute(
+        self, pairs: list[EncodedPair], max_batch_tokens: int, max_batch_pairs: int | None, progress: Progress | None
+    ) -> npt.NDArray[np.float32]:
+        logits = np.empty(len(pairs), dtype=np.float32)
+        limits = [n for n in (max_batch_pairs, self.backend.max_batch_pairs) if n is not None]
+        batches = plan(
+            [len(pair) for pair in pairs],
+            max_batch_tokens,
+            max_batch_pairs=min(limits) if limits else None,
+            max_padding=self.backend.max_padding,
+        )
+        done = 0
+        for batch in batches:
+            logits[batch] = self.backend.logits([pairs[i] for i in batch])
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(pairs))
+        if not np.isfinite(logits).all():
+            raise ScoringError(
+                f"The model gave {int((~np.isfinite(logits)).sum())} scores that are not finite numbers.",
+                hint="Check its files (rerankd models verify), or use fp32 instead of fp16.",
+            )
+        return logits
+
+
+def _joined(encoded: list[list[EncodedPair]], logits: npt.NDArray[np.float32]) -> list[PairScore]:
+    """The best window of each document speaks for it."""
+    scores, at = [], 0
+    for windows in encoded:
+        part = logits[at : at + len(windows)]
+        at += len(windows)
+        scores.append(
+            PairScore(
+                raw_score=float(part.max()),
+                tokens=sum(len(window) for window in windows),
+                truncated=any(window.truncated for window in windows),
+                chunks=len(windows),
+            )
+        )
+    return scores

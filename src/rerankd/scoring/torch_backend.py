@@ -1,0 +1,205 @@
+"""torch, packed: the sequences of a batch stand one after another, so no padding token exists.
+
+Linear layers run over all tokens at once, attention within each sequence: one variable-length kernel on CUDA,
+scaled_dot_product_attention per sequence elsewhere. The last layer computes query, output and feed-forward only for
+the first token of each sequence, because the head reads nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.errors import InvalidRequestError
+from rerankd.extras import require
+from rerankd.models.checkpoint import Checkpoint
+from rerankd.models.files import ModelFiles
+from rerankd.scoring.encoder import EncodedPair
+
+torch = require("torch", "torch", "The torch backend")
+
+from torch import Tensor  # noqa: E402  after `require`, which explains a missing torch
+from torch.nn import functional  # noqa: E402
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Sequences laid end to end.
+
+    Attributes:
+        ids: shape (tokens,).
+        positions: rows of the position table, shape (tokens,).
+        segments: 0 for the query's side, 1 for the document's, shape (tokens,).
+        starts: where each sequence begins, and the total at the end, shape (sequences + 1,), int32.
+        lengths: tokens of each sequence.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    starts: Tensor
+    lengths: list[int]
+
+
+class TorchBackend:
+    """Runs a checkpoint with torch.
+
+    Args:
+        files: a folder with safetensors weights.
+        device: `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `fp16` or `bf16`; None for fp32 on the CPU and fp16 on CUDA.
+        threads: CPU threads; 0 for torch's own choice.
+
+    Raises:
+        InvalidRequestError: half precision on a CPU (six times slower than fp32), or int8.
+    """
+
+    name = "torch"
+    max_batch_pairs: int | None = None
+    max_padding: float | None = None
+
+    def __init__(self, files: ModelFiles, *, device: str = "cpu", precision: str | None = None, threads: int = 0) -> None:
+        self.precision = precision or ("fp16" if device.startswith("cuda") else "fp32")
+        if self.precision == "int8":
+            raise InvalidRequestError(
+                "The torch backend has no int8.", hint=f"Run: rerankd models compile {files.reference} --precision int8 --out DIR."
+            )
+        if device == "cpu" and self.precision != "fp32":
+            raise InvalidRequestError(
+                f"{self.precision} on a CPU is several times slower than fp32.", hint="Use fp32, or compile to int8."
+            )
+        if threads and device == "cpu":
+            torch.set_num_threads(threads)
+        self.device = device
+        self._architecture = files.manifest.architecture
+        self._weights = _Weights(files.checkpoint(), torch.device(device), _DTYPES[self.precision])
+        self._layers = [self._load_layer(n) for n in range(self._architecture.layers)]
+        prefix = f"{self._architecture.prefix}.embeddings"
+        self._tables = [self._weights(f"{prefix}.{kind}_embeddings.weight") for kind in ("word", "position", "token_type")]
+        self._norm = self._weights.pair(f"{prefix}.LayerNorm")
+        self._head = [tuple(t.float() for t in self._weights.pair(name)) for name in self._architecture.head]
+
+    def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
+        """Logits of the pairs, computed together, shape (pairs,), float32."""
+        if not pairs:
+            return np.empty(0, dtype=np.float32)
+        with torch.inference_mode():
+            batch = self._pack(pairs)
+            hidden = self._embed(batch)
+            for layer in self._layers[:-1]:
+                hidden = self._run(layer, hidden, batch, last=False)
+            first = self._run(self._layers[-1], hidden, batch, last=True).float()
+            (dense, dense_bias), (out, out_bias) = self._head
+            logits = functional.linear(torch.tanh(functional.linear(first, dense, dense_bias)), out, out_bias)
+            values: npt.NDArray[np.float32] = logits.squeeze(-1).cpu().numpy()
+            return values
+
+    def _pack(self, pairs: Sequence[EncodedPair]) -> PackedBatch:
+        lengths = [len(pair) for pair in pairs]
+        offset = self._architecture.position_offset
+        begin = offset + 1 if offset else 0
+        positions = np.concatenate([np.arange(begin, begin + n) for n in lengths])
+        segments = np.concatenate([np.arange(len(pair)) >= pair.document_start for pair in pairs])
+        if not self._architecture.segments:
+            segments[:] = False
+
+        def move(values: npt.NDArray[np.generic], dtype: object) -> Tensor:
+            return torch.from_numpy(values).to(dtype).to(self.device, non_blocking=True)
+
+        return PackedBatch(
+            move(np.concatenate([pair.ids for pair in pairs]), torch.int64),
+            move(positions, torch.int64),
+            move(segments, torch.int64),
+            move(np.cumsum([0, *lengths]), torch.int32),
+            lengths,
+        )
+
+    def _embed(self, batch: PackedBatch) -> Tensor:
+        words, places, kinds = self._tables
+        hidden = words[batch.ids] + places[batch.positions] + kinds[batch.segments]
+        return self._normalise(hidden, self._norm)
+
+    def _normalise(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.layer_norm(hidden, (self._architecture.hidden,), *norm, self._architecture.layer_norm_eps)
+
+    def _load_layer(self, n: int) -> _Layer:
+        prefix = f"{self._architecture.prefix}.encoder.layer.{n}"
+        parts = [self._weights.pair(f"{prefix}.attention.self.{part}") for part in ("query", "key", "value")]
+        return _Layer(
+            (torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts])),
+            self._weights.pair(f"{prefix}.attention.output.dense"),
+            self._weights.pair(f"{prefix}.attention.output.LayerNorm"),
+            self._weights.pair(f"{prefix}.intermediate.dense"),
+            self._weights.pair(f"{prefix}.output.dense"),
+            self._weights.pair(f"{prefix}.output.LayerNorm"),
+        )
+
+    def _run(self, layer: _Layer, hidden: Tensor, batch: PackedBatch, *, last: bool) -> Tensor:
+        size = self._architecture.hidden
+        weight, bias = layer.projection
+        kept = hidden
+        if last:
+            kept = hidden[batch.starts[:-1].long()]
+            query = functional.linear(kept, weight[:size], bias[:size])
+            key, value = functional.linear(hidden, weight[size:], bias[size:]).split(size, dim=-1)
+        else:
+            query, key, value = functional.linear(hidden, weight, bias).split(size, dim=-1)
+        context = self._attend(query, key, value, batch, last=last)
+        mixed = self._normalise(functional.linear(context, *layer.output) + kept, layer.output_norm)
+        inner = functional.gelu(functional.linear(mixed, *layer.intermediate))
+        return self._normalise(functional.linear(inner, *layer.feed_forward) + mixed, layer.feed_forward_norm)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, *, last: bool) -> Tensor:
+        heads = self._architecture.heads
+        q, k, v = (t.view(len(t), heads, -1) for t in (query, key, value))
+        if self.device != "cpu" and self.precision != "fp32" and (kernel := _varlen_kernel()) is not None:
+            starts = torch.arange(len(batch.lengths) + 1, dtype=torch.int32, device=q.device) if last else batch.starts
+            longest = max(batch.lengths)
+            return kernel(q, k, v, starts, batch.starts, 1 if last else longest, longest).reshape(len(q), -1)
+        counts = [1] * len(batch.lengths) if last else batch.lengths
+        outputs = [
+            functional.scaled_dot_product_attention(a.transpose(0, 1)[None], b.transpose(0, 1)[None], c.transpose(0, 1)[None])[0]
+            .transpose(0, 1)
+            .reshape(len(a), -1)
+            for a, b, c in zip(q.split(counts), k.split(batch.lengths), v.split(batch.lengths), strict=True)
+        ]
+        return torch.cat(outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    projection: tuple[Tensor, Tensor]
+    output: tuple[Tensor, Tensor]
+    output_norm: tuple[Tensor, Tensor]
+    intermediate: tuple[Tensor, Tensor]
+    feed_forward: tuple[Tensor, Tensor]
+    feed_forward_norm: tuple[Tensor, Tensor]
+
+
+class _Weights:
+    """Weights of a checkpoint on a device in a type."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+        self._checkpoint, self._device, self._dtype = checkpoint, device, dtype
+
+    def __call__(self, name: str) -> Tensor:
+        array = np.array(self._checkpoint.tensor(name))
+        return torch.from_numpy(array).to(self._device, self._dtype)
+
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        return self(f"{name}.weight"), self(f"{name}.bias")
+
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def _varlen_kernel():  # type: ignore[no-untyped-def]  # torch types its own function
+    """torch's variable-length attention, or None where this torch has none."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn

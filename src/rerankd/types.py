@@ -1,0 +1,121 @@
+"""The values that travel between the floors: frozen, without behaviour beyond reading themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Activation = Literal["sigmoid", "none", "softmax"]
+Truncation = Literal["only_second", "longest_first"]
+LongDocuments = Literal["truncate", "chunk"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One candidate.
+
+    Attributes:
+        text: what the model reads.
+        id: the caller's own name for it, handed back untouched.
+        metadata: anything else, handed back untouched.
+    """
+
+    text: str
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Pair(NamedTuple):
+    """A query and one document's text: the unit of scoring."""
+
+    query: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """One ranking to make; `top_n=None` keeps every document."""
+
+    query: str
+    documents: Sequence[Document]
+    top_n: int | None = None
+    activation: Activation = "sigmoid"
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """What the model said of one pair.
+
+    Attributes:
+        raw_score: the logit, unbounded, float32 in value.
+        tokens: tokens that were computed for it, special tokens and all chunks counted in.
+        truncated: whether any text of the query or the document was not read.
+        chunks: how many windows the document was read in.
+    """
+
+    raw_score: float
+    tokens: int
+    truncated: bool
+    chunks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One document in its new place.
+
+    Attributes:
+        index: its place in the list that was passed in, from 0.
+        document: the document itself.
+        relevance_score: the activated score; with the default sigmoid between 0 and 1, float64.
+        raw_score: the logit; the order is by this.
+        rank_before: its place in the list that was passed in, from 1.
+        rank_after: its place now, from 1.
+        truncated: whether the model did not read all of it.
+        chunks: how many windows it was read in.
+    """
+
+    index: int
+    document: Document
+    relevance_score: float
+    raw_score: float
+    rank_before: int
+    rank_after: int
+    truncated: bool = False
+    chunks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost: pairs that were scored, tokens that were computed, pairs that were cut."""
+
+    pairs: int
+    tokens: int
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """A finished ranking, best first; iterates over `results`.
+
+    Attributes:
+        results: the kept documents, best first.
+        model: name of the model that scored.
+        usage: pairs and tokens of this request.
+        timings: milliseconds by step.
+    """
+
+    results: tuple[RankedDocument, ...]
+    model: str
+    usage: Usage
+    timings: Mapping[str, float]
+
+    def __iter__(self) -> Iterator[RankedDocument]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, position: int) -> RankedDocument:
+        return self.results[position]
