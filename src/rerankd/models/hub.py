@@ -6,10 +6,12 @@ error as one sentence. Does not: fetch anything but safetensors, ONNX, tokenizer
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from rerankd.errors import ModelNotFoundError
+from rerankd.errors import ModelError, ModelNotFoundError
+from rerankd.models.architecture import read_architecture
 from rerankd.models.reference import ModelReference
 
 _PATTERNS = ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -83,3 +85,26 @@ def _reach(reference: ModelReference) -> str:
         f"Fetch it where there is a network (hf download {reference.name}), set HF_ENDPOINT to a mirror, "
         "pass a folder, or use the bundled model 'mini'."
     )
+
+
+def cached_models() -> list[tuple[str, Path]]:
+    """Repositories in the hub's cache whose configuration names a supported network: (name, snapshot folder)."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    found = []
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound:
+        return []
+    for repository in sorted(cache.repos, key=lambda r: r.repo_id):
+        for revision in repository.revisions:
+            config = revision.snapshot_path / "config.json"
+            if repository.repo_type != "model" or not config.is_file():
+                continue
+            try:
+                read_architecture(json.loads(config.read_text(encoding="utf-8")), repository.repo_id)
+            except (ModelError, ValueError):
+                continue
+            found.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))
+    return found

@@ -1,0 +1,86 @@
+"""The `rerankd` program: its commands, and one place where an error becomes a sentence and an exit code.
+
+Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
+3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
+its verification; 6 the model gave no usable score; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rerankd import __version__
+from rerankd.cli import bench, demo, doctor, models, rank
+from rerankd.cli.output import stderr
+from rerankd.errors import (
+    InvalidRequestError,
+    MissingDependencyError,
+    ModelError,
+    RerankdError,
+    ScoringError,
+    VerificationError,
+)
+
+EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
+    (VerificationError, 5),
+    (ModelError, 3),
+    (MissingDependencyError, 4),
+    (ScoringError, 6),
+    (InvalidRequestError, 2),
+)
+
+app = typer.Typer(
+    help="Put the passages that answer first.", no_args_is_help=True, pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, 130 interrupted.",
+)
+app.command()(rank.rank)
+app.command()(rank.score)
+app.command()(demo.demo)
+app.command()(doctor.doctor)
+app.command()(bench.bench)
+app.add_typer(models.app, name="models")
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"rerankd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, and show tracebacks.")] = False,
+) -> None:
+    if verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+
+
+def exit_code(error: RerankdError) -> int:
+    """The exit code of an error."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def main() -> None:
+    """Run the program."""
+    try:
+        app()
+    except RerankdError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        stderr().print(f"[red]Error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")

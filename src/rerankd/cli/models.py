@@ -1,0 +1,134 @@
+"""`rerankd models`: list, show, verify, compile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rerankd.cli import options
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.models.hub import cached_models
+from rerankd.models.manifest import FILE_NAME
+from rerankd.models.reference import BUNDLED, bundled_folder
+
+app = typer.Typer(help="Find, check and compile models.", no_args_is_help=True)
+Reference = Annotated[str, typer.Argument(metavar="REF", help="mini, a folder, or org/name[@revision].")]
+
+
+@app.command("list")
+def list_models(as_json: options.Json = False) -> None:
+    """List the models that are on this machine: bundled ones and cross-encoders in the hub's cache."""
+    rows = [_summary(load_model(name)) | {"where": "bundled"} for name in BUNDLED if bundled_folder(name).is_dir()]
+    rows += [{"name": name, "where": "hub cache", "path": str(path)} for name, path in cached_models()]
+    if wants_json(as_json):
+        write_rows(rows)
+        return
+    table = Table("model", "where", "parameters", "precision", "max length", "size")
+    for row in rows:
+        table.add_row(
+            row["name"], row["where"], _millions(row.get("parameters")), row.get("precision", ""),
+            str(row.get("max_length", "")), _megabytes(row.get("bytes")),
+        )
+    stdout().print(table)
+
+
+@app.command()
+def show(reference: Reference, as_json: options.Json = False) -> None:
+    """Show what a model is and where it came from."""
+    files = load_model(reference)
+    if wants_json(as_json):
+        write_rows([_summary(files) | {"manifest": dataclasses.asdict(files.manifest)}])
+        return
+    table = Table(show_header=False)
+    for name, value in _summary(files).items():
+        table.add_row(name, cell(str(value)))
+    for name, value in (files.manifest.parity or {}).items():
+        table.add_row(f"verification: {name}", str(value))
+    stdout().print(table)
+    card = files.folder / "README.md"
+    if card.is_file():
+        stdout().print(f"Model card: {card}", style="dim", highlight=False)
+
+
+@app.command()
+def verify(reference: Reference) -> None:
+    """Check a model's files: hashes, weights, tokenizer."""
+    files = load_model(reference)
+    files.tokenizer()
+    if files.manifest.files:
+        said = f"{len(files.manifest.files)} files agree with their SHA-256 in {FILE_NAME}"
+    else:
+        said = f"every weight is there with its shape; there is no {FILE_NAME} to compare hashes with"
+    stdout().print(f"{files.manifest.name}: {said}.", highlight=False)
+    parity = files.manifest.parity
+    if parity and parity.get("waived"):
+        stderr().print("Its order check failed when it was compiled, and was waived.", style="yellow")
+
+
+@app.command("compile")
+def compile_command(
+    reference: Reference,
+    out: Annotated[Path, typer.Option(help="Model folder to make.")],
+    precision: Annotated[str, typer.Option(help=f"{' or '.join(PRECISIONS)}.")] = "int8",
+    pairs: Annotated[Path, typer.Option(help="query<TAB>document lines to verify on.", show_default=False)] = DEFAULT_PAIRS,
+    min_kendall_tau: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Order agreement to reach.  [default: fp32 0.999, int8 0.9]")
+    ] = None,
+    waive: Annotated[bool, typer.Option("--waive-verification", help="Keep it even if the order differs; the manifest says so.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model folder that is there.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compile a checkpoint to ONNX and verify that it ranks like its source."""
+    console = stderr()
+    files = load_model(reference)
+    with console.status("Checking the source") as status:
+
+        def step(sentence: str) -> None:
+            status.update(sentence)
+            console.print(f"· {sentence}", style="dim", highlight=False)
+
+        manifest = compile_model(files, out, CompileOptions(precision, pairs, min_kendall_tau, waive, force), step)
+    parity = dict(manifest.parity or {})
+    if wants_json(as_json):
+        write_rows([{"out": str(out), "precision": precision} | parity])
+        return
+    table = Table(show_header=False, title=f"{manifest.source} -> {out} ({precision})")
+    for name, value in parity.items():
+        table.add_row(name, str(value))
+    stdout().print(table)
+    if parity.get("waived"):
+        console.print("The order check failed and was waived; rerankd.json says so.", style="yellow")
+
+
+def _summary(files: ModelFiles) -> dict[str, Any]:
+    manifest, architecture = files.manifest, files.manifest.architecture
+    return {
+        "name": manifest.name,
+        "family": architecture.family,
+        "shape": f"{architecture.layers} layers x {architecture.hidden}",
+        "parameters": architecture.parameters,
+        "precision": manifest.precision,
+        "max_length": manifest.max_length,
+        "bytes": files.size,
+        "compiled": files.compiled,
+        "source": manifest.source,
+        "revision": manifest.revision,
+        "licence": manifest.licence,
+        "folder": str(files.folder),
+        "template": json.dumps(dataclasses.asdict(manifest.template)),
+    }
+
+
+def _millions(parameters: int | None) -> str:
+    return f"{parameters / 1e6:.1f} M" if parameters else ""
+
+
+def _megabytes(size: int | None) -> str:
+    return f"{size / 1e6:.1f} MB" if size else ""

@@ -1,0 +1,40 @@
+"""Flags that several commands share, and the reranker they describe."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rerankd.reranker import Reranker
+from rerankd.settings import Settings
+
+Model = Annotated[str | None, typer.Option("--model", "-m", help="mini, a folder, or org/name[@revision].")]
+Precision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Backend = Annotated[str | None, typer.Option(help="auto, onnx or torch.")]
+BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens computed together at most.")]
+MaxLength = Annotated[int | None, typer.Option(min=8, help="Longest pair in tokens.")]
+LongDocuments = Annotated[str | None, typer.Option(help="truncate, or chunk: read windows, the best counts.")]
+Truncation = Annotated[str | None, typer.Option(help="only_second or longest_first.")]
+Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 for one per core.")]
+NoActivation = Annotated[bool, typer.Option("--no-activation", help="Scores are logits instead of 0 to 1.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
+
+
+def open_reranker(settings: Settings) -> Reranker:
+    """The reranker that the settings describe."""
+    return Reranker(
+        settings.model,
+        backend=settings.backend,
+        device=settings.device,
+        precision=settings.precision,
+        max_length=settings.max_length,
+        truncation=settings.truncation,
+        long_documents=settings.long_documents,
+        chunk_overlap=settings.chunk_overlap,
+        max_chunks=settings.max_chunks,
+        max_batch_tokens=settings.max_batch_tokens,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )

@@ -1,0 +1,59 @@
+"""Where output goes and what it looks like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+BAR_WIDTH = 12
+
+
+def stdout() -> Console:
+    """Console for data."""
+    return Console()
+
+
+def stderr() -> Console:
+    """Console for notices, progress and errors."""
+    return Console(stderr=True)
+
+
+def wants_json(flag: bool) -> bool:
+    """JSON lines when asked for, or when standard output is not a terminal."""
+    return flag or not sys.stdout.isatty()
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line; text that UTF-8 cannot hold is escaped."""
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, default=str)
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            line = json.dumps(row, default=str)
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def bar(share: float, width: int = BAR_WIDTH) -> Text:
+    """A bar for a share between 0 and 1."""
+    full = round(max(0.0, min(1.0, share)) * width)
+    return Text("█" * full, style="green") + Text("░" * (width - full), style="dim")
+
+
+def movement(before: int, after: int) -> Text:
+    """The place before, and which way a document went."""
+    if before == after:
+        return Text(f"{before} =", style="dim")
+    return Text(f"{before} ▲", style="green") if after < before else Text(f"{before} ▼", style="red")
+
+
+def cell(text: str, limit: int = 400) -> Text:
+    """Text for a table cell: one line, no markup, nothing a terminal would obey."""
+    flat = " ".join(text[:limit].split())
+    return Text("".join(char if char.isprintable() else "�" for char in flat))
