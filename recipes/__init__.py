@@ -1,0 +1,1 @@
+"""Recipes: how bundled models are made."""

@@ -13,8 +13,14 @@ from . import adapt, distil, train, vocabulary
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
 parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
-parser.add_argument("--minutes", type=float, nargs=3, default=(5, 26, 42), metavar=("ADAPT", "DISTIL", "TRAIN"),
-                    help="compute budget of each training step")
+parser.add_argument(
+    "--minutes",
+    type=float,
+    nargs=3,
+    default=(5, 26, 42),
+    metavar=("ADAPT", "DISTIL", "TRAIN"),
+    help="compute budget of each training step",
+)
 parser.add_argument("--threads", type=int, default=2)
 arguments = parser.parse_args()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

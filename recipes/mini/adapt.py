@@ -62,7 +62,13 @@ def adapt(root: Path, start: Path, out: Path, work: Path, minutes: float) -> Non
     embeddings = [model.encoder.embeddings.word_embeddings.weight, model.bias]
     known = {id(p) for p in embeddings}
     body = [p for p in model.parameters() if id(p) not in known]
-    loop.train("adapt", model, [{"params": embeddings, "lr": 1e-3, "weight_decay": 0.0}, {"params": body, "lr": 5e-5}],
-               loss_of, minutes=minutes, work=work)
+    loop.train(
+        "adapt",
+        model,
+        [{"params": embeddings, "lr": 1e-3, "weight_decay": 0.0}, {"params": body, "lr": 5e-5}],
+        loss_of,
+        minutes=minutes,
+        work=work,
+    )
     model.encoder.save_pretrained(out)
     tokenizer.save_pretrained(out)

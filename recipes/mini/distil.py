@@ -34,7 +34,9 @@ def embed(model: BertModel, batch: BatchEncoding) -> torch.Tensor:
 def distil(root: Path, start: Path, out: Path, work: Path, minutes: float) -> None:
     """Train `start` for `minutes` against the English teacher and write it to `out`."""
     teacher_tokenizer = BertTokenizerFast.from_pretrained(vocabulary.teacher_folder())
-    teacher = BertModel.from_pretrained(vocabulary.teacher_folder(), attn_implementation="sdpa").to(loop.device()).eval()
+    teacher = (
+        BertModel.from_pretrained(vocabulary.teacher_folder(), attn_implementation="sdpa").to(loop.device()).eval()
+    )
     tokenizer = BertTokenizerFast.from_pretrained(start)
     student = BertModel.from_pretrained(start, attn_implementation="sdpa").to(loop.device())
     entries = data.dictionary(root)
@@ -66,7 +68,13 @@ def distil(root: Path, start: Path, out: Path, work: Path, minutes: float) -> No
 
     embeddings = [student.embeddings.word_embeddings.weight]
     body = [p for n, p in student.named_parameters() if "word_embeddings" not in n and "pooler" not in n]
-    loop.train("distil", student, [{"params": embeddings, "lr": 2e-3, "weight_decay": 0.0}, {"params": body, "lr": 2e-4}],
-               loss_of, minutes=minutes, work=work)
+    loop.train(
+        "distil",
+        student,
+        [{"params": embeddings, "lr": 2e-3, "weight_decay": 0.0}, {"params": body, "lr": 2e-4}],
+        loss_of,
+        minutes=minutes,
+        work=work,
+    )
     student.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -24,17 +24,25 @@ SOFT_TEMPERATURE = 0.05
 TEACHER_LENGTH = 128
 LENGTHS = ((128, 0.55), (224, 0.3), (384, 0.15))
 WEIGHTS = {
-    "toyhom-zh": 2.0, "medquad-en": 1.8, "drcd-zh": 0.9, "drcd-zhs": 0.9, "cmrc-zh": 1.2, "csl-zh": 0.8,
-    "tatqa-en": 0.7, "covidqa-en": 0.9, "pubmedqa-en": 0.5, "dureader-zh": 0.2,
-    "pairs-zh": 2.4, "pairs-en": 2.2, "pairs-xling": 0.8,
+    "toyhom-zh": 2.0,
+    "medquad-en": 1.8,
+    "drcd-zh": 0.9,
+    "drcd-zhs": 0.9,
+    "cmrc-zh": 1.2,
+    "csl-zh": 0.8,
+    "tatqa-en": 0.7,
+    "covidqa-en": 0.9,
+    "pubmedqa-en": 0.5,
+    "dureader-zh": 0.2,
+    "pairs-zh": 2.4,
+    "pairs-en": 2.2,
+    "pairs-xling": 0.8,
 }
 
 
 def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, list[data.Example]]:
     """Training examples by source, without the packs named in `leave_out`."""
-    by_source = {
-        name: data.pack_examples(data.load_pack(root, name)) for name in data.PACKS if name not in leave_out
-    }
+    by_source = {name: data.pack_examples(data.load_pack(root, name)) for name in data.PACKS if name not in leave_out}
     by_source |= {f"pairs-{name}": data.pair_examples(root, name) for name in ("zh", "en", "xling")}
     return by_source
 
@@ -63,7 +71,9 @@ class Teacher:
         flat = [text for group in passages for text in group]
         order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
         parts = [self._embed([flat[i] for i in part]) for part in (order[: len(order) // 2], order[len(order) // 2 :])]
-        vectors = torch.cat(parts)[torch.tensor(order).argsort().to(loop.device())].view(len(queries), -1, parts[0].shape[1])
+        vectors = torch.cat(parts)[torch.tensor(order).argsort().to(loop.device())].view(
+            len(queries), -1, parts[0].shape[1]
+        )
         similarity = (vectors @ self._embed(queries).unsqueeze(-1)).squeeze(-1)
         return (similarity / SOFT_TEMPERATURE).softmax(-1)
 

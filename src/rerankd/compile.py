@@ -57,7 +57,9 @@ class CompileOptions:
     force: bool = False
 
 
-def compile_model(files: ModelFiles, out: Path, options: CompileOptions | None = None, step: Step | None = None) -> Manifest:
+def compile_model(
+    files: ModelFiles, out: Path, options: CompileOptions | None = None, step: Step | None = None
+) -> Manifest:
     """Compile a checkpoint into `out`.
 
     Args:
@@ -131,8 +133,10 @@ def read_pairs(path: Path) -> dict[str, list[str]]:
             raise InvalidInputFileError(f"{path}, line {number}: there is no tab.", hint="Write query<TAB>document.")
         groups.setdefault(query, []).append(document)
     if not any(len(documents) > 1 for documents in groups.values()):
-        raise InvalidInputFileError(f"{path}: no query has two documents, so there is no order to compare.",
-                                    hint="Give several lines with the same query.")
+        raise InvalidInputFileError(
+            f"{path}: no query has two documents, so there is no order to compare.",
+            hint="Give several lines with the same query.",
+        )
     return groups
 
 
@@ -140,7 +144,9 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
     if options.precision not in PRECISIONS:
         raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
     if files.compiled:
-        raise InvalidRequestError(f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from.")
+        raise InvalidRequestError(
+            f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from."
+        )
     if out.resolve() == files.folder.resolve():
         raise InvalidRequestError("--out is the source itself.", hint="Pass another folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -164,7 +170,10 @@ def _manifest(files: ModelFiles, folder: Path, precision: str) -> Manifest:
     source = "" if files.reference.kind != "hub" else str(files.reference)
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     return replace(
-        files.manifest, precision=precision, source=source or files.manifest.source or files.folder.resolve().name, files=hashes
+        files.manifest,
+        precision=precision,
+        source=source or files.manifest.source or files.folder.resolve().name,
+        files=hashes,
     )
 
 
@@ -177,7 +186,9 @@ def _encode(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[Encode
     ]
 
 
-def _timed(encoded: list[list[EncodedPair]], one: Callable[[EncodedPair], float]) -> tuple[list[npt.NDArray[np.float32]], float]:
+def _timed(
+    encoded: list[list[EncodedPair]], one: Callable[[EncodedPair], float]
+) -> tuple[list[npt.NDArray[np.float32]], float]:
     one(encoded[0][0])  # the first run allocates
     started = time.perf_counter()
     scores = [np.array([one(pair) for pair in group], dtype=np.float32) for group in encoded]
@@ -215,7 +226,9 @@ def _threshold(options: CompileOptions) -> float:
 
 def _parity(report: Agreement, speedup: float, options: CompileOptions) -> dict[str, Any]:
     passed = report.kendall_tau >= _threshold(options)
-    rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in dataclasses.asdict(report).items()}
+    rounded = {
+        key: round(value, 6) if isinstance(value, float) else value for key, value in dataclasses.asdict(report).items()
+    }
     return rounded | {
         "reference": f"transformers {version('transformers')} fp32",
         "speedup": round(speedup, 2),

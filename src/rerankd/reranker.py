@@ -101,7 +101,9 @@ class Reranker:
         )
         _check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
-        opened = open_backend(self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads)
+        opened = open_backend(
+            self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
+        )
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
 
     @property

@@ -65,7 +65,10 @@ def load_settings(**flags: Any) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InvalidRequestError(
-            f"Setting {name}: {first['msg']}.", hint=f"Look in {FILE_NAME}, at RERANKD_{name.upper()}, and at the flags."
+            f"Setting {name}: {first['msg']}.",
+            hint=f"Look in {FILE_NAME}, at RERANKD_{name.upper()}, and at the flags.",
         ) from error
     except ValueError as error:  # the TOML reader's own
-        raise InvalidRequestError(f"{Path(FILE_NAME).resolve()} is not valid TOML ({error}).", hint="Mend the file.") from error
+        raise InvalidRequestError(
+            f"{Path(FILE_NAME).resolve()} is not valid TOML ({error}).", hint="Mend the file."
+        ) from error

@@ -48,10 +48,17 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Time rankings of mixed length and language, one request after the other."""
-    reranker = options.open_reranker(load_settings(
-        model=model, device=device, backend=backend, precision=precision, max_batch_tokens=batch_tokens,
-        max_length=max_length, threads=threads,
-    ))
+    reranker = options.open_reranker(
+        load_settings(
+            model=model,
+            device=device,
+            backend=backend,
+            precision=precision,
+            max_batch_tokens=batch_tokens,
+            max_length=max_length,
+            threads=threads,
+        )
+    )
     speed = measure(reranker, requests, documents, characters)
     if wants_json(as_json):
         write_rows([asdict(speed)])
@@ -86,7 +93,13 @@ def measure(reranker: Reranker, requests: int, documents: int, characters: int) 
     total = sum(seconds)
     ordered = sorted(seconds)
     return Speed(
-        reranker.model, reranker.backend, documents, requests, tokens / (requests * documents),
-        documents / statistics.median(seconds), tokens / total,
-        statistics.median(seconds) * 1000, ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000,
+        reranker.model,
+        reranker.backend,
+        documents,
+        requests,
+        tokens / (requests * documents),
+        documents / statistics.median(seconds),
+        tokens / total,
+        statistics.median(seconds) * 1000,
+        ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000,
     )

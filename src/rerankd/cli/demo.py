@@ -26,7 +26,10 @@ def demo(
     scores = reranker.score(pairs)
     outcomes = run_traps(reranker, load_traps())
     if as_json:
-        write_rows({"relevance_score": float(s), "query": p.query, "document": p.document} for s, p in zip(scores, pairs, strict=True))
+        write_rows(
+            {"relevance_score": float(s), "query": p.query, "document": p.document}
+            for s, p in zip(scores, pairs, strict=True)
+        )
         write_rows(asdict(outcome) | {"fooled": outcome.fooled, "solved": outcome.solved} for outcome in outcomes)
         return
     console = stdout()
@@ -34,8 +37,13 @@ def demo(
         console.width = 140
     _print_scores(reranker, scores.tolist())
     table = Table(
-        "", "query", "first by keywords", f"first by {reranker.model}", "score",
-        title="2. The keyword trap: the same candidates, by shared words and by meaning", show_lines=True,
+        "",
+        "query",
+        "first by keywords",
+        f"first by {reranker.model}",
+        "score",
+        title="2. The keyword trap: the same candidates, by shared words and by meaning",
+        show_lines=True,
     )
     for outcome in outcomes:
         table.add_row(*_trap_row(outcome))

@@ -23,7 +23,11 @@ from rerankd.scoring.onnx_backend import usable_cores
 from rerankd.settings import load_settings
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
-_EXTRAS = (("torch", "torch", "checkpoints, GPUs, compiling"), ("onnx", "torch", "compiling"), ("pyarrow", "parquet", "parquet files"))
+_EXTRAS = (
+    ("torch", "torch", "checkpoints, GPUs, compiling"),
+    ("onnx", "torch", "compiling"),
+    ("pyarrow", "parquet", "parquet files"),
+)
 _PACKAGES = ("onnxruntime", "tokenizers", "huggingface-hub", "numpy", "torch", "transformers")
 
 
@@ -64,7 +68,12 @@ def _machine() -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(Finding(name, _version(name)) for name in _PACKAGES),
         Finding("cores", f"{usable_cores()} usable"),
-        Finding("cpu flags", ", ".join(flags) or "unknown", None, "" if fast else "no int8 instructions seen: int8 is about 1.5 x fp32"),
+        Finding(
+            "cpu flags",
+            ", ".join(flags) or "unknown",
+            None,
+            "" if fast else "no int8 instructions seen: int8 is about 1.5 x fp32",
+        ),
         _gpu(),
     ]
 
@@ -98,8 +107,12 @@ def _gpu() -> Finding:
 
 def _extras() -> list[Finding]:
     return [
-        Finding(f"extra {extra}: {module}", "installed" if installed(module) else "missing", installed(module) or None,
-                "" if installed(module) else f'for {purpose}: pip install "rerankd[{extra}]"')
+        Finding(
+            f"extra {extra}: {module}",
+            "installed" if installed(module) else "missing",
+            installed(module) or None,
+            "" if installed(module) else f'for {purpose}: pip install "rerankd[{extra}]"',
+        )
         for module, extra, purpose in _EXTRAS
     ]
 
@@ -108,13 +121,23 @@ def _hub(timeout: float) -> Finding:
     where = endpoint() or "https://huggingface.co"
     if offline():
         return Finding("hub", "HF_HUB_OFFLINE is set", None, "only bundled, local and cached models")
-    import httpx
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
 
+    if not where.startswith(("https://", "http://")):
+        return Finding("hub", f"HF_ENDPOINT is {where}", False, "it must begin with https://")
     try:
-        httpx.head(where, timeout=timeout, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return Finding("hub", f"{where} not reachable ({type(error).__name__})", None,
-                       "set HF_ENDPOINT to a mirror, or use local folders; mini needs no network")
+        with urlopen(Request(where, method="HEAD"), timeout=timeout):  # noqa: S310  scheme checked above
+            pass
+    except HTTPError as error:
+        return Finding("hub", f"{where} reachable (status {error.code})", True)
+    except (OSError, ValueError) as error:
+        return Finding(
+            "hub",
+            f"{where} not reachable ({type(error).__name__})",
+            None,
+            "set HF_ENDPOINT to a mirror, or use local folders; mini needs no network",
+        )
     return Finding("hub", f"{where} reachable", True)
 
 

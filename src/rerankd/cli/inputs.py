@@ -25,7 +25,7 @@ def read_documents(source: str, field: str = "text", kind: str | None = None) ->
     Args:
         source: a path, or `-` for standard input.
         field: name of the text column or key.
-        kind: one of `FORMATS`; None to tell from the ending (standard input: jsonl if it begins with `{` or `"`, else txt).
+        kind: one of `FORMATS`; None to tell from the ending, or for standard input from its first character.
 
     Raises:
         InvalidInputFileError: not readable, not UTF-8, or a line that is no document; the message says where.
@@ -37,7 +37,9 @@ def read_documents(source: str, field: str = "text", kind: str | None = None) ->
         else:
             documents.append(_document(row, field, place))
         if len(documents) > MAX_DOCUMENTS:
-            raise InvalidInputFileError(f"{source} holds more than {MAX_DOCUMENTS:,} documents.", hint="Split the file.")
+            raise InvalidInputFileError(
+                f"{source} holds more than {MAX_DOCUMENTS:,} documents.", hint="Split the file."
+            )
     return documents
 
 
@@ -62,7 +64,9 @@ def _document(row: dict[str, Any], field: str, place: str) -> Document:
     text = row.get(field)
     if not isinstance(text, str):
         found = ", ".join(map(str, row)) or "nothing"
-        raise InvalidInputFileError(f"{place}: no text under {field!r} (found {found}).", hint="Name the column with --field.")
+        raise InvalidInputFileError(
+            f"{place}: no text under {field!r} (found {found}).", hint="Name the column with --field."
+        )
     identity = next((row[key] for key in ("id", "_id") if row.get(key) is not None), None)
     rest = {key: value for key, value in row.items() if key not in (field, "id", "_id", "metadata")}
     own = row.get("metadata")
@@ -85,7 +89,9 @@ def _rows(source: str, kind: str | None, *, header: bool = True) -> Iterator[tup
     elif kind in ("csv", "tsv"):
         yield from _csv(text, name, "\t" if kind == "tsv" else ",", header or kind == "csv")
     else:
-        yield from ((f"{name}, line {n}", line.rstrip("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip())
+        yield from (
+            (f"{name}, line {n}", line.rstrip("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip()
+        )
 
 
 def _read(source: str, name: str) -> str:
@@ -103,7 +109,9 @@ def _read(source: str, name: str) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise InvalidInputFileError(f"{name}, line {line}: not UTF-8.", hint="Convert it: iconv -f GB18030 -t UTF-8.") from error
+        raise InvalidInputFileError(
+            f"{name}, line {line}: not UTF-8.", hint="Convert it: iconv -f GB18030 -t UTF-8."
+        ) from error
 
 
 def _jsonl(text: str, name: str) -> Iterator[tuple[str, str | dict[str, Any]]]:
@@ -114,16 +122,21 @@ def _jsonl(text: str, name: str) -> Iterator[tuple[str, str | dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InvalidInputFileError(f"{place}: not JSON ({error}).", hint="Write one JSON value per line.") from error
+            raise InvalidInputFileError(
+                f"{place}: not JSON ({error}).", hint="Write one JSON value per line."
+            ) from error
         if not isinstance(row, str | dict):
             raise InvalidInputFileError(f"{place}: a {type(row).__name__}.", hint="Write strings or objects.")
         yield place, row
 
 
 def _csv(text: str, name: str, delimiter: str, header: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    stream = io.StringIO(text, newline="")
+    if delimiter == ",":
+        reader = csv.reader(stream, strict=True)
+    else:  # quotes in tab-separated text are text
+        reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     names = None if header else ["query", "document"]
     try:
         for row in reader:
@@ -157,4 +170,6 @@ def _parquet(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
                     number += 1
                     yield f"{source}, row {number}", row
     except (OSError, pyarrow.ArrowException) as error:
-        raise InvalidInputFileError(f"{source} cannot be read ({error}).", hint="Check that it is a parquet file.") from error
+        raise InvalidInputFileError(
+            f"{source} cannot be read ({error}).", hint="Check that it is a parquet file."
+        ) from error

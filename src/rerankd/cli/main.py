@@ -35,8 +35,10 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
 )
 
 app = typer.Typer(
-    help="Put the passages that answer first.", no_args_is_help=True, pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, 130 interrupted.",
+    help="Put the passages that answer first.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)
@@ -54,7 +56,9 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, and show tracebacks.")] = False,
 ) -> None:
     if verbose:

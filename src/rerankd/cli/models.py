@@ -33,8 +33,12 @@ def list_models(as_json: options.Json = False) -> None:
     table = Table("model", "where", "parameters", "precision", "max length", "size")
     for row in rows:
         table.add_row(
-            row["name"], row["where"], _millions(row.get("parameters")), row.get("precision", ""),
-            str(row.get("max_length", "")), _megabytes(row.get("bytes")),
+            row["name"],
+            row["where"],
+            _millions(row.get("parameters")),
+            row.get("precision", ""),
+            str(row.get("max_length", "")),
+            _megabytes(row.get("bytes")),
         )
     stdout().print(table)
 
@@ -77,11 +81,15 @@ def compile_command(
     reference: Reference,
     out: Annotated[Path, typer.Option(help="Model folder to make.")],
     precision: Annotated[str, typer.Option(help=f"{' or '.join(PRECISIONS)}.")] = "int8",
-    pairs: Annotated[Path, typer.Option(help="query<TAB>document lines to verify on.", show_default=False)] = DEFAULT_PAIRS,
+    pairs: Annotated[
+        Path, typer.Option(help="query<TAB>document lines to verify on.", show_default=False)
+    ] = DEFAULT_PAIRS,
     min_kendall_tau: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Order agreement to reach.  [default: fp32 0.999, int8 0.9]")
     ] = None,
-    waive: Annotated[bool, typer.Option("--waive-verification", help="Keep it even if the order differs; the manifest says so.")] = False,
+    waive: Annotated[
+        bool, typer.Option("--waive-verification", help="Keep it even if the order differs; the manifest says so.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a model folder that is there.")] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -15,12 +15,16 @@ from rerankd.cli.output import bar, cell, movement, stderr, stdout, wants_json, 
 from rerankd.settings import load_settings
 from rerankd.types import RankedDocument, RerankResult
 
-Format = Annotated[str | None, typer.Option("--format", help="txt, jsonl, csv, tsv or parquet; default: by the ending.")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="txt, jsonl, csv, tsv or parquet; default: by the ending.")
+]
 
 
 def rank(
     query: Annotated[str, typer.Argument(help="The question.")],
-    file: Annotated[str, typer.Argument(help="Documents: txt lines, jsonl, csv, tsv or parquet; - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="Documents: txt lines, jsonl, csv, tsv or parquet; - for standard input.")
+    ],
     top_n: Annotated[int | None, typer.Option(min=1, help="Documents to keep.  [default: 5]")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Keep every document.")] = False,
     field: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
@@ -39,8 +43,16 @@ def rank(
 ) -> None:
     """Put the documents that answer QUERY first."""
     settings = load_settings(
-        model=model, precision=precision, device=device, backend=backend, max_batch_tokens=batch_tokens,
-        max_length=max_length, truncation=truncation, long_documents=long_documents, threads=threads, top_n=top_n,
+        model=model,
+        precision=precision,
+        device=device,
+        backend=backend,
+        max_batch_tokens=batch_tokens,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        threads=threads,
+        top_n=top_n,
     )
     documents = read_documents(file, field, kind)
     reranker = options.open_reranker(settings)
@@ -58,12 +70,16 @@ def rank(
     cut = f", {result.usage.truncated} truncated" if result.usage.truncated else ""
     stderr().print(
         f"{result.usage.pairs} documents, {result.usage.tokens} tokens{cut}, {sum(result.timings.values()):.0f} ms, "
-        f"{result.model} ({reranker.backend})", style="dim", highlight=False,
+        f"{result.model} ({reranker.backend})",
+        style="dim",
+        highlight=False,
     )
 
 
 def score(
-    file: Annotated[str, typer.Argument(help="Pairs: query<TAB>document lines, or jsonl, csv, parquet; - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="Pairs: query<TAB>document lines, or jsonl, csv, parquet; - for standard input.")
+    ],
     kind: Format = None,
     model: options.Model = None,
     precision: options.Precision = None,
@@ -79,8 +95,15 @@ def score(
 ) -> None:
     """Score query-document pairs in the order they come."""
     settings = load_settings(
-        model=model, precision=precision, device=device, backend=backend, max_batch_tokens=batch_tokens,
-        max_length=max_length, truncation=truncation, long_documents=long_documents, threads=threads,
+        model=model,
+        precision=precision,
+        device=device,
+        backend=backend,
+        max_batch_tokens=batch_tokens,
+        max_length=max_length,
+        truncation=truncation,
+        long_documents=long_documents,
+        threads=threads,
     )
     pairs = read_pairs(file, kind)
     reranker = options.open_reranker(settings)

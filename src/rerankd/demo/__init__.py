@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rerankd.reranker import Reranker
 from rerankd.retrieval.keywords import KeywordIndex
@@ -58,7 +59,7 @@ class TrapOutcome:
         return self.after[0] == self.trap.answer
 
 
-def _rows(name: str) -> Iterator[dict[str, object]]:
+def _rows(name: str) -> Iterator[dict[str, Any]]:
     for line in (_FOLDER / name).read_text(encoding="utf-8").splitlines():
         yield json.loads(line)
 
@@ -66,12 +67,12 @@ def _rows(name: str) -> Iterator[dict[str, object]]:
 def load_traps() -> list[Trap]:
     """The bundled traps, half Chinese, half English."""
     rows = list(_rows("traps.jsonl"))
-    return [Trap(str(r["language"]), str(r["query"]), tuple(r["documents"]), int(r["answer"])) for r in rows]  # type: ignore[arg-type, call-overload]  # our own file
+    return [Trap(row["language"], row["query"], tuple(row["documents"]), row["answer"]) for row in rows]
 
 
 def load_pairs() -> list[Pair]:
     """The bundled pairs for basic scoring."""
-    return [Pair(str(row["query"]), str(row["document"])) for row in _rows("pairs.jsonl")]
+    return [Pair(row["query"], row["document"]) for row in _rows("pairs.jsonl")]
 
 
 def run_traps(reranker: Reranker, traps: list[Trap]) -> list[TrapOutcome]:

@@ -1,0 +1,1 @@
+"""Models: references, files, checks, and the graph that is compiled."""

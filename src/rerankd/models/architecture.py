@@ -143,10 +143,14 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
             hint=f"Use {SUPPORTED}.",
         )
     if (labels := _labels(config)) != 1:
-        raise UnsupportedModelError(f"{where}: the head has {labels} labels; a reranker has one.", hint=f"Use {SUPPORTED}.")
+        raise UnsupportedModelError(
+            f"{where}: the head has {labels} labels; a reranker has one.", hint=f"Use {SUPPORTED}."
+        )
     for key, allowed in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if config.get(key, allowed) != allowed:
-            raise UnsupportedModelError(f"{where}: {key} {config[key]!r} is not supported.", hint=f"It must be {allowed!r}.")
+            raise UnsupportedModelError(
+                f"{where}: {key} {config[key]!r} is not supported.", hint=f"It must be {allowed!r}."
+            )
     try:
         return Architecture(
             family=family,
@@ -161,4 +165,6 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
             pad_id=int(config.get("pad_token_id", 1 if family == "xlm-roberta" else 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UnsupportedModelError(f"{where}: config.json lacks a usable {error}.", hint="Take the model's own config.json.") from error
+        raise UnsupportedModelError(
+            f"{where}: config.json lacks a usable {error}.", hint="Take the model's own config.json."
+        ) from error

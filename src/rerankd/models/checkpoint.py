@@ -38,7 +38,9 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder}: the weights are a pickle (pytorch_model.bin), which can run code and is never loaded.",
             hint="Use a revision with model.safetensors, or convert it with transformers' save_pretrained.",
         )
-    raise CorruptModelError(f"{folder}: there is no model.safetensors.", hint="Fetch the model again, or pass another folder.")
+    raise CorruptModelError(
+        f"{folder}: there is no model.safetensors.", hint="Fetch the model again, or pass another folder."
+    )
 
 
 class Checkpoint:
@@ -61,7 +63,7 @@ class Checkpoint:
                 raise CorruptModelError(
                     f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
                 ) from error
-            self._files |= dict.fromkeys(opened.keys(), opened)
+            self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
         for name, shape in architecture.shapes().items():
             self._check(folder, name, shape, architecture)
 
@@ -69,7 +71,7 @@ class Checkpoint:
         if name not in self._files:
             if name.startswith(architecture.head):
                 raise CorruptModelError(
-                    f"{folder}: the ranking head is missing ({name}): these are the weights of an encoder or a bi-encoder.",
+                    f"{folder}: the ranking head is missing ({name}): these are the weights of a bi-encoder.",
                     hint="Use a checkpoint trained as a cross-encoder; a random head is never made up.",
                 )
             raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")

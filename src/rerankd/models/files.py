@@ -38,7 +38,7 @@ class ModelFiles:
     @property
     def size(self) -> int:
         """Bytes of the weights."""
-        paths = [p for p in self.folder.glob(f"{ONNX}*")] if self.compiled else weight_files(self.folder)
+        paths = list(self.folder.glob(f"{ONNX}*")) if self.compiled else weight_files(self.folder)
         return sum(path.stat().st_size for path in paths)
 
     def checkpoint(self) -> Checkpoint:
@@ -106,7 +106,9 @@ def _folder(reference: ModelReference, token: str | None, cache_dir: str | None)
         return hub.fetch(reference, token=token, cache_dir=cache_dir)
     folder = bundled_folder(reference.name) if reference.kind == "bundled" else Path(reference.name)
     if not folder.is_dir():
-        raise ModelNotFoundError(f"The bundled model {reference.name!r} is not installed.", hint="Install rerankd from its wheel.")
+        raise ModelNotFoundError(
+            f"The bundled model {reference.name!r} is missing.", hint="Install rerankd from its wheel."
+        )
     return folder
 
 
@@ -118,7 +120,9 @@ def read_config(folder: Path) -> dict[str, object]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise CorruptModelError(f"{folder}: config.json is missing: this is not a model folder.", hint="Pass the folder that holds it.")
+        raise CorruptModelError(
+            f"{folder}: config.json is missing: this is not a model folder.", hint="Pass the folder that holds it."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -146,6 +150,6 @@ def _bare_manifest(reference: ModelReference, folder: Path) -> Manifest:
 def _check_vocabulary(folder: Path, tokenizer: Tokenizer, architecture: Architecture) -> None:
     if (size := tokenizer.get_vocab_size()) > architecture.vocabulary:
         raise CorruptModelError(
-            f"{folder}: the tokenizer has {size} tokens, the model {architecture.vocabulary}: they do not belong together.",
+            f"{folder}: the tokenizer has {size} tokens, the model {architecture.vocabulary}: they do not match.",
             hint="Take tokenizer.json from the same repository as the weights.",
         )

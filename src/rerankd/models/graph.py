@@ -57,7 +57,9 @@ class GraphBuilder:
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, producer_name="rerankd", ir_version=9)
 
-    def op(self, kind: str, *inputs: str, domain: str = "", outputs: int = 1, output: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, *inputs: str, domain: str = "", outputs: int = 1, output: str = "", **attributes: Any
+    ) -> str:
         """Append a node; returns its (first) output name."""
         from onnx import helper
 
@@ -123,14 +125,30 @@ class GraphBuilder:
         else:
             q, k, v = self._split(self._matmul(hidden, [query, key, value]), 3)
         bias = np.concatenate([self.weights(f"{part}.bias") for part in (query, key, value)])
-        context = self.fused("MultiHeadAttention", q, k, v, self.constant(f"{attention}.bias", bias), self._mask,
-                             num_heads=self.architecture.heads, mask_filter_value=-10000.0)
-        mixed = self._add_normalise(self._matmul(context, [f"{attention}.output.dense"]), kept,
-                                    f"{attention}.output.LayerNorm", f"{attention}.output.dense.bias")
+        context = self.fused(
+            "MultiHeadAttention",
+            q,
+            k,
+            v,
+            self.constant(f"{attention}.bias", bias),
+            self._mask,
+            num_heads=self.architecture.heads,
+            mask_filter_value=-10000.0,
+        )
+        mixed = self._add_normalise(
+            self._matmul(context, [f"{attention}.output.dense"]),
+            kept,
+            f"{attention}.output.LayerNorm",
+            f"{attention}.output.dense.bias",
+        )
         inner = self._matmul(mixed, [f"{prefix}.intermediate.dense"])
         active = self.fused("BiasGelu", inner, self._vector(f"{prefix}.intermediate.dense.bias"))
-        return self._add_normalise(self._matmul(active, [f"{prefix}.output.dense"]), mixed,
-                                   f"{prefix}.output.LayerNorm", f"{prefix}.output.dense.bias")
+        return self._add_normalise(
+            self._matmul(active, [f"{prefix}.output.dense"]),
+            mixed,
+            f"{prefix}.output.LayerNorm",
+            f"{prefix}.output.dense.bias",
+        )
 
     def _first_token(self, hidden: str) -> str:
         bounds = [self.constant(n, np.array([v], np.int64)) for n, v in (("from", 0), ("to", 1), ("along", 1))]
@@ -156,12 +174,25 @@ class GraphBuilder:
         return self.constant(name, self.weights(name))
 
     def _normalise(self, value: str, name: str) -> str:
-        return self.op("LayerNormalization", value, self._vector(f"{name}.weight"), self._vector(f"{name}.bias"),
-                       axis=-1, epsilon=self.architecture.layer_norm_eps)
+        return self.op(
+            "LayerNormalization",
+            value,
+            self._vector(f"{name}.weight"),
+            self._vector(f"{name}.bias"),
+            axis=-1,
+            epsilon=self.architecture.layer_norm_eps,
+        )
 
     def _add_normalise(self, value: str, residual: str, norm: str, bias: str) -> str:
-        return self.fused("SkipLayerNormalization", value, residual, self._vector(f"{norm}.weight"),
-                          self._vector(f"{norm}.bias"), self._vector(bias), epsilon=self.architecture.layer_norm_eps)
+        return self.fused(
+            "SkipLayerNormalization",
+            value,
+            residual,
+            self._vector(f"{norm}.weight"),
+            self._vector(f"{norm}.bias"),
+            self._vector(bias),
+            epsilon=self.architecture.layer_norm_eps,
+        )
 
     def _head(self, hidden: str) -> None:
         """First token -> dense -> tanh -> linear, always in float32."""
@@ -171,4 +202,6 @@ class GraphBuilder:
         self._linear(self.op("Tanh", inner), out, output="logits")
 
     def _linear(self, value: str, layer: str, output: str = "") -> str:
-        return self.op("Gemm", value, self._vector(f"{layer}.weight"), self._vector(f"{layer}.bias"), transB=1, output=output)
+        return self.op(
+            "Gemm", value, self._vector(f"{layer}.weight"), self._vector(f"{layer}.bias"), transB=1, output=output
+        )

@@ -14,8 +14,17 @@ from rerankd.errors import ModelError, ModelNotFoundError
 from rerankd.models.architecture import read_architecture
 from rerankd.models.reference import ModelReference
 
-_PATTERNS = ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-             "*.safetensors", "model.safetensors.index.json", "rerankd.json", "model.onnx", "model.onnx.data"]
+_PATTERNS = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "rerankd.json",
+    "model.onnx",
+    "model.onnx.data",
+]
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -60,7 +69,8 @@ def fetch(reference: ModelReference, *, token: str | None = None, cache_dir: str
         ) from error
     except RevisionNotFoundError as error:
         raise ModelNotFoundError(
-            f"{reference.name} has no revision {reference.revision!r}.", hint="Use a branch, a tag or a commit that exists."
+            f"{reference.name} has no revision {reference.revision!r}.",
+            hint="Use a branch, a tag or a commit that exists.",
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFoundError(

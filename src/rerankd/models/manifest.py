@@ -73,9 +73,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (written := content.pop("format")) > FORMAT:
-            raise CorruptModelError(f"{path}: manifest format {written} is newer than this rerankd.", hint="Upgrade rerankd.")
+            raise CorruptModelError(
+                f"{path}: manifest format {written} is newer than this rerankd.", hint="Upgrade rerankd."
+            )
         template = {key: tuple(ids) for key, ids in content.pop("template").items()}
-        return Manifest(**content | {"architecture": Architecture(**content["architecture"]), "template": PairTemplate(**template)})
+        return Manifest(
+            **content | {"architecture": Architecture(**content["architecture"]), "template": PairTemplate(**template)}
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptModelError(
             f"{path} is not a valid manifest ({error}).", hint="Compile the model again: rerankd models compile."
@@ -91,7 +95,9 @@ def check_hashes(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise CorruptModelError(f"{folder}: {name} is missing.", hint="Copy the whole folder, or fetch the model again.")
+            raise CorruptModelError(
+                f"{folder}: {name} is missing.", hint="Copy the whole folder, or fetch the model again."
+            )
         if sha256(path) != expected:
             raise CorruptModelError(
                 f"{path}: SHA-256 differs from the manifest: the file was damaged or replaced.",

@@ -1,0 +1,1 @@
+"""Scoring: logits for pairs."""

@@ -84,7 +84,10 @@ def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto
         )
     gpu = cuda_available()
     if wants_gpu and not gpu:
-        raise InvalidRequestError(f"device={device!r}, but torch sees no CUDA GPU.", hint="Use device cpu, or mend the driver: rerankd doctor.")
+        raise InvalidRequestError(
+            f"device={device!r}, but torch sees no CUDA GPU.",
+            hint="Use device cpu, or mend the driver: rerankd doctor.",
+        )
     if gpu and device != "cpu":
         return BackendChoice("torch", device if wants_gpu else "cuda", "a checkpoint and a CUDA GPU: packed on the GPU")
     return BackendChoice("torch", "cpu", "a checkpoint and no GPU: packed on the CPU; compile it to be faster")
@@ -109,7 +112,7 @@ def open_backend(
         files: a checked model folder.
         backend: `auto`, `onnx` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16`, `bf16`, `int8`; None for the backend's own (CPU fp32, CUDA fp16, compiled: as compiled).
+        precision: `fp32`, `fp16`, `bf16`, `int8`; None for the backend's own (CPU fp32, CUDA fp16, or as compiled).
         threads: CPU threads; 0 for one per core.
     """
     choice = choose_backend(files, backend, device)
@@ -119,7 +122,7 @@ def open_backend(
         if precision not in (None, files.manifest.precision):
             raise InvalidRequestError(
                 f"{files.manifest.name} is compiled to {files.manifest.precision}, not {precision}.",
-                hint=f"Compile it again: rerankd models compile {files.manifest.source or 'REF'} --precision {precision} --out DIR.",
+                hint=f"Compile {files.manifest.source or 'its checkpoint'} again with --precision {precision}.",
             )
         from rerankd.scoring.onnx_backend import OnnxBackend
 

@@ -32,7 +32,7 @@ class EncodingPolicy:
 
     Attributes:
         max_length: longest pair in tokens, special tokens counted in.
-        truncation: `only_second` cuts the document (and a query beyond 3/4 of the length), `longest_first` the longer side.
+        truncation: `only_second` cuts the document (and a query beyond 3/4 of the length); or `longest_first`.
         long_documents: `truncate` reads the beginning, `chunk` reads windows and takes the best.
         chunk_overlap: tokens that neighbouring windows share.
         max_chunks: windows read at most; the rest of the document is not read.
@@ -46,7 +46,9 @@ class EncodingPolicy:
 
     def __post_init__(self) -> None:
         if self.truncation not in ("only_second", "longest_first"):
-            raise InvalidRequestError(f"Unknown truncation {self.truncation!r}.", hint="Use only_second or longest_first.")
+            raise InvalidRequestError(
+                f"Unknown truncation {self.truncation!r}.", hint="Use only_second or longest_first."
+            )
         if self.long_documents not in ("truncate", "chunk"):
             raise InvalidRequestError(f"Unknown long_documents {self.long_documents!r}.", hint="Use truncate or chunk.")
         if self.max_length < 8:

@@ -36,7 +36,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
-        # Lengths differ from run to run: a memory pattern per length, and an arena that only grows, would grow without end.
+        # Lengths differ from run to run: a memory pattern for each, and an arena that only grows, would pile up.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
@@ -46,7 +46,9 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions share no public base class
-            raise CorruptModelError(f"{path} cannot be loaded ({_first_line(error)}).", hint="Compile the model again.") from error
+            raise CorruptModelError(
+                f"{path} cannot be loaded ({_first_line(error)}).", hint="Compile the model again."
+            ) from error
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
         """Logits of the pairs, each computed in a run of its own, shape (pairs,), float32."""

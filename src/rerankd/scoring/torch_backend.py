@@ -7,22 +7,20 @@ the first token of each sequence, because the head reads nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from rerankd.errors import InvalidRequestError
-from rerankd.extras import require
 from rerankd.models.checkpoint import Checkpoint
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
-
-torch = require("torch", "torch", "The torch backend")
-
-from torch import Tensor  # noqa: E402  after `require`, which explains a missing torch
-from torch.nn import functional  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,14 @@ class TorchBackend:
     max_batch_pairs: int | None = None
     max_padding: float | None = None
 
-    def __init__(self, files: ModelFiles, *, device: str = "cpu", precision: str | None = None, threads: int = 0) -> None:
+    def __init__(
+        self, files: ModelFiles, *, device: str = "cpu", precision: str | None = None, threads: int = 0
+    ) -> None:
         self.precision = precision or ("fp16" if device.startswith("cuda") else "fp32")
         if self.precision == "int8":
             raise InvalidRequestError(
-                "The torch backend has no int8.", hint=f"Run: rerankd models compile {files.reference} --precision int8 --out DIR."
+                "The torch backend has no int8.",
+                hint=f"Run: rerankd models compile {files.reference} --precision int8 --out DIR.",
             )
         if device == "cpu" and self.precision != "fp32":
             raise InvalidRequestError(
@@ -78,7 +79,9 @@ class TorchBackend:
         self._weights = _Weights(files.checkpoint(), torch.device(device), _DTYPES[self.precision])
         self._layers = [self._load_layer(n) for n in range(self._architecture.layers)]
         prefix = f"{self._architecture.prefix}.embeddings"
-        self._tables = [self._weights(f"{prefix}.{kind}_embeddings.weight") for kind in ("word", "position", "token_type")]
+        self._tables = [
+            self._weights(f"{prefix}.{kind}_embeddings.weight") for kind in ("word", "position", "token_type")
+        ]
         self._norm = self._weights.pair(f"{prefix}.LayerNorm")
         self._head = [tuple(t.float() for t in self._weights.pair(name)) for name in self._architecture.head]
 
@@ -106,7 +109,7 @@ class TorchBackend:
         if not self._architecture.segments:
             segments[:] = False
 
-        def move(values: npt.NDArray[np.generic], dtype: object) -> Tensor:
+        def move(values: npt.NDArray[np.generic], dtype: torch.dtype) -> Tensor:
             return torch.from_numpy(values).to(dtype).to(self.device, non_blocking=True)
 
         return PackedBatch(
@@ -144,9 +147,9 @@ class TorchBackend:
         if last:
             kept = hidden[batch.starts[:-1].long()]
             query = functional.linear(kept, weight[:size], bias[:size])
-            key, value = functional.linear(hidden, weight[size:], bias[size:]).split(size, dim=-1)
+            key, value = functional.linear(hidden, weight[size:], bias[size:]).chunk(2, dim=-1)
         else:
-            query, key, value = functional.linear(hidden, weight, bias).split(size, dim=-1)
+            query, key, value = functional.linear(hidden, weight, bias).chunk(3, dim=-1)
         context = self._attend(query, key, value, batch, last=last)
         mixed = self._normalise(functional.linear(context, *layer.output) + kept, layer.output_norm)
         inner = functional.gelu(functional.linear(mixed, *layer.intermediate))
@@ -160,13 +163,17 @@ class TorchBackend:
             longest = max(batch.lengths)
             return kernel(q, k, v, starts, batch.starts, 1 if last else longest, longest).reshape(len(q), -1)
         counts = [1] * len(batch.lengths) if last else batch.lengths
-        outputs = [
-            functional.scaled_dot_product_attention(a.transpose(0, 1)[None], b.transpose(0, 1)[None], c.transpose(0, 1)[None])[0]
-            .transpose(0, 1)
-            .reshape(len(a), -1)
-            for a, b, c in zip(q.split(counts), k.split(batch.lengths), v.split(batch.lengths), strict=True)
-        ]
+        sizes = (counts, batch.lengths, batch.lengths)
+        parts = (torch.split_with_sizes(states, size) for states, size in zip((q, k, v), sizes, strict=True))
+        outputs = [_attend_one(*states) for states in zip(*parts, strict=True)]
         return torch.cat(outputs)
+
+
+def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of one sequence; shapes (length, heads, width) in, (length, heads * width) out."""
+    first, second, third = (states.transpose(0, 1)[None] for states in (query, key, value))
+    context = functional.scaled_dot_product_attention(first, second, third)[0]
+    return context.transpose(0, 1).reshape(len(query), -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +203,10 @@ class _Weights:
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def _varlen_kernel():  # type: ignore[no-untyped-def]  # torch types its own function
+def _varlen_kernel() -> Callable[..., Tensor] | None:
     """torch's variable-length attention, or None where this torch has none."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    return varlen_attn
+    return cast("Callable[..., Tensor]", varlen_attn)

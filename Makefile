@@ -1,0 +1,54 @@
+# Everything that people and CI run. Each target sets up its own .venv when it is missing.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BENCH_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs mini clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.base ## install the base package and show what a reranker does
+	@$(BIN)/rerankd demo
+
+test: $(VENV)/.dev ## install everything the tests need and run the whole suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## lint, types, layers, generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m docs.generate --check
+
+bench: $(VENV)/.dev ## measure speed and memory against sentence-transformers on this machine
+	@$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+docs: $(VENV)/.dev ## write the generated parts of docs/ and README again
+	@$(BIN)/python -m docs.generate
+
+mini: $(VENV)/.recipe ## train the bundled model again (DATA=folder with dev/ and corpora/)
+	@$(BIN)/python -m recipes.mini --data $(DATA) --work build/mini
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "rerankd needs Python 3.11 or newer with the venv module; set PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing rerankd (base)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "Installing what tests and checks need (torch among them: a minute or two)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.recipe: $(VENV)/.base
+	@$(PIP) --editable ".[recipe]"
+	@touch $@

@@ -1,0 +1,153 @@
+"""Models, tokenizers and texts that tests share. Everything is made here, seeded; `shared/` is used where it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+import pytest
+
+from rerankd.demo import load_traps
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def shared(*parts: str) -> Path:
+    """A path under shared/, or a skip that says so. CI has it, so CI fails instead."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{path} is missing, and CI must have it")
+        pytest.skip(f"{path} is not there; it is not part of the product")
+    return path
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Chinese and English sentences."""
+    traps = load_traps()
+    return [trap.query for trap in traps] + [text for trap in traps for text in trap.documents]
+
+
+@pytest.fixture(scope="session")
+def mixed_pairs(texts: list[str]) -> list[tuple[str, str]]:
+    """200 pairs, Chinese and English, from empty documents to far over-length ones on both sides."""
+    draw = random.Random(5)
+    pairs = []
+    for number in range(200):
+        query = " ".join(draw.choices(texts, k=30 if number % 20 == 7 else draw.randint(1, 2)))
+        document = " ".join(draw.choices(texts, k=draw.choice([0, 1, 2, 5, 12, 40])))
+        pairs.append((query, document))
+    return pairs
+
+
+def _xlmr_tokenizer(folder: Path, texts: list[str]) -> int:
+    from tokenizers import Tokenizer
+    from tokenizers.implementations import SentencePieceUnigramTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    real = SHARED / "models" / "xlmr-tokenizer" / "tokenizer.json"
+    if real.exists():
+        tokenizer = Tokenizer.from_file(str(real))
+    else:
+        trainer = SentencePieceUnigramTokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        trainer.train_from_iterator(texts * 5, vocab_size=800, special_tokens=special, unk_token="<unk>")  # noqa: S106
+        tokenizer = trainer._tokenizer
+        tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "XLMRobertaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
+        "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>", "model_max_length": 512,
+    }  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return int(tokenizer.get_vocab_size())
+
+
+def _bert_tokenizer(folder: Path, texts: list[str]) -> int:
+    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    trainer.train_from_iterator(texts * 5, vocab_size=1500, min_frequency=1, show_progress=False)
+    tokenizer = trainer._tokenizer
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return int(tokenizer.get_vocab_size())
+
+
+SHAPE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 160, "num_labels": 1}
+
+
+def _random_model(model: Any, folder: Path) -> Path:
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Biases and norms away from 0 and 1, so that a forgotten one shows.
+            spread = 0.3 if name.endswith("bias") or "LayerNorm" in name else 0.08
+            parameter.add_(torch.randn_like(parameter) * spread)
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A random XLM-RoBERTa reranker."""
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("models") / "xlmr"
+    folder.mkdir()
+    vocabulary = _xlmr_tokenizer(folder, texts)
+    torch.manual_seed(1)
+    config = XLMRobertaConfig(
+        vocab_size=vocabulary, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, **SHAPE
+    )  # type: ignore[arg-type]
+    return _random_model(XLMRobertaForSequenceClassification(config), folder)
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A random BERT reranker."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    folder.mkdir()
+    vocabulary = _bert_tokenizer(folder, texts)
+    torch.manual_seed(2)
+    config = BertConfig(vocab_size=vocabulary, max_position_embeddings=512, **SHAPE)  # type: ignore[arg-type]
+    return _random_model(BertForSequenceClassification(config), folder)
+
+
+@pytest.fixture(scope="session", params=["xlmr", "bert"])
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    """Both families, one after the other."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The checkpoint compiled to fp32 and int8."""
+    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.models.files import load_model
+
+    folders = {}
+    for precision in ("fp32", "int8"):
+        folders[precision] = tmp_path_factory.mktemp("compiled") / f"{checkpoint.name}-{precision}"
+        compile_model(load_model(str(checkpoint)), folders[precision], CompileOptions(precision, waive=precision == "int8"))
+    return folders
