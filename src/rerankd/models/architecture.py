@@ -152,7 +152,7 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
                 f"{where}: {key} {config[key]!r} is not supported.", hint=f"It must be {allowed!r}."
             )
     try:
-        return Architecture(
+        architecture = Architecture(
             family=family,
             layers=int(config["num_hidden_layers"]),
             hidden=int(config["hidden_size"]),
@@ -168,3 +168,9 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
         raise UnsupportedModelError(
             f"{where}: config.json lacks a usable {error}.", hint="Take the model's own config.json."
         ) from error
+    if architecture.hidden % architecture.heads:
+        raise UnsupportedModelError(
+            f"{where}: hidden_size {architecture.hidden} is no multiple of num_attention_heads {architecture.heads}.",
+            hint="Take the model's own config.json.",
+        )
+    return architecture

@@ -97,14 +97,14 @@ def _reach(reference: ModelReference) -> str:
     )
 
 
-def cached_models() -> list[tuple[str, Path]]:
+def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
     """Repositories in the hub's cache whose configuration names a supported network: (name, snapshot folder)."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     found = []
     try:
-        cache = scan_cache_dir()
+        cache = scan_cache_dir(cache_dir)
     except CacheNotFound:
         return []
     for repository in sorted(cache.repos, key=lambda r: r.repo_id):

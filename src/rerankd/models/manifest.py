@@ -76,6 +76,8 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise CorruptModelError(
                 f"{path}: manifest format {written} is newer than this rerankd.", hint="Upgrade rerankd."
             )
+        if any(Path(name).name != name for name in content["files"]):
+            raise ValueError("a file outside the folder")
         template = {key: tuple(ids) for key, ids in content.pop("template").items()}
         return Manifest(
             **content | {"architecture": Architecture(**content["architecture"]), "template": PairTemplate(**template)}

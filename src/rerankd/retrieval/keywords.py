@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-_PIECE = re.compile(r"[㐀-鿿]+|\w+")
+_PIECE = re.compile(r"[㐀-鿿]+|[^\W㐀-鿿]+")
 
 
 def keywords(text: str) -> list[str]:

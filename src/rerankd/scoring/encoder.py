@@ -34,7 +34,7 @@ class EncodingPolicy:
         max_length: longest pair in tokens, special tokens counted in.
         truncation: `only_second` cuts the document (and a query beyond 3/4 of the length); or `longest_first`.
         long_documents: `truncate` reads the beginning, `chunk` reads windows and takes the best.
-        chunk_overlap: tokens that neighbouring windows share.
+        chunk_overlap: tokens that neighbouring windows share, half a window at most.
         max_chunks: windows read at most; the rest of the document is not read.
     """
 
@@ -151,8 +151,8 @@ class PairEncoder:
         if len(document) <= size or policy.long_documents == "truncate" or size < 1:
             yield self._assemble(query, document[:size], cut or len(document) > size)
             return
-        step = max(1, size - policy.chunk_overlap)
-        starts = range(0, max(1, len(document) - policy.chunk_overlap), step)
+        overlap = min(policy.chunk_overlap, size // 2)
+        starts = range(0, len(document) - overlap, size - overlap)
         unread = len(starts) > policy.max_chunks
         for start in starts[: policy.max_chunks]:
             yield self._assemble(query, document[start : start + size], cut or unread)

@@ -1,0 +1,216 @@
+"""Every way a model folder can be wrong, and the sentence that says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from rerankd.errors import CorruptModelError, ModelError, ModelNotFoundError, UnsupportedModelError
+from rerankd.models.files import load_model
+from rerankd.models.manifest import FILE_NAME
+
+
+@pytest.fixture
+def folder(bert: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bert, tmp_path / "model")
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def refused(folder: Path, kind: type[ModelError], sentence: str) -> None:
+    with pytest.raises(kind, match=sentence):
+        load_model(str(folder))
+
+
+def test_a_whole_checkpoint(folder: Path) -> None:
+    files = load_model(str(folder))
+    assert not files.compiled
+    assert (files.manifest.precision, files.manifest.max_length) == ("fp32", 512)
+    assert files.size == (folder / "model.safetensors").stat().st_size
+
+
+def test_truncated_safetensors(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(folder, CorruptModelError, r"model.safetensors is truncated or not a safetensors file .* Fetch the model again")
+
+
+def test_safetensors_cut_to_nothing(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+    refused(folder, CorruptModelError, "is truncated or not a safetensors file")
+
+
+def test_foreign_file(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    refused(folder, CorruptModelError, "is truncated or not a safetensors file")
+
+
+def test_missing_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    refused(folder, CorruptModelError, "tokenizer.json is missing. Fetch it, or make it with transformers")
+
+
+def test_broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    refused(folder, CorruptModelError, r"tokenizer.json cannot be read")
+
+
+def test_tokenizer_of_another_model(folder: Path, xlmr: Path) -> None:
+    shutil.copy(xlmr / "tokenizer.json", folder)
+    refused(folder, CorruptModelError, r"The tokenizer has no token '\[CLS\]', which bert pairs are written with")
+
+
+def test_tokenizer_with_more_tokens_than_the_model(folder: Path) -> None:
+    edit_config(folder, vocab_size=100)
+    refused(folder, CorruptModelError, r"the tokenizer has \d+ tokens, the model 100: they do not match")
+
+
+def test_two_labels(folder: Path) -> None:
+    edit_config(folder, id2label={"0": "no", "1": "yes"})
+    refused(folder, UnsupportedModelError, "the head has 2 labels; a reranker has one")
+
+
+def test_bi_encoder_by_its_configuration(folder: Path) -> None:
+    edit_config(folder, architectures=["BertModel"])
+    refused(folder, UnsupportedModelError, "this is an encoder without a ranking head")
+
+
+def test_bi_encoder_by_its_weights(folder: Path) -> None:
+    edit_weights(folder, lambda weights: weights.pop("classifier.weight"))
+    refused(folder, CorruptModelError, r"the ranking head is missing \(classifier.weight\).*a random head is never made up")
+
+
+def test_missing_weight(folder: Path) -> None:
+    edit_weights(folder, lambda weights: weights.pop("bert.encoder.layer.1.output.dense.weight"))
+    refused(folder, CorruptModelError, "the weight bert.encoder.layer.1.output.dense.weight is missing")
+
+
+def test_weight_of_another_shape(folder: Path) -> None:
+    edit_weights(folder, lambda weights: weights.update({"classifier.weight": np.zeros((2, 64), np.float32)}))
+    refused(folder, CorruptModelError, r"classifier.weight has shape \(2, 64\), config.json says \(1, 64\)")
+
+
+def test_pickled_weights_are_never_loaded(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    refused(folder, CorruptModelError, r"the weights are a pickle \(pytorch_model.bin\), which can run code")
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    refused(folder, CorruptModelError, "there is no model.safetensors")
+
+
+def test_missing_shard(folder: Path) -> None:
+    index = {"weight_map": {"classifier.weight": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, CorruptModelError, "the shard model-00001-of-00002.safetensors is missing")
+
+
+def test_shard_outside_the_folder(folder: Path) -> None:
+    index = {"weight_map": {"classifier.weight": "../model/model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, CorruptModelError, "the shard ../model/model.safetensors is missing")
+
+
+def test_shards_are_read(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for part, own in parts.items():
+        save_file({name: weights[name] for name in own}, folder / part)
+    index = {"weight_map": {name: part for part, own in parts.items() for name in own}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = load_model(str(folder)).checkpoint().tensor("classifier.weight")
+    np.testing.assert_array_equal(found, weights["classifier.weight"])
+
+
+def test_no_configuration(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    refused(folder, CorruptModelError, "config.json is missing: this is not a model folder")
+
+
+def test_broken_configuration(folder: Path) -> None:
+    (folder / "config.json").write_text("[1]")
+    refused(folder, CorruptModelError, "config.json is not valid JSON")
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "gone", ModelNotFoundError, "This folder does not exist")
+
+
+def test_half_precision_weights(folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file as load
+    from safetensors.torch import save_file as save
+
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load(folder / "model.safetensors").items()}
+    save(weights, folder / "model.safetensors")
+    files = load_model(str(folder))
+    assert files.manifest.precision == "bf16"
+    expected = weights["classifier.weight"].float().numpy()
+    np.testing.assert_array_equal(files.checkpoint().tensor("classifier.weight"), expected)
+
+
+@pytest.fixture
+def compiled_copy(compiled: dict[str, Path], tmp_path: Path) -> Path:
+    return shutil.copytree(compiled["int8"], tmp_path / "compiled")
+
+
+def test_changed_file(compiled_copy: Path) -> None:
+    with (compiled_copy / "model.onnx").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\x01")
+    refused(compiled_copy, CorruptModelError, "SHA-256 differs from the manifest: the file was damaged or replaced")
+
+
+def test_missing_listed_file(compiled_copy: Path) -> None:
+    (compiled_copy / "model.onnx").unlink()
+    refused(compiled_copy, CorruptModelError, "model.onnx is missing. Copy the whole folder")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1, "template": {"start": [1]}}'])
+def test_broken_manifest(compiled_copy: Path, content: str) -> None:
+    (compiled_copy / FILE_NAME).write_text(content)
+    refused(compiled_copy, CorruptModelError, "is not a valid manifest")
+
+
+def test_manifest_of_the_future(compiled_copy: Path) -> None:
+    path = compiled_copy / FILE_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    refused(compiled_copy, CorruptModelError, "manifest format 99 is newer than this rerankd. Upgrade rerankd.")
+
+
+def test_manifest_that_points_outside(compiled_copy: Path) -> None:
+    path = compiled_copy / FILE_NAME
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"files": {"../../secret": "0" * 64}}))
+    refused(compiled_copy, CorruptModelError, "is not a valid manifest")
+
+
+def test_damaged_onnx_behind_a_right_hash(compiled_copy: Path) -> None:
+    from rerankd import Reranker
+    from rerankd.models.manifest import sha256
+
+    (compiled_copy / "model.onnx").write_bytes(b"not a graph")
+    path = compiled_copy / FILE_NAME
+    content = json.loads(path.read_text())
+    content["files"]["model.onnx"] = sha256(compiled_copy / "model.onnx")
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptModelError, match=r"model.onnx cannot be loaded .* Compile the model again"):
+        Reranker(str(compiled_copy))

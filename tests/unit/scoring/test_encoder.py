@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from rerankd.errors import InvalidRequestError
+from rerankd.models.files import load_model
+from rerankd.models.template import PairTemplate
+from rerankd.scoring.encoder import EncodingPolicy, PairEncoder, encodable, longest_first_lengths
+
+TEMPLATE = PairTemplate((0,), (2, 2), (2,))
+
+
+def word_tokenizer() -> Tokenizer:
+    """One id per word: w5 -> 5."""
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(2000)}, unk_token="w1"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def words(start: int, count: int) -> str:
+    return " ".join(f"w{i}" for i in range(start, start + count))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PairEncoder:
+    return PairEncoder(word_tokenizer(), TEMPLATE)
+
+
+def test_template_and_segments(encoder: PairEncoder) -> None:
+    ((pair,),) = encoder.encode(words(10, 2), [words(20, 3)], EncodingPolicy(20))
+    assert pair.ids.tolist() == [0, 10, 11, 2, 2, 20, 21, 22, 2]
+    assert (pair.document_start, pair.truncated, len(pair)) == (5, False, 9)
+
+
+def test_empty_document(encoder: PairEncoder) -> None:
+    ((pair,),) = encoder.encode("w10", [""], EncodingPolicy(20))
+    assert pair.ids.tolist() == [0, 10, 2, 2, 2]
+
+
+def test_only_second_cuts_the_query_to_three_quarters(encoder: PairEncoder) -> None:
+    ((pair,),) = encoder.encode(words(100, 50), [words(200, 50)], EncodingPolicy(40))
+    assert pair.ids.tolist() == [0, *range(100, 130), 2, 2, *range(200, 206), 2]
+    assert pair.truncated
+
+
+def test_longest_first(encoder: PairEncoder) -> None:
+    ((pair,),) = encoder.encode(words(100, 5), [words(200, 50)], EncodingPolicy(20, "longest_first"))
+    assert pair.ids.tolist() == [0, *range(100, 105), 2, 2, *range(200, 211), 2]
+
+
+@given(st.integers(0, 80), st.integers(0, 80), st.integers(1, 60))
+def test_longest_first_as_the_tokenizers_library(first: int, second: int, room: int) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_truncation(room, strategy="longest_first")
+    ids = tokenizer.encode("a " * first, "b " * second).ids
+    assert longest_first_lengths(first, second, room) == (ids.count(0), ids.count(1))
+
+
+@given(st.integers(1, 30), st.integers(0, 400), st.integers(0, 30), st.integers(1, 40))
+def test_chunks_cover_the_document(query: int, document: int, overlap: int, max_chunks: int) -> None:
+    encoder = PairEncoder(word_tokenizer(), TEMPLATE)
+    policy = EncodingPolicy(48, long_documents="chunk", chunk_overlap=overlap, max_chunks=max_chunks)
+    (windows,) = encoder.encode(words(500, query), [words(600, document)], policy)
+    assert 1 <= len(windows) <= max_chunks
+    read: list[int] = []
+    for window in windows:
+        assert len(window) <= 48
+        read += window.ids[window.document_start : -1].tolist()
+    wanted = set(range(600, 600 + document))
+    assert set(read) <= wanted
+    if not any(window.truncated for window in windows):
+        assert set(read) == wanted
+
+
+def test_chunks_overlap(encoder: PairEncoder) -> None:
+    policy = EncodingPolicy(16, long_documents="chunk", chunk_overlap=4)
+    (windows,) = encoder.encode("w1 w2", [words(100, 22)], policy)
+    assert [(w.ids[5], w.ids[-2], len(w)) for w in windows] == [(100, 109, 16), (106, 115, 16), (112, 121, 16)]
+
+
+def test_more_chunks_than_allowed_are_said_to_be_truncated(encoder: PairEncoder) -> None:
+    policy = EncodingPolicy(16, long_documents="chunk", chunk_overlap=4, max_chunks=2)
+    (windows,) = encoder.encode("w1 w2", [words(100, 30)], policy)
+    assert [window.truncated for window in windows] == [True, True]
+
+
+def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
+    files = load_model(str(bert))
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    text = "大熊猫 eats bamboo，生活在四川。" * 50_000
+    started = time.perf_counter()
+    pairs = encoder.encode("熊猫吃什么", [text] * 50, EncodingPolicy(512))
+    assert time.perf_counter() - started < 5, "fifty documents of a megabyte"
+    whole = files.tokenizer().encode(text[:20_000], add_special_tokens=False).ids
+    for (pair,) in pairs:
+        assert pair.truncated
+        assert pair.ids[pair.document_start : -1].tolist() == whole[: 512 - pair.document_start - 1]
+
+
+def test_huge_document_of_white_space_is_read_to_its_end(bert: Path) -> None:
+    files = load_model(str(bert))
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    ((pair,),) = encoder.encode("熊猫", [" " * 1_000_000 + "bamboo"], EncodingPolicy(512))
+    ((short,),) = encoder.encode("熊猫", ["bamboo"], EncodingPolicy(512))
+    assert pair.ids.tolist() == short.ids.tolist()
+
+
+def test_lone_surrogates() -> None:
+    assert encodable("a\ud800b") == "a\ufffdb"
+    assert encodable("\ud83d\ude00") == "😀"
+    assert encodable("熊猫 😀") == "熊猫 😀"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"truncation": "first"}, "Unknown truncation 'first'. Use only_second or longest_first."),
+        ({"long_documents": "split"}, "Unknown long_documents 'split'. Use truncate or chunk."),
+        ({"max_length": 3}, "max_length is 3. Use at least 8 tokens."),
+        ({"chunk_overlap": -1}, "chunk_overlap must be at least 0"),
+        ({"max_chunks": 0}, "max_chunks at least 1"),
+    ],
+)
+def test_bad_policies(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InvalidRequestError, match=sentence):
+        EncodingPolicy(**{"max_length": 512} | options)  # type: ignore[arg-type]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import inspect
+
+from rerankd import errors
+from rerankd.cli.main import exit_code
+
+
+def classes() -> list[type[errors.RerankdError]]:
+    found = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
+    return [value for value in found if issubclass(value, errors.RerankdError)]
+
+
+def test_the_tree_in_the_docstring_names_every_class() -> None:
+    assert errors.__doc__
+    for cls in classes():
+        assert cls.__name__ in errors.__doc__
+
+
+def test_codes_are_unique() -> None:
+    codes = [cls.code for cls in classes()]
+    assert len(set(codes)) == len(codes)
+
+
+def test_message_ends_with_the_hint() -> None:
+    error = errors.ModelNotFoundError("Gone.", hint="Look elsewhere.")
+    assert str(error) == "Gone. Look elsewhere."
+    assert (error.message, error.hint, error.status) == ("Gone.", "Look elsewhere.", 404)
+
+
+def test_every_class_has_an_exit_code() -> None:
+    assert {cls.__name__: exit_code(cls("x")) for cls in classes()} == {
+        "RerankdError": 1,
+        "InvalidRequestError": 2,
+        "InvalidInputFileError": 2,
+        "ModelError": 3,
+        "ModelNotFoundError": 3,
+        "UnsupportedModelError": 3,
+        "CorruptModelError": 3,
+        "MissingDependencyError": 4,
+        "VerificationError": 5,
+        "ScoringError": 6,
+    }
