@@ -1,10 +1,11 @@
-"""Models, tokenizers and texts that tests share. Everything is made here, seeded; `shared/` is used where it is there."""
+"""Models, tokenizers and texts that tests share: made here, seeded; `shared/` is used where it is there."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import pytest
 
+from benchmarks.model import train_xlmr_tokenizer, write_xlmr_settings
 from rerankd.demo import load_traps
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -48,35 +50,21 @@ def mixed_pairs(texts: list[str]) -> list[tuple[str, str]]:
 
 def _xlmr_tokenizer(folder: Path, texts: list[str]) -> int:
     from tokenizers import Tokenizer
-    from tokenizers.implementations import SentencePieceUnigramTokenizer
-    from tokenizers.processors import TemplateProcessing
 
     real = SHARED / "models" / "xlmr-tokenizer" / "tokenizer.json"
-    if real.exists():
-        tokenizer = Tokenizer.from_file(str(real))
-    else:
-        trainer = SentencePieceUnigramTokenizer()
-        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-        trainer.train_from_iterator(texts * 5, vocab_size=800, special_tokens=special, unk_token="<unk>")  # noqa: S106
-        tokenizer = trainer._tokenizer
-        tokenizer.post_processor = TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-        )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "XLMRobertaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
-        "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>", "model_max_length": 512,
-    }  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return int(tokenizer.get_vocab_size())
+    if not real.exists():
+        return train_xlmr_tokenizer(texts * 5, folder)
+    shutil.copy(real, folder)
+    write_xlmr_settings(folder)
+    return Tokenizer.from_file(str(real)).get_vocab_size()
 
 
 def _bert_tokenizer(folder: Path, texts: list[str]) -> int:
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import TemplateProcessing
 
     trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(texts * 5, vocab_size=1500, min_frequency=1, show_progress=False)
+    trainer.train_from_iterator(iter(texts * 5), vocab_size=1500, min_frequency=1, show_progress=False)
     tokenizer = trainer._tokenizer
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = TemplateProcessing(
@@ -88,7 +76,13 @@ def _bert_tokenizer(folder: Path, texts: list[str]) -> int:
     return int(tokenizer.get_vocab_size())
 
 
-SHAPE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 160, "num_labels": 1}
+SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 160,
+    "num_labels": 1,
+}
 
 
 def _random_model(model: Any, folder: Path) -> Path:
@@ -114,8 +108,13 @@ def xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
     vocabulary = _xlmr_tokenizer(folder, texts)
     torch.manual_seed(1)
     config = XLMRobertaConfig(
-        vocab_size=vocabulary, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, **SHAPE
-    )  # type: ignore[arg-type]
+        vocab_size=vocabulary,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        pad_token_id=1,
+        layer_norm_eps=1e-5,
+        **SHAPE,
+    )
     return _random_model(XLMRobertaForSequenceClassification(config), folder)
 
 
@@ -129,7 +128,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
     folder.mkdir()
     vocabulary = _bert_tokenizer(folder, texts)
     torch.manual_seed(2)
-    config = BertConfig(vocab_size=vocabulary, max_position_embeddings=512, **SHAPE)  # type: ignore[arg-type]
+    config = BertConfig(vocab_size=vocabulary, max_position_embeddings=512, **SHAPE)
     return _random_model(BertForSequenceClassification(config), folder)
 
 
@@ -149,5 +148,7 @@ def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     folders = {}
     for precision in ("fp32", "int8"):
         folders[precision] = tmp_path_factory.mktemp("compiled") / f"{checkpoint.name}-{precision}"
-        compile_model(load_model(str(checkpoint)), folders[precision], CompileOptions(precision, waive=precision == "int8"))
+        compile_model(
+            load_model(str(checkpoint)), folders[precision], CompileOptions(precision, waive=precision == "int8")
+        )
     return folders

@@ -1,40 +1,70 @@
-"""Run the recipe: `python -m recipes.mini --data DIR --work DIR`. A step whose output exists is not run again."""
+"""Run the recipe: `make mini DATA=...`, or `python -m recipes.mini --data DIR --work DIR`.
+
+A step whose output exists is not run again; a training step that was interrupted goes on from its checkpoint.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 
 import torch
 
-from . import adapt, distil, train, vocabulary
+from docs import generate
+from rerankd.models.reference import bundled_folder
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
-parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
-parser.add_argument(
-    "--minutes",
-    type=float,
-    nargs=3,
-    default=(5, 26, 42),
-    metavar=("ADAPT", "DISTIL", "TRAIN"),
-    help="compute budget of each training step",
-)
-parser.add_argument("--threads", type=int, default=2)
-arguments = parser.parse_args()
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-torch.set_num_threads(arguments.threads)
-torch.manual_seed(0)
-data, work = arguments.data, arguments.work
-work.mkdir(parents=True, exist_ok=True)
-for_adapt, for_distil, for_train = arguments.minutes
+from . import adapt, calibrate, distil, evaluate, export, train, vocabulary
 
-if not (work / "1-extended" / "config.json").exists():
-    vocabulary.extend(data, work / "1-extended")
-if not (work / "2-adapted" / "config.json").exists():
-    adapt.adapt(data, work / "1-extended", work / "2-adapted", work, for_adapt)
-if not (work / "3-distilled" / "config.json").exists():
-    distil.distil(data, work / "2-adapted", work / "3-distilled", work, for_distil)
-if not (work / "4-cross-encoder" / "config.json").exists():
-    train.train(data, work / "3-distilled", work / "4-cross-encoder", work, for_train)
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
+
+
+def main() -> None:
+    """Run every step that is not done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
+    parser.add_argument(
+        "--minutes", type=float, nargs=3, default=(5, 26, 42), metavar=("ADAPT", "DISTIL", "TRAIN"),
+        help="compute budget of each training step",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=evaluate.QUERIES, help="held-out queries measured per pack")
+    parser.add_argument("--install", action="store_true", help="replace the bundled model, its card and its figures")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    data, work = arguments.data, arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    for_adapt, for_distil, for_train = arguments.minutes
+    folders = [
+        work / name for name in ("1-extended", "2-adapted", "3-distilled", "4-cross-encoder", "5-calibrated", "mini")
+    ]
+    extended, adapted, distilled, trained, calibrated, exported = folders
+
+    if not (extended / "config.json").exists():
+        vocabulary.extend(data, extended)
+    if not (adapted / "config.json").exists():
+        adapt.adapt(data, extended, adapted, work, for_adapt)
+    if not (distilled / "config.json").exists():
+        distil.distil(data, adapted, distilled, work, for_distil)
+    if not (trained / "config.json").exists():
+        train.train(data, distilled, trained, work, for_train)
+    if not (calibrated / "calibration.json").exists():
+        calibrate.calibrate(data, trained, calibrated)
+    if not (exported / "rerankd.json").exists():
+        export.export(calibrated, exported)
+    if not (work / "mini.json").exists():
+        evaluate.evaluate(data, exported, work / "mini.json", arguments.queries)
+    if arguments.install:
+        shutil.copyfile(work / "mini.json", RESULTS)
+        target = bundled_folder("mini")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(exported, target)
+        generate.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -46,6 +46,8 @@ class CompileOptions:
         precision: `fp32` or `int8` (dynamic, per output channel; embeddings per row).
         pairs: file of `query<TAB>document` lines to verify on; several lines share a query.
         min_kendall_tau: order agreement below which compiling fails; None for the precision's default.
+        name: what the compiled model is called; empty for the source's name.
+        licence: SPDX name of the weights' licence; empty for the source's, if it is known.
         waive: keep a model that disagrees; the manifest says so.
         force: replace a model folder that is already there.
     """
@@ -53,6 +55,8 @@ class CompileOptions:
     precision: str = "int8"
     pairs: Path = DEFAULT_PAIRS
     min_kendall_tau: float | None = None
+    name: str = ""
+    licence: str = ""
     waive: bool = False
     force: bool = False
 
@@ -90,7 +94,7 @@ def compile_model(
         for name in _COPIED:
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, working / name)
-        manifest = _manifest(files, working, options.precision)
+        manifest = _manifest(files, working, options)
         say("Scoring with the source (transformers, fp32)")
         encoded = _encode(files, groups)
         expected, reference_seconds = _reference(files.folder, encoded)
@@ -166,12 +170,14 @@ def _write_graph(files: ModelFiles, path: Path, precision: str) -> None:
     onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
 
 
-def _manifest(files: ModelFiles, folder: Path, precision: str) -> Manifest:
+def _manifest(files: ModelFiles, folder: Path, options: CompileOptions) -> Manifest:
     source = "" if files.reference.kind != "hub" else str(files.reference)
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     return replace(
         files.manifest,
-        precision=precision,
+        name=options.name or files.manifest.name,
+        licence=options.licence or files.manifest.licence,
+        precision=options.precision,
         source=source or files.manifest.source or files.folder.resolve().name,
         files=hashes,
     )

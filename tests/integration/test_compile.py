@@ -39,7 +39,9 @@ def test_int8_is_a_quarter(compiled: dict[str, Path]) -> None:
     assert sizes["int8"] < 0.36 * sizes["fp32"]  # scales weigh more in a narrow model
 
 
-def test_disagreement_fails_and_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disagreement_fails_and_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = load_model(str(checkpoint))
     scored = module._compiled
 
@@ -48,7 +50,9 @@ def test_disagreement_fails_and_leaves_nothing(checkpoint: Path, tmp_path: Path,
         return [-own for own in scores], seconds
 
     monkeypatch.setattr(module, "_compiled", upside_down)
-    with pytest.raises(VerificationError, match=r"does not rank like its source: Kendall tau -\d.* --waive-verification"):
+    with pytest.raises(
+        VerificationError, match=r"does not rank like its source: Kendall tau -\d.* --waive-verification"
+    ):
         compile_model(files, tmp_path / "out", CompileOptions("fp32"))
     assert entries(tmp_path) == []
     waived = compile_model(files, tmp_path / "out", CompileOptions("fp32", waive=True))

@@ -97,7 +97,7 @@ def hub(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def test_fetch_then_offline(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
     cache = str(tmp_path / "cache")
-    files = load_model("org/reranker", token="hf_secret", cache_dir=cache)  # noqa: S106
+    files = load_model("org/reranker", token="hf_secret", cache_dir=cache)
     assert files.manifest.name == "org/reranker"
     assert files.manifest.revision == COMMIT
     assert "Bearer hf_secret" in Hub.tokens
@@ -139,7 +139,9 @@ def test_hub_says_no(hub: str, tmp_path: Path, reference: str, sentence: str) ->
 def test_hub_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(ModelNotFoundError, match=r"not in the local cache and the hub cannot be reached. .*HF_ENDPOINT"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"not in the local cache and the hub cannot be reached. .*HF_ENDPOINT"
+    ):
         load_model("org/reranker", cache_dir=str(tmp_path))
 
 

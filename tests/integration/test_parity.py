@@ -18,7 +18,7 @@ Scores = npt.NDArray[np.floating[Any]]
 
 
 def reference_ids(tokenizer: Any, query: str, document: str, truncation: str) -> tuple[list[int], list[int]]:
-    """Ids and segments by transformers; for only_second the query is cut to 3/4 of the length first, as FlagEmbedding."""
+    """Ids and segments by transformers; for only_second the query is cut to 3/4 of the length first."""
     if truncation == "longest_first":
         # Lists, because a lone empty second text is taken for no second text at all.
         found = tokenizer([query], [document], truncation=truncation, max_length=LENGTH, return_token_type_ids=True)

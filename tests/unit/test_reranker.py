@@ -52,7 +52,7 @@ def test_bad_top_n(reranker: Reranker, top_n: Any) -> None:
 
 
 def test_documents_come_back_untouched(reranker: Reranker) -> None:
-    given = [{"text": " a \n", "id": "x", "metadata": {"page": 3}}, Document("b\ud800")]
+    given: list[Any] = [{"text": " a \n", "id": "x", "metadata": {"page": 3}}, Document("b\ud800")]
     back = {ranked.index: ranked.document for ranked in reranker.rank("q", given)}
     assert back == {0: Document(" a \n", "x", {"page": 3}), 1: given[1]}
 
@@ -191,7 +191,9 @@ async def test_event_loop_stays_free(mini: Reranker, texts: list[str]) -> None:
 
 
 def test_half_precision_is_refused_on_a_cpu(checkpoint: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="fp16 on a CPU is several times slower than fp32. Use fp32, or compile"):
+    with pytest.raises(
+        InvalidRequestError, match="fp16 on a CPU is several times slower than fp32. Use fp32, or compile"
+    ):
         Reranker(str(checkpoint), device="cpu", precision="fp16")
     assert Reranker(str(checkpoint), device="cpu", use_fp16=True).backend == "torch cpu fp32"
 

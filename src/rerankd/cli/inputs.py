@@ -77,6 +77,8 @@ def _document(row: dict[str, Any], field: str, place: str) -> Document:
 def _rows(source: str, kind: str | None, *, header: bool = True) -> Iterator[tuple[str, str | dict[str, Any]]]:
     """Rows with the place they stand at, for messages."""
     name = "standard input" if source == "-" else source
+    if kind is not None and kind not in FORMATS:
+        raise InvalidInputFileError(f"Unknown format {kind!r}.", hint="Use txt, jsonl, csv, tsv or parquet.")
     kind = kind or (None if source == "-" else Path(source).suffix.lstrip(".").lower().replace("ndjson", "jsonl"))
     if kind == "parquet":
         yield from _parquet(source)

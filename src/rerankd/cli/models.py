@@ -90,6 +90,7 @@ def compile_command(
     waive: Annotated[
         bool, typer.Option("--waive-verification", help="Keep it even if the order differs; the manifest says so.")
     ] = False,
+    name: Annotated[str, typer.Option(help="What the compiled model is called.  [default: the source's name]")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a model folder that is there.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -102,7 +103,8 @@ def compile_command(
             status.update(sentence)
             console.print(f"· {sentence}", style="dim", highlight=False)
 
-        manifest = compile_model(files, out, CompileOptions(precision, pairs, min_kendall_tau, waive, force), step)
+        wanted = CompileOptions(precision, pairs, min_kendall_tau, name=name, waive=waive, force=force)
+        manifest = compile_model(files, out, wanted, step)
     parity = dict(manifest.parity or {})
     if wants_json(as_json):
         write_rows([{"out": str(out), "precision": precision} | parity])

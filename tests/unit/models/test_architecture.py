@@ -33,11 +33,17 @@ def test_the_reference_model() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "qwen3"}, "m: model type 'qwen3' is not supported. Use XLMRobertaForSequenceClassification or Bert"),
+        (
+            {"model_type": "qwen3"},
+            "m: model type 'qwen3' is not supported. Use XLMRobertaForSequenceClassification or Bert",
+        ),
         ({"model_type": None}, "is not supported"),
         ({"id2label": {"0": "a", "1": "b"}}, "m: the head has 2 labels; a reranker has one."),
         ({"id2label": None}, "the head has 2 labels"),
-        ({"architectures": ["XLMRobertaModel"]}, "m: XLMRobertaModel: this is an encoder without a ranking head .a bi-enc"),
+        (
+            {"architectures": ["XLMRobertaModel"]},
+            "m: XLMRobertaModel: this is an encoder without a ranking head .a bi-enc",
+        ),
         ({"architectures": None}, "no architecture named: this is an encoder without a ranking head"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported. It must be 'gelu'."),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not supported"),

@@ -47,7 +47,9 @@ def test_a_whole_checkpoint(folder: Path) -> None:
 def test_truncated_safetensors(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    refused(folder, CorruptModelError, r"model.safetensors is truncated or not a safetensors file .* Fetch the model again")
+    refused(
+        folder, CorruptModelError, r"model.safetensors is truncated or not a safetensors file .* Fetch the model again"
+    )
 
 
 def test_safetensors_cut_to_nothing(folder: Path) -> None:
@@ -92,7 +94,9 @@ def test_bi_encoder_by_its_configuration(folder: Path) -> None:
 
 def test_bi_encoder_by_its_weights(folder: Path) -> None:
     edit_weights(folder, lambda weights: weights.pop("classifier.weight"))
-    refused(folder, CorruptModelError, r"the ranking head is missing \(classifier.weight\).*a random head is never made up")
+    refused(
+        folder, CorruptModelError, r"the ranking head is missing \(classifier.weight\).*a random head is never made up"
+    )
 
 
 def test_missing_weight(folder: Path) -> None:

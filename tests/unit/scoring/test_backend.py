@@ -54,7 +54,9 @@ def test_refused(
 
 def test_checkpoint_without_torch(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "installed", lambda name: name != "torch")
-    with pytest.raises(MissingDependencyError, match=r'torch is not installed. Run: pip install "rerankd\[torch\]"') as caught:
+    with pytest.raises(
+        MissingDependencyError, match=r'torch is not installed. Run: pip install "rerankd\[torch\]"'
+    ) as caught:
         choose_backend(load_model(str(checkpoint)))
     assert isinstance(caught.value, RerankdError)
     assert isinstance(caught.value, ImportError)

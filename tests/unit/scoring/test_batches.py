@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_plan(sizes: list[int], tokens: int, pairs: int | None, padding: float |
 def test_packed_batches_are_filled(sizes: list[int]) -> None:
     """No two neighbouring batches would fit into one."""
     batches = plan(sizes, 100)
-    for one, two in zip(batches, batches[1:], strict=False):
+    for one, two in pairwise(batches):
         assert sum(sizes[i] for i in one) + sizes[two[0]] > 100
 
 

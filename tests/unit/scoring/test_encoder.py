@@ -18,7 +18,7 @@ TEMPLATE = PairTemplate((0,), (2, 2), (2,))
 
 def word_tokenizer() -> Tokenizer:
     """One id per word: w5 -> 5."""
-    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(2000)}, unk_token="w1"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(2000)}, unk_token="w1"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return tokenizer
 
@@ -56,7 +56,7 @@ def test_longest_first(encoder: PairEncoder) -> None:
 
 @given(st.integers(0, 80), st.integers(0, 80), st.integers(1, 60))
 def test_longest_first_as_the_tokenizers_library(first: int, second: int, room: int) -> None:
-    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(room, strategy="longest_first")
     ids = tokenizer.encode("a " * first, "b " * second).ids

@@ -1,0 +1,183 @@
+"""`make bench`: measure, print, and write `benchmarks/results/NAME.json`, which the README's table is made from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import model, peak, workload
+from benchmarks.contenders import Contender, Worker
+from rerankd.scoring.onnx_backend import usable_cores
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("rerankd", "onnxruntime", "torch", "transformers", "sentence-transformers")
+BASELINE = "sentence-transformers"
+
+
+def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
+    """Who is measured on a shape."""
+    checkpoint = model.make_checkpoint(shape, folder)
+    if device != "cpu":
+        return [
+            Contender(f"{BASELINE} fp16, padded", BASELINE, checkpoint, device, "fp16"),
+            Contender("rerankd torch fp16, packed", "rerankd", checkpoint, device, "fp16"),
+        ]
+    return [
+        Contender(f"{BASELINE} fp32", BASELINE, checkpoint),
+        Contender("rerankd torch fp32, packed", "rerankd", checkpoint),
+        Contender("rerankd onnx fp32", "rerankd", model.make_compiled(shape, "fp32", folder)),
+        Contender("rerankd onnx int8", "rerankd", model.make_compiled(shape, "int8", folder)),
+    ]
+
+
+def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of one shape: medians over requests; every contender answers a request before the next one comes."""
+    made, texts = workload.requests(arguments.requests + 1, arguments.documents)
+    workers = [Worker(c, arguments.threads) for c in contenders(shape, arguments.models, arguments.device)]
+    answers: dict[str, list[Any]] = {worker.contender.name: [] for worker in workers}
+    for turn, (query, documents) in enumerate(made):
+        for worker in workers:
+            answer = worker.ask(query, documents)
+            if turn:  # the first request warms up
+                answers[worker.contender.name].append(answer)
+        print(f"  {shape}: request {turn} of {arguments.requests}", file=sys.stderr)
+    for worker in workers:
+        worker.close()
+    ours = next(name for name in answers if name.startswith("rerankd"))
+    tokens = [answer.tokens for answer in answers[ours]]
+    base = statistics.median(a.seconds for a in answers[next(iter(answers))])
+    lengths = _lengths(shape, arguments, made[1:])
+    flops = model.executed_flops(shape, lengths)
+    for name, own in answers.items():
+        seconds = [a.seconds for a in own]
+        yield {
+            "shape": shape,
+            "contender": name,
+            "texts": texts,
+            "tokens_per_pair": round(sum(tokens) / (len(tokens) * arguments.documents), 1),
+            "pairs_per_second": round(arguments.documents * len(own) / sum(seconds), 2),
+            "tokens_per_second": round(sum(tokens) / sum(seconds)),
+            "ratio": round(base / statistics.median(seconds), 2),
+            "gflops": round(flops / sum(seconds) / 1e9, 1) if name.startswith("rerankd") else None,
+            "peak_megabytes": round(max(a.peak_bytes for a in own) / 1e6),
+            "gpu_megabytes": round(max(a.gpu_bytes for a in own) / 1e6) or None,
+        }
+
+
+def _lengths(shape: str, arguments: argparse.Namespace, made: list[workload.Request]) -> list[int]:
+    from rerankd.models.files import load_model
+    from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+
+    files = load_model(str(model.make_checkpoint(shape, arguments.models)))
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    policy = EncodingPolicy(512, "longest_first")
+    return [
+        len(pair)
+        for query, documents in made
+        for windows in encoder.encode(query, documents, policy)
+        for pair in windows
+    ]
+
+
+def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Latency of one pair of 64 tokens on v2-m3's shape."""
+    for precision in ("fp32", "int8"):
+        folder = model.make_compiled("m3", precision, arguments.models)
+        yield {"shape": "m3", "precision": precision} | _latency(folder, arguments.threads)
+
+
+def _latency(folder: Path, threads: int) -> dict[str, Any]:
+    from time import perf_counter
+
+    from rerankd import Reranker
+
+    reranker = Reranker(str(folder), max_length=64, threads=threads)
+    documents = [f"panda {turn} bamboo 熊猫 " * 40 for turn in range(12)]
+    milliseconds = []
+    for document in documents:
+        started = perf_counter()
+        tokens = reranker.rank("what does a panda eat?", [document]).usage.tokens
+        milliseconds.append((perf_counter() - started) * 1000)
+    return {
+        "tokens": tokens,
+        "p50_ms": round(statistics.median(milliseconds[2:]), 1),
+        "max_ms": round(max(milliseconds[2:]), 1),
+        "file_megabytes": round(sum(p.stat().st_size for p in folder.glob("model.onnx*")) / 1e6),
+    }
+
+
+def memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Resident memory over many requests of changing length, on the 6-layer shape in int8 and fp32."""
+    rows: dict[str, Any] = {"requests": arguments.memory_requests}
+    made, _ = workload.requests(arguments.memory_requests, 5, seed=11)
+    for precision in ("fp32", "int8"):
+        worker = Worker(
+            Contender(precision, "rerankd", model.make_compiled("mini", precision, arguments.models)), arguments.threads
+        )
+        peaks = [worker.ask(query, documents).peak_bytes for query, documents in made]
+        worker.close()
+        rows[precision] = {
+            f"peak_megabytes_after_{n}": round(peaks[n - 1] / 1e6, 1) for n in (100, 500, 1000) if n <= len(peaks)
+        }
+    return rows
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What it ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "flags": [flag for flag in wanted if flag in flags],
+        "threads": threads,
+        "load_before": round(os.getloadavg()[0], 2),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", choices=model.SHAPES, default=["mini", "base"])
+    parser.add_argument("--requests", type=int, default=4)
+    parser.add_argument("--documents", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory-requests", type=int, default=1000, help="0 to leave out")
+    parser.add_argument("--no-m3", action="store_true", help="leave out the single pair on v2-m3's shape (needs 8 GB)")
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
+    parser.add_argument("--name", default=None, help="name of the result file; default: the device")
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"machine": machine(arguments.threads)}
+    if arguments.device == "cpu":
+        report["peak_gflops"] = {name: round(rate) for name, rate in peak.peak_gflops(arguments.threads).items()}
+    rows = [row for shape in arguments.shapes for row in measure(shape, arguments)]
+    if arguments.device == "cpu":
+        top = max(report["peak_gflops"].values())
+        for row in rows:
+            row["share_of_peak"] = round(row["gflops"] / top, 2) if row["gflops"] else None
+    report["documents"], report["requests"], report["rows"] = arguments.documents, arguments.requests, rows
+    if arguments.device == "cpu" and arguments.memory_requests:
+        report["memory"] = memory(arguments)
+    if arguments.device == "cpu" and not arguments.no_m3:
+        report["single_pair"] = list(single_pair(arguments))
+    for row in rows:
+        print(json.dumps(row))
+    print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))
+    path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print(f"Written to {path}; run `make docs` to bring it into the README.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

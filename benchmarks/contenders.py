@@ -1,0 +1,115 @@
+"""Who is measured: each in its own process, so that memory is its own; asked in turn, so that noise is shared."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+MAX_LENGTH = 512
+PEER_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A library, how it is used, and the model folder it gets."""
+
+    name: str
+    library: str
+    model: Path
+    device: str = "cpu"
+    precision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request: seconds, tokens computed, and the process's peak memory in bytes so far."""
+
+    seconds: float
+    tokens: int
+    peak_bytes: int
+    gpu_bytes: int
+
+
+class Worker:
+    """A contender in its own process."""
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        self.contender = contender
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(contender, threads, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._connection.recv()
+
+    def ask(self, query: str, documents: list[str]) -> Answer:
+        """Score one request."""
+        self._connection.send((query, documents))
+        answer: Answer = self._connection.recv()
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.send(None)
+        self._process.join(30)
+
+
+def _serve(contender: Contender, threads: int, connection: Connection) -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    score = (
+        _rerankd(contender, threads) if contender.library == "rerankd" else _sentence_transformers(contender, threads)
+    )
+    connection.send("ready")
+    while (request := connection.recv()) is not None:
+        started = time.perf_counter()
+        tokens = score(*request)
+        connection.send(Answer(time.perf_counter() - started, tokens, _peak_bytes(), _gpu_bytes(contender.device)))
+
+
+def _rerankd(contender: Contender, threads: int) -> Callable[[str, list[str]], int]:
+    from rerankd import Reranker
+
+    options: dict[str, Any] = {"precision": contender.precision} if contender.precision else {}
+    reranker = Reranker(
+        str(contender.model), max_length=MAX_LENGTH, device=contender.device, threads=threads,
+        truncation="longest_first", **options,
+    )  # fmt: skip
+    return lambda query, documents: reranker.rank(query, documents, None).usage.tokens
+
+
+def _sentence_transformers(contender: Contender, threads: int) -> Callable[[str, list[str]], int]:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    torch.set_num_threads(threads)
+    dtype = {None: torch.float32, "fp16": torch.float16}[contender.precision]
+    model = CrossEncoder(
+        str(contender.model), max_length=MAX_LENGTH, device=contender.device, activation_fn=torch.nn.Identity(),
+        model_kwargs={"dtype": dtype},
+    )  # fmt: skip
+
+    def score(query: str, documents: list[str]) -> int:
+        model.predict([(query, document) for document in documents], batch_size=PEER_BATCH, show_progress_bar=False)
+        return 0
+
+    return score
+
+
+def _peak_bytes() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _gpu_bytes(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())

@@ -1,0 +1,59 @@
+"""The fp32 matrix-product rate that this machine reaches: the limit to compare a CPU run with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+SIZES = (1024, 2048, 4096)
+
+
+def peak_gflops(threads: int) -> dict[str, float]:
+    """Best rate of each library at hand, in GFLOP/s; the machine's peak is the highest."""
+    return {"torch": _best(_torch(threads)), "onnxruntime": _best(_onnxruntime(threads))}
+
+
+def _best(product: Callable[[int], Callable[[], object]]) -> float:
+    best = 0.0
+    for size in SIZES:
+        run = product(size)
+        run()
+        for _ in range(5):
+            started = time.perf_counter()
+            run()
+            best = max(best, 2 * size**3 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def _torch(threads: int) -> Callable[[int], Callable[[], object]]:
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def product(size: int) -> Callable[[], object]:
+        left, right = torch.randn(size, size), torch.randn(size, size)
+        return lambda: left @ right
+
+    return product
+
+
+def _onnxruntime(threads: int) -> Callable[[int], Callable[[], object]]:
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+
+    def product(size: int) -> Callable[[], object]:
+        draw = np.random.default_rng(0)
+        right = numpy_helper.from_array(draw.standard_normal((size, size), dtype=np.float32), "right")
+        left, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [size, size]) for n in ("left", "out"))
+        graph = helper.make_graph([helper.make_node("MatMul", ["left", "right"], ["out"])], "g", [left], [out], [right])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        value = draw.standard_normal((size, size), dtype=np.float32)
+        return lambda: session.run(None, {"left": value})
+
+    return product

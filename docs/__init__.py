@@ -1,0 +1,1 @@
+"""Documents; the reference parts are generated."""

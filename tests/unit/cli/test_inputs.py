@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.cli import inputs
+from rerankd.cli.inputs import read_documents, read_pairs
+from rerankd.errors import InvalidInputFileError, MissingDependencyError
+from rerankd.types import Document, Pair
+
+
+def write(folder: Path, name: str, content: str | bytes) -> str:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def test_text_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "\ufeffone\r\n\n二 \u2028 still two\nthree")
+    assert [d.text for d in read_documents(path)] == ["one", "二 \u2028 still two", "three"]
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    rows = [
+        '"plain"',
+        '{"text": "b", "_id": 7}',
+        "",
+        '{"text": "c", "id": "x", "metadata": {"k": 1}}',
+        '{"text": "d", "page": 3}',
+    ]
+    assert read_documents(write(tmp_path, "a.jsonl", "\n".join(rows))) == [
+        Document("plain"),
+        Document("b", "7"),
+        Document("c", "x", {"k": 1}),
+        Document("d", None, {"page": 3}),
+    ]
+
+
+def test_csv_and_tsv(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'id,body\n1,"a, ""b""\nc"\n')
+    assert read_documents(path, field="body") == [Document('a, "b"\nc', "1")]
+    assert read_documents(write(tmp_path, "a.tsv", 'text\tpage\nsay "hi\t2\n')) == [
+        Document('say "hi', None, {"page": "2"})
+    ]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["甲", "b"], "id": [1, 2]}), path)
+    assert read_documents(str(path)) == [Document("甲", "1"), Document("b", "2")]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("a\nb\n", ["a", "b"]), ('{"text": "a"}\n', ["a"]), ('"a"\n"b"', ["a", "b"]), ("", [])],
+)
+def test_standard_input(content: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    assert [document.text for document in read_documents("-")] == expected
+
+
+def test_pairs(tmp_path: Path) -> None:
+    assert read_pairs(write(tmp_path, "a.tsv", 'q\td "x\n问\t答\n')) == [Pair("q", 'd "x'), Pair("问", "答")]
+    assert read_pairs(write(tmp_path, "a.jsonl", '{"query": "q", "document": ""}')) == [Pair("q", "")]
+    assert read_pairs(write(tmp_path, "a.csv", "query,document\nq,d\n")) == [Pair("q", "d")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.jsonl", '{"text": "a"}\n{', "a.jsonl, line 2: not JSON .* Write one JSON value per line."),
+        ("a.jsonl", "[1]", "line 1: a list. Write strings or objects."),
+        ("a.jsonl", '{"body": "a"}', "line 1: no text under 'text' .found body.. Name the column with --field."),
+        ("a.jsonl", '{"text": null}', "no text under 'text'"),
+        ("a.txt", b"ok\n\xb9\xfa\n", "a.txt, line 2: not UTF-8. Convert it: iconv"),
+        ("a.csv", "text\na\nb,c\n", "a.csv, line 3: 2 columns, expected 1 .text.. Quote fields"),
+        ("a.csv", 'text\n"a', "a.csv, line 2: unexpected end of data. Mend the quoting."),
+        ("a.parquet", "PAR?", "cannot be read .* Check that it is a parquet file."),
+    ],
+)
+def test_bad_documents(name: str, content: str | bytes, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputFileError, match=sentence):
+        read_documents(write(tmp_path, name, content))
+
+
+def test_bad_pairs(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputFileError, match="a.tsv, line 1: 1 columns, expected 2"):
+        read_pairs(write(tmp_path, "a.tsv", "no tab\n"))
+    with pytest.raises(InvalidInputFileError, match="no pair. Write query<TAB>document"):
+        read_pairs(write(tmp_path, "a.jsonl", '{"query": "q"}'))
+
+
+def test_missing_file_and_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputFileError, match="gone.txt cannot be read .No such file or directory"):
+        read_documents(str(tmp_path / "gone.txt"))
+    with pytest.raises(InvalidInputFileError, match="Unknown format 'xlsx'. Use txt, jsonl, csv, tsv or parquet"):
+        read_documents(write(tmp_path, "a.xlsx", "x"), kind="xlsx")
+
+
+def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.txt", "a\nb\nc\n")
+    monkeypatch.setattr(inputs, "MAX_DOCUMENTS", 2)
+    with pytest.raises(InvalidInputFileError, match="more than 2 documents. Split the file."):
+        read_documents(path)
+    monkeypatch.setattr(inputs, "MAX_BYTES", 2)
+    with pytest.raises(InvalidInputFileError, match="is larger than"):
+        read_documents(path)
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r'Run: pip install "rerankd\[parquet\]"'):
+        read_documents(write(tmp_path, "a.parquet", ""))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
+def test_jsonl_keeps_every_text(texts: list[str]) -> None:
+    rows = "\n".join(json.dumps({"text": text}) for text in texts)
+    place = [inputs._document(row, "text", "x").text for _, row in inputs._jsonl(rows, "x") if isinstance(row, dict)]
+    assert place == texts
