@@ -55,7 +55,9 @@ def _settings() -> str:
 
 
 def _errors() -> str:
-    classes = [value for _, value in inspect.getmembers(errors, inspect.isclass) if value.__module__ == errors.__name__]
+    classes = [
+        value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.RerankdError)
+    ]
     rows = []
     for cls in classes:
         meaning = (cls.__doc__ or "").splitlines()[0]

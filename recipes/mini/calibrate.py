@@ -23,25 +23,12 @@ PER_SOURCE = 40
 NEGATIVES = 4
 
 
-def platt(logits: np.ndarray, labels: np.ndarray, steps: int = 100) -> tuple[float, float]:
-    """Scale and offset of a balanced logistic regression, by Newton's method."""
-    weights = np.where(labels == 1, 0.5 / max(1, labels.sum()), 0.5 / max(1, (1 - labels).sum()))
-    scale, offset = 1.0, 0.0
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-(scale * logits + offset)))
-        error, curvature = weights * (p - labels), weights * p * (1 - p)
-        gradient = np.array([(error * logits).sum() + 1e-4 * (scale - 1), error.sum()])
-        hessian = np.array(
-            [
-                [(curvature * logits**2).sum() + 1e-4, (curvature * logits).sum()],
-                [(curvature * logits).sum(), curvature.sum()],
-            ]
-        )
-        change = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
-        scale, offset = scale - change[0], offset - change[1]
-        if np.abs(change).max() < 1e-8:
-            break
-    return float(scale), float(offset)
+def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Scale and offset of a logistic regression in which both labels weigh the same."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1e6, class_weight="balanced").fit(logits.reshape(-1, 1), labels)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def calibrate(root: Path, start: Path, out: Path) -> None:

@@ -24,7 +24,7 @@ from rerankd.progress import progress_bar
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
-from rerankd.telemetry import StepTimer
+from rerankd.telemetry import StepTimer, logger
 from rerankd.types import (
     Activation,
     LongDocuments,
@@ -38,6 +38,7 @@ from rerankd.types import (
 )
 
 T = TypeVar("T")
+_log = logger(__name__)
 
 DEFAULT_TOP_N = 5
 DEFAULT_MAX_BATCH_TOKENS = 16384
@@ -105,6 +106,7 @@ class Reranker:
             self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
         )
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
+        _log.info("%s runs on %s, max_length %d", self.model, self.backend, self.max_length)
 
     @property
     def model(self) -> str:

@@ -20,7 +20,7 @@ FILE_NAME = "rerankd.toml"
 class Settings(BaseSettings):
     """Every setting with its default and its meaning."""
 
-    model_config = SettingsConfigDict(env_prefix="RERANKD_", toml_file=FILE_NAME, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="RERANKD_", toml_file=FILE_NAME, extra="forbid", env_ignore_empty=True)
 
     model: str = Field("mini", description="bundled model, folder, or org/name[@revision]")
     backend: str = Field("auto", description="auto, onnx or torch")

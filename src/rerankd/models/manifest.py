@@ -16,6 +16,7 @@ from rerankd.models.template import PairTemplate
 
 FILE_NAME = "rerankd.json"
 FORMAT = 1
+CHECKED = ("model.onnx", "model.onnx.data", "tokenizer.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,13 @@ def check_hashes(folder: Path, manifest: Manifest) -> None:
     """Compare every listed file with its hash.
 
     Raises:
-        CorruptModelError: a file is missing or was changed since the manifest was written.
+        CorruptModelError: a file is missing, not listed, or was changed since the manifest was written.
     """
+    unlisted = [name for name in CHECKED if (folder / name).is_file() and name not in manifest.files]
+    if unlisted:
+        raise CorruptModelError(
+            f"{folder}: {FILE_NAME} has no SHA-256 for {unlisted[0]}.", hint="Compile the model again."
+        )
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():

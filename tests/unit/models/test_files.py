@@ -183,6 +183,14 @@ def test_changed_file(compiled_copy: Path) -> None:
     refused(compiled_copy, CorruptModelError, "SHA-256 differs from the manifest: the file was damaged or replaced")
 
 
+def test_file_that_the_manifest_does_not_vouch_for(compiled_copy: Path) -> None:
+    path = compiled_copy / FILE_NAME
+    content = json.loads(path.read_text())
+    content["files"].pop("model.onnx")
+    path.write_text(json.dumps(content))
+    refused(compiled_copy, CorruptModelError, "rerankd.json has no SHA-256 for model.onnx")
+
+
 def test_missing_listed_file(compiled_copy: Path) -> None:
     (compiled_copy / "model.onnx").unlink()
     refused(compiled_copy, CorruptModelError, "model.onnx is missing. Copy the whole folder")

@@ -1,0 +1,33 @@
+"""Memory does not grow with the number of requests or the variety of their lengths."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import random
+from pathlib import Path
+from rerankd import Reranker
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+draw = random.Random(3)
+reranker = Reranker()
+seen = []
+for turn in range(1000):
+    documents = ["熊猫 bamboo " * draw.randint(1, 40) for _ in range(draw.randint(1, 4))]
+    if turn % 100 == 0:
+        documents.append("long " * 2000)
+    reranker.rank("what does a panda eat? " * draw.randint(1, 4), documents)
+    if turn in (99, 999):
+        seen.append(resident())
+print(*seen)
+"""
+
+
+def test_a_thousand_requests_leave_memory_flat() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=280)
+    after_100, after_1000 = map(float, done.stdout.split())
+    assert after_1000 - after_100 < 25, f"{after_100:.0f} MB after 100 requests, {after_1000:.0f} MB after 1,000"

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recipes.mini import calibrate, data
+from recipes.mini.loop import one_cycle
+from tests.conftest import shared
+
+
+@pytest.mark.parametrize("name", ["cmrc-zh", "tatqa-en", "dureader-zh"])
+def test_training_sees_no_held_out_document(name: str) -> None:
+    pack = data.load_pack(shared("data"), name)
+    hidden = {pack.corpus[doc_id] for doc_id in pack.held_out}
+    seen = data.pack_examples(pack)
+    for example in seen:
+        assert hidden.isdisjoint(example.positives)
+        assert hidden.isdisjoint(example.negatives)
+    held_out = {pack.queries[query] for query in pack.held_out_queries}
+    assert held_out.isdisjoint(example.query for example in seen)
+    assert 0.05 < len(pack.held_out_queries) / len(pack.qrels) < 0.3
+
+
+def test_two_scripts_of_a_pack_are_split_alike() -> None:
+    root = shared("data")
+    assert data.load_pack(root, "drcd-zh").held_out == data.load_pack(root, "drcd-zhs").held_out
+
+
+def test_groups_join_titles_and_queries() -> None:
+    groups = data._groups({"a": "t", "b": "t", "c": "", "d": ""}, {"q": {"b": 1, "c": 1}})
+    assert groups["a"] == groups["b"] == groups["c"] != groups["d"]
+
+
+def test_bm25_tokens() -> None:
+    assert data._bm25_tokens("大熊猫 eats Bamboo2!") == ["大", "大熊", "熊猫", "eats", "bamboo2"]
+
+
+def test_platt_finds_scale_and_offset() -> None:
+    draw = np.random.default_rng(0)
+    labels = (np.arange(4000) % 5 == 0).astype(float)
+    # Two normals, 2 apart, centred on 5: the balanced log-odds are 2 (x - 5).
+    logits = draw.normal(np.where(labels == 1, 6.0, 4.0), 1.0)
+    scale, offset = calibrate.platt(logits, labels)
+    assert scale == pytest.approx(2.0, abs=0.2)
+    assert -offset / scale == pytest.approx(5.0, abs=0.1)
+
+
+def test_one_cycle() -> None:
+    assert [round(one_cycle(x), 3) for x in (0.0, 0.03, 0.06, 0.53, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
