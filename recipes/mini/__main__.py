@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=3, default=(5, 26, 42), metavar=("ADAPT", "DISTIL", "TRAIN"),
+        "--minutes", type=float, nargs=3, default=(5, 26, 44), metavar=("ADAPT", "DISTIL", "TRAIN"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)

@@ -13,12 +13,14 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div
 from transformers import BertForSequenceClassification, BertModel, BertTokenizerFast
 
-from . import data, loop, vocabulary
+from . import data, harden, loop, vocabulary
 from .distil import embed
 
 HARD, RANDOM = 4, 1
 GROUP = 1 + HARD + RANDOM
 PAIRS_PER_STEP = 8 * GROUP
+HARDEN_FROM = 0.5  # share of the budget after which part of the groups are hardened
+TRANSLATIONS, STUFFED = 0.12, 0.35  # shares of groups then
 SOFT_WEIGHT = {"en": 0.7, "zh": 0.3}
 SOFT_TEMPERATURE = 0.05
 TEACHER_LENGTH = 128
@@ -100,15 +102,27 @@ def train(
     weights = [WEIGHTS[name] for name in names]
     to_traditional = data.script_map(data.dictionary(root))
 
-    def drawn(draw: random.Random, groups: int) -> tuple[list[str], list[list[str]]]:
-        queries, passages = [], []
+    sentences = data.parallel(root)
+
+    def drawn(draw: random.Random, groups: int, hard: bool) -> tuple[list[str], list[list[str]], list[bool]]:
+        queries, passages, labelled_only = [], [], []
         for name in draw.choices(names, weights, k=groups):
             query, texts = _group(draw, by_source[name])
+            kind = draw.random() if hard else 1.0
+            if kind < TRANSLATIONS:
+                query, texts = harden.translation_group(draw, sentences, GROUP)
+            elif kind < TRANSLATIONS + STUFFED:
+                if draw.random() < 0.6:
+                    texts[0] = harden.thinned(draw, query, texts[0])
+                texts[-2:] = [
+                    harden.stuffed(draw, query, draw.choice(draw.choice(by_source[name]).positives)) for _ in range(2)
+                ]
+            labelled_only.append(kind < TRANSLATIONS + STUFFED)
             if draw.random() < 0.1:
                 query, texts = query.translate(to_traditional), [t.translate(to_traditional) for t in texts]
             queries.append(query)
             passages.append(texts)
-        return queries, passages
+        return queries, passages, labelled_only
 
     def logits_of(queries: list[str], passages: list[list[str]], length: int) -> torch.Tensor:
         repeated = [query[: 2 * length] for query in queries for _ in range(GROUP)]
@@ -126,12 +140,13 @@ def train(
     def loss_of(step: int, fraction: float) -> torch.Tensor:
         draw = random.Random(step)
         (length,) = draw.choices([n for n, _ in LENGTHS], [share for _, share in LENGTHS])
-        queries, passages = drawn(draw, max(2, PAIRS_PER_STEP * 160 // (GROUP * length)))
+        groups = max(2, PAIRS_PER_STEP * 160 // (GROUP * length))
+        queries, passages, labelled_only = drawn(draw, groups, fraction > HARDEN_FROM)
         logits = logits_of(queries, passages, length)
         loss = cross_entropy(logits, torch.zeros(len(queries), dtype=torch.long, device=logits.device))
         languages = [_language(query) for query in queries]
         for language, teacher in teachers.items():
-            own = [i for i, found in enumerate(languages) if found == language]
+            own = [i for i, found in enumerate(languages) if found == language and not labelled_only[i]]
             if own:
                 target = teacher.targets([queries[i] for i in own], [passages[i] for i in own])
                 soft = kl_div(logits[own].log_softmax(-1), target, reduction="sum") / len(queries)
