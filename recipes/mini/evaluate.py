@@ -19,7 +19,7 @@ from rerankd import Reranker
 
 from . import data
 
-QUERIES = 200
+QUERIES = 150
 MEASURES = (nDCG @ 10, RR @ 10)
 
 

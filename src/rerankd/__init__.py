@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rerankd.async_reranker import AsyncReranker
     from rerankd.errors import (
         CorruptModelError,
         InvalidInputFileError,
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         VerificationError,
     )
-    from rerankd.reranker import AsyncReranker, Reranker
+    from rerankd.reranker import Reranker
     from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
 
 __version__ = version("rerankd")
 
 _HOMES = {
-    "rerankd.reranker": ("AsyncReranker", "Reranker"),
+    "rerankd.async_reranker": ("AsyncReranker",),
+    "rerankd.reranker": ("Reranker",),
     "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
     "rerankd.errors": (
         "CorruptModelError",

@@ -1,17 +1,13 @@
 """The library's front door: one model, ready to rank.
 
-Does: single queries, batches of queries, plain pairs, from several threads at once, and the same with `await`.
-Does not: batch across callers, cache or serve; the engine and the server do.
+Does: single queries, batches of queries and plain pairs, from several threads at once. Does not: batch across callers,
+cache or serve.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +33,6 @@ from rerankd.types import (
     Usage,
 )
 
-T = TypeVar("T")
 _log = logger(__name__)
 
 DEFAULT_TOP_N = 5
@@ -287,60 +282,6 @@ class Reranker:
                 hint="Use a smaller max_length, or long_documents='chunk'.",
             )
         return max_length
-
-
-class AsyncReranker:
-    """The same methods with `await`, over one `Reranker` and one worker thread; the event loop stays free.
-
-    Args:
-        reranker: the reranker to use; it may be shared with threads.
-
-    Example:
-        >>> async def main() -> int:
-        ...     async with AsyncReranker(Reranker()) as reranker:
-        ...         return (await reranker.rank("panda food", ["Pandas eat bamboo.", "Cars."]))[0].index
-        >>> asyncio.run(main())
-        0
-    """
-
-    def __init__(self, reranker: Reranker) -> None:
-        self.reranker = reranker
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rerankd")
-
-    async def rank(
-        self, query: str, documents: Iterable[DocumentLike], top_n: int | None = DEFAULT_TOP_N, **options: Any
-    ) -> RerankResult:
-        """As `Reranker.rank`."""
-        return await self._call(lambda: self.reranker.rank(query, documents, top_n, **options))
-
-    async def rank_batch(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[Iterable[DocumentLike]],
-        top_n: int | None = DEFAULT_TOP_N,
-        **options: Any,
-    ) -> list[RerankResult]:
-        """As `Reranker.rank_batch`."""
-        return await self._call(lambda: self.reranker.rank_batch(queries, documents, top_n, **options))
-
-    async def score(self, pairs: Iterable[tuple[str, str]], **options: Any) -> npt.NDArray[np.float64]:
-        """As `Reranker.score`."""
-        return await self._call(lambda: self.reranker.score(pairs, **options))
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-
-    def close(self) -> None:
-        """Finish what was begun and end the worker thread."""
-        self._worker.shutdown()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _check_positive(**values: int | None) -> None:
