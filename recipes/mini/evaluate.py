@@ -19,7 +19,7 @@ from rerankd import Reranker
 
 from . import data
 
-QUERIES = 150
+QUERIES = 200
 MEASURES = (nDCG @ 10, RR @ 10)
 
 
