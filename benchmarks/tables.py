@@ -43,8 +43,9 @@ def _conditions(report: dict[str, Any]) -> str:
     peaks = " and ".join(f"{rate} GFLOP/s ({name})" for name, rate in report["peak_gflops"].items())
     lines = [
         f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
-        f"fp32 matrix-product peak {peaks}, the higher one is 100 %; {report['requests']} requests of {report['documents']} documents, one after "
-        f"the other, {first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
+        f"fp32 matrix-product peak {peaks}, the higher is 100 %; "
+        f"{report['requests']} requests of {report['documents']} documents, one after the other, "
+        f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
         f"onnxruntime {packages['onnxruntime']}, torch {packages['torch']}, "
         f"sentence-transformers {packages['sentence-transformers']} (batch 32). `make bench`.",
     ]
@@ -81,9 +82,9 @@ def quality() -> str:
 
 def fill(text: str, name: str, content: str) -> str:
     """Put `content` between `<!-- name -->` and `<!-- /name -->`."""
-    start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     head, found, rest = text.partition(start)
     _, closed, tail = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"There are no markers for {name!r}.")
-    return head + start + content + end + tail
+    return f"{head}{start}{content}\n{end}{tail}"
