@@ -26,6 +26,7 @@ class Backend(Protocol):
         device: `cpu`, `cuda:0`, ...
         precision: of the matrix products.
         max_batch_pairs: sequences that one call may hold, None for any.
+        max_batch_tokens: tokens beyond which larger batches are no faster, None for no such limit.
         max_padding: share of a batch that may be padding, None where nothing is padded.
     """
 
@@ -33,6 +34,7 @@ class Backend(Protocol):
     device: str
     precision: str
     max_batch_pairs: int | None
+    max_batch_tokens: int | None
     max_padding: float | None
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:

@@ -73,9 +73,10 @@ class Scorer:
     ) -> npt.NDArray[np.float32]:
         logits = np.empty(len(pairs), dtype=np.float32)
         limits = [n for n in (max_batch_pairs, self.backend.max_batch_pairs) if n is not None]
+        budget = min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens)
         batches = plan(
             [len(pair) for pair in pairs],
-            max_batch_tokens,
+            budget,
             max_batch_pairs=min(limits) if limits else None,
             max_padding=self.backend.max_padding,
         )

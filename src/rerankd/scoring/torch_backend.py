@@ -57,6 +57,7 @@ class TorchBackend:
 
     name = "torch"
     max_batch_pairs: int | None = None
+    max_batch_tokens: int | None = None
     max_padding: float | None = None
 
     def __init__(
