@@ -51,15 +51,16 @@ def train_xlmr_tokenizer(texts: list[str], out: Path) -> int:
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     tokenizer.save(str(out / "tokenizer.json"))
-    write_xlmr_settings(out)
+    # transformers would build a tokenizer of XLM-R's own class anew from the pieces, with other rules.
+    write_xlmr_settings(out, "PreTrainedTokenizerFast")
     return tokenizer.get_vocab_size()
 
 
-def write_xlmr_settings(out: Path) -> None:
+def write_xlmr_settings(out: Path, tokenizer_class: str = "XLMRobertaTokenizerFast") -> None:
     """Write the `tokenizer_config.json` that transformers reads."""
     names = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
     settings = {f"{kind}_token": token for kind, token in names.items()}
-    (out / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "XLMRobertaTokenizerFast"}))
+    (out / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": tokenizer_class}))
 
 
 def _make(shape: str, out: Path) -> None:
