@@ -149,7 +149,7 @@ def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", choices=model.SHAPES, default=["mini", "base"])
-    parser.add_argument("--requests", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=3)
     parser.add_argument("--documents", type=int, default=50)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--device", default="cpu")
