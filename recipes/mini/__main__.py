@@ -57,7 +57,7 @@ def main() -> None:
     if not (exported / "rerankd.json").exists():
         export.export(calibrated, exported)
     if not (work / "mini.json").exists():
-        evaluate.evaluate(data, exported, work / "mini.json", arguments.queries)
+        evaluate.evaluate(data, str(exported), work / "mini.json", arguments.queries)
     if arguments.install:
         shutil.copyfile(work / "mini.json", RESULTS)
         target = bundled_folder("mini")

@@ -6,8 +6,10 @@ ir_measures; the interval is a paired bootstrap over queries of the difference t
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,31 @@ def evaluate_pack(pack: data.Pack, reranker: Reranker, limit: int = QUERIES) -> 
     return row | {"delta": round(float(difference.mean()), 4), "interval": _interval(difference)}
 
 
-def evaluate(root: Path, model: Path, out: Path, limit: int = QUERIES) -> list[dict[str, Any]]:
-    """Evaluate the model folder on every pack and write the rows to `out` as JSON."""
-    reranker = Reranker(str(model))
+def evaluate(
+    root: Path, model: str, out: Path | None, limit: int = QUERIES, packs: Sequence[str] = data.PACKS
+) -> list[dict[str, Any]]:
+    """Evaluate a model on packs, print a row for each, and write the rows to `out` as JSON."""
+    reranker = Reranker(model)
     rows = []
-    for name in data.PACKS:
+    for name in packs:
         rows.append(evaluate_pack(data.load_pack(root, name), reranker, limit))
         print(json.dumps(rows[-1]), flush=True)
-    out.write_text(json.dumps(rows, indent=1) + "\n")
+    if out is not None:
+        out.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
+
+
+def main() -> None:
+    """Measure a model, the bundled one by default."""
+    parser = argparse.ArgumentParser(description="Measure a model on held-out documents against BM25.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with dev/")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--packs", nargs="+", choices=data.PACKS, default=data.PACKS)
+    parser.add_argument("--queries", type=int, default=QUERIES, help="held-out queries per pack")
+    parser.add_argument("--out", type=Path, default=None)
+    arguments = parser.parse_args()
+    evaluate(arguments.data, arguments.model, arguments.out, arguments.queries, arguments.packs)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,12 +3,12 @@
 Does: XLM-RoBERTa and BERT encoders with a one-label head, float32 or dynamic int8, any batch and any length.
 Does not: read files, run anything, or know where weights come from.
 
-Two properties make the graph faster than a traced one. Bias, activation, residual and normalisation are fused
+Two properties save work against a traced graph. Bias, activation, residual and normalisation are fused
 operators of ONNX Runtime's CPU provider. And the last layer computes its query, output and feed-forward only for the
 first token, because the head reads nothing else: the result is the same, about five sixths of a layer are saved.
 
-int8 quantises weights per output channel to 7 bits, so that the 16-bit sums of CPUs without VNNI never saturate and
-every CPU computes the same integers; activations get one scale per tensor at run time.
+int8 quantises weights per output channel to 7 bits, so that the 16-bit sums of CPUs without VNNI do not saturate
+(255 x 63 x 2 < 2^15); activations get one scale per tensor at run time.
 """
 
 from __future__ import annotations
