@@ -9,7 +9,16 @@
     |   |-- UnsupportedModelError  a network or head that is not computed
     |   |-- CorruptModelError      truncated, foreign or changed files
     |   `-- VerificationError      a compiled model disagrees with its source
-    `-- ScoringError               the model gave no usable score (500)
+    |-- ScoringError               the model gave no usable score (500)
+    |-- RetryableError             not now; `retry_after` says when
+    |   |-- OverloadedError        the queue is full (429)
+    |   |-- RateLimitedError       a key used up its share (429)
+    |   `-- UnavailableError       starting, draining, or unable to score (503)
+    |-- DeadlineExceededError      the caller's time is up (504)
+    |-- RequestCancelledError      the caller went away (499)
+    |-- AuthenticationError        no key, or an unknown one (401)
+    |-- PermissionDeniedError      a key that may not do this (403)
+    `-- PayloadTooLargeError       a body over the limit (413)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
 """
@@ -93,3 +102,73 @@ class ScoringError(RerankdError):
     """The model gave no usable score."""
 
     code = "scoring_failed"
+
+
+class RetryableError(RerankdError):
+    """Nothing is wrong with the request; it can be sent again.
+
+    Args:
+        message: what is wrong, one sentence.
+        hint: how to mend it.
+        retry_after: seconds after which sending it again should succeed.
+    """
+
+    code = "unavailable"
+    status = 503
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class OverloadedError(RetryableError):
+    """The queue is full; nothing of the request was computed."""
+
+    code = "overloaded"
+    status = 429
+
+
+class RateLimitedError(RetryableError):
+    """A key has used up its requests or tokens."""
+
+    code = "rate_limited"
+    status = 429
+
+
+class UnavailableError(RetryableError):
+    """The service is starting, draining, or cannot score."""
+
+
+class DeadlineExceededError(RerankdError):
+    """The time that the caller gave is up."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class RequestCancelledError(RerankdError):
+    """The caller went away; what was not computed yet was dropped."""
+
+    code = "request_cancelled"
+    status = 499
+
+
+class AuthenticationError(RerankdError):
+    """No key was sent, or one that is not known."""
+
+    code = "unauthenticated"
+    status = 401
+
+
+class PermissionDeniedError(RerankdError):
+    """The key may not do this."""
+
+    code = "permission_denied"
+    status = 403
+
+
+class PayloadTooLargeError(RerankdError):
+    """The body is larger than the limit."""
+
+    code = "payload_too_large"
+    status = 413

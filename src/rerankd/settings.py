@@ -1,4 +1,4 @@
-"""Settings of programs (command line, later the service): defaults < rerankd.toml < RERANKD_* < flags.
+"""Settings of programs (command line and service): defaults < rerankd.toml < RERANKD_* < flags.
 
 The library takes arguments only; nothing is read at import time.
 """
@@ -6,7 +6,7 @@ The library takes arguments only; nothing is read at import time.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -35,6 +35,34 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
     top_n: int = Field(5, ge=1, description="documents kept")
     cache_dir: str | None = Field(None, description="the hub's cache folder; empty for its default")
+
+    host: str = Field("127.0.0.1", description="address the service listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the service listens on; 0 for a free one")
+    models: dict[str, str] = Field(
+        default_factory=dict, description="more models the service offers: name = reference, loaded when first asked for"
+    )
+    preload: list[str] = Field(default_factory=list, description="names in `models` to load at start")
+    strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")
+    max_loaded_mb: int = Field(0, ge=0, description="weights kept in memory, in MB; the longest unused go; 0 for no limit")
+    max_queue_seconds: float = Field(30.0, gt=0, description="time within which an accepted request is answered")
+    batch_ms: float = Field(50.0, gt=0, description="computing time that one batch aims at")
+    fairness: bool = Field(True, description="share the model between requests and keys; off: first come, first served")
+    request_timeout: float = Field(0.0, ge=0, description="seconds a request may take if it names no time; 0 for any")
+    max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
+    max_documents: int = Field(10_000, ge=1, description="documents of one request at most")
+    max_json_depth: int = Field(32, ge=4, le=512, description="nesting of a request body at most")
+    cache: bool = Field(True, description="keep scores of pairs; a request can say otherwise")
+    cache_entries: int = Field(100_000, ge=0, description="scores kept in memory at most")
+    cache_seconds: float = Field(86_400.0, gt=0, description="seconds a score is kept in Redis")
+    redis_url: str | None = Field(None, description="Redis that instances share scores and quotas in; empty for none")
+    api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
+    api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
+    cors_origins: list[str] = Field(default_factory=list, description="web origins that may call the service; none if empty")
+    drain_seconds: float = Field(0.0, ge=0, description="seconds between SIGTERM and closing the port; set it behind a proxy")
+    shutdown_seconds: float = Field(60.0, gt=0, description="seconds that accepted requests get to finish at the end")
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    otel_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint for traces; empty for none")
 
     @classmethod
     def settings_customise_sources(

@@ -39,3 +39,25 @@ class StepTimer:
         finally:
             spent = (time.perf_counter() - started) * 1000
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
+
+
+class Observer:
+    """What an engine tells whoever watches it; this one does not listen. Called from several threads."""
+
+    def encoded(self, model: str, seconds: float) -> None:
+        """A slice of a request was tokenised."""
+
+    def batch(self, model: str, pairs: int, tokens: int, padded: int, seconds: float) -> None:
+        """A batch was computed; `padded` counts its tokens with padding."""
+
+    def cached(self, model: str, hits: int, misses: int) -> None:
+        """The cache was asked."""
+
+    def dropped(self, model: str, pairs: int, reason: str) -> None:
+        """Pairs were dropped before they were computed: `deadline`, `cancelled` or `failed`."""
+
+    def refused(self, model: str, reason: str) -> None:
+        """A request was refused whole."""
+
+    def failed(self, model: str, kind: str) -> None:
+        """Something broke: `pair`, `out_of_memory` or `loop`."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 Activation = Literal["sigmoid", "none", "softmax"]
 Truncation = Literal["only_second", "longest_first"]
+TruncationSide = Literal["right", "left"]
 LongDocuments = Literal["truncate", "chunk"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -104,12 +105,14 @@ class RerankResult:
         model: name of the model that scored.
         usage: pairs and tokens of this request.
         timings: milliseconds by step.
+        request_id: what a service calls this request in its log; empty for a local ranking.
     """
 
     results: tuple[RankedDocument, ...]
     model: str
     usage: Usage
     timings: Mapping[str, float]
+    request_id: str = ""
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)

@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Logits of a batch, shape (pairs,), float32."""
         ...
 
+    def release(self) -> None:
+        """Give back memory that is held for later; called after running out of it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class BackendChoice:

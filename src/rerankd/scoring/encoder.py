@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rerankd.errors import InvalidRequestError
 from rerankd.models.template import PairTemplate
-from rerankd.types import LongDocuments, Truncation
+from rerankd.types import LongDocuments, Truncation, TruncationSide
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Ids = list[int]
+Text = TypeVar("Text", str, Ids)
 
 CHARACTERS_PER_TOKEN = 32
 DOCUMENTS_PER_CALL = 1024
@@ -36,6 +37,9 @@ class EncodingPolicy:
         long_documents: `truncate` reads the beginning, `chunk` reads windows and takes the best.
         chunk_overlap: tokens that neighbouring windows share, half a window at most.
         max_chunks: windows read at most; the rest of the document is not read.
+        truncation_side: `right` leaves out the end of a text, `left` its beginning.
+        max_query_tokens: tokens of the query read at most; None for as many as fit.
+        max_document_tokens: tokens of a document read at most; None for as many as fit.
     """
 
     max_length: int
@@ -43,6 +47,9 @@ class EncodingPolicy:
     long_documents: LongDocuments = "truncate"
     chunk_overlap: int = 64
     max_chunks: int = 16
+    truncation_side: TruncationSide = "right"
+    max_query_tokens: int | None = None
+    max_document_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.truncation not in ("only_second", "longest_first"):
@@ -55,6 +62,11 @@ class EncodingPolicy:
             raise InvalidRequestError(f"max_length is {self.max_length}.", hint="Use at least 8 tokens.")
         if self.chunk_overlap < 0 or self.max_chunks < 1:
             raise InvalidRequestError("chunk_overlap must be at least 0 and max_chunks at least 1.")
+        if self.truncation_side not in ("right", "left"):
+            raise InvalidRequestError(f"Unknown truncation_side {self.truncation_side!r}.", hint="Use right or left.")
+        for limit in (self.max_query_tokens, self.max_document_tokens):
+            if limit is not None and limit < 1:
+                raise InvalidRequestError("max_query_tokens and max_document_tokens must be at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,11 @@ class PairEncoder:
         self._tokenizer = tokenizer
         self._template = template
 
+    @property
+    def special(self) -> int:
+        """Tokens around query and document."""
+        return self._template.special
+
     def encode(self, query: str, documents: Sequence[str], policy: EncodingPolicy) -> list[list[EncodedPair]]:
         """Encode one query with its documents.
 
@@ -128,7 +145,7 @@ class PairEncoder:
         ids: list[Ids | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         while waiting:
-            heads = [encodable(texts[i][:limit]) for i in waiting]
+            heads = [encodable(_kept(texts[i], limit, policy.truncation_side)) for i in waiting]
             found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, found, strict=True):
                 if len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed:
@@ -139,17 +156,22 @@ class PairEncoder:
 
     def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy) -> Iterator[EncodedPair]:
         room = policy.max_length - self._template.special
+        side = policy.truncation_side
+        whole = len(query), len(document)
+        query = _kept(query, policy.max_query_tokens, side)
+        document = _kept(document, policy.max_document_tokens, side)
+        cut = whole != (len(query), len(document))
         if policy.truncation == "longest_first" and policy.long_documents == "truncate":
             first, second = longest_first_lengths(len(query), len(document), room)
-            cut = first < len(query) or second < len(document)
-            yield self._assemble(query[:first], document[:second], cut)
+            cut = cut or first < len(query) or second < len(document)
+            yield self._assemble(_kept(query, first, side), _kept(document, second, side), cut)
             return
         first = min(len(query), policy.max_length * 3 // 4, room)
         size = room - first
-        cut = first < len(query)
-        query = query[:first]
+        cut = cut or first < len(query)
+        query = _kept(query, first, side)
         if len(document) <= size or policy.long_documents == "truncate" or size < 1:
-            yield self._assemble(query, document[:size], cut or len(document) > size)
+            yield self._assemble(query, _kept(document, size, side), cut or len(document) > size)
             return
         overlap = min(policy.chunk_overlap, size // 2)
         starts = range(0, len(document) - overlap, size - overlap)
@@ -162,6 +184,13 @@ class PairEncoder:
         first = [*template.start, *query, *template.middle]
         ids = np.array([*first, *document, *template.end], dtype=np.int64)
         return EncodedPair(ids, len(first), truncated)
+
+
+def _kept(text: Text, limit: int | None, side: TruncationSide) -> Text:
+    """The part of a text or of ids that is read."""
+    if limit is None or len(text) <= limit:
+        return text
+    return text[:limit] if side == "right" else text[len(text) - limit :]
 
 
 def encodable(text: str) -> str:

@@ -66,6 +66,9 @@ class OnnxBackend:
         found: npt.NDArray[np.float32] = self._session.run(["logits"], feed)[0][:, 0]
         return found
 
+    def release(self) -> None:
+        """Nothing is held: the runtime's arena is off."""
+
 
 def usable_cores() -> int:
     """Cores that this process may run on."""

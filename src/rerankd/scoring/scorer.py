@@ -68,44 +68,54 @@ class Scorer:
             result.append([found[document] for document in documents])
         return result
 
+    def plan(
+        self, pairs: Sequence[EncodedPair], max_batch_tokens: int, max_batch_pairs: int | None = None
+    ) -> list[list[int]]:
+        """Positions of the pairs in the batches that the backend takes, see `rerankd.scoring.batches.plan`."""
+        limits = [n for n in (max_batch_pairs, self.backend.max_batch_pairs) if n is not None]
+        return plan(
+            [len(pair) for pair in pairs],
+            min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens),
+            max_batch_pairs=min(limits) if limits else None,
+            max_padding=self.backend.max_padding,
+        )
+
     def _compute(
         self, pairs: list[EncodedPair], max_batch_tokens: int, max_batch_pairs: int | None, progress: Progress | None
     ) -> npt.NDArray[np.float32]:
         logits = np.empty(len(pairs), dtype=np.float32)
-        limits = [n for n in (max_batch_pairs, self.backend.max_batch_pairs) if n is not None]
-        budget = min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens)
-        batches = plan(
-            [len(pair) for pair in pairs],
-            budget,
-            max_batch_pairs=min(limits) if limits else None,
-            max_padding=self.backend.max_padding,
-        )
         done = 0
-        for batch in batches:
+        for batch in self.plan(pairs, max_batch_tokens, max_batch_pairs):
             logits[batch] = self.backend.logits([pairs[i] for i in batch])
             done += len(batch)
             if progress is not None:
                 progress(done, len(pairs))
         if not np.isfinite(logits).all():
-            raise ScoringError(
-                f"The model gave {int((~np.isfinite(logits)).sum())} scores that are not finite numbers.",
-                hint="Check its files (rerankd models verify), or use fp32 instead of fp16.",
-            )
+            raise not_finite(int((~np.isfinite(logits)).sum()))
         return logits
 
 
+def not_finite(count: int) -> ScoringError:
+    """The error for logits that are NaN or infinite."""
+    return ScoringError(
+        f"The model gave {count} scores that are not finite numbers.",
+        hint="Check its files (rerankd models verify), or use fp32 instead of fp16.",
+    )
+
+
+def best_window(windows: Sequence[EncodedPair], logits: Sequence[float]) -> PairScore:
+    """The score of a document: its best window speaks for it."""
+    return PairScore(
+        raw_score=float(max(logits)),
+        tokens=sum(len(window) for window in windows),
+        truncated=any(window.truncated for window in windows),
+        chunks=len(windows),
+    )
+
+
 def _joined(encoded: list[list[EncodedPair]], logits: npt.NDArray[np.float32]) -> list[PairScore]:
-    """The best window of each document speaks for it."""
     scores, at = [], 0
     for windows in encoded:
-        part = logits[at : at + len(windows)]
+        scores.append(best_window(windows, logits[at : at + len(windows)].tolist()))
         at += len(windows)
-        scores.append(
-            PairScore(
-                raw_score=float(part.max()),
-                tokens=sum(len(window) for window in windows),
-                truncated=any(window.truncated for window in windows),
-                chunks=len(windows),
-            )
-        )
     return scores

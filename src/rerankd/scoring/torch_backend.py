@@ -101,6 +101,11 @@ class TorchBackend:
             values: npt.NDArray[np.float32] = logits.squeeze(-1).cpu().numpy()
             return values
 
+    def release(self) -> None:
+        """Empty the allocator's cache on a GPU."""
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
+
     def _pack(self, pairs: Sequence[EncodedPair]) -> PackedBatch:
         lengths = [len(pair) for pair in pairs]
         offset = self._architecture.position_offset

@@ -1,0 +1,1 @@
+"""Engine: how many requests become few batches."""

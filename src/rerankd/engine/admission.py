@@ -1,0 +1,171 @@
+"""Whether a request is taken, before any work is done for it. Pure: time is an argument.
+
+The queue is bounded by time: an accepted request is finished within `max_queue_seconds`. Half of every batch goes to
+the oldest (see scheduler.py), so work that is ahead of a request passes at half speed at worst, and the queue may hold
+half of what the model computes in that time. A refused caller is told when to come again and gets that place: while
+there are such places, newcomers may fill only half the queue, so that waiting as told succeeds also under lasting
+overload.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from rerankd.errors import DeadlineExceededError, OverloadedError
+
+SMOOTHING_SECONDS = 2.0
+NEWCOMERS_SHARE = 0.5
+PROMISED_SHARE = 0.8
+EARLY_SECONDS = 0.5
+GRACE_SECONDS = 30.0
+MAX_PROMISES = 50_000
+
+
+class RateMeter:
+    """Tokens per second while the model computes, averaged over the last seconds of computing."""
+
+    def __init__(self) -> None:
+        self.tokens_per_second = 0.0
+        self._seconds = 0.0
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Count a batch."""
+        if seconds <= 0:
+            return
+        self._seconds = min(self._seconds + seconds, SMOOTHING_SECONDS)
+        weight = min(1.0, seconds / self._seconds)
+        self.tokens_per_second += weight * (tokens / seconds - self.tokens_per_second)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """When a refused caller may come again, and the tokens that are kept for it."""
+
+    at: float
+    tokens: int
+
+
+class Admission:
+    """The bound of one model's queue.
+
+    Args:
+        max_queue_seconds: time within which an accepted request is answered.
+
+    Example:
+        >>> admission = Admission(10.0)
+        >>> admission.rate.observe(1000, 1.0)
+        >>> admission.capacity
+        5000
+        >>> admission.admit(400, "caller", queued=4000, now=0.0)
+    """
+
+    def __init__(self, max_queue_seconds: float) -> None:
+        self.max_queue_seconds = max_queue_seconds
+        self.rate = RateMeter()
+        self._promises: OrderedDict[str, Promise] = OrderedDict()
+        self._line = 0.0  # when the last promised work will have been done
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that may wait; 0 while nothing has been measured, which admits one request at a time."""
+        return int(self.rate.tokens_per_second * self.max_queue_seconds / 2)
+
+    def admit(self, tokens: int, caller: str, *, queued: int, now: float, deadline: float | None = None) -> None:
+        """Say whether a request may enter the queue.
+
+        Args:
+            tokens: estimate of what it will compute.
+            caller: who sends what; the same string when the same request is sent again.
+            queued: tokens that wait already.
+            now: the time.
+            deadline: the caller's own, if any.
+
+        Raises:
+            OverloadedError: the queue is full; `retry_after` says when there is a place.
+            DeadlineExceededError: the request alone takes longer than its deadline.
+        """
+        speed = self.rate.tokens_per_second
+        if deadline is not None and speed and now + tokens / speed > deadline:
+            raise DeadlineExceededError(
+                f"The request needs about {tokens / speed:.1f} s and was given {max(deadline - now, 0):.1f} s.",
+                hint="Give it more time, or send fewer documents.",
+            )
+        self._forget(now)
+        promise = self._promises.get(caller)
+        due = promise is not None and promise.at - EARLY_SECONDS <= now
+        limit = self.capacity if due or not self._promises else int(self.capacity * NEWCOMERS_SHARE)
+        # What is larger than half a queue needs no more than that to be free, or it would never come in.
+        needed = min(tokens, int(self.capacity * NEWCOMERS_SHARE))
+        if queued == 0 or queued + needed <= limit:
+            self._promises.pop(caller, None)
+            return
+        if promise is None or due:
+            promise = self._promise(tokens, now + (queued + needed - limit) / max(speed, 1.0), caller)
+        raise OverloadedError(
+            f"The queue is full: {queued} tokens wait, and {speed:.0f} are computed in a second.",
+            hint="Send the request again after the time in Retry-After.",
+            retry_after=max(promise.at - now, 0.001),
+        )
+
+    def _promise(self, tokens: int, drained: float, caller: str) -> Promise:
+        speed = max(self.rate.tokens_per_second, 1.0)
+        at = max(drained, self._line)
+        self._line = at + tokens / (speed * PROMISED_SHARE)
+        self._promises[caller] = promise = Promise(at, tokens)
+        self._promises.move_to_end(caller)
+        if len(self._promises) > MAX_PROMISES:
+            self._promises.popitem(last=False)
+        return promise
+
+    def _forget(self, now: float) -> None:
+        while self._promises:
+            caller, first = next(iter(self._promises.items()))
+            if first.at + GRACE_SECONDS > now:
+                break
+            del self._promises[caller]
+        if not self._promises:
+            self._line = now
+
+
+def caller_name(who: str, body: bytes) -> str:
+    """A short name for one caller's one request, the same when it is sent again.
+
+    Example:
+        >>> caller_name("key", b"{}") == caller_name("key", b"{}")
+        True
+    """
+    return blake2b(body, digest_size=16, key=who.encode("utf-8", "replace")[:64]).hexdigest()
+
+
+class TokenEstimate:
+    """Tokens of a text from its bytes, learnt from the texts that were tokenised."""
+
+    def __init__(self, tokens_per_byte: float = 0.3) -> None:
+        self.tokens_per_byte = tokens_per_byte
+
+    def __call__(self, texts: Sequence[str], query: str, longest: int, special: int) -> int:
+        """Estimate the tokens of a query with each of the texts.
+
+        Args:
+            texts: documents.
+            query: the query, read again with each document.
+            longest: tokens that are computed for one document at most.
+            special: tokens around the two.
+        """
+        own = min(int(size(query) * self.tokens_per_byte) + special, longest)
+        ratio = self.tokens_per_byte
+        return sum(min(int(size(text) * ratio) + own, longest) for text in texts)
+
+    def learn(self, estimated: int, counted: int) -> None:
+        """Move towards what a request turned out to hold."""
+        if estimated > 0 and counted > 0:
+            factor = min(max(counted / estimated, 0.5), 2.0)
+            self.tokens_per_byte = min(max(self.tokens_per_byte * factor**0.1, 0.02), 2.0)
+
+
+def size(text: str) -> int:
+    """About the UTF-8 bytes of a text, without encoding it: beyond ASCII most of ours is Chinese, three bytes each."""
+    return len(text) if text.isascii() else 3 * len(text)

@@ -1,0 +1,171 @@
+"""Scores that were computed before, in this process or shared through Redis.
+
+A key is a hash of model version, policy, query and document; a value is what the model said. Nothing of the texts is
+stored.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from rerankd.extras import require
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.telemetry import logger
+from rerankd.types import PairScore
+
+_log = logger(__name__)
+_FORMAT = struct.Struct("<fI?H")
+PREFIX = b"rerankd:score:"
+REST_SECONDS = 5.0
+
+
+class ScoreCache(Protocol):
+    """Where scores are kept. Errors of the store are its own affair: what cannot be read is not there."""
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
+        """The scores that are there."""
+        ...
+
+    def put(self, scores: Mapping[bytes, PairScore]) -> None:
+        """Keep scores."""
+        ...
+
+
+def pair_keys(version: str, policy: EncodingPolicy, query: str, documents: Sequence[str]) -> list[bytes]:
+    """Keys of a query with each document, 16 bytes each.
+
+    Example:
+        >>> first, second, third = pair_keys("v1", EncodingPolicy(512), "q", ["a", "b", "a"])
+        >>> (first == third, first == second)
+        (True, False)
+    """
+    head = blake2b(digest_size=16)
+    # Lengths go in front of the texts, so that no two triples give the same bytes.
+    for part in (version, repr(policy), query):
+        encoded = part.encode("utf-8", "surrogatepass")
+        head.update(len(encoded).to_bytes(8, "little") + encoded)
+    keys = []
+    for document in documents:
+        own = head.copy()
+        own.update(document.encode("utf-8", "surrogatepass"))
+        keys.append(own.digest())
+    return keys
+
+
+class MemoryCache:
+    """The most recently used scores of this process.
+
+    Args:
+        entries: scores kept at most, about 300 bytes each.
+
+    Example:
+        >>> cache = MemoryCache(1)
+        >>> cache.put({b"k": PairScore(0.5, 3, False)})
+        >>> cache.get([b"k"])[b"k"].raw_score
+        0.5
+    """
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._scores: OrderedDict[bytes, PairScore] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
+        """The scores that are there; they are the youngest now."""
+        found = {}
+        with self._lock:
+            for key in keys:
+                if (score := self._scores.get(key)) is not None:
+                    self._scores.move_to_end(key)
+                    found[key] = score
+        return found
+
+    def put(self, scores: Mapping[bytes, PairScore]) -> None:
+        """Keep scores; the oldest make room."""
+        with self._lock:
+            self._scores.update(scores)
+            for key in scores:
+                self._scores.move_to_end(key)
+            while len(self._scores) > self._entries:
+                self._scores.popitem(last=False)
+
+
+class RedisCache:
+    """Scores shared by instances. A Redis that fails is left alone for five seconds; requests go on without it.
+
+    Args:
+        url: `redis://host:port/0`.
+        seconds: time a score is kept.
+        clock: monotonic seconds.
+
+    Raises:
+        MissingDependencyError: the package redis is not installed.
+    """
+
+    def __init__(self, url: str, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        redis = require("redis", "redis", "Sharing scores")
+        self._redis: Any = redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+        self._errors: type[Exception] = redis.RedisError
+        self._seconds, self._clock = max(1, int(seconds)), clock
+        self._rests_until = 0.0
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
+        """The scores that are there; none while Redis does not answer."""
+        if not keys:
+            return {}
+        values = self._try(lambda: self._redis.mget([PREFIX + key for key in keys])) or [None] * len(keys)
+        return {
+            key: PairScore(*_FORMAT.unpack(value))
+            for key, value in zip(keys, values, strict=True)
+            if value is not None and len(value) == _FORMAT.size
+        }
+
+    def put(self, scores: Mapping[bytes, PairScore]) -> None:
+        """Keep scores."""
+        if not scores:
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        for key, score in scores.items():
+            value = _FORMAT.pack(score.raw_score, score.tokens, score.truncated, min(score.chunks, 65535))
+            pipe.set(PREFIX + key, value, ex=self._seconds)
+        self._try(pipe.execute)
+
+    def _try(self, call: Callable[[], Any]) -> Any:
+        if self._clock() < self._rests_until:
+            return None
+        try:
+            return call()
+        except self._errors as error:
+            self._rests_until = self._clock() + REST_SECONDS
+            _log.warning(
+                "Redis does not answer (%s); scores are not shared for %d s", type(error).__name__, REST_SECONDS
+            )
+            return None
+
+
+class LayeredCache:
+    """A near cache in front of a far one; what the far one had is kept near."""
+
+    def __init__(self, near: ScoreCache, far: ScoreCache) -> None:
+        self._near, self._far = near, far
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
+        """The scores that either has."""
+        found = self._near.get(keys)
+        far = self._far.get([key for key in keys if key not in found])
+        self._near.put(far)
+        return found | far
+
+    def put(self, scores: Mapping[bytes, PairScore]) -> None:
+        """Keep scores in both."""
+        self._near.put(scores)
+        self._far.put(scores)

@@ -1,0 +1,526 @@
+"""One model at work: encodes requests, lets the scheduler choose, computes, and answers.
+
+Threads: `encode` turns texts into ids, a slice of a request at a time; `infer` computes; `prepare` picks the next batch
+while one is computed. All share one lock around the scheduler and the flights; no lock is held while anything is
+tokenised or computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from rerankd.engine.admission import Admission, TokenEstimate
+from rerankd.engine.cache import ScoreCache, pair_keys
+from rerankd.engine.job import Flight, Group, Job, ScoreRequest
+from rerankd.engine.runner import BatchRunner, Outcome
+from rerankd.engine.scheduler import Scheduler, Ticket
+from rerankd.errors import DeadlineExceededError, RequestCancelledError, RerankdError, UnavailableError
+from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
+from rerankd.scoring.scorer import Scorer, best_window
+from rerankd.telemetry import Observer, logger
+from rerankd.types import PairScore
+
+_log = logger(__name__)
+SLICE_PAIRS = 128
+RESTART_SECONDS = 1.0
+STALL_SECONDS = 30.0
+PROBE_KEY = "~probe"
+WARM_UP = ("What does a panda eat? 熊猫吃什么？", "Pandas eat bamboo. 熊猫吃竹子。 ")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine works.
+
+    Attributes:
+        max_batch_tokens: tokens computed together at most.
+        batch_seconds: computing time that a batch aims at.
+        max_queue_seconds: time within which an accepted request is answered.
+        fair: whether requests and keys take turns.
+    """
+
+    max_batch_tokens: int = 16384
+    batch_seconds: float = 0.05
+    max_queue_seconds: float = 30.0
+    fair: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    tickets: list[Ticket]
+    plan: list[list[int]]
+
+
+class Engine:
+    """Batches across requests for one model.
+
+    Args:
+        name: what the model is called, for logs and the observer.
+        version: changes whenever scores may; part of the cache's keys.
+        scorer: encoder and backend.
+        options: budgets.
+        cache: where scores are kept; None for nowhere.
+        observer: told what happens.
+        clock: monotonic seconds.
+
+    Example:
+        >>> engine = Engine("mini", "1", scorer)  # doctest: +SKIP
+        >>> engine.submit(ScoreRequest([("q", ["a", "b"])], policy)).future.result().scores  # doctest: +SKIP
+        [[PairScore(...), PairScore(...)]]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        scorer: Scorer,
+        options: EngineOptions | None = None,
+        *,
+        cache: ScoreCache | None = None,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        options = options or EngineOptions()
+        self.name, self.version, self.scorer = name, version, scorer
+        self.admission = Admission(options.max_queue_seconds)
+        self.estimate = TokenEstimate()
+        self._cache, self._observer, self._clock = cache, observer or Observer(), clock
+        self._runner = BatchRunner(
+            scorer,
+            max_batch_tokens=options.max_batch_tokens,
+            batch_seconds=options.batch_seconds,
+            rate=self.admission.rate,
+            observer=self._observer,
+            model=name,
+        )
+        # Only where batches are padded does a wider choice of lengths pay for the longer wait.
+        window = 1.0 if scorer.backend.max_padding is None or scorer.backend.max_batch_pairs == 1 else 2.0
+        self._scheduler = Scheduler(window_batches=window, fair=options.fair)
+        self._changed = threading.Condition()
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encode {name}")
+        self._jobs: dict[Job, None] = {}
+        self._flights: dict[bytes, Flight] = {}
+        self._prepared: _Batch | None = None
+        self._running: _Batch | None = None
+        self._running_since = 0.0
+        self._unencoded = 0
+        self._numbers = itertools.count()
+        self._draining = self._stopped = False
+        self._generation = 0
+        self._death: tuple[float, BaseException] | None = None
+        self.last_success: float | None = None
+        self._start()
+
+    # -- taking requests
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that wait or are being computed, those of texts not encoded yet estimated."""
+        running = sum(ticket.length for ticket in self._running.tickets) if self._running else 0
+        prepared = sum(ticket.length for ticket in self._prepared.tickets) if self._prepared else 0
+        return self._unencoded + self._scheduler.waiting_tokens + running + prepared
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._jobs)
+
+    def estimated_tokens(self, groups: Sequence[Group], policy: EncodingPolicy) -> int:
+        """About the tokens that scoring these would compute."""
+        windows = policy.max_chunks if policy.long_documents == "chunk" else 1
+        special = self.scorer.encoder.special
+        longest = policy.max_length * windows
+        return sum(self.estimate(documents, query, longest, special) for query, documents in groups)
+
+    def submit(self, request: ScoreRequest, *, admitted: bool = False) -> Job:
+        """Queue a request; returns at once.
+
+        Args:
+            request: what to score.
+            admitted: True passes by the bound of the queue, for probes and warm-up.
+
+        Returns:
+            The job; its `future` gets the `Scored`, or a `RerankdError`.
+
+        Raises:
+            OverloadedError: the queue is full.
+            DeadlineExceededError: the request cannot be done in its time.
+            UnavailableError: the engine is draining, or has died and is not up again yet.
+        """
+        estimate = self.estimated_tokens(request.groups, request.policy)
+        now = self._clock()
+        with self._changed:
+            self._check_alive(now)
+            if self._draining:
+                raise UnavailableError("The model is being closed.", hint="Send the request again.")
+            if not admitted:
+                self._admit(request, estimate, now)
+            job = Job(request, next(self._numbers), estimate, now)
+            self._jobs[job] = None
+            self._unencoded += estimate
+        self._encoder.submit(self._encode, job)
+        return job
+
+    def _admit(self, request: ScoreRequest, estimate: int, now: float) -> None:
+        try:
+            self.admission.admit(
+                estimate, request.caller, queued=self.queued_tokens, now=now, deadline=request.deadline
+            )
+        except RerankdError as error:
+            self._observer.refused(self.name, error.code)
+            raise
+
+    def cancel(self, job: Job, error: RerankdError | None = None, reason: str = "cancelled") -> None:
+        """Drop what was not computed yet of a job and fail its future."""
+        with self._changed:
+            self._end(job, reason)
+        _fail(job, error or RequestCancelledError("The caller went away."))
+
+    # -- encoding
+
+    def _encode(self, job: Job) -> None:
+        """Encode the job's next slice and queue it; then the turn is another job's."""
+        try:
+            if job in self._jobs:
+                self._encode_slice(job)
+        except RerankdError as error:
+            self.cancel(job, error, "failed")
+        except Exception as error:  # a tokenizer's own fault must fail its request, not the thread
+            _log.exception("%s: encoding failed", self.name, exc_info=error)
+            self.cancel(job, RerankdError("The texts could not be tokenised."), "failed")
+
+    def _encode_slice(self, job: Job) -> None:
+        started = self._clock()
+        request = job.request
+        todo = list(itertools.islice(_places(request.groups), job.next_slice, job.next_slice + SLICE_PAIRS))
+        job.next_slice += len(todo)
+        last = job.next_slice >= request.pairs
+        estimate = job.unencoded if last else job.estimate * len(todo) // max(request.pairs, 1)
+        for group, members in itertools.groupby(todo, key=lambda place: place[0]):
+            self._encode_group(job, group, [place for _, place in members])
+        with self._changed:
+            job.encode_seconds += self._clock() - started
+            if job in self._jobs:
+                self._unencoded -= estimate
+                job.unencoded -= estimate
+                job.missing -= last
+                self._changed.notify_all()
+            done = self._finished([job])
+        self._observer.encoded(self.name, self._clock() - started)
+        self._answer(done)
+        if not last:
+            self._encoder.submit(self._encode, job)
+
+    def _encode_group(self, job: Job, group: int, places: list[int]) -> None:
+        """Look scores up, join pairs that are on their way, encode and queue the rest."""
+        query, documents = job.request.groups[group]
+        policy = job.request.policy
+        keys = pair_keys(self.version, policy, query, [documents[place] for place in places])
+        wanted: dict[bytes, list[tuple[int, int]]] = {}
+        for key, place in zip(keys, places, strict=True):
+            wanted.setdefault(key, []).append((group, place))
+        found = self._cache.get(list(wanted)) if self._cache is not None and job.request.cache else {}
+        with self._changed:
+            for key, own in wanted.items():
+                job.places.setdefault(key, []).extend(own)
+                if key in found:
+                    job.land(key, found[key])
+                    job.cached += len(own)
+            missing = [key for key in wanted if key not in found and not self._join(job, key)]
+        if self._cache is not None and job.request.cache:
+            self._observer.cached(self.name, len(found), len(wanted) - len(found))
+        texts = [documents[wanted[key][0][1]] for key in missing]
+        encoded = self.scorer.encoder.encode(query, texts, policy)
+        flights = [Flight(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
+        with self._changed:
+            if job in self._jobs:
+                self._take_off(job, flights)
+        if texts:
+            guess = self.estimated_tokens([(query, texts)], policy)
+            self.estimate.learn(guess, sum(flight.tokens for flight in flights))
+
+    def _join(self, job: Job, key: bytes) -> bool:
+        """Wait for a pair that is on its way already; whoever has the turn first gets it computed."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return False
+        if job not in flight.jobs:
+            flight.jobs.append(job)
+            job.missing += 1
+            self._scheduler.add(job, job.request.key, flight.tickets, job.request.deadline)
+        return True
+
+    def _take_off(self, job: Job, flights: list[Flight]) -> None:
+        tickets = []
+        for flight in flights:
+            flight.tickets = [Ticket(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
+            flight.jobs.append(job)
+            self._flights[flight.key] = flight
+            tickets += flight.tickets
+            job.computed_tokens += flight.tokens
+        job.missing += len(flights)
+        job.queued = job.queued or self._clock()
+        self._scheduler.add(job, job.request.key, tickets, job.request.deadline)
+
+    # -- computing
+
+    def _start(self) -> None:
+        self._generation += 1
+        self._death = None
+        for work in (self._infer, self._prepare):
+            name = f"{work.__name__.strip('_')} {self.name}"
+            threading.Thread(target=self._guarded, args=(work, self._generation), name=name, daemon=True).start()
+
+    def _guarded(self, work: Callable[[int], None], generation: int) -> None:
+        try:
+            work(generation)
+        except BaseException as error:
+            self._die(error, generation)
+
+    def _prepare(self, generation: int) -> None:
+        """Choose the next batch while one is being computed."""
+        while True:
+            with self._changed:
+                while self._current(generation) and not (self._running and not self._prepared and self._scheduler):
+                    self._changed.wait()
+                if not self._current(generation):
+                    return
+                self._prepared, late = self._next_batch()
+            self._give_up(late)
+
+    def _infer(self, generation: int) -> None:
+        """Compute batch after batch."""
+        while True:
+            with self._changed:
+                while self._current(generation) and not self._prepared and not self._scheduler:
+                    self._changed.wait()
+                if not self._current(generation):
+                    return
+                late: list[Job] = []
+                if self._prepared is None:
+                    self._prepared, late = self._next_batch()
+                batch, self._prepared = self._prepared, None
+                batch = self._still_wanted(batch)
+                self._running, self._running_since = batch, self._clock()
+                for job in {job for ticket in batch.tickets for job in ticket.payload[0].jobs} if batch else ():
+                    job.started = job.started or self._running_since
+                self._changed.notify_all()
+            self._give_up(late)
+            if batch is not None:
+                self._compute(batch, generation)
+
+    def _current(self, generation: int) -> bool:
+        return generation == self._generation and not self._stopped
+
+    def _next_batch(self) -> tuple[_Batch | None, list[Job]]:
+        late = [job for job in self._scheduler.expire(self._clock()) if isinstance(job, Job)]
+        for job in late:
+            self._end(job, "deadline")
+        tickets = self._scheduler.next_batch(self._runner.budget)
+        return (self._planned(tickets) if tickets else None), late
+
+    def _planned(self, tickets: list[Ticket]) -> _Batch:
+        return _Batch(tickets, self._runner.plan([_sequence(ticket) for ticket in tickets]))
+
+    def _still_wanted(self, batch: _Batch | None) -> _Batch | None:
+        """The batch without pairs that nobody waits for any more."""
+        if batch is None or all(ticket.wanted for ticket in batch.tickets):
+            return batch
+        tickets = [ticket for ticket in batch.tickets if ticket.wanted]
+        self._observer.dropped(self.name, len(batch.tickets) - len(tickets), "cancelled")
+        return self._planned(tickets) if tickets else None
+
+    def _compute(self, batch: _Batch, generation: int) -> None:
+        sequences = [_sequence(ticket) for ticket in batch.tickets]
+        started = self._clock()
+        outcomes = self._runner.run(sequences, batch.plan)
+        seconds = self._clock() - started
+        tokens = sum(map(len, sequences))
+        padded = sum(len(part) * max(len(sequences[n]) for n in part) for part in batch.plan)
+        scores: dict[bytes, PairScore] = {}
+        failed: dict[Job, RerankdError] = {}
+        with self._changed:
+            if generation != self._generation:
+                return
+            self._running = None
+            if any(isinstance(outcome, float) for outcome in outcomes):
+                self.last_success = self._clock()
+                self.admission.rate.observe(tokens, seconds)
+            landed = [
+                job for pair in zip(batch.tickets, outcomes, strict=True) for job in self._land(*pair, scores, failed)
+            ]
+            done = self._finished(landed)
+            for job in failed:
+                self._end(job, "failed")
+            self._changed.notify_all()
+        self._observer.batch(self.name, len(sequences), tokens, padded, seconds)
+        for job, error in failed.items():
+            _fail(job, error)
+        self._answer(done)
+        if self._cache is not None and scores:
+            self._cache.put(scores)
+
+    def _land(
+        self, ticket: Ticket, outcome: Outcome, scores: dict[bytes, PairScore], failed: dict[Job, RerankdError]
+    ) -> list[Job]:
+        """Write one logit; returns the jobs that may be finished by it."""
+        flight: Flight = ticket.payload[0]
+        window: int = ticket.payload[1]
+        if isinstance(outcome, RerankdError):
+            failed.update(dict.fromkeys(flight.jobs, outcome))
+            self._flights.pop(flight.key, None)
+            return []
+        flight.logits[window] = outcome
+        if len(flight.logits) < len(flight.windows):
+            return []
+        score = best_window(flight.windows, list(flight.logits.values()))
+        if flight.cache:
+            scores[flight.key] = score
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+        for job in flight.jobs:
+            job.land(flight.key, score)
+            job.missing -= 1
+        return list(flight.jobs)
+
+    # -- ending
+
+    def _finished(self, jobs: list[Job]) -> list[Job]:
+        done = [job for job in dict.fromkeys(jobs) if job in self._jobs and job.missing == 0]
+        for job in done:
+            self._end(job, "")
+        return done
+
+    def _answer(self, jobs: list[Job]) -> None:
+        now = self._clock()
+        for job in jobs:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_result(job.scored(now))
+
+    def _end(self, job: Job, reason: str) -> None:
+        """Forget a job; the lock is held."""
+        if self._jobs.pop(job, self) is self:
+            return
+        self._unencoded -= job.unencoded
+        dropped = self._scheduler.remove(job)
+        if dropped and reason:
+            self._observer.dropped(self.name, dropped, reason)
+        for key in job.places:
+            flight = self._flights.get(key)
+            if flight is not None and job in flight.jobs:
+                flight.jobs.remove(job)
+                if not flight.jobs:
+                    del self._flights[key]
+        self._changed.notify_all()
+
+    def _give_up(self, late: list[Job]) -> None:
+        for job in late:
+            _fail(job, DeadlineExceededError("The request's time was up before it was computed."))
+
+    def _die(self, error: BaseException, generation: int) -> None:
+        """Fail everything that waits; `revive` starts again."""
+        with self._changed:
+            if not self._current(generation):
+                return
+            _log.critical("%s: the engine's loop died; all waiting requests fail", self.name, exc_info=error)
+            self._generation += 1  # whatever still runs is not listened to
+            self._death = self._clock(), error
+            self._prepared = self._running = None
+            jobs = list(self._jobs)
+            for job in jobs:
+                self._end(job, "failed")
+            self._flights.clear()
+            self._changed.notify_all()
+        self._observer.failed(self.name, "loop")
+        for job in jobs:
+            _fail(job, UnavailableError("The model stopped working.", hint="Send the request again.", retry_after=2))
+
+    def _check_alive(self, now: float) -> None:
+        """Raise while the loop is dead; start it again after a while. The lock is held."""
+        if self._stopped:
+            raise UnavailableError("The model is closed.", hint="Send the request again.")
+        if self._death is None:
+            return
+        if now - self._death[0] < RESTART_SECONDS:
+            raise UnavailableError("The model stopped working and is being started again.", hint="Try again.")
+        _log.warning("%s: starting the engine's loop again", self.name)
+        self._start()
+
+    # -- health
+
+    @property
+    def stalled(self) -> float:
+        """Seconds that the running batch takes beyond three times what was expected of it; 0 if it does not."""
+        batch, speed = self._running, self.admission.rate.tokens_per_second
+        if batch is None:
+            return 0.0
+        expected = sum(ticket.length for ticket in batch.tickets) / speed if speed else 5.0
+        return max(0.0, self._clock() - self._running_since - 3 * expected)
+
+    def probe(self) -> Job:
+        """Score a pair through the queue, to see whether it can be done. It is never found in the cache.
+
+        Raises:
+            UnavailableError: the engine is closed or dead.
+        """
+        if self.stalled > STALL_SECONDS:
+            self._die(TimeoutError("a batch does not end"), self._generation)
+        policy = EncodingPolicy(max_length=64)
+        text = f"probe {next(self._numbers)}"
+        return self.submit(ScoreRequest([(text, [text])], policy, PROBE_KEY, cache=False), admitted=True)
+
+    def warm_up(self) -> None:
+        """Compute short and long texts, so that the first request is not slow and the speed is known.
+
+        Raises:
+            RerankdError: the model cannot score.
+        """
+        query, text = WARM_UP
+        for repeats, documents in ((1, 1), (4, 8), (16, 8)):
+            policy = EncodingPolicy(max_length=256)
+            group = (query, [f"{n} {text * repeats}" for n in range(documents)])
+            self.submit(ScoreRequest([group], policy, PROBE_KEY, cache=False), admitted=True).future.result()
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Take no more requests, finish those that are here, end the threads.
+
+        Args:
+            timeout: seconds to wait for the requests; those that are not done then fail.
+
+        Returns:
+            Whether all were finished.
+        """
+        with self._changed:
+            self._draining = True
+            finished = self._changed.wait_for(lambda: not self._jobs, timeout)
+            left = list(self._jobs)
+            for job in left:
+                self._end(job, "cancelled")
+            self._stopped = True
+            self._changed.notify_all()
+        for job in left:
+            _fail(job, UnavailableError("The model was closed.", hint="Send the request again."))
+        self._encoder.shutdown()
+        return finished
+
+
+def _sequence(ticket: Ticket) -> EncodedPair:
+    flight, window = ticket.payload
+    sequence: EncodedPair = flight.windows[window]
+    return sequence
+
+
+def _places(groups: Sequence[Group]) -> Iterator[tuple[int, int]]:
+    for group, (_, documents) in enumerate(groups):
+        for place in range(len(documents)):
+            yield group, place
+
+
+def _fail(job: Job, error: RerankdError) -> None:
+    if not job.future.done() and job.future.set_running_or_notify_cancel():
+        job.future.set_exception(error)

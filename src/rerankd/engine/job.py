@@ -1,0 +1,118 @@
+"""What travels through an engine: a request's job, and the flight of each pair, computed for one or more jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from rerankd.engine.scheduler import Ticket
+from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
+from rerankd.types import PairScore
+
+Group = tuple[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Pairs to score.
+
+    Attributes:
+        groups: queries, each with its documents.
+        policy: how pairs are cut.
+        key: whose request it is; keys share the model equally.
+        caller: the same string when the same request is sent again, see `admission.caller_name`.
+        deadline: in the engine's clock (monotonic seconds); None for no limit.
+        cache: whether scores may be read from the cache and kept there.
+    """
+
+    groups: Sequence[Group]
+    policy: EncodingPolicy
+    key: str = ""
+    caller: str = ""
+    deadline: float | None = None
+    cache: bool = True
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of all groups."""
+        return sum(len(documents) for _, documents in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What came of a request.
+
+    Attributes:
+        scores: one list per group, in order.
+        computed_tokens: tokens that were computed for it, not those found in the cache.
+        cached: pairs that were found in the cache.
+        timings: milliseconds: `tokenization`, `queue` (until its first pair was computed), `inference`, `total`.
+    """
+
+    scores: list[list[PairScore]]
+    computed_tokens: int
+    cached: int
+    timings: dict[str, float]
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One distinct pair that is being computed, and who waits for it."""
+
+    key: bytes
+    windows: list[EncodedPair]
+    cache: bool
+    logits: dict[int, float] = field(default_factory=dict)
+    tickets: list[Ticket] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all windows."""
+        return sum(map(len, self.windows))
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request on its way.
+
+    `missing` counts flights that have not landed and, while texts are still being encoded, one more.
+    """
+
+    request: ScoreRequest
+    number: int
+    estimate: int
+    submitted: float
+    future: Future[Scored] = field(default_factory=Future)
+    places: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
+    scores: list[list[PairScore | None]] = field(default_factory=list)
+    missing: int = 1
+    next_slice: int = 0
+    unencoded: int = 0
+    computed_tokens: int = 0
+    cached: int = 0
+    encode_seconds: float = 0.0
+    queued: float | None = None
+    started: float | None = None
+
+    def __post_init__(self) -> None:
+        self.unencoded = self.estimate
+        self.scores = [[None] * len(documents) for _, documents in self.request.groups]
+
+    def land(self, key: bytes, score: PairScore) -> None:
+        """Write a pair's score wherever the request has it."""
+        for group, place in self.places[key]:
+            self.scores[group][place] = score
+
+    def scored(self, now: float) -> Scored:
+        """The finished answer."""
+        started = self.started or now
+        timings = {
+            "tokenization": self.encode_seconds * 1000,
+            "queue": (started - (self.queued or started)) * 1000,
+            "inference": (now - started) * 1000,
+            "total": (now - self.submitted) * 1000,
+        }
+        scores = [[score for score in group if score is not None] for group in self.scores]
+        return Scored(scores, self.computed_tokens, self.cached, timings)
