@@ -18,7 +18,8 @@
     |-- RequestCancelledError      the caller went away (499)
     |-- AuthenticationError        no key, or an unknown one (401)
     |-- PermissionDeniedError      a key that may not do this (403)
-    `-- PayloadTooLargeError       a body over the limit (413)
+    |-- PayloadTooLargeError       a body over the limit (413)
+    `-- NotFoundError              no such path, or a method it has not (404, 405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
 """
@@ -113,7 +114,7 @@ class RetryableError(RerankdError):
         retry_after: seconds after which sending it again should succeed.
     """
 
-    code = "unavailable"
+    code = "retry_later"
     status = 503
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float = 1.0) -> None:
@@ -137,6 +138,8 @@ class RateLimitedError(RetryableError):
 
 class UnavailableError(RetryableError):
     """The service is starting, draining, or cannot score."""
+
+    code = "unavailable"
 
 
 class DeadlineExceededError(RerankdError):
@@ -172,3 +175,10 @@ class PayloadTooLargeError(RerankdError):
 
     code = "payload_too_large"
     status = 413
+
+
+class NotFoundError(RerankdError):
+    """There is no such path, or it does not take this method."""
+
+    code = "not_found"
+    status = 404

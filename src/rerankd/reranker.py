@@ -17,6 +17,7 @@ from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.progress import progress_bar
+from rerankd.ranking import rank_documents, usage_of
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
@@ -26,11 +27,9 @@ from rerankd.types import (
     LongDocuments,
     PairScore,
     Precision,
-    RankedDocument,
     RerankRequest,
     RerankResult,
     Truncation,
-    Usage,
 )
 
 _log = logger(__name__)
@@ -254,24 +253,8 @@ class Reranker:
             )
 
     def _ranked(self, request: RerankRequest, scores: list[PairScore], timer: StepTimer) -> RerankResult:
-        activated = activate([score.raw_score for score in scores], request.activation)
-        order = sorted(range(len(scores)), key=lambda i: (-scores[i].raw_score, i))
-        kept = order if request.top_n is None else order[: request.top_n]
-        results = tuple(
-            RankedDocument(
-                index=i,
-                document=request.documents[i],
-                relevance_score=float(activated[i]),
-                raw_score=scores[i].raw_score,
-                rank_before=i + 1,
-                rank_after=place,
-                truncated=scores[i].truncated,
-                chunks=scores[i].chunks,
-            )
-            for place, i in enumerate(kept, start=1)
-        )
-        usage = Usage(len(scores), sum(s.tokens for s in scores), sum(s.truncated for s in scores))
-        return RerankResult(results, self.model, usage, dict(timer.milliseconds))
+        results = rank_documents(request.documents, scores, request.top_n, request.activation)
+        return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds))
 
     def _checked_length(self, max_length: int | None) -> int:
         if max_length is None:

@@ -5,8 +5,10 @@ The library takes arguments only; nothing is read at import time.
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -39,17 +41,18 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the service listens on; 0 for a free one")
     models: dict[str, str] = Field(
-        default_factory=dict, description="more models the service offers: name = reference, loaded when first asked for"
+        default_factory=dict, description="more models to offer: name = reference, loaded when first asked for"
     )
     preload: list[str] = Field(default_factory=list, description="names in `models` to load at start")
     strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")
-    max_loaded_mb: int = Field(0, ge=0, description="weights kept in memory, in MB; the longest unused go; 0 for no limit")
+    max_loaded_mb: int = Field(0, ge=0, description="weights in memory, in MB; the longest unused go; 0 for any")
     max_queue_seconds: float = Field(30.0, gt=0, description="time within which an accepted request is answered")
     batch_ms: float = Field(50.0, gt=0, description="computing time that one batch aims at")
     fairness: bool = Field(True, description="share the model between requests and keys; off: first come, first served")
     request_timeout: float = Field(0.0, ge=0, description="seconds a request may take if it names no time; 0 for any")
     max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
     max_documents: int = Field(10_000, ge=1, description="documents of one request at most")
+    max_inflight_mb: float = Field(1024.0, gt=0, description="request bodies held at once in MB; more get 503")
     max_json_depth: int = Field(32, ge=4, le=512, description="nesting of a request body at most")
     cache: bool = Field(True, description="keep scores of pairs; a request can say otherwise")
     cache_entries: int = Field(100_000, ge=0, description="scores kept in memory at most")
@@ -57,8 +60,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, description="Redis that instances share scores and quotas in; empty for none")
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
-    cors_origins: list[str] = Field(default_factory=list, description="web origins that may call the service; none if empty")
-    drain_seconds: float = Field(0.0, ge=0, description="seconds between SIGTERM and closing the port; set it behind a proxy")
+    cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")
+    drain_seconds: float = Field(0.0, ge=0, description="seconds from SIGTERM to closing the port; for proxies")
     shutdown_seconds: float = Field(60.0, gt=0, description="seconds that accepted requests get to finish at the end")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
@@ -88,7 +91,7 @@ def load_settings(**flags: Any) -> Settings:
         3
     """
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**{name: _parsed(name, value) for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -100,3 +103,38 @@ def load_settings(**flags: Any) -> Settings:
         raise InvalidRequestError(
             f"{Path(FILE_NAME).resolve()} is not valid TOML ({error}).", hint="Mend the file."
         ) from error
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """A flag's text as the value it stands for; lists may be written with commas, tables are JSON."""
+    origin = get_origin(Settings.model_fields[name].annotation) if name in Settings.model_fields else None
+    if not isinstance(value, str) or origin not in (list, dict):
+        return value
+    if value.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise InvalidRequestError(f"Setting {name}: {value!r} is not valid JSON ({error}).") from error
+    if origin is list:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return dict(part.partition("=")[::2] for part in value.split(","))
+
+
+def describe_sources() -> list[tuple[str, Any, str]]:
+    """Every setting with its value and where that came from: `default`, the file's path, or the variable's name.
+
+    Raises:
+        InvalidRequestError: as `load_settings`.
+    """
+    settings = load_settings()
+    in_file = TomlConfigSettingsSource(Settings)()
+    environment = {name.upper() for name, value in os.environ.items() if value}
+    rows: list[tuple[str, Any, str]] = []
+    for name in Settings.model_fields:
+        source = "default"
+        if f"RERANKD_{name.upper()}" in environment:
+            source = f"RERANKD_{name.upper()}"
+        elif name in in_file:
+            source = str(Path(FILE_NAME).resolve())
+        rows.append((name, getattr(settings, name), source))
+    return rows

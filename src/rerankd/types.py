@@ -36,13 +36,51 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """How one request's pairs are cut, where that differs from the model's own; None leaves it.
+
+    Attributes:
+        allow_truncation: False refuses a request of which something would not be read.
+    """
+
+    max_length: int | None = None
+    truncation: Truncation | None = None
+    truncation_side: TruncationSide | None = None
+    long_documents: LongDocuments | None = None
+    chunk_overlap: int | None = None
+    max_chunks: int | None = None
+    max_query_tokens: int | None = None
+    max_document_tokens: int | None = None
+    allow_truncation: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One ranking to make; `top_n=None` keeps every document."""
+    """One ranking to make.
+
+    Attributes:
+        query: the question.
+        documents: candidates.
+        top_n: how many to keep; None keeps all.
+        activation: what the scores that are shown are.
+        model: name of the model; None for the default.
+        policy: how pairs are cut.
+        timeout: seconds in which it is worth anything; None for no limit.
+        key: whose it is; keys share a model equally.
+        caller: the same string when the same request is sent again.
+        cache: whether scores may come from the cache.
+    """
 
     query: str
     documents: Sequence[Document]
     top_n: int | None = None
     activation: Activation = "sigmoid"
+    model: str | None = None
+    policy: PolicyChange = field(default_factory=PolicyChange)
+    timeout: float | None = None
+    key: str = ""
+    caller: str = ""
+    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from rerankd import __version__
-from rerankd.cli import bench, demo, doctor, models, rank
+from rerankd.cli import bench, demo, doctor, keys, models, rank, serve
 from rerankd.cli.output import stderr
 from rerankd.errors import (
     InvalidRequestError,
@@ -45,7 +45,10 @@ app.command()(rank.score)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
+app.command()(serve.serve)
+app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(shown: bool) -> None:

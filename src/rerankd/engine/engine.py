@@ -454,6 +454,11 @@ class Engine:
     # -- health
 
     @property
+    def running(self) -> bool:
+        """Whether a batch is being computed."""
+        return self._running is not None
+
+    @property
     def stalled(self) -> float:
         """Seconds that the running batch takes beyond three times what was expected of it; 0 if it does not."""
         batch, speed = self._running, self.admission.rate.tokens_per_second

@@ -1,0 +1,118 @@
+"""`rerankd keys`: add, list, revoke."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rerankd.cli import options
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.errors import InvalidRequestError
+from rerankd.keys import LIMITS, ApiKey, new_key, read_keys, write_keys
+from rerankd.settings import FILE_NAME, load_settings
+
+DEFAULT_FILE = "rerankd-keys.json"
+
+app = typer.Typer(help="Make and revoke the keys of the service.", no_args_is_help=True)
+File = Annotated[
+    Path | None, typer.Option(help=f"Key file.  [default: setting api_keys_file, else {DEFAULT_FILE}]", dir_okay=False)
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.  [default: any number]")]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may administer the service.")] = False,
+    requests_per_minute: Limit = None,
+    tokens_per_minute: Limit = None,
+    requests_per_day: Limit = None,
+    tokens_per_day: Limit = None,
+    file: File = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make a key and print it, this once: the file keeps only its hash."""
+    path, configured = _file(file)
+    kept = read_keys(path) if path.exists() else []
+    clear, key = new_key(
+        name,
+        admin=admin,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        requests_per_day=requests_per_day,
+        tokens_per_day=tokens_per_day,
+    )
+    write_keys(path, [*kept, key])
+    if wants_json(as_json):
+        write_rows([{"key": clear} | _row(key)])
+    else:
+        stdout().print(clear, markup=False, highlight=False, soft_wrap=True)
+    _say(f"Key {key.id} ({key.name}) is in {path}. Keep the key now: it is not shown again.")
+    if not configured:
+        full = str(path.resolve())
+        _say(f"To use the file, put this line into {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
+        _say(f"or into the environment: RERANKD_API_KEYS_FILE={shlex.quote(full)}")
+
+
+@app.command("list")
+def list_keys(file: File = None, as_json: options.Json = False) -> None:
+    """List the keys in the file, without their hashes."""
+    path, _ = _file(file)
+    keys = read_keys(path)
+    if wants_json(as_json):
+        write_rows(_row(key) for key in keys)
+        return
+    table = Table("id", "name", "admin", *(limit.replace("_per_", "/").replace("minute", "min") for limit in LIMITS))
+    table.add_column("created")
+    for key in keys:
+        limits = (str(getattr(key, limit) or "") for limit in LIMITS)
+        table.add_row(cell(key.id), cell(key.name), "yes" if key.admin else "", *limits, cell(key.created))
+    stdout().print(table)
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Which key.")],
+    file: File = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take a key out of the file; a running service refuses it a second later."""
+    path, _ = _file(file)
+    keys = read_keys(path)
+    found = _found(key, keys, path)
+    write_keys(path, [other for other in keys if other.id != found.id])
+    if wants_json(as_json):
+        write_rows([_row(found) | {"revoked": True}])
+    _say(f"Key {found.id} ({found.name}) is revoked.")
+
+
+def _found(wanted: str, keys: list[ApiKey], path: Path) -> ApiKey:
+    matches = [key for key in keys if key.id == wanted] or [key for key in keys if key.name == wanted]
+    if not matches:
+        raise InvalidRequestError(f"No key in {path} has the id or name {wanted!r}.", hint="See: rerankd keys list")
+    if len(matches) > 1:
+        ids = ", ".join(key.id for key in matches)
+        raise InvalidRequestError(f"{len(matches)} keys have the name {wanted!r}: {ids}.", hint="Revoke one by its id.")
+    return matches[0]
+
+
+def _file(given: Path | None) -> tuple[Path, bool]:
+    """The key file, and whether the settings name it."""
+    if given:
+        return given, False
+    configured = load_settings().api_keys_file
+    return Path(configured or DEFAULT_FILE), bool(configured)
+
+
+def _row(key: ApiKey) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(key).items() if name != "digest"}
+
+
+def _say(sentence: str) -> None:
+    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,566 @@
+"""The service's own clients: they rank like a local `Reranker`, on another machine.
+
+    Client.rank -> _Calls.rank -> _Calls._exchange -> Client._run -> httpx
+
+`_Calls` is written once: it builds requests, reads answers, maps errors and decides on retries, as generators that
+yield what is to be done (a request to send, seconds to wait). `Client` and `AsyncClient` only send and sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import random
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from rerankd import __version__, errors
+from rerankd.activation import activate, check_activation
+from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
+from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, ScoringError, UnavailableError
+from rerankd.types import Activation, Document, LongDocuments, RankedDocument, RerankResult, Truncation, Usage
+
+T = TypeVar("T")
+Outcome = httpx.Response | httpx.HTTPError
+Steps = Generator[httpx.Request | float, Outcome | None, T]
+
+DEFAULT_TOP_N = 5  # the same as Reranker's, whose module would load numbers and models
+PAIRS_PER_CALL = 1000
+_CONNECT_SECONDS = 5.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0
+_NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
+
+_BY_CODE = {
+    cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.RerankdError)
+}
+# What a proxy, or a server that is not ours, means by a status.
+_BY_STATUS: dict[int, type[RerankdError]] = {
+    400: InvalidRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    413: errors.PayloadTooLargeError,
+    422: InvalidRequestError,
+    429: errors.RateLimitedError,
+    502: UnavailableError,
+    503: UnavailableError,
+    504: UnavailableError,
+}
+
+
+class RankOptions(TypedDict, total=False):
+    """The keyword arguments of `Client.rank`."""
+
+    model: str | None
+    activation: Activation
+    max_length: int | None
+    truncation: Truncation | None
+    long_documents: LongDocuments | None
+    cache: bool | None
+    timeout: float | None
+
+
+class _Calls:
+    """What is said to the server and what its answers mean; it sends nothing itself."""
+
+    def __init__(self, url: str, api_key: str | None, model: str | None, timeout: float | None, retries: int) -> None:
+        self.url, self.shown_url = _checked_url(url)
+        self.model = model
+        self.timeout = _checked_timeout(timeout)
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise InvalidRequestError(f"max_retries is {retries!r}.", hint="max_retries is a whole number from 0.")
+        self.max_retries = retries
+        self.headers = httpx.Headers({"User-Agent": f"rerankd/{__version__}", "Content-Type": "application/json"})
+        key = (os.environ.get("RERANKD_API_KEY", "") if api_key is None else api_key).strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise InvalidRequestError(
+                "The API key holds characters that no header can carry.",
+                hint="Pass the key as `rerankd keys` shows it.",
+            )
+        if key:
+            self.headers["Authorization"] = f"Bearer {key}"
+        self.clock = time.monotonic
+        self.wall_clock = time.time
+        self.random = random.random
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        top_n: int | None = DEFAULT_TOP_N,
+        *,
+        model: str | None = None,
+        activation: Activation = "sigmoid",
+        max_length: int | None = None,
+        truncation: Truncation | None = None,
+        long_documents: LongDocuments | None = None,
+        cache: bool | None = None,
+        timeout: float | None = None,
+    ) -> Steps[RerankResult]:
+        check_activation(activation)
+        if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 1):
+            raise InvalidRequestError(f"top_n is {top_n!r}.", hint="top_n is a whole number from 1.")
+        given = to_documents(documents)
+        options: dict[str, Any] = {
+            "model": model or self.model,
+            "max_length": max_length,
+            "truncation": truncation,
+            "long_documents": long_documents,
+            "cache": cache,
+            "timeout": _checked_timeout(timeout),
+        }
+        body = {
+            "query": _sendable(to_query(query)),
+            "documents": [_sendable(document.text) for document in given],
+            # A softmax is over all documents, so all scores are needed.
+            "top_n": None if activation == "softmax" else top_n,
+            "return_documents": False,
+            "explain": True,
+            "raw_scores": activation != "sigmoid",
+        } | {name: value for name, value in options.items() if value is not None}
+        if not given:
+            return RerankResult((), model or self.model or "", Usage(0, 0, 0), {})
+        answer = yield from self._exchange("POST", "/v1/rerank", body, timeout)
+        return _ranking(answer, given, top_n, activation)
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, model: str | None, activation: Literal["sigmoid", "none"]
+    ) -> Steps[npt.NDArray[np.float64]]:
+        if activation not in ("sigmoid", "none"):
+            raise InvalidRequestError(
+                f"The activation of pairs is {activation!r}.", hint="Use sigmoid or none; a softmax needs one query's."
+            )
+        checked = to_pairs(pairs)
+        named = {"model": model or self.model} if model or self.model else {}
+        scores = np.empty(len(checked), dtype=np.float64)
+        for start in range(0, len(checked), PAIRS_PER_CALL):
+            part = checked[start : start + PAIRS_PER_CALL]
+            body = named | {
+                "text_1": [_sendable(pair.query) for pair in part],
+                "text_2": [_sendable(pair.document) for pair in part],
+                "use_activation": activation == "sigmoid",
+            }
+            answer = yield from self._exchange("POST", "/v1/score", body)
+            rows = _rows(answer, "data", len(part), len(part))
+            scores[[start + index for index, _ in rows]] = [_number(row, "score") for _, row in rows]
+        return scores
+
+    def models(self) -> Steps[list[str]]:
+        answer = yield from self._exchange("GET", "/v1/models")
+        listed = answer.get("data")
+        if not isinstance(listed, list) or not all(isinstance(row, dict) and "id" in row for row in listed):
+            raise RerankdError(f"{self.shown_url}/v1/models gave no list of models.", hint="Is it a rerankd service?")
+        return [str(row["id"]) for row in listed]
+
+    def ready(self) -> Steps[bool]:
+        outcome = yield self._request("GET", "/readyz", None, self.timeout)
+        return isinstance(outcome, httpx.Response) and outcome.status_code == 200
+
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> Steps[dict[str, Any]]:
+        timeout = self.timeout if timeout is None else timeout
+        ends = math.inf if timeout is None else self.clock() + timeout
+        content = None if body is None else orjson.dumps(body)
+        attempt = 0
+        while True:
+            remaining = ends - self.clock()
+            outcome = yield self._request(method, path, content, None if timeout is None else max(remaining, 0.001))
+            answer = self._read(outcome, path, timeout)
+            if isinstance(answer, dict):
+                return answer
+            told = self._told_wait(outcome)
+            wait = told
+            if wait is None:
+                wait = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * self.random()
+            too_late = wait >= ends - self.clock()
+            if isinstance(answer, RetryableError):
+                answer.retry_after = wait if told is not None or too_late else answer.retry_after
+                if attempt < self.max_retries and not too_late:
+                    yield wait
+                    attempt += 1
+                    continue
+            raise answer from (outcome if isinstance(outcome, httpx.HTTPError) else None)
+
+    def _request(self, method: str, path: str, content: bytes | None, seconds: float | None) -> httpx.Request:
+        headers = self.headers.copy()
+        if seconds is not None:
+            headers["X-Request-Timeout"] = f"{seconds:.3f}"
+        connect = _CONNECT_SECONDS if seconds is None else min(_CONNECT_SECONDS, seconds)
+        limits = httpx.Timeout(seconds, connect=connect).as_dict()
+        return httpx.Request(method, self.url + path, headers=headers, content=content, extensions={"timeout": limits})
+
+    def _read(self, outcome: Outcome | None, path: str, timeout: float | None) -> dict[str, Any] | RerankdError:
+        place = self.shown_url + path
+        if not isinstance(outcome, httpx.Response):
+            return self._unanswered(outcome, place, timeout)
+        try:
+            body = orjson.loads(outcome.content)
+        except orjson.JSONDecodeError:
+            body = None
+        status = outcome.status_code
+        if outcome.is_success and isinstance(body, dict):
+            return body
+        error = body.get("error") if isinstance(body, dict) else None
+        if not isinstance(error, dict):
+            return _BY_STATUS.get(status, RerankdError)(
+                f"{place} answered {status} {outcome.reason_phrase}, and not in the service's form.".replace("  ", " "),
+                hint="Check that url leads to a rerankd service, and what a proxy in between does.",
+            )
+        cls = _BY_CODE.get(str(error.get("code")), _BY_STATUS.get(status, RerankdError))
+        named = outcome.headers.get("x-request-id", "")
+        hint = f"Look for request {named} in the service's log." if named and status == 500 else ""
+        return cls(str(error.get("message") or f"{place} answered {status}."), hint=hint)
+
+    def _unanswered(self, error: httpx.HTTPError | None, place: str, timeout: float | None) -> RerankdError:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return errors.DeadlineExceededError(
+                f"{place} gave no answer within {timeout} s.", hint="Allow a longer timeout, or send fewer documents."
+            )
+        if isinstance(error, httpx.NetworkError | httpx.ConnectTimeout | httpx.RemoteProtocolError | httpx.ProxyError):
+            return UnavailableError(
+                f"{place} cannot be reached ({reason}).",
+                hint="Start the service with `rerankd serve`, or check url and the network.",
+            )
+        return RerankdError(f"The answer of {place} cannot be read ({reason}).", hint="Is it a rerankd service?")
+
+    def _told_wait(self, outcome: Outcome | None) -> float | None:
+        if not isinstance(outcome, httpx.Response):
+            return None
+        for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+            told = outcome.headers.get(name, "")
+            try:
+                seconds = float(told) * unit
+            except ValueError:
+                try:
+                    seconds = parsedate_to_datetime(told).timestamp() - self.wall_clock()
+                except (ValueError, OverflowError):
+                    continue
+            if math.isfinite(seconds):
+                return max(seconds, 0.0)
+        return None
+
+
+def _ranking(
+    answer: Mapping[str, Any], given: Sequence[Document], top_n: int | None, activation: Activation
+) -> RerankResult:
+    expected = len(given) if top_n is None or activation == "softmax" else min(top_n, len(given))
+    rows = _rows(answer, "results", len(given), expected)
+    scores = [_number(row, "relevance_score") for _, row in rows]
+    asked_raw = activation != "sigmoid"
+    raw = [
+        _number(row, "raw_score", score if asked_raw else math.nan)
+        for (_, row), score in zip(rows, scores, strict=True)
+    ]
+    activated: list[float] = activate(raw, activation).tolist() if asked_raw else scores
+    results = tuple(
+        RankedDocument(
+            index=index,
+            document=given[index],
+            relevance_score=activated[place],
+            raw_score=raw[place],
+            rank_before=index + 1,
+            rank_after=place + 1,
+            truncated=bool(row.get("truncated", False)),
+            chunks=int(_number(row, "chunks", 1)),
+        )
+        for place, (index, row) in enumerate(rows[:top_n])
+    )
+    usage = _mapping(answer, "usage")
+    return RerankResult(
+        results,
+        str(answer.get("model") or ""),
+        Usage(
+            pairs=int(_number(usage, "pairs", len(given))),
+            tokens=int(_number(usage, "total_tokens", 0)),
+            truncated=int(_number(usage, "truncated", sum(ranked.truncated for ranked in results))),
+        ),
+        {step: float(spent) for step, spent in _mapping(answer, "timings").items() if isinstance(spent, int | float)},
+        str(answer.get("id") or ""),
+    )
+
+
+def _rows(answer: Mapping[str, Any], name: str, size: int, expected: int) -> list[tuple[int, Mapping[str, Any]]]:
+    """The rows of an answer with their indexes: as many as expected, in range, none twice."""
+    rows = answer.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ScoringError(f"The service's answer has no list {name!r}.", hint="Is it a rerankd service?")
+    indexes = [row.get("index") for row in rows]
+    for index in indexes:
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
+            raise ScoringError(f"The service scored index {index!r} of {size}.", hint=_NOT_OURS)
+    if len(set(indexes)) != len(rows):
+        raise ScoringError("The service scored an index twice.", hint=_NOT_OURS)
+    if len(rows) != expected:
+        raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=_NOT_OURS)
+    return list(zip(indexes, rows, strict=True))
+
+
+def _number(row: Mapping[str, Any], name: str, missing: float | None = None) -> float:
+    value = row.get(name)
+    if value is None and missing is not None:
+        return missing
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ScoringError(f"The service's answer has {value!r} as {name}, not a number.", hint=_NOT_OURS)
+    return float(value)
+
+
+def _mapping(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = answer.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _sendable(text: str) -> str:
+    """The text with lone surrogates replaced by U+FFFD, as the encoder does; JSON cannot carry them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    usable = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    if timeout is not None and not usable:
+        raise InvalidRequestError(f"timeout is {timeout!r}.", hint="timeout is a number of seconds above 0, or None.")
+    return timeout
+
+
+def _checked_url(url: str) -> tuple[str, str]:
+    """The address to send to, and the address to show: without a password."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise InvalidRequestError(
+            "url is not the http:// or https:// address of a service.", hint='Pass it like "http://127.0.0.1:8000".'
+        )
+    return str(parsed).rstrip("/"), str(parsed.copy_with(userinfo=b"")).rstrip("/")
+
+
+class Client:
+    """Ranks on a rerankd service; `rank` and `score` are those of a local `Reranker`. Thread-safe.
+
+    What can succeed later (429, 502, 503, 504 of a proxy, no connection) is sent again, after the time that the server
+    names or else after a random time up to 0.25, 0.5, 1 ... 8 seconds, and never beyond `timeout`.
+
+    Args:
+        url: address of the service.
+        api_key: key sent as a bearer token; None for `RERANKD_API_KEY`.
+        model: model to ask for; None for the service's own.
+        timeout: seconds that one call may take with all its retries; None for no limit.
+        max_retries: how often a call is sent again at most.
+        transport: an httpx transport, such as a mock for tests.
+
+    Raises:
+        InvalidRequestError: a url, key, timeout or max_retries that cannot be used.
+
+    Example:
+        >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+        ...     client.rank("capital of France", ["Paris is the capital of France.", "Pears are fruit."])[0].index
+        0
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        timeout: float | None = 60.0,
+        max_retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._calls = _Calls(url, api_key, model, timeout, max_retries)
+        self._http = httpx.Client(transport=transport)
+        self._sleep = time.sleep
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> RerankResult:
+        """Put the documents that answer the query first.
+
+        Args:
+            query: the question.
+            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`; only texts travel.
+            top_n: how many to keep; None keeps all.
+            model: overrides the client's for this call.
+            activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
+            max_length: longest pair in tokens.
+            truncation: `only_second` or `longest_first`.
+            long_documents: `truncate` or `chunk`.
+            cache: whether the service may use scores it has kept.
+            timeout: overrides the client's for this call, in seconds.
+
+        Returns:
+            The best `top_n`, best first. `raw_score` is NaN if the server names none.
+
+        Raises:
+            InvalidRequestError: an empty query, something that is not a document, or what the service refuses.
+            UnavailableError: the service cannot be reached, starts or ends; retries are used up.
+            OverloadedError: the service is busy; retries are used up.
+            DeadlineExceededError: no answer within the timeout.
+            AuthenticationError: the key is missing or not known.
+            ScoringError: scores that cannot belong to these documents.
+
+        Example:
+            >>> Client().rank("what eats bamboo?", ["A panda.", "A car."], top_n=1)[0].document.text  # doctest: +SKIP
+            'A panda.'
+        """
+        return self._run(self._calls.rank(query, documents, top_n, **options))
+
+    def score(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str | None = None,
+        activation: Literal["sigmoid", "none"] = "sigmoid",
+    ) -> npt.NDArray[np.float64]:
+        """Score (query, document) pairs as they come, a thousand per call; each call has the client's timeout.
+
+        Returns:
+            Scores in the order of the pairs, shape (pairs,), float64. Errors are those of `rank`.
+
+        Example:
+            >>> Client().score([("what is a panda?", "The panda is a bear.")]).shape  # doctest: +SKIP
+            (1,)
+        """
+        return self._run(self._calls.score(pairs, model=model, activation=activation))
+
+    def models(self) -> list[str]:
+        """Return the names of the models that the service offers."""
+        return self._run(self._calls.models())
+
+    def ready(self) -> bool:
+        """Tell whether the service takes requests now; False if it cannot be reached."""
+        return self._run(self._calls.ready())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _run(self, steps: Steps[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, httpx.Request):
+                try:
+                    outcome = self._http.send(step)
+                except httpx.HTTPError as error:
+                    outcome = error
+            else:
+                self._sleep(step)
+
+    def __repr__(self) -> str:
+        return f"Client({self._calls.shown_url!r}, model={self._calls.model!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same methods as `Client` with `await`, and the same arguments.
+
+    Example:
+        >>> async def main() -> int:
+        ...     async with AsyncClient("http://127.0.0.1:8000") as client:
+        ...         return (await client.rank("panda food", ["Pandas eat bamboo.", "Cars."]))[0].index
+        >>> asyncio.run(main())  # doctest: +SKIP
+        0
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        timeout: float | None = 60.0,
+        max_retries: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._calls = _Calls(url, api_key, model, timeout, max_retries)
+        self._http = httpx.AsyncClient(transport=transport)
+        self._sleep = asyncio.sleep
+
+    async def rank(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> RerankResult:
+        """As `Client.rank`."""
+        return await self._run(self._calls.rank(query, documents, top_n, **options))
+
+    async def score(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str | None = None,
+        activation: Literal["sigmoid", "none"] = "sigmoid",
+    ) -> npt.NDArray[np.float64]:
+        """As `Client.score`."""
+        return await self._run(self._calls.score(pairs, model=model, activation=activation))
+
+    async def models(self) -> list[str]:
+        """As `Client.models`."""
+        return await self._run(self._calls.models())
+
+    async def ready(self) -> bool:
+        """As `Client.ready`."""
+        return await self._run(self._calls.ready())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _run(self, steps: Steps[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, httpx.Request):
+                try:
+                    outcome = await self._http.send(step)
+                except httpx.HTTPError as error:
+                    outcome = error
+            else:
+                await self._sleep(step)
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._calls.shown_url!r}, model={self._calls.model!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,87 @@
+"""From settings to engines: what a service's models are opened with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
+from rerankd.engine.engine import Engine, EngineOptions
+from rerankd.engine.pool import ModelLoader
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.scoring.backend import Backend, open_backend
+from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.scorer import Scorer
+from rerankd.settings import Settings
+from rerankd.telemetry import Observer
+
+
+class SettingsLoader(ModelLoader):
+    """Opens engines as the settings say; all share one cache.
+
+    Args:
+        settings: of the service.
+        observer: told what the engines do.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+        self._settings, self._observer = settings, observer or Observer()
+        self._cache = open_cache(settings)
+
+    def find(self, reference: str) -> ModelFiles:
+        """Find and check a model's files."""
+        return load_model(reference, cache_dir=self._settings.cache_dir)
+
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+        """Load a model and warm it up."""
+        settings = self._settings
+        limit = files.manifest.architecture.max_length
+        policy = EncodingPolicy(
+            min(settings.max_length or files.manifest.max_length, limit),
+            settings.truncation,
+            settings.long_documents,
+            settings.chunk_overlap,
+            settings.max_chunks,
+        )
+        backend = self.backend(files)
+        engine = Engine(
+            name,
+            version_of(files, backend),
+            Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend),
+            EngineOptions(
+                settings.max_batch_tokens, settings.batch_ms / 1000, settings.max_queue_seconds, settings.fairness
+            ),
+            cache=self._cache,
+            observer=self._observer,
+        )
+        engine.warm_up()
+        return engine, policy
+
+    def backend(self, files: ModelFiles) -> Backend:
+        """Open what computes."""
+        settings = self._settings
+        precision = settings.precision if not files.compiled else None
+        return open_backend(files, settings.backend, settings.device, precision, settings.threads)
+
+
+def open_cache(settings: Settings) -> ScoreCache | None:
+    """The score cache that the settings describe; None where there is none."""
+    if not settings.cache:
+        return None
+    near = MemoryCache(settings.cache_entries)
+    return LayeredCache(near, RedisCache(settings.redis_url, settings.cache_seconds)) if settings.redis_url else near
+
+
+def version_of(files: ModelFiles, backend: Backend) -> str:
+    """A short hash that changes with the model's files and with what computes them.
+
+    A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
+    folder are told by size and time.
+    """
+    manifest = files.manifest
+    content: object = dict(manifest.files) or manifest.revision
+    if not content:
+        paths = sorted(path for path in files.folder.iterdir() if path.is_file())
+        content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    text = json.dumps([manifest.name, content, backend.name, backend.device, backend.precision], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,221 @@
+"""Several models, one engine each: loaded when asked for, unloaded when memory is short, exchanged without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from rerankd.engine.engine import Engine
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
+from rerankd.models.files import ModelFiles
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.telemetry import logger
+
+_log = logger(__name__)
+MEGABYTE = 1_000_000
+
+
+@dataclass(eq=False, slots=True)
+class ServedModel:
+    """A model that is loaded.
+
+    Attributes:
+        name: what requests call it.
+        reference: where it came from.
+        files: its checked folder.
+        engine: at work on it.
+        policy: how its pairs are cut where a request does not say.
+    """
+
+    name: str
+    reference: str
+    files: ModelFiles
+    engine: Engine
+    policy: EncodingPolicy
+    leases: int = 0
+    last_used: float = 0.0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+
+
+class ModelLoader:
+    """How a reference becomes an engine; both methods block and run in a thread."""
+
+    def find(self, reference: str) -> ModelFiles:
+        """Find and check the files."""
+        raise NotImplementedError
+
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+        """Load them and warm the engine up."""
+        raise NotImplementedError
+
+
+class ModelPool:
+    """The models of a service; belongs to one event loop.
+
+    Args:
+        default: name of the model for requests that name none.
+        references: reference of each name; only these are ever loaded.
+        loader: opens engines.
+        strict: whether an unknown name is an error instead of the default model.
+        max_loaded_bytes: weights in memory at most; 0 for no limit.
+        close_seconds: time that a model gets to finish its requests when it is unloaded.
+
+    Example:
+        >>> pool = ModelPool("mini", {"mini": "mini"}, loader)  # doctest: +SKIP
+        >>> async with pool.lease("mini") as model:  # doctest: +SKIP
+        ...     job = model.engine.submit(request)
+    """
+
+    def __init__(
+        self,
+        default: str,
+        references: Mapping[str, str],
+        loader: ModelLoader,
+        *,
+        strict: bool = False,
+        max_loaded_bytes: int = 0,
+        close_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if default not in references:
+            raise InvalidRequestError(f"The default model {default!r} is not among the models.")
+        self.default, self.strict = default, strict
+        self._references = dict(references)
+        self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
+        self._loaded: dict[str, ServedModel] = {}
+        self._loading = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def names(self) -> list[str]:
+        """Names that requests may use, the default first."""
+        return [self.default, *(name for name in self._references if name != self.default)]
+
+    def reference(self, name: str) -> str:
+        """Where a model comes from."""
+        return self._references[name]
+
+    @property
+    def loaded(self) -> dict[str, ServedModel]:
+        """Models that are in memory."""
+        return dict(self._loaded)
+
+    def resolve(self, name: str | None) -> str:
+        """The model that answers to a name.
+
+        Raises:
+            ModelNotFoundError: an unknown name, where the pool is strict.
+        """
+        if not name or name in self._references:
+            return name or self.default
+        by_reference = [own for own, reference in self._references.items() if reference == name]
+        if by_reference:
+            return by_reference[0]
+        if self.strict:
+            raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self.names)}.")
+        return self.default
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[ServedModel]:
+        """Use a model; it is loaded if need be, and not closed while it is used.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            UnavailableError: the pool is closed, or there is no memory for it.
+        """
+        model = self._loaded.get(name) or await self._load(name)
+        model.leases += 1
+        model.idle.clear()
+        model.last_used = self._clock()
+        try:
+            yield model
+        finally:
+            model.leases -= 1
+            if not model.leases:
+                model.idle.set()
+
+    async def swap(self, name: str, reference: str) -> ServedModel:
+        """Put another model under a name. Requests go to the old one until the new one is warm; none is dropped.
+
+        Raises:
+            ModelError: the new one cannot be loaded; the old one stays.
+        """
+        async with self._loading:
+            new = await self._open(name, reference)
+            old = self._loaded.get(name)
+            self._references[name] = reference
+            self._loaded[name] = new
+        _log.info("%s is %s now", name, reference)
+        if old is not None:
+            self._close_later(old)
+        return new
+
+    async def unload(self, name: str) -> bool:
+        """Take a model out of memory; the next request for it loads it again."""
+        model = self._loaded.pop(name, None)
+        if model is not None:
+            await self._finish(model)
+        return model is not None
+
+    async def close(self) -> None:
+        """Close all models; requests that were accepted are finished first."""
+        self._closed = True
+        async with self._loading:
+            models, self._loaded = list(self._loaded.values()), {}
+        await asyncio.gather(*(self._finish(model) for model in models), *self._closing)
+
+    async def _load(self, name: str) -> ServedModel:
+        async with self._loading:
+            if (model := self._loaded.get(name)) is None:
+                model = self._loaded[name] = await self._open(name, self._references[name])
+            return model
+
+    async def _open(self, name: str, reference: str) -> ServedModel:
+        if self._closed:
+            raise UnavailableError("The service is being closed.", hint="Send the request again.")
+        started = self._clock()
+        files = await asyncio.to_thread(self._loader.find, reference)
+        await self._make_room(name, files.size)
+        engine, policy = await asyncio.to_thread(self._loader.open, name, files)
+        _log.info("%s (%s) is loaded after %.1f s", name, reference, self._clock() - started)
+        return ServedModel(name, reference, files, engine, policy, last_used=self._clock())
+
+    async def _make_room(self, name: str, size: int) -> None:
+        """Unload those that were not used for longest until the new one fits."""
+        if not self._limit:
+            return
+        if size > self._limit:
+            raise UnavailableError(
+                f"Model {name} needs {size / MEGABYTE:.0f} MB, and models may take {self._limit / MEGABYTE:.0f} MB.",
+                hint="Raise max_loaded_mb.",
+            )
+        others = sorted((m for m in self._loaded.values() if m.name != name), key=lambda m: (m.leases > 0, m.last_used))
+        used = sum(model.files.size for model in self._loaded.values() if model.name != name)
+        for model in others:
+            if used + size <= self._limit:
+                return
+            _log.info("%s is unloaded to make room for %s", model.name, name)
+            await self.unload(model.name)
+            used -= model.files.size
+
+    def _close_later(self, model: ServedModel) -> None:
+        task = asyncio.create_task(self._finish(model))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _finish(self, model: ServedModel) -> None:
+        try:
+            await asyncio.wait_for(model.idle.wait(), self._close_seconds)
+        except TimeoutError:
+            _log.warning("%s is closed although %d requests still use it", model.name, model.leases)
+        try:
+            await asyncio.to_thread(model.engine.close, self._close_seconds)
+        except RerankdError:
+            _log.exception("%s could not be closed", model.name)

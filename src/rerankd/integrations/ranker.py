@@ -1,0 +1,79 @@
+"""What the frameworks' components have in common: anything that ranks, and which documents they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Protocol, runtime_checkable
+
+from rerankd.types import Document, RerankResult
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """A `Reranker`, a `Client`, or your own object that ranks.
+
+    Example:
+        >>> isinstance(LocalRanker("mini"), Ranker)
+        True
+    """
+
+    def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
+        """Put the best `top_n` first; None keeps all."""
+        ...
+
+
+class LocalRanker:
+    """A `Reranker` that is loaded when it is first used. Thread-safe.
+
+    Args:
+        model: as for `Reranker`.
+
+    Example:
+        >>> LocalRanker("mini").rank("panda food", [Document("Cars."), Document("Pandas eat bamboo.")], 1)[0].index
+        1
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self._lock = Lock()
+        self._loaded: Ranker | None = None
+
+    def load(self) -> Ranker:
+        """Load the model, unless it is loaded."""
+        from rerankd.reranker import Reranker
+
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = Reranker(self.model)
+            return self._loaded
+
+    def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
+        """As `Reranker.rank`."""
+        return self.load().rank(query, documents, top_n)
+
+
+def kept(
+    ranker: Ranker, query: str, texts: Sequence[str], top_n: int | None, score_threshold: float | None
+) -> list[tuple[int, float]]:
+    """Rank texts.
+
+    Args:
+        ranker: what ranks.
+        query: the question.
+        texts: the candidates.
+        top_n: how many to keep; None keeps all.
+        score_threshold: lowest relevance score to keep; None keeps all.
+
+    Returns:
+        (place in `texts`, relevance score) of what is kept, best first. No texts need no ranker.
+
+    Example:
+        >>> kept(LocalRanker("mini"), "q", [], 5, None)
+        []
+    """
+    if not texts:
+        return []
+    result = ranker.rank(query, [Document(text) for text in texts], top_n)
+    lowest = float("-inf") if score_threshold is None else score_threshold
+    return [(ranked.index, ranked.relevance_score) for ranked in result if ranked.relevance_score >= lowest]

@@ -1,0 +1,116 @@
+"""A request, spelled out from top to bottom: which model, how its pairs are cut, scores, order."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from rerankd.engine.engine import Engine
+from rerankd.engine.job import Group, Scored, ScoreRequest
+from rerankd.engine.pool import ModelPool, ServedModel
+from rerankd.errors import DeadlineExceededError, InvalidRequestError
+from rerankd.ranking import rank_documents, usage_of
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.types import PairScore, PolicyChange, RerankRequest, RerankResult
+
+Charge = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """Scores of pairs in their order, and what they cost."""
+
+    model: str
+    scored: Scored
+
+
+class Pipeline:
+    """Runs requests on the models of a pool.
+
+    Args:
+        pool: the models.
+
+    Example:
+        >>> result = await Pipeline(pool).run(RerankRequest("q", [Document("d")]))  # doctest: +SKIP
+    """
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+
+    async def run(self, request: RerankRequest, charge: Charge | None = None) -> RerankResult:
+        """Rank a request's documents.
+
+        Args:
+            request: what to rank.
+            charge: called with the estimated tokens before anything is queued; may refuse by raising.
+
+        Raises:
+            RerankdError: whatever is wrong with the request, the model or the moment.
+        """
+        groups = [(request.query, [document.text for document in request.documents])]
+        found = await self.score(groups, request, charge)
+        (scores,) = found.scored.scores
+        results = rank_documents(request.documents, scores, request.top_n, request.activation)
+        return RerankResult(results, found.model, usage_of(scores), found.scored.timings)
+
+    async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
+        """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
+        deadline = time.monotonic() + request.timeout if request.timeout else None
+        name = self._pool.resolve(request.model)
+        async with self._pool.lease(name) as model:
+            policy = changed_policy(model, request.policy)
+            if charge is not None:
+                await charge(model.engine.estimated_tokens(groups, policy))
+            work = ScoreRequest(groups, policy, request.key, request.caller, deadline, request.cache)
+            scored = await _answer(model.engine, work)
+        if not request.policy.allow_truncation:
+            _check_whole([score for group in scored.scores for score in group], policy)
+        return ScoredPairs(name, scored)
+
+
+async def _answer(engine: Engine, work: ScoreRequest) -> Scored:
+    """Wait for a job; one whose caller goes away or whose time is up is dropped."""
+    job = engine.submit(work)
+    try:
+        left = None if work.deadline is None else max(work.deadline - time.monotonic(), 0.0)
+        async with asyncio.timeout(left):
+            return await asyncio.wrap_future(job.future)
+    except TimeoutError:
+        error = DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
+        engine.cancel(job, error, "deadline")
+        raise error from None
+    except asyncio.CancelledError:
+        engine.cancel(job)
+        raise
+
+
+def changed_policy(model: ServedModel, change: PolicyChange) -> EncodingPolicy:
+    """The model's policy with what a request changes.
+
+    Raises:
+        InvalidRequestError: a value that the model does not allow.
+    """
+    limit = model.files.manifest.architecture.max_length
+    if change.max_length is not None and change.max_length > limit:
+        raise InvalidRequestError(
+            f"max_length is {change.max_length}; {model.name} reads at most {limit} tokens.",
+            hint="Use a smaller max_length, or long_documents='chunk'.",
+        )
+    values = {name: getattr(change, name) for name in _POLICY_FIELDS}
+    given = {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(model.policy, **given) if given else model.policy
+
+
+_POLICY_FIELDS = tuple(field.name for field in dataclasses.fields(PolicyChange) if field.name != "allow_truncation")
+
+
+def _check_whole(scores: Sequence[PairScore], policy: EncodingPolicy) -> None:
+    cut = [place for place, score in enumerate(scores) if score.truncated]
+    if cut:
+        raise InvalidRequestError(
+            f"Document {cut[0]} with the query is longer than {policy.max_length} tokens, and truncation is off.",
+            hint="Allow truncation, or send shorter texts.",
+        )

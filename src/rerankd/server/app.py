@@ -1,0 +1,68 @@
+"""The HTTP application of one instance."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from rerankd.errors import NotFoundError
+from rerankd.server.docs_routes import docs_router
+from rerankd.server.edge import Edge, current
+from rerankd.server.health_routes import health_router
+from rerankd.server.model_routes import model_router
+from rerankd.server.rerank_routes import rerank_router
+from rerankd.server.service import Service
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application around an instance; it starts and closes the instance.
+
+    Example:
+        >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.close()
+
+    app = FastAPI(
+        title="rerankd",
+        version=version("rerankd"),
+        summary="Puts the passages that answer first; speaks every rerank client's dialect.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for router in (rerank_router(service), model_router(service), health_router(service), docs_router()):
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Edge, service=service)
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id", "x-request-timeout"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """The framework's own errors, no such path or method, become ours; `Edge` writes them."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        current.get().headers += [(b"allow", (getattr(error, "headers", None) or {}).get("Allow", "").encode())]
+        what = NotFoundError(f"{request.url.path[:100]} does not take {request.method}.", hint="See /docs.")
+    else:
+        what = NotFoundError(f"There is no path {request.url.path[:100]}.", hint="See /docs.")
+    what.status = status
+    raise what

@@ -1,0 +1,139 @@
+"""How answers and errors are written, for every client that we serve.
+
+The union of Cohere, Jina, vLLM, Xinference and llama.cpp is one body that each of them reads; TEI, Infinity and Voyage
+have shapes that no union holds, so the first is told by its body and the others by their path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rerankd.errors import InvalidRequestError, RerankdError, ScoringError
+from rerankd.types import RankedDocument, RerankResult, Usage
+
+Dialect = Literal["union", "tei", "infinity", "voyage"]
+Json = dict[str, Any]
+
+
+def _results(result: RerankResult, texts: bool, *, plain: bool = False, explain: bool = False) -> list[Json]:
+    rows = []
+    for ranked in result.results:
+        row: Json = {"index": ranked.index, "relevance_score": ranked.relevance_score}
+        if texts:
+            row["document"] = ranked.document.text if plain else {"text": ranked.document.text}
+        if explain:
+            row |= {"raw_score": ranked.raw_score, "truncated": ranked.truncated, "chunks": ranked.chunks}
+        rows.append(row)
+    return rows
+
+
+def _usage(usage: Usage) -> Json:
+    return {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens}
+
+
+def union_answer(
+    result: RerankResult, *, texts: bool, version: str, warnings: Sequence[str] = (), explain: bool = False
+) -> Json:
+    """The answer that Cohere, Jina, vLLM, Xinference and llama.cpp clients all read.
+
+    `object` is left out, because Infinity's client and Jina's want different words there.
+    """
+    meta: Json = {
+        "api_version": {"version": version},
+        "billed_units": {"search_units": max(1, -(-result.usage.pairs // 100))},
+        "tokens": {"input_tokens": result.usage.tokens, "output_tokens": 0},
+    }
+    if warnings:
+        meta["warnings"] = list(warnings)
+    answer: Json = {
+        "id": result.request_id,
+        "model": result.model,
+        "results": _results(result, texts, explain=explain),
+        "usage": _usage(result.usage),
+        "meta": meta,
+    }
+    if explain:
+        answer["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
+        answer["timings"] = dict(result.timings)
+    return answer
+
+
+def infinity_answer(result: RerankResult, *, texts: bool) -> Json:
+    """Infinity's answer: documents as plain strings."""
+    return {
+        "object": "rerank",
+        "id": f"infinity-{result.request_id}",
+        "model": result.model,
+        "created": int(time.time()),
+        "results": _results(result, texts, plain=True),
+        "usage": _usage(result.usage),
+    }
+
+
+def voyage_answer(result: RerankResult, *, texts: bool) -> Json:
+    """Voyage's answer: `data`, and documents as plain strings."""
+    return {
+        "object": "list",
+        "data": _results(result, texts, plain=True),
+        "model": result.model,
+        "usage": {"total_tokens": result.usage.tokens},
+    }
+
+
+def tei_answer(result: RerankResult, *, texts: bool) -> list[Json]:
+    """TEI's answer: a bare array, best first."""
+
+    def row(ranked: RankedDocument) -> Json:
+        own: Json = {"index": ranked.index, "score": ranked.relevance_score}
+        return own | {"text": ranked.document.text} if texts else own
+
+    return [row(ranked) for ranked in result.results]
+
+
+def score_answer(scores: Sequence[float], model: str, tokens: int, request_id: str) -> Json:
+    """vLLM's answer to `/score`, in the order of the input."""
+    return {
+        "id": f"score-{request_id}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": model,
+        "data": [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+    }
+
+
+def error_answer(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:
+    """Status and body of an error, in the words of a dialect."""
+    text = str(error)
+    if dialect == "tei":
+        status, kind = _tei_kind(error)
+        return status, {"error": text, "error_type": kind}
+    return error.status, {
+        "error": {"message": text, "type": error.code, "param": None, "code": error.code},
+        "detail": text,
+        "message": text,
+        "id": request_id,
+    }
+
+
+def _tei_kind(error: RerankdError) -> tuple[int, str]:
+    if isinstance(error, EmptyDocumentsError):
+        return 400, "Empty"
+    if isinstance(error, InvalidRequestError):
+        return 422, "Validation"
+    if isinstance(error, ScoringError):
+        return 424, "Backend"
+    if error.status == 429:
+        return 429, "Overloaded"
+    if error.status == 503:
+        return 503, "Unhealthy"
+    return error.status, "Validation" if error.status < 500 else "Backend"
+
+
+class EmptyDocumentsError(InvalidRequestError):
+    """A ranking of nothing."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is empty.", hint="Send at least one document.")

@@ -1,0 +1,50 @@
+"""The service's own log: text for people or one JSON object a line, on standard error; never a key or a text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+_FIELDS = ("request_id", "method", "path", "status", "ms", "model", "documents", "tokens", "key", "client", "error")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its time, level, logger and the fields of a request."""
+        row = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        row |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
+        if record.exc_info:
+            row["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(row, ensure_ascii=True, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people, with the fields of a request behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record on one line."""
+        fields = " ".join(f"{name}={value}" for name in _FIELDS if (value := getattr(record, name, None)) is not None)
+        clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(kind: str, level: str) -> None:
+    """Send the library's and uvicorn's records to standard error; for the program only, never called by the library."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter())
+    for name in ("rerankd", "uvicorn"):
+        log = logging.getLogger(name)
+        log.handlers = [handler]
+        log.propagate = False
+        log.setLevel(level.upper())
+    logging.getLogger("uvicorn.access").disabled = True

@@ -1,0 +1,150 @@
+"""Prometheus metrics, named after text-embeddings-inference's with our prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rerankd.telemetry import Observer
+
+if TYPE_CHECKING:
+    from rerankd.engine.pool import ModelPool
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+
+
+class Metrics(Observer):
+    """Counts what the service and its engines do; one registry an instance, none global."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        model = ("model",)
+        counter = partial(Counter, registry=self.registry)
+        sizes = partial(Histogram, registry=self.registry, buckets=_SIZES)
+        tokens = partial(Histogram, registry=self.registry, buckets=_TOKENS)
+        seconds = partial(Histogram, registry=self.registry, buckets=_SECONDS)
+        self.requests = Counter(
+            "rerankd_request_count", "Requests by path and status", ("path", "status"), registry=registry
+        )
+        self.duration = Histogram(
+            "rerankd_request_duration_seconds", "Seconds of a request", ("path",), buckets=_SECONDS, registry=registry
+        )
+        self.documents = Histogram(
+            "rerankd_request_documents", "Documents of a request", model, buckets=_SIZES, registry=registry
+        )
+        self._tokenization = Histogram(
+            "rerankd_request_tokenization_duration_seconds",
+            "Seconds of tokenising",
+            model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.queue = Histogram(
+            "rerankd_request_queue_duration_seconds",
+            "Seconds until the first pair ran",
+            model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.inference = Histogram(
+            "rerankd_request_inference_duration_seconds",
+            "Seconds from first to last",
+            model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "rerankd_batch_next_size", "Pairs of a batch", model, buckets=_SIZES, registry=registry
+        )
+        self._batch_tokens = Histogram(
+            "rerankd_batch_next_tokens", "Tokens of a batch", model, buckets=_TOKENS, registry=registry
+        )
+        self._batch_seconds = seconds("rerankd_batch_inference_duration_seconds", "Seconds of a batch", model)
+        self._tokens = counter("rerankd_computed_tokens", "Tokens computed", model)
+        self._padding = counter("rerankd_padding_tokens", "Tokens of padding computed", model)
+        self._ratio = Gauge(
+            "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=registry
+        )
+        self._pairs = counter("rerankd_computed_pairs", "Pairs computed", model)
+        self._hits = counter("rerankd_cache_hits", "Pairs found in the cache", model)
+        self._misses = counter("rerankd_cache_misses", "Pairs not found in the cache", model)
+        self._dropped = Counter(
+            "rerankd_dropped_pairs", "Pairs dropped uncomputed", ("model", "reason"), registry=registry
+        )
+        self._refused = Counter(
+            "rerankd_request_refused", "Requests refused whole", ("model", "reason"), registry=registry
+        )
+        self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
+
+    def watch(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
+        """Add the gauges of a pool."""
+        self.registry.register(_PoolGauges(pool, ready))
+
+    def text(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self.registry)
+
+    def encoded(self, model: str, seconds: float) -> None:
+        """A slice was tokenised."""
+        self._tokenization.labels(model).observe(seconds)
+
+    def batch(self, model: str, pairs: int, tokens: int, padded: int, seconds: float) -> None:
+        """A batch was computed."""
+        self._batch_size.labels(model).observe(pairs)
+        self._batch_tokens.labels(model).observe(tokens)
+        self._batch_seconds.labels(model).observe(seconds)
+        self._pairs.labels(model).inc(pairs)
+        self._tokens.labels(model).inc(tokens)
+        self._padding.labels(model).inc(padded - tokens)
+        self._ratio.labels(model).set((padded - tokens) / padded if padded else 0.0)
+
+    def cached(self, model: str, hits: int, misses: int) -> None:
+        """The cache was asked."""
+        self._hits.labels(model).inc(hits)
+        self._misses.labels(model).inc(misses)
+
+    def dropped(self, model: str, pairs: int, reason: str) -> None:
+        """Pairs were dropped."""
+        self._dropped.labels(model, reason).inc(pairs)
+
+    def refused(self, model: str, reason: str) -> None:
+        """A request was refused."""
+        self._refused.labels(model, reason).inc()
+
+    def failed(self, model: str, kind: str) -> None:
+        """Something broke."""
+        self._failures.labels(model, kind).inc()
+
+
+class _PoolGauges(Collector):
+    """Read from the engines when asked."""
+
+    def __init__(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
+        self._pool, self._ready = pool, ready
+
+    def collect(self) -> Iterable[Metric]:
+        gauges = {
+            "queue_size": GaugeMetricFamily("rerankd_queue_size", "Requests not answered yet", labels=["model"]),
+            "queue_tokens": GaugeMetricFamily("rerankd_queue_tokens", "Tokens waiting or running", labels=["model"]),
+            "capacity": GaugeMetricFamily("rerankd_queue_capacity_tokens", "Tokens that may wait", labels=["model"]),
+            "speed": GaugeMetricFamily("rerankd_tokens_per_second", "Measured speed", labels=["model"]),
+            "bytes": GaugeMetricFamily("rerankd_model_bytes", "Bytes of loaded weights", labels=["model"]),
+        }
+        for name, model in self._pool.loaded.items():
+            engine = model.engine
+            gauges["queue_size"].add_metric([name], engine.queued_requests)
+            gauges["queue_tokens"].add_metric([name], engine.queued_tokens)
+            gauges["capacity"].add_metric([name], engine.admission.capacity)
+            gauges["speed"].add_metric([name], engine.admission.rate.tokens_per_second)
+            gauges["bytes"].add_metric([name], model.files.size)
+        ready = GaugeMetricFamily("rerankd_ready", "Whether the last look found the service ready")
+        ready.add_metric([], float(self._ready()))
+        return [*gauges.values(), ready]

@@ -1,0 +1,253 @@
+"""The paths that score, in every dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from rerankd.activation import activate
+from rerankd.documents import to_query
+from rerankd.engine.admission import caller_name
+from rerankd.errors import RequestCancelledError
+from rerankd.pipeline.pipeline import ScoredPairs
+from rerankd.server import dialects
+from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
+from rerankd.server.edge import RequestLog, current
+from rerankd.server.reading import check_count, parse_json, timeout_of, validated
+from rerankd.server.service import Service
+from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
+
+Result = TypeVar("Result")
+UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
+TEI_PATHS = ("/", "/invocations")
+
+
+def _described(model: type[BaseModel], *others: type[BaseModel]) -> dict[str, Any]:
+    """The request body for OpenAPI; it is read by hand, because its bytes tell the dialect."""
+    schemas = [one.model_json_schema(ref_template="#/components/schemas/{model}") for one in (model, *others)]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+class Answers:
+    """Runs the scoring requests of one instance."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def union(self, request: Request) -> Response:
+        """Rank documents: Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp, Infinity; with `texts`, TEI."""
+        return await self._rerank(request, "union")
+
+    async def tei(self, request: Request) -> Response:
+        """Rank texts as text-embeddings-inference does."""
+        return await self._rerank(request, "tei")
+
+    async def infinity(self, request: Request) -> Response:
+        """Rank documents as Infinity does: texts come back as plain strings."""
+        return await self._rerank(request, "infinity")
+
+    async def voyage(self, request: Request) -> Response:
+        """Rank documents as Voyage does."""
+        return await self._rerank(request, "voyage")
+
+    async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
+        log = current.get()
+        log.dialect = dialect
+        body, content = await self._read(request)
+        if "texts" in content and "documents" not in content:
+            log.dialect = "tei"
+            return await self._tei(request, body, validated(TeiBody, content))
+        log.dialect = "union" if dialect == "tei" else dialect
+        return await self._documents(request, body, validated(RerankBody, content))
+
+    async def _documents(self, request: Request, body: bytes, given: RerankBody) -> Response:
+        log = current.get()
+        warnings: list[str] = []
+        if not given.documents:
+            raise dialects.EmptyDocumentsError("documents")
+        check_count(len(given.documents), "documents", self._service.settings)
+        documents = given.read_documents()
+        work = self._work(request, body, given, given.query, documents, given.kept, given.policy(warnings))
+        result = await self._run(request, work)
+        if given.model and given.model != result.model and self._service.pool.resolve(given.model) != given.model:
+            warnings.append(f"model {given.model[:100]!r} is not known here; {result.model!r} answered")
+        texts = bool(given.return_documents)
+        if log.dialect == "infinity":
+            return self._respond(dialects.infinity_answer(result, texts=texts), result)
+        if log.dialect == "voyage":
+            return self._respond(dialects.voyage_answer(result, texts=texts), result)
+        version = "2" if request.url.path.startswith("/v2") else "1"
+        answer = dialects.union_answer(
+            result, texts=texts, version=version, warnings=warnings, explain=bool(given.explain)
+        )
+        return self._respond(answer, result)
+
+    async def _tei(self, request: Request, body: bytes, given: TeiBody) -> Response:
+        if not given.texts:
+            raise dialects.EmptyDocumentsError("texts")
+        check_count(len(given.texts), "texts", self._service.settings)
+        documents = [Document(text) for text in given.texts]
+        work = self._work(request, body, given, given.query, documents, given.kept, given.policy())
+        result = await self._run(request, work)
+        return self._respond(dialects.tei_answer(result, texts=bool(given.return_text)), result)
+
+    async def score(self, request: Request) -> Response:
+        """Score pairs in their order, as vLLM does."""
+        body, content = await self._read(request)
+        given = validated(ScoreBody, content)
+        pairs = given.pairs()
+        scores, found = await self._score(request, body, given, pairs, given.policy())
+        tokens = sum(score.tokens for group in found.scored.scores for score in group)
+        answer = dialects.score_answer(scores, found.model, tokens, current.get().request_id)
+        return self._scored(answer, found)
+
+    async def predict(self, request: Request) -> Response:
+        """Score pairs as text-embeddings-inference's `/predict` does."""
+        log = current.get()
+        log.dialect = "tei"
+        body, content = await self._read(request)
+        given = validated(PredictBody, content)
+        if not given.inputs:
+            raise dialects.EmptyDocumentsError("inputs")
+        policy = PolicyChange(max_length=given.max_length, allow_truncation=given.truncate is not False)
+        pairs = [(query, text) for query, text in given.inputs]
+        scores, found = await self._score(request, body, given, pairs, policy)
+        return self._scored([[{"score": score, "label": "LABEL_0"}] for score in scores], found)
+
+    async def _score(
+        self, request: Request, body: bytes, given: Body, pairs: Sequence[tuple[str, str]], policy: PolicyChange
+    ) -> tuple[list[float], ScoredPairs]:
+        check_count(len(pairs), "the request", self._service.settings)
+        places: dict[str, list[int]] = {}
+        for place, (query, _) in enumerate(pairs):
+            places.setdefault(to_query(query), []).append(place)
+        groups = [(query, [pairs[place][1] for place in own]) for query, own in places.items()]
+        work = self._work(request, body, given, "", [], None, policy)
+        log = current.get()
+        log.fields["documents"] = len(pairs)
+        charge = self._charge(log)
+        found = await _unless_gone(request, self._service.pipeline.score(groups, work, charge))
+        logits = [0.0] * len(pairs)
+        for own, group in zip(places.values(), found.scored.scores, strict=True):
+            for place, score in zip(own, group, strict=True):
+                logits[place] = score.raw_score
+        return activate(logits, work.activation).tolist(), found
+
+    async def _read(self, request: Request) -> tuple[bytes, dict[str, Any]]:
+        body = await request.body()
+        return body, parse_json(body, self._service.settings.max_json_depth)
+
+    def _work(
+        self,
+        request: Request,
+        body: bytes,
+        given: Body,
+        query: str,
+        documents: list[Document],
+        top_n: int | None,
+        policy: PolicyChange,
+    ) -> RerankRequest:
+        log = current.get()
+        who = log.key.id if log.key else (request.client.host if request.client else "")
+        activation: Activation = "none" if given.raw else "sigmoid"
+        return RerankRequest(
+            to_query(query) if documents else query,
+            documents,
+            top_n,
+            activation,
+            given.model,
+            policy,
+            timeout_of(request, given.timeout, self._service.settings),
+            who,
+            caller_name(who, body),
+            given.cache is not False,
+        )
+
+    def _charge(self, log: RequestLog) -> Any:
+        key, quotas = log.key, self._service.quotas
+        if key is None:
+            return None
+
+        async def charge(tokens: int) -> None:
+            log.fields["estimate"] = tokens
+            await quotas.charge(key, tokens, time.time())
+
+        return charge
+
+    async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
+        log = current.get()
+        log.fields["documents"] = len(work.documents)
+        result = await _unless_gone(request, self._service.pipeline.run(work, self._charge(log)))
+        return replace(result, request_id=log.request_id)
+
+    def _respond(self, answer: Any, result: RerankResult) -> Response:
+        return self._finish(answer, result.model, result.usage.tokens, result.timings)
+
+    def _scored(self, answer: Any, found: ScoredPairs) -> Response:
+        return self._finish(answer, found.model, found.scored.computed_tokens, found.scored.timings)
+
+    def _finish(self, answer: Any, model: str, tokens: int, timings: Any) -> Response:
+        log, metrics = current.get(), self._service.metrics
+        log.fields |= {"model": model, "tokens": tokens}
+        metrics.documents.labels(model).observe(log.fields.get("documents", 0))
+        metrics.queue.labels(model).observe(timings["queue"] / 1000)
+        metrics.inference.labels(model).observe(timings["inference"] / 1000)
+        headers = {
+            "x-tokenization-time": f"{timings['tokenization']:.3f}",
+            "x-queue-time": f"{timings['queue']:.3f}",
+            "x-inference-time": f"{timings['inference']:.3f}",
+            "x-compute-tokens": str(tokens),
+        }
+        return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the work; stop it when the caller goes away."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise RequestCancelledError("The caller went away.")
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def rerank_router(service: Service) -> APIRouter:
+    """The paths that score."""
+    router, answers = APIRouter(tags=["rerank"]), Answers(service)
+    plain, tei = _described(RerankBody, TeiBody), _described(TeiBody)
+    for path in UNION_PATHS:
+        router.add_api_route(path, answers.union, methods=["POST"], openapi_extra=plain, name=f"rerank {path}")
+    for path in TEI_PATHS:
+        router.add_api_route(path, answers.tei, methods=["POST"], openapi_extra=tei, name=f"rerank {path}")
+    for prefix, own in (("/infinity", answers.infinity), ("/voyage", answers.voyage)):
+        for path in (f"{prefix}/rerank", f"{prefix}/v1/rerank"):
+            router.add_api_route(
+                path, own, methods=["POST"], openapi_extra=_described(RerankBody), name=f"rerank {path}"
+            )
+    for path in ("/score", "/v1/score"):
+        router.add_api_route(
+            path, answers.score, methods=["POST"], openapi_extra=_described(ScoreBody), name=f"score {path}"
+        )
+    router.add_api_route(
+        "/predict", answers.predict, methods=["POST"], openapi_extra=_described(PredictBody), name="predict"
+    )
+    return router

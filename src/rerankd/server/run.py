@@ -1,0 +1,92 @@
+"""The server process: uvicorn around the application, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+import uvicorn
+
+from rerankd.errors import InvalidRequestError
+from rerankd.server.app import create_app
+from rerankd.server.service import Service
+from rerankd.telemetry import logger
+
+_log = logger(__name__)
+LAST_CALL_SECONDS = 0.5
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told to drain: readiness turns red, the port closes later, what was accepted is finished."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal; end at once at the second."""
+        wait = self._service.settings.drain_seconds
+        if self._service.draining or sig == signal.SIGINT or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._service.draining = True
+        _log.info("draining")
+        if wait:
+            threading.Timer(wait, super().handle_exit, (sig, frame)).start()
+        else:
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests on open connections arrive, then close."""
+        self._service.draining = True
+        for server in getattr(self, "servers", []):
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        # A request may be on the wire already, on a connection that looks idle.
+        await asyncio.sleep(LAST_CALL_SECONDS)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port.
+
+    Raises:
+        InvalidRequestError: it is taken, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InvalidRequestError(
+            f"Cannot listen on {host}:{port} ({error.strerror or error}).", hint="Choose another --host or --port."
+        ) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def run(service: Service, listener: socket.socket) -> None:
+    """Serve until told to end."""
+    settings = service.settings
+    config = uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = Server(config, service)
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(3)

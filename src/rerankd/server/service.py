@@ -1,0 +1,147 @@
+"""What one instance is made of, and whether it can score."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rerankd.engine.loader import SettingsLoader
+from rerankd.engine.pool import ModelLoader, ModelPool, ServedModel
+from rerankd.errors import InvalidRequestError, RerankdError
+from rerankd.keys import KeyRing
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.server.metrics import Metrics
+from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.tracing import Tracing
+from rerankd.settings import Settings
+
+PROBE_SECONDS = 1.0
+FRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests can be answered, and if not, why."""
+
+    ready: bool
+    reason: str = ""
+
+
+@dataclass(eq=False)
+class Service:
+    """The parts of an instance.
+
+    Attributes:
+        draining: set at SIGTERM: readiness is red, requests are still served.
+        readiness: what the last look found.
+    """
+
+    settings: Settings
+    pool: ModelPool
+    pipeline: Pipeline
+    keys: KeyRing
+    quotas: QuotaStore
+    metrics: Metrics
+    tracing: Tracing
+    draining: bool = False
+    started: bool = False
+    readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
+    _look: asyncio.Task[Readiness] | None = None
+
+    async def start(self) -> None:
+        """Load the default model and those to preload, warm."""
+        for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
+            async with self.pool.lease(name):
+                pass
+        self.started = True
+        self.readiness = Readiness(True)
+
+    async def close(self) -> None:
+        """Finish what was accepted and end."""
+        self.draining = True
+        await self.pool.close()
+        await self.quotas.close()
+        self.tracing.close()
+
+    async def ready(self) -> Readiness:
+        """Whether a pair gets a score now: a probe through the queue of every loaded model, at most one at a time."""
+        if self.draining:
+            self.readiness = Readiness(False, "draining")
+        elif not self.started:
+            self.readiness = Readiness(False, "starting")
+        else:
+            if self._look is None or self._look.done():
+                self._look = asyncio.create_task(self._probe())
+            self.readiness = await asyncio.shield(self._look)
+        return self.readiness
+
+    async def _probe(self) -> Readiness:
+        models = list(self.pool.loaded.values())
+        found = await asyncio.gather(*(_probe(model) for model in models))
+        reasons = [reason for reason in found if reason]
+        return Readiness(not reasons, "; ".join(reasons))
+
+    @property
+    def alive(self) -> bool:
+        """False when a batch has been running so long that only a new process helps."""
+        return all(model.engine.stalled < 2 * model.engine.admission.max_queue_seconds for model in self._models())
+
+    def _models(self) -> list[ServedModel]:
+        return list(self.pool.loaded.values())
+
+
+async def _probe(model: ServedModel) -> str:
+    """Why a model cannot score; empty if it can."""
+    engine = model.engine
+    if engine.last_success is not None and time.monotonic() - engine.last_success < FRESH_SECONDS:
+        return ""  # requests are being scored: they are the probe
+    before = engine.last_success
+    try:
+        job = engine.probe()
+        async with asyncio.timeout(PROBE_SECONDS):
+            await asyncio.wrap_future(job.future)
+    except TimeoutError:
+        engine.cancel(job)
+        # A long batch may be running; that is work, not a fault, as long as it takes no longer than it should.
+        working = engine.last_success != before or (engine.running and not engine.stalled)
+        return "" if working else f"{model.name}: no score within {PROBE_SECONDS:.0f} s"
+    except RerankdError as error:
+        return f"{model.name}: {error.message}"
+    return ""
+
+
+def open_service(settings: Settings, loader: ModelLoader | None = None) -> Service:
+    """Put an instance together; nothing is loaded yet.
+
+    Args:
+        settings: of the program.
+        loader: opens engines; None for the real one.
+
+    Raises:
+        InvalidRequestError: settings that contradict each other.
+    """
+    metrics = Metrics()
+    references = dict(settings.models)
+    default = settings.model
+    if default not in references:
+        name = Path(default).name if Path(default).is_dir() and default not in ("mini",) else default
+        references = {name: default, **references}
+        default = name
+    unknown = [name for name in settings.preload if name not in references]
+    if unknown:
+        raise InvalidRequestError(f"preload names {unknown[0]!r}, which is not in models.", hint="Add it to models.")
+    pool = ModelPool(
+        default,
+        references,
+        loader or SettingsLoader(settings, metrics),
+        strict=settings.strict_models,
+        max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
+        close_seconds=settings.shutdown_seconds,
+    )
+    keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
+    quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
+    service = Service(settings, pool, Pipeline(pool), keys, quotas, metrics, Tracing(settings.otel_endpoint))
+    metrics.watch(pool, lambda: service.readiness.ready)
+    return service

@@ -1,0 +1,80 @@
+"""Real servers that integration tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from rerankd import Reranker
+from tests.integration.serving import API_KEY, Served, serve
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Served]:
+    """A server that asks for no key."""
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def server_url(server: Served) -> str:
+    """Where the open server listens."""
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def guarded_url() -> Iterator[str]:
+    """Where a server listens that asks for `API_KEY`."""
+    with serve(env={"RERANKD_API_KEYS": json.dumps([API_KEY])}) as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def mini() -> Reranker:
+    """The model that the servers serve, in this process."""
+    return Reranker("mini")
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Redis of our own listens."""
+    binary = shutil.which("redis-server")
+    if not binary:
+        sentence = "redis-server is not installed. Install it: apt-get install redis-server"
+        if os.environ.get("CI"):
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    process, port = _start_redis(binary, str(tmp_path_factory.mktemp("redis")))
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url) as client:
+            assert client.ping()
+        yield url
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def _start_redis(binary: str, folder: str) -> tuple[subprocess.Popen[str], int]:
+    """A server that is ready; another program may take the free port first, so there are some attempts."""
+    for _ in range(5):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = subprocess.Popen(
+            [binary, "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "no"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        if any("Ready to accept connections" in line for line in process.stdout):
+            return process, port
+        process.communicate(timeout=30)
+    pytest.fail("redis-server did not start")

@@ -1,0 +1,478 @@
+"""The packages people already use, each against the real server: same order, same scores, its own errors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import math
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from rerankd import Reranker
+from tests.integration.serving import API_KEY
+
+# Read when the packages are imported, which the tests below do.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+os.environ["LANGSMITH_TRACING"] = "false"
+
+TOLERANCE = 1e-6
+WRONG_KEY = "not-the-secret"
+
+LONG = "The panda lives in the bamboo forests of Sichuan. 大熊猫住在四川的竹林里。" * 300
+ENGLISH = (
+    "What is the capital of France?",
+    (
+        "Pears are a fruit that ripens in autumn.",
+        "Paris is the capital and largest city of France.",
+        "",
+        LONG,
+        "  \t Lyon is a large city in France.\n\n",
+        "Paris is the capital and largest city of France.",
+        "🐼 eats 🎋 all day",
+        "巴黎是法国的首都。",
+    ),
+)
+CHINESE = (
+    "大熊猫吃什么?",
+    (
+        "苹果公司发布了新手机。",
+        " 大熊猫主要吃竹子。 ",
+        "",
+        "🐼🎋",
+        LONG,
+        "苹果公司发布了新手机。",
+        "Giant pandas eat bamboo.",
+    ),
+)
+CASES = [pytest.param(ENGLISH, id="english"), pytest.param(CHINESE, id="chinese")]
+Case = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A result as a client gives it; `text` is None where it gives no document."""
+
+    index: int
+    score: float
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a client is asked to do."""
+
+    url: str
+    query: str
+    documents: Sequence[str]
+    top_n: int | None = None
+    key: str | None = "any"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One package, one way to use it.
+
+    Attributes:
+        rank: makes the call.
+        refused: the exception, as `module:name`, that a wrong key gives.
+        says: whether the exception holds the server's sentence.
+        keyless: whether it can be used without a key.
+        keyed: whether it can send a key.
+    """
+
+    rank: Callable[[Call], list[Ranked]]
+    refused: str
+    says: bool = True
+    keyless: bool = False
+    keyed: bool = True
+
+
+def package(name: str) -> Any:
+    """Import a client when it is used: some take seconds."""
+    return importlib.import_module(name)
+
+
+def cohere_v1(call: Call) -> list[Ranked]:
+    with package("cohere").Client(call.key, base_url=call.url) as client:
+        response = client.rerank(
+            model="mini", query=call.query, documents=call.documents, top_n=call.top_n, return_documents=True
+        )
+    assert response.meta.api_version.version
+    return [Ranked(each.index, each.relevance_score, each.document.text) for each in response.results]
+
+
+def cohere_v2(call: Call) -> list[Ranked]:
+    with package("cohere").ClientV2(call.key, base_url=call.url) as client:
+        response = client.rerank(
+            model="mini", query=call.query, documents=call.documents, top_n=call.top_n, max_tokens_per_doc=4096
+        )
+    return [Ranked(each.index, each.relevance_score) for each in response.results]
+
+
+def voyage(call: Call) -> list[Ranked]:
+    client = package("voyageai").Client(call.key, base_url=f"{call.url}/voyage/v1")
+    response = client.rerank(call.query, list(call.documents), "mini", top_k=call.top_n)
+    assert response.total_tokens > 0
+    return [Ranked(each.index, each.relevance_score, each.document) for each in response.results]
+
+
+@dataclass(frozen=True)
+class LiteLLM:
+    """litellm.rerank for one of its providers."""
+
+    provider: str
+    path: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, call: Call) -> list[Ranked]:
+        litellm = package("litellm")
+        litellm.telemetry = False
+        litellm.disable_hf_tokenizer_download = True  # it counts tokens by a tokenizer named like the model
+        response = litellm.rerank(
+            model=f"{self.provider}/mini",
+            query=call.query,
+            documents=list(call.documents),
+            top_n=call.top_n,
+            api_base=call.url + self.path,
+            api_key=call.key,
+            **self.options,
+        )
+        documents = [each.get("document", {}).get("text") for each in response.results]
+        wanted = self.options.get("return_documents", True)
+        # An empty document is dropped on the way by some of litellm's providers.
+        assert all((text is not None) == wanted or not text for text in documents)
+        return [
+            Ranked(each["index"], each["relevance_score"], text)
+            for each, text in zip(response.results, documents, strict=True)
+        ]
+
+
+def langchain_cohere(call: Call) -> list[Ranked]:
+    document = package("langchain_core.documents").Document
+    reranker = package("langchain_cohere").CohereRerank(
+        cohere_api_key=call.key, base_url=call.url, model="mini", top_n=call.top_n
+    )
+    given = [document(page_content=text, metadata={"place": place}) for place, text in enumerate(call.documents)]
+    with reranker.client:
+        compressed = reranker.compress_documents(given, call.query)
+    return [Ranked(each.metadata["place"], each.metadata["relevance_score"], each.page_content) for each in compressed]
+
+
+def _llama_index(reranker: Any, call: Call) -> list[Ranked]:
+    schema = package("llama_index.core.schema")
+    nodes = [
+        schema.NodeWithScore(node=schema.TextNode(text=text, id_=str(place)), score=0.5)
+        for place, text in enumerate(call.documents)
+    ]
+    ranked = reranker.postprocess_nodes(nodes, query_str=call.query)
+    return [Ranked(int(each.node.node_id), each.score, each.node.text) for each in ranked]
+
+
+def llama_index_cohere(call: Call) -> list[Ranked]:
+    reranker = package("llama_index.postprocessor.cohere_rerank").CohereRerank(
+        top_n=call.top_n or len(call.documents), model="mini", api_key=call.key, base_url=call.url
+    )
+    with reranker._client:
+        return _llama_index(reranker, call)
+
+
+def llama_index_jina(call: Call) -> list[Ranked]:
+    reranker = package("llama_index.postprocessor.jinaai_rerank").JinaRerank(
+        top_n=call.top_n or len(call.documents), model="mini", api_key=call.key, base_url=f"{call.url}/v1"
+    )
+    with reranker._session:
+        return _llama_index(reranker, call)
+
+
+def llama_index_tei(call: Call) -> list[Ranked]:
+    reranker = package("llama_index.postprocessor.tei_rerank").TextEmbeddingInference(
+        top_n=call.top_n or len(call.documents), base_url=call.url, auth_token=call.key
+    )
+    return _llama_index(reranker, call)
+
+
+def llama_index_xinference(call: Call) -> list[Ranked]:
+    reranker = package("llama_index.postprocessor.xinference_rerank").XinferenceRerank(
+        top_n=call.top_n or len(call.documents), model="mini", base_url=call.url
+    )
+    return _llama_index(reranker, call)
+
+
+def _secret(key: str | None) -> Any:
+    return None if key is None else package("haystack.utils").Secret.from_token(key)
+
+
+def _haystack(ranker: Any, call: Call) -> list[Ranked]:
+    document = package("haystack").Document
+    given = [document(id=str(place), content=text) for place, text in enumerate(call.documents)]
+    ranked = ranker.run(query=call.query, documents=given)
+    if "meta" in ranked:
+        assert ranked["meta"]["usage"]["total_tokens"] > 0
+        assert ranked["meta"]["model"]
+    return [Ranked(int(each.id), each.score, each.content) for each in ranked["documents"]]
+
+
+def haystack_cohere(call: Call) -> list[Ranked]:
+    ranker = package("haystack_integrations.components.rankers.cohere").CohereRanker(
+        "mini", top_k=call.top_n or len(call.documents), api_key=_secret(call.key), api_base_url=call.url
+    )
+    ranker.warm_up()
+    with ranker._cohere_client:
+        return _haystack(ranker, call)
+
+
+def haystack_jina(call: Call) -> list[Ranked]:
+    ranker = package("haystack_integrations.components.rankers.jina").JinaRanker(
+        "mini", api_key=_secret(call.key), top_k=call.top_n, base_url=f"{call.url}/v1/rerank"
+    )
+    return _haystack(ranker, call)
+
+
+def haystack_tei(call: Call) -> list[Ranked]:
+    ranker = package("haystack_integrations.components.rankers.huggingface_api").HuggingFaceTEIRanker(
+        url=call.url, top_k=call.top_n or len(call.documents), token=_secret(call.key)
+    )
+    return _haystack(ranker, call)
+
+
+def haystack_vllm(call: Call) -> list[Ranked]:
+    ranker = package("haystack_integrations.components.rankers.vllm").VLLMRanker(
+        model="mini", api_key=_secret(call.key), api_base_url=f"{call.url}/v1", top_k=call.top_n
+    )
+    with contextlib.closing(ranker):
+        return _haystack(ranker, call)
+
+
+@dataclass(frozen=True)
+class Rerankers:
+    """The `rerankers` package with one of its API providers; it always asks for every document."""
+
+    provider: str
+    path: str
+
+    def __call__(self, call: Call) -> list[Ranked]:
+        ranker = package("rerankers").Reranker(
+            "mini", model_type=self.provider, api_key=call.key, url=call.url + self.path, verbose=0
+        )
+        ranked = ranker.rank(call.query, list(call.documents), doc_ids=list(range(len(call.documents))))
+        kept = ranked.results if call.top_n is None else ranked.top_k(call.top_n)
+        return [Ranked(each.document.doc_id, each.score, each.document.text) for each in kept]
+
+
+UNAUTHORIZED = "cohere:UnauthorizedError"
+CLIENTS = {
+    "cohere-v1": Client(cohere_v1, UNAUTHORIZED),
+    "cohere-v2": Client(cohere_v2, UNAUTHORIZED),
+    "voyageai": Client(voyage, "voyageai.error:AuthenticationError"),
+    "litellm-cohere": Client(LiteLLM("cohere"), "litellm:AuthenticationError"),
+    "litellm-cohere-v2": Client(LiteLLM("cohere", options={"max_tokens_per_doc": 4096}), "litellm:AuthenticationError"),
+    "litellm-hosted_vllm": Client(LiteLLM("hosted_vllm"), "litellm:AuthenticationError", keyless=True),
+    "litellm-hosted_vllm-v1": Client(LiteLLM("hosted_vllm", "/v1/rerank"), "litellm:AuthenticationError", keyless=True),
+    "litellm-infinity": Client(
+        LiteLLM("infinity", "/infinity", {"return_documents": True}), "litellm:AuthenticationError", keyless=True
+    ),
+    "litellm-infinity-root": Client(
+        LiteLLM("infinity", options={"return_documents": False}), "litellm:AuthenticationError", keyless=True
+    ),
+    "litellm-huggingface": Client(LiteLLM("huggingface"), "litellm:AuthenticationError", keyless=True),
+    "litellm-jina_ai": Client(LiteLLM("jina_ai"), "litellm:AuthenticationError"),
+    "litellm-voyage": Client(LiteLLM("voyage", "/voyage"), "litellm:AuthenticationError"),
+    "langchain-cohere": Client(langchain_cohere, UNAUTHORIZED),
+    "llama-index-cohere": Client(llama_index_cohere, UNAUTHORIZED),
+    "llama-index-jina": Client(llama_index_jina, "builtins:RuntimeError", keyless=True),
+    "llama-index-tei": Client(llama_index_tei, "builtins:AssertionError", says=False, keyless=True),
+    "llama-index-xinference": Client(llama_index_xinference, "builtins:Exception", keyless=True, keyed=False),
+    "haystack-cohere": Client(haystack_cohere, UNAUTHORIZED),
+    "haystack-jina": Client(haystack_jina, "builtins:RuntimeError"),
+    "haystack-tei": Client(haystack_tei, "builtins:RuntimeError", keyless=True),
+    "haystack-vllm": Client(haystack_vllm, "builtins:RuntimeError", keyless=True),
+    # They read the answer whatever its status.
+    "rerankers-cohere": Client(Rerankers("cohere", "/v1/rerank"), "builtins:KeyError", says=False),
+    "rerankers-jina": Client(Rerankers("jina", "/v1/rerank"), "builtins:KeyError", says=False),
+    "rerankers-voyage": Client(Rerankers("voyage", "/voyage/v1/rerank"), "builtins:KeyError", says=False),
+    "rerankers-tei": Client(Rerankers("text-embeddings-inference", "/rerank"), "builtins:TypeError", says=False),
+}
+every_client = pytest.mark.parametrize("client", [pytest.param(client, id=name) for name, client in CLIENTS.items()])
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No client may reach for anything but this machine: no telemetry, no price list, no tokenizer."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    reached: list[object] = []
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            reached.append(address)
+            raise OSError(f"{address} is not on this machine")
+        connect(self, address)
+
+    def guarded_resolve(host: Any, *args: Any, **options: Any) -> Any:
+        if host not in ("127.0.0.1", "::1", "localhost", b"127.0.0.1", None):
+            reached.append(host)
+            raise socket.gaierror(f"{host} is not on this machine")
+        return resolve(host, *args, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+    yield
+    # litellm's huggingface/ looks for the model's config.json there whatever it is told, and goes on without.
+    assert [host for host in reached if host != "huggingface.co"] == []
+
+
+@functools.cache
+def expected(mini: Reranker, case: Case) -> list[Ranked]:
+    _, documents = case
+    return [Ranked(each.index, each.relevance_score, documents[each.index]) for each in mini.rank(*case, top_n=None)]
+
+
+def assert_same(got: list[Ranked], wanted: list[Ranked]) -> None:
+    """Same documents in the same order, same scores, and each document its own text."""
+    assert [each.index for each in got] == [each.index for each in wanted]
+    assert [each.score for each in got] == pytest.approx([each.score for each in wanted], abs=TOLERANCE, rel=0)
+    assert all(mine.text in (None, theirs.text) for mine, theirs in zip(got, wanted, strict=True))
+
+
+@every_client
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_as_the_library_does(client: Client, case: Case, server_url: str, mini: Reranker) -> None:
+    assert_same(client.rank(Call(server_url, *case)), expected(mini, case))
+
+
+@every_client
+@pytest.mark.parametrize("top_n", [3, 20])
+def test_keeps_the_best(client: Client, top_n: int, server_url: str, mini: Reranker) -> None:
+    assert_same(client.rank(Call(server_url, *ENGLISH, top_n=top_n)), expected(mini, ENGLISH)[:top_n])
+
+
+@every_client
+def test_ranks_a_single_document(client: Client, server_url: str, mini: Reranker) -> None:
+    case = (ENGLISH[0], ENGLISH[1][:1])
+    assert_same(client.rank(Call(server_url, *case)), expected(mini, case))
+
+
+@pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.keyless])
+def test_needs_no_key_on_an_open_server(name: str, server_url: str, mini: Reranker) -> None:
+    call = Call(server_url, *ENGLISH, key=None)
+    assert_same(CLIENTS[name].rank(call), expected(mini, ENGLISH))
+
+
+@pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.keyed])
+def test_the_right_key_is_let_in(name: str, guarded_url: str, mini: Reranker) -> None:
+    call = Call(guarded_url, *ENGLISH, key=API_KEY)
+    assert_same(CLIENTS[name].rank(call), expected(mini, ENGLISH))
+
+
+@every_client
+def test_a_wrong_key_is_the_clients_own_error(client: Client, guarded_url: str) -> None:
+    module, _, name = client.refused.partition(":")
+    refused = getattr(package(module), name)
+    with pytest.raises(refused) as raised:
+        client.rank(Call(guarded_url, *ENGLISH, key=WRONG_KEY))
+    if client.says:
+        answer = httpx.post(f"{guarded_url}/rerank", json={}, headers={"Authorization": f"Bearer {WRONG_KEY}"})
+        assert answer.status_code == 401
+        assert answer.json()["detail"] in str(raised.value)
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A raw body: where it goes, how it names things, and where its answer keeps index and score."""
+
+    path: str
+    documents: str = "documents"
+    query: str = "query"
+    results: str | None = "results"
+    score: str = "relevance_score"
+    options: dict[str, Any] = field(default_factory=dict)
+    wrap: Callable[[str], Any] = str
+    wrap_query: Callable[[str], Any] = str
+    per_pair: bool = False
+    logits: bool = False
+
+    def __call__(self, call: Call) -> list[Ranked]:
+        query: Any = self.wrap_query(call.query)
+        if self.per_pair:
+            query = [query] * len(call.documents)
+        body = {self.query: query, self.documents: [self.wrap(text) for text in call.documents], **self.options}
+        answer = httpx.post(call.url + self.path, json=body)
+        assert answer.status_code == 200, answer.text
+        rows = answer.json() if self.results is None else answer.json()[self.results]
+        activate = sigmoid if self.logits else float
+        return [Ranked(row["index"], activate(row[self.score])) for row in rows]
+
+
+TEI = Dialect("/rerank", "texts", results=None, score="score")
+SCORE = Dialect("/score", results="data", score="score")
+CONTENT = [lambda text: {"content": [{"type": "text", "text": text}]}, lambda text: {"text": text}]
+DIALECTS = {
+    "tei": TEI,
+    "tei-root": replace(TEI, path="/"),
+    "tei-invocations": replace(TEI, path="/invocations"),
+    "tei-v1": replace(TEI, path="/v1/rerank"),
+    "tei-logits": replace(TEI, options={"raw_scores": True}, logits=True),
+    "rerank": Dialect("/rerank"),
+    "v1-rerank": Dialect("/v1/rerank"),
+    "v2-rerank": Dialect("/v2/rerank"),
+    "reranking": Dialect("/reranking"),
+    "v1-reranking": Dialect("/v1/reranking"),
+    "llama.cpp-texts": replace(TEI, path="/v1/reranking"),
+    "infinity": Dialect("/infinity/rerank"),
+    "infinity-logits": Dialect("/infinity/rerank", options={"raw_scores": True}, logits=True),
+    "infinity-root-logits": Dialect("/rerank", options={"raw_scores": "true"}, logits=True),
+    "vllm-logits": Dialect("/v1/rerank", options={"use_activation": False}, logits=True),
+    "vllm-content": Dialect("/v1/rerank", wrap=CONTENT[0], wrap_query=CONTENT[0]),
+    "jina-text": Dialect("/v1/rerank", wrap=CONTENT[1], wrap_query=CONTENT[1]),
+    "xinference": Dialect("/v1/rerank", options={"return_documents": "true", "return_len": "true", "kwargs": "{}"}),
+    "voyage": Dialect("/voyage/v1/rerank", results="data", options={"truncation": True}),
+    "score": replace(SCORE, query="queries"),
+    "v1-score": replace(SCORE, path="/v1/score", query="queries"),
+    "score-text_1": replace(SCORE, query="text_1", documents="text_2"),
+    "score-data_1": replace(SCORE, query="data_1", documents="data_2"),
+    "score-items": replace(SCORE, query="queries", documents="items"),
+    "score-pairs": replace(SCORE, query="text_1", documents="text_2", per_pair=True),
+    "score-logits": replace(SCORE, query="queries", options={"use_activation": False}, logits=True),
+}
+WAYS: dict[str, Callable[[Call], list[Ranked]]] = {
+    **{name: client.rank for name, client in CLIENTS.items()},
+    **{f"raw-{name}": dialect for name, dialect in DIALECTS.items()},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pair_has_one_score_whatever_the_dialect(way: str, server_url: str, mini: Reranker) -> None:
+    query, documents = ENGLISH[0], (*ENGLISH[1], *CHINESE[1])
+    got = {each.index: each.score for each in WAYS[way](Call(server_url, query, documents))}
+    scores = mini.score([(query, document) for document in documents])
+    assert got == pytest.approx(dict(enumerate(scores.tolist())), abs=TOLERANCE, rel=0)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_raw_bodies_take_any_character(name: str, server_url: str, mini: Reranker) -> None:
+    query = "\u0000 capital\u0000 of\tFrance 🇫🇷\u200b? "
+    documents = (
+        "\u0000",
+        "Paris\u0000 is the capital",
+        "\ufeff🐼\U0001f1e8\U0001f1f3",
+        " \r\n\u2028 ",
+        "\ufffe\uffff",
+        "x" * 9000,
+    )
+    got = {each.index: each.score for each in DIALECTS[name](Call(server_url, query, documents))}
+    scores = mini.score([(query, document) for document in documents])
+    assert got == pytest.approx(dict(enumerate(scores.tolist())), abs=TOLERANCE, rel=0)

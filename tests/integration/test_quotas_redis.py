@@ -1,0 +1,176 @@
+"""Quotas in a real Redis: the script counts like the core, instances share, an outage does not stop requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis import asyncio as redis
+
+from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
+from rerankd.keys import ApiKey, new_key
+from rerankd.server.quotas import DAY, MemoryQuotas, QuotaStore, RedisQuotas
+
+NOON = 20_000 * DAY + DAY / 2
+PATIENT = 10.0  # seconds; a busy test machine is not an outage
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def refused(quotas: QuotaStore, key: ApiKey, tokens: int, now: float) -> RateLimitedError | None:
+    try:
+        await quotas.charge(key, tokens, now)
+    except RateLimitedError as error:
+        return error
+    return None
+
+
+limits = st.fixed_dictionaries(
+    {},
+    optional={
+        "requests_per_minute": st.integers(1, 5),
+        "tokens_per_minute": st.integers(1, 500),
+        "requests_per_day": st.integers(1, 20),
+        "tokens_per_day": st.integers(500, 2000),
+    },
+)
+steps = st.lists(
+    st.tuples(
+        st.one_of(st.floats(0, 90), st.sampled_from([0.0, DAY / 2, -30.0])), st.integers(0, 500), st.integers(-50, 50)
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(limits, steps, st.floats(1e9, 3e9))
+def test_the_script_counts_like_the_core(
+    redis_url: str, limits: dict[str, Any], steps: list[tuple[float, int, int]], now: float
+) -> None:
+    _, key = new_key("team", **limits)
+
+    async def compare() -> None:
+        moment, memory, shared = now, MemoryQuotas(), RedisQuotas(redis_url, timeout=PATIENT)
+        try:
+            for pause, tokens, delta in steps:
+                moment += pause
+                ours, theirs = await refused(memory, key, tokens, moment), await refused(shared, key, tokens, moment)
+                assert repr(ours) == repr(theirs)
+                assert getattr(ours, "retry_after", 0) == getattr(theirs, "retry_after", 0)
+                await memory.correct(key, delta, moment)
+                await shared.correct(key, delta, moment)
+            assert not shared._own._uses, "Redis answered every time"
+        finally:
+            await shared.close()
+
+    asyncio.run(compare())
+
+
+async def test_instances_share_one_count(redis_url: str) -> None:
+    _, key = new_key("team", requests_per_day=50)
+    instances = [RedisQuotas(redis_url, timeout=PATIENT) for _ in range(4)]
+    found = await asyncio.gather(*(refused(instances[n % 4], key, 1, NOON) for n in range(80)))
+    assert sum(error is None for error in found) == 50
+    for quotas in instances:
+        await quotas.close()
+
+
+async def test_oversized_requests_and_retry_after(redis_url: str) -> None:
+    _, key = new_key("team", tokens_per_minute=100, tokens_per_day=1000)
+    quotas = RedisQuotas(redis_url, timeout=PATIENT)
+    with pytest.raises(PermissionDeniedError):
+        await quotas.charge(key, 1001, NOON)
+    await quotas.charge(key, 300, NOON)
+    error = await refused(quotas, key, 300, NOON)
+    assert error
+    assert await refused(quotas, key, 300, NOON + error.retry_after - 0.01)
+    await quotas.charge(key, 300, NOON + error.retry_after)
+    await quotas.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [({"requests_per_minute": 1}, 60), ({"tokens_per_minute": 10}, 300), ({"tokens_per_day": 100}, DAY / 2)],
+)
+async def test_keys_expire_when_they_say_nothing_any_more(
+    redis_url: str, limits: dict[str, Any], seconds: float
+) -> None:
+    _, key = new_key("team", **limits)
+    quotas, client = RedisQuotas(redis_url, timeout=PATIENT), redis.from_url(redis_url)
+    await quotas.charge(key, 50, NOON)
+    left = await client.ttl(f"rerankd:quota:{key.id}")
+    assert seconds <= left <= math.ceil(seconds) + 60
+    await client.aclose()
+    await quotas.close()
+
+
+async def test_unlimited_keys_are_not_asked_for(redis_url: str) -> None:
+    _, key = new_key("team")
+    quotas, client = RedisQuotas(redis_url, timeout=PATIENT), redis.from_url(redis_url)
+    await quotas.charge(key, 50, NOON)
+    await quotas.correct(key, 50, NOON)
+    assert not await client.exists(f"rerankd:quota:{key.id}")
+    await client.aclose()
+    await quotas.close()
+
+
+async def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    _, key = new_key("team", requests_per_minute=2)
+    clock = Clock()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        quotas = RedisQuotas(f"redis://user:secret@127.0.0.1:{closed.getsockname()[1]}/0", clock=clock)
+        with caplog.at_level(logging.WARNING, logger="rerankd"):
+            for second, passes in [(0, True), (0.5, True), (30, False), (59, False)]:
+                clock.now = second
+                assert (await refused(quotas, key, 1, NOON) is None) == passes, "its own count"
+            assert len(caplog.records) == 1, "once a minute"
+            clock.now = 60
+            await quotas.correct(key, 5, NOON)
+        assert len(caplog.records) == 2
+        assert "secret" not in caplog.text
+        await quotas.close()
+
+
+async def test_redis_hangs_and_comes_back(redis_url: str) -> None:
+    _, key = new_key("team", requests_per_day=2)
+    clock = Clock()
+    quotas = RedisQuotas(redis_url, timeout=1.0, clock=clock)
+    client = redis.from_url(redis_url)
+    await client.client_pause(60_000, all=False)  # commands that write wait
+    try:
+        started = asyncio.get_running_loop().time()
+        await quotas.charge(key, 1, NOON)
+        await quotas.charge(key, 1, NOON)
+        assert await refused(quotas, key, 1, NOON)
+        assert asyncio.get_running_loop().time() - started < 5, "one short wait, then no waiting"
+    finally:
+        await client.client_unpause()
+    # The request that timed out may have been counted after all.
+    field = f"rerankd:quota:{key.id}", "requests_today"
+    before = int(await client.hget(*field) or 0)
+    clock.now = 1.0
+    await quotas.charge(key, 1, NOON)
+    assert int(await client.hget(*field) or 0) == before + 1
+    await quotas.close()
+    await client.aclose()
+
+
+def test_not_a_url() -> None:
+    with pytest.raises(InvalidRequestError, match="redis_url is not a Redis URL") as caught:
+        RedisQuotas("cache:secret@6379")
+    assert "secret" not in str(caught.value)
