@@ -26,63 +26,31 @@ class Metrics(Observer):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        model = ("model",)
         counter = partial(Counter, registry=self.registry)
         sizes = partial(Histogram, registry=self.registry, buckets=_SIZES)
         tokens = partial(Histogram, registry=self.registry, buckets=_TOKENS)
         seconds = partial(Histogram, registry=self.registry, buckets=_SECONDS)
-        self.requests = Counter(
-            "rerankd_request_count", "Requests by path and status", ("path", "status"), registry=registry
-        )
-        self.duration = Histogram(
-            "rerankd_request_duration_seconds", "Seconds of a request", ("path",), buckets=_SECONDS, registry=registry
-        )
-        self.documents = Histogram(
-            "rerankd_request_documents", "Documents of a request", model, buckets=_SIZES, registry=registry
-        )
-        self._tokenization = Histogram(
-            "rerankd_request_tokenization_duration_seconds",
-            "Seconds of tokenising",
-            model,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.queue = Histogram(
-            "rerankd_request_queue_duration_seconds",
-            "Seconds until the first pair ran",
-            model,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.inference = Histogram(
-            "rerankd_request_inference_duration_seconds",
-            "Seconds from first to last",
-            model,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._batch_size = Histogram(
-            "rerankd_batch_next_size", "Pairs of a batch", model, buckets=_SIZES, registry=registry
-        )
-        self._batch_tokens = Histogram(
-            "rerankd_batch_next_tokens", "Tokens of a batch", model, buckets=_TOKENS, registry=registry
-        )
-        self._batch_seconds = seconds("rerankd_batch_inference_duration_seconds", "Seconds of a batch", model)
+        model = ("model",)
+        self.requests = counter("rerankd_request_count", "Requests by path and status", ("path", "status"))
+        self.duration = seconds("rerankd_request_duration_seconds", "Of a request", ("path",))
+        self.documents = sizes("rerankd_request_documents", "Documents of a request", model)
+        self.queue = seconds("rerankd_request_queue_duration_seconds", "Until the first pair ran", model)
+        self.inference = seconds("rerankd_request_inference_duration_seconds", "From the first pair on", model)
+        self._tokenization = seconds("rerankd_request_tokenization_duration_seconds", "Of a slice", model)
+        self._batch_size = sizes("rerankd_batch_next_size", "Pairs of a batch", model)
+        self._batch_tokens = tokens("rerankd_batch_next_tokens", "Tokens of a batch", model)
+        self._batch_seconds = seconds("rerankd_batch_inference_duration_seconds", "Of a batch", model)
         self._tokens = counter("rerankd_computed_tokens", "Tokens computed", model)
         self._padding = counter("rerankd_padding_tokens", "Tokens of padding computed", model)
-        self._ratio = Gauge(
-            "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=registry
-        )
         self._pairs = counter("rerankd_computed_pairs", "Pairs computed", model)
         self._hits = counter("rerankd_cache_hits", "Pairs found in the cache", model)
         self._misses = counter("rerankd_cache_misses", "Pairs not found in the cache", model)
-        self._dropped = Counter(
-            "rerankd_dropped_pairs", "Pairs dropped uncomputed", ("model", "reason"), registry=registry
-        )
-        self._refused = Counter(
-            "rerankd_request_refused", "Requests refused whole", ("model", "reason"), registry=registry
-        )
+        self._dropped = counter("rerankd_dropped_pairs", "Pairs dropped uncomputed", ("model", "reason"))
+        self._refused = counter("rerankd_request_refused", "Requests refused whole", ("model", "reason"))
         self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
+        self._ratio = Gauge(
+            "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
+        )
 
     def watch(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
         """Add the gauges of a pool."""
