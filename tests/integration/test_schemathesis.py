@@ -18,8 +18,7 @@ from schemathesis.schemas import BaseSchema
 
 from tests.integration.serving import Served
 
-EXAMPLES = 12
-LIMIT_MB = 32
+EXAMPLES = 30
 RERANK_PATHS = ["/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/infinity/rerank"]
 POST_PATHS = [*RERANK_PATHS, "/voyage/v1/rerank", "/", "/invocations", "/score", "/v1/score"]
 
@@ -261,7 +260,7 @@ def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
 HEAD = "POST /v1/rerank HTTP/1.1\nHost: rerankd\nContent-Type: application/json\n"
 
 
-@pytest.mark.parametrize("length", [33 * 2**20, 10**12, 10**18])
+@pytest.mark.parametrize("length", [33_000_000, 10**12, 10**18])
 def test_a_huge_length_is_refused_before_the_body(length: int, server_url: str) -> None:
     status, body = raw(server_url, f"{HEAD}Content-Length: {length}\n\n")
     assert status == 413
@@ -288,7 +287,7 @@ def test_a_client_that_goes_away_harms_nobody(server_url: str) -> None:
 
 @pytest.mark.parametrize("path", POST_PATHS)
 def test_a_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> None:
-    content = b'{"query": "a", "documents": ["' + b"x" * (33 * 2**20) + b'"]}'
+    content = b'{"query": "a", "documents": ["' + b"x" * 33_000_000 + b'"]}'
     assert_refused(wire.post(path, content=content, headers={"Content-Type": "application/json"}), 413)
 
 
@@ -304,5 +303,5 @@ def test_a_chunked_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> 
 
 
 def test_a_body_under_the_limit_is_read(wire: httpx.Client) -> None:
-    content = b'{"query": "a", "documents": ["b"], "unknown": "' + b"x" * (31 * 2**20) + b'"}'
+    content = b'{"query": "a", "documents": ["b"], "unknown": "' + b"x" * 31_000_000 + b'"}'
     assert wire.post("/rerank", content=content).status_code == 200

@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from rerankd.errors import DeadlineExceededError, OverloadedError
 
-SMOOTHING_SECONDS = 2.0
+SMOOTHING_SECONDS = 5.0
 NEWCOMERS_SHARE = 0.5
 PROMISED_SHARE = 0.8
 EARLY_SECONDS = 0.5

@@ -1,0 +1,489 @@
+"""HTTP load on a rerank endpoint of this machine, from a process of its own: closed loops and Poisson arrivals.
+
+It shares the processor with what it measures, so it is bare: asyncio protocols, bodies made beforehand or joined from
+pieces, and of an answer only its status, length and Retry-After are read. It checks no answers; tests do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import json
+import multiprocessing
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+MAX_SECONDS = 1800.0
+MAX_REQUESTS = 1_000_000
+MAX_CONNECTIONS = 4096
+MAX_HEAD_BYTES = 64 * 1024
+REFUSED = (429, 503)
+_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)\r", re.IGNORECASE)
+_RETRY_AFTER = re.compile(rb"\r\nretry-after:\s*(\d+)\r", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection:\s*close\r", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go."""
+
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> Target:
+        """Read a URL.
+
+        Raises:
+            ValueError: it is not plain HTTP to the loopback interface.
+        """
+        parts = urlsplit(url)
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
+        try:
+            loopback = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if parts.scheme != "http" or not loopback:
+            raise ValueError(f"{url!r} is not on this machine; load is sent to http://127.0.0.1 only.")
+        return cls(host, parts.port or 80, parts.path or "/")
+
+    def request(self, body: bytes) -> bytes:
+        """One POST as it goes over the wire."""
+        head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
+        return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is kept of an answer; `size` counts its bytes, head and body."""
+
+    status: int
+    retry_after: int | None
+    size: int
+    close: bool
+
+
+def parse_response(data: bytes | bytearray) -> Response | None:
+    """Read an answer; None while its head has not come in whole.
+
+    Raises:
+        ValueError: it is not HTTP/1.1 with a Content-Length.
+    """
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        if len(data) > MAX_HEAD_BYTES:
+            raise ValueError("The head of the answer does not end.")
+        return None
+    head = bytes(data[: end + 2])
+    length = _LENGTH.search(head)
+    if not head.startswith(b"HTTP/1.1 ") or length is None:
+        raise ValueError(f"Not an HTTP/1.1 answer with a Content-Length: {head[:200]!r}.")
+    after = _RETRY_AFTER.search(head)
+    seconds = int(after[1]) if after else None
+    return Response(int(head[9:12]), seconds, end + 4 + int(length[1]), _CLOSE.search(head) is not None)
+
+
+class Bodies(Protocol):
+    """Bodies by number: the same number is the same body, and no two numbers share a pair."""
+
+    def body(self, serial: int) -> bytes:
+        """The body of that number."""
+
+    def pairs(self, serial: int) -> int:
+        """Its documents."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Requests that are known beforehand; after the last comes the first."""
+
+    requests: Sequence[tuple[str, Sequence[str]]]
+
+    def body(self, serial: int) -> bytes:
+        """The body of that number."""
+        query, documents = self.requests[serial % len(self.requests)]
+        content = {"model": "mini", "query": query, "documents": documents, "return_documents": False}
+        return json.dumps(content, ensure_ascii=False).encode()
+
+    def pairs(self, serial: int) -> int:
+        """Its documents."""
+        return len(self.requests[serial % len(self.requests)][1])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Any number of bodies from a few texts: the number is in the query, so no pair comes twice.
+
+    Attributes:
+        query: start of every query.
+        texts: documents are drawn from these, already JSON.
+        least: documents of a body at least.
+        most: documents of a body at most.
+        seed: draws other bodies.
+    """
+
+    query: str
+    texts: Sequence[bytes]
+    least: int
+    most: int
+    seed: int = 0
+
+    @classmethod
+    def of(cls, query: str, texts: Iterable[str], least: int, most: int, seed: int = 0) -> Drawn:
+        """From texts that are not JSON yet."""
+        return cls(query, [json.dumps(text, ensure_ascii=False).encode() for text in texts], least, most, seed)
+
+    def _draw(self, serial: int) -> random.Random:
+        return random.Random(self.seed * 1_000_003 + serial)
+
+    def body(self, serial: int) -> bytes:
+        """The body of that number."""
+        draw = self._draw(serial)
+        documents = draw.choices(self.texts, k=draw.randint(self.least, self.most))
+        query = json.dumps(f"{self.query} ({self.seed}-{serial})", ensure_ascii=False).encode()
+        return b'{"query":%b,"documents":[%b],"return_documents":false}' % (query, b",".join(documents))
+
+    def pairs(self, serial: int) -> int:
+        """Its documents."""
+        return self._draw(serial).randint(self.least, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One try of a request; times are seconds since the run began.
+
+    Attributes:
+        due: when it should have been sent; latency counts from here, so a late generator hides nothing.
+        status: 0 if no answer came.
+        retry_after: seconds, of a refusal.
+        attempt: 1, or 2 when it is sent again after a refusal.
+    """
+
+    serial: int
+    attempt: int
+    pairs: int
+    due: float
+    sent: float
+    done: float
+    status: int
+    retry_after: int | None = None
+
+    @property
+    def latency(self) -> float:
+        """Seconds from when it should have been sent."""
+        return self.done - self.due
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Clients that each send the next request when the last is answered.
+
+    Attributes:
+        requests: to send in all; None until `seconds` are over, and then what is on its way is dropped.
+        start: seconds after the run's begin.
+        pause: seconds of a client between requests.
+        first: number of the first body.
+    """
+
+    bodies: Bodies
+    clients: int
+    requests: int | None = None
+    seconds: float = MAX_SECONDS
+    start: float = 0.0
+    pause: float = 0.0
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Poisson arrivals, whatever the server does; who is refused comes again once, when it was told to.
+
+    Attributes:
+        rate: new requests per second.
+        seconds: time in which they arrive.
+        tail: seconds after it in which those who were told to come later still come.
+        retried: share of the refused that come again; all of them unless there are too many to send.
+    """
+
+    bodies: Bodies
+    rate: float
+    seconds: float
+    tail: float = 0.0
+    retried: float = 1.0
+    seed: int = 1
+    first: int = 0
+
+
+Load = Closed | Open
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Shots of each load, in the order of their answers, and what sending them cost this machine."""
+
+    shots: list[list[Shot]]
+    seconds: float
+    processor_seconds: float
+    connections: int
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time over one connection."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._transport: Any = None
+        self._data = bytearray()
+        self._response: Response | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._fail(ConnectionError("The server closed the connection."))
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        try:
+            self._response = self._response or parse_response(self._data)
+        except ValueError as error:
+            self._fail(error)
+            self.close()
+            return
+        response = self._response
+        if response is None or len(self._data) < response.size:
+            return
+        self._data.clear()
+        self._response = None
+        self.open = not response.close
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(response)
+
+    def post(self, data: bytes) -> asyncio.Future[Response]:
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return self._waiter
+
+    def close(self) -> None:
+        self.open = False
+        self._transport.close()
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+
+class Generator:
+    """Sends loads to one target; lives in one event loop.
+
+    Args:
+        target: where to.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._idle: deque[_Connection] = deque()
+        self._begun = 0.0
+        self.opened = 0
+
+    async def run(self, loads: Sequence[Load]) -> list[list[Shot]]:
+        """Send all loads at once; returns when all are over."""
+        self._begun = time.perf_counter()
+        found: list[list[Shot]] = [[] for _ in loads]
+        try:
+            await asyncio.gather(*(self._load(load, own) for load, own in zip(loads, found, strict=True)))
+        finally:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+        return found
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._begun
+
+    async def _until(self, moment: float) -> None:
+        await asyncio.sleep(max(0.0, moment - self._now()))
+
+    async def _load(self, load: Load, shots: list[Shot]) -> None:
+        if isinstance(load, Open):
+            await self._arrivals(load, shots)
+            return
+        await self._until(load.start)
+        numbers = iter(range(load.first, load.first + (MAX_REQUESTS if load.requests is None else load.requests)))
+        clients = (self._client(load, numbers, shots) for _ in range(load.clients))
+        await _within(load.seconds, clients)
+
+    async def _client(self, load: Closed, numbers: Iterable[int], shots: list[Shot]) -> None:
+        for serial in numbers:
+            shot = await self._shoot(load.bodies, serial, self._now())
+            shots.append(shot)
+            # Whoever is refused here gives way for a moment and goes on with the next.
+            await asyncio.sleep(max(load.pause, 0.0 if shot.status == 200 else 0.1))
+
+    async def _arrivals(self, load: Open, shots: list[Shot]) -> None:
+        draw, moment = random.Random(load.seed), 0.0
+        end = load.seconds + load.tail
+        tasks: set[asyncio.Task[None]] = set()
+        for serial in count(load.first):
+            moment += draw.expovariate(load.rate)
+            if moment > load.seconds or serial - load.first >= MAX_REQUESTS:
+                break
+            if moment > self._now():
+                await self._until(moment)
+            again = draw.random() < load.retried
+            task = asyncio.create_task(self._caller(load, serial, moment, end if again else 0.0, shots))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        # The last retries that are still in time get an answer, or the run's bound.
+        await _within(MAX_SECONDS, list(tasks))
+
+    async def _caller(self, load: Open, serial: int, due: float, end: float, shots: list[Shot]) -> None:
+        first = await self._shoot(load.bodies, serial, due)
+        shots.append(first)
+        if first.status not in REFUSED or first.retry_after is None:
+            return
+        again = first.done + first.retry_after
+        if again > end:
+            return
+        await self._until(again)
+        shots.append(await self._shoot(load.bodies, serial, again, attempt=2))
+
+    async def _shoot(self, bodies: Bodies, serial: int, due: float, attempt: int = 1) -> Shot:
+        data, pairs = self._target.request(bodies.body(serial)), bodies.pairs(serial)
+        sent = self._now()
+        try:
+            connection = await self._connection()
+            sent = self._now()
+            try:
+                response = await connection.post(data)
+            except asyncio.CancelledError:
+                connection.close()
+                raise
+        except (OSError, ValueError):
+            return Shot(serial, attempt, pairs, due, sent, self._now(), 0)
+        if connection.open:
+            self._idle.append(connection)
+        return Shot(serial, attempt, pairs, due, sent, self._now(), response.status, response.retry_after)
+
+    async def _connection(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        if self.opened >= MAX_CONNECTIONS:
+            raise ConnectionError(f"{MAX_CONNECTIONS} connections have been opened.")
+        self.opened += 1
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(_Connection, self._target.host, self._target.port)
+        return made
+
+
+async def _within(seconds: float, work: Iterable[Awaitable[None]]) -> None:
+    """Do the work, and drop what is left when the time is over."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    if not tasks:
+        return
+    done, left = await asyncio.wait(tasks, timeout=min(seconds, MAX_SECONDS))
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+class LoadProcess:
+    """A generator in its own process, so that it shares no interpreter with the server.
+
+    Args:
+        url: the endpoint; loopback only.
+    """
+
+    def __init__(self, url: str) -> None:
+        target = Target.parse(url)
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(target, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> LoadProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join(10)
+        self._process.kill()
+
+    def run(self, *loads: Load) -> Report:
+        """Send loads, all at once, and wait for their end.
+
+        Raises:
+            RuntimeError: the generator failed.
+        """
+        self._connection.send(loads)
+        answer = self._connection.recv()
+        if isinstance(answer, Report):
+            return answer
+        raise RuntimeError(answer)
+
+
+def _serve(target: Target, connection: Any) -> None:
+    gc.freeze()
+    while True:
+        try:
+            loads = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(_measured(target, loads))
+        except Exception as error:  # the parent says it
+            connection.send(f"The load generator failed: {error!r}")
+
+
+def _measured(target: Target, loads: Sequence[Load]) -> Report:
+    generator = Generator(target)
+    wall, processor = time.perf_counter(), time.process_time()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        shots = runner.run(generator.run(loads))
+    return Report(shots, time.perf_counter() - wall, time.process_time() - processor, generator.opened)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed (nearest rank).
+
+    Example:
+        >>> percentile([4, 1, 3, 2], 0.5)
+        2
+
+    Raises:
+        ValueError: there are none.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("There is no percentile of nothing.")
+    return ordered[max(0, min(len(ordered), -int(-share * len(ordered) // 1)) - 1)]
+
+
+def pairs_per_second(shots: Iterable[Shot], start: float, end: float) -> float:
+    """Documents that were answered with 200 between two moments, in a second."""
+    return sum(shot.pairs for shot in shots if shot.status == 200 and start <= shot.done < end) / (end - start)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.engine.cache import LayeredCache, MemoryCache, pair_keys
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.types import PairScore
+
+SCORE = PairScore(1.0, 7, False)
+TEXTS = st.text(max_size=8)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
+def test_keys_differ_exactly_when_something_differs(a: str, b: str, c: str, d: str, e: str, f: str) -> None:
+    (first,) = pair_keys(a, EncodingPolicy(64), b, [c])
+    (second,) = pair_keys(d, EncodingPolicy(64), e, [f])
+    assert (first == second) == ((a, b, c) == (d, e, f))
+
+
+def test_keys_depend_on_the_policy_and_take_any_text() -> None:
+    keys = {pair_keys("v", policy, "q", ["d\ud800"])[0] for policy in (EncodingPolicy(64), EncodingPolicy(65))}
+    assert len(keys) == 2
+
+
+def test_memory_cache_keeps_the_most_recently_used() -> None:
+    cache = MemoryCache(2)
+    cache.put({b"a": SCORE, b"b": SCORE})
+    assert set(cache.get([b"a"])) == {b"a"}
+    cache.put({b"c": SCORE})
+    assert set(cache.get([b"a", b"b", b"c"])) == {b"a", b"c"}
+    assert len(cache) == 2
+
+
+def test_layers() -> None:
+    near, far = MemoryCache(10), MemoryCache(10)
+    both = LayeredCache(near, far)
+    far.put({b"a": SCORE})
+    assert both.get([b"a", b"b"]) == {b"a": SCORE}
+    assert near.get([b"a"]) == {b"a": SCORE}
+    both.put({b"b": SCORE})
+    assert far.get([b"b"]) == {b"b": SCORE}
