@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import model, peak, workload
+from benchmarks import model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
 from rerankd.scoring.onnx_backend import usable_cores
 
@@ -157,7 +157,15 @@ def main() -> None:
     parser.add_argument("--no-m3", action="store_true", help="leave out the single pair on v2-m3's shape (needs 8 GB)")
     parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
     parser.add_argument("--name", default=None, help="name of the result file; default: the device")
+    server.add_flags(parser)
     arguments = parser.parse_args()
+    path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
+    if arguments.only_server:
+        kept = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": machine(arguments.threads)}
+        )
+        _write(path, kept | {"server": _server(arguments)})
+        return
     report: dict[str, Any] = {"machine": machine(arguments.threads)}
     if arguments.device == "cpu":
         report["peak_gflops"] = {name: round(rate) for name, rate in peak.peak_gflops(arguments.threads).items()}
@@ -171,11 +179,22 @@ def main() -> None:
         report["memory"] = memory(arguments)
     if arguments.device == "cpu" and not arguments.no_m3:
         report["single_pair"] = list(single_pair(arguments))
+    if arguments.device == "cpu" and not arguments.no_server:
+        report["server"] = _server(arguments)
     for row in rows:
         print(json.dumps(row))
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))
-    path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    _write(path, report)
+
+
+def _server(arguments: argparse.Namespace) -> dict[str, Any]:
+    found = {"machine": machine(arguments.threads)} | server.measure(arguments)
+    print(json.dumps(found, indent=1))
+    return found
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"Written to {path}; run `make docs` to bring it into the README.", file=sys.stderr)
 
 

@@ -15,7 +15,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 MAX_SECONDS = 1800.0
 MAX_REQUESTS = 1_000_000
 MAX_CONNECTIONS = 4096
+ANSWER_SECONDS = 120.0
 MAX_HEAD_BYTES = 64 * 1024
 REFUSED = (429, 503)
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)\r", re.IGNORECASE)
@@ -188,7 +189,9 @@ class Closed:
     """Clients that each send the next request when the last is answered.
 
     Attributes:
-        requests: to send in all; None until `seconds` are over, and then what is on its way is dropped.
+        requests: to send in all; None for as many as fit.
+        seconds: time after which none is sent any more; those on their way are waited for.
+        background: goes on until all other loads are over, and then drops what is on its way.
         start: seconds after the run's begin.
         pause: seconds of a client between requests.
         first: number of the first body.
@@ -198,6 +201,7 @@ class Closed:
     clients: int
     requests: int | None = None
     seconds: float = MAX_SECONDS
+    background: bool = False
     start: float = 0.0
     pause: float = 0.0
     first: int = 0
@@ -295,15 +299,21 @@ class Generator:
         self._target = target
         self._idle: deque[_Connection] = deque()
         self._begun = 0.0
+        self._flying = 0
         self.opened = 0
 
     async def run(self, loads: Sequence[Load]) -> list[list[Shot]]:
-        """Send all loads at once; returns when all are over."""
+        """Send all loads at once; returns when all are over but those in the background."""
         self._begun = time.perf_counter()
         found: list[list[Shot]] = [[] for _ in loads]
+        tasks = [asyncio.create_task(self._load(load, own)) for load, own in zip(loads, found, strict=True)]
+        behind = [isinstance(load, Closed) and load.background for load in loads]
         try:
-            await asyncio.gather(*(self._load(load, own) for load, own in zip(loads, found, strict=True)))
+            await _all([task for task, is_behind in zip(tasks, behind, strict=True) if not is_behind])
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
@@ -321,11 +331,13 @@ class Generator:
             return
         await self._until(load.start)
         numbers = iter(range(load.first, load.first + (MAX_REQUESTS if load.requests is None else load.requests)))
-        clients = (self._client(load, numbers, shots) for _ in range(load.clients))
-        await _within(load.seconds, clients)
+        await _all([asyncio.create_task(self._client(load, numbers, shots)) for _ in range(load.clients)])
 
     async def _client(self, load: Closed, numbers: Iterable[int], shots: list[Shot]) -> None:
+        end = load.start + load.seconds
         for serial in numbers:
+            if self._now() >= end and not load.background:
+                return
             shot = await self._shoot(load.bodies, serial, self._now())
             shots.append(shot)
             # Whoever is refused here gives way for a moment and goes on with the next.
@@ -339,14 +351,13 @@ class Generator:
             moment += draw.expovariate(load.rate)
             if moment > load.seconds or serial - load.first >= MAX_REQUESTS:
                 break
-            if moment > self._now():
-                await self._until(moment)
+            await self._until(moment)
             again = draw.random() < load.retried
             task = asyncio.create_task(self._caller(load, serial, moment, end if again else 0.0, shots))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-        # The last retries that are still in time get an answer, or the run's bound.
-        await _within(MAX_SECONDS, list(tasks))
+        async with asyncio.timeout(max(end - self._now(), 0.0) + ANSWER_SECONDS):
+            await _all(list(tasks))
 
     async def _caller(self, load: Open, serial: int, due: float, end: float, shots: list[Shot]) -> None:
         first = await self._shoot(load.bodies, serial, due)
@@ -362,6 +373,7 @@ class Generator:
     async def _shoot(self, bodies: Bodies, serial: int, due: float, attempt: int = 1) -> Shot:
         data, pairs = self._target.request(bodies.body(serial)), bodies.pairs(serial)
         sent = self._now()
+        self._flying += 1
         try:
             connection = await self._connection()
             sent = self._now()
@@ -372,6 +384,8 @@ class Generator:
                 raise
         except (OSError, ValueError):
             return Shot(serial, attempt, pairs, due, sent, self._now(), 0)
+        finally:
+            self._flying -= 1
         if connection.open:
             self._idle.append(connection)
         return Shot(serial, attempt, pairs, due, sent, self._now(), response.status, response.retry_after)
@@ -381,25 +395,21 @@ class Generator:
             connection = self._idle.pop()
             if connection.open:
                 return connection
-        if self.opened >= MAX_CONNECTIONS:
-            raise ConnectionError(f"{MAX_CONNECTIONS} connections have been opened.")
+        if self._flying > MAX_CONNECTIONS:
+            raise ConnectionError(f"{MAX_CONNECTIONS} requests are on their way already.")
         self.opened += 1
         loop = asyncio.get_running_loop()
         _, made = await loop.create_connection(_Connection, self._target.host, self._target.port)
         return made
 
 
-async def _within(seconds: float, work: Iterable[Awaitable[None]]) -> None:
-    """Do the work, and drop what is left when the time is over."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    if not tasks:
-        return
-    done, left = await asyncio.wait(tasks, timeout=min(seconds, MAX_SECONDS))
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    for task in done:
-        task.result()
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all; cancelled or failing, it leaves none behind."""
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class LoadProcess:

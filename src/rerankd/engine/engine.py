@@ -454,6 +454,11 @@ class Engine:
     # -- health
 
     @property
+    def dead(self) -> bool:
+        """Whether its loop died and has not been started again."""
+        return self._death is not None
+
+    @property
     def running(self) -> bool:
         """Whether a batch is being computed."""
         return self._running is not None

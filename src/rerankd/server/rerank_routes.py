@@ -60,8 +60,7 @@ class Answers:
 
     async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
         log = current.get()
-        log.dialect = dialect
-        body, content = await self._read(request)
+        body, content = await self._read(request)  # what is wrong before the body is known is said in the union
         if "texts" in content and "documents" not in content:
             log.dialect = "tei"
             return await self._tei(request, body, validated(TeiBody, content))
@@ -111,9 +110,8 @@ class Answers:
 
     async def predict(self, request: Request) -> Response:
         """Score pairs as text-embeddings-inference's `/predict` does."""
-        log = current.get()
-        log.dialect = "tei"
         body, content = await self._read(request)
+        current.get().dialect = "tei"
         given = validated(PredictBody, content)
         if not given.inputs:
             raise dialects.EmptyDocumentsError("inputs")

@@ -28,17 +28,17 @@ class Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; end at once at the second."""
-        wait = self._service.settings.drain_seconds
-        if self._service.draining or sig == signal.SIGINT or not self.started:
-            super().handle_exit(sig, frame)
+        """Begin to drain at the first signal; end at once at the second. Ending as told is no failure: status 0."""
+        if self._service.draining:
+            self.force_exit = self.should_exit = True
             return
         self._service.draining = True
         _log.info("draining")
-        if wait:
-            threading.Timer(wait, super().handle_exit, (sig, frame)).start()
-        else:
-            super().handle_exit(sig, frame)
+        wait = self._service.settings.drain_seconds if sig != signal.SIGINT else 0.0
+        threading.Timer(wait, self._end).start() if wait else self._end()
+
+    def _end(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests on open connections arrive, then close."""

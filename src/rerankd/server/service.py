@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerankd.engine.loader import SettingsLoader
-from rerankd.engine.pool import ModelLoader, ModelPool, ServedModel
+from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
@@ -95,9 +95,9 @@ class Service:
 async def _probe(model: ServedModel) -> str:
     """Why a model cannot score; empty if it can."""
     engine = model.engine
-    if engine.last_success is not None and time.monotonic() - engine.last_success < FRESH_SECONDS:
-        return ""  # requests are being scored: they are the probe
     before = engine.last_success
+    if not engine.dead and before is not None and time.monotonic() - before < FRESH_SECONDS:
+        return ""  # requests are being scored: they are the probe
     try:
         job = engine.probe()
         async with asyncio.timeout(PROBE_SECONDS):
@@ -112,12 +112,12 @@ async def _probe(model: ServedModel) -> str:
     return ""
 
 
-def open_service(settings: Settings, loader: ModelLoader | None = None) -> Service:
+def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoader) -> Service:
     """Put an instance together; nothing is loaded yet.
 
     Args:
         settings: of the program.
-        loader: opens engines; None for the real one.
+        loader: what opens the engines.
 
     Raises:
         InvalidRequestError: settings that contradict each other.
@@ -135,7 +135,7 @@ def open_service(settings: Settings, loader: ModelLoader | None = None) -> Servi
     pool = ModelPool(
         default,
         references,
-        loader or SettingsLoader(settings, metrics),
+        loader(settings, metrics),
         strict=settings.strict_models,
         max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
         close_seconds=settings.shutdown_seconds,

@@ -1,0 +1,408 @@
+"""The server part of `make bench`: HTTP against the library in process and against Infinity, fairness, overhead.
+
+Whatever is compared is up at the same time and busy in turn, and a ratio is the median of the ratios of the turns, so
+that the machine's noise falls on both. What the idle ones burn meanwhile is written down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from benchmarks import model, workload
+from benchmarks.contenders import MAX_LENGTH, Contender, Worker
+from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot, pairs_per_second, percentile
+from tests.integration.serving import free_port, serve
+
+INFINITY = ("torch==2.13.0", "infinity-emb[server,torch,optimum]==0.0.78")
+PEERS = Path("build/peers")
+START_SECONDS = 300.0
+LARGE_DOCUMENTS, LARGE_CLIENTS, LARGE_CHARACTERS = 500, 4, 120
+SMALL_DOCUMENTS, SMALL_PAUSE = 2, 0.1
+BLOCK = 100
+
+Request = tuple[str, list[str]]
+
+
+class System(Protocol):
+    """Something that scores requests."""
+
+    name: str
+    pid: int
+
+    def score(self, requests: Sequence[Request], clients: int) -> float:
+        """Seconds for all of them."""
+
+
+@dataclass
+class Library:
+    """rerankd in a process of its own, one request after the other."""
+
+    name: str
+    worker: Worker
+    pid: int
+
+    @classmethod
+    def start(cls, name: str, folder: Path | str, threads: int) -> Library:
+        """Load the model and be ready."""
+        before = {process.pid for process in multiprocessing.active_children()}
+        worker = Worker(Contender(name, "rerankd", Path(folder)), threads)
+        (own,) = (p.pid for p in multiprocessing.active_children() if p.pid not in before)
+        return cls(name, worker, own or 0)
+
+    def score(self, requests: Sequence[Request], clients: int) -> float:
+        """Seconds for all requests; it takes them from one client whatever `clients` says."""
+        return sum(self.worker.ask(query, documents).seconds for query, documents in requests)
+
+
+@dataclass
+class Endpoint:
+    """A server's rerank path and the generator that sends to it."""
+
+    name: str
+    load: LoadProcess
+    pid: int
+
+    def score(self, requests: Sequence[Request], clients: int) -> float:
+        """Seconds from the first request's sending to the last answer.
+
+        Raises:
+            RuntimeError: an answer is not 200.
+        """
+        (shots,) = self.load.run(Closed(Listed(requests), clients, len(requests))).shots
+        answered(shots, self.name)
+        return max(shot.done for shot in shots) - min(shot.sent for shot in shots)
+
+
+def answered(shots: Sequence[Shot], name: str) -> None:
+    """See that all were answered.
+
+    Raises:
+        RuntimeError: one was not.
+    """
+    bad = [shot.status for shot in shots if shot.status != 200]
+    if bad or not shots:
+        raise RuntimeError(f"{name} answered {bad[0] if bad else 'nothing'} where 200 was due.")
+
+
+def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
+    """Median of `base / other` turn by turn: above 1 where `other` took less time.
+
+    Example:
+        >>> median_ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0])
+        2.0
+    """
+    return statistics.median(one / two for one, two in zip(base, other, strict=True))
+
+
+@contextlib.contextmanager
+def endpoint(name: str, reference: Path | str, threads: int, **settings: object) -> Iterator[Endpoint]:
+    """A rerankd server without cache, with a queue that refuses nothing, and its generator."""
+    given = {"threads": threads, "cache": "false", "max_queue_seconds": 3600, "max_length": MAX_LENGTH} | settings
+    given["model"] = Path(reference).resolve() if Path(reference).is_dir() else reference
+    given["truncation"] = "longest_first"
+    env = {f"RERANKD_{key.upper()}": str(value) for key, value in given.items()}
+    with serve(env=env) as served, LoadProcess(f"{served.url}/v1/rerank") as load:
+        yield Endpoint(name, load, served.process.pid)
+
+
+def find_infinity(given: str | None) -> Path | None:
+    """The `infinity_emb` program: the one given, the environment's, or one installed under `build/peers`; else None."""
+    named = given or os.environ.get("RERANKD_BENCH_INFINITY")
+    if named:
+        path = Path(named)
+        return path.with_name("infinity_emb") if path.name.startswith("python") else path
+    program = PEERS / "infinity" / "bin" / "infinity_emb"
+    try:
+        if not program.exists():
+            print(f"  installing {INFINITY[1]} into {PEERS / 'infinity'}", file=sys.stderr)
+            subprocess.run([sys.executable, "-m", "venv", PEERS / "infinity"], check=True)
+            for package in INFINITY:
+                pip = [str(PEERS / "infinity" / "bin" / "pip"), "install", "--quiet", package]
+                subprocess.run(pip, check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"  Infinity is left out: {error}", file=sys.stderr)
+        return None
+    return program
+
+
+@contextlib.contextmanager
+def infinity(program: Path, checkpoint: Path) -> Iterator[Endpoint]:
+    """An Infinity server on the same weights, told to cut where we cut.
+
+    Raises:
+        RuntimeError: it does not come up; the message holds its log.
+    """
+    with tempfile.TemporaryDirectory(prefix="rerankd-infinity-") as folder:
+        cut, port, log = _cut_to(checkpoint, Path(folder, "mini")), free_port(), Path(folder, "log")
+        flags = ["--model-id", str(cut), "--served-model-name", "mini", "--engine", "torch", "--device", "cpu"]
+        flags += ["--host", "127.0.0.1", "--port", str(port), "--no-bettertransformer", "--no-compile"]
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [str(program.absolute()), "v2", *flags], env=env, stdout=sink, stderr=sink, start_new_session=True
+            )
+        try:
+            _wait(f"http://127.0.0.1:{port}/health", process, log)
+            with LoadProcess(f"http://127.0.0.1:{port}/rerank") as load:
+                yield Endpoint("Infinity", load, process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _cut_to(checkpoint: Path, out: Path) -> Path:
+    """The checkpoint with a tokenizer that cuts at `MAX_LENGTH`; Infinity has no flag for that."""
+    out.mkdir()
+    for path in checkpoint.iterdir():
+        (out / path.name).symlink_to(path.resolve())
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (out / "tokenizer_config.json").unlink()
+    (out / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": MAX_LENGTH}))
+    return out
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"{process.args!r} did not come up:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _requests(count: int, documents: int, seed: int) -> list[Request]:
+    made, _ = workload.requests(count, documents, seed)
+    return [(f"{query} ({seed}-{place})", texts) for place, (query, texts) in enumerate(made)]
+
+
+class Idlers:
+    """Processor time of the systems that have nothing to do."""
+
+    def __init__(self, systems: Iterable[System]) -> None:
+        self._processes = {system.name: psutil.Process(system.pid) for system in systems}
+        self.worst = dict.fromkeys(self._processes, 0.0)
+
+    @contextlib.contextmanager
+    def watch(self, busy: str) -> Iterator[None]:
+        """Measure all others during the block."""
+        before, started = self._used(), time.perf_counter()
+        yield
+        wall = time.perf_counter() - started
+        for name, used in self._used().items():
+            if name != busy:
+                self.worst[name] = max(self.worst[name], (used - before[name]) / wall)
+
+    def _used(self) -> dict[str, float]:
+        return {name: _processor_seconds(process) for name, process in self._processes.items()}
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return used.user + used.system
+
+
+def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
+    """HTTP against the library and against Infinity, at several numbers of clients, on the 6-layer shape."""
+    folder, threads = arguments.models, arguments.threads
+    checkpoint = model.make_checkpoint("mini", folder)
+    program = find_infinity(arguments.infinity)
+    with contextlib.ExitStack() as stack:
+        systems: list[System] = []
+        for precision in ("fp32", "int8"):
+            compiled = model.make_compiled("mini", precision, folder)
+            systems.append(Library.start(f"library {precision}", compiled, threads))
+            systems.append(stack.enter_context(endpoint(f"http {precision}", compiled, threads)))
+        if program is not None:
+            systems.append(stack.enter_context(infinity(program, checkpoint)))
+        idlers = Idlers(systems)
+        for system in systems:
+            system.score(_requests(2, arguments.documents, 1), 1)
+        rows = [
+            row
+            for clients in arguments.server_clients
+            for row in _rows(_turns(systems, clients, arguments, idlers), clients, arguments)
+        ]
+        for system in systems:
+            if isinstance(system, Library):
+                system.worker.close()
+    return {
+        "shape": "mini",
+        "documents": arguments.documents,
+        "rounds": arguments.server_rounds,
+        "rows": rows,
+        "idle_processor_share": {name: round(share, 3) for name, share in idlers.worst.items()},
+    }
+
+
+def _count(clients: int) -> int:
+    """Requests of a round: two of each client, but enough for one client and not too many for 32."""
+    return max(clients, min(2 * clients, 16), 4)
+
+
+def _turns(
+    systems: Sequence[System], clients: int, arguments: argparse.Namespace, idlers: Idlers
+) -> dict[str, list[float]]:
+    """Seconds of every system in every round; the order turns round each time."""
+    seconds: dict[str, list[float]] = {system.name: [] for system in systems}
+    for turn in range(arguments.server_rounds):
+        requests = _requests(_count(clients), arguments.documents, 1000 * clients + turn)
+        for system in systems if turn % 2 else reversed(systems):
+            with idlers.watch(system.name):
+                seconds[system.name].append(system.score(requests, clients))
+        print(f"  server: {clients} clients, round {turn + 1} of {arguments.server_rounds}", file=sys.stderr)
+    return seconds
+
+
+def _rows(seconds: dict[str, list[float]], clients: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    pairs = _count(clients) * arguments.documents
+    for name, own in seconds.items():
+        row: dict[str, Any] = {
+            "clients": clients,
+            "contender": name,
+            "requests": _count(clients),
+            "pairs_per_second": round(pairs / statistics.median(own), 2),
+        }
+        if name.startswith("http"):
+            row["to_library"] = round(median_ratio(seconds[name.replace("http", "library")], own), 3)
+        if name.startswith("http") and "Infinity" in seconds:
+            row["to_infinity"] = round(median_ratio(seconds["Infinity"], own), 2)
+        yield row
+
+
+def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Latency of small requests beside large ones, with and without fairness, and alone."""
+    compiled = model.make_compiled("mini", "int8", arguments.models)
+    texts = [text[:LARGE_CHARACTERS] for _, documents in workload.requests(20, 50)[0] for text in documents]
+    found: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
+    large: dict[str, list[float]] = {"fair": [], "first come": []}
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(endpoint(name, compiled, arguments.threads, fairness=flag))
+            for name, flag in (("fair", "true"), ("first come", "false"))
+        }
+        for turn in range(arguments.server_rounds):
+            small = Drawn.of("small", texts, SMALL_DOCUMENTS, SMALL_DOCUMENTS, 2 * turn)
+            many = Drawn.of("large", texts, LARGE_DOCUMENTS, LARGE_DOCUMENTS, 2 * turn + 1)
+            seconds = arguments.server_seconds
+            alone = servers["fair"].load.run(Closed(small, 1, seconds=min(seconds, 5.0), pause=SMALL_PAUSE))
+            found["alone"].append(alone.shots[0])
+            for name in ("fair", "first come") if turn % 2 else ("first come", "fair"):
+                both = servers[name].load.run(
+                    Closed(many, LARGE_CLIENTS, background=True),
+                    Closed(small, 1, seconds=seconds, start=2.0, pause=SMALL_PAUSE, first=1_000_000),
+                )
+                answered(both.shots[1], name)
+                found[name].append(both.shots[1])
+                large[name].append(pairs_per_second(both.shots[0], 0.0, both.shots[1][-1].done))
+                time.sleep(1.0)  # the server notices that nobody waits for the rest
+            print(f"  fairness: round {turn + 1} of {arguments.server_rounds}", file=sys.stderr)
+    return {
+        "shape": "mini",
+        "precision": "int8",
+        "clients": LARGE_CLIENTS,
+        "documents": LARGE_DOCUMENTS,
+        "characters": LARGE_CHARACTERS,
+        "small_documents": SMALL_DOCUMENTS,
+        "pause_ms": SMALL_PAUSE * 1000,
+        "rows": [
+            _latencies(name, [shot for turn in turns for shot in turn])
+            | ({"large_pairs_per_second": round(statistics.median(large[name]), 1)} if name in large else {})
+            for name, turns in found.items()
+        ],
+    }
+
+
+def _latencies(name: str, shots: Sequence[Shot]) -> dict[str, Any]:
+    milliseconds = [shot.latency * 1000 for shot in shots]
+    return {
+        "order": name,
+        "requests": len(shots),
+        "p50_ms": round(percentile(milliseconds, 0.5), 1),
+        "p95_ms": round(percentile(milliseconds, 0.95), 1),
+    }
+
+
+def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What HTTP costs a request: the bundled model, one short document, one after the other; and requests in a second.
+
+    Library and server take turns of a few requests, so that a slow moment of the machine falls on both.
+    """
+    ours: list[float] = []
+    through: list[float] = []
+    rates: list[float] = []
+    library = Library.start("library", "mini", arguments.threads)
+    with endpoint("http", "mini", arguments.threads) as served:
+        for turn in range(arguments.server_rounds * 3 + 1):
+            requests = [(f"what does a panda eat? {turn}-{n}", ["Pandas eat bamboo."]) for n in range(BLOCK)]
+            inside = [library.worker.ask(*request).seconds * 1000 for request in requests]
+            (outside,) = served.load.run(Closed(Listed(requests), 1, BLOCK)).shots
+            answered(outside, "rerankd")
+            if not turn:
+                continue  # the first block warms up
+            ours += inside
+            through += [shot.latency * 1000 for shot in outside]
+            rates.append(_rate(served.load.run(Closed(_short(turn), 8, 4 * BLOCK))))
+    library.worker.close()
+    return {
+        "model": "mini",
+        "documents": 1,
+        "requests": len(ours),
+        "library_p50_ms": round(percentile(ours, 0.5), 2),
+        "http_p50_ms": round(percentile(through, 0.5), 2),
+        "overhead_ms": round(percentile(through, 0.5) - percentile(ours, 0.5), 2),
+        "http_p95_ms": round(percentile(through, 0.95), 2),
+        "clients": 8,
+        "requests_per_second": round(statistics.median(rates), 1),
+    }
+
+
+def _short(turn: int) -> Drawn:
+    return Drawn.of("what does a panda eat?", ["Pandas eat bamboo."], 1, 1, turn)
+
+
+def _rate(report: Report) -> float:
+    (shots,) = report.shots
+    answered(shots, "rerankd")
+    return len(shots) / max(shot.done for shot in shots)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All of the server part."""
+    return {
+        "throughput": throughput(arguments),
+        "fairness": fairness(arguments),
+        "overhead": overhead(arguments),
+    }
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of this part."""
+    parser.add_argument("--no-server", action="store_true", help="leave out the server part")
+    parser.add_argument("--only-server", action="store_true", help="measure the server part alone, keep the rest")
+    parser.add_argument(
+        "--infinity", help="infinity_emb, or the Python beside it; else RERANKD_BENCH_INFINITY, else it is installed"
+    )
+    parser.add_argument("--server-clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--server-rounds", type=int, default=3, help="turns of everything that is compared")
+    parser.add_argument("--server-seconds", type=float, default=30.0, help="of one turn of the fairness part")
