@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 BENCH_FLAGS ?=
+SOAK_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs mini quality clean
+.PHONY: help demo test check bench soak docs mini quality clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +28,10 @@ check: $(VENV)/.dev ## lint, types, layers, generated documents
 
 bench: $(VENV)/.dev ## measure speed and memory against sentence-transformers on this machine
 	@$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+soak: $(VENV)/.dev ## long load and fault runs (about 5 minutes); results in benchmarks/results/
+	@$(BIN)/python -m benchmarks.soak $(SOAK_FLAGS)
+	@test ! -d tests/soak || $(BIN)/python -m pytest tests/soak
 
 docs: $(VENV)/.dev ## write the generated parts of docs/ and README again
 	@$(BIN)/python -m docs.generate

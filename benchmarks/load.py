@@ -29,6 +29,7 @@ MAX_HEAD_BYTES = 64 * 1024
 REFUSED = (429, 503)
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)\r", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:\s*(\d+)\r", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked\r", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:\s*close\r", re.IGNORECASE)
 
 
@@ -74,23 +75,35 @@ class Response:
 
 
 def parse_response(data: bytes | bytearray) -> Response | None:
-    """Read an answer; None while its head has not come in whole.
+    """Read an answer; None while it has not come in whole.
 
     Raises:
-        ValueError: it is not HTTP/1.1 with a Content-Length.
+        ValueError: it is not HTTP/1.1, or neither its length nor chunks say where it ends.
     """
     end = data.find(b"\r\n\r\n")
     if end < 0:
         if len(data) > MAX_HEAD_BYTES:
             raise ValueError("The head of the answer does not end.")
         return None
-    head = bytes(data[: end + 2])
+    head, end = bytes(data[: end + 2]), end + 4
     length = _LENGTH.search(head)
-    if not head.startswith(b"HTTP/1.1 ") or length is None:
-        raise ValueError(f"Not an HTTP/1.1 answer with a Content-Length: {head[:200]!r}.")
+    if not head.startswith(b"HTTP/1.1 ") or not (length or _CHUNKED.search(head)):
+        raise ValueError(f"Not an HTTP/1.1 answer whose end is known: {head[:200]!r}.")
+    size = end + int(length[1]) if length else _chunks_end(data, end)
+    if size is None or len(data) < size:
+        return None
     after = _RETRY_AFTER.search(head)
-    seconds = int(after[1]) if after else None
-    return Response(int(head[9:12]), seconds, end + 4 + int(length[1]), _CLOSE.search(head) is not None)
+    return Response(int(head[9:12]), int(after[1]) if after else None, size, _CLOSE.search(head) is not None)
+
+
+def _chunks_end(data: bytes | bytearray, place: int) -> int | None:
+    """Where a chunked body ends; None while it has not come in whole."""
+    while (line := data.find(b"\r\n", place)) >= 0:
+        size = int(bytes(data[place:line]).partition(b";")[0], 16)
+        place = line + 2 + size + 2
+        if size == 0:
+            return place
+    return None
 
 
 class Bodies(Protocol):
@@ -247,7 +260,6 @@ class _Connection(asyncio.Protocol):
         self.open = True
         self._transport: Any = None
         self._data = bytearray()
-        self._response: Response | None = None
         self._waiter: asyncio.Future[Response] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -260,16 +272,14 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._data += data
         try:
-            self._response = self._response or parse_response(self._data)
+            response = parse_response(self._data)
         except ValueError as error:
             self._fail(error)
             self.close()
             return
-        response = self._response
-        if response is None or len(self._data) < response.size:
+        if response is None:
             return
         self._data.clear()
-        self._response = None
         self.open = not response.close
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(response)

@@ -201,7 +201,12 @@ class Idlers:
 
     def __init__(self, systems: Iterable[System]) -> None:
         self._processes = {system.name: psutil.Process(system.pid) for system in systems}
-        self.worst = dict.fromkeys(self._processes, 0.0)
+        self._idle = dict.fromkeys(self._processes, (0.0, 0.0))
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of one core, for each system over all the time that it was idle."""
+        return {name: round(used / wall, 3) for name, (used, wall) in self._idle.items() if wall}
 
     @contextlib.contextmanager
     def watch(self, busy: str) -> Iterator[None]:
@@ -211,7 +216,7 @@ class Idlers:
         wall = time.perf_counter() - started
         for name, used in self._used().items():
             if name != busy:
-                self.worst[name] = max(self.worst[name], (used - before[name]) / wall)
+                self._idle[name] = (self._idle[name][0] + used - before[name], self._idle[name][1] + wall)
 
     def _used(self) -> dict[str, float]:
         return {name: _processor_seconds(process) for name, process in self._processes.items()}
@@ -251,7 +256,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
         "documents": arguments.documents,
         "rounds": arguments.server_rounds,
         "rows": rows,
-        "idle_processor_share": {name: round(share, 3) for name, share in idlers.worst.items()},
+        "idle_processor_share": idlers.shares,
     }
 
 

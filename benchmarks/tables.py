@@ -61,6 +61,74 @@ def _conditions(report: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def server() -> str:
+    """HTTP against the library and Infinity, fairness, overhead, and the overload run; empty where none was made."""
+    parts = []
+    if (RESULTS / "cpu.json").exists() and (found := _read("cpu.json").get("server")):
+        parts += [_throughput(found["throughput"]), _beside(found)]
+    if (RESULTS / "soak.json").exists():
+        parts.append(_overload(_read("soak.json")))
+    return "\n\n".join(parts)
+
+
+def _throughput(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            str(row["clients"]),
+            row["contender"],
+            f"{row['pairs_per_second']:.1f}",
+            f"**{row['to_library']:.2f} x**" if "to_library" in row else "",
+            f"**{row['to_infinity']:.1f} x**" if "to_infinity" in row else "",
+        ]
+        for row in found["rows"]
+    ]
+    return _table(["clients", "", "pairs/s", "to the library", "to Infinity"], rows)
+
+
+def _beside(found: dict[str, Any]) -> str:
+    whole, fair, short = found["throughput"], found["fairness"], found["overhead"]
+    machine = found["machine"]
+    small = {row["order"]: row for row in fair["rows"]}
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads for each; 6 x 384 with random weights, Infinity 0.0.78 "
+        f"with torch fp32; {whole['documents']} documents a request, max length 512, cache off; the library takes one "
+        f"request after the other; ratios are medians of {whole['rounds']} rounds in turn. "
+        "`make bench BENCH_FLAGS=--only-server`.",
+        f"p95 of requests of {fair['small_documents']} documents while {fair['clients']} clients send "
+        f"{fair['documents']} documents of {fair['characters']} characters (int8): "
+        f"**{small['fair']['p95_ms']:,.0f} ms**, first come first served {small['first come']['p95_ms']:,.0f} ms, "
+        f"alone {small['alone']['p95_ms']:,.0f} ms.",
+        f"Cost of HTTP for one short document on `mini`: {short['overhead_ms']} ms "
+        f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
+        f"{short['requests_per_second']:,.0f} requests/s at {short['clients']} clients.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _overload(found: dict[str, Any]) -> str:
+    overload, memory, after = found["overload"], found["memory_megabytes"], found["recovery"]
+    least, most = found["documents"]
+    statuses = ", ".join(f"{count:,} x {status}" for status, count in overload["first"].items())
+    retries, accepted = overload["retries"], overload["accepted_seconds"]
+    share = f"{retries['answered']:.0%}" if retries["answered"] is not None else "none"
+    soon = after["seconds_to_full_speed"]
+    lines = [
+        f"Overload: {overload['offered_to_capacity']:.1f} x capacity for {found['seconds']:.0f} s "
+        f"({found['machine']['processor']}, {found['machine']['threads']} threads, `{found['model']}`, {least} to "
+        f"{most} documents of {found['characters']} characters, capacity "
+        f"{found['capacity']['pairs_per_second']:.0f} pairs/s at {found['capacity']['clients']} clients): {statuses}. "
+        "`make soak`.",
+        f"{share} of the {retries['made']:,} who came again after Retry-After were answered.",
+        f"Accepted requests took {accepted['p50']:.2f} s (median) and {accepted['p99']:.2f} s (p99) with "
+        f"`max_queue_seconds` {found['max_queue_seconds']:g}."
+        if accepted
+        else "No request was accepted.",
+        f"Memory {memory['start']:.0f} MB before, {memory['peak']:.0f} MB at most, {memory['after']:.0f} MB after; "
+        + (f"full speed within {soon + 1:.2g} s." if soon is not None else "full speed was not seen again."),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def quality() -> str:
     """`mini` against BM25 on held-out documents of every pack."""
     rows = [

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from rerankd.errors import InvalidRequestError
@@ -22,7 +22,9 @@ FILE_NAME = "rerankd.toml"
 class Settings(BaseSettings):
     """Every setting with its default and its meaning."""
 
-    model_config = SettingsConfigDict(env_prefix="RERANKD_", toml_file=FILE_NAME, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RERANKD_", toml_file=FILE_NAME, extra="forbid", env_ignore_empty=True, enable_decoding=False
+    )
 
     model: str = Field("mini", description="bundled model, folder, or org/name[@revision]")
     backend: str = Field("auto", description="auto, onnx or torch")
@@ -67,6 +69,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint for traces; empty for none")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text_of_lists_and_tables(cls, value: Any, info: ValidationInfo) -> Any:
+        return _read_text(value, get_origin(cls.model_fields[info.field_name or ""].annotation))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -91,7 +98,7 @@ def load_settings(**flags: Any) -> Settings:
         3
     """
     try:
-        return Settings(**{name: _parsed(name, value) for name, value in flags.items() if value is not None})
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -105,19 +112,17 @@ def load_settings(**flags: Any) -> Settings:
         ) from error
 
 
-def _parsed(name: str, value: Any) -> Any:
-    """A flag's text as the value it stands for; lists may be written with commas, tables are JSON."""
-    origin = get_origin(Settings.model_fields[name].annotation) if name in Settings.model_fields else None
-    if not isinstance(value, str) or origin not in (list, dict):
+def _read_text(value: Any, kind: object) -> Any:
+    """A list written with commas, a table as name=value, or either as JSON; anything else as it is."""
+    if not isinstance(value, str) or kind not in (list, dict):
         return value
     if value.lstrip().startswith(("[", "{")):
         try:
             return json.loads(value)
         except ValueError as error:
-            raise InvalidRequestError(f"Setting {name}: {value!r} is not valid JSON ({error}).") from error
-    if origin is list:
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return dict(part.partition("=")[::2] for part in value.split(","))
+            raise ValueError(f"not valid JSON ({error})") from error
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return parts if kind is list else dict(part.partition("=")[::2] for part in parts)
 
 
 def describe_sources() -> list[tuple[str, Any, str]]:

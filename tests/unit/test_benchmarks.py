@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import tables, workload
+from benchmarks import soak, tables, workload
+from benchmarks.load import (
+    Closed,
+    Drawn,
+    Generator,
+    Listed,
+    Open,
+    Response,
+    Shot,
+    Target,
+    pairs_per_second,
+    parse_response,
+    percentile,
+)
 from benchmarks.model import SHAPES, executed_flops
+from benchmarks.server import median_ratio
 from tests.conftest import shared
 
 
@@ -40,3 +57,169 @@ def test_fill() -> None:
     assert tables.fill(text, "x", "new\nlines") == "a\n<!-- x -->\nnew\nlines\n<!-- /x -->\nb"
     with pytest.raises(ValueError, match="no markers for 'y'"):
         tables.fill(text, "y", "")
+
+
+def shot(done: float, *, due: float = 0.0, status: int = 200, pairs: int = 10, **rest: Any) -> Shot:
+    return Shot(rest.get("serial", 0), rest.get("attempt", 1), pairs, due, due, done, status, rest.get("retry_after"))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)])
+def test_percentile_is_the_nearest_rank(share: float, expected: int) -> None:
+    assert percentile(range(100, 0, -1), share) == expected
+
+
+def test_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="of nothing"):
+        percentile([], 0.5)
+
+
+def test_ratio_is_taken_turn_by_turn() -> None:
+    # A machine that is three times slower in the second turn changes nothing.
+    assert median_ratio([1.0, 3.0, 1.0], [0.5, 1.5, 0.5]) == 2.0
+    with pytest.raises(ValueError, match="argument 2"):
+        median_ratio([1.0], [])
+
+
+def test_rate_counts_what_was_answered_in_time() -> None:
+    shots = [shot(0.5), shot(1.5), shot(1.9, status=429), shot(2.0)]
+    assert pairs_per_second(shots, 1.0, 2.0) == 10
+    assert pairs_per_second(shots, 0.0, 4.0) == 7.5
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1/rerank", "http://localhost:8000/v1/rerank"])
+def test_load_goes_to_this_machine(url: str) -> None:
+    assert Target.parse(url) == Target("127.0.0.1", 8000, "/v1/rerank")
+    assert Target.parse("http://[::1]:80").host == "::1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/", "http://10.0.0.1:80/", "https://127.0.0.1/", "http://0.0.0.0/", "http://127.0.0.1.x.org/"],
+)
+def test_load_goes_nowhere_else(url: str) -> None:
+    with pytest.raises(ValueError, match="not on this machine"):
+        Target.parse(url)
+
+
+def test_answer_with_a_length() -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-request-id: a\r\n\r\nhello"
+    assert parse_response(data) == Response(200, None, len(data), close=False)
+    for cut in range(len(data)):
+        assert parse_response(data[:cut]) is None
+
+
+def test_answer_in_chunks() -> None:
+    head = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 12\r\nretry-after-ms: 11500\r\nConnection: close\r\n"
+    data = head + b"transfer-encoding: chunked\r\n\r\n5\r\n0\r\n\r\n\r\n2;x=1\r\nab\r\n0\r\n\r\n"
+    assert parse_response(data) == Response(429, 12, len(data), close=True)
+    for cut in range(len(data)):
+        assert parse_response(data[:cut]) is None
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0\r\ncontent-length: 1\r\n\r\nx", b"x" * 70_000])
+def test_answer_that_is_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"(whose end is known|does not end)"):
+        parse_response(data)
+
+
+def test_bodies_by_number() -> None:
+    bodies = Drawn.of("熊猫", ["one", 'tw"o', "三"], 2, 5, seed=3)
+    made = [json.loads(bodies.body(serial)) for serial in range(50)]
+    assert len({one["query"] for one in made}) == 50
+    assert [len(one["documents"]) for one in made] == [bodies.pairs(serial) for serial in range(50)]
+    assert {len(one["documents"]) for one in made} == {2, 3, 4, 5}
+    assert bodies.body(7) == bodies.body(7) != Drawn.of("熊猫", ["one"], 2, 5, seed=4).body(7)
+    listed = Listed([("q", ["a", "b"]), ("r", ["c"])])
+    assert json.loads(listed.body(3)) == {"model": "mini", "query": "r", "documents": ["c"], "return_documents": False}
+
+
+async def test_generator_against_a_server() -> None:
+    """Every second new body is refused for no time at all, and comes again."""
+    seen: dict[str, int] = {}
+    serving: set[asyncio.Task[Any] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        while head := await reader.read(65536):
+            query = json.loads(head.partition(b"\r\n\r\n")[2])["query"]
+            seen[query] = seen.get(query, 0) + 1
+            refused = len(seen) % 2 == 0 and seen[query] == 1
+            answer = b"429 No\r\nretry-after: 0" if refused else b"200 OK"
+            writer.write(b"HTTP/1.1 " + answer + b"\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        target = Target("127.0.0.1", server.sockets[0].getsockname()[1], "/")
+        closed = Closed(Drawn.of("closed", ["a"], 1, 1), clients=2, requests=6)
+        (shots,) = await Generator(target).run([closed])
+        assert sorted(one.serial for one in shots) == list(range(6))
+        arrivals = Open(Drawn.of("open", ["a"], 1, 1), rate=200, seconds=0.3, tail=1)
+        behind = Closed(Drawn.of("behind", ["a"], 1, 1), clients=1, pause=0.01, background=True)
+        shots, beside = await Generator(target).run([arrivals, behind])
+        await asyncio.gather(*(task for task in serving if task), return_exceptions=True)
+    first = [one for one in shots if one.attempt == 1]
+    again = [one for one in shots if one.attempt == 2]
+    assert 20 < len(first) < 150
+    assert len(again) == sum(one.status == 429 for one in first) > 0
+    assert {one.status for one in again} == {200}
+    assert all(one.sent >= one.due for one in shots)
+    assert beside
+
+
+async def test_generator_says_when_nobody_answers() -> None:
+    (shots,) = await Generator(Target("127.0.0.1", 9, "/")).run([Closed(Listed([("q", ["a"])]), 1, requests=1)])
+    assert [one.status for one in shots] == [0]
+
+
+def overload() -> tuple[list[Shot], Open]:
+    served = [shot(n / 10 + 0.2, due=n / 10) for n in range(10)]
+    refused = [shot(n / 10 + 0.01, due=n / 10, status=429, retry_after=2, serial=n) for n in range(90)]
+    again = [shot(n / 10 + 3.0, due=n / 10 + 2.01, attempt=2, serial=n) for n in range(20)]
+    return [*served, *refused, *again], Open(Drawn.of("q", ["a"], 1, 1), rate=10, seconds=10)
+
+
+def test_summary_of_an_overload() -> None:
+    found = soak.summary(*overload(), capacity=10.0)
+    assert found["first"] == {"200": 10, "429": 90}
+    assert found["retries"] == {"made": 20, "due_later": 70, "statuses": {"200": 20}, "answered": 1.0}
+    assert found["accepted_seconds"]["p99"] == 0.99
+    assert found["offered_requests_per_second"] == 10.0
+    assert found["retry_after_seconds"]["max"] == 2.0
+
+
+def test_recovery_is_the_first_full_second() -> None:
+    shots = [shot(10.0 + n / 10, pairs=10 if n >= 10 else 1) for n in range(60)]
+    found = soak.recovery(shots, 10.0, 6.0, capacity=100.0)
+    assert found["seconds_to_full_speed"] == 1.0
+    assert found["windows"][:2] == [0.1, 1.0]
+    assert found["after"] == 1.0
+    assert soak.recovery([], 0.0, 6.0, 1.0)["seconds_to_full_speed"] is None
+
+
+def test_missed_bars_are_named() -> None:
+    memory = {"start": 100.0, "first_half": 100.0, "second_half": 101.0, "peak": 101.0, "after": 101.0}
+    recovered = {"seconds_to_full_speed": 0.5, "after": 1.0}
+    found = {
+        "overload": soak.summary(*overload(), capacity=11.0),
+        "memory_megabytes": memory,
+        "recovery": recovered,
+        "times": 10.0,
+    }
+    assert soak.missed(found, 5.0) == []
+    late = found | {"memory_megabytes": memory | {"second_half": 200.0}, "recovery": recovered | {"after": 0.5}}
+    said = soak.missed(late, 0.5)
+    assert [sentence.split()[0] for sentence in said] == ["99", "memory", "after"]
+
+
+def test_metrics_are_summed() -> None:
+    text = '# HELP a b\na_total{model="x",reason="y z"} 2.0\na_total{model="w"} 1.5\nb 1e-05\n'
+    assert soak.read_metrics(text) == {"a_total": 3.5, "b": 1e-05}
+
+
+def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert tables.server() == ""
+    (tmp_path / "cpu.json").write_text("{}")
+    assert tables.server() == ""

@@ -83,10 +83,9 @@ class Scheduler:
 
     Example:
         >>> scheduler = Scheduler()
-        >>> scheduler.add("a", "key", [Ticket(10, n) for n in range(4)])
-        >>> scheduler.add("b", "key", [Ticket(10, "b")])
-        >>> sorted(str(ticket.payload) for ticket in scheduler.next_batch(20))
-        ['0', 'b']
+        >>> scheduler.add("a", "key", [Ticket(length) for length in (10, 30, 20)])
+        >>> [ticket.length for ticket in scheduler.next_batch(60)]
+        [30, 20, 10]
     """
 
     def __init__(self, *, window_batches: float = 1.0, quantum: int = QUANTUM, fair: bool = True) -> None:

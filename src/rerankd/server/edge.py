@@ -25,6 +25,7 @@ from rerankd.errors import (
 from rerankd.keys import ApiKey, presented_key
 from rerankd.server.dialects import Dialect, error_answer
 from rerankd.server.service import Service
+from rerankd.server.tracing import RequestSpan
 from rerankd.telemetry import logger
 
 _log = logger(__name__)
@@ -48,7 +49,7 @@ DOCS_POLICY = (
 class RequestLog:
     """What is said of a request when it is done; handlers fill it in."""
 
-    __slots__ = ("dialect", "fields", "headers", "key", "request_id", "status")
+    __slots__ = ("charged", "dialect", "fields", "headers", "key", "request_id", "span", "status")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -57,6 +58,8 @@ class RequestLog:
         self.status = 0
         self.fields: dict[str, Any] = {}
         self.headers: list[tuple[bytes, bytes]] = []
+        self.charged = 0
+        self.span: RequestSpan | None = None
 
 
 current: ContextVar[RequestLog] = ContextVar("request_log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -58,7 +58,34 @@ class Answers:
         """Rank documents as Voyage does."""
         return await self._rerank(request, "voyage")
 
+    async def score(self, request: Request) -> Response:
+        """Score pairs in their order, as vLLM does."""
+        return await self._traced(request, self._score_pairs(request))
+
+    async def predict(self, request: Request) -> Response:
+        """Score pairs as text-embeddings-inference's `/predict` does."""
+        return await self._traced(request, self._predict_pairs(request))
+
+    async def _traced(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+        """Answer inside a span; tokens that were charged and not used are given back."""
+        log = current.get()
+        with self._service.tracing.request(request.url.path, request.headers) as log.span:
+            try:
+                return await answer
+            except BaseException:
+                await self._settle(0)
+                raise
+
+    async def _settle(self, tokens: int) -> None:
+        log = current.get()
+        if log.key is not None and log.charged:
+            await self._service.quotas.correct(log.key, tokens - log.charged, time.time())
+            log.charged = 0
+
     async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
+        return await self._traced(request, self._ranked(request, dialect))
+
+    async def _ranked(self, request: Request, dialect: dialects.Dialect) -> Response:
         log = current.get()
         body, content = await self._read(request)  # what is wrong before the body is known is said in the union
         if "texts" in content and "documents" not in content:
@@ -80,14 +107,14 @@ class Answers:
             warnings.append(f"model {given.model[:100]!r} is not known here; {result.model!r} answered")
         texts = bool(given.return_documents)
         if log.dialect == "infinity":
-            return self._respond(dialects.infinity_answer(result, texts=texts), result)
+            return await self._respond(dialects.infinity_answer(result, texts=texts), result)
         if log.dialect == "voyage":
-            return self._respond(dialects.voyage_answer(result, texts=texts), result)
+            return await self._respond(dialects.voyage_answer(result, texts=texts), result)
         version = "2" if request.url.path.startswith("/v2") else "1"
         answer = dialects.union_answer(
             result, texts=texts, version=version, warnings=warnings, explain=bool(given.explain)
         )
-        return self._respond(answer, result)
+        return await self._respond(answer, result)
 
     async def _tei(self, request: Request, body: bytes, given: TeiBody) -> Response:
         if not given.texts:
@@ -96,20 +123,18 @@ class Answers:
         documents = [Document(text) for text in given.texts]
         work = self._work(request, body, given, given.query, documents, given.kept, given.policy())
         result = await self._run(request, work)
-        return self._respond(dialects.tei_answer(result, texts=bool(given.return_text)), result)
+        return await self._respond(dialects.tei_answer(result, texts=bool(given.return_text)), result)
 
-    async def score(self, request: Request) -> Response:
-        """Score pairs in their order, as vLLM does."""
+    async def _score_pairs(self, request: Request) -> Response:
         body, content = await self._read(request)
         given = validated(ScoreBody, content)
         pairs = given.pairs()
         scores, found = await self._score(request, body, given, pairs, given.policy())
         tokens = sum(score.tokens for group in found.scored.scores for score in group)
         answer = dialects.score_answer(scores, found.model, tokens, current.get().request_id)
-        return self._scored(answer, found)
+        return await self._scored(answer, found)
 
-    async def predict(self, request: Request) -> Response:
-        """Score pairs as text-embeddings-inference's `/predict` does."""
+    async def _predict_pairs(self, request: Request) -> Response:
         body, content = await self._read(request)
         current.get().dialect = "tei"
         given = validated(PredictBody, content)
@@ -118,7 +143,7 @@ class Answers:
         policy = PolicyChange(max_length=given.max_length, allow_truncation=given.truncate is not False)
         pairs = [(query, text) for query, text in given.inputs]
         scores, found = await self._score(request, body, given, pairs, policy)
-        return self._scored([[{"score": score, "label": "LABEL_0"}] for score in scores], found)
+        return await self._scored([[{"score": score, "label": "LABEL_0"}] for score in scores], found)
 
     async def _score(
         self, request: Request, body: bytes, given: Body, pairs: Sequence[tuple[str, str]], policy: PolicyChange
@@ -175,8 +200,8 @@ class Answers:
             return None
 
         async def charge(tokens: int) -> None:
-            log.fields["estimate"] = tokens
             await quotas.charge(key, tokens, time.time())
+            log.charged = tokens
 
         return charge
 
@@ -186,15 +211,20 @@ class Answers:
         result = await _unless_gone(request, self._service.pipeline.run(work, self._charge(log)))
         return replace(result, request_id=log.request_id)
 
-    def _respond(self, answer: Any, result: RerankResult) -> Response:
-        return self._finish(answer, result.model, result.usage.tokens, result.timings)
+    async def _respond(self, answer: Any, result: RerankResult) -> Response:
+        return await self._finish(answer, result.model, result.usage.tokens, result.timings)
 
-    def _scored(self, answer: Any, found: ScoredPairs) -> Response:
-        return self._finish(answer, found.model, found.scored.computed_tokens, found.scored.timings)
+    async def _scored(self, answer: Any, found: ScoredPairs) -> Response:
+        return await self._finish(answer, found.model, found.scored.computed_tokens, found.scored.timings)
 
-    def _finish(self, answer: Any, model: str, tokens: int, timings: Any) -> Response:
+    async def _finish(self, answer: Any, model: str, tokens: int, timings: Mapping[str, float]) -> Response:
         log, metrics = current.get(), self._service.metrics
+        await self._settle(tokens)
         log.fields |= {"model": model, "tokens": tokens}
+        if log.span is not None:
+            about = {"model": model, "documents": log.fields.get("documents", 0), "tokens": tokens}
+            named = {f"rerankd.{name}": value for name, value in about.items()}
+            log.span.describe(named | {"rerankd.request_id": log.request_id}, timings)
         metrics.documents.labels(model).observe(log.fields.get("documents", 0))
         metrics.queue.labels(model).observe(timings["queue"] / 1000)
         metrics.inference.labels(model).observe(timings["inference"] / 1000)

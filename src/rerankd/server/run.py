@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 import threading
 from types import FrameType
 
@@ -26,6 +25,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        service.end = self._end
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain at the first signal; end at once at the second. Ending as told is no failure: status 0."""
@@ -74,7 +74,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(service: Service, listener: socket.socket) -> None:
-    """Serve until told to end."""
+    """Serve until told to end.
+
+    Raises:
+        ModelError: a model that should be there from the start cannot be loaded.
+    """
     settings = service.settings
     config = uvicorn.Config(
         create_app(service),
@@ -88,5 +92,5 @@ def run(service: Service, listener: socket.socket) -> None:
     )
     server = Server(config, service)
     server.run(sockets=[listener])
-    if not server.started:
-        sys.exit(3)
+    if service.failure is not None:
+        raise service.failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class Service:
     Attributes:
         draining: set at SIGTERM: readiness is red, requests are still served.
         readiness: what the last look found.
+        failure: why it could not start.
+        end: called when it could not.
     """
 
     settings: Settings
@@ -48,15 +51,25 @@ class Service:
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
+    failure: RerankdError | None = None
+    end: Callable[[], None] = lambda: None
     _look: asyncio.Task[Readiness] | None = None
 
     async def start(self) -> None:
-        """Load the default model and those to preload, warm."""
-        for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
-            async with self.pool.lease(name):
-                pass
-        self.started = True
-        self.readiness = Readiness(True)
+        """Load the default model and those to preload, warm; the port is open meanwhile, and readiness red.
+
+        A model that cannot be loaded ends the service: `failure` says why.
+        """
+        try:
+            for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
+                async with self.pool.lease(name):
+                    pass
+        except RerankdError as error:
+            self.failure = error
+            self.end()
+        else:
+            self.started = True
+            self.readiness = Readiness(True)
 
     async def close(self) -> None:
         """Finish what was accepted and end."""

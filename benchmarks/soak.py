@@ -1,0 +1,312 @@
+"""`make soak`: ten times what a server can do, for a minute; what it answers, how fast, and what is left of it after.
+
+Requests arrive as a Poisson process whatever the server does, and latency counts from the moment at which a request
+was to be sent. Each has its own texts, so that none is cached or shared. Whoever is refused waits as long as
+Retry-After says and sends the same body once more, if that is before the end of the tail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import workload
+from benchmarks.load import (
+    REFUSED,
+    Closed,
+    Drawn,
+    LoadProcess,
+    Open,
+    Report,
+    Shot,
+    pairs_per_second,
+    percentile,
+)
+from rerankd.scoring.onnx_backend import usable_cores
+from tests.integration.serving import serve
+
+RESULT = Path(__file__).parent / "results" / "soak.json"
+LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 50, 120
+CLIENTS = 8
+WARM_SECONDS = 3.0
+WINDOW, STEP = 1.0, 0.25
+FULL_SPEED, RECOVERY_SECONDS = 0.9, 2.0
+TRUE_SHARE = 0.9
+FLAT, FLAT_MEGABYTES = 1.1, 16.0
+OFFERED_SHARE = 0.95
+ALLOWED = (200, *REFUSED)
+GAUGES = ("rerankd_queue_size", "rerankd_queue_tokens", "rerankd_queue_capacity_tokens", "rerankd_tokens_per_second")
+COUNTERS = ("rerankd_request_refused_total", "rerankd_dropped_pairs_total", "rerankd_engine_failures_total")
+
+
+class Watch(threading.Thread):
+    """Samples of the server's memory and of its own gauges, taken in the background.
+
+    Args:
+        pid: the server.
+        url: its `/metrics`.
+    """
+
+    def __init__(self, pid: int, url: str) -> None:
+        super().__init__(daemon=True)
+        self._process, self._url = psutil.Process(pid), url
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._ended = threading.Event()
+        self.samples: list[tuple[float, float, dict[str, float]]] = []
+
+    def run(self) -> None:
+        """Sample twice a second."""
+        while not self._ended.wait(0.5):
+            self.sample()
+
+    def sample(self) -> float:
+        """Take one now; returns megabytes."""
+        megabytes = self._process.memory_info().rss / 1e6
+        with self._opener.open(self._url, timeout=30) as answer:
+            self.samples.append((time.perf_counter(), megabytes, read_metrics(answer.read().decode())))
+        return megabytes
+
+    def end(self) -> None:
+        """Stop."""
+        self._ended.set()
+        self.join()
+
+    def processor_seconds(self) -> float:
+        """What the server has used so far."""
+        used = self._process.cpu_times()
+        return used.user + used.system
+
+
+def read_metrics(text: str) -> dict[str, float]:
+    """Sums of Prometheus samples by name.
+
+    Example:
+        >>> read_metrics('a{x="1"} 2.0\\na{x="2"} 3.0')
+        {'a': 5.0}
+    """
+    found: Counter[str] = Counter()
+    for name, value in re.findall(r"^([a-z_]+)(?:\{.*\})? (\S+)$", text, re.MULTILINE):
+        found[name] += float(value)  # type: ignore[assignment]
+    return dict(found)
+
+
+def summary(shots: Sequence[Shot], load: Open, capacity: float) -> dict[str, Any]:
+    """What became of the requests of the overload."""
+    first = [shot for shot in shots if shot.attempt == 1]
+    again = [shot for shot in shots if shot.attempt == 2]
+    refused = [shot for shot in first if shot.status in REFUSED]
+    accepted = [shot for shot in shots if shot.status == 200]
+    span = max((shot.due for shot in first), default=0.0) or 1.0
+    return {
+        "offered_requests_per_second": round(len(first) / load.seconds, 1),
+        "offered_to_capacity": round(sum(shot.pairs for shot in first) / span / capacity, 2),
+        "late_ms_p99": round(percentile([(shot.sent - shot.due) * 1000 for shot in shots], 0.99), 1),
+        "first": _statuses(first),
+        "retries": {
+            "made": len(again),
+            "due_later": len(refused) - len(again),
+            "statuses": _statuses(again),
+            "answered": round(sum(shot.status == 200 for shot in again) / len(again), 4) if again else None,
+        },
+        "refused_without_retry_after": sum(s.status in REFUSED and s.retry_after is None for s in shots),
+        "retry_after_seconds": _spread([float(shot.retry_after or 0) for shot in refused]),
+        "refusal_ms": _spread([shot.latency * 1000 for shot in refused]),
+        "accepted_seconds": _spread([shot.latency for shot in accepted]),
+        "pairs_to_capacity": round(pairs_per_second(shots, 0.0, load.seconds) / capacity, 3),
+    }
+
+
+def _statuses(shots: Iterable[Shot]) -> dict[str, int]:
+    counts = Counter(str(shot.status) if shot.status else "no answer" for shot in shots)
+    return dict(sorted(counts.items()))
+
+
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Median, 99th percentile and worst."""
+    if not values:
+        return None
+    return {name: round(percentile(values, share), 3) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+
+
+def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float) -> dict[str, Any]:
+    """How soon the server is at full speed again.
+
+    Args:
+        shots: answers to whoever sends now, those who come as they were told among them.
+        over: when the overload was over.
+        seconds: time that is looked at.
+        capacity: documents per second before.
+    """
+    starts = [over + STEP * n for n in range(int((seconds - WINDOW) / STEP) + 1)]
+    rates = [pairs_per_second(shots, start, start + WINDOW) / capacity for start in starts]
+    full = next((start - over for start, rate in zip(starts, rates, strict=True) if rate >= FULL_SPEED), None)
+    return {
+        "seconds_to_full_speed": full,
+        "windows": [round(rate, 2) for rate in rates[:: int(WINDOW / STEP)]],
+        "after": round(pairs_per_second(shots, over + RECOVERY_SECONDS, over + seconds) / capacity, 3),
+    }
+
+
+def missed(found: dict[str, Any], max_queue_seconds: float) -> list[str]:
+    """Bars that the run missed, as sentences; empty if none."""
+    overload, memory, after = found["overload"], found["memory_megabytes"], found["recovery"]
+    other = {s for part in (overload["first"], overload["retries"]["statuses"]) for s in part} - set(map(str, ALLOWED))
+    accepted, retries = overload["accepted_seconds"], overload["retries"]
+    full, bound = (
+        after["seconds_to_full_speed"],
+        max(FLAT * memory["first_half"], memory["first_half"] + FLAT_MEGABYTES),
+    )
+    bars = {
+        f"other answers than 200, 429 and 503: {sorted(other)}": not other,
+        f"refusals without Retry-After: {overload['refused_without_retry_after']}": not overload[
+            "refused_without_retry_after"
+        ],
+        f"of {retries['made']} who waited as told, {retries['answered']} were answered, below {TRUE_SHARE}": bool(
+            retries["made"] and retries["answered"] >= TRUE_SHARE
+        ),
+        f"99 % of the accepted took {accepted and accepted['p99']} s, more than {max_queue_seconds} s": bool(
+            accepted and accepted["p99"] <= max_queue_seconds
+        ),
+        f"memory grew from {memory['first_half']} to {memory['second_half']} MB": memory["second_half"] <= bound,
+        f"full speed came back after {full} s, later than {RECOVERY_SECONDS} s": full is not None
+        and full <= RECOVERY_SECONDS,
+        f"after the overload it ran at {after['after']} of its speed": after["after"] >= FULL_SPEED,
+        f"only {overload['offered_to_capacity']} x capacity was offered of {found['times']} x": overload[
+            "offered_to_capacity"
+        ]
+        >= OFFERED_SHARE * found["times"],
+    }
+    return [sentence for sentence, held in bars.items() if not held]
+
+
+def _capacity(load: LoadProcess, bodies: Drawn, seconds: float, first: int) -> tuple[float, float, Report]:
+    """Documents and requests per second of a closed loop."""
+    report = load.run(Closed(bodies, CLIENTS, seconds=WARM_SECONDS + seconds, first=first))
+    (shots,) = report.shots
+    end = WARM_SECONDS + seconds
+    counted = [shot for shot in shots if shot.status == 200 and WARM_SECONDS <= shot.done < end]
+    if not counted:
+        raise RuntimeError("The server answered nothing while its capacity was measured.")
+    return pairs_per_second(shots, WARM_SECONDS, end), len(counted) / seconds, report
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole run."""
+    made, source = workload.requests(20, 50)
+    texts = [text[:CHARACTERS] for _, documents in made for text in documents]
+    bodies = Drawn.of("overload", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS, arguments.seed)
+    env = {
+        "RERANKD_MODEL": arguments.model,
+        "RERANKD_THREADS": str(arguments.threads),
+        "RERANKD_MAX_QUEUE_SECONDS": str(arguments.max_queue_seconds),
+        "RERANKD_CACHE_ENTRIES": "1000",  # full within seconds, so that memory shows what leaks
+    }
+    with serve(env=env) as served, LoadProcess(f"{served.url}/v1/rerank") as load:
+        pairs, requests, _ = _capacity(load, bodies, arguments.capacity_seconds, 2_000_000)
+        print(f"  capacity: {pairs:.0f} documents/s, {requests:.1f} requests/s", file=sys.stderr)
+        watch = Watch(served.process.pid, f"{served.url}/metrics")
+        start, used, began = watch.sample(), watch.processor_seconds(), time.perf_counter()
+        watch.start()
+        storm = Open(
+            bodies, arguments.times * requests, arguments.seconds, arguments.tail, arguments.retried, arguments.seed
+        )
+        calm = Closed(bodies, CLIENTS, seconds=arguments.recovery_seconds, start=arguments.seconds, first=3_000_000)
+        report = load.run(storm, calm)
+        used = watch.processor_seconds() - used
+        watch.end()
+        stormy, calmer = report.shots
+        time.sleep(1.0)
+        after = watch.sample()
+        again, _, _ = _capacity(load, bodies, arguments.capacity_seconds, 4_000_000)
+    memory = [(moment - began, megabytes) for moment, megabytes, _ in watch.samples[1:-1]]
+    storming = [one for one in memory if one[0] <= arguments.seconds] or memory
+    return {
+        "machine": {"processor": _processor(), "threads": arguments.threads},
+        "model": arguments.model,
+        "documents": [LEAST_DOCUMENTS, MOST_DOCUMENTS],
+        "characters": CHARACTERS,
+        "texts": source,
+        "max_queue_seconds": arguments.max_queue_seconds,
+        "seconds": arguments.seconds,
+        "tail": arguments.tail,
+        "times": arguments.times,
+        "retried_share": arguments.retried,
+        "capacity": {
+            "clients": CLIENTS,
+            "pairs_per_second": round(pairs, 1),
+            "requests_per_second": round(requests, 2),
+            "pairs_per_second_after": round(again, 1),
+        },
+        "overload": summary(stormy, storm, pairs),
+        "recovery": recovery([*stormy, *calmer], arguments.seconds, arguments.recovery_seconds, pairs)
+        | {"newcomers": _statuses(calmer)},
+        "memory_megabytes": {
+            "start": round(start, 1),
+            "first_half": round(max(mb for moment, mb in storming if moment <= arguments.seconds / 2), 1),
+            "second_half": round(max(mb for moment, mb in storming if moment > arguments.seconds / 2), 1),
+            "peak": round(max(megabytes for _, megabytes in memory), 1),
+            "after": round(after, 1),
+        },
+        "queue": _queue([metrics for _, _, metrics in watch.samples]),
+        "processor_share": {
+            "server": round(used / report.seconds, 3),
+            "generator": round(report.processor_seconds / report.seconds, 3),
+        },
+        "connections": report.connections,
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _queue(samples: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Highest gauges and grown counters of the server's own metrics."""
+    found = {f"{name}_max": round(max(sample.get(name, 0.0) for sample in samples), 1) for name in GAUGES}
+    return found | {name: samples[-1].get(name, 0.0) - samples[0].get(name, 0.0) for name in COUNTERS}
+
+
+def main() -> None:
+    """Run, write the result, and exit with 1 if a bar was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
+    parser.add_argument(
+        "--tail", type=float, default=60.0, help="seconds after it in which the refused still come again"
+    )
+    parser.add_argument("--max-queue-seconds", type=float, default=5.0)
+    parser.add_argument("--times", type=float, default=10.0, help="of capacity that is offered")
+    parser.add_argument("--retried", type=float, default=1.0, help="share of the refused that come again")
+    parser.add_argument("--capacity-seconds", type=float, default=15.0)
+    parser.add_argument("--recovery-seconds", type=float, default=8.0)
+    parser.add_argument("--model", default="mini", help="bundled model or folder")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    found = measure(arguments)
+    found["missed"] = missed(found, arguments.max_queue_seconds)
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    arguments.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    for sentence in found["missed"]:
+        print(f"Missed: {sentence}.", file=sys.stderr)
+    sys.exit(1 if found["missed"] else 0)
+
+
+if __name__ == "__main__":
+    main()

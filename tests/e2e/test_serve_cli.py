@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rerankd.settings import Settings
+
+
+def rerankd(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "rerankd", *arguments],
+        capture_output=True, text=True, cwd=folder, env=clean | env, timeout=60,
+    )  # fmt: skip
+
+
+def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "rerankd.toml").write_text('port = 9000\napi_keys = ["hidden-secret"]\n[models]\nbig = "org/big"\n')
+    done = rerankd(
+        tmp_path, "config", "show", RERANKD_MAX_QUEUE_SECONDS="7", RERANKD_CORS_ORIGINS="https://a,https://b"
+    )
+    rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert set(rows) == set(Settings.model_fields)
+    assert (rows["port"]["value"], rows["port"]["source"]) == (9000, str(tmp_path / "rerankd.toml"))
+    assert (rows["max_queue_seconds"]["value"], rows["max_queue_seconds"]["source"]) == (7, "RERANKD_MAX_QUEUE_SECONDS")
+    assert rows["cors_origins"]["value"] == ["https://a", "https://b"]
+    assert rows["models"]["value"] == {"big": "org/big"}
+    assert rows["host"]["source"] == "default"
+    assert "hidden-secret" not in done.stdout
+
+
+def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
+    shown = rerankd(tmp_path, "serve", "--help", COLUMNS="300", NO_COLOR="1", TERMINAL_WIDTH="300").stdout
+    for name in Settings.model_fields:
+        if name != "top_n":
+            assert f"--{name.replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "many"], "Setting port"),
+        (["--max-queue-seconds", "-1"], "Setting max_queue_seconds"),
+        (["--models", "{"], "Setting models"),
+        (["--preload", "nobody"], "preload names 'nobody'"),
+        (["--model", "./nowhere"], "This folder does not exist"),
+        (["--api-keys-file", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_wrong_flags_are_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = rerankd(tmp_path, "serve", "--port", "0", *arguments)
+    assert done.returncode in (2, 3)
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = rerankd(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "Cannot listen on 127.0.0.1" in done.stderr

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import redis
+
+from rerankd.engine.cache import PREFIX, REST_SECONDS, RedisCache
+from rerankd.types import PairScore
+
+SCORE = PairScore(-1.25, 37, True, 3)
+
+
+def test_scores_come_back_and_expire(redis_url: str) -> None:
+    cache = RedisCache(redis_url, 60)
+    cache.put({b"k" * 16: SCORE})
+    assert cache.get([b"k" * 16, b"x" * 16]) == {b"k" * 16: SCORE}
+    assert cache.get([]) == {}
+    cache.put({})
+    with redis.Redis.from_url(redis_url) as client:
+        assert 0 < int(client.ttl(PREFIX + b"k" * 16)) <= 60
+
+
+def test_what_somebody_else_wrote_is_not_a_score(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(PREFIX + b"odd", b"not ours")
+    assert RedisCache(redis_url, 60).get([b"odd"]) == {}
+
+
+def test_a_redis_that_fails_is_left_alone_for_a_while() -> None:
+    now = [0.0]
+    cache = RedisCache("redis://127.0.0.1:1/0", 60, clock=lambda: now[0])
+    assert cache.get([b"a"]) == {}
+    assert cache._rests_until == REST_SECONDS
+    cache.put({b"a": SCORE})
+    now[0] = REST_SECONDS
+    assert cache.get([b"a"]) == {}
+    assert cache._rests_until == 2 * REST_SECONDS

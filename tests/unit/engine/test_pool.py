@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rerankd.engine.engine import Engine
+from rerankd.engine.job import ScoreRequest
+from rerankd.engine.pool import ModelLoader, ModelPool
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.scoring.encoder import EncodingPolicy
+from tests.faults import ScriptedBackend, scripted_scorer
+
+SIZE = load_model("mini").size
+
+
+class FakeLoader(ModelLoader):
+    """Every reference is the bundled tokenizer on a scripted backend; `bad` cannot be found."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.engines: list[Engine] = []
+
+    def find(self, reference: str) -> ModelFiles:
+        if reference == "bad":
+            raise ModelNotFoundError("Nothing there.")
+        files = load_model("mini")
+        return replace(files, manifest=replace(files.manifest, name=reference))
+
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+        self.opened.append(files.manifest.name)
+        engine = Engine(name, files.manifest.name, scripted_scorer(ScriptedBackend(), files))
+        engine.admission.rate.observe(10**6, 1.0)
+        self.engines.append(engine)
+        return engine, EncodingPolicy(64)
+
+
+def pool(loader: ModelLoader, **options: Any) -> ModelPool:
+    return ModelPool("a", {"a": "ref-a", "b": "ref-b", "c": "ref-c", "broken": "bad"}, loader, **options)
+
+
+async def test_models_are_loaded_when_asked_for_and_once() -> None:
+    loader = FakeLoader()
+    own = pool(loader)
+
+    async def use(name: str) -> str:
+        async with own.lease(name) as model:
+            return model.name
+
+    assert await asyncio.gather(*(use(name) for name in "aabb")) == ["a", "a", "b", "b"]
+    assert sorted(loader.opened) == ["ref-a", "ref-b"]
+    await own.close()
+
+
+async def test_names() -> None:
+    own = pool(FakeLoader())
+    assert own.names == ["a", "b", "c", "broken"]
+    assert (own.resolve(None), own.resolve("b"), own.resolve("ref-c"), own.resolve("rerank-v3.5")) == (
+        "a",
+        "b",
+        "c",
+        "a",
+    )
+    strict = pool(FakeLoader(), strict=True)
+    with pytest.raises(ModelNotFoundError, match="Use one of: a, b, c"):
+        strict.resolve("rerank-v3.5")
+    with pytest.raises(InvalidRequestError):
+        ModelPool("x", {}, FakeLoader())
+
+
+async def test_the_longest_unused_makes_room() -> None:
+    own = pool(FakeLoader(), max_loaded_bytes=2 * SIZE)
+    for name in ("a", "b", "a", "c"):
+        async with own.lease(name):
+            pass
+    assert set(own.loaded) == {"a", "c"}
+    async with own.lease("b"):
+        assert set(own.loaded) == {"b", "c"}
+    await own.close()
+
+
+async def test_a_model_in_use_is_not_closed_under_its_user() -> None:
+    loader = FakeLoader()
+    own = pool(loader, max_loaded_bytes=SIZE)
+    async with own.lease("a") as model:
+        other = asyncio.create_task(_use(own, "b"))
+        await asyncio.sleep(0)
+        job = model.engine.submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+        assert (await asyncio.wrap_future(job.future)).scores
+        assert not other.done()
+    await other
+    assert set(own.loaded) == {"b"}
+    await own.close()
+
+
+async def _use(own: ModelPool, name: str) -> None:
+    async with own.lease(name):
+        pass
+
+
+async def test_a_model_larger_than_the_limit_is_refused() -> None:
+    own = pool(FakeLoader(), max_loaded_bytes=SIZE - 1)
+    with pytest.raises(UnavailableError, match="Raise max_loaded_mb"):
+        await _use(own, "a")
+
+
+async def test_a_model_that_cannot_be_loaded_harms_no_other() -> None:
+    own = pool(FakeLoader())
+    with pytest.raises(ModelNotFoundError):
+        await _use(own, "broken")
+    await _use(own, "a")
+    await own.close()
+
+
+async def test_swap_serves_the_old_until_the_new_is_warm_and_then_closes_it() -> None:
+    loader = FakeLoader()
+    own = pool(loader)
+    async with own.lease("a") as old:
+        new = await own.swap("a", "ref-new")
+        job = old.engine.submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+        assert (await asyncio.wrap_future(job.future)).scores
+        async with own.lease("a") as now:
+            assert now is new
+            assert now.engine.version == "ref-new"
+    await own.close()
+    with pytest.raises(RerankdError):
+        loader.engines[0].submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+
+
+async def test_a_failed_swap_leaves_the_old() -> None:
+    own = pool(FakeLoader())
+    await _use(own, "a")
+    with pytest.raises(ModelNotFoundError):
+        await own.swap("a", "bad")
+    assert own.reference("a") == "ref-a"
+    await _use(own, "a")
+    await own.close()
+
+
+async def test_a_closed_pool_loads_nothing() -> None:
+    own = pool(FakeLoader())
+    await own.close()
+    with pytest.raises(UnavailableError):
+        await _use(own, "a")
+
+
+async def test_unload() -> None:
+    own = pool(FakeLoader())
+    await _use(own, "a")
+    assert await own.unload("a") is True
+    assert await own.unload("a") is False
+    await _use(own, "a")
+    await own.close()
