@@ -25,6 +25,7 @@ MAX_SECONDS = 1800.0
 MAX_REQUESTS = 1_000_000
 MAX_CONNECTIONS = 4096
 ANSWER_SECONDS = 120.0
+GIVE_WAY_SECONDS = 0.25
 MAX_HEAD_BYTES = 64 * 1024
 REFUSED = (429, 503)
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)\r", re.IGNORECASE)
@@ -351,7 +352,7 @@ class Generator:
             shot = await self._shoot(load.bodies, serial, self._now())
             shots.append(shot)
             # Whoever is refused here gives way for a moment and goes on with the next.
-            await asyncio.sleep(max(load.pause, 0.0 if shot.status == 200 else 0.1))
+            await asyncio.sleep(max(load.pause, 0.0 if shot.status == 200 else GIVE_WAY_SECONDS))
 
     async def _arrivals(self, load: Open, shots: list[Shot]) -> None:
         draw, moment = random.Random(load.seed), 0.0

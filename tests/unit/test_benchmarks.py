@@ -206,6 +206,7 @@ def test_missed_bars_are_named() -> None:
         "memory_megabytes": memory,
         "recovery": recovered,
         "times": 10.0,
+        "capacity": {"refused": 0},
     }
     assert soak.missed(found, 5.0) == []
     late = found | {"memory_megabytes": memory | {"second_half": 200.0}, "recovery": recovered | {"after": 0.5}}

@@ -26,10 +26,10 @@ from rerankd import (
     RerankdError,
     ScoringError,
     UnavailableError,
-    client,
     reranker,
 )
 from rerankd.activation import activate
+from rerankd.client import calls
 
 KEY = "rk-very-secret"
 LOGITS = [-1.0, 3.0, 0.5]
@@ -128,7 +128,7 @@ def giving(answer: Any) -> Handler:
 
 
 def test_default_top_n_is_the_rerankers() -> None:
-    assert client.DEFAULT_TOP_N == reranker.DEFAULT_TOP_N
+    assert calls.DEFAULT_TOP_N == reranker.DEFAULT_TOP_N
 
 
 async def test_ranking(connect: Connect) -> None:

@@ -1,22 +1,17 @@
-"""The service's own clients: they rank like a local `Reranker`, on another machine.
+"""What the clients say and hear: requests built, answers read, errors mapped, retries decided.
 
-    Client.rank -> _Calls.rank -> _Calls._exchange -> Client._run -> httpx
-
-`_Calls` is written once: it builds requests, reads answers, maps errors and decides on retries, as generators that
-yield what is to be done (a request to send, seconds to wait). `Client` and `AsyncClient` only send and sleep.
+Written once, as generators that yield what is to be done: a request to send, or seconds to wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import random
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar
 
 import httpx
 import numpy as np
@@ -35,7 +30,7 @@ Steps = Generator[httpx.Request | float, Outcome | None, T]
 
 DEFAULT_TOP_N = 5  # the same as Reranker's, whose module would load numbers and models
 PAIRS_PER_CALL = 1000
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0
 _NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
 
@@ -68,13 +63,13 @@ class RankOptions(TypedDict, total=False):
     timeout: float | None
 
 
-class _Calls:
+class Calls:
     """What is said to the server and what its answers mean; it sends nothing itself."""
 
     def __init__(self, url: str, api_key: str | None, model: str | None, timeout: float | None, retries: int) -> None:
-        self.url, self.shown_url = _checked_url(url)
+        self.url, self.shown_url = checked_url(url)
         self.model = model
-        self.timeout = _checked_timeout(timeout)
+        self.timeout = checked_timeout(timeout)
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             raise InvalidRequestError(f"max_retries is {retries!r}.", hint="max_retries is a whole number from 0.")
         self.max_retries = retries
@@ -105,6 +100,7 @@ class _Calls:
         cache: bool | None = None,
         timeout: float | None = None,
     ) -> Steps[RerankResult]:
+        """Rank documents, see `Client.rank`."""
         check_activation(activation)
         if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 1):
             raise InvalidRequestError(f"top_n is {top_n!r}.", hint="top_n is a whole number from 1.")
@@ -115,7 +111,7 @@ class _Calls:
             "truncation": truncation,
             "long_documents": long_documents,
             "cache": cache,
-            "timeout": _checked_timeout(timeout),
+            "timeout": checked_timeout(timeout),
         }
         body = {
             "query": _sendable(to_query(query)),
@@ -134,6 +130,7 @@ class _Calls:
     def score(
         self, pairs: Iterable[tuple[str, str]], *, model: str | None, activation: Literal["sigmoid", "none"]
     ) -> Steps[npt.NDArray[np.float64]]:
+        """Score pairs, see `Client.score`."""
         if activation not in ("sigmoid", "none"):
             raise InvalidRequestError(
                 f"The activation of pairs is {activation!r}.", hint="Use sigmoid or none; a softmax needs one query's."
@@ -154,6 +151,7 @@ class _Calls:
         return scores
 
     def models(self) -> Steps[list[str]]:
+        """Names of the service's models."""
         answer = yield from self._exchange("GET", "/v1/models")
         listed = answer.get("data")
         if not isinstance(listed, list) or not all(isinstance(row, dict) and "id" in row for row in listed):
@@ -161,6 +159,7 @@ class _Calls:
         return [str(row["id"]) for row in listed]
 
     def ready(self) -> Steps[bool]:
+        """Whether the service can score."""
         outcome = yield self._request("GET", "/readyz", None, self.timeout)
         return isinstance(outcome, httpx.Response) and outcome.status_code == 200
 
@@ -194,7 +193,7 @@ class _Calls:
         headers = self.headers.copy()
         if seconds is not None:
             headers["X-Request-Timeout"] = f"{seconds:.3f}"
-        connect = _CONNECT_SECONDS if seconds is None else min(_CONNECT_SECONDS, seconds)
+        connect = CONNECT_SECONDS if seconds is None else min(CONNECT_SECONDS, seconds)
         limits = httpx.Timeout(seconds, connect=connect).as_dict()
         return httpx.Request(method, self.url + path, headers=headers, content=content, extensions={"timeout": limits})
 
@@ -328,14 +327,15 @@ def _sendable(text: str) -> str:
     return text
 
 
-def _checked_timeout(timeout: float | None) -> float | None:
+def checked_timeout(timeout: float | None) -> float | None:
+    """The timeout, or `InvalidRequestError`."""
     usable = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
     if timeout is not None and not usable:
         raise InvalidRequestError(f"timeout is {timeout!r}.", hint="timeout is a number of seconds above 0, or None.")
     return timeout
 
 
-def _checked_url(url: str) -> tuple[str, str]:
+def checked_url(url: str) -> tuple[str, str]:
     """The address to send to, and the address to show: without a password."""
     try:
         parsed = httpx.URL(url)
@@ -346,221 +346,3 @@ def _checked_url(url: str) -> tuple[str, str]:
             "url is not the http:// or https:// address of a service.", hint='Pass it like "http://127.0.0.1:8000".'
         )
     return str(parsed).rstrip("/"), str(parsed.copy_with(userinfo=b"")).rstrip("/")
-
-
-class Client:
-    """Ranks on a rerankd service; `rank` and `score` are those of a local `Reranker`. Thread-safe.
-
-    What can succeed later (429, 502, 503, 504 of a proxy, no connection) is sent again, after the time that the server
-    names or else after a random time up to 0.25, 0.5, 1 ... 8 seconds, and never beyond `timeout`.
-
-    Args:
-        url: address of the service.
-        api_key: key sent as a bearer token; None for `RERANKD_API_KEY`.
-        model: model to ask for; None for the service's own.
-        timeout: seconds that one call may take with all its retries; None for no limit.
-        max_retries: how often a call is sent again at most.
-        transport: an httpx transport, such as a mock for tests.
-
-    Raises:
-        InvalidRequestError: a url, key, timeout or max_retries that cannot be used.
-
-    Example:
-        >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
-        ...     client.rank("capital of France", ["Paris is the capital of France.", "Pears are fruit."])[0].index
-        0
-    """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        api_key: str | None = None,
-        model: str | None = None,
-        timeout: float | None = 60.0,
-        max_retries: int = 3,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._calls = _Calls(url, api_key, model, timeout, max_retries)
-        self._http = httpx.Client(transport=transport)
-        self._sleep = time.sleep
-
-    def rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        top_n: int | None = DEFAULT_TOP_N,
-        **options: Unpack[RankOptions],
-    ) -> RerankResult:
-        """Put the documents that answer the query first.
-
-        Args:
-            query: the question.
-            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`; only texts travel.
-            top_n: how many to keep; None keeps all.
-            model: overrides the client's for this call.
-            activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
-            max_length: longest pair in tokens.
-            truncation: `only_second` or `longest_first`.
-            long_documents: `truncate` or `chunk`.
-            cache: whether the service may use scores it has kept.
-            timeout: overrides the client's for this call, in seconds.
-
-        Returns:
-            The best `top_n`, best first. `raw_score` is NaN if the server names none.
-
-        Raises:
-            InvalidRequestError: an empty query, something that is not a document, or what the service refuses.
-            UnavailableError: the service cannot be reached, starts or ends; retries are used up.
-            OverloadedError: the service is busy; retries are used up.
-            DeadlineExceededError: no answer within the timeout.
-            AuthenticationError: the key is missing or not known.
-            ScoringError: scores that cannot belong to these documents.
-
-        Example:
-            >>> Client().rank("what eats bamboo?", ["A panda.", "A car."], top_n=1)[0].document.text  # doctest: +SKIP
-            'A panda.'
-        """
-        return self._run(self._calls.rank(query, documents, top_n, **options))
-
-    def score(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        *,
-        model: str | None = None,
-        activation: Literal["sigmoid", "none"] = "sigmoid",
-    ) -> npt.NDArray[np.float64]:
-        """Score (query, document) pairs as they come, a thousand per call; each call has the client's timeout.
-
-        Returns:
-            Scores in the order of the pairs, shape (pairs,), float64. Errors are those of `rank`.
-
-        Example:
-            >>> Client().score([("what is a panda?", "The panda is a bear.")]).shape  # doctest: +SKIP
-            (1,)
-        """
-        return self._run(self._calls.score(pairs, model=model, activation=activation))
-
-    def models(self) -> list[str]:
-        """Return the names of the models that the service offers."""
-        return self._run(self._calls.models())
-
-    def ready(self) -> bool:
-        """Tell whether the service takes requests now; False if it cannot be reached."""
-        return self._run(self._calls.ready())
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _run(self, steps: Steps[T]) -> T:
-        outcome: Outcome | None = None
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            if isinstance(step, httpx.Request):
-                try:
-                    outcome = self._http.send(step)
-                except httpx.HTTPError as error:
-                    outcome = error
-            else:
-                self._sleep(step)
-
-    def __repr__(self) -> str:
-        return f"Client({self._calls.shown_url!r}, model={self._calls.model!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncClient:
-    """The same methods as `Client` with `await`, and the same arguments.
-
-    Example:
-        >>> async def main() -> int:
-        ...     async with AsyncClient("http://127.0.0.1:8000") as client:
-        ...         return (await client.rank("panda food", ["Pandas eat bamboo.", "Cars."]))[0].index
-        >>> asyncio.run(main())  # doctest: +SKIP
-        0
-    """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        api_key: str | None = None,
-        model: str | None = None,
-        timeout: float | None = 60.0,
-        max_retries: int = 3,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._calls = _Calls(url, api_key, model, timeout, max_retries)
-        self._http = httpx.AsyncClient(transport=transport)
-        self._sleep = asyncio.sleep
-
-    async def rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        top_n: int | None = DEFAULT_TOP_N,
-        **options: Unpack[RankOptions],
-    ) -> RerankResult:
-        """As `Client.rank`."""
-        return await self._run(self._calls.rank(query, documents, top_n, **options))
-
-    async def score(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        *,
-        model: str | None = None,
-        activation: Literal["sigmoid", "none"] = "sigmoid",
-    ) -> npt.NDArray[np.float64]:
-        """As `Client.score`."""
-        return await self._run(self._calls.score(pairs, model=model, activation=activation))
-
-    async def models(self) -> list[str]:
-        """As `Client.models`."""
-        return await self._run(self._calls.models())
-
-    async def ready(self) -> bool:
-        """As `Client.ready`."""
-        return await self._run(self._calls.ready())
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def _run(self, steps: Steps[T]) -> T:
-        outcome: Outcome | None = None
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            if isinstance(step, httpx.Request):
-                try:
-                    outcome = await self._http.send(step)
-                except httpx.HTTPError as error:
-                    outcome = error
-            else:
-                await self._sleep(step)
-
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._calls.shown_url!r}, model={self._calls.model!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -1,0 +1,5 @@
+"""The service's own clients."""
+
+from rerankd.client.client import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client"]
