@@ -17,6 +17,7 @@ demo: $(VENV)/.base ## install the base package and show what a reranker does
 	@$(BIN)/rerankd demo
 
 test: $(VENV)/.dev ## install everything the tests need and run the whole suite
+	@scripts/services.sh
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## lint, types, layers, generated documents

@@ -11,7 +11,10 @@ from benchmarks import tables
 from rerankd import errors
 from rerankd.cli.main import exit_code
 from rerankd.models.reference import bundled_folder
-from rerankd.settings import Settings
+from rerankd.server.app import create_app
+from rerankd.server.edge import OPEN_PATHS
+from rerankd.server.service import open_service
+from rerankd.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -25,6 +28,8 @@ def documents() -> dict[Path, str]:
         REFERENCE / "cli.md": NOTE + _cli(),
         REFERENCE / "settings.md": NOTE + _settings(),
         REFERENCE / "errors.md": NOTE + _errors(),
+        REFERENCE / "http.md": NOTE + _http(),
+        REFERENCE / "metrics.md": NOTE + _metrics(),
         ROOT / "recipes/mini/CARD.md": card,
         bundled_folder("mini") / "README.md": card,
     }
@@ -47,7 +52,8 @@ def _cli() -> str:
 def _settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        default = f"`{field.default}`" if field.default is not None else ""
+        value = field.get_default(call_default_factory=True)
+        default = f"`{value}`" if value is not None else ""
         rows.append(f"| `{name}` | `RERANKD_{name.upper()}` | {default} | {field.description} |")
     head = ["# Settings", "", "Defaults < `rerankd.toml` in the working folder < environment < flags.", ""]
     table = ["| `rerankd.toml` | environment | default | meaning |", "| --- | --- | --- | --- |"]
@@ -64,6 +70,26 @@ def _errors() -> str:
         rows.append(f"| `{cls.__name__}` | `{cls.code}` | {cls.status} | {exit_code(cls(''))} | {meaning} |")
     table = ["| class | code | HTTP status | exit code | meaning |", "| --- | --- | --- | --- | --- |"]
     return "\n".join(["# Errors", "", *table, *rows]) + "\n"
+
+
+def _http() -> str:
+    paths = create_app(open_service(load_settings())).openapi()["paths"]
+    rows = [
+        f"| `{method.upper()} {path}` | {'no' if path in OPEN_PATHS else 'yes'} | {own['description']} |"
+        for path, methods in paths.items()
+        for method, own in methods.items()
+    ]
+    table = ["| | needs a key | |", "| --- | --- | --- |"]
+    return "\n".join(["# HTTP", "", "Bodies and answers: `/docs` of a running service.", "", *table, *rows]) + "\n"
+
+
+def _metrics() -> str:
+    rows = []
+    service = open_service(load_settings())
+    for metric in sorted(service.metrics.registry.collect(), key=lambda metric: metric.name):
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        rows.append(f"| `{name}` | {metric.type} | {metric.documentation} |")
+    return "\n".join(["# Metrics", "", "| name | kind | |", "| --- | --- | --- |", *rows]) + "\n"
 
 
 def write() -> None:

@@ -10,8 +10,11 @@ from rerankd.errors import MissingDependencyError
 
 
 def installed(module: str) -> bool:
-    """Whether a top-level module can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    """Whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is a part of
+        return False
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs/how-to.md", ROOT / "docs/explanation/scoring.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "README.zh-CN.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/explanation").glob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -27,6 +27,8 @@ _EXTRAS = (
     ("torch", "torch", "checkpoints, GPUs, compiling"),
     ("onnx", "torch", "compiling"),
     ("pyarrow", "parquet", "parquet files"),
+    ("redis", "redis", "scores and quotas shared by instances"),
+    ("opentelemetry.sdk", "otel", "traces"),
 )
 _PACKAGES = ("onnxruntime", "tokenizers", "huggingface-hub", "numpy", "torch", "transformers")
 

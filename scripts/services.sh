@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs the servers that the tests run against, where that can be done; says what to install where it cannot.
+set -euo pipefail
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+[ ${#missing[@]} -eq 0 ] && exit 0
+if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+  echo "Installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1; then
+    echo "Could not install ${missing[*]} with apt-get; tests that need it say so."
+  fi
+else
+  echo "Tests need: ${missing[*]}. Install: sudo apt-get install ${missing[*]} (or: brew install redis)"
+fi
