@@ -15,15 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rerankd.engine.admission import Admission, TokenEstimate
+from rerankd.engine.board import Board
 from rerankd.engine.cache import ScoreCache, pair_keys
 from rerankd.engine.job import Flight, Group, Job, ScoreRequest
-from rerankd.engine.runner import BatchRunner, Outcome
+from rerankd.engine.runner import BatchRunner
 from rerankd.engine.scheduler import Scheduler, Ticket
 from rerankd.errors import DeadlineExceededError, RequestCancelledError, RerankdError, UnavailableError
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
-from rerankd.scoring.scorer import Scorer, best_window
+from rerankd.scoring.scorer import Scorer
 from rerankd.telemetry import Observer, logger
-from rerankd.types import PairScore
 
 _log = logger(__name__)
 SLICE_PAIRS = 128
@@ -100,15 +100,12 @@ class Engine:
         )
         # Only where batches are padded does a wider choice of lengths pay for the longer wait.
         window = 1.0 if scorer.backend.max_padding is None or scorer.backend.max_batch_pairs == 1 else 2.0
-        self._scheduler = Scheduler(window_batches=window, fair=options.fair)
+        self._board = Board(Scheduler(window_batches=window, fair=options.fair))
         self._changed = threading.Condition()
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encode {name}")
-        self._jobs: dict[Job, None] = {}
-        self._flights: dict[bytes, Flight] = {}
         self._prepared: _Batch | None = None
         self._running: _Batch | None = None
         self._running_since = 0.0
-        self._unencoded = 0
         self._numbers = itertools.count()
         self._draining = self._stopped = False
         self._generation = 0
@@ -123,12 +120,12 @@ class Engine:
         """Tokens that wait or are being computed, those of texts not encoded yet estimated."""
         running = sum(ticket.length for ticket in self._running.tickets) if self._running else 0
         prepared = sum(ticket.length for ticket in self._prepared.tickets) if self._prepared else 0
-        return self._unencoded + self._scheduler.waiting_tokens + running + prepared
+        return self._board.waiting_tokens + running + prepared
 
     @property
     def queued_requests(self) -> int:
         """Requests that are not answered yet."""
-        return len(self._jobs)
+        return len(self._board)
 
     def estimated_tokens(self, groups: Sequence[Group], policy: EncodingPolicy) -> int:
         """About the tokens that scoring these would compute."""
@@ -161,8 +158,7 @@ class Engine:
             if not admitted:
                 self._admit(request, estimate, now)
             job = Job(request, next(self._numbers), estimate, now)
-            self._jobs[job] = None
-            self._unencoded += estimate
+            self._board.open(job)
         self._encoder.submit(self._encode, job)
         return job
 
@@ -186,7 +182,7 @@ class Engine:
     def _encode(self, job: Job) -> None:
         """Encode the job's next slice and queue it; then the turn is another job's."""
         try:
-            if job in self._jobs:
+            if job in self._board:
                 self._encode_slice(job)
         except RerankdError as error:
             self.cancel(job, error, "failed")
@@ -205,12 +201,8 @@ class Engine:
             self._encode_group(job, group, [place for _, place in members])
         with self._changed:
             job.encode_seconds += self._clock() - started
-            if job in self._jobs:
-                self._unencoded -= estimate
-                job.unencoded -= estimate
-                job.missing -= last
-                self._changed.notify_all()
-            done = self._finished([job])
+            done = self._board.encoded(job, estimate, last=last)
+            self._changed.notify_all()
         self._observer.encoded(self.name, self._clock() - started)
         self._answer(done)
         if not last:
@@ -231,41 +223,19 @@ class Engine:
                 if key in found:
                     job.land(key, found[key])
                     job.cached += len(own)
-            missing = [key for key in wanted if key not in found and not self._join(job, key)]
+            missing = [key for key in wanted if key not in found and not self._board.join(job, key)]
         if self._cache is not None and job.request.cache:
             self._observer.cached(self.name, len(found), len(wanted) - len(found))
         texts = [documents[wanted[key][0][1]] for key in missing]
         encoded = self.scorer.encoder.encode(query, texts, policy)
         flights = [Flight(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
         with self._changed:
-            if job in self._jobs:
-                self._take_off(job, flights)
+            if job in self._board:
+                job.queued = job.queued or self._clock()
+                self._board.take_off(job, flights)
         if texts:
             guess = self.estimated_tokens([(query, texts)], policy)
             self.estimate.learn(guess, sum(flight.tokens for flight in flights))
-
-    def _join(self, job: Job, key: bytes) -> bool:
-        """Wait for a pair that is on its way already; whoever has the turn first gets it computed."""
-        flight = self._flights.get(key)
-        if flight is None:
-            return False
-        if job not in flight.jobs:
-            flight.jobs.append(job)
-            job.missing += 1
-            self._scheduler.add(job, job.request.key, flight.tickets, job.request.deadline)
-        return True
-
-    def _take_off(self, job: Job, flights: list[Flight]) -> None:
-        tickets = []
-        for flight in flights:
-            flight.tickets = [Ticket(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
-            flight.jobs.append(job)
-            self._flights[flight.key] = flight
-            tickets += flight.tickets
-            job.computed_tokens += flight.tokens
-        job.missing += len(flights)
-        job.queued = job.queued or self._clock()
-        self._scheduler.add(job, job.request.key, tickets, job.request.deadline)
 
     # -- computing
 
@@ -286,7 +256,9 @@ class Engine:
         """Choose the next batch while one is being computed."""
         while True:
             with self._changed:
-                while self._current(generation) and not (self._running and not self._prepared and self._scheduler):
+                while self._current(generation) and not (
+                    self._running and not self._prepared and self._board.scheduler
+                ):
                     self._changed.wait()
                 if not self._current(generation):
                     return
@@ -297,7 +269,7 @@ class Engine:
         """Compute batch after batch."""
         while True:
             with self._changed:
-                while self._current(generation) and not self._prepared and not self._scheduler:
+                while self._current(generation) and not self._prepared and not self._board.scheduler:
                     self._changed.wait()
                 if not self._current(generation):
                     return
@@ -318,10 +290,10 @@ class Engine:
         return generation == self._generation and not self._stopped
 
     def _next_batch(self) -> tuple[_Batch | None, list[Job]]:
-        late = [job for job in self._scheduler.expire(self._clock()) if isinstance(job, Job)]
+        late = self._board.late(self._clock())
         for job in late:
             self._end(job, "deadline")
-        tickets = self._scheduler.next_batch(self._runner.budget)
+        tickets = self._board.scheduler.next_batch(self._runner.budget)
         return (self._planned(tickets) if tickets else None), late
 
     def _planned(self, tickets: list[Ticket]) -> _Batch:
@@ -342,8 +314,6 @@ class Engine:
         seconds = self._clock() - started
         tokens = sum(map(len, sequences))
         padded = sum(len(part) * max(len(sequences[n]) for n in part) for part in batch.plan)
-        scores: dict[bytes, PairScore] = {}
-        failed: dict[Job, RerankdError] = {}
         with self._changed:
             if generation != self._generation:
                 return
@@ -351,50 +321,18 @@ class Engine:
             if any(isinstance(outcome, float) for outcome in outcomes):
                 self.last_success = self._clock()
                 self.admission.rate.observe(tokens, seconds)
-            landed = [
-                job for pair in zip(batch.tickets, outcomes, strict=True) for job in self._land(*pair, scores, failed)
-            ]
-            done = self._finished(landed)
-            for job in failed:
-                self._end(job, "failed")
+            landing = self._board.land(batch.tickets, outcomes)
             self._changed.notify_all()
         self._observer.batch(self.name, len(sequences), tokens, padded, seconds)
-        for job, error in failed.items():
+        if landing.dropped:
+            self._observer.dropped(self.name, landing.dropped, "failed")
+        for job, error in landing.failed.items():
             _fail(job, error)
-        self._answer(done)
-        if self._cache is not None and scores:
-            self._cache.put(scores)
-
-    def _land(
-        self, ticket: Ticket, outcome: Outcome, scores: dict[bytes, PairScore], failed: dict[Job, RerankdError]
-    ) -> list[Job]:
-        """Write one logit; returns the jobs that may be finished by it."""
-        flight: Flight = ticket.payload[0]
-        window: int = ticket.payload[1]
-        if isinstance(outcome, RerankdError):
-            failed.update(dict.fromkeys(flight.jobs, outcome))
-            self._flights.pop(flight.key, None)
-            return []
-        flight.logits[window] = outcome
-        if len(flight.logits) < len(flight.windows):
-            return []
-        score = best_window(flight.windows, list(flight.logits.values()))
-        if flight.cache:
-            scores[flight.key] = score
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        for job in flight.jobs:
-            job.land(flight.key, score)
-            job.missing -= 1
-        return list(flight.jobs)
+        self._answer(landing.done)
+        if self._cache is not None and landing.scores:
+            self._cache.put(landing.scores)
 
     # -- ending
-
-    def _finished(self, jobs: list[Job]) -> list[Job]:
-        done = [job for job in dict.fromkeys(jobs) if job in self._jobs and job.missing == 0]
-        for job in done:
-            self._end(job, "")
-        return done
 
     def _answer(self, jobs: list[Job]) -> None:
         now = self._clock()
@@ -404,18 +342,8 @@ class Engine:
 
     def _end(self, job: Job, reason: str) -> None:
         """Forget a job; the lock is held."""
-        if self._jobs.pop(job, self) is self:
-            return
-        self._unencoded -= job.unencoded
-        dropped = self._scheduler.remove(job)
-        if dropped and reason:
+        if dropped := self._board.end(job):
             self._observer.dropped(self.name, dropped, reason)
-        for key in job.places:
-            flight = self._flights.get(key)
-            if flight is not None and job in flight.jobs:
-                flight.jobs.remove(job)
-                if not flight.jobs:
-                    del self._flights[key]
         self._changed.notify_all()
 
     def _give_up(self, late: list[Job]) -> None:
@@ -431,10 +359,7 @@ class Engine:
             self._generation += 1  # whatever still runs is not listened to
             self._death = self._clock(), error
             self._prepared = self._running = None
-            jobs = list(self._jobs)
-            for job in jobs:
-                self._end(job, "failed")
-            self._flights.clear()
+            jobs = self._board.clear()
             self._changed.notify_all()
         self._observer.failed(self.name, "loop")
         for job in jobs:
@@ -507,10 +432,8 @@ class Engine:
         """
         with self._changed:
             self._draining = True
-            finished = self._changed.wait_for(lambda: not self._jobs, timeout)
-            left = list(self._jobs)
-            for job in left:
-                self._end(job, "cancelled")
+            finished = self._changed.wait_for(lambda: not self._board, timeout)
+            left = self._board.clear()
             self._stopped = True
             self._changed.notify_all()
         for job in left:

@@ -108,8 +108,9 @@ def test_a_shared_ticket_is_computed_once_and_lives_as_long_as_one_owner(lengths
 @given(st.integers(1, 4), st.integers(20, 200), st.integers(300, 2000))
 def test_two_documents_do_not_wait_for_a_thousand(crowd: int, length: int, budget: int) -> None:
     scheduler, _ = filled([("big", [length] * 500)] * crowd)
-    for _ in range(crowd * (QUANTUM // (budget // 2) + 1)):  # the crowd has had its own first turn
-        scheduler.next_batch(budget)
+    before = 0
+    while before < 2 * crowd * (QUANTUM + length) + budget:  # until the crowd has had its own first turns
+        before += sum(ticket.length for ticket in scheduler.next_batch(budget))
     scheduler.add("small", "big", [Ticket(length, "small") for _ in range(2)])
     spent, left = 0, 2
     while left:
