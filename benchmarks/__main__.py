@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 from collections.abc import Iterator
@@ -147,6 +148,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended on the way out
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", choices=model.SHAPES, default=["mini", "base"])
     parser.add_argument("--requests", type=int, default=3)

@@ -27,7 +27,8 @@ import psutil
 
 from benchmarks import model, workload
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot, pairs_per_second, percentile
+from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot, percentile
+from benchmarks.soak import read_metrics
 from tests.integration.serving import free_port, serve
 
 INFINITY = ("torch==2.13.0", "infinity-emb[server,torch,optimum]==0.0.78")
@@ -78,6 +79,13 @@ class Endpoint:
     name: str
     load: LoadProcess
     pid: int
+    url: str = ""
+
+    def computed_pairs(self) -> float:
+        """Pairs that a rerankd server has computed so far, by its own count: unfinished requests count too."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.url}/metrics", timeout=30) as answer:
+            return read_metrics(answer.read().decode()).get("rerankd_computed_pairs_total", 0.0)
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
         """Seconds from the first request's sending to the last answer.
@@ -119,7 +127,7 @@ def endpoint(name: str, reference: Path | str, threads: int, **settings: object)
     given["truncation"] = "longest_first"
     env = {f"RERANKD_{key.upper()}": str(value) for key, value in given.items()}
     with serve(env=env) as served, LoadProcess(f"{served.url}/v1/rerank") as load:
-        yield Endpoint(name, load, served.process.pid)
+        yield Endpoint(name, load, served.process.pid, served.url)
 
 
 def find_infinity(given: str | None) -> Path | None:
@@ -300,7 +308,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
     compiled = model.make_compiled("mini", "int8", arguments.models)
     texts = [text[:LARGE_CHARACTERS] for _, documents in workload.requests(20, 50)[0] for text in documents]
     found: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
-    large: dict[str, list[float]] = {"fair": [], "first come": []}
+    computed_rates: dict[str, list[float]] = {"fair": [], "first come": []}
     with contextlib.ExitStack() as stack:
         servers = {
             name: stack.enter_context(endpoint(name, compiled, arguments.threads, fairness=flag))
@@ -313,13 +321,15 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
             alone = servers["fair"].load.run(Closed(small, 1, seconds=min(seconds, 5.0), pause=SMALL_PAUSE))
             found["alone"].append(alone.shots[0])
             for name in ("fair", "first come") if turn % 2 else ("first come", "fair"):
+                before, began = servers[name].computed_pairs(), time.perf_counter()
                 both = servers[name].load.run(
                     Closed(many, LARGE_CLIENTS, background=True),
                     Closed(small, 1, seconds=seconds, start=2.0, pause=SMALL_PAUSE, first=1_000_000),
                 )
                 answered(both.shots[1], name)
                 found[name].append(both.shots[1])
-                large[name].append(pairs_per_second(both.shots[0], 0.0, both.shots[1][-1].done))
+                computed = servers[name].computed_pairs() - before
+                computed_rates[name].append(computed / (time.perf_counter() - began))
                 time.sleep(1.0)  # the server notices that nobody waits for the rest
             print(f"  fairness: round {turn + 1} of {arguments.server_rounds}", file=sys.stderr)
     return {
@@ -332,7 +342,11 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
         "pause_ms": SMALL_PAUSE * 1000,
         "rows": [
             _latencies(name, [shot for turn in turns for shot in turn])
-            | ({"large_pairs_per_second": round(statistics.median(large[name]), 1)} if name in large else {})
+            | (
+                {"computed_pairs_per_second": round(statistics.median(computed_rates[name]), 1)}
+                if name in computed_rates
+                else {}
+            )
             for name, turns in found.items()
         ],
     }

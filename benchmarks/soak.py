@@ -11,6 +11,7 @@ import argparse
 import json
 import platform
 import re
+import signal
 import sys
 import threading
 import time
@@ -286,6 +287,7 @@ def _queue(samples: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Run, write the result, and exit with 1 if a bar was missed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is ended on the way out
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
     parser.add_argument(

@@ -4,12 +4,12 @@ The queue is bounded by time: an accepted request is finished within `max_queue_
 the oldest (see scheduler.py), so work that is ahead of a request passes at half speed at worst, and the queue may hold
 half of what the model computes in that time. A refused caller is told when to come again and gets that place: while
 there are such places, newcomers may fill only half the queue, so that waiting as told succeeds also under lasting
-overload.
+overload. How many come back is learnt: places of callers who never return would make the line long for nothing.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,9 +18,11 @@ from rerankd.errors import DeadlineExceededError, OverloadedError
 
 SMOOTHING_SECONDS = 5.0
 NEWCOMERS_SHARE = 0.5
-PROMISED_SHARE = 0.8
+PROMISED_SHARE = 0.7
 EARLY_SECONDS = 0.5
+LATE_SECONDS = 3.0
 GRACE_SECONDS = 30.0
+RETURNING_WEIGHT = 0.02
 MAX_PROMISES = 50_000
 
 
@@ -65,7 +67,9 @@ class Admission:
     def __init__(self, max_queue_seconds: float) -> None:
         self.max_queue_seconds = max_queue_seconds
         self.rate = RateMeter()
+        self.returning = 1.0
         self._promises: OrderedDict[str, Promise] = OrderedDict()
+        self._awaited: deque[tuple[float, str]] = deque()
         self._line = 0.0  # when the last promised work will have been done
 
     @property
@@ -100,27 +104,42 @@ class Admission:
         # What is larger than half a queue needs no more than that to be free, or it would never come in.
         needed = min(tokens, int(self.capacity * NEWCOMERS_SHARE))
         if queued == 0 or queued + needed <= limit:
-            self._promises.pop(caller, None)
+            if self._promises.pop(caller, None) is not None:
+                self._learn(1.0)
             return
         if promise is None or due:
-            promise = self._promise(tokens, now + (queued + needed - limit) / max(speed, 1.0), caller)
+            drained = now + (queued + needed - limit) / max(speed, 1.0)
+            promise = self._again(tokens, drained, caller) if due else self._place(tokens, drained, caller)
         raise OverloadedError(
             f"The queue is full: {queued} tokens wait, and {speed:.0f} are computed in a second.",
             hint="Send the request again after the time in Retry-After.",
             retry_after=max(promise.at - now, 0.001),
         )
 
-    def _promise(self, tokens: int, drained: float, caller: str) -> Promise:
-        speed = max(self.rate.tokens_per_second, 1.0)
-        at = max(drained, self._line)
-        self._line = at + tokens / (speed * PROMISED_SHARE)
-        self._promises[caller] = promise = Promise(at, tokens)
-        self._promises.move_to_end(caller)
-        if len(self._promises) > MAX_PROMISES:
-            self._promises.popitem(last=False)
+    def _again(self, tokens: int, drained: float, caller: str) -> Promise:
+        """Who came when told and finds no place, because the model is slower than it was, does not queue up again."""
+        promise = self._promises[caller] = Promise(drained, tokens)
         return promise
 
+    def _place(self, tokens: int, drained: float, caller: str) -> Promise:
+        """The next place in the line."""
+        promise = Promise(max(drained, self._line), tokens)
+        if len(self._promises) < MAX_PROMISES:
+            speed = max(self.rate.tokens_per_second, 1.0)
+            self._line = promise.at + tokens * self.returning / (speed * PROMISED_SHARE)
+            self._awaited.append((promise.at, caller))
+            self._promises[caller] = promise
+        return promise
+
+    def _learn(self, came: float) -> None:
+        self.returning += RETURNING_WEIGHT * (came - self.returning)
+
     def _forget(self, now: float) -> None:
+        while self._awaited and self._awaited[0][0] + LATE_SECONDS < now:
+            at, caller = self._awaited.popleft()
+            promise = self._promises.get(caller)
+            if promise is not None and promise.at == at:
+                self._learn(0.0)
         while self._promises:
             caller, first = next(iter(self._promises.items()))
             if first.at + GRACE_SECONDS > now:

@@ -77,7 +77,9 @@ def error_response(error: RerankdError, log: RequestLog) -> tuple[int, list[tupl
         # Basic lets a browser ask for the key, to read /docs.
         headers += [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rerankd key as password"')]
     log.fields.setdefault("error", error.code)
-    return status, headers, orjson.dumps(body)
+    content = orjson.dumps(body)
+    headers.append((b"content-length", str(len(content)).encode()))
+    return status, headers, content
 
 
 class Edge:
