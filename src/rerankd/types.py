@@ -144,6 +144,7 @@ class RerankResult:
         usage: pairs and tokens of this request.
         timings: milliseconds by step.
         request_id: what a service calls this request in its log; empty for a local ranking.
+        computed_tokens: tokens that were computed, those of cached scores left out; None for a local ranking.
     """
 
     results: tuple[RankedDocument, ...]
@@ -151,6 +152,7 @@ class RerankResult:
     usage: Usage
     timings: Mapping[str, float]
     request_id: str = ""
+    computed_tokens: int | None = None
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)

@@ -11,6 +11,7 @@ SCORE = PairScore(-1.25, 37, True, 3)
 def test_scores_come_back_and_expire(redis_url: str) -> None:
     cache = RedisCache(redis_url, 60)
     cache.put({b"k" * 16: SCORE})
+    cache.flush()
     assert cache.get([b"k" * 16, b"x" * 16]) == {b"k" * 16: SCORE}
     assert cache.get([]) == {}
     cache.put({})
@@ -30,6 +31,7 @@ def test_a_redis_that_fails_is_left_alone_for_a_while() -> None:
     assert cache.get([b"a"]) == {}
     assert cache._rests_until == REST_SECONDS
     cache.put({b"a": SCORE})
+    cache.flush()
     now[0] = REST_SECONDS
     assert cache.get([b"a"]) == {}
     assert cache._rests_until == 2 * REST_SECONDS

@@ -70,19 +70,27 @@ class Admission:
         self.returning = 1.0
         self._promises: OrderedDict[str, Promise] = OrderedDict()
         self._awaited: deque[tuple[float, str]] = deque()
-        self._line = 0.0  # when the last promised work will have been done
+        self._lines: dict[str, float] = {}  # by key, when its promised work will have been done
 
     @property
     def capacity(self) -> int:
         """Tokens that may wait; 0 while nothing has been measured, which admits one request at a time."""
         return int(self.rate.tokens_per_second * self.max_queue_seconds / 2)
 
-    def admit(self, tokens: int, caller: str, *, queued: int, now: float, deadline: float | None = None) -> None:
+    @property
+    def share(self) -> int:
+        """Tokens that one request counts for at most."""
+        return max(1, int(self.capacity * NEWCOMERS_SHARE))
+
+    def admit(
+        self, tokens: int, caller: str, key: str = "", *, queued: int, now: float, deadline: float | None = None
+    ) -> None:
         """Say whether a request may enter the queue.
 
         Args:
             tokens: estimate of what it will compute.
             caller: who sends what; the same string when the same request is sent again.
+            key: whose request it is; each key has a line of its own.
             queued: tokens that wait already.
             now: the time.
             deadline: the caller's own, if any.
@@ -102,14 +110,14 @@ class Admission:
         due = promise is not None and promise.at - EARLY_SECONDS <= now
         limit = self.capacity if due or not self._promises else int(self.capacity * NEWCOMERS_SHARE)
         # What is larger than half a queue needs no more than that to be free, or it would never come in.
-        needed = min(tokens, int(self.capacity * NEWCOMERS_SHARE))
+        needed = min(tokens, self.share)
         if queued == 0 or queued + needed <= limit:
             if self._promises.pop(caller, None) is not None:
                 self._learn(1.0)
             return
         if promise is None or due:
-            drained = now + (queued + needed - limit) / max(speed, 1.0)
-            promise = self._again(tokens, drained, caller) if due else self._place(tokens, drained, caller)
+            drained = now + (queued + needed - self.capacity) / max(speed, 1.0)  # who is due may use all of it
+            promise = self._again(tokens, drained, caller) if due else self._place(tokens, drained, caller, key)
         raise OverloadedError(
             f"The queue is full: {queued} tokens wait, and {speed:.0f} are computed in a second.",
             hint="Send the request again after the time in Retry-After.",
@@ -121,12 +129,14 @@ class Admission:
         promise = self._promises[caller] = Promise(drained, tokens)
         return promise
 
-    def _place(self, tokens: int, drained: float, caller: str) -> Promise:
-        """The next place in the line."""
-        promise = Promise(max(drained, self._line), tokens)
+    def _place(self, tokens: int, drained: float, caller: str, key: str) -> Promise:
+        """The next place in the key's line; who sends much waits behind itself, and not others behind it."""
+        promise = Promise(max(drained, self._lines.get(key, 0.0)), tokens)
         if len(self._promises) < MAX_PROMISES:
             speed = max(self.rate.tokens_per_second, 1.0)
-            self._line = promise.at + tokens * self.returning / (speed * PROMISED_SHARE)
+            self._lines.setdefault(key, 0.0)
+            pace = speed * PROMISED_SHARE / len(self._lines)
+            self._lines[key] = promise.at + tokens * self.returning / pace
             self._awaited.append((promise.at, caller))
             self._promises[caller] = promise
         return promise
@@ -145,8 +155,7 @@ class Admission:
             if first.at + GRACE_SECONDS > now:
                 break
             del self._promises[caller]
-        if not self._promises:
-            self._line = now
+        self._lines = {key: end for key, end in self._lines.items() if end > now} if self._lines else self._lines
 
 
 def caller_name(who: str, body: bytes) -> str:

@@ -57,6 +57,10 @@ class Board:
         """Tokens that were not handed out, those of texts not encoded yet estimated."""
         return self.unencoded + self.scheduler.waiting_tokens
 
+    def excess(self, share: int) -> int:
+        """Tokens by which requests exceed a share each."""
+        return sum(max(0, job.unencoded + job.outstanding - share) for job in self._jobs)
+
     def open(self, job: Job) -> None:
         """A request came in."""
         self._jobs[job] = None
@@ -73,7 +77,7 @@ class Board:
     def join(self, job: Job, key: bytes) -> bool:
         """Wait for a pair that is on its way already; whoever has the turn first gets it computed."""
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or job not in self._jobs:
             return False
         if job not in flight.jobs:
             flight.jobs.append(job)
@@ -87,9 +91,11 @@ class Board:
         for flight in flights:
             flight.tickets = [Ticket(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
             flight.jobs.append(job)
+            flight.bringer = job
             self._flights[flight.key] = flight
             job.missing += 1
             job.computed_tokens += flight.tokens
+            job.outstanding += flight.tokens
             tickets += flight.tickets
         self.scheduler.add(job, job.request.key, tickets, job.request.deadline)
 
@@ -118,6 +124,8 @@ class Board:
             landing.scores[flight.key] = score
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
+        if flight.bringer is not None:
+            flight.bringer.outstanding -= flight.tokens
         for job in flight.jobs:
             job.land(flight.key, score)
             job.missing -= 1

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ _log = logger(__name__)
 _FORMAT = struct.Struct("<fI?H")
 PREFIX = b"rerankd:score:"
 REST_SECONDS = 5.0
+MAX_WRITES = 1000
 
 
 class ScoreCache(Protocol):
@@ -117,6 +119,8 @@ class RedisCache:
         self._errors: type[Exception] = redis.RedisError
         self._seconds, self._clock = max(1, int(seconds)), clock
         self._rests_until = 0.0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="redis")
+        self._writing = 0
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
         """The scores that are there; none while Redis does not answer."""
@@ -130,9 +134,17 @@ class RedisCache:
         }
 
     def put(self, scores: Mapping[bytes, PairScore]) -> None:
-        """Keep scores."""
-        if not scores:
-            return
+        """Keep scores, soon; they are written aside, so that nothing waits for Redis."""
+        if scores and self._writing < MAX_WRITES:
+            self._writing += 1
+            self._writer.submit(self._write, dict(scores))
+
+    def flush(self) -> None:
+        """Wait until everything was written."""
+        self._writer.submit(lambda: None).result()
+
+    def _write(self, scores: Mapping[bytes, PairScore]) -> None:
+        self._writing -= 1
         pipe = self._redis.pipeline(transaction=False)
         for key, score in scores.items():
             value = _FORMAT.pack(score.raw_score, score.tokens, score.truncated, min(score.chunks, 65535))

@@ -7,11 +7,12 @@ tokenised or computed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rerankd.engine.admission import Admission, TokenEstimate
@@ -20,15 +21,24 @@ from rerankd.engine.cache import ScoreCache, pair_keys
 from rerankd.engine.job import Flight, Group, Job, ScoreRequest
 from rerankd.engine.runner import BatchRunner
 from rerankd.engine.scheduler import Scheduler, Ticket
-from rerankd.errors import DeadlineExceededError, RequestCancelledError, RerankdError, UnavailableError
+from rerankd.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    RequestCancelledError,
+    RerankdError,
+    UnavailableError,
+)
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
 from rerankd.scoring.scorer import Scorer
 from rerankd.telemetry import Observer, logger
+from rerankd.types import PairScore
 
 _log = logger(__name__)
 SLICE_PAIRS = 128
+SLICE_CHARACTERS = 500_000
 RESTART_SECONDS = 1.0
 STALL_SECONDS = 30.0
+WARM_UP_SECONDS = 300.0
 PROBE_KEY = "~probe"
 WARM_UP = ("What does a panda eat? 熊猫吃什么？", "Pandas eat bamboo. 熊猫吃竹子。 ")
 
@@ -111,6 +121,7 @@ class Engine:
         self._generation = 0
         self._death: tuple[float, BaseException] | None = None
         self.last_success: float | None = None
+        self.deaths = 0  # since the last success
         self._start()
 
     # -- taking requests
@@ -164,8 +175,11 @@ class Engine:
 
     def _admit(self, request: ScoreRequest, estimate: int, now: float) -> None:
         try:
+            queued = self.queued_tokens
+            if queued > (share := self.admission.share):  # one large request must not shut out all others
+                queued -= self._board.excess(share)
             self.admission.admit(
-                estimate, request.caller, queued=self.queued_tokens, now=now, deadline=request.deadline
+                estimate, request.caller, request.key, queued=queued, now=now, deadline=request.deadline
             )
         except RerankdError as error:
             self._observer.refused(self.name, error.code)
@@ -186,14 +200,14 @@ class Engine:
                 self._encode_slice(job)
         except RerankdError as error:
             self.cancel(job, error, "failed")
-        except Exception as error:  # a tokenizer's own fault must fail its request, not the thread
+        except BaseException as error:
             _log.exception("%s: encoding failed", self.name, exc_info=error)
             self.cancel(job, RerankdError("The texts could not be tokenised."), "failed")
 
     def _encode_slice(self, job: Job) -> None:
         started = self._clock()
         request = job.request
-        todo = list(itertools.islice(_places(request.groups), job.next_slice, job.next_slice + SLICE_PAIRS))
+        todo = _slice(request.groups, job.next_slice)
         job.next_slice += len(todo)
         last = job.next_slice >= request.pairs
         estimate = job.unencoded if last else job.estimate * len(todo) // max(request.pairs, 1)
@@ -218,6 +232,8 @@ class Engine:
             wanted.setdefault(key, []).append((group, place))
         found = self._cache.get(list(wanted)) if self._cache is not None and job.request.cache else {}
         with self._changed:
+            if job not in self._board:
+                return
             for key, own in wanted.items():
                 job.places.setdefault(key, []).extend(own)
                 if key in found:
@@ -228,6 +244,8 @@ class Engine:
             self._observer.cached(self.name, len(found), len(wanted) - len(found))
         texts = [documents[wanted[key][0][1]] for key in missing]
         encoded = self.scorer.encoder.encode(query, texts, policy)
+        if not job.request.allow_truncation and (cut := _first_cut(encoded)) is not None:
+            raise too_long(wanted[missing[cut]][0][1], policy)
         flights = [Flight(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
         with self._changed:
             if job in self._board:
@@ -320,7 +338,11 @@ class Engine:
             self._running = None
             if any(isinstance(outcome, float) for outcome in outcomes):
                 self.last_success = self._clock()
-                self.admission.rate.observe(tokens, seconds)
+                self.deaths = 0
+                # Small batches tell of the overhead of a call, not of the speed; unless they are faster.
+                rate = self.admission.rate
+                if tokens * 2 >= self._runner.budget or tokens > rate.tokens_per_second * seconds:
+                    rate.observe(tokens, seconds)
             landing = self._board.land(batch.tickets, outcomes)
             self._changed.notify_all()
         self._observer.batch(self.name, len(sequences), tokens, padded, seconds)
@@ -329,16 +351,24 @@ class Engine:
         for job, error in landing.failed.items():
             _fail(job, error)
         self._answer(landing.done)
-        if self._cache is not None and landing.scores:
-            self._cache.put(landing.scores)
+        self._keep(landing.scores)
+
+    def _keep(self, scores: dict[bytes, PairScore]) -> None:
+        if self._cache is None or not scores:
+            return
+        try:
+            self._cache.put(scores)
+        except Exception as error:  # a cache that fails must not take the loop along
+            _log.exception("%s: scores could not be kept", self.name, exc_info=error)
 
     # -- ending
 
     def _answer(self, jobs: list[Job]) -> None:
         now = self._clock()
         for job in jobs:
-            if job.future.set_running_or_notify_cancel():
-                job.future.set_result(job.scored(now))
+            scored = job.scored(now)
+            with contextlib.suppress(InvalidStateError):  # cancelled in this moment
+                job.future.set_result(scored)
 
     def _end(self, job: Job, reason: str) -> None:
         """Forget a job; the lock is held."""
@@ -361,6 +391,7 @@ class Engine:
             self._prepared = self._running = None
             jobs = self._board.clear()
             self._changed.notify_all()
+        self.deaths += 1
         self._observer.failed(self.name, "loop")
         for job in jobs:
             _fail(job, UnavailableError("The model stopped working.", hint="Send the request again.", retry_after=2))
@@ -419,7 +450,8 @@ class Engine:
         for repeats, documents in ((1, 1), (4, 8), (16, 8)):
             policy = EncodingPolicy(max_length=256)
             group = (query, [f"{n} {text * repeats}" for n in range(documents)])
-            self.submit(ScoreRequest([group], policy, PROBE_KEY, cache=False), admitted=True).future.result()
+            job = self.submit(ScoreRequest([group], policy, PROBE_KEY, cache=False), admitted=True)
+            job.future.result(WARM_UP_SECONDS)
 
     def close(self, timeout: float = 60.0) -> bool:
         """Take no more requests, finish those that are here, end the threads.
@@ -442,10 +474,34 @@ class Engine:
         return finished
 
 
+def _first_cut(encoded: Sequence[Sequence[EncodedPair]]) -> int | None:
+    return next((n for n, windows in enumerate(encoded) if any(window.truncated for window in windows)), None)
+
+
+def too_long(place: int, policy: EncodingPolicy) -> InvalidRequestError:
+    """The error for a document that would be cut where cutting is not allowed."""
+    return InvalidRequestError(
+        f"Document {place} with the query is longer than {policy.max_length} tokens, and truncation is off.",
+        hint="Allow truncation, or send shorter texts.",
+    )
+
+
 def _sequence(ticket: Ticket) -> EncodedPair:
     flight, window = ticket.payload
     sequence: EncodedPair = flight.windows[window]
     return sequence
+
+
+def _slice(groups: Sequence[Group], start: int) -> list[tuple[int, int]]:
+    """The next places to encode: so many pairs or characters that others do not wait long."""
+    todo: list[tuple[int, int]] = []
+    characters = 0
+    for group, place in itertools.islice(_places(groups), start, start + SLICE_PAIRS):
+        if todo and characters > SLICE_CHARACTERS:
+            break
+        characters += len(groups[group][1][place])
+        todo.append((group, place))
+    return todo
 
 
 def _places(groups: Sequence[Group]) -> Iterator[tuple[int, int]]:
@@ -455,5 +511,5 @@ def _places(groups: Sequence[Group]) -> Iterator[tuple[int, int]]:
 
 
 def _fail(job: Job, error: RerankdError) -> None:
-    if not job.future.done() and job.future.set_running_or_notify_cancel():
+    with contextlib.suppress(InvalidStateError):  # answered or cancelled in this moment
         job.future.set_exception(error)

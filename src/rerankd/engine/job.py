@@ -24,6 +24,7 @@ class ScoreRequest:
         caller: the same string when the same request is sent again, see `admission.caller_name`.
         deadline: in the engine's clock (monotonic seconds); None for no limit.
         cache: whether scores may be read from the cache and kept there.
+        allow_truncation: False fails the request before anything of it is computed, if a text would be cut.
     """
 
     groups: Sequence[Group]
@@ -32,6 +33,7 @@ class ScoreRequest:
     caller: str = ""
     deadline: float | None = None
     cache: bool = True
+    allow_truncation: bool = True
 
     @property
     def pairs(self) -> int:
@@ -66,6 +68,7 @@ class Flight:
     logits: dict[int, float] = field(default_factory=dict)
     tickets: list[Ticket] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    bringer: Job | None = None
 
     @property
     def tokens(self) -> int:
@@ -90,6 +93,7 @@ class Job:
     missing: int = 1
     next_slice: int = 0
     unencoded: int = 0
+    outstanding: int = 0
     computed_tokens: int = 0
     cached: int = 0
     encode_seconds: float = 0.0

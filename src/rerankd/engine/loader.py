@@ -54,7 +54,11 @@ class SettingsLoader(ModelLoader):
             cache=self._cache,
             observer=self._observer,
         )
-        engine.warm_up()
+        try:
+            engine.warm_up()
+        except BaseException:
+            engine.close(0.0)
+            raise
         return engine, policy
 
     def backend(self, files: ModelFiles) -> Backend:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from rerankd.engine.engine import Engine
-from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.telemetry import logger
@@ -63,7 +63,8 @@ class ModelPool:
         references: reference of each name; only these are ever loaded.
         loader: opens engines.
         strict: whether an unknown name is an error instead of the default model.
-        max_loaded_bytes: weights in memory at most; 0 for no limit.
+        max_loaded_bytes: weights in memory at most; 0 for no limit. A swap holds both models for a moment.
+        pinned: names that are never unloaded for room, beside the default.
         close_seconds: time that a model gets to finish its requests when it is unloaded.
 
     Example:
@@ -80,6 +81,7 @@ class ModelPool:
         *,
         strict: bool = False,
         max_loaded_bytes: int = 0,
+        pinned: Iterable[str] = (),
         close_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +92,8 @@ class ModelPool:
         self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
         self._loaded: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
+        self._loads: dict[str, asyncio.Task[ServedModel]] = {}
+        self._pinned = {default, *pinned}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -172,6 +176,19 @@ class ModelPool:
         await asyncio.gather(*(self._finish(model) for model in models), *self._closing)
 
     async def _load(self, name: str) -> ServedModel:
+        """Load a model once for all who wait for it; a caller that goes away leaves the load to the others."""
+        task = self._loads.get(name)
+        if task is None:
+            task = self._loads[name] = asyncio.create_task(self._load_once(name))
+            task.add_done_callback(lambda done: self._loaded_one(name, done))
+        return await asyncio.shield(task)
+
+    def _loaded_one(self, name: str, task: asyncio.Task[ServedModel]) -> None:
+        self._loads.pop(name, None)
+        if not task.cancelled():
+            task.exception()  # whoever still waits has it; nobody need be told that nobody does
+
+    async def _load_once(self, name: str) -> ServedModel:
         async with self._loading:
             if (model := self._loaded.get(name)) is None:
                 model = self._loaded[name] = await self._open(name, self._references[name])
@@ -188,22 +205,28 @@ class ModelPool:
         return ServedModel(name, reference, files, engine, policy, last_used=self._clock())
 
     async def _make_room(self, name: str, size: int) -> None:
-        """Unload those that were not used for longest until the new one fits."""
+        """Unload those that are idle and were not used for longest until the new one fits."""
         if not self._limit:
             return
         if size > self._limit:
             raise UnavailableError(
                 f"Model {name} needs {size / MEGABYTE:.0f} MB, and models may take {self._limit / MEGABYTE:.0f} MB.",
                 hint="Raise max_loaded_mb.",
+                retry_after=60,
             )
-        others = sorted((m for m in self._loaded.values() if m.name != name), key=lambda m: (m.leases > 0, m.last_used))
-        used = sum(model.files.size for model in self._loaded.values() if model.name != name)
-        for model in others:
+        others = [model for model in self._loaded.values() if model.name != name]
+        used = sum(model.files.size for model in others)
+        for model in sorted(others, key=lambda model: model.last_used):
             if used + size <= self._limit:
                 return
-            _log.info("%s is unloaded to make room for %s", model.name, name)
-            await self.unload(model.name)
-            used -= model.files.size
+            if not model.leases and model.name not in self._pinned:
+                _log.info("%s is unloaded to make room for %s", model.name, name)
+                await self._finish(self._loaded.pop(model.name))
+                used -= model.files.size
+        if used + size > self._limit:
+            raise UnavailableError(
+                f"There is no room for model {name}: the others are in use.", hint="Send the request again."
+            )
 
     def _close_later(self, model: ServedModel) -> None:
         task = asyncio.create_task(self._finish(model))
@@ -217,5 +240,5 @@ class ModelPool:
             _log.warning("%s is closed although %d requests still use it", model.name, model.leases)
         try:
             await asyncio.to_thread(model.engine.close, self._close_seconds)
-        except RerankdError:
+        except Exception:
             _log.exception("%s could not be closed", model.name)

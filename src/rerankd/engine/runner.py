@@ -74,10 +74,11 @@ class BatchRunner:
     ) -> None:
         try:
             logits = self._scorer.backend.logits([pairs[place] for place in part]).tolist()
+            scored = dict(zip(part, logits, strict=True))
         except Exception as error:  # whatever a backend raises, the batch is searched for who caused it
             self._failed(error, part, pairs, outcomes, again=again)
             return
-        for place, logit in zip(part, logits, strict=True):
+        for place, logit in scored.items():
             outcomes[place] = logit if math.isfinite(logit) else not_finite(1)
 
     def _failed(

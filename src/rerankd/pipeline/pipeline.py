@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from rerankd.engine.engine import Engine
+from rerankd.engine.engine import Engine, too_long
 from rerankd.engine.job import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
@@ -54,37 +54,47 @@ class Pipeline:
         found = await self.score(groups, request, charge)
         (scores,) = found.scored.scores
         results = rank_documents(request.documents, scores, request.top_n, request.activation)
-        return RerankResult(results, found.model, usage_of(scores), found.scored.timings)
+        timings, computed = found.scored.timings, found.scored.computed_tokens
+        return RerankResult(results, found.model, usage_of(scores), timings, computed_tokens=computed)
 
     async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
         name = self._pool.resolve(request.model)
+        try:
+            async with asyncio.timeout(request.timeout):
+                return ScoredPairs(name, await self._scored(name, groups, request, charge, deadline))
+        except TimeoutError:
+            raise _too_late() from None
+
+    async def _scored(
+        self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, deadline: float | None
+    ) -> Scored:
         async with self._pool.lease(name) as model:
             policy = changed_policy(model, request.policy)
             if charge is not None:
                 await charge(model.engine.estimated_tokens(groups, policy))
-            work = ScoreRequest(groups, policy, request.key, request.caller, deadline, request.cache)
+            whole = not request.policy.allow_truncation
+            work = ScoreRequest(groups, policy, request.key, request.caller, deadline, request.cache, not whole)
             scored = await _answer(model.engine, work)
-        if not request.policy.allow_truncation:
+        if whole:  # what came from the cache was not encoded
             _check_whole([score for group in scored.scores for score in group], policy)
-        return ScoredPairs(name, scored)
+        return scored
 
 
 async def _answer(engine: Engine, work: ScoreRequest) -> Scored:
     """Wait for a job; one whose caller goes away or whose time is up is dropped."""
     job = engine.submit(work)
     try:
-        left = None if work.deadline is None else max(work.deadline - time.monotonic(), 0.0)
-        async with asyncio.timeout(left):
-            return await asyncio.wrap_future(job.future)
-    except TimeoutError:
-        error = DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
-        engine.cancel(job, error, "deadline")
-        raise error from None
+        return await asyncio.wrap_future(job.future)
     except asyncio.CancelledError:
-        engine.cancel(job)
+        late = work.deadline is not None and time.monotonic() >= work.deadline
+        engine.cancel(job, _too_late() if late else None, "deadline" if late else "cancelled")
         raise
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
 def changed_policy(model: ServedModel, change: PolicyChange) -> EncodingPolicy:
@@ -110,7 +120,4 @@ _POLICY_FIELDS = tuple(field.name for field in dataclasses.fields(PolicyChange) 
 def _check_whole(scores: Sequence[PairScore], policy: EncodingPolicy) -> None:
     cut = [place for place, score in enumerate(scores) if score.truncated]
     if cut:
-        raise InvalidRequestError(
-            f"Document {cut[0]} with the query is longer than {policy.max_length} tokens, and truncation is off.",
-            hint="Allow truncation, or send shorter texts.",
-        )
+        raise too_long(cut[0], policy)

@@ -25,6 +25,7 @@ Text = TypeVar("Text", str, Ids)
 
 CHARACTERS_PER_TOKEN = 32
 DOCUMENTS_PER_CALL = 1024
+MAX_CHARACTERS = 1_000_000  # of one text; a million characters that give so few tokens are no text
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +145,15 @@ class PairEncoder:
         needed = policy.max_length * windows + 1
         ids: list[Ids | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
+        most = max(limit, MAX_CHARACTERS)
         while waiting:
             heads = [encodable(_kept(texts[i], limit, policy.truncation_side)) for i in waiting]
             found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, found, strict=True):
-                if len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed:
+                if len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed or limit >= most:
                     ids[i] = encoding.ids
             waiting = [i for i in waiting if ids[i] is None]
-            limit *= 4
+            limit = min(limit * 4, most)
         return [found for found in ids if found is not None]
 
     def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy) -> Iterator[EncodedPair]:

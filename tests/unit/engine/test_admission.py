@@ -179,3 +179,16 @@ def test_estimate_learns() -> None:
 def test_size_is_about_the_bytes() -> None:
     assert size("abc") == 3
     assert size("汉字") == 6
+
+
+def test_who_sends_much_waits_behind_itself() -> None:
+    own = admission()
+    waits: dict[str, float] = {}
+    for turn in range(200):
+        with pytest.raises(OverloadedError) as refused:
+            own.admit(1000, f"greedy {turn}", "greedy", queued=5000, now=0.0)
+        waits["greedy"] = refused.value.retry_after
+    with pytest.raises(OverloadedError) as refused:
+        own.admit(1000, "honest", "honest", queued=5000, now=0.0)
+    assert refused.value.retry_after == pytest.approx(1.0)
+    assert waits["greedy"] > 200

@@ -384,3 +384,99 @@ def test_warm_up_measures_the_speed(backend: ScriptedBackend) -> None:
     engine.warm_up()
     assert engine.admission.capacity > 0
     engine.close()
+
+
+def test_jobs_cancelled_while_they_are_encoded_leave_nothing(
+    make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make()
+    encode, entered, go_on = engine.scorer.encoder.encode, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        entered.set()
+        assert go_on.wait(SECONDS)
+        return encode(*arguments)
+
+    monkeypatch.setattr(engine.scorer.encoder, "encode", slow)
+    jobs = [engine.submit(request("q", "same", "text")) for _ in range(20)]
+    assert entered.wait(SECONDS)
+    for job in jobs:
+        engine.cancel(job)
+    go_on.set()
+    assert engine.submit(request("other", "d")).future.result(SECONDS)
+    assert engine.close(SECONDS)
+    assert engine._board.scheduler._arrival == {}
+    assert engine.queued_tokens == 0
+
+
+def test_a_tokenizer_that_panics_fails_its_request(
+    make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        pass
+
+    engine = make()
+    encode = engine.scorer.encoder.encode
+
+    def panics(query: str, *rest: Any) -> Any:
+        if query == "bad":
+            raise Panic
+        return encode(query, *rest)
+
+    monkeypatch.setattr(engine.scorer.encoder, "encode", panics)
+    assert isinstance(error_of(engine.submit(request("bad", "a")).future), RerankdError)
+    assert engine.submit(request("good", "a")).future.result(SECONDS)
+
+
+def test_a_cache_that_fails_costs_nothing(make: Callable[..., Engine]) -> None:
+    class Broken(MemoryCache):
+        def put(self, scores: object) -> None:
+            raise ValueError("broken")
+
+    engine = make(cache=Broken(1))
+    assert engine.submit(request("q", "a")).future.result(SECONDS)
+    assert engine.submit(request("q", "b")).future.result(SECONDS)
+
+
+def test_a_large_request_does_not_shut_out_small_ones(make: Callable[..., Engine], backend: ScriptedBackend) -> None:
+    engine = make(options=EngineOptions(max_queue_seconds=2.0))
+    engine.admission.rate.observe(1000, 1000.0)
+    engine.admission.rate.tokens_per_second = 1000.0
+    backend.gate.clear()
+    engine.submit(request("large", *(f"document number {n}" for n in range(500))))
+    until(backend, 1)
+    small = engine.submit(request("small", "a", "b"))
+    with pytest.raises(OverloadedError):
+        submitted(engine, 200, "some more words", "and others")
+    backend.gate.set()
+    assert small.future.result(SECONDS)
+
+
+def test_what_must_not_be_cut_is_refused_before_it_is_computed(
+    make: Callable[..., Engine], backend: ScriptedBackend
+) -> None:
+    engine = make()
+    error = error_of(engine.submit(request("q", "short", "long " * 200, allow_truncation=False)).future)
+    assert "Document 1 with the query is longer than 64 tokens" in str(error)
+    assert backend.calls == []
+
+
+def test_small_batches_do_not_lower_the_measured_speed(make: Callable[..., Engine]) -> None:
+    engine = make()
+    engine.admission.rate.tokens_per_second = 10.0**9
+    for n in range(50):
+        engine.submit(request(f"q{n}", "d")).future.result(SECONDS)
+    assert engine.admission.rate.tokens_per_second == 10.0**9
+
+
+def test_deaths_without_a_success_are_counted(make: Callable[..., Engine], backend: ScriptedBackend) -> None:
+    now = [0.0]
+    engine = make(clock=lambda: now[0])
+    backend.deadly = True
+    for _ in range(3):
+        assert isinstance(error_of(engine.submit(request("q", "a")).future), UnavailableError)
+        now[0] += 2.0
+    assert engine.deaths == 3
+    backend.deadly = False
+    assert engine.submit(request("q", "a")).future.result(SECONDS)
+    assert engine.deaths == 0

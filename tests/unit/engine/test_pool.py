@@ -73,26 +73,38 @@ async def test_names() -> None:
 
 async def test_the_longest_unused_makes_room() -> None:
     own = pool(FakeLoader(), max_loaded_bytes=2 * SIZE)
-    for name in ("a", "b", "a", "c"):
-        async with own.lease(name):
-            pass
-    assert set(own.loaded) == {"a", "c"}
-    async with own.lease("b"):
-        assert set(own.loaded) == {"b", "c"}
+    for name in ("a", "b", "c", "b", "a"):
+        await _use(own, name)
+        assert "a" in own.loaded  # the default stays
+    assert set(own.loaded) == {"a", "b"}
     await own.close()
 
 
 async def test_a_model_in_use_is_not_closed_under_its_user() -> None:
     loader = FakeLoader()
-    own = pool(loader, max_loaded_bytes=SIZE)
-    async with own.lease("a") as model:
-        other = asyncio.create_task(_use(own, "b"))
-        await asyncio.sleep(0)
+    own = pool(loader, max_loaded_bytes=2 * SIZE)
+    await _use(own, "a")
+    async with own.lease("b") as model:
+        with pytest.raises(UnavailableError, match="the others are in use"):
+            await _use(own, "c")
         job = model.engine.submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
         assert (await asyncio.wrap_future(job.future)).scores
-        assert not other.done()
-    await other
-    assert set(own.loaded) == {"b"}
+    await _use(own, "c")
+    assert set(own.loaded) == {"a", "c"}
+    await own.close()
+
+
+async def test_who_goes_away_while_a_model_is_loaded_leaves_it_to_the_others() -> None:
+    loader = FakeLoader()
+    own = pool(loader)
+    for _ in range(4):
+        waiting = asyncio.create_task(_use(own, "b"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await _use(own, "b")
+    assert loader.opened == ["ref-b"]
     await own.close()
 
 
