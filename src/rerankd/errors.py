@@ -19,6 +19,7 @@
     |-- AuthenticationError        no key, or an unknown one (401)
     |-- PermissionDeniedError      a key that may not do this (403)
     |-- PayloadTooLargeError       a body over the limit (413)
+    |-- BodyTimeoutError           a body that does not arrive (408)
     `-- NotFoundError              no such path, or a method it has not (404, 405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
@@ -175,6 +176,13 @@ class PayloadTooLargeError(RerankdError):
 
     code = "payload_too_large"
     status = 413
+
+
+class BodyTimeoutError(RerankdError):
+    """The body was not sent in time."""
+
+    code = "body_timeout"
+    status = 408
 
 
 class NotFoundError(RerankdError):

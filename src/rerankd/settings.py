@@ -23,7 +23,12 @@ class Settings(BaseSettings):
     """Every setting with its default and its meaning."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RERANKD_", toml_file=FILE_NAME, extra="forbid", env_ignore_empty=True, enable_decoding=False
+        env_prefix="RERANKD_",
+        toml_file=FILE_NAME,
+        extra="forbid",
+        env_ignore_empty=True,
+        enable_decoding=False,
+        allow_inf_nan=False,
     )
 
     model: str = Field("mini", description="bundled model, folder, or org/name[@revision]")
@@ -59,7 +64,11 @@ class Settings(BaseSettings):
     cache: bool = Field(True, description="keep scores of pairs; a request can say otherwise")
     cache_entries: int = Field(100_000, ge=0, description="scores kept in memory at most")
     cache_seconds: float = Field(86_400.0, gt=0, description="seconds a score is kept in Redis")
-    redis_url: str | None = Field(None, description="Redis that instances share scores and quotas in; empty for none")
+    redis_url: str | None = Field(
+        None,
+        pattern=r"^(rediss?|unix)://",
+        description="Redis for shared scores and quotas; empty for none",
+    )
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")
@@ -72,7 +81,10 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _text_of_lists_and_tables(cls, value: Any, info: ValidationInfo) -> Any:
-        return _read_text(value, get_origin(cls.model_fields[info.field_name or ""].annotation))
+        field = cls.model_fields[info.field_name or ""]
+        if value == "" and field.default is None:
+            return None
+        return _read_text(value, get_origin(field.annotation))
 
     @classmethod
     def settings_customise_sources(
@@ -122,7 +134,12 @@ def _read_text(value: Any, kind: object) -> Any:
         except ValueError as error:
             raise ValueError(f"not valid JSON ({error})") from error
     parts = [part.strip() for part in value.split(",") if part.strip()]
-    return parts if kind is list else dict(part.partition("=")[::2] for part in parts)
+    if kind is list:
+        return parts
+    pairs = [part.partition("=") for part in parts]
+    if not all(name.strip() and reference.strip() for name, _, reference in pairs):
+        raise ValueError("write it as name=reference,name=reference")
+    return {name.strip(): reference.strip() for name, _, reference in pairs}
 
 
 def describe_sources() -> list[tuple[str, Any, str]]:

@@ -35,6 +35,7 @@ OF_THE_SERVICE = (
     errors.AuthenticationError,
     errors.PermissionDeniedError,
     errors.PayloadTooLargeError,
+    errors.BodyTimeoutError,
     errors.NotFoundError,
 )
 

@@ -100,6 +100,7 @@ class Engine:
         self.admission = Admission(options.max_queue_seconds)
         self.estimate = TokenEstimate()
         self._cache, self._observer, self._clock = cache, observer or Observer(), clock
+        self._batch_seconds = options.batch_seconds
         self._runner = BatchRunner(
             scorer,
             max_batch_tokens=options.max_batch_tokens,
@@ -339,10 +340,7 @@ class Engine:
             if any(isinstance(outcome, float) for outcome in outcomes):
                 self.last_success = self._clock()
                 self.deaths = 0
-                # Small batches tell of the overhead of a call, not of the speed; unless they are faster.
-                rate = self.admission.rate
-                if tokens * 2 >= self._runner.budget or tokens > rate.tokens_per_second * seconds:
-                    rate.observe(tokens, seconds)
+                self._measure(tokens, seconds)
             landing = self._board.land(batch.tickets, outcomes)
             self._changed.notify_all()
         self._observer.batch(self.name, len(sequences), tokens, padded, seconds)
@@ -352,6 +350,13 @@ class Engine:
             _fail(job, error)
         self._answer(landing.done)
         self._keep(landing.scores)
+
+    def _measure(self, tokens: int, seconds: float) -> None:
+        """Learn the speed. Small quick batches tell of the overhead of a call instead, unless they are faster."""
+        rate = self.admission.rate
+        large = 2 * tokens >= self._runner.budget or 2 * seconds >= self._batch_seconds
+        if large or tokens > rate.tokens_per_second * seconds:
+            rate.observe(tokens, seconds)
 
     def _keep(self, scores: dict[bytes, PairScore]) -> None:
         if self._cache is None or not scores:

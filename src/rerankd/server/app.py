@@ -41,6 +41,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     for router in (rerank_router(service), model_router(service), health_router(service), docs_router()):
@@ -52,7 +53,14 @@ def create_app(service: Service) -> FastAPI:
             CORSMiddleware,
             allow_origins=service.settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id", "x-request-timeout"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "x-api-key",
+                "api-key",
+                "x-request-id",
+                "x-request-timeout",
+            ],
             expose_headers=["x-request-id", "retry-after"],
         )
     return app

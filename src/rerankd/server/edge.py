@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rerankd.errors import (
     AuthenticationError,
+    BodyTimeoutError,
     PayloadTooLargeError,
     RequestCancelledError,
     RerankdError,
@@ -32,6 +34,9 @@ _log = logger(__name__)
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/v1/cluster/auth"})
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
+REFUSALS = frozenset({401, 403, 408, 413, 429, 503})
+BODY_PAUSE_SECONDS = 20.0
+BODY_SECONDS = 120.0
 _REQUEST_ID = re.compile(r"^[\w.:-]{1,128}$", re.ASCII)
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -113,6 +118,8 @@ class Edge:
         except ClientDisconnect:
             await answer.write(*error_response(RequestCancelledError("The caller went away."), log))
         except RerankdError as error:
+            if error.status in REFUSALS and error.code != "overloaded":  # that one is counted by its engine
+                self._service.metrics.refused("", error.code)
             await answer.write(*error_response(error, log))
         except Exception as error:  # the last line: nothing of it goes to the caller but the request's id
             _log.exception("unexpected error", exc_info=error, extra={"request_id": log.request_id})
@@ -172,6 +179,8 @@ class _Body:
         self._receive, self._headers, self._edge = receive, headers, edge
         self._limit = int(settings.max_body_mb * 1_000_000)
         self._size = 0
+        self._whole = False
+        self._until = time.monotonic() + BODY_SECONDS
 
     def check_declared(self) -> None:
         declared = self._headers.get("content-length", "")
@@ -184,7 +193,8 @@ class _Body:
         )
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        message = await (self._receive() if self._whole else self._in_time())
+        self._whole = self._whole or not message.get("more_body", False)
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             self._size += size
@@ -192,6 +202,14 @@ class _Body:
             if self._size > self._limit:
                 self._refuse()
         return message
+
+    async def _in_time(self) -> Message:
+        """The next piece of a body; a caller that stops sending must not keep what it sent in memory."""
+        try:
+            async with asyncio.timeout(min(BODY_PAUSE_SECONDS, self._until - time.monotonic())):
+                return await self._receive()
+        except TimeoutError:
+            raise BodyTimeoutError("The body did not arrive in time.", hint="Send it at once.") from None
 
     def let_go(self) -> None:
         self._edge.hold(-self._size)

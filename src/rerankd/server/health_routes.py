@@ -40,7 +40,9 @@ def health_router(service: Service) -> APIRouter:
     """The paths that operators ask; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
     router, health = APIRouter(tags=["health"]), Health(service)
     router.add_api_route("/livez", health.livez, methods=["GET"])
+    router.add_api_route("/livez", health.livez, methods=["HEAD"], include_in_schema=False)
     for path in ("/readyz", "/health", "/ping"):
         router.add_api_route(path, health.readyz, methods=["GET"], name=f"ready {path}")
+        router.add_api_route(path, health.readyz, methods=["HEAD"], include_in_schema=False)
     router.add_api_route("/metrics", health.metrics, methods=["GET"])
     return router

@@ -32,10 +32,17 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record on one line."""
-        fields = " ".join(f"{name}={value}" for name in _FIELDS if (value := getattr(record, name, None)) is not None)
+        fields = " ".join(
+            f"{name}={_plain(value)}" for name in _FIELDS if (value := getattr(record, name, None)) is not None
+        )
         clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _plain(value: object) -> str:
+    """A value without line ends and control characters, so that no caller writes lines of its own."""
+    return str(value).encode("unicode_escape").decode("ascii")
 
 
 def configure(kind: str, level: str) -> None:

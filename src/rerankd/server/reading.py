@@ -13,7 +13,7 @@ from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
-MAX_CONTAINERS = 200_000
+MAX_VALUES = 200_000
 
 
 def parse_json(body: bytes, max_depth: int) -> dict[str, Any]:
@@ -37,15 +37,15 @@ def parse_json(body: bytes, max_depth: int) -> dict[str, Any]:
 
 
 def check_depth(content: Any, limit: int) -> None:
-    """Raise `InvalidRequestError` for JSON that is nested deeper than `limit`."""
+    """Raise `InvalidRequestError` for JSON that is nested deeper than `limit`, or holds too much."""
     level, depth, seen = [content], 0, 0
     while level:
         depth += 1
-        seen += len(level)
-        if seen > MAX_CONTAINERS:
-            raise InvalidRequestError(f"The body holds more than {MAX_CONTAINERS} objects and arrays.")
+        seen += sum(map(len, level))
         if depth > limit:
             raise InvalidRequestError(f"The body is nested deeper than {limit} levels.", hint="Send a flatter one.")
+        if seen > MAX_VALUES:
+            raise InvalidRequestError(f"The body holds more than {MAX_VALUES} values.", hint="Send fewer at once.")
         inner: list[Any] = []
         for item in level:
             inner += [v for v in (item.values() if isinstance(item, dict) else item) if isinstance(v, dict | list)]

@@ -26,6 +26,7 @@ from rerankd.types import Activation, Document, PolicyChange, RerankRequest, Rer
 
 Result = TypeVar("Result")
 UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
+LARGE_BODY = 256 * 1024
 TEI_PATHS = ("/", "/invocations")
 
 
@@ -166,7 +167,10 @@ class Answers:
 
     async def _read(self, request: Request) -> tuple[bytes, dict[str, Any]]:
         body = await request.body()
-        return body, parse_json(body, self._service.settings.max_json_depth)
+        depth = self._service.settings.max_json_depth
+        if len(body) > LARGE_BODY:  # the loop goes on with others meanwhile
+            return body, await asyncio.to_thread(parse_json, body, depth)
+        return body, parse_json(body, depth)
 
     def _work(
         self,
@@ -212,7 +216,7 @@ class Answers:
         return replace(result, request_id=log.request_id)
 
     async def _respond(self, answer: Any, result: RerankResult) -> Response:
-        return await self._finish(answer, result.model, result.usage.tokens, result.timings)
+        return await self._finish(answer, result.model, result.computed_tokens or 0, result.timings)
 
     async def _scored(self, answer: Any, found: ScoredPairs) -> Response:
         return await self._finish(answer, found.model, found.scored.computed_tokens, found.scored.timings)

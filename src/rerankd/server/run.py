@@ -7,16 +7,24 @@ import signal
 import socket
 import threading
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from rerankd.errors import InvalidRequestError
+from rerankd.extras import installed
 from rerankd.server.app import create_app
 from rerankd.server.service import Service
 from rerankd.telemetry import logger
 
 _log = logger(__name__)
 LAST_CALL_SECONDS = 0.5
+MAX_HEAD = 64 * 1024
+_TEXT = b'{"error":{"message":"The headers are too large.","type":"too_large","param":null,"code":"too_large"}}'
+TOO_LARGE_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_TEXT), _TEXT)
+)
 
 
 class Server(uvicorn.Server):
@@ -50,6 +58,36 @@ class Server(uvicorn.Server):
         # A request may be on the wire already, on a connection that looks idle.
         await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
+
+
+def http_protocol() -> Any:
+    """uvicorn's fast parser with a limit on the head of a request, which it lacks; h11, which has one, without it."""
+    if not installed("httptools"):
+        return "h11"
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class LimitedProtocol(HttpToolsProtocol):
+        """Ends connections whose request line and headers grow beyond the limit."""
+
+        _head = 0
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._in_head, self._head = True, 0
+
+        def on_headers_complete(self) -> None:
+            self._in_head = False
+            super().on_headers_complete()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if getattr(self, "_in_head", False):
+                self._head += len(data)
+                if self._head > MAX_HEAD and not self.transport.is_closing():
+                    self.transport.write(TOO_LARGE_HEAD)
+                    self.transport.close()
+
+    return LimitedProtocol
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,7 +126,8 @@ def run(service: Service, listener: socket.socket) -> None:
         date_header=True,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=http_protocol(),
+        h11_max_incomplete_event_size=MAX_HEAD,
     )
     server = Server(config, service)
     server.run(sockets=[listener])

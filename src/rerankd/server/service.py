@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +11,20 @@ from pathlib import Path
 
 from rerankd.engine.loader import SettingsLoader
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.errors import InvalidRequestError, RerankdError
+from rerankd.errors import InvalidRequestError, ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
+from rerankd.telemetry import logger
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
+MAX_DEATHS = 3
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Service:
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
     failure: RerankdError | None = None
     end: Callable[[], None] = lambda: None
+    _loading: asyncio.Future[None] | None = None
     _look: asyncio.Task[Readiness] | None = None
 
     async def start(self) -> None:
@@ -66,6 +72,10 @@ class Service:
                     pass
         except RerankdError as error:
             self.failure = error
+            self.end()
+        except Exception as error:  # whatever a library raises while a model is loaded
+            _log.exception("a model could not be loaded", exc_info=error)
+            self.failure = ModelError(f"A model could not be loaded ({type(error).__name__}).", hint="See the log.")
             self.end()
         else:
             self.started = True
@@ -92,17 +102,22 @@ class Service:
 
     async def _probe(self) -> Readiness:
         models = list(self.pool.loaded.values())
+        if self.pool.default not in self.pool.loaded:
+            self._loading = asyncio.ensure_future(self._load_default())
+            return Readiness(False, f"{self.pool.default} is not loaded")
         found = await asyncio.gather(*(_probe(model) for model in models))
         reasons = [reason for reason in found if reason]
         return Readiness(not reasons, "; ".join(reasons))
 
+    async def _load_default(self) -> None:
+        with contextlib.suppress(RerankdError):
+            async with self.pool.lease(self.pool.default):
+                pass
+
     @property
     def alive(self) -> bool:
-        """False when a batch has been running so long that only a new process helps."""
-        return all(model.engine.stalled < 2 * model.engine.admission.max_queue_seconds for model in self._models())
-
-    def _models(self) -> list[ServedModel]:
-        return list(self.pool.loaded.values())
+        """False when an engine died again and again without a score between: only a new process helps."""
+        return all(model.engine.deaths < MAX_DEATHS for model in self.pool.loaded.values())
 
 
 async def _probe(model: ServedModel) -> str:
@@ -150,6 +165,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         references,
         loader(settings, metrics),
         strict=settings.strict_models,
+        pinned=settings.preload,
         max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
         close_seconds=settings.shutdown_seconds,
     )
