@@ -35,6 +35,7 @@ def documents() -> dict[Path, str]:
     }
     for name in ("README.md", "README.zh-CN.md"):
         text = tables.fill(_text(name), "speed", tables.speed())
+        text = tables.fill(text, "server", tables.server())
         made[ROOT / name] = tables.fill(text, "quality", tables.quality())
     return made
 
