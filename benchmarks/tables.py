@@ -118,8 +118,8 @@ def _overload(found: dict[str, Any]) -> str:
         f"{most} documents of {found['characters']} characters, capacity "
         f"{found['capacity']['pairs_per_second']:.0f} pairs/s at {found['capacity']['clients']} clients): {statuses}. "
         "`make soak`.",
-        f"{share} of the {retries['made']:,} who came again after Retry-After were answered; {retries['due_later']:,} were "
-        "told to come after the run's end.",
+        f"{share} of the {retries['made']:,} who came again after Retry-After were answered; "
+        f"{retries['due_later']:,} were told to come after the run's end.",
         f"Accepted requests took {accepted['p50']:.2f} s (median) and {accepted['p99']:.2f} s (p99) with "
         f"`max_queue_seconds` {found['max_queue_seconds']:g}."
         if accepted
