@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=3, default=(5, 26, 44), metavar=("ADAPT", "DISTIL", "TRAIN"),
+        "--minutes", type=float, nargs=4, default=(5, 26, 11, 12), metavar=("ADAPT", "DISTIL", "TRANSFER", "TRAIN"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -38,11 +38,12 @@ def main() -> None:
     torch.manual_seed(0)
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    for_adapt, for_distil, for_train = arguments.minutes
+    for_adapt, for_distil, for_transfer, for_train = arguments.minutes
     folders = [
-        work / name for name in ("1-extended", "2-adapted", "3-distilled", "4-cross-encoder", "5-calibrated", "mini")
+        work / name
+        for name in ("1-extended", "2-adapted", "3-distilled", "4-transfer", "4-trained", "5-calibrated", "mini")
     ]
-    extended, adapted, distilled, trained, calibrated, exported = folders
+    extended, adapted, distilled, transfer, trained, calibrated, exported = folders
 
     if not (extended / "config.json").exists():
         vocabulary.extend(data, extended)
@@ -51,11 +52,16 @@ def main() -> None:
     if not (distilled / "config.json").exists():
         distil.distil(data, adapted, distilled, work, for_distil)
     if not (trained / "config.json").exists():
-        train.train(data, distilled, trained, work, for_train)
+        if not (transfer / "config.json").exists():
+            train.train(
+                data, distilled, transfer, work, for_transfer, train.LEFT_OUT,
+                chinese_teacher=distilled, name="transfer", long_from=0.85,
+            )  # fmt: skip
+        train.train(data, transfer, trained, work, for_train, chinese_teacher=distilled, name="all")
     if not (calibrated / "calibration.json").exists():
         calibrate.calibrate(data, trained, calibrated)
     if not (exported / "rerankd.json").exists():
-        export.export(calibrated, exported)
+        export.export(data, calibrated, exported)
     if not (work / "mini.json").exists():
         evaluate.evaluate(data, str(exported), work / "mini.json", arguments.queries)
     if arguments.install:

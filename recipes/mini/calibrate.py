@@ -7,20 +7,21 @@ the order stays as it is and the model needs no extra step at run time.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertForSequenceClassification, BertTokenizerFast
-
-from rerankd import Reranker
+from transformers import BertTokenizerFast
 
 from . import train
+from .model import load
 
-PER_SOURCE = 40
+PER_SOURCE = 30
 NEGATIVES = 4
+LENGTH = 256
 
 
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -32,20 +33,38 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 
 def calibrate(root: Path, start: Path, out: Path) -> None:
-    """Fold the calibration into the head of the model in `start` and write it to `out`."""
+    """Fold the calibration into the heads of the ranker in `start` and write it to `out`."""
     draw = random.Random(17)
-    reranker = Reranker(str(start), device="cpu", max_length=256)
-    pairs, labels = [], []
+    model = load(start).eval()
+    tokenizer = BertTokenizerFast.from_pretrained(start)
+    tokens = train.Tokens(tokenizer)
+    rows, labels = [], []
     for source in train.examples(root).values():
         for example in draw.sample(source, min(PER_SOURCE, len(source))):
             texts = [example.positives[0], *draw.sample(example.negatives, min(NEGATIVES, len(example.negatives)))]
-            pairs += [(example.query, text) for text in texts]
+            rows += [train.encode(tokens(example.query), tokens(text), LENGTH) for text in texts]
             labels += [1, *[0] * (len(texts) - 1)]
-    scale, offset = platt(reranker.score(pairs, activation="none"), np.array(labels))
-    model = BertForSequenceClassification.from_pretrained(start)
+    with torch.inference_mode():
+        logits = train.score_rows(model, rows)
+    scale, offset = platt(logits.numpy(), np.array(labels))
     with torch.no_grad():
+        model.cosine.mul_(scale)
         model.classifier.weight.mul_(scale)
         model.classifier.bias.mul_(scale).add_(offset)
-    model.save_pretrained(out)
-    BertTokenizerFast.from_pretrained(start).save_pretrained(out)
-    (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(pairs)}))
+    model.save(out, tokenizer)
+    (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(rows)}))
+
+
+def main() -> None:
+    """Calibrate one ranker."""
+    parser = argparse.ArgumentParser(description="Fold a logistic calibration into a ranker.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    calibrate(arguments.data, arguments.start, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,35 +29,46 @@ PACKS = (
     "covidqa-en",
 )
 HELD_OUT_SHARE = 0.15
+VALIDATION_SHARE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
     """One retrieval pack: texts, judgements and its first-stage run.
 
-    `held_out` names the documents that training never sees, neither as positives nor as negatives.
+    `held_out` names the documents that training never sees, neither as positives nor as negatives; `validation` those
+    that choices are made on. `candidates` maps a query to its first-stage documents and their scores, best first.
     """
 
     name: str
     queries: dict[str, str]
     corpus: dict[str, str]
     qrels: dict[str, dict[str, int]]
-    candidates: dict[str, list[str]]
+    candidates: dict[str, dict[str, float]]
     held_out: frozenset[str]
+    validation: frozenset[str]
 
     @property
     def held_out_queries(self) -> list[str]:
         """Queries with a judged document on the held-out side, in a fixed order."""
         return sorted(query for query, judged in self.qrels.items() if self.held_out & judged.keys())
 
+    @property
+    def validation_queries(self) -> list[str]:
+        """Queries with a judged document on the validation side and none held out, in a fixed order."""
+        out = set(self.held_out_queries)
+        return sorted(q for q, judged in self.qrels.items() if self.validation & judged.keys() and q not in out)
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query, its positives and its hard negatives (texts)."""
+    """A query, its positives and its hard negatives (texts), and what BM25 gave them, standardised per query."""
 
     query: str
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
+    positive_scores: tuple[float, ...]
+    negative_scores: tuple[float, ...]
     source: str
 
 
@@ -108,29 +119,45 @@ def load_pack(root: Path, name: str) -> Pack:
         query_id, doc_id, grade = line.split("\t")
         if int(grade) > 0:
             qrels[query_id][doc_id] = int(grade)
-    candidates: dict[str, list[str]] = defaultdict(list)
+    candidates: dict[str, dict[str, float]] = defaultdict(dict)
     with gzip.open(folder / "candidates.trec.gz", "rt") as lines:
         for line in lines:
-            query_id, _, doc_id, *_ = line.split()
-            candidates[query_id].append(doc_id)
+            query_id, _, doc_id, _, score, _ = line.split()
+            candidates[query_id][doc_id] = float(score)
     groups = _groups(titles, qrels)
     held_out = frozenset(d for d, group in groups.items() if _hash(f"mini:{group}") < HELD_OUT_SHARE)
-    return Pack(name, queries, corpus, dict(qrels), dict(candidates), held_out)
+    validation = frozenset(
+        d for d, group in groups.items() if d not in held_out and _hash(f"choice:{group}") < VALIDATION_SHARE
+    )
+    return Pack(name, queries, corpus, dict(qrels), dict(candidates), held_out, validation)
 
 
-def pack_examples(pack: Pack, negatives: int = 30) -> list[Example]:
+def standardised(scores: Sequence[float]) -> list[float]:
+    """Scores with mean 0 and deviation 1 (all 0 where they do not differ)."""
+    mean = sum(scores) / max(1, len(scores))
+    deviation = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores))) ** 0.5
+    return [(s - mean) / deviation if deviation > 0 else 0.0 for s in scores]
+
+
+def pack_examples(pack: Pack, negatives: int = 50) -> list[Example]:
     """Training examples of a pack: its queries, with first-stage candidates as hard negatives."""
-    held_out_queries = set(pack.held_out_queries)
+    left_out = {*pack.held_out_queries, *pack.validation_queries}
+    unseen = pack.held_out | pack.validation
     examples = []
     for query_id, judged in pack.qrels.items():
-        if query_id in held_out_queries:
+        if query_id in left_out:
             continue
-        hard = [d for d in pack.candidates.get(query_id, ()) if d not in judged and d not in pack.held_out]
+        found = pack.candidates.get(query_id, {})
+        scores = dict(zip(found, standardised(list(found.values())), strict=True))
+        lowest = min(scores.values(), default=0.0)
+        hard = [d for d in found if d not in judged and d not in unseen][:negatives]
         examples.append(
             Example(
                 pack.queries[query_id],
                 tuple(pack.corpus[d] for d in judged),
-                tuple(pack.corpus[d] for d in hard[:negatives]),
+                tuple(pack.corpus[d] for d in hard),
+                tuple(scores.get(d, lowest) for d in judged),
+                tuple(scores[d] for d in hard),
                 pack.name,
             )
         )
@@ -157,13 +184,14 @@ def _bm25_tokens(text: str) -> list[str]:
     return [*tokens, "".join(word)] if word else tokens
 
 
-def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int = 20) -> list[Example]:
+def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int = 30) -> list[Example]:
     """Heading -> passage pairs with BM25 hard negatives from the same file; large sources are sampled down."""
     import bm25s  # type: ignore[import-untyped]
 
     by_source: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _read_jsonl(root / "corpora" / "pairs" / f"{name}.jsonl.xz"):
-        by_source[row["source"]].append(row)
+        if name != "xling" or not crosslingual_held_out(row["query"]):
+            by_source[row["source"]].append(row)
     draw = random.Random(13)
     rows = [row for group in by_source.values() for row in draw.sample(group, min(per_source, len(group)))]
     passages = sorted({row["positive"] for row in rows})
@@ -176,16 +204,38 @@ def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int 
     query_ids = [ids(row["query"]) for row in rows]
     index = bm25s.BM25()
     index.index((passage_ids, vocabulary), show_progress=False)
-    found = index.retrieve((query_ids, vocabulary), k=negatives + 1, show_progress=False, return_as="documents")
-    return [
-        Example(
-            row["query"],
-            (row["positive"],),
-            tuple(passages[i] for i in ranked if passages[i] != row["positive"]),
-            f"pairs-{name}",
+    found, scored = index.retrieve((query_ids, vocabulary), k=negatives + 1, show_progress=False)
+    examples = []
+    for row, ranked, raw in zip(rows, found, scored, strict=True):
+        texts = [passages[i] for i in ranked]
+        scores = dict(zip(texts, standardised([float(s) for s in raw]), strict=True))
+        hard = [text for text in texts if text != row["positive"]]
+        examples.append(
+            Example(
+                row["query"],
+                (row["positive"],),
+                tuple(hard),
+                (scores.get(row["positive"], min(scores.values())),),
+                tuple(scores[text] for text in hard),
+                f"pairs-{name}",
+            )
         )
-        for row, ranked in zip(rows, found, strict=True)
-    ]
+    return examples
+
+
+def crosslingual_held_out(row_query: str) -> bool:
+    """Whether a query of the cross-lingual pairs is kept for the test of cross-lingual ranking."""
+    return _hash(f"xling:{row_query}") < 0.04
+
+
+def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
+    """Held-out cross-lingual pairs (query, passage, source) by direction; training draws none of these queries."""
+    found: dict[str, list[tuple[str, str, str]]] = {"zh-en": [], "en-zh": []}
+    for row in _read_jsonl(root / "corpora" / "pairs" / "xling.jsonl.xz"):
+        if crosslingual_held_out(row["query"]):
+            chinese = any("一" <= char <= "鿿" for char in row["query"])
+            found["zh-en" if chinese else "en-zh"].append((row["query"], row["positive"], row["source"]))
+    return found
 
 
 def parallel(root: Path) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from transformers import BertModel, BertTokenizerFast
 SPLIT = 3
 LEVELS = 4
 LAST_SPECIAL = 4  # [PAD] [UNK] [CLS] [SEP] [MASK]
-COSINE_SCALE = 15.0
+COSINE_SCALE = 3.0  # of ten times the cosine: one rate of learning then suits it and the other heads
 
 
 def match_levels(ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class Ranker(torch.nn.Module):
             hidden = self._layer(layer, hidden, apart if number < self.split else real)
         cosine = (self._mean(hidden, mask * (1 - segments)) * self._mean(hidden, mask * segments)).sum(-1)
         inner = torch.tanh(self.bert.pooler.dense(hidden[:, 0]))
-        return self.classifier(inner).float()[:, 0] + self.cosine.float() * cosine
+        return self.classifier(inner).float()[:, 0] + 10 * self.cosine.float() * cosine
 
     def _layer(self, layer: torch.nn.Module, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         own, batch, length = layer.attention.self, hidden.shape[0], hidden.shape[1]
@@ -114,7 +114,9 @@ class Ranker(torch.nn.Module):
     def save(self, folder: Path, tokenizer: BertTokenizerFast) -> None:
         """Write weights, shape and tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().float().contiguous() for k, v in self.state_dict().items()}, folder / "ranker.safetensors")
+        save_file(
+            {k: v.detach().float().contiguous() for k, v in self.state_dict().items()}, folder / "ranker.safetensors"
+        )
         (folder / "config.json").write_text(json.dumps(self.bert.config.to_dict(), default=str, indent=1))
         tokenizer.save_pretrained(folder)
 

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from recipes.mini import calibrate, data
+from recipes.mini import calibrate, data, evaluate
 from recipes.mini.loop import one_cycle
+from rerankd.models.manifest import sha256
 from tests.conftest import shared
 
 
@@ -16,6 +21,9 @@ def test_training_sees_no_held_out_document(name: str) -> None:
     for example in seen:
         assert hidden.isdisjoint(example.positives)
         assert hidden.isdisjoint(example.negatives)
+    assert pack.validation.isdisjoint(pack.held_out)
+    for query in pack.validation_queries:
+        assert pack.held_out.isdisjoint(pack.qrels[query])
     held_out = {pack.queries[query] for query in pack.held_out_queries}
     assert held_out.isdisjoint(example.query for example in seen)
     assert 0.05 < len(pack.held_out_queries) / len(pack.qrels) < 0.3
@@ -43,6 +51,20 @@ def test_platt_finds_scale_and_offset() -> None:
     scale, offset = calibrate.platt(logits, labels)
     assert scale == pytest.approx(2.0, abs=0.2)
     assert -offset / scale == pytest.approx(5.0, abs=0.1)
+
+
+def test_standardised() -> None:
+    assert data.standardised([1.0, 3.0]) == [-1.0, 1.0]
+    assert data.standardised([2.0, 2.0]) == [0.0, 0.0]
+    assert data.standardised([]) == []
+
+
+def test_traps_are_the_ones_that_were_written_before_any_result() -> None:
+    path = Path(evaluate.__file__).parent / "traps.jsonl"
+    assert sha256(path) == "a80caf5a242e5b00ba007938f89412f8584170cc20fd0cd6c5e0d23c7b478c02"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert Counter(row["language"] for row in rows) == {"zh": 30, "en": 30}
+    assert all(0 <= row["answer"] < len(row["documents"]) >= 4 for row in rows)
 
 
 def test_one_cycle() -> None:
