@@ -25,7 +25,7 @@ Text = TypeVar("Text", str, Ids)
 
 CHARACTERS_PER_TOKEN = 32
 DOCUMENTS_PER_CALL = 1024
-MAX_CHARACTERS = 1_000_000  # of one text; a million characters that give so few tokens are no text
+MAX_CHARACTERS = 2_000_000  # of one text; what gives so few tokens is no text, and takes a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,37 +132,43 @@ class PairEncoder:
         Returns:
             One list per document: a single pair, or one per window with `long_documents="chunk"`.
         """
-        (query_ids,) = self._tokenise([query], policy)
+        ((query_ids, query_cut),) = self._tokenise([query], policy)
         encoded: list[list[EncodedPair]] = []
         for start in range(0, len(documents), DOCUMENTS_PER_CALL):
             part = documents[start : start + DOCUMENTS_PER_CALL]
-            encoded += [list(self._pairs(query_ids, ids, policy)) for ids in self._tokenise(part, policy)]
+            encoded += [
+                list(self._pairs(query_ids, ids, policy, query_cut or cut)) for ids, cut in self._tokenise(part, policy)
+            ]
         return encoded
 
-    def _tokenise(self, texts: Sequence[str], policy: EncodingPolicy) -> list[Ids]:
-        """Ids of each text. Of a text far too long only the part that can be read is tokenised."""
+    def _tokenise(self, texts: Sequence[str], policy: EncodingPolicy) -> list[tuple[Ids, bool]]:
+        """Ids of each text. Of a text far too long only the part that can be read is tokenised.
+
+        With the ids comes whether characters were left out that the ids would have had room for.
+        """
         windows = policy.max_chunks if policy.long_documents == "chunk" else 1
         needed = policy.max_length * windows + 1
-        ids: list[Ids | None] = [None] * len(texts)
+        ids: list[tuple[Ids, bool] | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         most = max(limit, MAX_CHARACTERS)
         while waiting:
             heads = [encodable(_kept(texts[i], limit, policy.truncation_side)) for i in waiting]
             found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, found, strict=True):
-                if len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed or limit >= most:
-                    ids[i] = encoding.ids
+                enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
+                if enough or limit >= most:
+                    ids[i] = encoding.ids, not enough
             waiting = [i for i in waiting if ids[i] is None]
             limit = min(limit * 4, most)
         return [found for found in ids if found is not None]
 
-    def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy) -> Iterator[EncodedPair]:
+    def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy, cut: bool) -> Iterator[EncodedPair]:
         room = policy.max_length - self._template.special
         side = policy.truncation_side
         whole = len(query), len(document)
         query = _kept(query, policy.max_query_tokens, side)
         document = _kept(document, policy.max_document_tokens, side)
-        cut = whole != (len(query), len(document))
+        cut = cut or whole != (len(query), len(document))
         if policy.truncation == "longest_first" and policy.long_documents == "truncate":
             first, second = longest_first_lengths(len(query), len(document), room)
             cut = cut or first < len(query) or second < len(document)

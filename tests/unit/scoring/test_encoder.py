@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.models.template import PairTemplate
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder, encodable, longest_first_lengths
+from rerankd.scoring.encoder import MAX_CHARACTERS, EncodingPolicy, PairEncoder, encodable, longest_first_lengths
 
 TEMPLATE = PairTemplate((0,), (2, 2), (2,))
 
@@ -102,6 +102,15 @@ def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
     for (pair,) in pairs:
         assert pair.truncated
         assert pair.ids[pair.document_start : -1].tolist() == whole[: 512 - pair.document_start - 1]
+
+
+def test_what_gives_next_to_no_tokens_is_cut_in_the_end_and_said_to_be(bert: Path) -> None:
+    files = load_model(str(bert))
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    ((pair,),) = encoder.encode("q", [" " * (MAX_CHARACTERS + 1) + "bamboo"], EncodingPolicy(64))
+    assert pair.truncated
+    ((whole,),) = encoder.encode("q", ["bamboo"], EncodingPolicy(64))
+    assert not whole.truncated
 
 
 def test_huge_document_of_white_space_is_read_to_its_end(bert: Path) -> None:
