@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rerankd.engine.engine import Engine
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
@@ -43,16 +44,16 @@ class ServedModel:
         self.idle.set()
 
 
-class ModelLoader:
+class ModelLoader(Protocol):
     """How a reference becomes an engine; both methods block and run in a thread."""
 
     def find(self, reference: str) -> ModelFiles:
         """Find and check the files."""
-        raise NotImplementedError
+        ...
 
     def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
         """Load them and warm the engine up."""
-        raise NotImplementedError
+        ...
 
 
 class ModelPool:
