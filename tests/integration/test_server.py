@@ -37,6 +37,7 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         "plain": new_key("plain"),
         "few": new_key("few", requests_per_minute=2),
         "small": new_key("small", tokens_per_minute=40),
+        "hasty": new_key("hasty", tokens_per_minute=400),
     }
     write_keys(path, [key for _, key in made.values()])
     return path, {name: clear for name, (clear, _) in made.items()}
@@ -144,6 +145,14 @@ def test_rates_are_limited_by_key(keyed: Served, admin: tuple[Path, dict[str, st
     small = [ask("small", documents=["panda " * 20, "bamboo " * 20]) for _ in range(2)]
     assert [answer.status_code for answer in small] == [200, 429]
     assert ask("plain").status_code == 200
+
+
+def test_a_deadline_is_no_way_around_a_quota(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:
+    body = {"query": "q", "documents": [f"{n} " + "panda bamboo " * 50 for n in range(20)], "timeout": 0.001}
+    answers = [
+        httpx.post(f"{keyed.url}/v1/rerank", json=body, headers=bearer(admin[1]["hasty"])).status_code for _ in range(2)
+    ]
+    assert answers == [504, 429]
 
 
 def test_keys_are_nowhere_in_the_log_and_lines_are_json(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:

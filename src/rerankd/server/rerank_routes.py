@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rerankd.activation import activate
 from rerankd.documents import to_query
 from rerankd.engine.admission import caller_name
-from rerankd.errors import RequestCancelledError
+from rerankd.errors import DeadlineExceededError, RequestCancelledError
 from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
@@ -68,11 +68,16 @@ class Answers:
         return await self._traced(request, self._predict_pairs(request))
 
     async def _traced(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
-        """Answer inside a span; tokens that were charged and not used are given back."""
+        """Answer inside a span; tokens of a request that we failed or refused are given back.
+
+        What the caller ended itself, by a deadline or by going away, may have been computed, and stays charged.
+        """
         log = current.get()
         with self._service.tracing.request(request.url.path, request.headers) as log.span:
             try:
                 return await answer
+            except (DeadlineExceededError, RequestCancelledError, asyncio.CancelledError):
+                raise
             except BaseException:
                 await self._settle(0)
                 raise
