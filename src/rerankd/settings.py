@@ -69,6 +69,24 @@ class Settings(BaseSettings):
         pattern=r"^(rediss?|unix)://",
         description="Redis for shared scores and quotas; empty for none",
     )
+    queue_url: str | None = Field(
+        None, pattern=r"^(rediss?|unix)://", description="Redis for jobs and workers; empty to work jobs in process"
+    )
+    jobs_path: str | None = Field(
+        None, description="SQLite file of jobs worked in process; empty for one in the user's state folder"
+    )
+    max_jobs: int = Field(10_000, ge=1, description="unfinished jobs at most")
+    max_jobs_mb: float = Field(2048.0, gt=0, description="texts of unfinished jobs in MB at most")
+    job_seconds: float = Field(86_400.0, gt=0, description="seconds that a finished job and its result are kept")
+    job_attempts: int = Field(3, ge=1, description="times that a failing part of a job is tried")
+    lease_seconds: float = Field(
+        30.0, ge=1, description="seconds without a sign of life after which a part of a job goes to another worker"
+    )
+    worker_threads: int = Field(16, ge=1, le=512, description="parts of jobs that a worker has at hand at once")
+    webhook_secret: str | None = Field(None, description="signs webhooks; base64, as `rerankd jobs secret` makes it")
+    webhook_hosts: list[str] = Field(
+        default_factory=list, description="hosts that webhooks may go to; empty for public addresses only"
+    )
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")

@@ -1,0 +1,1 @@
+"""Bulk scoring: files of any length, in constant memory, resumable."""

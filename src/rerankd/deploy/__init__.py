@@ -1,0 +1,1 @@
+"""What deployments need: configuration made from the settings of the service."""
