@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import BertTokenizerFast
 
-from . import train
+from . import groups, tokens
 from .model import load
 
 PER_SOURCE = 30
@@ -37,15 +37,15 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
     draw = random.Random(17)
     model = load(start).eval()
     tokenizer = BertTokenizerFast.from_pretrained(start)
-    tokens = train.Tokens(tokenizer)
+    ids = tokens.Tokens(tokenizer)
     rows, labels = [], []
-    for source in train.examples(root).values():
+    for source in groups.examples(root).values():
         for example in draw.sample(source, min(PER_SOURCE, len(source))):
             texts = [example.positives[0], *draw.sample(example.negatives, min(NEGATIVES, len(example.negatives)))]
-            rows += [train.encode(tokens(example.query), tokens(text), LENGTH) for text in texts]
+            rows += [tokens.encode(ids(example.query), ids(text), LENGTH) for text in texts]
             labels += [1, *[0] * (len(texts) - 1)]
     with torch.inference_mode():
-        logits = train.score_rows(model, rows)
+        logits = tokens.score_rows(model, rows)
     scale, offset = platt(logits.numpy(), np.array(labels))
     with torch.no_grad():
         model.cosine.mul_(scale)

@@ -17,7 +17,7 @@ import torch
 from ir_measures import nDCG
 from transformers import BertTokenizerFast
 
-from . import data, train
+from . import data, tokens
 from .model import load
 
 QUERIES = 12
@@ -33,7 +33,7 @@ def choose(
     model = load(folder).bfloat16()
     if split is not None:
         model.split = split
-    tokens = train.Tokens(BertTokenizerFast.from_pretrained(folder))
+    ids = tokens.Tokens(BertTokenizerFast.from_pretrained(folder))
     table: dict[str, list[float]] = {}
     started = time.time()
     for name in PACKS:
@@ -43,8 +43,8 @@ def choose(
         runs: dict[str, dict[str, dict[str, float]]] = {"bm25": {}} | {str(w): {} for w in WEIGHTS}
         for query in chosen:
             found = pack.candidates.get(query, {})
-            rows = [train.encode(tokens(pack.queries[query]), tokens(pack.corpus[d]), length) for d in found]
-            logits = data.standardised(train.score_rows(model, rows).tolist()) if rows else []
+            rows = [tokens.encode(ids(pack.queries[query]), ids(pack.corpus[d]), length) for d in found]
+            logits = data.standardised(tokens.score_rows(model, rows).tolist()) if rows else []
             first = data.standardised(list(found.values()))
             runs["bm25"][query] = found
             for weight in WEIGHTS:

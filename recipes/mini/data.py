@@ -164,7 +164,7 @@ def pack_examples(pack: Pack, negatives: int = 50) -> list[Example]:
     return examples
 
 
-def _bm25_tokens(text: str) -> list[str]:
+def bm25_tokens(text: str) -> list[str]:
     """Latin words and Han bigrams: enough for hard negatives."""
     tokens, word, previous = [], [], ""
     for char in text.lower():
@@ -198,7 +198,7 @@ def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int 
     vocabulary: dict[str, int] = {}
 
     def ids(text: str) -> list[int]:
-        return [vocabulary.setdefault(token, len(vocabulary)) for token in _bm25_tokens(text)]
+        return [vocabulary.setdefault(token, len(vocabulary)) for token in bm25_tokens(text)]
 
     passage_ids = [ids(p) for p in passages]
     query_ids = [ids(row["query"]) for row in rows]
@@ -238,10 +238,15 @@ def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
     return found
 
 
+def parallel_sources(root: Path) -> list[tuple[str, str, str]]:
+    """Chinese-English sentence pairs and where they come from."""
+    with lzma.open(root / "corpora" / "parallel" / "zh-en.tsv.xz", "rt", encoding="utf-8") as lines:
+        return [(row[0], row[1], row[2]) for row in (line.rstrip("\n").split("\t") for line in lines)]
+
+
 def parallel(root: Path) -> list[tuple[str, str]]:
     """Chinese-English sentence pairs."""
-    with lzma.open(root / "corpora" / "parallel" / "zh-en.tsv.xz", "rt", encoding="utf-8") as lines:
-        return [(row[0], row[1]) for row in (line.rstrip("\n").split("\t") for line in lines)]
+    return [(chinese, english) for chinese, english, _ in parallel_sources(root)]
 
 
 def dictionary(root: Path) -> list[tuple[str, str, str]]:

@@ -58,10 +58,11 @@ def _per_query(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]
     return {measure: np.array([values[query] for query in qrels]) for measure, values in found.items()}
 
 
-def interval(difference: np.ndarray, draws: int = 2000) -> list[float]:
-    """95 % bootstrap interval of a mean."""
+def interval(*parts: np.ndarray, draws: int = 2000) -> list[float]:
+    """95 % bootstrap interval of the mean over all queries; each part (a pack) is drawn from by itself."""
     generator = np.random.default_rng(3)
-    means = difference[generator.integers(0, len(difference), (draws, len(difference)))].mean(axis=1)
+    sums = [part[generator.integers(0, len(part), (draws, len(part)))].sum(axis=1) for part in parts]
+    means = sum(sums) / sum(map(len, parts))
     return [round(float(np.quantile(means, q)), 4) for q in (0.025, 0.975)]
 
 
@@ -76,11 +77,12 @@ def logits_of(pack: data.Pack, chosen: Sequence[str], score: Scorer) -> dict[str
     return {q: score(pack.queries[q], [pack.corpus[d] for d in pack.candidates.get(q, {})]) for q in chosen}
 
 
-def nested(pack: data.Pack, chosen: Sequence[str], scores: dict[str, list[float]]) -> dict[Any, np.ndarray]:
+def nested(
+    pack: data.Pack, chosen: Sequence[str], scores: dict[str, list[float]], unseen: bool = False
+) -> dict[Any, np.ndarray]:
     """Measures per query of candidates ordered by `scores`."""
     # A query may have further answers on the training side; only documents of the query's own side count as found.
-    side = pack.held_out if pack.held_out & pack.qrels[chosen[0]].keys() else pack.validation
-    qrels = {q: {d: g for d, g in pack.qrels[q].items() if d in side} for q in chosen}
+    qrels = {q: {d: g for d, g in pack.qrels[q].items() if unseen or d in pack.held_out} for q in chosen}
     runs = {}
     for query in chosen:
         candidates = list(pack.candidates.get(query, {}))
@@ -95,53 +97,62 @@ def sample(queries: Sequence[str], limit: int) -> list[str]:
 
 
 def evaluate_pack(
-    pack: data.Pack, score: Scorer, limit: int = QUERIES
-) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
-    """Measures of one pack, its differences to BM25 per query (alone, fused), and the logits."""
-    chosen = sample(pack.held_out_queries, limit)
+    pack: data.Pack, score: Scorer, limit: int = QUERIES, unseen: bool = False
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measures of one pack, and its differences to BM25 per query (alone, fused)."""
+    chosen = sample(sorted(pack.qrels) if unseen else pack.held_out_queries, limit)
     logits = logits_of(pack, chosen, score)
     first = {q: list(pack.candidates.get(q, {}).values()) for q in chosen}
-    before = nested(pack, chosen, first)
-    alone = nested(pack, chosen, logits)
-    both = nested(pack, chosen, {q: fused(logits[q], first[q]) for q in chosen})
+    orders = {"bm25": first, "mini": logits, "fused": {q: fused(logits[q], first[q]) for q in chosen}}
+    found = {name: nested(pack, chosen, scores, unseen) for name, scores in orders.items()}
     row: dict[str, Any] = {"pack": pack.name, "queries": len(chosen)}
     for measure in MEASURES:
-        row[f"bm25 {measure}"] = round(float(before[measure].mean()), 4)
-        row[f"mini {measure}"] = round(float(alone[measure].mean()), 4)
-        row[f"fused {measure}"] = round(float(both[measure].mean()), 4)
-    row["fused nDCG@10 at"] = {
-        str(weight): round(
-            float(nested(pack, chosen, {q: fused(logits[q], first[q], weight) for q in chosen})[nDCG @ 10].mean()), 4
-        )
-        for weight in OTHER_WEIGHTS
-    }
-    differences = {"alone": alone[nDCG @ 10] - before[nDCG @ 10], "fused": both[nDCG @ 10] - before[nDCG @ 10]}
-    row |= {"delta": round(float(differences["alone"].mean()), 4), "interval": interval(differences["alone"])}
-    row |= {
-        "fused delta": round(float(differences["fused"].mean()), 4),
-        "fused interval": interval(differences["fused"]),
-    }
-    return row, differences, logits
+        row |= {f"{name} {measure}": round(float(values[measure].mean()), 4) for name, values in found.items()}
+    row["fused nDCG@10 at"] = {}
+    for weight in OTHER_WEIGHTS:
+        both = nested(pack, chosen, {q: fused(logits[q], first[q], weight) for q in chosen}, unseen)
+        row["fused nDCG@10 at"][str(weight)] = round(float(both[nDCG @ 10].mean()), 4)
+    before = found["bm25"][nDCG @ 10]
+    differences = {"alone": found["mini"][nDCG @ 10] - before, "fused": found["fused"][nDCG @ 10] - before}
+    for prefix, difference in (("", differences["alone"]), ("fused ", differences["fused"])):
+        row |= {f"{prefix}delta": round(float(difference.mean()), 4), f"{prefix}interval": interval(difference)}
+    return row, differences
 
 
 def evaluate(
-    root: Path, model: str, out: Path | None, limit: int = QUERIES, packs: Sequence[str] = data.PACKS
-) -> list[dict[str, Any]]:
-    """Evaluate a model on packs, print a row for each, and write the rows to `out` as JSON."""
+    root: Path,
+    model: str,
+    out: Path | None,
+    limit: int = QUERIES,
+    packs: Sequence[str] = data.PACKS,
+    unseen: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a model on packs, print a row for each, and write them to `out` with those of a language together."""
     score = scorer(model)
-    rows, together = [], {}
+    found: dict[str, Any] = {"packs": [], "together": []}
+    differences: dict[str, dict[str, np.ndarray]] = {}
     for name in packs:
-        row, together[name], _ = evaluate_pack(data.load_pack(root, name), score, limit)
-        rows.append(row)
+        row, differences[name] = evaluate_pack(data.load_pack(root, name), score, limit, unseen)
+        found["packs"].append(row)
         print(json.dumps(row), flush=True)
+        found["together"] = together(differences)
         if out is not None:
-            out.write_text(json.dumps(rows, indent=1) + "\n")
+            out.write_text(json.dumps(found, indent=1) + "\n")
+    for row in found["together"]:
+        print(json.dumps(row), flush=True)
+    return found
+
+
+def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """The worth packs of each language as one: mean difference to BM25 and its interval, packs drawn from apart."""
+    rows: list[dict[str, Any]] = []
     for language, names in WORTH.items():
         for kind in ("alone", "fused"):
-            parts = [together[name][kind] for name in names if name in together]
+            parts = [differences[name][kind] for name in names if name in differences]
             if parts:
                 joined = np.concatenate(parts)
-                print(f"worth {language} {kind}: {joined.mean():+.4f} {interval(joined)} of {len(joined)}", flush=True)
+                rows.append({"language": language, "kind": kind, "queries": len(joined)})
+                rows[-1] |= {"delta": round(float(joined.mean()), 4), "interval": interval(*parts)}
     return rows
 
 
@@ -208,6 +219,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--packs", nargs="+", choices=data.PACKS, default=data.PACKS)
     parser.add_argument("--queries", type=int, default=QUERIES, help="held-out queries per pack")
+    parser.add_argument("--unseen", action="store_true", help="the model never saw these packs: take all their queries")
     parser.add_argument("--checks", action="store_true", help="only traps and cross-lingual ranking")
     parser.add_argument("--against", nargs="+", help="other files of the same model: only compare nDCG@10")
     parser.add_argument("--out", type=Path, default=None)
@@ -221,7 +233,7 @@ def main() -> None:
         found = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
         print(json.dumps(found, ensure_ascii=False, indent=1), flush=True)
     else:
-        evaluate(arguments.data, arguments.model, arguments.out, arguments.queries, arguments.packs)
+        evaluate(arguments.data, arguments.model, arguments.out, arguments.queries, arguments.packs, arguments.unseen)
         return
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

@@ -25,11 +25,11 @@ from rerankd.models.template import pair_template
 from rerankd.reranker import Reranker
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 
-from . import data, train
+from . import data, tokens
 from .graph import RankerGraph
-from .model import LEVELS, load
+from .model import LEVELS, SPLIT, load
 
-MAX_BYTES = 30_000_000
+MAX_BYTES = {"mini": 30_000_000, "nano": 8_000_000}
 MIN_KENDALL_TAU = 0.9
 
 
@@ -53,7 +53,7 @@ def architecture_of(folder: Path) -> Architecture:
 def ranges(start: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, np.ndarray[Any, Any]]:
     """Largest absolute input of each channel of each linear layer while scoring `pairs`."""
     model = load(start).eval()
-    tokens = train.Tokens(BertTokenizerFast.from_pretrained(start))
+    ids = tokens.Tokens(BertTokenizerFast.from_pretrained(start))
     found: dict[str, np.ndarray[Any, Any]] = {}
 
     def watch(name: str) -> Callable[..., None]:
@@ -67,7 +67,7 @@ def ranges(start: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, np.ndarra
         if isinstance(module, torch.nn.Linear) and ".layer." in name:
             module.register_forward_pre_hook(watch(name))
     with torch.inference_mode():
-        train.score_rows(model, [train.encode(tokens(query), tokens(text), 256) for query, text in pairs])
+        tokens.score_rows(model, [tokens.encode(ids(query), ids(text), 256) for query, text in pairs])
     return found
 
 
@@ -97,6 +97,8 @@ def write(
     weights = {key: value.numpy() for key, value in load_file(start / "ranker.safetensors").items()}
     architecture = architecture_of(start)
     builder = RankerGraph(architecture, weights.__getitem__, precision)
+    config = json.loads((start / "config.json").read_text())
+    builder.split, builder.rank = config.get("split", SPLIT), config.get("rank", 0)
     builder.floating = floating
     builder.ranges = smooth or {}
     onnx.save(builder.build(), str(out / "model.onnx"))
@@ -120,9 +122,9 @@ def write(
     return manifest
 
 
-def export(root: Path, start: Path, out: Path) -> None:
+def export(root: Path, start: Path, out: Path, name: str = "mini") -> None:
     """Write the int8 model to `out` and its agreement with the float ranker into the manifest."""
-    manifest = write(start, out, smooth=ranges(start, calibration_pairs(root)))
+    manifest = write(start, out, name=name, smooth=ranges(start, calibration_pairs(root)))
     ranker = load(start).eval()
     encoder = PairEncoder(Tokenizer.from_file(str(out / "tokenizer.json")), manifest.template)
     reranker = Reranker(str(out), max_length=256)
@@ -131,7 +133,7 @@ def export(root: Path, start: Path, out: Path) -> None:
         encoded = [windows[0] for windows in encoder.encode(query, documents, EncodingPolicy(256))]
         with torch.inference_mode():
             rows = [(pair.ids.tolist(), pair.document_start) for pair in encoded]
-            expected.append(train.score_rows(ranker, rows).numpy())
+            expected.append(tokens.score_rows(ranker, rows).numpy())
         found.append(np.asarray(reranker.score([(query, text) for text in documents], activation="none")))
     report = agreement(expected, found)
     parity = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()} | {
@@ -145,8 +147,8 @@ def export(root: Path, start: Path, out: Path) -> None:
     print(
         f"{out}: {size / 1e6:.1f} MB, Kendall tau {report.kendall_tau:.3f}, largest difference {report.max_delta:.3f}"
     )
-    if size > MAX_BYTES:
-        raise SystemExit(f"The model is {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB.")
+    if size > MAX_BYTES[name]:
+        raise SystemExit(f"The model is {size / 1e6:.1f} MB, more than {MAX_BYTES[name] / 1e6:.0f} MB.")
 
 
 def main() -> None:
@@ -155,12 +157,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", choices=tuple(MAX_BYTES), default="mini")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     arguments = parser.parse_args()
     if arguments.precision == "int8":
-        export(arguments.data, arguments.start, arguments.out)
+        export(arguments.data, arguments.start, arguments.out, arguments.name)
     else:
-        write(arguments.start, arguments.out, "fp32")
+        write(arguments.start, arguments.out, "fp32", name=arguments.name)
 
 
 if __name__ == "__main__":

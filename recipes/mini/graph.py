@@ -23,9 +23,13 @@ class RankerGraph(GraphBuilder):
     Attributes:
         floating: layers (as `0.ffn` or `5.attention`) whose products stay in float32; for measuring what int8 costs.
         ranges: largest absolute input per channel, by name of the linear layer.
+        split: so many first layers see query and document apart.
+        rank: width of the word table where a matrix makes it wide, else 0.
     """
 
     floating: frozenset[str] = frozenset()
+    split = SPLIT
+    rank = 0
     ranges: Mapping[str, np.ndarray[Any, Any]] = {}
     wide = 2.5  # times the median range
     share = 16  # one channel in so many at most
@@ -36,6 +40,8 @@ class RankerGraph(GraphBuilder):
     def _embeddings(self) -> str:
         prefix = f"{self.architecture.prefix}.embeddings"
         words = self._lookup(f"{prefix}.word_embeddings.weight", "input_ids")
+        if self.rank:
+            words = self.op("MatMul", words, self.constant("projection.weight", self.weights("projection.weight").T))
         places = self._lookup(f"{prefix}.position_embeddings.weight", self._restarted_positions())
         table = self.constant("segments", self.weights(f"{prefix}.token_type_embeddings.weight"))
         kinds = self.op("Gather", table, self._kinds())
@@ -87,7 +93,7 @@ class RankerGraph(GraphBuilder):
 
     def fused(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """The first layers' attention gets a bias that keeps query and document apart."""
-        if kind == "MultiHeadAttention" and self._inside < SPLIT:
+        if kind == "MultiHeadAttention" and self._inside < self.split:
             inputs = (*inputs, self._apart)
         return super().fused(kind, *inputs, **attributes)
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from recipes.mini import train  # noqa: E402  torch is optional
+from recipes.mini import tokens as pairs  # noqa: E402  torch is optional
 from recipes.mini.graph import RankerGraph  # noqa: E402
 from recipes.mini.model import LEVELS, Ranker, load, match_levels  # noqa: E402
 from rerankd.models.architecture import Architecture  # noqa: E402
@@ -41,10 +41,10 @@ def test_match_levels_count_the_run_a_token_is_part_of() -> None:
 
 
 def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: Ranker) -> None:
-    rows = [train.encode([10, 11], document, 40) for document in ([12], [10, 11, 12, 13], [20] * 30)]
+    rows = [pairs.encode([10, 11], document, 40) for document in ([12], [10, 11, 12, 13], [20] * 30)]
     with torch.inference_mode():
-        together = train.score_rows(ranker, rows, part_tokens=10_000)
-        alone = torch.cat([train.score_rows(ranker, [row]) for row in rows])
+        together = pairs.score_rows(ranker, rows, part_tokens=10_000)
+        alone = torch.cat([pairs.score_rows(ranker, [row]) for row in rows])
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4)
 
 
@@ -54,8 +54,8 @@ def test_the_graph_computes_what_the_ranker_computes(ranker: Ranker) -> None:
     shape = Architecture("bert", 5, 32, 4, 64, 60, 40, 2 * LEVELS, 1e-12, 0)
     graph = RankerGraph(shape, weights.__getitem__, "fp32").build()
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    rows = [train.encode([10, 11, 12], document, 40) for document in ([], [11, 12], [10, 11, 12, 13, 9, 12, 30])]
-    ids, mask = train.padded([row for row, _ in rows])
+    rows = [pairs.encode([10, 11, 12], document, 40) for document in ([], [11, 12], [10, 11, 12, 13, 9, 12, 30])]
+    ids, mask = pairs.padded([row for row, _ in rows])
     starts = torch.tensor([start for _, start in rows])[:, None]
     segments = ((torch.arange(ids.shape[1])[None] >= starts) & (mask == 1)).long()
     feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy(), "token_type_ids": segments.numpy()}
@@ -71,16 +71,16 @@ def test_a_saved_ranker_loads(ranker: Ranker, tmp_path: Path) -> None:
     ranker.save(tmp_path, NoTokenizer())
     assert json.loads((tmp_path / "config.json").read_text())["type_vocab_size"] == 2 * LEVELS
     again = load(tmp_path).eval()
-    row = [train.encode([10, 11], [11, 12, 13], 40)]
+    row = [pairs.encode([10, 11], [11, 12, 13], 40)]
     with torch.inference_mode():
-        assert train.score_rows(again, row).tolist() == train.score_rows(ranker, row).tolist()
+        assert pairs.score_rows(again, row).tolist() == pairs.score_rows(ranker, row).tolist()
 
 
 def test_the_window_shares_most_with_the_query() -> None:
     import random
     from types import SimpleNamespace
 
-    tokens = train.Tokens(SimpleNamespace(backend_tokenizer=SimpleNamespace(no_truncation=int, no_padding=int)))
+    tokens = pairs.Tokens(SimpleNamespace(backend_tokenizer=SimpleNamespace(no_truncation=int, no_padding=int)))
     document = [*range(100, 200), 7, 8, 9, *range(200, 260)]
     window = tokens.window([7, 8, 9], document, 30, random.Random(1))
     assert len(window) == 30

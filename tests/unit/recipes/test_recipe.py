@@ -39,8 +39,8 @@ def test_groups_join_titles_and_queries() -> None:
     assert groups["a"] == groups["b"] == groups["c"] != groups["d"]
 
 
-def test_bm25_tokens() -> None:
-    assert data._bm25_tokens("大熊猫 eats Bamboo2!") == ["大", "大熊", "熊猫", "eats", "bamboo2"]
+def testbm25_tokens() -> None:
+    assert data.bm25_tokens("大熊猫 eats Bamboo2!") == ["大", "大熊", "熊猫", "eats", "bamboo2"]
 
 
 def test_platt_finds_scale_and_offset() -> None:
