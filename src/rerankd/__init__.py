@@ -6,8 +6,9 @@ Importing the package loads neither a model nor a heavy library; each is loaded 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from rerankd.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.async_reranker import AsyncReranker
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     )
     from rerankd.reranker import Reranker
     from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
-
-__version__ = version("rerankd")
 
 _HOMES = {
     "rerankd.async_reranker": ("AsyncReranker",),

@@ -21,6 +21,7 @@ from rerankd.models.hub import endpoint, offline
 from rerankd.scoring.backend import choose_backend
 from rerankd.scoring.onnx_backend import usable_cores
 from rerankd.settings import load_settings
+from rerankd.version import __version__
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
 _EXTRAS = (
@@ -66,7 +67,7 @@ def _machine() -> list[Finding]:
     flags = [flag for flag in _FLAGS if flag in _cpu_flags()]
     fast = any("vnni" in flag or flag in ("amx_int8", "i8mm") for flag in flags)
     return [
-        Finding("rerankd", version("rerankd")),
+        Finding("rerankd", __version__),
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(Finding(name, _version(name)) for name in _PACKAGES),
         Finding("cores", f"{usable_cores()} usable"),

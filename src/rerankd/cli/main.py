@@ -14,7 +14,6 @@ from typing import Annotated
 
 import typer
 
-from rerankd import __version__
 from rerankd.cli import bench, demo, doctor, keys, models, rank, serve
 from rerankd.cli.output import stderr
 from rerankd.errors import (
@@ -25,6 +24,7 @@ from rerankd.errors import (
     ScoringError,
     VerificationError,
 )
+from rerankd.version import __version__
 
 EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (VerificationError, 5),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -18,6 +17,7 @@ from rerankd.server.health_routes import health_router
 from rerankd.server.model_routes import model_router
 from rerankd.server.rerank_routes import rerank_router
 from rerankd.server.service import Service
+from rerankd.version import __version__
 
 
 def create_app(service: Service) -> FastAPI:
@@ -36,7 +36,7 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(
         title="rerankd",
-        version=version("rerankd"),
+        version=__version__,
         summary="Puts the passages that answer first; speaks every rerank client's dialect.",
         lifespan=lifespan,
         docs_url=None,

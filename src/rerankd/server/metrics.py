@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rerankd.telemetry import Observer
+from rerankd.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
@@ -51,6 +52,8 @@ class Metrics(Observer):
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
         )
+        build = Gauge("rerankd_build_info", "Always 1; the version is a label", ("version",), registry=self.registry)
+        build.labels(__version__).set(1)
 
     def watch(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
         """Add the gauges of a pool."""

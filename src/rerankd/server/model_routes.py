@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -14,6 +13,7 @@ from rerankd.server.bodies import SwapBody
 from rerankd.server.edge import current
 from rerankd.server.reading import parse_json, validated
 from rerankd.server.service import Service
+from rerankd.version import __version__
 
 STARTED = int(time.time())
 
@@ -76,7 +76,7 @@ class Models:
                     "max_client_batch_size": settings.max_documents,
                     "auto_truncate": True,
                     "tokenization_workers": 1,
-                    "version": version("rerankd"),
+                    "version": __version__,
                     "sha": None,
                     "docker_label": None,
                 }
