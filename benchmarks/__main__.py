@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import model, peak, server, workload
+from benchmarks import bundled, model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
 from rerankd.scoring.onnx_backend import usable_cores
 
@@ -159,9 +159,14 @@ def main() -> None:
     parser.add_argument("--no-m3", action="store_true", help="leave out the single pair on v2-m3's shape (needs 8 GB)")
     parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
     parser.add_argument("--name", default=None, help="name of the result file; default: the device")
+    parser.add_argument("--only-bundled", action="store_true", help="only the bundled models beside the int8 limit")
     server.add_flags(parser)
     arguments = parser.parse_args()
     path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
+    if arguments.only_bundled:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        _write(path, kept | {"bundled": _bundled(arguments.threads)})
+        return
     if arguments.only_server:
         kept = (
             json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": machine(arguments.threads)}
@@ -181,12 +186,20 @@ def main() -> None:
         report["memory"] = memory(arguments)
     if arguments.device == "cpu" and not arguments.no_m3:
         report["single_pair"] = list(single_pair(arguments))
+    if arguments.device == "cpu":
+        report["bundled"] = _bundled(arguments.threads)
     if arguments.device == "cpu" and not arguments.no_server:
         report["server"] = _server(arguments)
     for row in rows:
         print(json.dumps(row))
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))
     _write(path, report)
+
+
+def _bundled(threads: int) -> dict[str, Any]:
+    found = bundled.measure(threads)
+    print(json.dumps(found, indent=1))
+    return found
 
 
 def _server(arguments: argparse.Namespace) -> dict[str, Any]:

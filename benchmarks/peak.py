@@ -1,4 +1,4 @@
-"""The fp32 matrix-product rate that this machine reaches: the limit to compare a CPU run with."""
+"""The matrix-product rates that this machine reaches, fp32 and int8: the limits to compare a CPU run with."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ SIZES = (1024, 2048, 4096)
 def peak_gflops(threads: int) -> dict[str, float]:
     """Best rate of each library at hand, in GFLOP/s; the machine's peak is the highest."""
     return {"torch": _best(_torch(threads)), "onnxruntime": _best(_onnxruntime(threads))}
+
+
+def int8_gops(threads: int) -> float:
+    """Best rate of ONNX Runtime's int8 product (8-bit times 8-bit into 32-bit), in 10^9 operations a second."""
+    return _best(_onnxruntime_int8(threads))
 
 
 def _best(product: Callable[[int], Callable[[], object]]) -> float:
@@ -54,6 +59,28 @@ def _onnxruntime(threads: int) -> Callable[[int], Callable[[], object]]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         value = draw.standard_normal((size, size), dtype=np.float32)
+        return lambda: session.run(None, {"left": value})
+
+    return product
+
+
+def _onnxruntime_int8(threads: int) -> Callable[[int], Callable[[], object]]:
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+
+    def product(size: int) -> Callable[[], object]:
+        draw = np.random.default_rng(0)
+        right = numpy_helper.from_array(draw.integers(-63, 64, (size, size), dtype=np.int8), "right")
+        left = helper.make_tensor_value_info("left", TensorProto.UINT8, [size, size])
+        out = helper.make_tensor_value_info("out", TensorProto.INT32, [size, size])
+        node = helper.make_node("MatMulInteger", ["left", "right"], ["out"])
+        graph = helper.make_graph([node], "g", [left], [out], [right])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        value = draw.integers(0, 256, (size, size), dtype=np.uint8)
         return lambda: session.run(None, {"left": value})
 
     return product
