@@ -5,6 +5,7 @@ The library takes arguments only; nothing is read at import time.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
@@ -90,6 +91,10 @@ class Settings(BaseSettings):
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")
+    trusted_proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1", "::1"],
+        description="addresses and networks whose X-Forwarded-For is believed; [] for none",
+    )
     drain_seconds: float = Field(0.0, ge=0, description="seconds from SIGTERM to closing the port; for proxies")
     shutdown_seconds: float = Field(60.0, gt=0, description="seconds that accepted requests get to finish at the end")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
@@ -103,6 +108,16 @@ class Settings(BaseSettings):
         if value == "" and field.default is None:
             return None
         return _read_text(value, get_origin(field.annotation))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{error}; write addresses and networks, such as 10.0.0.7 and 10.1.0.0/16") from None
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -38,3 +38,11 @@ def test_broken_file() -> None:
     Path("rerankd.toml").write_text("top_n = \n")
     with pytest.raises(InvalidRequestError, match=r"rerankd.toml is not valid TOML"):
         load_settings()
+
+
+@pytest.mark.parametrize("value", ["proxy.local", "*", "10.0.0.1/8"])
+def test_trusted_proxies_are_addresses(value: str) -> None:
+    assert load_settings().trusted_proxies == ["127.0.0.1", "::1"]
+    assert load_settings(trusted_proxies="10.0.0.7,10.1.0.0/16").trusted_proxies == ["10.0.0.7", "10.1.0.0/16"]
+    with pytest.raises(InvalidRequestError, match=r"Setting trusted_proxies: .*10\.1\.0\.0/16"):
+        load_settings(trusted_proxies=value)

@@ -37,7 +37,8 @@ QUIET_PATHS = OPEN_PATHS | {"/metrics"}
 REFUSALS = frozenset({401, 403, 408, 413, 429, 503})
 BODY_PAUSE_SECONDS = 20.0
 BODY_SECONDS = 120.0
-_REQUEST_ID = re.compile(r"^[\w.:-]{1,128}$", re.ASCII)
+REQUEST_ID = r"^[\w.:-]{1,128}$"
+_REQUEST_ID = re.compile(REQUEST_ID, re.ASCII)
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

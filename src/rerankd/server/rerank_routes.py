@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rerankd.activation import activate
 from rerankd.documents import to_query
 from rerankd.engine.admission import caller_name
-from rerankd.errors import DeadlineExceededError, RequestCancelledError
+from rerankd.errors import DeadlineExceededError, RequestCancelledError, UnavailableError
 from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
@@ -26,8 +26,13 @@ from rerankd.types import Activation, Document, PolicyChange, RerankRequest, Rer
 
 Result = TypeVar("Result")
 UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
-LARGE_BODY = 256 * 1024
 TEI_PATHS = ("/", "/invocations")
+INFINITY_PATHS = ("/infinity/rerank", "/infinity/v1/rerank")
+VOYAGE_PATHS = ("/voyage/rerank", "/voyage/v1/rerank")
+SCORE_PATHS = ("/score", "/v1/score")
+PREDICT_PATHS = ("/predict",)
+SCORING_PATHS = (*UNION_PATHS, *TEI_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS)
+LARGE_BODY = 256 * 1024
 
 
 def _described(model: type[BaseModel], *others: type[BaseModel]) -> dict[str, Any]:
@@ -73,6 +78,9 @@ class Answers:
         What the caller ended itself, by a deadline or by going away, may have been computed, and stays charged.
         """
         log = current.get()
+        if not self._service.started:  # a proxy goes to the next instance, rather than wait for the model
+            answer.close()
+            raise UnavailableError("The service is starting.", hint="Send the request again.")
         with self._service.tracing.request(request.url.path, request.headers) as log.span:
             try:
                 return await answer
@@ -275,16 +283,17 @@ def rerank_router(service: Service) -> APIRouter:
         router.add_api_route(path, answers.union, methods=["POST"], openapi_extra=plain, name=f"rerank {path}")
     for path in TEI_PATHS:
         router.add_api_route(path, answers.tei, methods=["POST"], openapi_extra=tei, name=f"rerank {path}")
-    for prefix, own in (("/infinity", answers.infinity), ("/voyage", answers.voyage)):
-        for path in (f"{prefix}/rerank", f"{prefix}/v1/rerank"):
+    for paths, own in ((INFINITY_PATHS, answers.infinity), (VOYAGE_PATHS, answers.voyage)):
+        for path in paths:
             router.add_api_route(
                 path, own, methods=["POST"], openapi_extra=_described(RerankBody), name=f"rerank {path}"
             )
-    for path in ("/score", "/v1/score"):
+    for path in SCORE_PATHS:
         router.add_api_route(
             path, answers.score, methods=["POST"], openapi_extra=_described(ScoreBody), name=f"score {path}"
         )
-    router.add_api_route(
-        "/predict", answers.predict, methods=["POST"], openapi_extra=_described(PredictBody), name="predict"
-    )
+    for path in PREDICT_PATHS:
+        router.add_api_route(
+            path, answers.predict, methods=["POST"], openapi_extra=_described(PredictBody), name="predict"
+        )
     return router

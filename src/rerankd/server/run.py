@@ -19,6 +19,7 @@ from rerankd.telemetry import logger
 
 _log = logger(__name__)
 LAST_CALL_SECONDS = 0.5
+KEEP_ALIVE_SECONDS = 30
 MAX_HEAD = 64 * 1024
 _TEXT = b'{"error":{"message":"The headers are too large.","type":"too_large","param":null,"code":"too_large"}}'
 TOO_LARGE_HEAD = (
@@ -124,7 +125,9 @@ def run(service: Service, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         date_header=True,
-        timeout_keep_alive=30,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
         http=http_protocol(),
         h11_max_incomplete_event_size=MAX_HEAD,
