@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
-its verification; 6 the model gave no usable score; 130 interrupted.
+its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from rerankd.cli import bench, demo, doctor, keys, models, rank, serve
+from rerankd.cli import bench, bulk, demo, deploy, doctor, keys, models, rank, serve
 from rerankd.cli.output import stderr
 from rerankd.errors import (
     InvalidRequestError,
@@ -38,17 +38,20 @@ app = typer.Typer(
     help="Put the passages that answer first.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring.",
+    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, "
+    "7 rows without a score.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
+app.command()(bulk.bulk)
 app.command()(serve.serve)
 app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(deploy.app, name="deploy")
 
 
 def _version(shown: bool) -> None:
