@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
+# v1.2.3 is 1.2.3; three commits later it is 1.2.3.post3+gabcdef0; without a tag it is the package's own fallback.
+TAG = $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -E 's/^v//; s/-([0-9]+)-(g[0-9a-f]+)$$/.post\1+\2/')
+VERSION ?= $(or $(TAG),0.1.0.dev0)
+IMAGE = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak docs mini quality clean
+.PHONY: help demo test check bench soak docs mini quality image clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +46,10 @@ mini: $(VENV)/.recipe ## train the bundled model again (DATA=folder with dev/ an
 
 quality: $(VENV)/.dev ## measure the bundled model against BM25 on held-out documents (DATA=folder with dev/; 25 minutes)
 	@$(BIN)/python -m recipes.mini.evaluate --data $(DATA)
+
+image: ## build the images rerankd:VERSION and rerankd:VERSION-cuda (needs docker); VERSION is the git tag
+	@$(IMAGE) --tag rerankd:$(subst +,-,$(VERSION)) .
+	@$(IMAGE) --tag rerankd:$(subst +,-,$(VERSION))-cuda --target cuda .
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache
