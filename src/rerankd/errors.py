@@ -20,7 +20,8 @@
     |-- PermissionDeniedError      a key that may not do this (403)
     |-- PayloadTooLargeError       a body over the limit (413)
     |-- BodyTimeoutError           a body that does not arrive (408)
-    `-- NotFoundError              no such path, or a method it has not (404, 405)
+    |-- ConflictError              contradicts what is there already (409)
+    `-- NotFoundError              no such path or thing, or a wrong method (404, 405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
 """
@@ -185,8 +186,15 @@ class BodyTimeoutError(RerankdError):
     status = 408
 
 
+class ConflictError(RerankdError):
+    """The request contradicts what is there already."""
+
+    code = "conflict"
+    status = 409
+
+
 class NotFoundError(RerankdError):
-    """There is no such path, or it does not take this method."""
+    """There is no such path or thing, or the path does not take this method."""
 
     code = "not_found"
     status = 404

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
 from rerankd.engine.engine import Engine, EngineOptions
-from rerankd.engine.pool import ModelLoader
+from rerankd.engine.pool import ModelLoader, ModelPool
+from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.backend import Backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
@@ -66,6 +68,32 @@ class SettingsLoader(ModelLoader):
         settings = self._settings
         precision = settings.precision if not files.compiled else None
         return open_backend(files, settings.backend, settings.device, precision, settings.threads)
+
+
+def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
+    """The models that the settings name; nothing is loaded yet.
+
+    Raises:
+        InvalidRequestError: settings that contradict each other.
+    """
+    references = dict(settings.models)
+    default = settings.model
+    if default not in references:
+        name = Path(default).name if Path(default).is_dir() and default not in ("mini",) else default
+        references = {name: default, **references}
+        default = name
+    unknown = [name for name in settings.preload if name not in references]
+    if unknown:
+        raise InvalidRequestError(f"preload names {unknown[0]!r}, which is not in models.", hint="Add it to models.")
+    return ModelPool(
+        default,
+        references,
+        loader,
+        strict=settings.strict_models,
+        pinned=settings.preload,
+        max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
+        close_seconds=settings.shutdown_seconds,
+    )
 
 
 def open_cache(settings: Settings) -> ScoreCache | None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rerankd.engine.loader import SettingsLoader
+from rerankd.engine.loader import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.errors import InvalidRequestError, ModelError, RerankdError
+from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.metrics import Metrics
@@ -151,24 +151,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         InvalidRequestError: settings that contradict each other.
     """
     metrics = Metrics()
-    references = dict(settings.models)
-    default = settings.model
-    if default not in references:
-        name = Path(default).name if Path(default).is_dir() and default not in ("mini",) else default
-        references = {name: default, **references}
-        default = name
-    unknown = [name for name in settings.preload if name not in references]
-    if unknown:
-        raise InvalidRequestError(f"preload names {unknown[0]!r}, which is not in models.", hint="Add it to models.")
-    pool = ModelPool(
-        default,
-        references,
-        loader(settings, metrics),
-        strict=settings.strict_models,
-        pinned=settings.preload,
-        max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
-        close_seconds=settings.shutdown_seconds,
-    )
+    pool = open_pool(settings, loader(settings, metrics))
     keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
     service = Service(settings, pool, Pipeline(pool), keys, quotas, metrics, Tracing(settings.otel_endpoint))

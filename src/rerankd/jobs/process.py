@@ -1,0 +1,119 @@
+"""The worker process: one engine for each model, in one event loop, fed by the threads of a Celery worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from rerankd.engine.loader import SettingsLoader, open_pool
+from rerankd.errors import InvalidRequestError
+from rerankd.jobs.queue import open_store
+from rerankd.jobs.tickets import Tickets, make_celery
+from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.settings import Settings
+from rerankd.telemetry import Observer, logger
+
+PATIENCE_SECONDS = 86_400.0
+
+_log = logger(__name__)
+T = TypeVar("T")
+
+
+class WorkerProcess:
+    """A Celery worker whose threads share one engine a model, so that jobs of many users are batched together.
+
+    Celery's thread pool does not fork: engines are made in the process that uses them.
+
+    Args:
+        settings: of the program.
+        observer: told what the engines do.
+
+    Raises:
+        InvalidRequestError: no `queue_url`.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+        if not settings.queue_url:
+            raise InvalidRequestError(
+                "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
+            )
+        self._settings = settings
+        # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
+        patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
+        self._loader = SettingsLoader(patient, observer)
+        self._celery = make_celery(settings.queue_url, settings.lease_seconds)
+        self._tickets = Tickets(self._celery)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine loop", daemon=True)
+        self._worker: JobWorker | None = None
+
+    def run(self) -> None:
+        """Load the model, work until SIGTERM or Ctrl-C, hand back what is not finished.
+
+        Raises:
+            ModelError: the default model cannot be loaded.
+        """
+        self._thread.start()
+        try:
+            self._wait(self._open())
+            self._tickets.answer(self._turn)
+            self._serve()
+        finally:
+            self._wait(self._close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _serve(self) -> None:
+        from celery.signals import setup_logging
+
+        def ours(**_: Any) -> None:
+            """Logging is set up already."""
+
+        setup_logging.connect(ours)
+        worker = self._celery.Worker(
+            pool="threads",
+            concurrency=self._settings.worker_threads,
+            without_gossip=True,
+            without_mingle=True,
+            quiet=True,
+        )
+        worker.start()
+
+    def _turn(self) -> bool:
+        return self._worker is not None and self._wait(self._worker.turn())
+
+    async def _open(self) -> None:
+        settings = self._settings
+        self._pool = open_pool(settings, self._loader)
+        for name in dict.fromkeys([self._pool.default, *settings.preload]):
+            async with self._pool.lease(name):
+                pass
+        self._store = open_store(settings)
+        announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
+        threads = settings.worker_threads
+        options = WorkerOptions(threads, max(1, threads // 2), settings.job_attempts, settings.lease_seconds)
+        self._worker = JobWorker(Pipeline(self._pool), self._store, announcer, options, self._send)
+        self._worker.start()
+        _log.info("working with %d threads", threads)
+
+    def _send(self, parts: int) -> None:
+        self._loop.run_in_executor(None, self._tickets.send, parts)
+
+    async def _close(self) -> None:
+        if self._worker is not None:
+            await self._worker.close(self._settings.shutdown_seconds)
+            await asyncio.to_thread(self._store.close)
+        if hasattr(self, "_pool"):
+            await self._pool.close()
+
+    def _wait(self, work: Awaitable[T]) -> T:
+        async def waited() -> T:
+            return await work
+
+        future: Future[T] = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+        return future.result()

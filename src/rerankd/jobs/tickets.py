@@ -1,0 +1,95 @@
+"""Celery: tickets travel through Redis to workers; each wakes a worker, which then claims parts from the store.
+
+A ticket says only "there is work": which part is next is decided when it is taken, so that priorities and fairness hold
+whatever the order of tickets. A ticket that is lost or comes twice does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rerankd.errors import UnavailableError
+from rerankd.extras import require
+
+TASK = "rerankd.work"
+QUEUE = "rerankd"
+TICKET_SECONDS = 3600
+
+
+def make_celery(url: str, visibility_seconds: float) -> Any:
+    """A Celery application that talks to Redis and nothing else.
+
+    Args:
+        url: of the Redis server.
+        visibility_seconds: after so long without an acknowledgement, a ticket is delivered to another worker.
+
+    Raises:
+        MissingDependencyError: the extra `queue` is not installed.
+    """
+    celery = require("celery", "queue", "The job queue")
+    app = celery.Celery("rerankd", broker=url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,  # results are in the job store
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_default_queue=QUEUE,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2.0,
+        broker_transport_options={
+            "global_keyprefix": "{rerankd}:celery:",
+            "visibility_timeout": max(60.0, 2 * visibility_seconds),
+            "socket_connect_timeout": 2.0,
+            "socket_timeout": 10.0,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+        task_publish_retry=False,
+    )
+    return app
+
+
+class Tickets:
+    """Sends tickets.
+
+    Args:
+        app: of `make_celery`.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._errors: tuple[type[Exception], ...] = (
+            require("kombu", "queue", "The job queue").exceptions.OperationalError,
+            require("redis", "queue", "The job queue").RedisError,
+        )
+
+    def send(self, number: int) -> None:
+        """Send so many.
+
+        Raises:
+            UnavailableError: Redis cannot be reached.
+        """
+        try:
+            with self._app.producer_or_acquire() as producer:
+                for _ in range(number):
+                    self._app.send_task(TASK, producer=producer, expires=TICKET_SECONDS)
+        except self._errors as error:
+            raise UnavailableError(
+                f"The job queue cannot be reached ({type(error).__name__}).", retry_after=5
+            ) from error
+
+    def answer(self, work: Callable[[], bool]) -> None:
+        """Let this process answer tickets with `work`, which says whether there is more."""
+
+        def answered() -> None:
+            if work():
+                self.send(1)
+
+        self._app.task(answered, name=TASK)

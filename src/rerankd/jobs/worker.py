@@ -1,0 +1,348 @@
+"""Works jobs: claims parts, scores them on one pipeline, hands the results in. Lives in one event loop.
+
+Who wakes it differs: a Celery worker does so for each ticket that Redis delivers, a service without a queue when a job
+comes in. Everything else, also what happens when something fails, is here once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import orjson
+
+from rerankd.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    RerankdError,
+    RetryableError,
+    UnavailableError,
+)
+from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
+from rerankd.jobs.store import JobStore
+from rerankd.jobs.webhook import Announcer
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.ranking import rank_documents, usage_of
+from rerankd.telemetry import logger
+from rerankd.types import PairScore, RankedDocument, RerankRequest
+
+SLICE_DOCUMENTS = 256
+REQUESTS_AT_ONCE = 8
+UPKEEP_SECONDS = 1.0
+TURN_SECONDS = 10.0
+BACKOFF_SECONDS = 1.0
+INSIST_SECONDS = 600.0
+
+_log = logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How much a worker does at once.
+
+    Attributes:
+        slots: parts at once.
+        bulk_slots: parts of bulk jobs at once; the rest is kept for interactive ones.
+        attempts: how often a failing part is tried.
+        lease_seconds: of the store.
+    """
+
+    slots: int = 16
+    bulk_slots: int = 8
+    attempts: int = 3
+    lease_seconds: float = 30.0
+
+
+class JobWorker:
+    """Works the jobs of a store.
+
+    Args:
+        pipeline: what scores.
+        store: where the jobs are.
+        announcer: tells of their end.
+        options: how much at once.
+        wake: called with a number of parts that could be worked now; None to begin them here.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: JobStore,
+        announcer: Announcer,
+        options: WorkerOptions | None = None,
+        wake: Callable[[int], None] | None = None,
+    ) -> None:
+        self._pipeline, self._store, self._announcer = pipeline, store, announcer
+        self._options = options or WorkerOptions()
+        self._wake = wake or self.begin
+        self._threads = ThreadPoolExecutor(self._options.slots + 4, thread_name_prefix="jobs")
+        self._running: dict[str, tuple[Claim, asyncio.Task[list[Any]]]] = {}
+        self._turns: set[asyncio.Task[Any]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._bulk = 0
+        self._closing = False
+        self._unwatch: Callable[[], None] = lambda: None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def running(self) -> int:
+        """Parts that are being worked."""
+        return len(self._running)
+
+    def start(self) -> None:
+        """Begin to look after leases, deadlines and announcements, and to take what waits."""
+        self._unwatch = self._store.watch(self._ended)
+        self._upkeep = asyncio.create_task(self._look_after())
+
+    async def close(self, seconds: float) -> None:
+        """Take nothing more; what is not done in so many seconds goes back, for another worker."""
+        self._closing = True
+        if self._upkeep:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+        if self._turns:
+            _, late = await asyncio.wait(self._turns, timeout=seconds)
+            for claim, task in list(self._running.values()):
+                task.cancel()
+                await self._try(self._call, self._store.give_back, claim, 0.0, counted=False)
+            if late:
+                await asyncio.wait(late)
+        await asyncio.gather(*self._announcing, return_exceptions=True)
+        await asyncio.to_thread(self._unwatch)
+        self._threads.shutdown(wait=False)
+        await self._announcer.close()
+
+    def begin(self, parts: int) -> None:
+        """Take turns for so many parts, as far as there is room."""
+        for _ in range(min(parts, self._options.slots - len(self._turns))):
+            task = asyncio.create_task(self._turns_to_the_end())
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+
+    async def _turns_to_the_end(self) -> None:
+        while await self.turn():
+            pass
+
+    async def turn(self) -> bool:
+        """Work parts until none is left or the turn is over; whether there may be more."""
+        task = asyncio.current_task()
+        if task is None or self._closing or len(self._turns) >= self._options.slots:
+            return False
+        self._turns.add(task)
+        try:
+            return await self._work_parts(time.monotonic() + TURN_SECONDS)
+        except UnavailableError as error:
+            _log.warning("no part could be taken: %s", error.message)
+            return False
+        finally:
+            self._turns.discard(task)
+
+    async def _work_parts(self, until: float) -> bool:
+        while not self._closing and time.monotonic() < until:
+            claim = await self._claim()
+            if claim is None:
+                return False
+            try:
+                await self._work(claim)
+            finally:
+                self._bulk -= claim.priority == "bulk"
+        return not self._closing
+
+    async def _claim(self) -> Claim | None:
+        """Take a part; the slot of a bulk one is kept while the store is asked, so that turns do not overbook."""
+        bulk = self._bulk < self._options.bulk_slots
+        self._bulk += bulk
+        claim: Claim | None = None
+        try:
+            claim = await self._call(self._store.claim, bulk=bulk)
+        finally:
+            self._bulk -= bulk and not (claim and claim.priority == "bulk")
+        return claim
+
+    async def _work(self, claim: Claim) -> None:
+        """Compute a part and hand in what came of it, or why nothing did."""
+        task = asyncio.create_task(self._rows(claim))
+        self._running[claim.token] = (claim, task)
+        try:
+            await asyncio.wait({task})
+            await self._hand_in(claim, task)
+        finally:
+            del self._running[claim.token]
+
+    async def _hand_in(self, claim: Claim, task: asyncio.Task[list[Any]]) -> None:
+        if task.cancelled():  # the job has ended, or the part is another worker's now
+            return
+        error = _cause(task.exception())
+        if error is None:
+            rows = task.result()
+            failed = sum("error" in row for row in rows)
+            lost = next((row["error"]["message"] for row in rows if row.get("error", {}).get("lost")), "")
+            await self._insist(self._store.finish, claim, orjson.dumps(rows), len(rows) - failed, failed, lost)
+        elif isinstance(error, DeadlineExceededError):
+            await self._insist(self._store.expire, claim.job)
+        else:
+            busy = isinstance(error, OverloadedError)
+            pause = error.retry_after if isinstance(error, RetryableError) else BACKOFF_SECONDS * 2**claim.attempt
+            if not busy:
+                _log.warning("part %d of %s failed, attempt %d", claim.part, claim.job, claim.attempt, exc_info=error)
+            await self._insist(self._store.give_back, claim, pause, counted=not busy)
+
+    async def _rows(self, claim: Claim) -> list[Any]:
+        """One row for each request: its result, or its error if that is the request's own or this the last attempt."""
+        room = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._row(claim, work, room)) for work in unpack(claim.payload)]
+        return [task.result() for task in tasks]
+
+    async def _row(self, claim: Claim, work: Work, room: asyncio.Semaphore) -> dict[str, Any]:
+        async with room:
+            try:
+                return await self._result(claim, work)
+            except (InvalidRequestError, ModelNotFoundError) as error:
+                return _error_row(error)
+            except (DeadlineExceededError, OverloadedError):
+                raise
+            except Exception as error:
+                if claim.attempt < self._options.attempts:
+                    raise
+                _log.exception("a request of %s had its attempts", claim.job, exc_info=error)
+                known = error if isinstance(error, RerankdError) else RerankdError("Something went wrong.")
+                return _error_row(known, lost=True)
+
+    async def _result(self, claim: Claim, work: Work) -> dict[str, Any]:
+        if isinstance(work, ScoreWork):
+            return await self._scored(claim, work)
+        request, scores = work.request, list[PairScore]()
+        texts = [document.text for document in request.documents]
+        model = ""
+        for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
+            group = (request.query, texts[start : start + SLICE_DOCUMENTS])
+            found = await self._pipeline.score([group], self._asked(claim, request))
+            scores += found.scored.scores[0]
+            model = found.model
+        ranked = rank_documents(request.documents, scores, request.top_n, request.activation)
+        rows = [_ranked_row(document, work) for document in ranked]
+        return {"model": model, "results": rows, "usage": _usage_row(scores)}
+
+    async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
+        request = RerankRequest("", [], model=work.model, policy=work.policy, cache=work.cache)
+        found = await self._pipeline.score(work.groups, self._asked(claim, request))
+        scores = [[score.raw_score for score in group] for group in found.scored.scores]
+        flat = [score for group in found.scored.scores for score in group]
+        return {"model": found.model, "scores": scores, "usage": _usage_row(flat)}
+
+    def _asked(self, claim: Claim, request: RerankRequest) -> RerankRequest:
+        """The request in the name of the job: its owner's, and worth nothing after its deadline."""
+        left = claim.deadline - time.time() if claim.deadline else None
+        if left is not None and left <= 0:
+            raise DeadlineExceededError("The job's time was up.")
+        key = claim.owner if claim.priority == "interactive" else f"{claim.owner}~bulk"
+        return replace(request, timeout=left, key=key, caller=claim.token)
+
+    def _ended(self, job: str) -> None:
+        """From any thread: a job has ended; what of it is being worked stops."""
+        self._loop.call_soon_threadsafe(self._stop_job, job)
+
+    def _stop_job(self, job: str) -> None:
+        for claim, task in list(self._running.values()):
+            if claim.job == job:
+                task.cancel()
+
+    async def _look_after(self) -> None:
+        renewed = time.monotonic()
+        while True:
+            await self._try(self._call, self._store.tidy)
+            if time.monotonic() - renewed >= self._options.lease_seconds / 4:
+                renewed = time.monotonic()
+                await self._try(self._renew)
+            await self._try(self._announce)
+            await self._try(self._wake_up)
+            await asyncio.sleep(UPKEEP_SECONDS)
+
+    async def _renew(self) -> None:
+        held = list(self._running.values())
+        valid = await self._call(self._store.renew, [claim for claim, _ in held])
+        for (_, task), kept in zip(held, valid, strict=True):
+            if not kept:
+                task.cancel()
+
+    async def _announce(self) -> None:
+        for hook in await self._call(self._store.due_hooks):
+            task = asyncio.create_task(self._announcer.announce(hook))
+            self._announcing.add(task)
+            task.add_done_callback(self._announcing.discard)
+
+    async def _wake_up(self) -> None:
+        waiting = await self._call(self._store.waiting)
+        bulk = min(waiting.bulk, self._options.bulk_slots - self._bulk)
+        parts = min(waiting.interactive + max(bulk, 0), self._options.slots - len(self._turns))
+        if parts > 0:
+            self._wake(parts)
+
+    async def _call(self, method: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Ask the store, which blocks, in a thread."""
+        return await self._loop.run_in_executor(self._threads, lambda: method(*arguments, **named))
+
+    async def _insist(self, method: Callable[..., object], *arguments: Any, **named: Any) -> None:
+        """Tell the store, for as long as it cannot be reached; what is lost after that is computed again."""
+        until, pause = time.monotonic() + INSIST_SECONDS, 0.1
+        while True:
+            try:
+                await self._call(method, *arguments, **named)
+            except UnavailableError as error:
+                if time.monotonic() > until or self._closing:
+                    _log.error("a result could not be handed in: %s", error.message)
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                return
+
+    async def _try(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        """Do what can as well be done a second later."""
+        try:
+            done = method(*arguments, **named)
+            if asyncio.iscoroutine(done):
+                await done
+        except UnavailableError as error:
+            _log.warning("%s", error.message)
+        except Exception:
+            _log.exception("upkeep of jobs failed")
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """Why a part failed: of several reasons, the one that decides what becomes of it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [_cause(one) for one in error.exceptions]
+    kinds = (DeadlineExceededError, OverloadedError, BaseException)
+    return next(cause for kind in kinds for cause in causes if isinstance(cause, kind))
+
+
+def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "index": ranked.index,
+        "relevance_score": ranked.relevance_score,
+        "raw_score": ranked.raw_score,
+        "truncated": ranked.truncated,
+        "chunks": ranked.chunks,
+    }
+    return row | {"document": {"text": ranked.document.text}} if work.texts else row
+
+
+def _usage_row(scores: Sequence[PairScore]) -> Mapping[str, int]:
+    usage = usage_of(scores)
+    return {"pairs": usage.pairs, "tokens": usage.tokens, "truncated": usage.truncated}
+
+
+def _error_row(error: RerankdError, *, lost: bool = False) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": str(error)} | ({"lost": True} if lost else {})}

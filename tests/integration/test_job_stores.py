@@ -1,0 +1,341 @@
+"""What both stores promise, on a file and on a real Redis. A negative lease is over at once, a tiny timeout too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rerankd.errors import ConflictError, OverloadedError
+from rerankd.jobs.job import Claim, Job, NewJob, Part, Priority, new_id
+from rerankd.jobs.redis_store import RedisStore
+from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.jobs.store import JobStore, StoreOptions
+
+Open = Callable[..., JobStore]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens a store by options; called again, the same jobs with other options."""
+    stores: list[JobStore] = []
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        with redis.Redis.from_url(url) as client:
+            client.flushall()
+
+    def open_it(**options: float) -> JobStore:
+        given = StoreOptions(**options)  # type: ignore[arg-type]
+        stores.append(RedisStore(url, given) if request.param == "redis" else SqliteStore(tmp_path / "jobs", given))
+        return stores[-1]
+
+    yield open_it
+    for store in stores:
+        store.close()
+
+
+def job(
+    *parts: str, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, **more: str
+) -> NewJob:
+    made = [Part(part.encode(), len(part)) for part in parts or ("a",)]
+    return NewJob(new_id(), made, owner, priority, timeout, **more)
+
+
+def kept(store: JobStore, new: NewJob) -> Job:
+    found, is_new = store.create(new)
+    assert is_new
+    return found
+
+
+def claimed(store: JobStore, *, bulk: bool = True) -> Claim:
+    claim = store.claim(bulk=bulk)
+    assert claim
+    return claim
+
+
+def stands(store: JobStore, job: str) -> Job:
+    found = store.get(job)
+    assert found
+    return found
+
+
+def test_a_job_from_begin_to_end(opened: Open) -> None:
+    store = opened()
+    new = job("ab", "c", owner="team", webhook="")
+    first = kept(store, new)
+    assert (first.state, first.total, first.parts, first.done, first.owner) == ("queued", 3, 2, 0, "team")
+    one, two = claimed(store), claimed(store)
+    assert [(one.part, one.payload), (two.part, two.payload)] == [(0, b"ab"), (1, b"c")]
+    assert stands(store, new.id).state == "running"
+    assert store.claim() is None
+    assert store.finish(two, b"[2]", 1, 0)
+    assert store.results(new.id) == [None, b"[2]"]
+    last = store.finish(one, b"[1]", 2, 0)
+    assert last
+    assert (last.state, last.done, last.finished >= last.started >= last.created > 0) == ("succeeded", 3, True)
+    assert store.results(new.id) == [b"[1]", b"[2]"]
+    assert stands(store, new.id) == last
+
+
+def test_a_part_that_failed_fails_the_job_and_can_be_tried_again(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("ab", "c"))
+    store.finish(claimed(store), b"[1]", 1, 1, "The model broke.")
+    ended = store.finish(claimed(store), b"[2]", 1, 0)
+    assert ended
+    assert (ended.state, ended.done, ended.failed, ended.error) == ("failed", 2, 1, "The model broke.")
+    assert [dead.id for dead in store.dead()] == [new.id]
+    again = store.retry(new.id)
+    assert again
+    assert (again.state, again.done, again.failed, again.error) == ("queued", 1, 0, "")
+    assert store.dead() == []
+    claim = claimed(store)
+    assert (claim.part, claim.payload, claim.attempt) == (0, b"ab", 1)
+    done = store.finish(claim, b"[3]", 2, 0)
+    assert done
+    assert (done.state, done.done, store.results(new.id)) == ("succeeded", 3, [b"[3]", b"[2]"])
+    assert store.claim() is None
+
+
+def test_interactive_before_bulk_and_owners_take_turns(opened: Open) -> None:
+    store = opened()
+    kept(store, job("a", "b", "c", owner="long", priority="bulk"))
+    kept(store, job("d", owner="short", priority="bulk"))
+    kept(store, job("e", owner="long"))
+    assert claimed(store, bulk=False).payload == b"e"
+    assert store.claim(bulk=False) is None
+    order = [claimed(store) for _ in range(4)]
+    assert [claim.owner for claim in order[:2]] in (["long", "short"], ["short", "long"])
+    assert [claim.payload for claim in order if claim.owner == "long"] == [b"a", b"b", b"c"]
+
+
+def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) -> None:
+    lost, alive = opened(lease_seconds=-1.0), opened()
+    new = kept(lost, job("ab"))
+    silent = claimed(lost)
+    assert alive.tidy() == 1
+    again = claimed(alive)
+    assert (again.payload, again.attempt) == (b"ab", 2)
+    assert alive.renew([silent, again]) == [False, True]
+    assert alive.tidy() == 0
+    assert alive.finish(silent, b"late", 2, 0) is None
+    assert not alive.give_back(silent, 0.0, counted=True)
+    assert alive.finish(again, b"right", 2, 0)
+    assert alive.finish(again, b"twice", 2, 0) is None
+    assert (stands(alive, new.id).done, alive.results(new.id)) == (2, [b"right"])
+
+
+def test_a_part_that_kills_its_workers_is_set_aside(opened: Open) -> None:
+    store = opened(lease_seconds=-1.0, attempts=2)
+    new = kept(store, job("ab", "c"))
+    store.finish(claimed(opened()), b"[]", 2, 0)
+    for _ in range(2):
+        assert claimed(store).payload == b"c"
+        store.tidy()
+    assert store.claim() is None
+    ended = stands(store, new.id)
+    assert (ended.state, ended.done, ended.failed) == ("failed", 2, 1)
+    assert "lost" in ended.error
+    assert [dead.id for dead in store.dead()] == [new.id]
+    assert b"worker_lost" in (store.results(new.id)[1] or b"")
+    assert store.retry(new.id)
+    assert claimed(store).payload == b"c"
+
+
+def test_given_back_it_waits_and_only_failures_count(opened: Open) -> None:
+    store = opened()
+    kept(store, job("a"))
+    assert store.give_back(claimed(store), 0.0, counted=False)
+    assert store.give_back(claim := claimed(store), 0.0, counted=True)
+    assert claim.attempt == 1
+    assert (claim := claimed(store)).attempt == 2
+    assert store.give_back(claim, 3600.0, counted=True)
+    assert store.claim() is None
+    assert store.waiting().interactive == 0
+    kept(store, job("b"))
+    assert store.waiting().interactive == 1
+
+
+def test_cancelled_jobs_are_not_worked(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("a", "b"))
+    claim = claimed(store)
+    ended = store.cancel(new.id)
+    assert ended
+    assert ended.state == "cancelled"
+    assert store.renew([claim]) == [False]
+    assert store.finish(claim, b"[]", 1, 0) is None
+    assert store.claim() is None
+    assert store.cancel(new.id) == ended
+    assert store.cancel("unknown") is None
+    assert store.retry(new.id)
+    assert [claimed(store).payload, claimed(store).payload] == [b"a", b"b"]
+
+
+def test_what_is_too_late_is_never_claimed(opened: Open) -> None:
+    store = opened()
+    ids = [kept(store, job("a", timeout=1e-6, webhook="http://x")).id for _ in range(2)]
+    assert store.claim() is None
+    store.tidy()
+    assert [stands(store, name).state for name in ids] == ["expired"] * 2
+    assert {hook.job.id for hook in store.due_hooks()} == set(ids)
+
+
+def test_an_idempotency_key_means_one_job(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("a", owner="x", idempotency="k", fingerprint="1"))
+    assert store.create(job("a", owner="x", idempotency="k", fingerprint="1")) == (new, False)
+    with pytest.raises(ConflictError):
+        store.create(job("b", owner="x", idempotency="k", fingerprint="2"))
+    kept(store, job("a", owner="y", idempotency="k", fingerprint="2"))
+
+
+def test_unfinished_jobs_are_bounded_and_finished_ones_make_room(opened: Open) -> None:
+    store = opened(max_jobs=2, max_bytes=10)
+    kept(store, job("a" * 20))
+    with pytest.raises(OverloadedError):
+        store.create(job("b"))
+    store.finish(claimed(store), b"", 20, 0)
+    kept(store, job("a"))
+    second = kept(store, job("b"))
+    with pytest.raises(OverloadedError):
+        store.create(job("c"))
+    store.cancel(second.id)
+    kept(store, job("c"))
+
+
+def test_lists(opened: Open) -> None:
+    store = opened()
+    ids = [kept(store, job(owner=owner)).id for owner in ("x", "y", "x")]
+    store.cancel(ids[0])
+    assert [found.id for found in store.jobs()] == ids[::-1]
+    assert [found.id for found in store.jobs(owner="x")] == [ids[2], ids[0]]
+    assert [found.id for found in store.jobs(states=["queued"], limit=1)] == [ids[2]]
+    assert not store.delete(ids[1])
+    assert store.delete(ids[0])
+    assert store.get(ids[0]) is None
+    assert [found.id for found in store.jobs()] == [ids[2], ids[1]]
+
+
+def test_announcements_are_due_once_and_again(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("a", webhook="http://x"))
+    assert new.webhook_state == "pending"
+    assert store.due_hooks() == []
+    store.finish(claimed(store), b"[]", 1, 0)
+    (hook,) = store.due_hooks()
+    assert (hook.job.id, hook.job.state, hook.attempts) == (new.id, "succeeded", 0)
+    assert store.due_hooks() == []
+    store.hooked(new.id, delivered=False, again=0.0)
+    (hook,) = store.due_hooks()
+    assert hook.attempts == 1
+    store.hooked(new.id, delivered=True, again=None)
+    assert (store.due_hooks(), stands(store, new.id).webhook_state) == ([], "delivered")
+
+
+def test_those_who_watch_hear_of_every_end(opened: Open) -> None:
+    store = opened()
+    heard: list[str] = []
+    both = threading.Event()
+
+    def hear(name: str) -> None:
+        heard.append(name)
+        if len(heard) >= 2:
+            both.set()
+
+    stop = store.watch(hear)
+    ended: list[str] = []
+    while not both.is_set() and len(ended) < 1000:  # a listener may be late to the first
+        ended.append(kept(store, job()).id)
+        store.cancel(ended[-1])
+        both.wait(0.01)
+    stop()
+    assert set(heard) <= set(ended)
+    assert len(heard) >= 2
+
+
+def test_finished_jobs_are_forgotten(opened: Open) -> None:
+    store = opened(keep_seconds=-1.0)
+    new = kept(store, job())
+    store.cancel(new.id)
+    if isinstance(store, RedisStore):
+        assert stands(store, new.id)  # Redis does it: the time to live is what can be seen
+        assert 0 < store._client.ttl(f"{{rerankd}}:job:{new.id}") <= 1
+    else:
+        store.tidy()
+        assert store.get(new.id) is None
+
+
+def test_many_threads_never_take_the_same_part(opened: Open) -> None:
+    store = opened()
+    names = [kept(store, job(*"abcde", owner=str(n % 3))).id for n in range(8)]
+
+    def work(_: int) -> list[tuple[str, int]]:
+        taken = []
+        while claim := store.claim():
+            assert store.finish(claim, b"[]", 1, 0)
+            taken.append((claim.job, claim.part))
+        return taken
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [one for found in threads.map(work, range(4)) for one in found]
+    assert sorted(taken) == sorted((name, part) for name in names for part in range(5))
+    assert {stands(store, name).state for name in names} == {"succeeded"}
+
+
+STEPS = st.lists(
+    st.sampled_from(["create", "claim", "finish", "fail", "lose", "back", "cancel", "retry", "late"]), max_size=40
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, data=st.data())
+def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[str], data: st.DataObject) -> None:
+    store, losing = opened(max_jobs=10_000, attempts=100), opened(lease_seconds=-1.0, attempts=100)
+    for left in store.jobs():  # by an example that failed
+        store.cancel(left.id)
+    names: list[str] = []
+    hands: list[Claim] = []
+    stale: list[Claim] = []
+    for step in steps:
+        if step == "create":
+            names.append(kept(store, job("aa", "b")).id)
+        elif step == "claim" and (claim := store.claim()):
+            hands.append(claim)
+        elif step == "lose" and (claim := losing.claim()):
+            assert store.tidy() == 1
+            stale.append(claim)
+        elif step == "late" and stale:
+            assert store.finish(data.draw(st.sampled_from(stale)), b"?", 9, 9) is None
+        elif step in ("cancel", "retry") and names:
+            getattr(store, step)(data.draw(st.sampled_from(names)))
+        elif hands and step in ("finish", "fail", "back"):
+            claim = hands.pop(data.draw(st.integers(0, len(hands) - 1)))
+            size = len(claim.payload)
+            if step == "back":
+                store.give_back(claim, 0.0, counted=True)
+            else:
+                store.finish(claim, claim.payload, size if step == "finish" else 0, size if step == "fail" else 0)
+    for claim in hands:
+        store.finish(claim, claim.payload, len(claim.payload), 0)
+    for _ in range(10_000):
+        if not (last := store.claim()):
+            break
+        store.finish(last, last.payload, len(last.payload), 0)
+    for name in names:
+        found = stands(store, name)
+        assert found.final
+        if found.state != "cancelled":
+            assert found.done + found.failed == found.total == 3
+            assert store.results(name) == [b"aa", b"b"]
+        store.delete(name)
+    assert not store.waiting().interactive
+    alone = kept(opened(max_jobs=1), job("z"))  # all others were counted out
+    store.cancel(alone.id)
+    store.delete(alone.id)
