@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from rerankd import Reranker
+from tests.integration.nginx import MISSING, nginx_binary
 from tests.integration.serving import API_KEY, Served, serve
 
 
@@ -78,3 +79,14 @@ def _start_redis(binary: str, folder: str) -> tuple[subprocess.Popen[str], int]:
             return process, port
         process.communicate(timeout=30)
     pytest.fail("redis-server did not start")
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """The program of nginx."""
+    binary = nginx_binary()
+    if not binary:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    return binary
