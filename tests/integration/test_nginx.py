@@ -51,11 +51,11 @@ class Scripted:
     """An instance that answers as told, or breaks off, and counts: a real one cannot be made to fail on purpose.
 
     Args:
-        status: of its answers; 0 breaks the connection off once a request is there.
+        status: of its answers; may be changed; 0 breaks the connection off once a request is there.
     """
 
     def __init__(self, status: int) -> None:
-        self._status = status
+        self.status = status
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
@@ -83,9 +83,9 @@ class Scripted:
                 length = next((int(line.partition(":")[2]) for line in head if line.startswith("content-length")), 0)
                 lines.read(length)
                 self.requests.append(" ".join(first.split()[:2]))
-                if not self._status:
+                if not self.status:
                     return
-                answer = f"HTTP/1.1 {self._status} X\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{{}}"
+                answer = f"HTTP/1.1 {self.status} X\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{{}}"
                 connection.sendall(answer.encode())
 
 
@@ -240,3 +240,13 @@ def test_connections_to_instances_are_used_again_for_scoring_and_not_for_jobs() 
         for _ in range(5):
             assert http.post("/v1/jobs", json=BODY).status_code == 200
         assert one.connections == before + 5
+
+
+def test_instances_that_nginx_holds_for_down_are_asked_when_there_is_no_other() -> None:
+    with scripted(0, 0) as (made, http):
+        for _ in range(5):
+            assert http.post("/v1/rerank", json=BODY).status_code == 502
+        for one in made:
+            one.status = 200
+        for path in ("/v1/rerank", "/v1/jobs"):
+            assert http.post(path, json=BODY).status_code == 200

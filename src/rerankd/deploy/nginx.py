@@ -199,7 +199,7 @@ def render(nginx: Nginx, facts: Facts) -> str:
         >>> "client_max_body_size 32000000;" in render(Nginx(["a:8000", "b:8000"]), facts)
         True
     """
-    server = f"server %s max_fails={MAX_FAILS} fail_timeout={FAIL_SECONDS}s;"
+    seen_down = f"max_fails={MAX_FAILS} fail_timeout={FAIL_SECONDS}s"
     return _Filled(TEMPLATE.read_text(encoding="utf-8")).substitute(
         command=nginx.command,
         user=f"user {nginx.user};\n" if nginx.user else "",
@@ -209,7 +209,8 @@ def render(nginx: Nginx, facts: Facts) -> str:
         request_id=f"~{facts.request_id}",
         limits=limits(nginx),
         limited=limited(nginx),
-        servers="\n".join(f"        {server % instance}" for instance in nginx.instances),
+        servers="\n".join(f"        server {instance} {seen_down};" for instance in nginx.instances),
+        all_servers="\n".join(f"        server {instance} max_fails=0;" for instance in nginx.instances),
         keep_alive=f"{facts.keep_alive_seconds:g}",
         idle=max(1, int(facts.keep_alive_seconds * 2 / 3)),
         listen=nginx.listen + (" ssl http2" if nginx.tls_cert else ""),

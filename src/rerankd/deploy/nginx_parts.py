@@ -114,6 +114,7 @@ def error_locations(nginx: Nginx, facts: Facts) -> str:
     lines = [
         f"error_page {given}{f' ={status}' if given != status else ''} @rerankd_{status};"
         for given, status, *_ in ERRORS
+        if given != 502  # the template has that one
     ]
     for _, status, code, sentence, seconds in ERRORS:
         lines += [f"location @rerankd_{status} {{", "    add_header X-Request-ID $rerankd_request_id always;"]

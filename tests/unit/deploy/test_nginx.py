@@ -83,11 +83,12 @@ def test_nginx_accepts_every_combination_of_options(binary: str, tls: tuple[Path
 
 def test_only_scoring_is_sent_twice_once_it_was_sent() -> None:
     text = generated("--instances", ",".join(TWO))
-    (line,) = [line for line in text.splitlines() if "non_idempotent" in line]
+    line, again = [line for line in text.splitlines() if "non_idempotent" in line]
     (place,) = [line for line in text[: text.index(line)].splitlines() if "location ~" in line][-1:]
     paths = place.partition("(?:")[2].partition(")$")[0].split("|")
     assert sorted(f"/{path}" for path in paths) == sorted(SCORING_PATHS)
     assert "http_429" not in text
+    assert "location @rerankd_again" in text[: text.rindex(again)], "only reached by requests that were not sent"
 
 
 def test_limits_and_times_are_those_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
