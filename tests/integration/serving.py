@@ -61,6 +61,7 @@ def serve(
         port = free_port()
         work, stderr = Path(folder, "work"), Path(folder, "stderr")
         work.mkdir()
+        inherited["RERANKD_JOBS_PATH"] = str(Path(folder, "jobs.sqlite"))
         with stderr.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, *program, "--port", str(port), *flags],

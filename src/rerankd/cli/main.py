@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
-its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 130 interrupted.
+its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 8 a queue or service
+cannot be reached now; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Annotated
 
 import typer
 
-from rerankd.cli import bench, bulk, demo, deploy, doctor, keys, models, rank, serve
+from rerankd.cli import bench, bulk, demo, deploy, doctor, jobs, keys, models, rank, serve, worker
 from rerankd.cli.output import stderr
 from rerankd.errors import (
     InvalidRequestError,
     MissingDependencyError,
     ModelError,
+    NotFoundError,
     RerankdError,
+    RetryableError,
     ScoringError,
     VerificationError,
 )
@@ -32,6 +35,8 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (MissingDependencyError, 4),
     (ScoringError, 6),
     (InvalidRequestError, 2),
+    (NotFoundError, 2),
+    (RetryableError, 8),
 )
 
 app = typer.Typer(
@@ -39,7 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, "
-    "7 rows without a score.",
+    "7 rows without a score, 8 queue out of reach.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)
@@ -48,8 +53,10 @@ app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(bulk.bulk)
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

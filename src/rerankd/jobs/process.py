@@ -45,7 +45,8 @@ class WorkerProcess:
         self._settings = settings
         # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
-        self._loader = SettingsLoader(patient, observer)
+        self.pool = open_pool(settings, SettingsLoader(patient, observer))
+        self.ready = False
         self._celery = make_celery(settings.queue_url, settings.lease_seconds)
         self._tickets = Tickets(self._celery)
         self._loop = asyncio.new_event_loop()
@@ -89,16 +90,16 @@ class WorkerProcess:
 
     async def _open(self) -> None:
         settings = self._settings
-        self._pool = open_pool(settings, self._loader)
-        for name in dict.fromkeys([self._pool.default, *settings.preload]):
-            async with self._pool.lease(name):
+        for name in dict.fromkeys([self.pool.default, *settings.preload]):
+            async with self.pool.lease(name):
                 pass
         self._store = open_store(settings)
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions(threads, max(1, threads // 2), settings.job_attempts, settings.lease_seconds)
-        self._worker = JobWorker(Pipeline(self._pool), self._store, announcer, options, self._send)
+        self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options, self._send)
         self._worker.start()
+        self.ready = True
         _log.info("working with %d threads", threads)
 
     def _send(self, parts: int) -> None:
@@ -108,8 +109,7 @@ class WorkerProcess:
         if self._worker is not None:
             await self._worker.close(self._settings.shutdown_seconds)
             await asyncio.to_thread(self._store.close)
-        if hasattr(self, "_pool"):
-            await self._pool.close()
+        await self.pool.close()
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def waited() -> T:

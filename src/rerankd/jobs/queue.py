@@ -13,7 +13,7 @@ from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.store import JobStore, StoreOptions
-from rerankd.jobs.webhook import check_url, signature
+from rerankd.jobs.webhook import check_url
 from rerankd.settings import Settings
 from rerankd.telemetry import logger
 
@@ -42,8 +42,6 @@ class JobQueue:
         self, store: JobStore, wake: Callable[[int], None], secret: str | None = None, max_bytes: float = 2e9
     ) -> None:
         self.store, self._wake, self._secret, self._max_bytes = store, wake, secret, max_bytes
-        if secret:
-            signature(secret, "", 0, b"")  # a secret that cannot sign is found out now
 
     def check(self, webhook: str | None, idempotency: str | None) -> None:
         """Check what can be checked before any work is done.

@@ -12,7 +12,7 @@ from rerankd.errors import UnavailableError
 from rerankd.extras import require
 from rerankd.jobs import redis_scripts as scripts
 from rerankd.jobs.job import Claim, Hook, Job, NewJob, State
-from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, StoreOptions, Waiting, conflict, full
+from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 from rerankd.telemetry import logger
 
 CONNECT_SECONDS = 2.0
@@ -76,11 +76,14 @@ class RedisStore(JobStore):
 
         return self._listed("created", wanted, limit)
 
-    def results(self, job: str) -> list[bytes | None]:
+    def results(self, job: str) -> list[PartResult]:
         """What came of each part."""
         with self._reached():
-            parts = int(self._client.hget(_key("job", job), "parts") or 0)
-            return list(self._client.hmget(_key("out", job), list(range(parts)))) if parts else []
+            parts = list(range(int(self._client.hget(_key("job", job), "parts") or 0)))
+            if not parts:
+                return []
+            requests, contents = (self._client.hmget(_key(kind, job), parts) for kind in ("req", "out"))
+        return [PartResult(int(number), content) for number, content in zip(requests, contents, strict=True) if number]
 
     def claim(self, *, bulk: bool = True) -> Claim | None:
         """Take the part whose turn it is."""

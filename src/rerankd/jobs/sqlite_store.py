@@ -14,7 +14,7 @@ from typing import Any
 
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, State
-from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, StoreOptions, Waiting, conflict, full
+from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
@@ -139,10 +139,11 @@ class SqliteStore(JobStore):
             where, values = [*where, f"state IN ({', '.join('?' * len(states))})"], [*values, *states]
         return self._jobs(f"{' AND '.join(where)} ORDER BY created DESC, rowid DESC LIMIT ?", (*values, limit))
 
-    def results(self, job: str) -> list[bytes | None]:
+    def results(self, job: str) -> list[PartResult]:
         """What came of each part."""
         with self._read():
-            return [row[0] for row in self._db.execute("SELECT result FROM part WHERE job = ? ORDER BY number", (job,))]
+            rows = self._db.execute("SELECT requests, result FROM part WHERE job = ? ORDER BY number", (job,))
+            return [PartResult(*row) for row in rows]
 
     def claim(self, *, bulk: bool = True) -> Claim | None:
         """Take the part whose turn it is."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rerankd.errors import ConflictError, OverloadedError
 from rerankd.jobs.job import Claim, Hook, Job, NewJob, State
@@ -48,6 +48,13 @@ class Waiting:
     bulk: int
 
 
+class PartResult(NamedTuple):
+    """What came of a part: rows of its requests as JSON, one error for all of them, or None for nothing yet."""
+
+    requests: int
+    content: bytes | None
+
+
 class JobStore(Protocol):
     """Keeps jobs; every method may be called from any thread."""
 
@@ -68,8 +75,8 @@ class JobStore(Protocol):
         """Jobs, the newest first."""
         ...
 
-    def results(self, job: str) -> list[bytes | None]:
-        """What came of each part; None for parts without a result."""
+    def results(self, job: str) -> list[PartResult]:
+        """What came of each part, in order."""
         ...
 
     def claim(self, *, bulk: bool = True) -> Claim | None:

@@ -14,6 +14,7 @@ from rerankd.errors import NotFoundError
 from rerankd.server.docs_routes import docs_router
 from rerankd.server.edge import Edge, current
 from rerankd.server.health_routes import health_router
+from rerankd.server.job_routes import job_router
 from rerankd.server.model_routes import model_router
 from rerankd.server.rerank_routes import rerank_router
 from rerankd.server.service import Service
@@ -44,7 +45,13 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (rerank_router(service), model_router(service), health_router(service), docs_router()):
+    for router in (
+        rerank_router(service),
+        job_router(service),
+        model_router(service),
+        health_router(service),
+        docs_router(),
+    ):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Edge, service=service)
@@ -52,10 +59,11 @@ def create_app(service: Service) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=service.settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=[
                 "authorization",
                 "content-type",
+                "idempotency-key",
                 "x-api-key",
                 "api-key",
                 "x-request-id",

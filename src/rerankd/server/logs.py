@@ -7,7 +7,21 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-_FIELDS = ("request_id", "method", "path", "status", "ms", "model", "documents", "tokens", "key", "client", "error")
+_FIELDS = (
+    "request_id",
+    "method",
+    "path",
+    "status",
+    "ms",
+    "model",
+    "documents",
+    "tokens",
+    "job",
+    "requests",
+    "key",
+    "client",
+    "error",
+)
 
 
 class JsonFormatter(logging.Formatter):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -15,6 +15,7 @@ from rerankd.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
+    from rerankd.jobs.store import Waiting
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -49,15 +50,20 @@ class Metrics(Observer):
         self._dropped = counter("rerankd_dropped_pairs", "Pairs dropped uncomputed", ("model", "reason"))
         self._refused = counter("rerankd_request_refused", "Requests refused whole", ("model", "reason"))
         self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
+        self.jobs = counter("rerankd_jobs", "Jobs handed in", ("priority",))
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
         )
         build = Gauge("rerankd_build_info", "Always 1; the version is a label", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
-    def watch(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
-        """Add the gauges of a pool."""
-        self.registry.register(_PoolGauges(pool, ready))
+    def watch(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], Waiting] | None = None) -> None:
+        """Add the gauges of a pool, and of the parts of jobs that wait."""
+        self.registry.register(_PoolGauges(pool, ready, waiting))
+
+    def serve(self, port: int) -> None:
+        """Answer Prometheus from a thread of its own, where there is no service to do so."""
+        start_http_server(port, registry=self.registry)
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
@@ -98,8 +104,8 @@ class Metrics(Observer):
 class _PoolGauges(Collector):
     """Read from the engines when asked."""
 
-    def __init__(self, pool: ModelPool, ready: Callable[[], bool]) -> None:
-        self._pool, self._ready = pool, ready
+    def __init__(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], Waiting] | None) -> None:
+        self._pool, self._ready, self._waiting = pool, ready, waiting
 
     def collect(self) -> Iterable[Metric]:
         gauges = {
@@ -118,4 +124,9 @@ class _PoolGauges(Collector):
             gauges["bytes"].add_metric([name], model.files.size)
         ready = GaugeMetricFamily("rerankd_ready", "Whether the last look found the service ready")
         ready.add_metric([], float(self._ready()))
-        return [*gauges.values(), ready]
+        jobs = GaugeMetricFamily("rerankd_job_parts_waiting", "Parts of jobs that wait", labels=["priority"])
+        if self._waiting is not None:
+            waiting = self._waiting()
+            jobs.add_metric(["interactive"], waiting.interactive)
+            jobs.add_metric(["bulk"], waiting.bulk)
+        return [*gauges.values(), ready, jobs]

@@ -14,6 +14,7 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
 from rerankd.server.tracing import Tracing
@@ -53,6 +54,7 @@ class Service:
     quotas: QuotaStore
     metrics: Metrics
     tracing: Tracing
+    desk: JobDesk
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -80,10 +82,12 @@ class Service:
         else:
             self.started = True
             self.readiness = Readiness(True)
+            await self.desk.start()
 
     async def close(self) -> None:
         """Finish what was accepted and end."""
         self.draining = True
+        await self.desk.close(self.settings.shutdown_seconds / 2)
         await self.pool.close()
         await self.quotas.close()
         self.tracing.close()
@@ -154,6 +158,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     pool = open_pool(settings, loader(settings, metrics))
     keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
-    service = Service(settings, pool, Pipeline(pool), keys, quotas, metrics, Tracing(settings.otel_endpoint))
-    metrics.watch(pool, lambda: service.readiness.ready)
+    pipeline, tracing = Pipeline(pool), Tracing(settings.otel_endpoint)
+    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, JobDesk(settings, pipeline))
+    metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     return service

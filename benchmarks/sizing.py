@@ -1,0 +1,176 @@
+"""Is the formula of docs/scale.md true? What it predicts for one and two instances, and what they do behind nginx.
+
+`python -m benchmarks.sizing`. Instances have one thread and are pinned to a core each. The speed that goes into the
+formula is that of `rerankd bench`, pinned to one core, at the mean length of the documents. The load generator and
+nginx use the same cores; where every core has an instance, they cost it something, and that is part of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Closed, Drawn, LoadProcess, Open, Shot, percentile
+from benchmarks.soak import _processor, _spread, read_metrics
+from rerankd.cli.bench import passage
+from rerankd.demo import load_traps
+from rerankd.scoring.onnx_backend import usable_cores
+from tests.integration.nginx import Instance, instances, proxy
+
+RESULT = Path(__file__).parent / "results" / "sizing.json"
+CLIENTS = 8
+WARM_SECONDS = 3.0
+POINTS = ((10, 300), (50, 300), (50, 100), (20, 900))
+SHARES = (0.5, 0.7, 0.85)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What `rerankd bench` says."""
+
+    tokens_per_pair: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Requests per second at saturation, predicted and measured."""
+
+    instances: int
+    documents: int
+    characters: int
+    tokens_per_request: float
+    bench_tokens_per_second: float
+    predicted: float
+    measured: float
+    ratio: float
+
+
+def bench(characters: int) -> Speed:
+    """Speed of the library on one core."""
+    command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "rerankd", "bench", "--json", "--threads", "1"]
+    lengths = ["--characters", str(characters), "--requests", "20", "--documents", "50"]
+    done = subprocess.run([*command, *lengths], check=True, capture_output=True, text=True)
+    row = json.loads(done.stdout)
+    return Speed(row["tokens_per_pair"], row["tokens_per_second"])
+
+
+def bodies(documents: int, characters: int) -> Drawn:
+    """Requests with texts as `rerankd bench` has them."""
+    draw = random.Random(7)
+    pieces = [text for trap in load_traps() for text in trap.documents]
+    texts = [passage(draw, pieces, characters) for _ in range(1000)]
+    return Drawn.of("how many instances", texts, documents, documents)
+
+
+def computed(made: Sequence[Instance]) -> tuple[float, float]:
+    """Tokens and pairs that instances have computed so far."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    totals = [0.0, 0.0]
+    for one in made:
+        with opener.open(f"{one.url}/metrics", timeout=30) as answer:
+            found = read_metrics(answer.read().decode())
+        totals[0] += found.get("rerankd_computed_tokens_total", 0.0)
+        totals[1] += found.get("rerankd_computed_pairs_total", 0.0)
+    return totals[0], totals[1]
+
+
+def answered(shots: Sequence[Shot]) -> list[Shot]:
+    """All, if all are answers.
+
+    Raises:
+        RuntimeError: one is not.
+    """
+    bad = [shot.status for shot in shots if shot.status != 200]
+    if bad or not shots:
+        raise RuntimeError(f"{len(bad)} of {len(shots)} requests were not answered with 200: {bad[:3]}.")
+    return list(shots)
+
+
+def saturate(
+    made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float
+) -> tuple[float, float]:
+    """Requests per second of a closed loop, and tokens of a request."""
+    drawn, clients = bodies(documents, characters), CLIENTS * len(made)
+    load.run(Closed(drawn, clients, seconds=WARM_SECONDS, first=1_000_000))
+    tokens, pairs = computed(made)
+    (shots,) = load.run(Closed(drawn, clients, seconds=seconds)).shots
+    after_tokens, after_pairs = computed(made)
+    per_second = sum(shot.done < seconds for shot in answered(shots)) / seconds
+    return per_second, (after_tokens - tokens) / (after_pairs - pairs) * documents
+
+
+def measure(seconds: float) -> dict[str, Any]:
+    """The whole run."""
+    speeds = {characters: bench(characters) for characters in sorted({characters for _, characters in POINTS})}
+    found: list[Point] = []
+    waits: list[dict[str, Any]] = []
+    for count in range(1, min(2, usable_cores()) + 1):
+        with (
+            instances(count, pinned=True) as made,
+            proxy([one.address for one in made]) as front,
+            LoadProcess(f"{front.url}/v1/rerank") as load,
+        ):
+            for point in POINTS:
+                measured, tokens = saturate(made, load, *point, seconds)
+                speed = speeds[point[1]].tokens_per_second
+                predicted = count * speed / tokens
+                found.append(
+                    Point(
+                        count, *point, round(tokens), round(speed), round(predicted, 2), round(measured, 2),
+                        round(measured / predicted, 3),
+                    )
+                )  # fmt: skip
+                print(found[-1], file=sys.stderr)
+            if count == 1:
+                waits = [wait(load, found[1], share, 2 * seconds) for share in SHARES]
+    return {
+        "machine": {"processor": _processor(), "cores": usable_cores()},
+        "model": "mini",
+        "clients_per_instance": CLIENTS,
+        "seconds": seconds,
+        "bench": {str(characters): asdict(speed) for characters, speed in speeds.items()},
+        "points": [asdict(point) for point in found],
+        "waits": waits,
+    }
+
+
+def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[str, Any]:
+    """Latency of Poisson arrivals at a share of what was measured at saturation."""
+    drawn = bodies(point.documents, point.characters)
+    (shots,) = load.run(Open(drawn, share * point.measured, seconds, first=int(share * 1000) * 10_000)).shots
+    latency = [shot.latency * 1000 for shot in shots if shot.status == 200]
+    found = {
+        "documents": point.documents,
+        "characters": point.characters,
+        "share_of_capacity": share,
+        "requests": len(shots),
+        "refused": sum(shot.status != 200 for shot in shots),
+        "p95_ms": round(percentile(latency, 0.95), 1),
+        "ms": _spread(latency),
+    }
+    print(found, file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    """Run and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of one point")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    text = json.dumps(measure(arguments.seconds), indent=2, ensure_ascii=False)
+    arguments.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`rerankd jobs`: look at jobs where they are kept, cancel them, try them again, forget them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rerankd.cli.options import Json
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.jobs.job import STATES, Job
+from rerankd.settings import load_settings
+
+app = typer.Typer(help="See and steer jobs, in the queue of queue_url or the file of jobs_path.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
+Queue = Annotated[str | None, typer.Option("--queue-url", help="Redis of the jobs.  [default: setting queue_url]")]
+Path = Annotated[str | None, typer.Option("--jobs-path", help="SQLite file of the jobs.  [default: setting jobs_path]")]
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATES)}, or dead.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    queue_url: Queue = None,
+    jobs_path: Path = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first; `--state dead` lists those of which a part had its attempts."""
+    states = [one for one in STATES if one == state]
+    if state and state != "dead" and not states:
+        raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use one of: {', '.join(STATES)}, dead.")
+    with _queue(queue_url, jobs_path) as queue:
+        jobs = queue.store.dead(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
+        waiting = queue.store.waiting()
+    if wants_json(as_json):
+        write_rows(asdict(job) for job in jobs)
+        return
+    table = Table("id", "state", "owner", "priority", "done", "failed", "of", "created")
+    for job in jobs:
+        numbers = (str(job.done), str(job.failed), str(job.total))
+        table.add_row(job.id, job.state, cell(job.owner), job.priority, *numbers, _when(job.created))
+    stdout().print(table)
+    _say(f"Waiting parts: {waiting.interactive} interactive, {waiting.bulk} bulk.")
+
+
+@app.command()
+def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Json = False) -> None:
+    """Show a job, with the errors of its requests."""
+    from rerankd.jobs.results import rows_of
+
+    with _queue(queue_url, jobs_path) as queue:
+        found = _found(queue.store.get(job), job)
+        rows = list(rows_of(queue.store.results(job)))
+    errors = [(place, row["error"]["message"]) for place, row in enumerate(rows) if row and "error" in row]
+    about = asdict(found) | {"errors": [{"index": place, "error": error} for place, error in errors]}
+    if wants_json(as_json):
+        write_rows([about])
+        return
+    table = Table("", "", show_header=False)
+    for name, value in about.items():
+        if name != "errors":
+            table.add_row(name, _when(value) if name in _TIMES else cell(str(value)))
+    for place, error in errors[:20]:
+        table.add_row(f"request {place}", cell(error))
+    stdout().print(table)
+
+
+@app.command()
+def cancel(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
+    """End a job; what of it is being computed stops."""
+    with _queue(queue_url, jobs_path) as queue:
+        found = _found(queue.store.cancel(job), job)
+    _say(f"Job {job} is {found.state}.")
+
+
+@app.command()
+def retry(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
+    """Queue the failed, cancelled or expired parts of a job again."""
+    with _queue(queue_url, jobs_path) as queue:
+        found = _found(queue.retry(job), job)
+    if found.final:
+        raise InvalidRequestError(f"Nothing of job {job} can be tried again.", hint="It has all its results.")
+    _say(f"Job {job} is queued again.")
+
+
+@app.command()
+def purge(
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    older: Annotated[float, typer.Option(min=0, help="Only jobs that ended so many hours ago.")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    queue_url: Queue = None,
+    jobs_path: Path = None,
+) -> None:
+    """Forget jobs that have ended, with their results."""
+    final = [one for one in STATES if one not in ("queued", "running") and (state is None or one == state)]
+    if not final:
+        raise InvalidRequestError(f"Jobs that are {state!r} cannot be purged.", hint="Cancel them first.")
+    before = datetime.now(UTC).timestamp() - older * 3600
+    with _queue(queue_url, jobs_path) as queue:
+        jobs = [job for job in queue.store.jobs(states=final, limit=100_000) if job.finished <= before]
+        if jobs and not yes:
+            typer.confirm(f"Forget {len(jobs)} jobs and their results?", abort=True, err=True)
+        gone = sum(queue.store.delete(job.id) for job in jobs)
+    _say(f"{gone} jobs were forgotten.")
+
+
+@app.command()
+def secret() -> None:
+    """Make a secret for the setting webhook_secret; give it also to those who check signatures."""
+    from rerankd.jobs.webhook import new_secret
+
+    stdout().print(new_secret(), markup=False, highlight=False, soft_wrap=True)
+
+
+_TIMES = frozenset({"created", "started", "finished", "deadline"})
+
+
+@contextmanager
+def _queue(queue_url: str | None, jobs_path: str | None) -> Iterator[Any]:
+    from rerankd.jobs.queue import JobQueue, open_store
+    from rerankd.jobs.tickets import Tickets, make_celery
+
+    # A file that is named means the file, whatever the settings say of a queue.
+    settings = load_settings(queue_url=queue_url, jobs_path=jobs_path)
+    if jobs_path and not queue_url:
+        settings = settings.model_copy(update={"queue_url": None})
+    store = open_store(settings)
+    try:
+        tell = Tickets(make_celery(settings.queue_url, settings.lease_seconds)).send if settings.queue_url else _nobody
+        yield JobQueue(store, tell)
+    finally:
+        store.close()
+
+
+def _nobody(parts: int) -> None:
+    """A service that works a file looks by itself."""
+
+
+def _found(job: Job | None, name: str) -> Job:
+    if job is None:
+        raise NotFoundError(f"There is no job {name!r}.", hint="See: rerankd jobs list")
+    return job
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds") if seconds else ""
+
+
+def _say(sentence: str) -> None:
+    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

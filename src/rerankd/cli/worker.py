@@ -1,0 +1,44 @@
+"""`rerankd worker`: a process that works jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from rerankd.cli.output import stderr
+from rerankd.cli.serve import with_settings
+from rerankd.settings import Settings, load_settings
+
+# What a worker has no use for: it opens no port for requests, and asks for no keys.
+_OF_SERVERS = {
+    *("host", "port", "max_body_mb", "max_inflight_mb", "max_json_depth", "max_documents", "request_timeout"),
+    *("api_keys", "api_keys_file", "cors_origins", "trusted_proxies", "drain_seconds", "max_queue_seconds"),
+    *("jobs_path", "max_jobs", "max_jobs_mb", "top_n"),
+}
+
+
+@with_settings(name for name in Settings.model_fields if name not in _OF_SERVERS)
+def worker(
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for Prometheus metrics, on all addresses; 0 for none.")
+    ] = 0,
+    **flags: Any,
+) -> None:
+    """Work jobs from a queue in Redis, until SIGTERM; any number of workers share the work.
+
+    Its threads share one engine a model, so that jobs of many users are batched together.
+    """
+    settings = load_settings(**flags)
+    from rerankd.jobs.process import WorkerProcess
+    from rerankd.server import logs
+    from rerankd.server.metrics import Metrics
+
+    logs.configure(settings.log_format, settings.log_level)
+    metrics = Metrics()
+    process = WorkerProcess(settings, metrics)
+    metrics.watch(process.pool, lambda: process.ready)
+    if metrics_port:
+        metrics.serve(metrics_port)
+        stderr().print(f"metrics  http://localhost:{metrics_port}/metrics", highlight=False, soft_wrap=True)
+    process.run()

@@ -1,0 +1,104 @@
+"""Jobs of one instance: handed to workers through Redis, or worked here where there is no queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from rerankd.errors import RerankdError
+from rerankd.extras import require
+from rerankd.jobs.queue import JobQueue, jobs_file, open_store
+from rerankd.jobs.store import Waiting
+from rerankd.jobs.webhook import Announcer, signature
+from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.settings import Settings
+from rerankd.telemetry import logger
+
+SLOTS = 4
+BULK_SLOTS = 2
+LOOK_SECONDS = 5.0
+
+_log = logger(__name__)
+
+
+class JobDesk:
+    """Opens the queue when it is first needed. Without one in Redis, a worker in this process takes what comes.
+
+    Args:
+        settings: of the program.
+        pipeline: what scores, where jobs are worked here.
+
+    Raises:
+        MissingDependencyError: there is a `queue_url` and the extra `queue` is not installed.
+        InvalidRequestError: the webhook secret cannot sign.
+    """
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        if settings.queue_url:
+            require("celery", "queue", "The job queue")
+        if settings.webhook_secret:
+            signature(settings.webhook_secret, "", 0, b"")
+        self._settings, self._pipeline = settings, pipeline
+        self._opening = asyncio.Lock()
+        self._queue: JobQueue | None = None
+        self._worker: JobWorker | None = None
+        self._look: asyncio.Task[None] | None = None
+        self.waiting = Waiting(0, 0)
+
+    async def start(self) -> None:
+        """Go on with jobs that an earlier process left."""
+        if not self._settings.queue_url and jobs_file(self._settings).exists():
+            try:
+                await self.queue()
+            except RerankdError as error:
+                _log.warning("jobs of before are not worked: %s", error)
+
+    async def queue(self) -> JobQueue:
+        """Where jobs are handed in.
+
+        Raises:
+            InvalidRequestError: the file of jobs cannot be used.
+        """
+        async with self._opening:
+            if self._queue is None:
+                self._queue = await self._open()
+                self._look = asyncio.create_task(self._count())
+            return self._queue
+
+    async def _open(self) -> JobQueue:
+        settings = self._settings
+        store = await asyncio.to_thread(open_store, settings)
+        limit = settings.max_jobs_mb * 1_000_000
+        if settings.queue_url:
+            from rerankd.jobs.tickets import Tickets, make_celery
+
+            app = await asyncio.to_thread(make_celery, settings.queue_url, settings.lease_seconds)
+            return JobQueue(store, Tickets(app).send, settings.webhook_secret, limit)
+        announcer = Announcer(store, settings.webhook_secret, settings.webhook_hosts)
+        options = WorkerOptions(SLOTS, BULK_SLOTS, settings.job_attempts, settings.lease_seconds)
+        worker = self._worker = JobWorker(self._pipeline, store, announcer, options)
+        worker.start()
+        loop = asyncio.get_running_loop()
+        return JobQueue(store, lambda parts: _soon(loop, lambda: worker.begin(parts)), settings.webhook_secret, limit)
+
+    async def _count(self) -> None:
+        """How much waits, for the metrics; asked in the background, since Redis may be slow to answer."""
+        while self._queue is not None:
+            with contextlib.suppress(RerankdError):
+                self.waiting = await asyncio.to_thread(self._queue.store.waiting)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def close(self, seconds: float) -> None:
+        """Stop working jobs; what is not done in so many seconds is kept for the next process."""
+        if self._look:
+            self._look.cancel()
+        if self._worker:
+            await self._worker.close(seconds)
+        if self._queue:
+            await asyncio.to_thread(self._queue.store.close)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, begin: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(begin)

@@ -1,0 +1,77 @@
+"""A pipeline on a backend that misbehaves as told, and a worker on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rerankd.engine.engine import Engine, EngineOptions
+from rerankd.engine.pool import ModelPool
+from rerankd.jobs.job import NewJob, Priority, RankWork, ScoreWork, Work, new_id, split
+from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.jobs.store import StoreOptions
+from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.types import Document, RerankRequest
+from tests.faults import ScriptedBackend, scripted_scorer
+
+OPTIONS = StoreOptions(attempts=2)
+
+
+class ScriptedLoader:
+    """Opens engines on one backend."""
+
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+
+    def find(self, reference: str) -> ModelFiles:
+        return load_model(reference)
+
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+        engine = Engine(name, "1", scripted_scorer(self._backend, files), EngineOptions(max_queue_seconds=86_400))
+        engine.warm_up()  # a cold engine takes one request at a time
+        self._backend.calls.clear()
+        while self._backend.entered.acquire(blocking=False):
+            pass
+        return engine, EncodingPolicy(64)
+
+
+@asynccontextmanager
+async def working(
+    backend: ScriptedBackend, folder: Path, *, slots: int = 4, bulk_slots: int = 2
+) -> AsyncIterator[tuple[SqliteStore, JobWorker]]:
+    """A store and a worker that is not started: turns are taken by hand."""
+    pool = ModelPool("mini", {"mini": "mini"}, ScriptedLoader(backend), close_seconds=5)
+    async with pool.lease("mini"):
+        pass
+    store = SqliteStore(folder / "jobs.sqlite", OPTIONS)
+    announcer = Announcer(store, None)
+    worker = JobWorker(Pipeline(pool), store, announcer, WorkerOptions(slots, bulk_slots, OPTIONS.attempts))
+    try:
+        yield store, worker
+    finally:
+        backend.gate.set()
+        await worker.close(5)
+        await pool.close()
+        store.close()
+
+
+def ranking(*texts: str, query: str = "q") -> RankWork:
+    """A ranking of texts."""
+    return RankWork(RerankRequest(query, [Document(text) for text in texts]))
+
+
+def scoring(*texts: str) -> ScoreWork:
+    """Pairs of one query."""
+    return ScoreWork([("q", texts)])
+
+
+def new_job(
+    *work: Work, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, requests: int = 64
+) -> NewJob:
+    """A job of so many requests a part."""
+    return NewJob(new_id(), list(split(work, requests=requests)), owner, priority, timeout)
