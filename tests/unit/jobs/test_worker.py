@@ -193,7 +193,11 @@ async def test_it_wakes_by_itself_for_what_waits(tmp_path: Path) -> None:
     async with working(ScriptedBackend(), tmp_path) as (store, worker):
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        store.watch(lambda job: loop.call_soon_threadsafe(ended.set) and None)
+
+        def hear(_: str) -> None:
+            loop.call_soon_threadsafe(ended.set)
+
+        store.watch(hear)
         job, _ = store.create(new_job(scoring("a")))
         worker.start()
         async with asyncio.timeout(10):

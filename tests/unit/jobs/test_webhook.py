@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from rerankd.errors import InvalidRequestError
+from rerankd.jobs.job import NewJob, Part, new_id
+from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.jobs.webhook import Announcer, check_url, new_secret, signature
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Keeps what it is told, and answers with the statuses it was given, 200 after the last."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.statuses = list(statuses)
+        self.got: list[tuple[Mapping[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/hook?token=hidden"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        self.send_response(status)
+        self.send_header("location", "http://127.0.0.1:9/")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def receiving(*statuses: int) -> Iterator[Receiver]:
+    with Receiver(*statuses) as receiver:
+        thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            receiver.shutdown()
+            thread.join()
+
+
+def ended(store: SqliteStore, url: str) -> str:
+    """A job that has ended and is to be announced."""
+    job, _ = store.create(NewJob(new_id(), [Part(b"[]", 1)], webhook=url))
+    claim = store.claim()
+    assert claim
+    store.finish(claim, b"[{}]", 1, 0)
+    return job.id
+
+
+async def announce(store: SqliteStore, secret: str | None, hosts: list[str]) -> None:
+    """Make the announcements that are due."""
+    announcer = Announcer(store, secret, hosts)
+    for hook in await asyncio.to_thread(store.due_hooks):
+        await announcer.announce(hook)
+    await announcer.close()
+
+
+def state(store: SqliteStore, job: str) -> str:
+    found = store.get(job)
+    assert found
+    return found.webhook_state
+
+
+async def test_an_announcement_is_verified_by_the_standard_library(tmp_path: Path) -> None:
+    store, secret = SqliteStore(tmp_path / "jobs"), new_secret()
+    with receiving() as receiver:
+        job = ended(store, receiver.url)
+        await announce(store, secret, ["127.0.0.1"])
+    ((headers, body),) = receiver.got
+    told = Webhook(secret).verify(body, dict(headers))
+    assert told["type"] == "job.succeeded"
+    assert told["data"] == {"id": job, "state": "succeeded", "total": 1, "done": 1, "failed": 0, "error": None}
+    assert headers["host"] == receiver.url.split("/")[2]
+    with pytest.raises(WebhookVerificationError):
+        Webhook(new_secret()).verify(body, dict(headers))
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(body.replace(b"succeeded", b"failed"), dict(headers))
+    assert state(store, job) == "delivered"
+    store.close()
+
+
+async def test_what_is_not_taken_is_tried_again_and_logged_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1_000_000.0
+    store = SqliteStore(tmp_path / "jobs", clock=lambda: now)
+    with receiving(500, 302) as receiver:
+        job = ended(store, receiver.url)
+        for pause in (1, 5, 0):
+            await announce(store, new_secret(), ["127.0.0.1"])
+            now += pause - 0.5 if pause else 0
+            assert store.due_hooks() == []
+            now += 0.5
+        assert [json.loads(body)["data"]["id"] for _, body in receiver.got] == [job] * 3
+    assert state(store, job) == "delivered"
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    assert "answered 500" in said[0]
+    assert [line.rpartition(", ")[2] for line in said] == ["again in 1 s", "again in 5 s"]
+    assert "hidden" not in caplog.text
+    store.close()
+
+
+async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    store = SqliteStore(tmp_path / "jobs", clock=lambda: now)
+    job = ended(store, "http://127.0.0.1:9/")
+    tries = 0
+    while state(store, job) == "pending":
+        await announce(store, new_secret(), ["127.0.0.1"])
+        tries, now = tries + 1, now + 10_000
+        assert tries < 20
+    assert (tries, state(store, job), store.due_hooks()) == (8, "failed", [])
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("http://127.0.0.1:9/", []),
+        ("http://localhost:9/", []),
+        ("http://[::1]:9/", []),
+        ("http://169.254.169.254/latest", []),
+        ("http://10.1.2.3/", []),
+        ("http://[::ffff:127.0.0.1]/", []),
+        ("http://127.0.0.1:9/", ["example.com"]),
+    ],
+)
+async def test_private_places_and_unnamed_hosts_are_never_called(
+    tmp_path: Path, url: str, hosts: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(tmp_path / "jobs")
+    ended(store, url)
+    await announce(store, new_secret(), hosts)
+    assert "webhook_hosts" in caplog.text
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http://", "//x", "http://a@b/", "http://x:port/", "http://x/ y", "http://x/" + "a" * 3000]
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="webhook"):
+        check_url(url)
+    assert check_url("https://example.com:8443/hook?x=1")
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "not base64!", "whsec_c2hvcnQ="])
+def test_weak_secrets(secret: str) -> None:
+    with pytest.raises(InvalidRequestError, match="rerankd jobs secret"):
+        signature(secret, "", 0, b"")
