@@ -1,0 +1,227 @@
+"""`rerankd bulk` as people run it, and as machines kill it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "rerankd"]
+
+
+def run(*arguments: str | Path, **options: Any) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    done = subprocess.run(
+        [*PROGRAM, "bulk", *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, **options
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def start(*arguments: str | Path, until: str) -> subprocess.Popen[str]:
+    """A run that has just said `until` in its log."""
+    command = [*PROGRAM, "-v", "bulk", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if until in line:
+            return process
+    raise AssertionError("".join(seen))
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, texts: list[str]) -> Path:
+    return write(tmp_path / "pairs.jsonl", pair_rows(texts, 100))
+
+
+def pair_rows(texts: list[str], count: int) -> list[dict[str, Any]]:
+    draw = random.Random(3)
+    return [{"id": f"p{n}", "query": draw.choice(texts), "document": draw.choice(texts), "n": n} for n in range(count)]
+
+
+def query_rows(texts: list[str], count: int) -> list[dict[str, Any]]:
+    draw = random.Random(4)
+    return [
+        {
+            "id": n,
+            "query": draw.choice(texts),
+            "documents": [{"id": f"d{k}", "text": draw.choice(texts)} for k in range(draw.randint(0, 8))],
+        }
+        for n in range(count)
+    ]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def read(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, texts: list[str]) -> None:
+    source, calm, hit = write(tmp_path / "in.jsonl", query_rows(texts, 40)), tmp_path / "calm", tmp_path / "hit"
+    options = ("--out-format", "jsonl", "--chunk-pairs", "8", "--keep-fields")
+    assert run(source, "--out", calm, *options)[0] == 0
+    places = []
+    for until in ("written down", "written down", "Going on after", "written down", "named"):
+        process = start(source, "--out", hit, *options, until=until)
+        assert end(process, signal.SIGKILL)[0] == -signal.SIGKILL
+        journal = json.loads((tmp_path / "hit.journal").read_text())
+        places.append(journal["position"]["rows"])
+        assert (until == "named") == journal["finished"]
+    assert places == sorted(places)
+    assert 0 < places[0] < places[1] < places[-1] == 40
+    code, _, said = run(source, "--out", hit, *options)
+    assert (code, "40 rows" in said) == (0, True)
+    assert hit.read_bytes() == calm.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit"}
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> None:
+    source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 3000)), tmp_path / "out.jsonl"
+    options = (source, "--out", out, "--chunk-pairs", "16")
+    process = start(*options, until="written down")
+    code, _, said = run(*options)
+    assert (code, "Another run is writing out.jsonl." in said) == (2, True)
+    code, said = end(process, signal.SIGINT)
+    assert (code, "Run the same command again to go on." in said) == (130, True)
+    process = start(*options, until="Going on after")
+    code, said = end(process, signal.SIGTERM)
+    assert (code, "Run the same command again to go on." in said) == (130, True)
+    assert not out.exists()
+    code, _, said = run(*options, "--top-n", "2")
+    assert (code, "begun with another top_n" in said) == (2, True)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
+    calm, hit = tmp_path / "calm.jsonl", tmp_path / "hit.jsonl"
+    options = ("--chunk-pairs", "16")
+    assert run(pairs, "--out", calm, *options)[0] == 0
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    code, _, said = run(pairs, "--out", hit, *options, preexec_fn=little_room)
+    assert code == 2
+    assert "hit.jsonl.part cannot be written (File too large)" in said
+    assert "nothing that was scored is lost" in said
+    code, _, said = run(pairs, "--out", hit, *options)
+    assert (code, "Going on after" in said) == (0, True)
+    assert hit.read_bytes() == calm.read_bytes()
+
+
+def test_parquet_both_ways_gives_the_scores_of_jsonl(tmp_path: Path, texts: list[str]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = query_rows(texts, 20)
+    table, lines = tmp_path / "in.parquet", tmp_path / "in.jsonl.gz"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    lines.write_bytes(gzip.compress(write(tmp_path / "in.jsonl", rows).read_bytes()))
+    out_table, out_lines = tmp_path / "out.parquet", tmp_path / "out.jsonl"
+    code, said, _ = run(table, "--out", out_table, "--top-n", "3", "--json")
+    assert (code, json.loads(said)["rows"]) == (0, 20)
+    assert run(lines, "--out", out_lines, "--top-n", "3")[0] == 0
+    found = pyarrow.parquet.read_table(out_table).to_pylist()
+    assert [{key: value for key, value in row.items() if key != "error"} for row in found] == read(out_lines)
+    for row, result in zip(rows, found, strict=True):
+        assert len(result["results"]) == min(3, len(row["documents"]))
+        assert result["id"] == row["id"]
+
+
+def test_scores_are_those_of_rank_and_score(tmp_path: Path, pairs: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run(pairs, "--out", out, "--keep-fields")[0] == 0
+    done = subprocess.run([*PROGRAM, "score", str(pairs)], capture_output=True, text=True, check=True)
+    expected = [json.loads(line) for line in done.stdout.splitlines()]
+    found = read(out)
+    assert [row["relevance_score"] for row in found] == [row["relevance_score"] for row in expected]
+    assert [row["n"] for row in found] == list(range(100))
+    raw = tmp_path / "raw.jsonl"
+    assert run(pairs, "--out", raw, "--no-activation")[0] == 0
+    assert all(row["relevance_score"] == row["raw_score"] for row in read(raw))
+
+
+def test_bad_rows(tmp_path: Path, pairs: Path) -> None:
+    lines = pairs.read_text().splitlines(keepends=True)
+    pairs.write_text("".join([*lines[:70], "nonsense\n", '{"query": "q"}\n', *lines[70:]]))
+    out = tmp_path / "out.jsonl"
+    code, _, said = run(pairs, "--out", out, "--chunk-pairs", "16")
+    assert code == 2
+    assert "pairs.jsonl, line 71: Not JSON" in said
+    assert "--on-error skip" in said
+    code, _, said = run(pairs, "--out", out, "--chunk-pairs", "16", "--on-error", "skip")
+    assert (code, "Going on after 64 rows" in said) == (7, True)
+    assert "2 rows without a score" in said
+    found = read(out)
+    assert len(found) == 102
+    assert [row["index"] for row in found if "error" in row] == [70, 71]
+    assert [row["line"] for row in read(tmp_path / "out.jsonl.failed.jsonl")] == [71, 72]
+
+
+def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path, pairs: Path) -> None:
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*PROGRAM, "bulk", pairs, "--out", tmp_path / "out.jsonl", "--chunk-pairs", "16"],
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        env=environment,
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    assert process.communicate()[0] == b""
+    os.close(leader)
+    assert process.returncode == 0
+    assert "pairs/s" in seen.decode()
+    assert "left" in seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["-", "--out", "out.jsonl"], 2, "does not read standard input"),
+        (["in.jsonl", "--out", "-"], 2, "could not be resumed"),
+        (["in.jsonl", "--out", "out.csv"], 2, "--out-format"),
+        (["in.jsonl"], 2, "--out"),
+        (["gone.jsonl", "--out", "out.jsonl"], 2, "gone.jsonl cannot be read"),
+        (["in.jsonl", "--out", "gone/out.jsonl"], 2, "Check that the folder is there"),
+        (["in.jsonl", "--out", "in.jsonl"], 2, "would replace the input"),
+        (["in.jsonl", "--out", "out.jsonl", "--model", "./gone"], 3, "does not exist"),
+        (["in.jsonl", "--out", "out.jsonl", "--on-error", "ask"], 2, "--on-error"),
+    ],
+)
+def test_exit_codes(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
+    write(tmp_path / "in.jsonl", [{"query": "q", "text": "d"}])
+    found, said, errors = run(*arguments, cwd=tmp_path)
+    assert (found, said) == (code, "")
+    assert sentence in errors
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl"}
