@@ -76,7 +76,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, ending: str) -> Non
         source = tmp_path / "in.jsonl"
         with source.open("w") as file:
             file.writelines(f'{{"query": "q{n}", "document": "d{n}"}}\n' for n in range(rows))
-        command = [sys.executable, "-c", PROGRAM, source, tmp_path / f"{rows}.{ending}"]
+        command: list[str | Path] = [sys.executable, "-c", PROGRAM, source, tmp_path / f"{rows}.{ending}"]
         root = Path(__file__).parents[2]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=root)
         written, peak = map(int, done.stdout.split())

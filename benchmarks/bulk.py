@@ -1,0 +1,215 @@
+"""`python -m benchmarks.bulk`: bulk runs against the library, on one core and on two, and their peak memory.
+
+Writes `benchmarks/results/bulk.json`. What is compared takes turns, and ratios are taken turn by turn, so that a
+machine that is busy now and then changes them little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.__main__ import RESULTS, machine
+from benchmarks.model import train_xlmr_tokenizer
+from benchmarks.server import median_ratio
+from rerankd.demo import load_traps
+from rerankd.scoring.onnx_backend import usable_cores
+
+# Prints the peak memory of a run after it; what the parent had before would be counted by the system's own figure.
+PROGRAM = """
+import sys
+from pathlib import Path
+from rerankd.cli.main import app
+try:
+    app()
+except SystemExit as end:
+    if end.code:
+        raise
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:5] == "VmHWM"))
+"""
+
+
+def pairs(count: int, seed: int = 5) -> Iterator[dict[str, str]]:
+    """Pairs of the bundled texts, each different, of about 45 tokens."""
+    draw = random.Random(seed)
+    traps = load_traps()
+    texts = [text for trap in traps for text in trap.documents]
+    for number in range(count):
+        document = f"{draw.choice(texts)} {draw.choice(texts)} {number}"
+        yield {"id": str(number), "query": draw.choice(traps).query, "document": document}
+
+
+def write(path: Path, rows: Iterator[dict[str, str]]) -> Path:
+    """Write rows as JSON lines."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return path
+
+
+def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pairs per second of a bulk run from file to file, and of one `Reranker.score` over the same pairs in memory."""
+    from rerankd import Reranker
+    from rerankd.bulk.local import LocalExecutor
+    from rerankd.bulk.run import BulkJob, run_bulk
+    from rerankd.bulk.scorer import open_scorer
+    from rerankd.settings import load_settings
+
+    reranker = Reranker(arguments.model, threads=arguments.threads)
+    settings = load_settings(model=arguments.model, threads=arguments.threads)
+    seconds: dict[str, list[float]] = {"library": [], "bulk": []}
+    tokens = 0
+    for turn in range(arguments.rounds + 1):
+        rows = list(pairs(arguments.pairs if turn else 128, seed=turn))
+        source = write(folder / "in.jsonl", iter(rows))
+        given = [(row["query"], row["document"]) for row in rows]
+        executor = LocalExecutor(open_scorer(settings))
+        for name in ("library", "bulk") if turn % 2 else ("bulk", "library"):
+            started = time.perf_counter()
+            if name == "library":
+                reranker.score(given)
+            else:
+                tokens = run_bulk(BulkJob(source, folder / "out.jsonl", restart=True), executor).tokens
+            if turn:  # the first turn warms up
+                seconds[name].append(time.perf_counter() - started)
+        print(f"  against the library: turn {turn} of {arguments.rounds}", file=sys.stderr)
+    return {
+        "model": f"{reranker.model} ({reranker.backend})",
+        "threads": arguments.threads,
+        "pairs": arguments.pairs,
+        "tokens_per_pair": round(tokens / arguments.pairs, 1),
+        **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in seconds.items()},
+        "ratio": round(median_ratio(seconds["library"], seconds["bulk"]), 3),
+        "ratios": [round(a / b, 3) for a, b in zip(seconds["library"], seconds["bulk"], strict=True)],
+    }
+
+
+def rate(count: int, seconds: list[float]) -> float:
+    """Pairs per second in the middle turn."""
+    return round(count / statistics.median(seconds), 1)
+
+
+def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One process on one core with all pairs, and two processes on a core each with half of them."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        return {"skipped": "this process may use one core only"}
+    half = arguments.pairs // 2
+    seconds: dict[str, list[float]] = {"one": [], "two": []}
+    for turn in range(arguments.rounds):
+        rows = list(pairs(2 * half, seed=100 + turn))
+        whole = write(folder / "whole.jsonl", iter(rows))
+        parts = [write(folder / f"part{n}.jsonl", iter(rows[n * half : (n + 1) * half])) for n in (0, 1)]
+        for name in ("one", "two") if turn % 2 else ("two", "one"):
+            plan = [(whole, cores[turn % 2])] if name == "one" else list(zip(parts, cores, strict=True))
+            running = [start(source, core, arguments.model) for source, core in plan]
+            # Both load their model first; what counts is the run itself, which each times alone.
+            seconds[name].append(max(finished(process)["seconds"] for process in running))
+        print(f"  two cores: turn {turn + 1} of {arguments.rounds}", file=sys.stderr)
+    return {
+        "threads_per_process": 1,
+        "pairs": 2 * half,
+        "one_pairs_per_second": rate(2 * half, seconds["one"]),
+        "two_pairs_per_second": rate(2 * half, seconds["two"]),
+        "ratio": round(median_ratio(seconds["one"], seconds["two"]), 3),
+        "ratios": [round(a / b, 3) for a, b in zip(seconds["one"], seconds["two"], strict=True)],
+    }
+
+
+def start(source: Path, core: int | None, model: str) -> subprocess.Popen[str]:
+    """Start a bulk run, on one core if one is named."""
+    command = [sys.executable, "-c", PROGRAM, "bulk", str(source), "--out", f"{source}.out", "--out-format", "jsonl"]
+    command += ["--json", "--restart", "--model", model]
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    threads = [] if core is None else ["--threads", "1"]
+    return subprocess.Popen([*pinned, *command, *threads], stdout=subprocess.PIPE, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a run says at its end, with its peak memory."""
+    said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"A run ended with {process.returncode}.")
+    summary, peak = said.splitlines()
+    found: dict[str, Any] = json.loads(summary)
+    return found | {"peak_megabytes": round(int(peak) / 1024, 1)}
+
+
+def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Peak memory of whole runs over more and more pairs, with the smallest model that there is."""
+    model = make_nano(arguments.models)
+    rows = []
+    for count in arguments.memory_pairs:
+        source = write(folder / "memory.jsonl", pairs(count))
+        found = finished(start(source, None, str(model)))
+        rows.append({name: found[name] for name in ("pairs", "seconds", "pairs_per_second", "peak_megabytes")})
+        print(f"  memory: {json.dumps(rows[-1])}", file=sys.stderr)
+        source.unlink()
+        Path(f"{source}.out").unlink()
+    return {"model": "random weights, 1 layer of 32, int8", "rows": rows}
+
+
+def make_nano(folder: Path) -> Path:
+    """A random XLM-RoBERTa of one layer, compiled to int8."""
+    out = folder / "nano-int8"
+    if out.exists():
+        return out
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.models.files import load_model
+
+    source = folder / "nano"
+    source.mkdir(parents=True, exist_ok=True)
+    texts = [text for trap in load_traps() for text in (trap.query, *trap.documents)]
+    vocabulary = train_xlmr_tokenizer(texts, source)
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "num_labels": 1,
+    }
+    XLMRobertaForSequenceClassification(XLMRobertaConfig(**shape)).save_pretrained(source)
+    compile_model(load_model(str(source)), out, CompileOptions("int8", waive=True))
+    return out
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--pairs", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--memory-pairs", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
+    parser.add_argument("--only", choices=["library", "cores", "memory"], help="measure one thing; keep the others")
+    arguments = parser.parse_args()
+    folder = arguments.models / "bulk"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / "bulk.json"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if arguments.only and path.exists() else {}
+    parts = {"library": against_library, "cores": on_two_cores, "memory": memory}
+    for name, measure in parts.items():
+        if arguments.only in (None, name):
+            report[name] = {"machine": machine(arguments.threads), **measure(folder, arguments)}
+            print(json.dumps({name: report[name]}, indent=1))
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
