@@ -217,13 +217,13 @@ class _Run:
 
 
 def _fingerprint(job: BulkJob, kind: Kind, executor: Executor) -> Fingerprint:
+    # Not in it: how bad rows are dealt with and what makes one, so that a run that such a row ended can be helped on.
     options = {
         "kind": kind,
         "top_n": job.top_n,
         "activation": job.activation,
         "keep_fields": job.keep_fields,
         "chunk_pairs": job.chunk_pairs,
-        "max_documents": job.max_documents,
     }
     return {**input_fingerprint(job.source), **options, **executor.identity}
 

@@ -21,7 +21,7 @@ from rerankd.bulk.output import Paths
 from rerankd.bulk.run import BulkJob, Moment, check_job, run_bulk
 from rerankd.bulk.scorer import open_scorer
 from rerankd.cli import options
-from rerankd.cli.bulk_progress import shown
+from rerankd.cli.bulk_progress import shown, unscored
 from rerankd.cli.output import stderr, write_rows
 from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd.settings import Settings, load_settings
@@ -146,7 +146,7 @@ def _summary(job: BulkJob, done: Moment, pairs: int, seconds: float) -> str:
     if pairs:
         parts.append(f"{duration(seconds)} ({pairs / seconds:,.0f} pairs/s)")
     if done.unscored:
-        parts.append(f"{done.unscored:,} rows without a score, see {Paths(job.out).failed}")
+        parts.append(f"{unscored(done.unscored)}, see {Paths(job.out).failed}")
     return ", ".join(parts)
 
 

@@ -50,6 +50,16 @@ class _Lines:
             self._console.print(f"{share}{words(moment, pace)}", highlight=False, soft_wrap=True)
 
 
+def unscored(rows: int) -> str:
+    """How many rows have no score.
+
+    Example:
+        >>> unscored(1)
+        '1 row without a score'
+    """
+    return f"{rows:,} {'row' if rows == 1 else 'rows'} without a score"
+
+
 def words(moment: Moment, pace: Pace) -> str:
     """How far, how fast, how long still.
 
@@ -63,5 +73,5 @@ def words(moment: Moment, pace: Pace) -> str:
     if pace.seconds_left is not None:
         parts.append(f"{duration(pace.seconds_left)} left")
     if moment.unscored:
-        parts.append(f"{moment.unscored:,} rows without a score")
+        parts.append(unscored(moment.unscored))
     return ", ".join(parts)

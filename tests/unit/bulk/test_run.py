@@ -60,7 +60,7 @@ def _named(paths: output.Paths) -> bool:
     return paths.out.exists() and not paths.journal.exists()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     sizes=SIZES,
     bad=st.sets(st.integers(0, 40)),
@@ -175,6 +175,16 @@ def test_a_bad_row_ends_the_run_and_can_be_mended(job: BulkJob) -> None:
     mended = job.out.read_bytes()
     run_bulk(replace(job, restart=True), FakeExecutor())
     assert job.out.read_bytes() == mended
+
+
+def test_a_limit_that_ended_a_run_can_be_raised(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.jsonl", query_rows([3, 3, 9, 1]))
+    job = BulkJob(source, tmp_path / "out.jsonl", chunk_pairs=4, max_documents=5)
+    with pytest.raises(InvalidInputFileError, match=r"line 3: 9 documents, more than 5\. Raise it"):
+        run_bulk(job, FakeExecutor())
+    executor = FakeExecutor()
+    assert run_bulk(replace(job, max_documents=9), executor).pairs == 16
+    assert executor.seen[0].number == 1
 
 
 def test_going_past_bad_rows_is_decided_at_any_time(job: BulkJob) -> None:
