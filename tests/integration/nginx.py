@@ -46,11 +46,13 @@ class Instance:
     Args:
         folder: its own.
         env: its settings.
+        core: the only one that it may use; None for all.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], core: int | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
         self._env, self._folder = {**inherited, **env}, folder
+        self._pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
@@ -71,7 +73,7 @@ class Instance:
         """Start it."""
         with (self._folder / "log").open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rerankd", "serve", "--port", str(self.port)],
+                [*self._pin, sys.executable, "-m", "rerankd", "serve", "--port", str(self.port)],
                 cwd=self._folder,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -145,10 +147,12 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def instances(count: int = 2, **env: str) -> Iterator[list[Instance]]:
-    """Ready instances with one thread each."""
+def instances(count: int = 2, *, pinned: bool = False, **env: str) -> Iterator[list[Instance]]:
+    """Ready instances with one thread each; pinned, each has a core of its own."""
     with tempfile.TemporaryDirectory(prefix="rerankd-instances-") as folder:
-        made = [Instance(Path(folder, str(n)), {"RERANKD_THREADS": "1", **env}) for n in range(count)]
+        made = [
+            Instance(Path(folder, str(n)), {"RERANKD_THREADS": "1", **env}, n if pinned else None) for n in range(count)
+        ]
         try:
             for one in made:
                 one.launch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -75,16 +76,9 @@ def measure(reranker: Reranker, requests: int, documents: int, characters: int) 
     pieces = [text for trap in load_traps() for text in trap.documents]
     queries = [pair.query for pair in load_pairs()]
 
-    def text() -> str:
-        wanted = max(8, int(characters * draw.lognormvariate(-0.18, 0.6)))
-        chosen = ""
-        while len(chosen) < wanted:
-            chosen += draw.choice(pieces) + " "
-        return chosen[:wanted]
-
     seconds, tokens = [], 0
     for turn in track(range(requests + 1), "measuring", console=stderr(), transient=True):
-        texts = [text() for _ in range(documents)]
+        texts = [passage(draw, pieces, characters) for _ in range(documents)]
         started = time.perf_counter()
         result = reranker.rank(draw.choice(queries), texts, top_n=None)
         if turn:
@@ -103,3 +97,12 @@ def measure(reranker: Reranker, requests: int, documents: int, characters: int) 
         statistics.median(seconds) * 1000,
         ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000,
     )
+
+
+def passage(draw: random.Random, pieces: Sequence[str], characters: int) -> str:
+    """A text of log-normal length around `characters`, put together from pieces."""
+    wanted = max(8, int(characters * draw.lognormvariate(-0.18, 0.6)))
+    chosen = ""
+    while len(chosen) < wanted:
+        chosen += draw.choice(pieces) + " "
+    return chosen[:wanted]
