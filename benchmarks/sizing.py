@@ -1,8 +1,10 @@
 """Is the formula of docs/scale.md true? What it predicts for one and two instances, and what they do behind nginx.
 
 `python -m benchmarks.sizing`. Instances have one thread and are pinned to a core each. The speed that goes into the
-formula is that of `rerankd bench`, pinned to one core, at the mean length of the documents. The load generator and
-nginx use the same cores; where every core has an instance, they cost it something, and that is part of the result.
+formula is that of `rerankd bench`, pinned to one core, at the mean length of the documents. The two are measured in
+turn, and the turn with the median ratio counts, so that the machine's noise falls on both. The load
+generator and nginx use the same cores; where every core has an instance, they cost it something, and that is part of
+the result.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Closed, Drawn, LoadProcess, Open, Shot, percentile
+from benchmarks.load import Closed, Drawn, LoadProcess, Open, percentile
 from benchmarks.soak import _processor, _spread, read_metrics
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
@@ -27,22 +32,15 @@ from tests.integration.nginx import Instance, instances, proxy
 
 RESULT = Path(__file__).parent / "results" / "sizing.json"
 CLIENTS = 8
-WARM_SECONDS = 3.0
-POINTS = ((10, 300), (50, 300), (50, 100), (20, 900))
+WARM_SECONDS = 2.0
+POINTS = ((10, 300), (50, 100), (20, 900))
+TURNS = 3
 SHARES = (0.5, 0.7, 0.85)
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """What `rerankd bench` says."""
-
-    tokens_per_pair: float
-    tokens_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
-    """Requests per second at saturation, predicted and measured."""
+    """Requests per second at saturation, predicted and measured; `ratios` are those of all turns."""
 
     instances: int
     documents: int
@@ -52,15 +50,15 @@ class Point:
     predicted: float
     measured: float
     ratio: float
+    ratios: list[float]
 
 
-def bench(characters: int) -> Speed:
-    """Speed of the library on one core."""
+def bench(characters: int) -> float:
+    """Tokens per second of the library on one core."""
     command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "rerankd", "bench", "--json", "--threads", "1"]
-    lengths = ["--characters", str(characters), "--requests", "20", "--documents", "50"]
+    lengths = ["--characters", str(characters), "--requests", "4", "--documents", "50"]
     done = subprocess.run([*command, *lengths], check=True, capture_output=True, text=True)
-    row = json.loads(done.stdout)
-    return Speed(row["tokens_per_pair"], row["tokens_per_second"])
+    return float(json.loads(done.stdout)["tokens_per_second"])
 
 
 def bodies(documents: int, characters: int) -> Drawn:
@@ -83,34 +81,51 @@ def computed(made: Sequence[Instance]) -> tuple[float, float]:
     return totals[0], totals[1]
 
 
-def answered(shots: Sequence[Shot]) -> list[Shot]:
-    """All, if all are answers.
+def saturate(
+    made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float, first: int
+) -> tuple[float, float]:
+    """Tokens per second under a closed loop, and tokens of a request.
 
     Raises:
-        RuntimeError: one is not.
+        RuntimeError: a request was not answered with 200.
     """
+    closed = Closed(
+        bodies(documents, characters), CLIENTS * len(made), seconds=WARM_SECONDS + seconds, first=first
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(load.run, closed)
+        time.sleep(WARM_SECONDS)
+        (tokens, pairs), began = computed(made), time.perf_counter()
+        time.sleep(seconds)
+        (more_tokens, more_pairs), ended = computed(made), time.perf_counter()
+        (shots,) = running.result().shots
     bad = [shot.status for shot in shots if shot.status != 200]
     if bad or not shots:
         raise RuntimeError(f"{len(bad)} of {len(shots)} requests were not answered with 200: {bad[:3]}.")
-    return list(shots)
+    tokens, pairs = more_tokens - tokens, more_pairs - pairs
+    return tokens / (ended - began), tokens / pairs * documents
 
 
-def saturate(
-    made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float
-) -> tuple[float, float]:
-    """Requests per second of a closed loop, and tokens of a request."""
-    drawn, clients = bodies(documents, characters), CLIENTS * len(made)
-    load.run(Closed(drawn, clients, seconds=WARM_SECONDS, first=1_000_000))
-    tokens, pairs = computed(made)
-    (shots,) = load.run(Closed(drawn, clients, seconds=seconds)).shots
-    after_tokens, after_pairs = computed(made)
-    per_second = sum(shot.done < seconds for shot in answered(shots)) / seconds
-    return per_second, (after_tokens - tokens) / (after_pairs - pairs) * documents
+def compare(made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float) -> Point:
+    """One row: prediction and measurement in turn; the turn with the median ratio is kept."""
+    turns: list[Point] = []
+    for turn in range(TURNS):
+        speed = bench(characters)
+        rate, tokens = saturate(made, load, documents, characters, seconds, turn * 1_000_000)
+        predicted = len(made) * speed / tokens
+        turns.append(
+            Point(
+                len(made), documents, characters, round(tokens), round(speed), round(predicted, 2),
+                round(rate / tokens, 2), round(rate / tokens / predicted, 3), [],
+            )
+        )  # fmt: skip
+    ratios = sorted(turn.ratio for turn in turns)
+    middle = next(turn for turn in turns if turn.ratio == ratios[len(ratios) // 2])
+    return replace(middle, ratios=ratios)
 
 
 def measure(seconds: float) -> dict[str, Any]:
     """The whole run."""
-    speeds = {characters: bench(characters) for characters in sorted({characters for _, characters in POINTS})}
     found: list[Point] = []
     waits: list[dict[str, Any]] = []
     for count in range(1, min(2, usable_cores()) + 1):
@@ -119,25 +134,17 @@ def measure(seconds: float) -> dict[str, Any]:
             proxy([one.address for one in made]) as front,
             LoadProcess(f"{front.url}/v1/rerank") as load,
         ):
-            for point in POINTS:
-                measured, tokens = saturate(made, load, *point, seconds)
-                speed = speeds[point[1]].tokens_per_second
-                predicted = count * speed / tokens
-                found.append(
-                    Point(
-                        count, *point, round(tokens), round(speed), round(predicted, 2), round(measured, 2),
-                        round(measured / predicted, 3),
-                    )
-                )  # fmt: skip
+            for documents, characters in POINTS:
+                found.append(compare(made, load, documents, characters, seconds))
                 print(found[-1], file=sys.stderr)
             if count == 1:
-                waits = [wait(load, found[1], share, 2 * seconds) for share in SHARES]
+                waits = [wait(load, found[0], share, 4 * seconds) for share in SHARES]
     return {
         "machine": {"processor": _processor(), "cores": usable_cores()},
         "model": "mini",
         "clients_per_instance": CLIENTS,
         "seconds": seconds,
-        "bench": {str(characters): asdict(speed) for characters, speed in speeds.items()},
+        "turns": TURNS,
         "points": [asdict(point) for point in found],
         "waits": waits,
     }
@@ -146,12 +153,15 @@ def measure(seconds: float) -> dict[str, Any]:
 def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[str, Any]:
     """Latency of Poisson arrivals at a share of what was measured at saturation."""
     drawn = bodies(point.documents, point.characters)
-    (shots,) = load.run(Open(drawn, share * point.measured, seconds, first=int(share * 1000) * 10_000)).shots
+    (shots,) = load.run(
+        Open(drawn, share * point.measured, seconds, first=10_000_000 + int(share * 1000) * 10_000)
+    ).shots
     latency = [shot.latency * 1000 for shot in shots if shot.status == 200]
     found = {
         "documents": point.documents,
         "characters": point.characters,
         "share_of_capacity": share,
+        "seconds": seconds,
         "requests": len(shots),
         "refused": sum(shot.status != 200 for shot in shots),
         "p95_ms": round(percentile(latency, 0.95), 1),
@@ -163,8 +173,9 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
 
 def main() -> None:
     """Run and write the result."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended on the way out
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of one point")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one turn")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     text = json.dumps(measure(arguments.seconds), indent=2, ensure_ascii=False)

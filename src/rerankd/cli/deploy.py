@@ -47,6 +47,9 @@ def nginx(
     folder: Annotated[
         str | None, typer.Option(metavar="DIR", help="For process id, logs, temporary files; to run without root.")
     ] = None,
+    logs: Annotated[
+        str | None, typer.Option(metavar="DIR", help="For logs.  [default: --folder, else /var/log/nginx]")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="Account that nginx works as.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write.  [default: standard output]", dir_okay=False)] = None,
 ) -> None:
@@ -66,6 +69,7 @@ def nginx(
         burst=burst,
         connections=connections,
         folder=folder,
+        logs=logs,
         user=user,
     )
     text = render(asked, facts(load_settings()))

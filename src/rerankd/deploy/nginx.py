@@ -120,6 +120,7 @@ class Nginx:
         burst: requests of one key that may come at once; None for those of ten seconds.
         connections: connections of one address at once; None for any number.
         folder: for the process id, logs and temporary files; None for nginx's own places.
+        logs: for the logs; None for `folder`, or /var/log/nginx.
         user: that nginx works as, where it is started by root; None for nginx's own.
 
     Raises:
@@ -140,6 +141,7 @@ class Nginx:
     burst: int | None = None
     connections: int | None = None
     folder: str | None = None
+    logs: str | None = None
     user: str | None = None
 
     def __post_init__(self) -> None:
@@ -155,7 +157,13 @@ class Nginx:
             _check(name, _SERVER_NAME, "--server-name", "Write host names: rerank.example.org or *.example.org.")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidRequestError("TLS needs a certificate and its key.", hint="Give --tls-cert and --tls-key.")
-        for flag, path in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key), ("--folder", self.folder)):
+        paths = {
+            "--tls-cert": self.tls_cert,
+            "--tls-key": self.tls_key,
+            "--folder": self.folder,
+            "--logs": self.logs,
+        }
+        for flag, path in paths.items():
             if path is not None:
                 _check(path, _PATH, flag, "Give an absolute path without quotes, $, \\, ;, #, { and }.")
         if self.user is not None:
@@ -179,6 +187,7 @@ class Nginx:
             "--burst": self.burst,
             "--connections": self.connections,
             "--folder": self.folder,
+            "--logs": self.logs,
             "--user": self.user,
         }
         given = (f"{flag} {shlex.quote(str(value))}" for flag, value in flags.items() if value is not None)
@@ -204,7 +213,7 @@ def render(nginx: Nginx, facts: Facts) -> str:
         command=nginx.command,
         user=f"user {nginx.user};\n" if nginx.user else "",
         pid=f"{nginx.folder}/nginx.pid" if nginx.folder else "/run/nginx.pid",
-        logs=nginx.folder or "/var/log/nginx",
+        logs=nginx.logs or nginx.folder or "/var/log/nginx",
         folders=temporary_folders(nginx),
         request_id=f"~{facts.request_id}",
         limits=limits(nginx),

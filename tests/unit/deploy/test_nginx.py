@@ -150,7 +150,9 @@ def test_rates_are_requests_a_minute_or_a_second(text: str) -> None:
 
 
 def test_the_command_in_the_file_makes_the_file() -> None:
-    asked = Nginx(TWO, "8080", ("a.example.org",), "/a b.pem", "/a.key", Rate(9, "s"), None, 4, 7, "/srv/nginx", "web")
+    asked = Nginx(
+        TWO, "8080", ("a.example.org",), "/a b.pem", "/a.key", Rate(9, "s"), None, 4, 7, "/srv/nginx", "/logs", "web"
+    )
     text = render(asked, facts(load_settings()))
     assert generated(*shlex.split(asked.command)[3:]) == text
 
