@@ -80,6 +80,7 @@ def test_its_own_check_tells_ready_from_not(image: Image, served: Served) -> Non
 def test_the_worker_is_in_it(image: Image, served: Served) -> None:
     code = "import celery, redis, pyarrow, opentelemetry.sdk"
     subprocess.run(image.command("cpu", {}, ["python", "-c", code]), check=True)
+    subprocess.run(image.command("cpu", {}, ["rerankd", "worker", "--help"]), check=True, capture_output=True)
 
 
 def test_nothing_that_builds_is_in_it(image: Image, served: Served) -> None:

@@ -199,7 +199,7 @@ def test_settings_hold(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_there_is_time_to_end(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = settings_of(name, monkeypatch, tmp_path)
     assert settings.drain_seconds >= 2, "nginx needs it to take back an instance before the next one goes"
-    needed = settings.drain_seconds + settings.shutdown_seconds + LAST_CALL_SECONDS
+    needed = settings.drain_seconds + 1.5 * settings.shutdown_seconds + LAST_CALL_SECONDS
     assert seconds(SERVICES[name]["stop_grace_period"]) > needed + 5
 
 

@@ -242,7 +242,7 @@ def test_settings_hold(
     (port,) = container(instances)["ports"]
     assert port["containerPort"] == settings.port
     grace = pod(instances)["terminationGracePeriodSeconds"]
-    assert grace > settings.drain_seconds + settings.shutdown_seconds + LAST_CALL_SECONDS + 5
+    assert grace > settings.drain_seconds + 1.5 * settings.shutdown_seconds + LAST_CALL_SECONDS + 5
 
 
 def test_workers_have_time_to_end() -> None:
@@ -305,3 +305,10 @@ def test_an_open_service_is_warned_of() -> None:
 
     assert "WARNING: no API key is set" in notes({})
     assert "WARNING" not in notes({"secretName": "secrets"})
+
+
+def test_the_example_of_the_documentation_works() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    values, adapter = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL))
+    assert ("HorizontalPodAutoscaler", "demo-rerankd") in render(values)
+    assert "rerankd_queue_tokens" in adapter["rules"]["custom"][0]["seriesQuery"]

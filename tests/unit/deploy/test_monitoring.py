@@ -83,6 +83,11 @@ def test_every_alert_is_tested() -> None:
             assert f"alertname: {rule['alert']}\n" in tests, rule["alert"]
 
 
+def test_every_alert_is_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert [rule["alert"] for rule in rules() if f"`{rule.get('alert')}`" not in page and "alert" in rule] == []
+
+
 def test_every_alert_says_what_to_do() -> None:
     for rule in rules():
         if "alert" in rule:
