@@ -26,7 +26,7 @@ from rerankd.scoring.onnx_backend import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
 RESULT = Path(__file__).parent / "results" / "failover.json"
-CLIENTS, PAUSE_SECONDS = 16, 0.05
+CLIENTS, PAUSE_SECONDS = 16, 0.25
 LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 10, 60
 DRAIN_SECONDS = "2"
 SLICE_SECONDS = 3.0

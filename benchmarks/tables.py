@@ -130,6 +130,67 @@ def _overload(found: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def sizing() -> str:
+    """The formula of docs/scale.md against measurement, and waiting at a share of capacity."""
+    found = _read("sizing.json")
+    rows = [
+        [
+            str(row["instances"]),
+            f"{row['documents']} x {row['characters']}",
+            f"{row['tokens_per_request']:,}",
+            f"{row['bench_tokens_per_second']:,}",
+            f"{row['predicted']:.2f}",
+            f"{row['measured']:.2f}",
+            f"{row['ratio']:.2f} ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})",
+        ]
+        for row in found["points"]
+    ]
+    head = ["instances", "documents x characters", "tokens", "tokens/s (bench)", "predicted req/s", "measured", "ratio"]
+    waits = [
+        [
+            f"{row['share_of_capacity']:.0%}",
+            f"{row['ms']['p50']:,.0f} ms",
+            f"{row['p95_ms']:,.0f} ms",
+            f"{row['requests']}",
+            f"{row['refused']}",
+        ]
+        for row in found["waits"]
+    ]
+    first = found["waits"][0]
+    machine = f"{found['machine']['processor']}, {found['machine']['cores']} cores"
+    return "\n\n".join(
+        [
+            f"Checked at saturation (share = 1), `{found['model']}` int8 on {machine}, one thread and one core an "
+            f"instance, behind nginx, {found['clients_per_instance']} clients an instance. Ratios are medians of "
+            f"{found['turns']} turns in which prediction and measurement follow each other; least and most show how much "
+            "other work on that machine disturbed them. Where both cores have an "
+            "instance, nginx and the load generator use them too. `python -m benchmarks.sizing`.",
+            _table(head, rows),
+            f"Poisson arrivals at a share of the measured capacity, one instance, {first['documents']} documents of "
+            f"{first['characters']} characters, {first['seconds']:g} s each:",
+            _table(["share", "p50", "p95", "requests", "refused"], waits),
+        ]
+    )
+
+
+def failover() -> str:
+    """What happened to requests while instances were killed and restarted."""
+    found = _read("failover.json")
+    load, away, events = found["load"], found["seconds_away"], found["events"]
+    steady, during = found["steady_ms"], found["failover_ms"]
+    least, most = load["documents"]
+    return (
+        f"Two instances behind nginx, {load['clients']} clients with {load['pause_seconds']:g} s between requests, "
+        f"{least} to {most} documents of {load['characters']} characters, {found['requests_per_second']:.0f} "
+        f"requests/s: {events['kill -9']} x `kill -9` and start, {events['SIGTERM']} x SIGTERM and start (back after "
+        f"{away['kill -9']:.1f} s and {away['SIGTERM']:.1f} s at most, drain and load included). "
+        f"**{found['failed']} of {found['requests']:,} requests failed**; {found['sent_to_a_second_instance']} went to "
+        f"a second instance. p95 {during['p95']:.0f} ms (p50 {during['p50']:.0f}) while one was away, "
+        f"{steady['p95']:.0f} ms (p50 {steady['p50']:.0f}) otherwise. {found['machine']['processor']}, "
+        f"{found['machine']['cores']} cores for everything. `python -m benchmarks.failover`."
+    )
+
+
 def quality() -> str:
     """`mini` against BM25 on held-out documents of every pack."""
     rows = [

@@ -30,6 +30,7 @@ def documents() -> dict[Path, str]:
         REFERENCE / "errors.md": NOTE + _errors(),
         REFERENCE / "http.md": NOTE + _http(),
         REFERENCE / "metrics.md": NOTE + _metrics(),
+        ROOT / "docs/scale.md": _scale(),
         ROOT / "recipes/mini/CARD.md": card,
         bundled_folder("mini") / "README.md": card,
     }
@@ -38,6 +39,11 @@ def documents() -> dict[Path, str]:
         text = tables.fill(text, "server", tables.server())
         made[ROOT / name] = tables.fill(text, "quality", tables.quality())
     return made
+
+
+def _scale() -> str:
+    text = tables.fill(_text("docs/scale.md"), "sizing", tables.sizing())
+    return tables.fill(text, "failover", tables.failover())
 
 
 def _text(name: str) -> str:
