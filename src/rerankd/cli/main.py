@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -85,6 +86,7 @@ def exit_code(error: RerankdError) -> int:
 
 def main() -> None:
     """Run the program."""
+    _listen_as_first_process()
     try:
         app()
     except RerankdError as error:
@@ -97,6 +99,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _listen_as_first_process() -> None:
+    """Let SIGTERM end a container's first process until a command handles it: without a handler it gets no signal."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _escaped(text: str) -> str:
