@@ -24,16 +24,28 @@ from benchmarks.server import median_ratio
 from rerankd.demo import load_traps
 from rerankd.scoring.onnx_backend import usable_cores
 
-# Prints the peak memory of a run after it; what the parent had before would be counted by the system's own figure.
+# Prints what a run took of a core, without the loading of the model, and the peak memory of the process; the system's
+# own figure would count what the parent had before.
 PROGRAM = """
-import sys
+import sys, time
 from pathlib import Path
+from rerankd.cli import bulk
 from rerankd.cli.main import app
+real = bulk.run_bulk
+def timed(*arguments):
+    before = time.process_time()
+    try:
+        return real(*arguments)
+    finally:
+        worked.append(time.process_time() - before)
+worked = []
+bulk.run_bulk = timed
 try:
     app()
 except SystemExit as end:
     if end.code:
         raise
+print(worked[0])
 print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:5] == "VmHWM"))
 """
 
@@ -66,6 +78,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
     reranker = Reranker(arguments.model, threads=arguments.threads)
     settings = load_settings(model=arguments.model, threads=arguments.threads)
     seconds: dict[str, list[float]] = {"library": [], "bulk": []}
+    computing: dict[str, list[float]] = {"library": [], "bulk": []}
     tokens = 0
     for turn in range(arguments.rounds + 1):
         rows = list(pairs(arguments.pairs if turn else 128, seed=turn))
@@ -73,13 +86,14 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
         given = [(row["query"], row["document"]) for row in rows]
         executor = LocalExecutor(open_scorer(settings))
         for name in ("library", "bulk") if turn % 2 else ("bulk", "library"):
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             if name == "library":
                 reranker.score(given)
             else:
                 tokens = run_bulk(BulkJob(source, folder / "out.jsonl", restart=True), executor).tokens
             if turn:  # the first turn warms up
                 seconds[name].append(time.perf_counter() - started)
+                computing[name].append(time.process_time() - worked)
         print(f"  against the library: turn {turn} of {arguments.rounds}", file=sys.stderr)
     return {
         "model": f"{reranker.model} ({reranker.backend})",
@@ -89,6 +103,11 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
         **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in seconds.items()},
         "ratio": round(median_ratio(seconds["library"], seconds["bulk"]), 3),
         "ratios": [round(a / b, 3) for a, b in zip(seconds["library"], seconds["bulk"], strict=True)],
+        # Of time on a core instead of time on the clock: what others on the machine take does not count.
+        "processor_time_ratio": round(median_ratio(computing["library"], computing["bulk"]), 3),
+        "processor_time_ratios": [
+            round(a / b, 3) for a, b in zip(computing["library"], computing["bulk"], strict=True)
+        ],
     }
 
 
@@ -104,6 +123,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         return {"skipped": "this process may use one core only"}
     half = arguments.pairs // 2
     seconds: dict[str, list[float]] = {"one": [], "two": []}
+    computing: dict[str, list[float]] = {"one": [], "two": []}
     for turn in range(arguments.rounds):
         rows = list(pairs(2 * half, seed=100 + turn))
         whole = write(folder / "whole.jsonl", iter(rows))
@@ -112,7 +132,9 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             plan = [(whole, cores[turn % 2])] if name == "one" else list(zip(parts, cores, strict=True))
             running = [start(source, core, arguments.model) for source, core in plan]
             # Both load their model first; what counts is the run itself, which each times alone.
-            seconds[name].append(max(finished(process)["seconds"] for process in running))
+            ends = [finished(process) for process in running]
+            seconds[name].append(max(end["seconds"] for end in ends))
+            computing[name].append(sum(end["processor_seconds"] for end in ends))
         print(f"  two cores: turn {turn + 1} of {arguments.rounds}", file=sys.stderr)
     return {
         "threads_per_process": 1,
@@ -121,6 +143,9 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "two_pairs_per_second": rate(2 * half, seconds["two"]),
         "ratio": round(median_ratio(seconds["one"], seconds["two"]), 3),
         "ratios": [round(a / b, 3) for a, b in zip(seconds["one"], seconds["two"], strict=True)],
+        # What the ratio comes to if nothing else wants the cores: twice the cores, at what a pair takes of each.
+        "processor_time_ratio": round(2 * median_ratio(computing["one"], computing["two"]), 3),
+        "processor_time_ratios": [round(2 * a / b, 3) for a, b in zip(computing["one"], computing["two"], strict=True)],
     }
 
 
@@ -138,9 +163,9 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"A run ended with {process.returncode}.")
-    summary, peak = said.splitlines()
+    summary, worked, peak = said.splitlines()
     found: dict[str, Any] = json.loads(summary)
-    return found | {"peak_megabytes": round(int(peak) / 1024, 1)}
+    return found | {"processor_seconds": float(worked), "peak_megabytes": round(int(peak) / 1024, 1)}
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
