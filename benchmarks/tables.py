@@ -163,8 +163,8 @@ def sizing() -> str:
             f"Checked at saturation (share = 1), `{found['model']}` int8 on {machine}, one thread and one core an "
             f"instance, behind nginx, {found['clients_per_instance']} clients an instance. Ratios are medians of "
             f"{found['turns']} turns in which prediction and measurement follow each other; least and most show how "
-            "much other work on that machine disturbed them. Where both cores have an instance, nginx and the load generator "
-            "use them too. `python -m benchmarks.sizing`.",
+            "much other work on that machine disturbed them. Where both cores have an instance, "
+            "nginx and the load generator use them too. `python -m benchmarks.sizing`.",
             _table(head, rows),
             f"Poisson arrivals at a share of the measured capacity, one instance, {first['documents']} documents of "
             f"{first['characters']} characters, {first['seconds']:g} s each:",
