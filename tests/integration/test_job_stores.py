@@ -125,7 +125,7 @@ def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) ->
     silent = claimed(lost)
     assert alive.tidy() == 1
     again = claimed(alive)
-    assert (again.payload, again.attempt) == (b"ab", 2)
+    assert (again.payload, again.attempt) == (b"ab", 1)  # no failure of its own
     assert alive.renew([silent, again]) == [False, True]
     assert alive.tidy() == 0
     assert alive.finish(silent, b"late", 2, 0) is None
@@ -136,7 +136,7 @@ def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) ->
 
 
 def test_a_part_that_kills_its_workers_is_set_aside(opened: Open) -> None:
-    store = opened(lease_seconds=-1.0, attempts=2)
+    store = opened(lease_seconds=-1.0, losses=2)
     new = kept(store, job("ab", "c"))
     store.finish(claimed(opened()), b"[]", 2, 0)
     for _ in range(2):
@@ -301,7 +301,7 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, data=st.data())
 def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[str], data: st.DataObject) -> None:
-    store, losing = opened(max_jobs=10_000, attempts=100), opened(lease_seconds=-1.0, attempts=100)
+    store, losing = opened(max_jobs=10_000, losses=100), opened(lease_seconds=-1.0, losses=100)
     for left in store.jobs():  # by an example that failed
         store.cancel(left.id)
     names: list[str] = []

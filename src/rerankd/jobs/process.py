@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from rerankd.engine.loader import SettingsLoader, open_pool
-from rerankd.errors import InvalidRequestError
+from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.queue import open_store
 from rerankd.jobs.tickets import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
@@ -52,12 +52,14 @@ class WorkerProcess:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine loop", daemon=True)
         self._worker: JobWorker | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def run(self) -> None:
         """Load the model, work until SIGTERM or Ctrl-C, hand back what is not finished.
 
         Raises:
             ModelError: the default model cannot be loaded.
+            UnavailableError: Celery gave up.
         """
         self._thread.start()
         try:
@@ -70,12 +72,17 @@ class WorkerProcess:
             self._thread.join()
 
     def _serve(self) -> None:
-        from celery.signals import setup_logging
+        from celery.signals import setup_logging, worker_shutting_down
 
         def ours(**_: Any) -> None:
             """Logging is set up already."""
 
-        setup_logging.connect(ours)
+        def end(**_: Any) -> None:
+            """Celery waits for its threads; they are let go here."""
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+
+        setup_logging.connect(ours, weak=False)
+        worker_shutting_down.connect(end, weak=False)
         worker = self._celery.Worker(
             pool="threads",
             concurrency=self._settings.worker_threads,
@@ -84,6 +91,8 @@ class WorkerProcess:
             quiet=True,
         )
         worker.start()
+        if self._closing is None:
+            raise UnavailableError("Celery's worker ended by itself.", hint="Look at its log, and start it again.")
 
     def _turn(self) -> bool:
         return self._worker is not None and self._wait(self._worker.turn())
@@ -97,17 +106,20 @@ class WorkerProcess:
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions(threads, max(1, threads // 2), settings.job_attempts, settings.lease_seconds)
-        self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options, self._send)
+        self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options)
         self._worker.start()
         self.ready = True
         _log.info("working with %d threads", threads)
 
-    def _send(self, parts: int) -> None:
-        self._loop.run_in_executor(None, self._tickets.send, parts)
+    def _begin_to_close(self) -> None:
+        if self._worker is not None and self._closing is None:
+            self.ready = False
+            self._closing = asyncio.create_task(self._worker.close(self._settings.shutdown_seconds))
 
     async def _close(self) -> None:
-        if self._worker is not None:
-            await self._worker.close(self._settings.shutdown_seconds)
+        self._begin_to_close()
+        if self._closing is not None:
+            await self._closing
             await asyncio.to_thread(self._store.close)
         await self.pool.close()
 

@@ -3,7 +3,8 @@
     job:ID     hash    the job            in:ID    hash   part -> payload      ring:PRIORITY        list  owners in turn
     part:ID    hash    N:t token,         out:ID   hash   part -> result       wait:PRIORITY:OWNER  list  ID:N
                        N:a attempts,      req:ID   hash   part -> requests     leases, delayed      zset  ID:N by time
-                       N:f failed         idem:..  string ID                   deadlines, hooks, dead, created  zset  ID
+                       N:l losses,        idem:..  string ID               deadlines, hooks,
+                       N:f failed                                          dead, created        zset  ID
     open       hash    jobs, bytes        waiting  hash   priority -> parts
 
 An owner is in the ring as long as its list holds anything. Times are the Redis server's own.
@@ -215,7 +216,7 @@ for n = 0, field(id, 'parts') - 1 do
       redis.call('HINCRBY', P..'job:'..id, 'done', failed - requests)
     end
     redis.call('HDEL', P..'out:'..id, n)
-    redis.call('HDEL', P..'part:'..id, n..':f', n..':a', n..':t')
+    redis.call('HDEL', P..'part:'..id, n..':f', n..':a', n..':l', n..':t')
   end
 end
 if #again == 0 then return whole(id) end
@@ -244,7 +245,7 @@ return 1
 """
 )
 
-# attempts keep lost
+# losses keep lost
 TIDY = (
     _COMMON
     + """
@@ -254,7 +255,8 @@ for _, item in ipairs(redis.call('ZRANGEBYSCORE', P..'leases', '-inf', t, 'LIMIT
   local id, n = split(item)
   if open(id) then
     redis.call('HDEL', P..'part:'..id, n..':t')
-    if tonumber(redis.call('HGET', P..'part:'..id, n..':a') or 0) >= tonumber(ARGV[1]) then
+    redis.call('HINCRBY', P..'part:'..id, n..':a', -1)
+    if redis.call('HINCRBY', P..'part:'..id, n..':l', 1) >= tonumber(ARGV[1]) then
       bury(id, n, ARGV[3], 'A worker was lost with it again and again.', ARGV[2])
     else
       push(id, n, true)

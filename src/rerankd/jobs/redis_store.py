@@ -132,7 +132,7 @@ class RedisStore(JobStore):
 
     def tidy(self) -> int:
         """Take parts from silent workers, end what is too late, forget what has expired."""
-        return int(self._run("TIDY", self._options.attempts, self._keep, LOST))
+        return int(self._run("TIDY", self._options.losses, self._keep, LOST))
 
     def waiting(self) -> Waiting:
         """Parts that could be claimed now."""
@@ -174,7 +174,7 @@ class RedisStore(JobStore):
                         if message:
                             ended(message["data"].decode())
             except self._redis.RedisError as error:
-                _log.warning("the job queue cannot be heard (%s)", type(error).__name__)
+                _log.debug("the job queue cannot be heard (%s)", type(error).__name__)
                 stopped.wait(RECONNECT_SECONDS)
 
     def close(self) -> None:

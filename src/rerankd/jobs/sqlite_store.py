@@ -31,8 +31,9 @@ CREATE TABLE job (
 CREATE TABLE part (
     job TEXT NOT NULL REFERENCES job ON DELETE CASCADE, number INTEGER NOT NULL, requests INTEGER NOT NULL,
     payload BLOB, result BLOB, done INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, token TEXT, lease REAL, not_before REAL NOT NULL DEFAULT 0,
-    owner TEXT NOT NULL, priority TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting',
+    attempts INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0, token TEXT, lease REAL,
+    not_before REAL NOT NULL DEFAULT 0, owner TEXT NOT NULL, priority TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
     PRIMARY KEY (job, number)
 );
 CREATE TABLE turn (owner TEXT NOT NULL, priority TEXT NOT NULL, served INTEGER NOT NULL, PRIMARY KEY (owner, priority));
@@ -263,8 +264,8 @@ class SqliteStore(JobStore):
             if found is None or not found.final:
                 return found
             self._db.execute(
-                "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, not_before = 0"
-                " WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
+                "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, losses = 0,"
+                " not_before = 0 WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
                 (job,),
             )
             done, failed, waiting = self._row(
@@ -296,12 +297,12 @@ class SqliteStore(JobStore):
         now = self._clock()
         with self._change():
             lost = self._db.execute(
-                "SELECT job, number, attempts FROM part WHERE state = 'leased' AND lease < ?", (now,)
+                "SELECT job, number, losses + 1 FROM part WHERE state = 'leased' AND lease < ?", (now,)
             ).fetchall()
-            for job, number, attempts in lost:
-                given_up = attempts >= self._options.attempts
+            for job, number, losses in lost:
+                given_up = losses >= self._options.losses
                 self._db.execute(
-                    "UPDATE part SET state = ?, token = NULL, result = ?,"
+                    "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
                     " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",
                     ("done" if given_up else "waiting", LOST if given_up else None, given_up, job, number),
                 )

@@ -31,6 +31,7 @@ class StoreOptions:
         keep_seconds: how long a finished job is kept.
         attempts: how often a failing part is tried.
         lease_seconds: how long a part stays with a silent worker.
+        losses: how often a part may be lost with its worker before it is taken for what kills them.
     """
 
     max_jobs: int = 10_000
@@ -38,6 +39,7 @@ class StoreOptions:
     keep_seconds: float = 86_400.0
     attempts: int = 3
     lease_seconds: float = 30.0
+    losses: int = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Celery: tickets travel through Redis to workers; each wakes a worker, which then claims parts from the store.
 
 A ticket says only "there is work": which part is next is decided when it is taken, so that priorities and fairness hold
-whatever the order of tickets. A ticket that is lost or comes twice does no harm.
+whatever the order of tickets. A ticket that is lost or comes twice does no harm: what makes a killed worker's work be
+done again, once in effect, are the leases of the store, and workers also look by themselves every second.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ def make_celery(url: str, visibility_seconds: float) -> Any:
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,  # results are in the job store
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        # Work is acknowledged late, by handing its result in to the store. A ticket is acknowledged when it comes:
+        # doing so after its connection was lost brings Celery's consumer down.
+        task_acks_late=False,
         task_default_queue=QUEUE,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        worker_enable_prefetch_count_reduction=False,  # after a lost connection it stayed at nothing
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -7,6 +7,7 @@ comes in. Everything else, also what happens when something fails, is here once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +69,6 @@ class JobWorker:
         store: where the jobs are.
         announcer: tells of their end.
         options: how much at once.
-        wake: called with a number of parts that could be worked now; None to begin them here.
     """
 
     def __init__(
@@ -77,11 +77,9 @@ class JobWorker:
         store: JobStore,
         announcer: Announcer,
         options: WorkerOptions | None = None,
-        wake: Callable[[int], None] | None = None,
     ) -> None:
         self._pipeline, self._store, self._announcer = pipeline, store, announcer
         self._options = options or WorkerOptions()
-        self._wake = wake or self.begin
         self._threads = ThreadPoolExecutor(self._options.slots + 4, thread_name_prefix="jobs")
         self._running: dict[str, tuple[Claim, asyncio.Task[list[Any]]]] = {}
         self._turns: set[asyncio.Task[Any]] = set()
@@ -89,6 +87,7 @@ class JobWorker:
         self._announcing: set[asyncio.Task[None]] = set()
         self._bulk = 0
         self._closing = False
+        self._renewed = 0.0
         self._unwatch: Callable[[], None] = lambda: None
         self._upkeep: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -113,7 +112,8 @@ class JobWorker:
             _, late = await asyncio.wait(self._turns, timeout=seconds)
             for claim, task in list(self._running.values()):
                 task.cancel()
-                await self._try(self._call, self._store.give_back, claim, 0.0, counted=False)
+                with contextlib.suppress(UnavailableError):
+                    await self._call(self._store.give_back, claim, 0.0, counted=False)
             if late:
                 await asyncio.wait(late)
         await asyncio.gather(*self._announcing, return_exceptions=True)
@@ -141,7 +141,7 @@ class JobWorker:
         try:
             return await self._work_parts(time.monotonic() + TURN_SECONDS)
         except UnavailableError as error:
-            _log.warning("no part could be taken: %s", error.message)
+            _log.debug("no part could be taken: %s", error.message)
             return False
         finally:
             self._turns.discard(task)
@@ -258,18 +258,33 @@ class JobWorker:
                 task.cancel()
 
     async def _look_after(self) -> None:
-        renewed = time.monotonic()
+        away = False
         while True:
-            await self._try(self._call, self._store.tidy)
-            if time.monotonic() - renewed >= self._options.lease_seconds / 4:
-                renewed = time.monotonic()
-                await self._try(self._renew)
-            await self._try(self._announce)
-            await self._try(self._wake_up)
-            await asyncio.sleep(UPKEEP_SECONDS)
+            try:
+                await self._round()
+            except UnavailableError as error:
+                if not away:
+                    _log.warning("%s It is tried again every second.", error.message)
+                away = True
+            except Exception:
+                _log.exception("upkeep of jobs failed")
+            else:
+                if away:
+                    _log.info("The job queue can be reached again.")
+                away = False
+            await asyncio.sleep(min(UPKEEP_SECONDS, self._options.lease_seconds / 4))
+
+    async def _round(self) -> None:
+        await self._renew()
+        await self._call(self._store.tidy)
+        await self._announce()
+        await self._wake_up()
 
     async def _renew(self) -> None:
         held = list(self._running.values())
+        if not held or time.monotonic() - self._renewed < self._options.lease_seconds / 4:
+            return
+        self._renewed = time.monotonic()
         valid = await self._call(self._store.renew, [claim for claim, _ in held])
         for (_, task), kept in zip(held, valid, strict=True):
             if not kept:
@@ -286,7 +301,7 @@ class JobWorker:
         bulk = min(waiting.bulk, self._options.bulk_slots - self._bulk)
         parts = min(waiting.interactive + max(bulk, 0), self._options.slots - len(self._turns))
         if parts > 0:
-            self._wake(parts)
+            self.begin(parts)
 
     async def _call(self, method: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Ask the store, which blocks, in a thread."""
@@ -306,17 +321,6 @@ class JobWorker:
                 pause = min(pause * 2, 5.0)
             else:
                 return
-
-    async def _try(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> None:
-        """Do what can as well be done a second later."""
-        try:
-            done = method(*arguments, **named)
-            if asyncio.iscoroutine(done):
-                await done
-        except UnavailableError as error:
-            _log.warning("%s", error.message)
-        except Exception:
-            _log.exception("upkeep of jobs failed")
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

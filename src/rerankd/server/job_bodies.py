@@ -76,7 +76,7 @@ async def read_submission(request: Request, settings: Settings) -> Submission:
 
 def _json(content: dict[str, Any], given: Mapping[str, Any]) -> Submission:
     if "query" in content and "request" not in content and "requests" not in content:
-        content = {"request": content}
+        content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
     body = validated(JobBody, {**content, **given})
     if (body.request is None) == (body.requests is None):
         raise InvalidRequestError("A job is either request or requests.", hint="Send one of the two.")

@@ -68,4 +68,9 @@ def configure(kind: str, level: str) -> None:
         log.handlers = [handler]
         log.propagate = False
         log.setLevel(level.upper())
+    for name in ("celery", "kombu"):  # what they tell of themselves is for those who look for faults
+        log = logging.getLogger(name)
+        log.handlers = [handler]
+        log.propagate = False
+        log.setLevel("DEBUG" if level == "debug" else "ERROR")
     logging.getLogger("uvicorn.access").disabled = True

@@ -1,0 +1,143 @@
+"""A Redis of our own that can be ended and started again, and real workers on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from tests.integration.serving import free_port
+
+START_SECONDS = 60.0
+
+
+def until(true: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    """Return when something outside of this process is so.
+
+    Raises:
+        RuntimeError: it is not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Not {what} after {seconds:.0f} s.")
+        time.sleep(0.01)
+
+
+@dataclass
+class Broker:
+    """A Redis server that writes everything to its folder before it answers."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it on the port and the data of before."""
+        binary = shutil.which("redis-server")
+        assert binary, "redis-server is not installed. Install it: apt-get install redis-server"
+        self.process = subprocess.Popen(
+            [
+                *(binary, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)),
+                *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        until(self._answers, "redis up")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.RedisError), redis.Redis(port=self.port, socket_timeout=1) as client:
+            return bool(client.ping())
+        return False
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        if self.process:
+            self.process.send_signal(sign)
+            self.process.wait(30)
+            self.process = None
+
+
+@contextlib.contextmanager
+def broker(folder: Path) -> Iterator[Broker]:
+    """A Redis that is ended with the block."""
+    made = Broker(folder)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@dataclass
+class Worker:
+    """A running `rerankd worker`."""
+
+    process: subprocess.Popen[bytes]
+    stderr: Path
+
+    @property
+    def log(self) -> str:
+        """Everything it has written so far."""
+        return self.stderr.read_text(errors="replace")
+
+    def end(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        self.process.send_signal(sign)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def worker(url: str, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Worker]:
+    """Run `rerankd worker` until the block ends, and wait until it works."""
+    with running_worker(url, *flags, env=env) as made:
+        until(lambda: "working with" in made.log or made.process.poll() is not None, "worker up")
+        assert made.process.poll() is None, made.log
+        yield made
+
+
+@contextlib.contextmanager
+def running_worker(
+    url: str, *flags: str, env: Mapping[str, str] | None = None, program: tuple[str, ...] = ("-m", "rerankd", "worker")
+) -> Iterator[Worker]:
+    """Run a worker program until the block ends."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
+    with tempfile.TemporaryDirectory(prefix="rerankd-worker-") as folder:
+        stderr = Path(folder, "stderr")
+        with stderr.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, *program, "--queue-url", url, *flags],
+                cwd=folder,
+                env={**inherited, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        made = Worker(process, stderr)
+        try:
+            yield made
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    raise RuntimeError(f"The worker ran on after SIGTERM:\n{made.log}") from None

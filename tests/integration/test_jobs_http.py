@@ -1,0 +1,177 @@
+"""Jobs on a real server that has no queue: worked in its own process, kept in a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rerankd.keys import new_key, write_keys
+from tests.integration.queueing import until
+from tests.integration.serving import Served, serve
+
+TEXTS = ["Pandas eat bamboo.", "Shanghai lies in the east.", "熊猫吃竹子。"]
+BODY = {"query": "What do pandas eat?", "documents": TEXTS}
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as made:
+        yield made
+
+
+def submitted(client: httpx.Client, **arguments: Any) -> dict[str, Any]:
+    answer = client.post("/v1/jobs", **arguments)
+    assert answer.status_code == 202, answer.text
+    card: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{card['id']}"
+    return card
+
+
+def ended(client: httpx.Client, job: str) -> dict[str, Any]:
+    until(lambda: client.get(f"/v1/jobs/{job}?results=false").json()["finished"], "ended")
+    card: dict[str, Any] = client.get(f"/v1/jobs/{job}").json()
+    return card
+
+
+def test_a_job_answers_as_the_same_request_does(client: httpx.Client) -> None:
+    card = submitted(client, json=BODY)
+    assert (card["state"], card["priority"], card["total"]) == ("queued", "interactive", 1)
+    done = ended(client, card["id"])
+    assert (done["state"], done["progress"], done["done"]) == ("succeeded", 1.0, 1)
+    now = client.post("/v1/rerank", json=BODY).json()
+    (row,) = done["results"]
+    assert [one["index"] for one in row["results"]] == [one["index"] for one in now["results"]]
+    scores = [one["relevance_score"] for one in row["results"]]
+    assert scores == pytest.approx([one["relevance_score"] for one in now["results"]], abs=1e-6)
+    assert row["model"] == now["model"]
+
+
+def test_many_requests_in_every_form_give_the_same(client: httpx.Client) -> None:
+    bodies = [{**BODY, "top_n": n, "return_documents": True} for n in (1, 2, 3)]
+    lines = "\n".join(json.dumps(body) for body in bodies) + "\n\n"
+    forms: list[dict[str, Any]] = [
+        {"json": {"requests": bodies, "priority": "interactive"}},
+        {"content": lines, "headers": {"content-type": "application/x-ndjson"}, "params": {"priority": "interactive"}},
+        {"files": {"file": ("requests.jsonl", lines)}, "data": {"priority": "interactive"}},
+    ]
+    found = []
+    for form in forms:
+        card = submitted(client, **form)
+        assert (card["priority"], card["total"]) == ("interactive", 3)
+        found.append(ended(client, card["id"])["results"])
+    assert found[0] == found[1] == found[2]
+    assert [len(row["results"]) for row in found[0]] == [1, 2, 3]
+    assert found[0][0]["results"][0]["document"]["text"] in TEXTS
+    written = client.get(f"/v1/jobs/{card['id']}/results")
+    assert written.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in written.text.splitlines()] == found[0]
+    assert submitted(client, json={"requests": bodies})["priority"] == "bulk"
+
+
+def test_an_idempotency_key_makes_one_job(client: httpx.Client) -> None:
+    first = submitted(client, json=BODY, headers={"idempotency-key": "once"})
+    assert submitted(client, json=BODY, headers={"idempotency-key": "once"})["id"] == first["id"]
+    assert submitted(client, json=BODY | {"idempotency_key": "once"})["id"] == first["id"]
+    other = client.post("/v1/jobs", json=BODY | {"top_n": 1}, headers={"idempotency-key": "once"})
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+
+
+def test_a_wrong_request_among_good_ones(client: httpx.Client) -> None:
+    card = submitted(client, json={"requests": [BODY, BODY | {"max_length": 100_000}]})
+    done = ended(client, card["id"])
+    assert (done["state"], done["done"], done["failed"], done["progress"]) == ("failed", 1, 1, 1.0)
+    good, bad = done["results"]
+    assert good["results"]
+    assert bad["error"]["code"] == "invalid_request"
+    assert "max_length" in bad["error"]["message"]
+    again = client.post(f"/v1/jobs/{card['id']}/retry")
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
+    assert ended(client, card["id"])["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"content": b""}, "empty"),
+        ({"json": {}}, "request or requests"),
+        ({"json": {"requests": []}}, "job is empty"),
+        ({"json": {"request": BODY, "requests": [BODY]}}, "request or requests"),
+        ({"json": {"requests": [BODY, {"query": "q", "documents": []}]}}, "requests.1: documents is empty"),
+        ({"json": {"requests": [BODY, {"query": "", "documents": ["d"]}]}}, "requests.1: The query is empty"),
+        ({"json": BODY | {"priority": "urgent"}}, "priority"),
+        ({"json": {"request": BODY, "timeout": -1}}, "timeout"),
+        ({"json": {"request": BODY, "webhook": "https://example.com/x"}}, "webhook_secret"),
+        ({"json": {"request": BODY, "webhook": "file:///etc/passwd"}}, "not an http"),
+        ({"json": BODY, "headers": {"idempotency-key": "x" * 300}}, "idempotency"),
+        ({"content": b'{"query"\n', "headers": {"content-type": "application/x-ndjson"}}, "Line 1 is not valid JSON"),
+        ({"content": b"{}\n", "headers": {"content-type": "application/x-ndjson"}}, "Line 1: query"),
+        ({"files": {"other": b"x"}}, "no file"),
+        ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, "form cannot be read"),
+    ],
+)
+def test_what_cannot_be_a_job_is_said(client: httpx.Client, arguments: dict[str, Any], said: str) -> None:
+    answer = client.post("/v1/jobs", **arguments)
+    assert (answer.status_code, said in answer.json()["message"]) == (400, True), answer.text
+
+
+def test_paths_that_lead_nowhere(client: httpx.Client) -> None:
+    for method, path in (("GET", "/v1/jobs/none"), ("DELETE", "/v1/jobs/none"), ("POST", "/v1/jobs/none/retry")):
+        assert client.request(method, path).status_code == 404
+    assert client.get("/v1/jobs?state=odd").status_code == 400
+    assert client.get("/v1/jobs?limit=0").status_code == 400
+    assert client.get("/v1/jobs?state=succeeded&limit=1").json()["data"][0]["state"] == "succeeded"
+
+
+def test_cancelling(client: httpx.Client) -> None:
+    long = {
+        "requests": [{"query": f"q {n}", "documents": [f"text {n} {m} " * 40 for m in range(200)]} for n in range(20)]
+    }
+    card = submitted(client, json=long)
+    assert client.delete(f"/v1/jobs/{card['id']}").json()["state"] == "cancelled"
+    done = client.get(f"/v1/jobs/{card['id']}").json()
+    assert (done["state"], done["error"], len(done["results"])) == ("cancelled", "It was cancelled.", 20)
+    now = client.post("/v1/rerank", json=BODY)
+    assert now.status_code == 200
+
+
+def test_keys_see_their_own_jobs(tmp_path: Path) -> None:
+    keys = {name: new_key(name, admin=name == "boss", tokens_per_minute=2000) for name in ("one", "two", "boss")}
+    write_keys(tmp_path / "keys.json", [key for _, key in keys.values()])
+    with (
+        serve(env={"RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}) as served,
+        httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client,
+    ):
+        bearer = {name: {"authorization": f"Bearer {clear}"} for name, (clear, _) in keys.items()}
+        assert client.post("/v1/jobs", json=BODY).status_code == 401
+        job = client.post("/v1/jobs", json=BODY, headers=bearer["one"]).json()["id"]
+        found = {name: client.get(f"/v1/jobs/{job}", headers=own).status_code for name, own in bearer.items()}
+        assert found == {"one": 200, "two": 404, "boss": 200}
+        assert client.delete(f"/v1/jobs/{job}", headers=bearer["two"]).status_code == 404
+        listed = {name: len(client.get("/v1/jobs", headers=own).json()["data"]) for name, own in bearer.items()}
+        assert listed == {"one": 1, "two": 0, "boss": 1}
+        large = {"query": "q", "documents": ["word " * 200] * 30}
+        refused = [client.post("/v1/jobs", json=large, headers=bearer["two"]).status_code for _ in range(3)]
+        assert refused[-1] == 429  # jobs are no way around a quota
+
+
+def test_a_killed_server_goes_on_with_its_jobs(tmp_path: Path) -> None:
+    env = {"RERANKD_JOBS_PATH": str(tmp_path / "jobs.sqlite"), "RERANKD_LEASE_SECONDS": "1"}
+    many = {"requests": [{"query": f"q {n}", "documents": [f"text {n} {m}" for m in range(40)]} for n in range(60)]}
+    with serve(env=env) as served, httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client:
+        job = submitted(client, json=many)["id"]
+        until(lambda: client.get(f"/v1/jobs/{job}?results=false").json()["done"], "some done")
+        before = client.get(f"/v1/jobs/{job}?results=true").json()
+        served.process.send_signal(signal.SIGKILL)
+        served.process.wait()
+    assert not before["finished"]
+    with serve(env=env) as served, httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client:
+        done = ended(client, job)
+    assert (done["state"], done["done"], len(done["results"])) == ("succeeded", 60, 60)
+    assert done["results"][0] == before["results"][0]
+    assert all(len(row["results"]) == 40 for row in done["results"])
