@@ -29,14 +29,13 @@ def test_message_ends_with_the_hint() -> None:
 
 
 OF_THE_SERVICE = (
-    errors.RetryableError,
     errors.DeadlineExceededError,
     errors.RequestCancelledError,
     errors.AuthenticationError,
     errors.PermissionDeniedError,
     errors.PayloadTooLargeError,
     errors.BodyTimeoutError,
-    errors.NotFoundError,
+    errors.ConflictError,
 )
 
 
@@ -54,4 +53,9 @@ def test_every_class_has_an_exit_code() -> None:
         "MissingDependencyError": 4,
         "VerificationError": 5,
         "ScoringError": 6,
+        "NotFoundError": 2,
+        "RetryableError": 8,
+        "OverloadedError": 8,
+        "RateLimitedError": 8,
+        "UnavailableError": 8,
     }

@@ -18,13 +18,16 @@ from rerankd.bulk.executor import Executor
 from rerankd.bulk.local import LocalExecutor
 from rerankd.bulk.meter import duration
 from rerankd.bulk.output import Paths
+from rerankd.bulk.queue import QueueExecutor
 from rerankd.bulk.run import BulkJob, Moment, check_job, run_bulk
 from rerankd.bulk.scorer import open_scorer
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import shown, unscored
 from rerankd.cli.output import stderr, write_rows
-from rerankd.errors import InvalidRequestError, MissingDependencyError
+from rerankd.errors import InvalidRequestError
+from rerankd.jobs.queue import open_queue
 from rerankd.settings import Settings, load_settings
+from rerankd.types import PolicyChange
 
 EXIT_UNSCORED = 7
 
@@ -97,11 +100,15 @@ def bulk(
         keep_fields, chunk_pairs, settings.max_documents, restart,
     )  # fmt: skip
     check_job(job)
-    executor = open_executor(settings, workers)
+    change = PolicyChange(
+        max_length,
+        truncation=settings.truncation if truncation else None,
+        long_documents=settings.long_documents if long_documents else None,
+    )
     began: list[Moment] = []
     console, started = stderr(), time.monotonic()
     try:
-        with _interruptible(), shown(console) as watch:
+        with _interruptible(), open_executor(settings, workers, change, model) as executor, shown(console) as watch:
 
             def tell(moment: Moment) -> None:
                 if not began:
@@ -124,19 +131,22 @@ def bulk(
         raise typer.Exit(EXIT_UNSCORED)
 
 
-def open_executor(settings: Settings, workers: str | None) -> Executor:
-    """Who scores: this process.
+@contextmanager
+def open_executor(
+    settings: Settings, workers: str | None, change: PolicyChange, model: str | None
+) -> Iterator[Executor]:
+    """Who scores: this process, or the workers of a queue.
 
     Raises:
-        MissingDependencyError: workers were asked for.
+        MissingDependencyError: the extra `queue` is not installed.
+        UnavailableError: the queue cannot be reached, or no worker answers.
         ModelError: the model cannot be loaded.
     """
-    if workers is not None:
-        raise MissingDependencyError(
-            "Spreading chunks over workers needs a queue executor, which this version does not have.",
-            hint="Leave --workers out to score in this process.",
-        )
-    return LocalExecutor(open_scorer(settings), attempts=settings.job_attempts)
+    if workers is None:
+        yield LocalExecutor(open_scorer(settings), attempts=settings.job_attempts)
+        return
+    with open_queue(load_settings(queue_url=workers)) as queue:
+        yield QueueExecutor(queue, model, change)
 
 
 def _summary(job: BulkJob, done: Moment, pairs: int, seconds: float) -> str:

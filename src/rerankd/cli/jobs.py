@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -15,6 +15,7 @@ from rerankd.cli.options import Json
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job
+from rerankd.jobs.queue import JobQueue, open_queue
 from rerankd.settings import load_settings
 
 app = typer.Typer(help="See and steer jobs, in the queue of queue_url or the file of jobs_path.", no_args_is_help=True)
@@ -122,24 +123,12 @@ _TIMES = frozenset({"created", "started", "finished", "deadline"})
 
 
 @contextmanager
-def _queue(queue_url: str | None, jobs_path: str | None) -> Iterator[Any]:
-    from rerankd.jobs.queue import JobQueue, open_store
-    from rerankd.jobs.tickets import Tickets, make_celery
-
-    # A file that is named means the file, whatever the settings say of a queue.
+def _queue(queue_url: str | None, jobs_path: str | None) -> Iterator[JobQueue]:
     settings = load_settings(queue_url=queue_url, jobs_path=jobs_path)
-    if jobs_path and not queue_url:
+    if jobs_path and not queue_url:  # a file that is named means the file, whatever the settings say of a queue
         settings = settings.model_copy(update={"queue_url": None})
-    store = open_store(settings)
-    try:
-        tell = Tickets(make_celery(settings.queue_url, settings.lease_seconds)).send if settings.queue_url else _nobody
-        yield JobQueue(store, tell)
-    finally:
-        store.close()
-
-
-def _nobody(parts: int) -> None:
-    """A service that works a file looks by itself."""
+    with open_queue(settings) as queue:
+        yield queue
 
 
 def _found(job: Job | None, name: str) -> Job:

@@ -47,7 +47,7 @@ class WorkerProcess:
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
         self.pool = open_pool(settings, SettingsLoader(patient, observer))
         self.ready = False
-        self._celery = make_celery(settings.queue_url, settings.lease_seconds)
+        self._celery = make_celery(settings.queue_url)
         self._tickets = Tickets(self._celery)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine loop", daemon=True)

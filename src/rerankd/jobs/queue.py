@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
@@ -124,6 +125,30 @@ def open_store(settings: Settings) -> JobStore:
     if settings.queue_url:
         return RedisStore(settings.queue_url, options)
     return SqliteStore(jobs_file(settings), options)
+
+
+@contextmanager
+def open_queue(settings: Settings) -> Iterator[JobQueue]:
+    """The queue that the settings name, for programs that hand jobs in and do not work them.
+
+    Raises:
+        MissingDependencyError: the extra `queue` is not installed.
+        InvalidRequestError: the file cannot be used.
+    """
+    store = open_store(settings)
+    try:
+        yield JobQueue(store, open_wake(settings), settings.webhook_secret)
+    finally:
+        store.close()
+
+
+def open_wake(settings: Settings) -> Callable[[int], None]:
+    """What tells workers of a queue; without one nobody need be told, a service looks at its file by itself."""
+    if not settings.queue_url:
+        return lambda parts: None
+    from rerankd.jobs.tickets import Tickets, make_celery
+
+    return Tickets(make_celery(settings.queue_url)).send
 
 
 def jobs_file(settings: Settings) -> Path:

@@ -16,14 +16,14 @@ from rerankd.extras import require
 TASK = "rerankd.work"
 QUEUE = "rerankd"
 TICKET_SECONDS = 3600
+VISIBILITY_SECONDS = 60
 
 
-def make_celery(url: str, visibility_seconds: float) -> Any:
+def make_celery(url: str) -> Any:
     """A Celery application that talks to Redis and nothing else.
 
     Args:
         url: of the Redis server.
-        visibility_seconds: after so long without an acknowledgement, a ticket is delivered to another worker.
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
@@ -48,7 +48,7 @@ def make_celery(url: str, visibility_seconds: float) -> Any:
         broker_connection_timeout=2.0,
         broker_transport_options={
             "global_keyprefix": "{rerankd}:celery:",
-            "visibility_timeout": max(60.0, 2 * visibility_seconds),
+            "visibility_timeout": VISIBILITY_SECONDS,
             "socket_connect_timeout": 2.0,
             "socket_timeout": 10.0,
             "socket_keepalive": True,

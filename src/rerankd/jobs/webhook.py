@@ -53,7 +53,7 @@ def signature(secret: str, identity: str, timestamp: int, body: bytes) -> str:
 
     Example:
         >>> signature("whsec_" + "A" * 32, "job_1", 0, b"{}")
-        'v1,XR4tjIt0C4h8ehC7UnrSJK9NB0rUJRCrZB0d6jLYDXo='
+        'v1,ofYpTTWO8EpWtjWcsWez/+r6mjiH+61ow7ET4EtmKXg='
     """
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)

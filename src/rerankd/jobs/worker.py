@@ -223,22 +223,23 @@ class JobWorker:
             return await self._scored(claim, work)
         request, scores = work.request, list[PairScore]()
         texts = [document.text for document in request.documents]
-        model = ""
+        model = version = ""
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
             group = (request.query, texts[start : start + SLICE_DOCUMENTS])
             found = await self._pipeline.score([group], self._asked(claim, request))
             scores += found.scored.scores[0]
-            model = found.model
+            model, version = found.model, found.version
         ranked = rank_documents(request.documents, scores, request.top_n, request.activation)
         rows = [_ranked_row(document, work) for document in ranked]
-        return {"model": model, "results": rows, "usage": _usage_row(scores)}
+        return {"model": model, "version": version, "results": rows, "usage": _usage_row(scores)}
 
     async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
         request = RerankRequest("", [], model=work.model, policy=work.policy, cache=work.cache)
         found = await self._pipeline.score(work.groups, self._asked(claim, request))
         scores = [[score.raw_score for score in group] for group in found.scored.scores]
         flat = [score for group in found.scored.scores for score in group]
-        return {"model": found.model, "scores": scores, "usage": _usage_row(flat)}
+        about = {"model": found.model, "version": found.version, "policy": repr(found.policy)}
+        return about | {"scores": scores, "usage": _usage_row(flat)}
 
     def _asked(self, claim: Claim, request: RerankRequest) -> RerankRequest:
         """The request in the name of the job: its owner's, and worth nothing after its deadline."""

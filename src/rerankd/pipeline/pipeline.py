@@ -21,9 +21,17 @@ Charge = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ScoredPairs:
-    """Scores of pairs in their order, and what they cost."""
+    """Scores of pairs in their order, and what they cost.
+
+    Attributes:
+        model: name of the model that scored.
+        version: changes with its files and what computes them.
+        policy: how pairs were cut.
+    """
 
     model: str
+    version: str
+    policy: EncodingPolicy
     scored: Scored
 
 
@@ -63,13 +71,13 @@ class Pipeline:
         name = self._pool.resolve(request.model)
         try:
             async with asyncio.timeout(request.timeout):
-                return ScoredPairs(name, await self._scored(name, groups, request, charge, deadline))
+                return await self._scored(name, groups, request, charge, deadline)
         except TimeoutError:
             raise _too_late() from None
 
     async def _scored(
         self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, deadline: float | None
-    ) -> Scored:
+    ) -> ScoredPairs:
         async with self._pool.lease(name) as model:
             policy = changed_policy(model, request.policy)
             if charge is not None:
@@ -77,9 +85,10 @@ class Pipeline:
             whole = not request.policy.allow_truncation
             work = ScoreRequest(groups, policy, request.key, request.caller, deadline, request.cache, not whole)
             scored = await _answer(model.engine, work)
+            found = ScoredPairs(name, model.engine.version, policy, scored)
         if whole:  # what came from the cache was not encoded
             _check_whole([score for group in scored.scores for score in group], policy)
-        return scored
+        return found
 
 
 async def _answer(engine: Engine, work: ScoreRequest) -> Scored:

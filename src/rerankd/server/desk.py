@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rerankd.errors import RerankdError
 from rerankd.extras import require
-from rerankd.jobs.queue import JobQueue, jobs_file, open_store
+from rerankd.jobs.queue import JobQueue, jobs_file, open_store, open_wake
 from rerankd.jobs.store import Waiting
 from rerankd.jobs.webhook import Announcer, signature
 from rerankd.jobs.worker import JobWorker, WorkerOptions
@@ -72,10 +72,7 @@ class JobDesk:
         store = await asyncio.to_thread(open_store, settings)
         limit = settings.max_jobs_mb * 1_000_000
         if settings.queue_url:
-            from rerankd.jobs.tickets import Tickets, make_celery
-
-            app = await asyncio.to_thread(make_celery, settings.queue_url, settings.lease_seconds)
-            return JobQueue(store, Tickets(app).send, settings.webhook_secret, limit)
+            return JobQueue(store, await asyncio.to_thread(open_wake, settings), settings.webhook_secret, limit)
         announcer = Announcer(store, settings.webhook_secret, settings.webhook_hosts)
         options = WorkerOptions(SLOTS, BULK_SLOTS, settings.job_attempts, settings.lease_seconds)
         worker = self._worker = JobWorker(self._pipeline, store, announcer, options)
