@@ -36,9 +36,9 @@ CROSSLINGUAL_CANDIDATES = 50
 Scorer = Callable[[str, Sequence[str]], list[float]]
 
 
-def scorer(model: str) -> Scorer:
+def scorer(model: str, threads: int = 0) -> Scorer:
     """Logits of a query's texts by the product itself."""
-    reranker = Reranker(model, device="cpu")
+    reranker = Reranker(model, device="cpu", threads=threads)
 
     def score(query: str, texts: Sequence[str]) -> list[float]:
         return [float(s) for s in reranker.score([(query, text) for text in texts], activation="none")]
@@ -126,9 +126,10 @@ def evaluate(
     limit: int = QUERIES,
     packs: Sequence[str] = data.PACKS,
     unseen: bool = False,
+    threads: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a model on packs, print a row for each, and write them to `out` with those of a language together."""
-    score = scorer(model)
+    score = scorer(model, threads)
     found: dict[str, Any] = {"packs": [], "together": []}
     differences: dict[str, dict[str, np.ndarray]] = {}
     for name in packs:
@@ -194,9 +195,11 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
     }
 
 
-def precision(root: Path, models: Sequence[str], limit: int, packs: Sequence[str]) -> list[dict[str, Any]]:
+def precision(
+    root: Path, models: Sequence[str], limit: int, packs: Sequence[str], threads: int = 0
+) -> list[dict[str, Any]]:
     """nDCG@10 of several files of one model on the same queries, the first being the reference."""
-    scorers = [scorer(model) for model in models]
+    scorers = [scorer(model, threads) for model in models]
     rows = []
     for name in packs:
         pack = data.load_pack(root, name)
@@ -222,14 +225,19 @@ def main() -> None:
     parser.add_argument("--unseen", action="store_true", help="the model never saw these packs: take all their queries")
     parser.add_argument("--checks", action="store_true", help="only traps and cross-lingual ranking")
     parser.add_argument("--against", nargs="+", help="other files of the same model: only compare nDCG@10")
+    parser.add_argument("--threads", type=int, default=0, help="0 for one per core")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     if arguments.against:
         found: Any = precision(
-            arguments.data, [arguments.model, *arguments.against], arguments.queries, arguments.packs
+            arguments.data,
+            [arguments.model, *arguments.against],
+            arguments.queries,
+            arguments.packs,
+            arguments.threads,
         )
     elif arguments.checks:
-        score = scorer(arguments.model)
+        score = scorer(arguments.model, arguments.threads)
         found = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
         print(json.dumps(found, ensure_ascii=False, indent=1), flush=True)
     else:

@@ -85,7 +85,6 @@ def write(
     start: Path,
     out: Path,
     precision: str = "int8",
-    floating: frozenset[str] = frozenset(),
     name: str = "mini",
     smooth: dict[str, np.ndarray[Any, Any]] | None = None,
 ) -> Manifest:
@@ -99,7 +98,6 @@ def write(
     builder = RankerGraph(architecture, weights.__getitem__, precision)
     config = json.loads((start / "config.json").read_text())
     builder.split, builder.rank = config.get("split", SPLIT), config.get("rank", 0)
-    builder.floating = floating
     builder.ranges = smooth or {}
     onnx.save(builder.build(), str(out / "model.onnx"))
     tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))

@@ -11,23 +11,23 @@ from rerankd.models.graph import GraphBuilder
 
 from .model import LAST_SPECIAL, SPLIT
 
-BOOL, FLOAT, INT64 = 9, 1, 7
+FLOAT, INT64 = 1, 7
+INNER = ".intermediate.dense"
 
 
 class RankerGraph(GraphBuilder):
     """Adds match levels, split layers and the cosine to the product's own builder.
 
-    int8 gives an activation tensor one scale, which a few large channels then spend. Where `ranges` knows the largest
-    value of each channel, those few are multiplied in float32 beside the int8 product (LLM.int8, Dettmers et al. 2022).
+    int8 gives an activation tensor one scale. In the feed-forward [CLS] alone reaches 30 where every other token stays
+    below 8, and would spend the range of all: it gets products of its own. Where `ranges` knows the largest value of
+    each channel, its few wide channels are multiplied in float32 (LLM.int8, Dettmers et al. 2022).
 
     Attributes:
-        floating: layers (as `0.ffn` or `5.attention`) whose products stay in float32; for measuring what int8 costs.
         ranges: largest absolute input per channel, by name of the linear layer.
         split: so many first layers see query and document apart.
         rank: width of the word table where a matrix makes it wide, else 0.
     """
 
-    floating: frozenset[str] = frozenset()
     split = SPLIT
     rank = 0
     ranges: Mapping[str, np.ndarray[Any, Any]] = {}
@@ -54,7 +54,10 @@ class RankerGraph(GraphBuilder):
         self._document = self.op("Mul", "token_type_ids", "attention_mask")
         length = self.op("ReduceSum", self._query, self._number("columns", [1]), keepdims=1)
         back = self.op("Mul", "token_type_ids", self.op("Sub", length, one))
-        return self.op("Sub", self._positions(), back)
+        places = self._positions()
+        after_first = self.op("Cast", self.op("Sign", places), to=FLOAT)
+        self._others = self.op("Unsqueeze", after_first, self._number("deep", [2]))
+        return self.op("Sub", places, back)
 
     def _kinds(self) -> str:
         """Segment plus twice the match level, as `model.match_levels` computes it."""
@@ -97,25 +100,43 @@ class RankerGraph(GraphBuilder):
             inputs = (*inputs, self._apart)
         return super().fused(kind, *inputs, **attributes)
 
+    def constant(self, name: str, value: np.ndarray[Any, Any]) -> str:
+        """Add a constant, once: [CLS] and the others share their weights."""
+        return name if any(known.name == name for known in self.constants) else super().constant(name, value)
+
     def _matmul(self, value: str, layers: list[str]) -> str:
-        part = f"{self._inside}.{'attention' if 'attention' in layers[0] else 'ffn'}"
-        if self.int8 and part in self.floating:
-            matrix = np.concatenate([self.weights(f"{layer}.weight") for layer in layers]).T
-            return self.op("MatMul", value, self.constant(f"{'+'.join(layers)}.weight", matrix))
-        if not self.int8 or layers[0] not in self.ranges:
-            return super()._matmul(value, layers)
-        name, largest = "+".join(layers), self.ranges[layers[0]]
+        if self.int8 and layers[0].endswith(INNER):
+            self._alone = self._first_token(value)
+            value = self.op("Mul", value, self._others)
+        return super()._matmul(value, layers)
+
+    def _add_normalise(self, value: str, residual: str, norm: str, bias: str) -> str:
+        """After the feed-forward, [CLS] as computed alone takes its place before the others."""
+        every = super()._add_normalise(value, residual, norm, bias)
+        prefix = norm.removesuffix(".output.LayerNorm")
+        if not self.int8 or prefix.endswith(".attention"):
+            return every
+        inner = self._careful_matmul(self._alone, f"{prefix}{INNER}")
+        active = self.fused("BiasGelu", inner, self._vector(f"{prefix}{INNER}.bias"))
+        outer = self._careful_matmul(active, f"{prefix}.output.dense")
+        first = super()._add_normalise(outer, self._alone, norm, bias)
+        bounds = [self._number(f"others.{n}", [v]) for n, v in (("from", 1), ("to", 2**31), ("along", 1))]
+        return self.op("Concat", first, self.op("Slice", every, *bounds), axis=1)
+
+    def _careful_matmul(self, value: str, layer: str) -> str:
+        """An int8 product whose widest input channels are multiplied in float32."""
+        largest = self.ranges.get(layer, np.ones(1))
         order = np.argsort(-largest)[: len(largest) // self.share]
         wide = np.sort(order[largest[order] > self.wide * np.median(largest)])
         if not len(wide):
-            return super()._matmul(value, layers)
-        matrix = np.concatenate([self.weights(f"{layer}.weight") for layer in layers])[:, wide].T
+            return super()._matmul(value, [layer])
         narrow = np.ones(len(largest), np.float32)
         narrow[wide] = 0
-        kept = self.op("Mul", value, self.constant(f"{name}.narrow", narrow))
-        apart = self.op("Gather", value, self.constant(f"{name}.wide", wide.astype(np.int64)), axis=-1)
-        exact = self.op("MatMul", apart, self.constant(f"{name}.exact", matrix.astype(np.float32)))
-        return self.op("Add", super()._matmul(kept, layers), exact)
+        kept = self.op("Mul", value, self.constant(f"{layer}.narrow", narrow))
+        apart = self.op("Gather", value, self.constant(f"{layer}.wide", wide.astype(np.int64)), axis=-1)
+        matrix = self.weights(f"{layer}.weight")[:, wide].T
+        exact = self.op("MatMul", apart, self.constant(f"{layer}.exact", matrix.astype(np.float32)))
+        return self.op("Add", super()._matmul(kept, [layer]), exact)
 
     def _head(self, hidden: str) -> None:
         first = self.op("Squeeze", self._first_token(hidden), self._number("middle", [1]))

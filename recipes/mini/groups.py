@@ -28,17 +28,17 @@ LEXICAL = {"en": 0.4, "zh": 0.9}
 SOFT = {"en": 0.4, "zh": 0.3}
 TAUGHT = {"en": 1.0, "zh": 0.4}
 WEIGHTS = {
-    "toyhom-zh": 2.4,
+    "toyhom-zh": 2.8,
     "medquad-en": 2.0,
-    "covidqa-en": 1.2,
-    "tatqa-en": 1.0,
+    "covidqa-en": 1.8,
+    "tatqa-en": 1.4,
     "drcd-zh": 0.6,
     "drcd-zhs": 0.6,
     "cmrc-zh": 0.6,
     "csl-zh": 0.4,
     "pubmedqa-en": 0.5,
-    "dureader-zh": 0.3,
-    "pairs-zh": 1.2,
+    "dureader-zh": 0.5,
+    "pairs-zh": 1.0,
     "pairs-en": 1.0,
     "pairs-xling": 0.6,
 }
