@@ -72,7 +72,7 @@ class WorkerProcess:
             self._thread.join()
 
     def _serve(self) -> None:
-        from celery.signals import setup_logging, worker_shutting_down
+        from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
         def ours(**_: Any) -> None:
             """Logging is set up already."""
@@ -81,7 +81,12 @@ class WorkerProcess:
             """Celery waits for its threads; they are let go here."""
             self._loop.call_soon_threadsafe(self._begin_to_close)
 
+        def up(**_: Any) -> None:
+            self.ready = True
+            _log.info("working with %d threads", self._settings.worker_threads)
+
         setup_logging.connect(ours, weak=False)
+        worker_ready.connect(up, weak=False)
         worker_shutting_down.connect(end, weak=False)
         worker = self._celery.Worker(
             pool="threads",
@@ -108,8 +113,6 @@ class WorkerProcess:
         options = WorkerOptions(threads, max(1, threads // 2), settings.job_attempts, settings.lease_seconds)
         self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options)
         self._worker.start()
-        self.ready = True
-        _log.info("working with %d threads", threads)
 
     def _begin_to_close(self) -> None:
         if self._worker is not None and self._closing is None:

@@ -1,0 +1,91 @@
+"""`rerankd jobs` on a file of jobs, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rerankd.jobs.job import Job, NewJob, Part, new_id, pack
+from rerankd.jobs.sqlite_store import SqliteStore
+from tests.unit.jobs.serving import scoring
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.sqlite"
+
+
+def kept(file: Path, state: str) -> Job:
+    """A job in a state."""
+    store = SqliteStore(file)
+    job, _ = store.create(NewJob(new_id(), [Part(pack([scoring("a")]), 1)], owner="team"))
+    if state == "cancelled":
+        store.cancel(job.id)
+    elif state != "queued":
+        claim = store.claim()
+        assert claim
+        rows = [{"scores": [[1.0]]}] if state == "succeeded" else [{"error": {"code": "x", "message": "It broke."}}]
+        store.finish(
+            claim, json.dumps(rows).encode(), int(state == "succeeded"), int(state != "succeeded"), "It broke."
+        )
+    found = store.get(job.id)
+    store.close()
+    assert found
+    return found
+
+
+def run(file: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
+    command = [sys.executable, "-m", "rerankd", "jobs", *arguments, "--jobs-path", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+def listed(file: Path, *arguments: str) -> list[str]:
+    return [json.loads(line)["id"] for line in run(file, "list", *arguments)[0].splitlines()]
+
+
+def test_looking_at_jobs(file: Path) -> None:
+    first, second = kept(file, "succeeded"), kept(file, "failed")
+    third = kept(file, "queued")
+    assert listed(file) == [third.id, second.id, first.id]
+    assert listed(file, "--state", "failed") == listed(file, "--state", "dead") == [second.id]
+    assert "no state 'odd'" in run(file, "list", "--state", "odd", status=2)[1]
+    shown = json.loads(run(file, "show", second.id)[0])
+    assert (shown["state"], shown["errors"]) == ("failed", [{"index": 0, "error": "It broke."}])
+    assert "rerankd jobs list" in run(file, "show", "none", status=2)[1]
+
+
+def test_steering_jobs(file: Path) -> None:
+    failed, done, queued = kept(file, "failed"), kept(file, "succeeded"), kept(file, "queued")
+    assert "queued again" in run(file, "retry", failed.id)[1]
+    assert "cancelled" in run(file, "cancel", queued.id)[1]
+    assert "Nothing of job" in run(file, "retry", done.id, status=2)[1]
+    assert "cannot be purged" in run(file, "purge", "--state", "queued", status=2)[1]
+    assert "0 jobs" in run(file, "purge", "--yes", "--older", "1")[1]
+    assert "1 jobs" in run(file, "purge", "--yes", "--state", "cancelled")[1]
+    assert listed(file) == [done.id, failed.id]
+
+
+def test_a_queue_out_of_reach(file: Path) -> None:
+    command = [sys.executable, "-m", "rerankd", "jobs", "list", "--queue-url", "redis://127.0.0.1:9/0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    assert (done.returncode, "cannot be reached" in done.stderr) == (8, True)
+
+
+def test_a_secret_signs(file: Path) -> None:
+    from rerankd.jobs.webhook import signature
+
+    command = [sys.executable, "-m", "rerankd", "jobs", "secret"]
+    secret = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert signature(secret, "job", 0, b"{}").startswith("v1,")
+
+
+def test_a_worker_without_a_queue(file: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "rerankd", "worker"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "--queue-url" in done.stderr) == (2, True)
