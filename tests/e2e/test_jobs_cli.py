@@ -28,10 +28,10 @@ def kept(file: Path, state: str) -> Job:
     elif state != "queued":
         claim = store.claim()
         assert claim
-        rows = [{"scores": [[1.0]]}] if state == "succeeded" else [{"error": {"code": "x", "message": "It broke."}}]
-        store.finish(
-            claim, json.dumps(rows).encode(), int(state == "succeeded"), int(state != "succeeded"), "It broke."
-        )
+        if state == "succeeded":
+            store.finish(claim, b'[{"scores": [[1.0]]}]', 1, 0)
+        else:
+            store.finish(claim, b'[{"error": {"code": "x", "message": "It broke."}}]', 0, 1, "It broke.")
     found = store.get(job.id)
     store.close()
     assert found
