@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     max_jobs_mb: float = Field(2048.0, gt=0, description="texts of unfinished jobs in MB at most")
     job_seconds: float = Field(86_400.0, gt=0, description="seconds that a finished job and its result are kept")
     job_attempts: int = Field(3, ge=1, description="times that a failing part of a job is tried")
+    job_request_seconds: float = Field(
+        900.0, gt=0, description="seconds that one request of a job may take before that counts as a failure"
+    )
     lease_seconds: float = Field(
         30.0, ge=1, description="seconds without a sign of life after which a part of a job goes to another worker"
     )

@@ -187,6 +187,7 @@ class Claim:
     Attributes:
         token: proves that it is still this worker's.
         attempt: which try this is, from 1.
+        requests: how many it holds.
         deadline: seconds since 1970; 0 for none.
     """
 
@@ -195,6 +196,7 @@ class Claim:
     token: str
     payload: bytes
     attempt: int
+    requests: int = 1
     owner: str = ""
     priority: Priority = "interactive"
     deadline: float = 0.0

@@ -110,7 +110,7 @@ class WorkerProcess:
         self._store = open_store(settings)
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
-        options = WorkerOptions(threads, max(1, threads // 2), settings.job_attempts, settings.lease_seconds)
+        options = WorkerOptions.of(settings, threads, max(1, threads // 2))
         self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options)
         self._worker.start()
 

@@ -134,7 +134,8 @@ for _, priority in ipairs(ARGV[3] == '1' and {'interactive', 'bulk'} or {'intera
         local attempt = redis.call('HINCRBY', P..'part:'..id, n..':a', 1)
         redis.call('ZADD', P..'leases', t + ARGV[2], item)
         if field(id, 'state') == 'queued' then redis.call('HSET', P..'job:'..id, 'state', 'running', 'started', t) end
-        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, owner, priority, field(id, 'deadline')}
+        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, owner, priority, field(id, 'deadline'),
+          redis.call('HGET', P..'req:'..id, n)}
       end
     end
   end

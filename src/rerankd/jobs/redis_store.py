@@ -11,7 +11,7 @@ from typing import Any
 from rerankd.errors import UnavailableError
 from rerankd.extras import require
 from rerankd.jobs import redis_scripts as scripts
-from rerankd.jobs.job import Claim, Hook, Job, NewJob, State
+from rerankd.jobs.job import Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 from rerankd.telemetry import logger
 
@@ -91,9 +91,10 @@ class RedisStore(JobStore):
         answer = self._run("CLAIM", token, self._options.lease_seconds, int(bulk), self._keep)
         if answer is None:
             return None
-        job, part, payload, attempt, owner, priority, deadline = answer
-        turn: Any = priority.decode()
-        return Claim(job.decode(), int(part), token, payload, int(attempt), owner.decode(), turn, float(deadline))
+        job, part, payload, attempt, owner, priority, deadline, requests = answer
+        turn: Priority = "bulk" if priority == b"bulk" else "interactive"
+        numbers = int(attempt), int(requests)
+        return Claim(job.decode(), int(part), token, payload, *numbers, owner.decode(), turn, float(deadline))
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Say that parts are being worked on."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidRequestError, UnavailableError
-from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, State
+from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 
 SCHEMA_VERSION = 1
@@ -163,8 +163,8 @@ class SqliteStore(JobStore):
         return None
 
     def _take(self, owner: str, priority: str, now: float) -> Claim:
-        job, number, payload, attempts, deadline = self._row(
-            "SELECT job, number, payload, attempts, deadline FROM part JOIN job ON job.id = part.job WHERE"
+        job, number, requests, payload, attempts, deadline = self._row(
+            "SELECT job, number, requests, payload, attempts, deadline FROM part JOIN job ON job.id = part.job WHERE"
             " part.state = 'waiting' AND part.priority = ? AND part.owner = ? AND not_before <= ?"
             " ORDER BY part.rowid LIMIT 1",
             (priority, owner, now),
@@ -181,9 +181,8 @@ class SqliteStore(JobStore):
             (owner, priority),
         )
         self._db.execute("UPDATE job SET state = 'running', started = ? WHERE id = ? AND state = 'queued'", (now, job))
-        return Claim(
-            job, number, token, payload, attempts + 1, owner, "bulk" if priority == "bulk" else "interactive", deadline
-        )
+        turn: Priority = "bulk" if priority == "bulk" else "interactive"
+        return Claim(job, number, token, payload, attempts + 1, requests, owner, turn, deadline)
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Say that parts are being worked on."""

@@ -30,6 +30,7 @@ from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import Announcer
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.ranking import rank_documents, usage_of
+from rerankd.settings import Settings
 from rerankd.telemetry import logger
 from rerankd.types import PairScore, RankedDocument, RerankRequest
 
@@ -39,6 +40,7 @@ UPKEEP_SECONDS = 1.0
 TURN_SECONDS = 10.0
 BACKOFF_SECONDS = 1.0
 INSIST_SECONDS = 600.0
+UNREADABLE = b'{"error":{"code":"internal_error","message":"It could not be read."}}'
 
 _log = logger(__name__)
 T = TypeVar("T")
@@ -53,12 +55,19 @@ class WorkerOptions:
         bulk_slots: parts of bulk jobs at once; the rest is kept for interactive ones.
         attempts: how often a failing part is tried.
         lease_seconds: of the store.
+        request_seconds: what a request of a part may take before that counts as a failure.
     """
 
     slots: int = 16
     bulk_slots: int = 8
     attempts: int = 3
     lease_seconds: float = 30.0
+    request_seconds: float = 900.0
+
+    @classmethod
+    def of(cls, settings: Settings, slots: int, bulk_slots: int) -> WorkerOptions:
+        """As the settings say."""
+        return cls(slots, bulk_slots, settings.job_attempts, settings.lease_seconds, settings.job_request_seconds)
 
 
 class JobWorker:
@@ -194,7 +203,10 @@ class JobWorker:
             pause = error.retry_after if isinstance(error, RetryableError) else BACKOFF_SECONDS * 2**claim.attempt
             if not busy:
                 _log.warning("part %d of %s failed, attempt %d", claim.part, claim.job, claim.attempt, exc_info=error)
-            await self._insist(self._store.give_back, claim, pause, counted=not busy)
+            if busy or claim.attempt < self._options.attempts:
+                await self._insist(self._store.give_back, claim, pause, counted=not busy)
+            else:  # nothing of it could be read
+                await self._insist(self._store.finish, claim, UNREADABLE, 0, claim.requests, "It could not be read.")
 
     async def _rows(self, claim: Claim) -> list[Any]:
         """One row for each request: its result, or its error if that is the request's own or this the last attempt."""
@@ -206,7 +218,8 @@ class JobWorker:
     async def _row(self, claim: Claim, work: Work, room: asyncio.Semaphore) -> dict[str, Any]:
         async with room:
             try:
-                return await self._result(claim, work)
+                async with asyncio.timeout(self._options.request_seconds):
+                    return await self._result(claim, work)
             except (InvalidRequestError, ModelNotFoundError) as error:
                 return _error_row(error)
             except (DeadlineExceededError, OverloadedError):

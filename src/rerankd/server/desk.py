@@ -74,7 +74,7 @@ class JobDesk:
         if settings.queue_url:
             return JobQueue(store, await asyncio.to_thread(open_wake, settings), settings.webhook_secret, limit)
         announcer = Announcer(store, settings.webhook_secret, settings.webhook_hosts)
-        options = WorkerOptions(SLOTS, BULK_SLOTS, settings.job_attempts, settings.lease_seconds)
+        options = WorkerOptions.of(settings, SLOTS, BULK_SLOTS)
         worker = self._worker = JobWorker(self._pipeline, store, announcer, options)
         worker.start()
         loop = asyncio.get_running_loop()

@@ -42,7 +42,7 @@ class ScriptedLoader:
 
 @asynccontextmanager
 async def working(
-    backend: ScriptedBackend, folder: Path, *, slots: int = 4, bulk_slots: int = 2
+    backend: ScriptedBackend, folder: Path, *, slots: int = 4, bulk_slots: int = 2, request_seconds: float = 60.0
 ) -> AsyncIterator[tuple[SqliteStore, JobWorker]]:
     """A store and a worker that is not started: turns are taken by hand."""
     pool = ModelPool("mini", {"mini": "mini"}, ScriptedLoader(backend), close_seconds=5)
@@ -50,7 +50,8 @@ async def working(
         pass
     store = SqliteStore(folder / "jobs.sqlite", OPTIONS)
     announcer = Announcer(store, None)
-    worker = JobWorker(Pipeline(pool), store, announcer, WorkerOptions(slots, bulk_slots, OPTIONS.attempts))
+    options = WorkerOptions(slots, bulk_slots, OPTIONS.attempts, OPTIONS.lease_seconds, request_seconds)
+    worker = JobWorker(Pipeline(pool), store, announcer, options)
     try:
         yield store, worker
     finally:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import orjson
 import pytest
 
-from rerankd.jobs.job import Job
+from rerankd.jobs.job import Job, NewJob, Part, new_id
 from rerankd.jobs.results import rows_of
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.types import Document, RerankRequest
@@ -137,6 +138,29 @@ async def test_a_deadline_ends_what_runs(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             await worker.turn()
         assert stands(store, job.id).state == "expired"
+
+
+async def test_a_part_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
+    async with working(ScriptedBackend(), tmp_path) as (store, worker):
+        job, _ = store.create(NewJob(new_id(), [Part(b"[{}, {}]", 2)]))
+        await worker.turn()
+        store._clock = lambda: time.time() + 3600
+        await worker.turn()
+        found = stands(store, job.id)
+        assert (found.state, found.failed, found.error) == ("failed", 2, "It could not be read.")
+        assert [row and "error" in row for row in rows(store, job.id)] == [True, True]
+
+
+async def test_a_request_that_hangs_is_a_failure(tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    async with working(backend, tmp_path, request_seconds=0.05) as (store, worker):
+        backend.gate.clear()
+        job, _ = store.create(new_job(scoring("a")))
+        await worker.turn()
+        assert stands(store, job.id).state == "running"
+        store._clock = lambda: time.time() + 3600
+        await worker.turn()
+        assert (stands(store, job.id).state, stands(store, job.id).failed) == ("failed", 1)
 
 
 async def test_bulk_leaves_slots_to_interactive_jobs(tmp_path: Path) -> None:
