@@ -167,14 +167,18 @@ class QueueExecutor:
         rows = list(rows_of(self._insist(lambda: self._queue.store.results(job)))) if found else []
         with self._lock:
             flights = self._flights.pop(job)
-        if found:
-            self._insist(lambda: self._queue.store.delete(job))
-        for flight in flights:
-            if found is None or found.state in ("cancelled", "expired") or None in rows:
-                _log.info("chunk %d was lost and is handed in again", flight.chunk.number)
-                self._send(flight)
-            else:
-                self._settle(flight, found, [row for row in rows if row])
+        try:
+            if found:
+                self._insist(lambda: self._queue.store.delete(job))
+            for flight in flights:
+                if found is None or found.state in ("cancelled", "expired") or None in rows:
+                    _log.info("chunk %d was lost and is handed in again", flight.chunk.number)
+                    self._send(flight)
+                else:
+                    self._settle(flight, found, [row for row in rows if row])
+        except Exception as error:
+            _tell(flights, error)
+            raise
 
     def _settle(self, flight: _Flight, job: Job, rows: list[dict[str, Any]]) -> None:
         if job.failed and not flight.alone:
@@ -211,9 +215,7 @@ class QueueExecutor:
     def _fail(self, error: Exception) -> None:
         with self._lock:
             flights = [flight for flights in self._flights.values() for flight in flights]
-        for flight in flights:
-            with contextlib.suppress(InvalidStateError):
-                flight.future.set_exception(error)
+        _tell(flights, error)
 
     def _cancel(self) -> None:
         """Nobody waits any more: what workers have not begun they need not."""
@@ -223,6 +225,13 @@ class QueueExecutor:
             for job in jobs:
                 self._queue.store.cancel(job)
                 self._queue.store.delete(job)
+
+
+def _tell(flights: Sequence[_Flight], error: Exception) -> None:
+    """Whoever waits for chunks hears why they do not come."""
+    for flight in flights:
+        with contextlib.suppress(InvalidStateError):
+            flight.future.set_exception(error)
 
 
 def _result(flight: _Flight, rows: list[dict[str, Any]]) -> ChunkResult:
