@@ -27,9 +27,11 @@ from rerankd.jobs.store import JobStore
 from rerankd.telemetry import logger
 
 SECONDS = 10.0
+ALL_SECONDS = 30.0
 MAX_URL = 2048
 BACKOFF_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
 PREFIX = "whsec_"
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
 
 _log = logger(__name__)
 
@@ -76,8 +78,8 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        _ = parts.port
-    except ValueError:
+        _ = parts.port, httpx.URL(url).host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
         sound = False
     if not sound or len(url) > MAX_URL or not url.isprintable() or " " in url:
         raise InvalidRequestError("The webhook is not an http or https address.", hint="Use https://host/path.")
@@ -102,14 +104,17 @@ class Announcer:
 
     def __init__(self, store: JobStore, secret: str | None, hosts: Sequence[str] = ()) -> None:
         self._store, self._secret, self._hosts = store, secret, frozenset(host.lower() for host in hosts)
-        self._client = httpx.AsyncClient(timeout=SECONDS, follow_redirects=False, trust_env=False)
+        # No connection is kept: one that was made for a name is not used for another name at the same address.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(timeout=SECONDS, limits=limits, follow_redirects=False, trust_env=False)
 
     async def announce(self, hook: Hook) -> None:
         """Try once, and note how it went."""
         job = hook.job
         try:
-            await self._send(job)
-        except (RerankdError, httpx.HTTPError, OSError) as error:
+            async with asyncio.timeout(ALL_SECONDS):  # a slow trickle of headers would never end
+                await self._send(job)
+        except (RerankdError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             again = BACKOFF_SECONDS[hook.attempts] if hook.attempts < len(BACKOFF_SECONDS) else None
             what = error.message if isinstance(error, RerankdError) else type(error).__name__
             then = f"again in {again:.0f} s" if again is not None else "given up"
@@ -164,5 +169,11 @@ class Announcer:
 
 def _public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    return bool(mapped.is_global and not mapped.is_multicast)
+    if isinstance(found, ipaddress.IPv6Address):
+        if any(found in network for network in _TRANSLATED):  # a gateway makes the IPv4 address of its end
+            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        elif inner := found.ipv4_mapped or found.sixtofour:
+            found = inner
+        elif found.is_site_local:
+            return False
+    return found.is_global and not found.is_multicast

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import json
 import threading
@@ -121,6 +122,39 @@ async def test_what_is_not_taken_is_tried_again_and_logged_without_secrets(
     store.close()
 
 
+async def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rerankd.jobs.webhook.ALL_SECONDS", 0.2)
+    store, gone = SqliteStore(tmp_path / "jobs"), asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x-more: 1\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        gone.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server, asyncio.timeout(10):
+        job = ended(store, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        await announce(store, new_secret(), ["127.0.0.1"])
+        await gone.wait()
+    assert state(store, job) == "pending"
+    assert store.due_hooks() == []
+    store.close()
+
+
+async def test_an_address_that_was_kept_and_is_none_is_given_up(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    store = SqliteStore(tmp_path / "jobs", clock=lambda: now)
+    job = ended(store, "http://a..b/")
+    for _ in range(8):
+        await announce(store, new_secret(), [])
+        now += 10_000
+    assert state(store, job) == "failed"
+    store.close()
+
+
 async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
     now = 1_000_000.0
     store = SqliteStore(tmp_path / "jobs", clock=lambda: now)
@@ -143,6 +177,11 @@ async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
         ("http://169.254.169.254/latest", []),
         ("http://10.1.2.3/", []),
         ("http://[::ffff:127.0.0.1]/", []),
+        ("http://[64:ff9b::10.0.0.1]/", []),
+        ("http://[64:ff9b:1::10.0.0.1]/", []),
+        ("http://[2002:7f00:1::]/", []),
+        ("http://[::127.0.0.1]/", []),
+        ("http://[fec0::1]/", []),
         ("http://127.0.0.1:9/", ["example.com"]),
     ],
 )
@@ -157,7 +196,11 @@ async def test_private_places_and_unnamed_hosts_are_never_called(
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x/", "http://", "//x", "http://a@b/", "http://x:port/", "http://x/ y", "http://x/" + "a" * 3000]
+    "url",
+    [
+        *("ftp://x/", "http://", "//x", "http://a@b/", "http://x:port/", "http://x/ y", "http://x/" + "a" * 3000),
+        *("http://a..b/", "http://☃☃.example/", f"http://{'a' * 64}.example/", "http://xn--/"),
+    ],
 )
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="webhook"):
