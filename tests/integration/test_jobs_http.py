@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rerankd import Client
+from rerankd.errors import NotFoundError
 from rerankd.keys import new_key, write_keys
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
@@ -126,6 +128,17 @@ def test_paths_that_lead_nowhere(client: httpx.Client) -> None:
     assert client.get("/v1/jobs?state=odd").status_code == 400
     assert client.get("/v1/jobs?limit=0").status_code == 400
     assert client.get("/v1/jobs?state=succeeded&limit=1").json()["data"][0]["state"] == "succeeded"
+
+
+def test_the_own_client(server: Served) -> None:
+    with Client(server.url) as own:
+        status = own.wait(own.submit([BODY, BODY | {"top_n": 1}]).id, 30)
+        assert (status.state, status.done) == ("succeeded", 2)
+        assert status.results
+        assert [len(row["results"]) for row in status.results] == [3, 1]
+        assert own.cancel(status.id).state == "succeeded"
+        with pytest.raises(NotFoundError):
+            own.job("job_unknown")
 
 
 def test_cancelling(client: httpx.Client) -> None:

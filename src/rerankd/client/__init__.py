@@ -1,5 +1,6 @@
 """The service's own clients."""
 
+from rerankd.client.answers import JobStatus
 from rerankd.client.client import AsyncClient, Client
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "JobStatus"]

@@ -9,7 +9,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -19,10 +19,11 @@ import numpy.typing as npt
 import orjson
 
 from rerankd import __version__, errors
-from rerankd.activation import activate, check_activation
+from rerankd.activation import check_activation
+from rerankd.client.answers import number, read_ranking, read_rows
 from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
-from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, ScoringError, UnavailableError
-from rerankd.types import Activation, Document, LongDocuments, RankedDocument, RerankResult, Truncation, Usage
+from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
+from rerankd.types import Activation, LongDocuments, RerankResult, Truncation, Usage
 
 T = TypeVar("T")
 Outcome = httpx.Response | httpx.HTTPError
@@ -32,7 +33,6 @@ DEFAULT_TOP_N = 5  # the same as Reranker's, whose module would load numbers and
 PAIRS_PER_CALL = 1000
 CONNECT_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0
-_NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
 
 _BY_CODE = {
     cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.RerankdError)
@@ -114,8 +114,8 @@ class Calls:
             "timeout": checked_timeout(timeout),
         }
         body = {
-            "query": _sendable(to_query(query)),
-            "documents": [_sendable(document.text) for document in given],
+            "query": sendable(to_query(query)),
+            "documents": [sendable(document.text) for document in given],
             # A softmax is over all documents, so all scores are needed.
             "top_n": None if activation == "softmax" else top_n,
             "return_documents": False,
@@ -124,8 +124,8 @@ class Calls:
         } | {name: value for name, value in options.items() if value is not None}
         if not given:
             return RerankResult((), model or self.model or "", Usage(0, 0, 0), {})
-        answer = yield from self._exchange("POST", "/v1/rerank", body, timeout)
-        return _ranking(answer, given, top_n, activation)
+        answer = yield from self.exchange("POST", "/v1/rerank", body, timeout)
+        return read_ranking(answer, given, top_n, activation)
 
     def score(
         self, pairs: Iterable[tuple[str, str]], *, model: str | None, activation: Literal["sigmoid", "none"]
@@ -141,18 +141,18 @@ class Calls:
         for start in range(0, len(checked), PAIRS_PER_CALL):
             part = checked[start : start + PAIRS_PER_CALL]
             body = named | {
-                "text_1": [_sendable(pair.query) for pair in part],
-                "text_2": [_sendable(pair.document) for pair in part],
+                "text_1": [sendable(pair.query) for pair in part],
+                "text_2": [sendable(pair.document) for pair in part],
                 "use_activation": activation == "sigmoid",
             }
-            answer = yield from self._exchange("POST", "/v1/score", body)
-            rows = _rows(answer, "data", len(part), len(part))
-            scores[[start + index for index, _ in rows]] = [_number(row, "score") for _, row in rows]
+            answer = yield from self.exchange("POST", "/v1/score", body)
+            rows = read_rows(answer, "data", len(part), len(part))
+            scores[[start + index for index, _ in rows]] = [number(row, "score") for _, row in rows]
         return scores
 
     def models(self) -> Steps[list[str]]:
         """Names of the service's models."""
-        answer = yield from self._exchange("GET", "/v1/models")
+        answer = yield from self.exchange("GET", "/v1/models")
         listed = answer.get("data")
         if not isinstance(listed, list) or not all(isinstance(row, dict) and "id" in row for row in listed):
             raise RerankdError(f"{self.shown_url}/v1/models gave no list of models.", hint="Is it a rerankd service?")
@@ -163,9 +163,10 @@ class Calls:
         outcome = yield self._request("GET", "/readyz", None, self.timeout)
         return isinstance(outcome, httpx.Response) and outcome.status_code == 200
 
-    def _exchange(
+    def exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> Steps[dict[str, Any]]:
+        """Send a request, again where that can help, and give the answer's object."""
         timeout = self.timeout if timeout is None else timeout
         ends = math.inf if timeout is None else self.clock() + timeout
         content = None if body is None else orjson.dumps(body)
@@ -249,76 +250,7 @@ class Calls:
         return None
 
 
-def _ranking(
-    answer: Mapping[str, Any], given: Sequence[Document], top_n: int | None, activation: Activation
-) -> RerankResult:
-    expected = len(given) if top_n is None or activation == "softmax" else min(top_n, len(given))
-    rows = _rows(answer, "results", len(given), expected)
-    scores = [_number(row, "relevance_score") for _, row in rows]
-    asked_raw = activation != "sigmoid"
-    raw = [
-        _number(row, "raw_score", score if asked_raw else math.nan)
-        for (_, row), score in zip(rows, scores, strict=True)
-    ]
-    activated: list[float] = activate(raw, activation).tolist() if asked_raw else scores
-    results = tuple(
-        RankedDocument(
-            index=index,
-            document=given[index],
-            relevance_score=activated[place],
-            raw_score=raw[place],
-            rank_before=index + 1,
-            rank_after=place + 1,
-            truncated=bool(row.get("truncated", False)),
-            chunks=int(_number(row, "chunks", 1)),
-        )
-        for place, (index, row) in enumerate(rows[:top_n])
-    )
-    usage = _mapping(answer, "usage")
-    return RerankResult(
-        results,
-        str(answer.get("model") or ""),
-        Usage(
-            pairs=int(_number(usage, "pairs", len(given))),
-            tokens=int(_number(usage, "total_tokens", 0)),
-            truncated=int(_number(usage, "truncated", sum(ranked.truncated for ranked in results))),
-        ),
-        {step: float(spent) for step, spent in _mapping(answer, "timings").items() if isinstance(spent, int | float)},
-        str(answer.get("id") or ""),
-    )
-
-
-def _rows(answer: Mapping[str, Any], name: str, size: int, expected: int) -> list[tuple[int, Mapping[str, Any]]]:
-    """The rows of an answer with their indexes: as many as expected, in range, none twice."""
-    rows = answer.get(name)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ScoringError(f"The service's answer has no list {name!r}.", hint="Is it a rerankd service?")
-    indexes = [row.get("index") for row in rows]
-    for index in indexes:
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
-            raise ScoringError(f"The service scored index {index!r} of {size}.", hint=_NOT_OURS)
-    if len(set(indexes)) != len(rows):
-        raise ScoringError("The service scored an index twice.", hint=_NOT_OURS)
-    if len(rows) != expected:
-        raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=_NOT_OURS)
-    return list(zip(indexes, rows, strict=True))
-
-
-def _number(row: Mapping[str, Any], name: str, missing: float | None = None) -> float:
-    value = row.get(name)
-    if value is None and missing is not None:
-        return missing
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ScoringError(f"The service's answer has {value!r} as {name}, not a number.", hint=_NOT_OURS)
-    return float(value)
-
-
-def _mapping(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = answer.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """The text with lone surrogates replaced by U+FFFD, as the encoder does; JSON cannot carry them."""
     try:
         text.encode()

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 
+from rerankd.client.answers import JobStatus
 from rerankd.client.calls import (
     DEFAULT_TOP_N,
     Calls,
@@ -25,6 +26,7 @@ from rerankd.client.calls import (
     Steps,
     T,
 )
+from rerankd.client.job_calls import JobCalls, JobOptions
 from rerankd.documents import DocumentLike
 from rerankd.types import RerankResult
 
@@ -63,6 +65,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._calls = Calls(url, api_key, model, timeout, max_retries)
+        self._jobs = JobCalls(self._calls)
         self._http = httpx.Client(transport=transport)
         self._sleep = time.sleep
 
@@ -121,6 +124,41 @@ class Client:
             (1,)
         """
         return self._run(self._calls.score(pairs, model=model, activation=activation))
+
+    def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
+        """Hand in rankings that are fetched later.
+
+        Args:
+            requests: objects with `query` and `documents`, and whatever else `/v1/rerank` takes.
+            priority: `interactive` goes before `bulk`.
+            timeout: seconds after which what was not begun is not done.
+            webhook: address that is told of the end.
+            idempotency_key: the same key and requests are one job; without it one is made, so that retries are safe.
+
+        Errors are those of `rank`.
+
+        Example:
+            >>> job = Client().submit([{"query": "what eats bamboo?", "documents": ["A panda."]}])  # doctest: +SKIP
+            >>> Client().wait(job.id).results[0]["results"][0]["index"]  # doctest: +SKIP
+            0
+        """
+        return self._run(self._jobs.submit(requests, options))
+
+    def job(self, job: str) -> JobStatus:
+        """Look at a job, with its results once it has ended."""
+        return self._run(self._jobs.job(job))
+
+    def wait(self, job: str, timeout: float | None = None) -> JobStatus:
+        """Wait until a job has ended.
+
+        Raises:
+            DeadlineExceededError: it has not within `timeout` seconds; it goes on.
+        """
+        return self._run(self._jobs.wait(job, timeout))
+
+    def cancel(self, job: str) -> JobStatus:
+        """End a job; one that has ended stays as it is."""
+        return self._run(self._jobs.cancel(job))
 
     def models(self) -> list[str]:
         """Return the names of the models that the service offers."""
@@ -184,6 +222,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._calls = Calls(url, api_key, model, timeout, max_retries)
+        self._jobs = JobCalls(self._calls)
         self._http = httpx.AsyncClient(transport=transport)
         self._sleep = asyncio.sleep
 
@@ -206,6 +245,22 @@ class AsyncClient:
     ) -> npt.NDArray[np.float64]:
         """As `Client.score`."""
         return await self._run(self._calls.score(pairs, model=model, activation=activation))
+
+    async def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
+        """As `Client.submit`."""
+        return await self._run(self._jobs.submit(requests, options))
+
+    async def job(self, job: str) -> JobStatus:
+        """As `Client.job`."""
+        return await self._run(self._jobs.job(job))
+
+    async def wait(self, job: str, timeout: float | None = None) -> JobStatus:
+        """As `Client.wait`."""
+        return await self._run(self._jobs.wait(job, timeout))
+
+    async def cancel(self, job: str) -> JobStatus:
+        """As `Client.cancel`."""
+        return await self._run(self._jobs.cancel(job))
 
     async def models(self) -> list[str]:
         """As `Client.models`."""
