@@ -113,7 +113,7 @@ def open_store(settings: Settings) -> JobStore:
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
-        InvalidRequestError: the file cannot be used.
+        InvalidRequestError: the file cannot be used, or the address is not one of Redis.
     """
     options = StoreOptions(
         settings.max_jobs,
@@ -152,8 +152,15 @@ def open_wake(settings: Settings) -> Callable[[int], None]:
 
 
 def jobs_file(settings: Settings) -> Path:
-    """Where jobs are kept that are worked in process."""
-    return Path(settings.jobs_path) if settings.jobs_path else state_folder() / "jobs.sqlite"
+    """Where jobs are kept that are worked in process.
+
+    Raises:
+        InvalidRequestError: no `jobs_path`, and the account has no home.
+    """
+    try:
+        return Path(settings.jobs_path) if settings.jobs_path else state_folder() / "jobs.sqlite"
+    except RuntimeError:
+        raise InvalidRequestError("This account has no home folder to keep jobs in.", hint="Set jobs_path.") from None
 
 
 def state_folder() -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rerankd.errors import UnavailableError
+from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.extras import require
 from rerankd.jobs import redis_scripts as scripts
 from rerankd.jobs.job import Claim, Hook, Job, NewJob, Priority, State
@@ -34,14 +34,20 @@ class RedisStore(JobStore):
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
+        InvalidRequestError: not a Redis URL.
     """
 
     def __init__(self, url: str, options: StoreOptions | None = None) -> None:
         self._redis = require("redis", "queue", "The job queue")
         self._options = options or StoreOptions()
-        self._client = self._redis.Redis.from_url(
-            url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, health_check_interval=15
-        )
+        try:
+            self._client = self._redis.Redis.from_url(
+                url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, health_check_interval=15
+            )
+        except ValueError:  # its text may hold the password
+            raise InvalidRequestError(
+                "Setting queue_url is not a Redis URL.", hint="It looks like redis://host:6379/0."
+            ) from None
         self._scripts = {name: self._client.register_script(getattr(scripts, name)) for name in _STEPS}
         self._stops: list[Callable[[], None]] = []
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from rerankd.errors import RerankdError
+from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.extras import require
 from rerankd.jobs.queue import JobQueue, jobs_file, open_store, open_wake
 from rerankd.jobs.store import Waiting
@@ -32,12 +32,13 @@ class JobDesk:
 
     Raises:
         MissingDependencyError: there is a `queue_url` and the extra `queue` is not installed.
-        InvalidRequestError: the webhook secret cannot sign.
+        InvalidRequestError: the webhook secret cannot sign, or `queue_url` is no address of Redis.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         if settings.queue_url:
             require("celery", "queue", "The job queue")
+            open_store(settings).close()  # asks nobody; checks the address
         if settings.webhook_secret:
             signature(settings.webhook_secret, "", 0, b"")
         self._settings, self._pipeline = settings, pipeline
@@ -49,21 +50,29 @@ class JobDesk:
 
     async def start(self) -> None:
         """Go on with jobs that an earlier process left."""
-        if not self._settings.queue_url and jobs_file(self._settings).exists():
-            try:
+        if self._settings.queue_url:
+            return
+        try:
+            if jobs_file(self._settings).exists():
                 await self.queue()
-            except RerankdError as error:
-                _log.warning("jobs of before are not worked: %s", error)
+        except (RerankdError, OSError) as error:
+            _log.warning("jobs of before are not worked: %s", error)
 
     async def queue(self) -> JobQueue:
         """Where jobs are handed in.
 
         Raises:
-            InvalidRequestError: the file of jobs cannot be used.
+            UnavailableError: the file of jobs cannot be used.
         """
         async with self._opening:
             if self._queue is None:
-                self._queue = await self._open()
+                try:
+                    self._queue = await self._open()
+                except InvalidRequestError as error:  # callers can do nothing about it, whoever runs the service can
+                    _log.error("%s", error)
+                    raise UnavailableError(
+                        "This service cannot keep jobs.", hint="Ranking without jobs goes on.", retry_after=60
+                    ) from error
                 self._look = asyncio.create_task(self._count())
             return self._queue
 

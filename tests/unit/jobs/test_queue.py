@@ -65,6 +65,23 @@ def test_where_jobs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "own" / "jobs.sqlite").stat().st_mode & 0o077 == 0
 
 
+def test_an_account_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    with pytest.raises(InvalidRequestError, match="jobs_path"):
+        jobs_file(load_settings())
+
+
+@pytest.mark.parametrize("url", ["redis://:hidden@host:port/0", "redis://host:99999999/0", "redis://host?db=x"])
+def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="not a Redis URL") as error:
+        open_store(load_settings(queue_url=url))
+    assert "hidden" not in str(error.value)
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "jobs.sqlite"
     broken.write_bytes(b"no database" * 1000)
