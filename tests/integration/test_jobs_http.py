@@ -173,6 +173,23 @@ def test_keys_see_their_own_jobs(tmp_path: Path) -> None:
         assert refused[-1] == 429  # jobs are no way around a quota
 
 
+def test_every_request_of_a_job_counts_as_it_is_read(tmp_path: Path) -> None:
+    clear, key = new_key("one", tokens_per_minute=2000, requests_per_minute=8)
+    write_keys(tmp_path / "keys.json", [key])
+    large = {"query": "q", "documents": ["word " * 200] * 30}
+    with (
+        serve(env={"RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}) as served,
+        httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client,
+    ):
+        client.headers["authorization"] = f"Bearer {clear}"
+        first = submitted(client, json={"requests": [BODY | {"max_length": 1_000_000}, BODY | {"max_length": 8}]})
+        assert ended(client, first["id"])["failed"] == 1  # the wrong one alone
+        short_first = {"requests": [BODY | {"max_length": 8}, large]}
+        assert [client.post("/v1/jobs", json=short_first).status_code for _ in range(3)][-1] == 429
+        again = [client.post(f"/v1/jobs/{first['id']}/retry").status_code for _ in range(9)]
+        assert again[-1] == 429
+
+
 def test_a_killed_server_goes_on_with_its_jobs(tmp_path: Path) -> None:
     env = {"RERANKD_JOBS_PATH": str(tmp_path / "jobs.sqlite"), "RERANKD_LEASE_SECONDS": "1"}
     many = {"requests": [{"query": f"q {n}", "documents": [f"text {n} {m}" for m in range(40)]} for n in range(60)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,8 @@ from rerankd.settings import Settings
 LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson", "application/x-jsonlines"})
 OPTIONS = ("priority", "timeout", "webhook", "idempotency_key")
 MAX_REQUESTS = 100_000
+LARGE_BYTES = 100_000
+_BOM = b"\xef\xbb\xbf"
 
 
 class JobOptions(BaseModel):
@@ -61,31 +64,31 @@ async def read_submission(request: Request, settings: Settings) -> Submission:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     header = request.headers.get("idempotency-key")
     given: dict[str, Any] = {name: request.query_params[name] for name in OPTIONS if name in request.query_params}
-    if kind == "multipart/form-data":
-        content, fields = await _read_form(request)
-        given |= fields
-        submission = _lines(content, given, settings)
-    elif kind in LINES:
-        submission = _lines(await request.body(), given, settings)
+    form = kind == "multipart/form-data"
+    content, fields = await _read_form(request) if form else (await request.body(), {})
+    parse = _lines if form or kind in LINES else _json
+    if len(content) > LARGE_BYTES:  # seconds for a file of requests, in which others want to be served
+        submission = await asyncio.to_thread(parse, content, given | fields, settings)
     else:
-        submission = _json(parse_json(await request.body(), settings.max_json_depth), given)
+        submission = parse(content, given | fields, settings)
     if header is not None:
         submission.options.idempotency_key = header
     return submission
 
 
-def _json(content: dict[str, Any], given: Mapping[str, Any]) -> Submission:
+def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> Submission:
+    content = parse_json(body, settings.max_json_depth)
     if "query" in content and "request" not in content and "requests" not in content:
         content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
-    body = validated(JobBody, {**content, **given})
-    if (body.request is None) == (body.requests is None):
+    job = validated(JobBody, {**content, **given})
+    if (job.request is None) == (job.requests is None):
         raise InvalidRequestError("A job is either request or requests.", hint="Send one of the two.")
-    return Submission(options=body, requests=[body.request] if body.request else body.requests or [])
+    return Submission(options=job, requests=[job.request] if job.request else job.requests or [])
 
 
 def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Submission:
     requests: list[RerankBody] = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.removeprefix(_BOM).splitlines(), start=1):
         if not line.strip():
             continue
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from rerankd.documents import to_query
+from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job, RankWork
 from rerankd.jobs.results import rows_of
@@ -102,6 +104,8 @@ class Jobs:
     async def retry(self, job: str) -> Response:
         """Queue the failed, cancelled or expired parts of a job again."""
         await self._found(job)
+        if (key := current.get().key) is not None:
+            await self._service.quotas.charge(key, 0, time.time())
         queue = await self._service.desk.queue()
         again = await asyncio.to_thread(queue.retry, job)
         return _json(_card(again or await self._found(job)), 202)
@@ -158,10 +162,7 @@ class Jobs:
         if log.key is None:
             return
         async with pool.lease(pool.default) as model:
-            groups = [(one.request.query, [document.text for document in one.request.documents]) for one in work]
-            tokens = await asyncio.to_thread(
-                model.engine.estimated_tokens, groups, changed_policy(model, work[0].request.policy)
-            )
+            tokens = await asyncio.to_thread(_estimated, model, work)
         await self._service.quotas.charge(log.key, tokens, time.time())
         log.charged = tokens
 
@@ -170,6 +171,18 @@ class Jobs:
         if log.key is not None and log.charged:
             await self._service.quotas.correct(log.key, -log.charged, time.time())
             log.charged = 0
+
+
+def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
+    """About the tokens of rankings, each as it is to be read."""
+    tokens = 0
+    for request in (one.request for one in work):
+        try:
+            policy = changed_policy(model, request.policy)
+        except InvalidRequestError:  # another model may read that much
+            policy = replace(model.policy, max_length=request.policy.max_length or model.policy.max_length)
+        tokens += model.engine.estimated_tokens([(request.query, [one.text for one in request.documents])], policy)
+    return tokens
 
 
 def _card(job: Job) -> dict[str, Any]:
