@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import random
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Services keep jobs and traces there; those of tests are none of the user's.
+_STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
+atexit.register(_STATE.cleanup)
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 import pytest
 

@@ -91,6 +91,29 @@ class Settings(BaseSettings):
     webhook_hosts: list[str] = Field(
         default_factory=list, description="hosts that webhooks may go to; empty for public addresses only"
     )
+    traces: bool = Field(True, description="keep every ranking with its texts, before and after; see docs/traces.md")
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^(sqlite|postgres(ql)?)://",
+        description="database of traces and feedback; empty for a SQLite file in the user's state folder",
+    )
+    traces_seconds: float = Field(
+        1.0, ge=0.01, le=60, description="seconds within which a trace is written; what a killed process loses"
+    )
+    traces_queue: int = Field(10_000, ge=1, description="traces that wait to be written at most; more are dropped")
+    traces_queue_mb: float = Field(64.0, gt=0, description="their texts in MB at most")
+    traces_sample: dict[str, float] = Field(
+        default_factory=dict, description="share of rankings to trace by key id, and * for all others; empty for all"
+    )
+    traces_redact: list[str] = Field(
+        default_factory=list, description="black out before keeping: email, phone, cn_id; none if empty"
+    )
+    traces_redactor: str | None = Field(
+        None, description="function of your own that redacts texts, as package.module:function"
+    )
+    traces_days: float = Field(30.0, ge=0, description="days that a trace is kept; 0 for ever")
+    traces_mb: float = Field(10_000.0, ge=0, description="size of the database in MB; the oldest traces go; 0 for any")
+    feedback_hours: float = Field(24.0, ge=0, description="hours that feedback waits for a trace of its request")
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")

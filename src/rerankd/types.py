@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 Activation = Literal["sigmoid", "none", "softmax"]
 Truncation = Literal["only_second", "longest_first"]
@@ -69,6 +69,9 @@ class RerankRequest:
         key: whose it is; keys share a model equally.
         caller: the same string when the same request is sent again.
         cache: whether scores may come from the cache.
+        request_id: what traces and feedback call it; empty for none.
+        tenant: id of the API key that asked, in traces; empty for none.
+        source: where it came in, in traces: `http`, `job` or `library`.
     """
 
     query: str
@@ -81,6 +84,9 @@ class RerankRequest:
     key: str = ""
     caller: str = ""
     cache: bool = True
+    request_id: str = ""
+    tenant: str = ""
+    source: str = "library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +168,36 @@ class RerankResult:
 
     def __getitem__(self, position: int) -> RankedDocument:
         return self.results[position]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A request with everything that came of it, also the documents that were not kept.
+
+    Attributes:
+        request: what was asked.
+        scores: one for each of its documents, in their order.
+        model: name of the model that scored.
+        version: changes with the model's files and what computes them.
+        max_length: longest pair that was read, in tokens.
+        timings: milliseconds by step.
+        cached: pairs whose score was kept from before.
+        time: when it was done, seconds since 1970.
+    """
+
+    request: RerankRequest
+    scores: Sequence[PairScore]
+    model: str
+    version: str
+    max_length: int
+    timings: Mapping[str, float]
+    cached: int
+    time: float
+
+
+class Recorder(Protocol):
+    """Whoever wants to know of rankings, such as `rerankd.traces.writer.TraceWriter`."""
+
+    def record(self, ranking: Ranking) -> None:
+        """Take a ranking; returns at once and never raises. Called from any thread."""
+        ...

@@ -62,6 +62,7 @@ def serve(
         work, stderr = Path(folder, "work"), Path(folder, "stderr")
         work.mkdir()
         inherited["RERANKD_JOBS_PATH"] = str(Path(folder, "jobs.sqlite"))
+        inherited["RERANKD_TRACES_URL"] = f"sqlite:///{folder}/traces.sqlite"
         with stderr.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, *program, "--port", str(port), *flags],

@@ -16,7 +16,7 @@ from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.settings import Settings, describe_sources, load_settings
 
 config = typer.Typer(help="See the settings that are in force.", no_args_is_help=True)
-SECRET = frozenset({"api_keys", "redis_url", "queue_url", "webhook_secret", "otel_endpoint"})
+SECRET = frozenset({"api_keys", "redis_url", "queue_url", "webhook_secret", "otel_endpoint", "traces_url"})
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:

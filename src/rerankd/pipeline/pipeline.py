@@ -14,7 +14,7 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.ranking import rank_documents, usage_of
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.types import PairScore, PolicyChange, RerankRequest, RerankResult
+from rerankd.types import PairScore, PolicyChange, Ranking, Recorder, RerankRequest, RerankResult
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -40,13 +40,14 @@ class Pipeline:
 
     Args:
         pool: the models.
+        recorder: told of every ranking; None for nobody.
 
     Example:
         >>> result = await Pipeline(pool).run(RerankRequest("q", [Document("d")]))  # doctest: +SKIP
     """
 
-    def __init__(self, pool: ModelPool) -> None:
-        self._pool = pool
+    def __init__(self, pool: ModelPool, recorder: Recorder | None = None) -> None:
+        self._pool, self._recorder = pool, recorder
 
     async def run(self, request: RerankRequest, charge: Charge | None = None) -> RerankResult:
         """Rank a request's documents.
@@ -63,7 +64,20 @@ class Pipeline:
         (scores,) = found.scored.scores
         results = rank_documents(request.documents, scores, request.top_n, request.activation)
         timings, computed = found.scored.timings, found.scored.computed_tokens
+        self.record(request, [found])
         return RerankResult(results, found.model, usage_of(scores), timings, computed_tokens=computed)
+
+    def record(self, request: RerankRequest, found: Sequence[ScoredPairs]) -> None:
+        """Tell the recorder of a ranking whose documents were scored in one piece, or one after the other."""
+        if self._recorder is None or not found:
+            return
+        scores = [score for piece in found for score in piece.scored.scores[0]]
+        timings: dict[str, float] = {}
+        for step, spent in (one for piece in found for one in piece.scored.timings.items()):
+            timings[step] = timings.get(step, 0.0) + spent
+        last, cached = found[-1], sum(piece.scored.cached for piece in found)
+        length = last.policy.max_length
+        self._recorder.record(Ranking(request, scores, last.model, last.version, length, timings, cached, time.time()))
 
     async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""

@@ -61,6 +61,7 @@ Texts = Annotated[
     BeforeValidator(_one_or_more),
     Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_FORMS}]}),
 ]
+MAX_ID = 512
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -146,14 +147,14 @@ class RerankBody(Body):
                 f"{name}: {item[name]}" for name in self.rank_fields if isinstance(item.get(name), str | int | float)
             ]
             if read:
-                return Document("\n".join(read))
+                return _named(item, "\n".join(read))
         try:
             text = _text(item)
         except ValueError as error:
             raise InvalidRequestError(f"documents.{place}: {error}.") from None
         if not isinstance(text, str):
             raise InvalidRequestError(f"documents.{place} is not a text.", hint='Send strings or {"text": "..."}.')
-        return Document(text)
+        return _named(item, text)
 
 
 class TeiBody(Body):
@@ -246,3 +247,13 @@ def _at_least(value: int, least: int, name: str, warnings: list[str]) -> int:
     if value < least:
         warnings.append(f"{name} was raised to {least}")
     return max(value, least)
+
+
+def _named(item: Any, text: str) -> Document:
+    """A document with its id and the first stage's score, where the caller sends them: traces keep both."""
+    if not isinstance(item, dict):
+        return Document(text)
+    name, score = item.get("id"), item.get("score")
+    first = {"score": float(score)} if isinstance(score, int | float) and not isinstance(score, bool) else {}
+    named = isinstance(name, str | int) and len(str(name)) <= MAX_ID
+    return Document(text, str(name) if named else None, first)

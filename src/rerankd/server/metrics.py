@@ -7,15 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rerankd.telemetry import Observer
+from rerankd.traces.writer import DROPS
 from rerankd.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
+    from rerankd.traces.writer import TraceWriter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -60,6 +62,11 @@ class Metrics(Observer):
     def watch(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], Waiting] | None = None) -> None:
         """Add the gauges of a pool, and of the parts of jobs that wait."""
         self.registry.register(_PoolGauges(pool, ready, waiting))
+
+    def watch_traces(self, writer: TraceWriter | None) -> None:
+        """Add what becomes of traces, where they are written."""
+        if writer is not None:
+            self.registry.register(_TraceCounts(writer))
 
     def serve(self, port: int) -> None:
         """Answer Prometheus from a thread of its own, where there is no service to do so."""
@@ -130,3 +137,29 @@ class _PoolGauges(Collector):
             jobs.add_metric(["interactive"], waiting.interactive)
             jobs.add_metric(["bulk"], waiting.bulk)
         return [*gauges.values(), ready, jobs]
+
+
+class _TraceCounts(Collector):
+    """Read from the writer when asked."""
+
+    def __init__(self, writer: TraceWriter) -> None:
+        self._writer = writer
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._writer.counts
+        written = CounterMetricFamily("rerankd_traces_written", "Traces written")
+        written.add_metric([], counts.written)
+        sampled = CounterMetricFamily("rerankd_traces_sampled_out", "Rankings not traced because of traces_sample")
+        sampled.add_metric([], counts.sampled_out)
+        dropped = CounterMetricFamily("rerankd_traces_dropped", "Traces lost", labels=["reason"])
+        for reason in DROPS:
+            dropped.add_metric([reason], counts.dropped[reason])
+        failures = CounterMetricFamily("rerankd_traces_failures", "Attempts to write traces that failed")
+        failures.add_metric([], counts.failures)
+        size = GaugeMetricFamily("rerankd_traces_queue_size", "Traces that wait to be written")
+        size.add_metric([], self._writer.waiting)
+        held = GaugeMetricFamily("rerankd_traces_queue_bytes", "Bytes of traces that wait to be written, about")
+        held.add_metric([], self._writer.waiting_bytes)
+        up = GaugeMetricFamily("rerankd_traces_up", "Whether the last attempt to write traces succeeded")
+        up.add_metric([], float(counts.up))
+        return [written, sampled, dropped, failures, size, held, up]

@@ -209,6 +209,9 @@ class Answers:
             who,
             caller_name(who, body),
             given.cache is not False,
+            log.request_id,
+            log.key.id if log.key else "",
+            "http",
         )
 
     def _charge(self, log: RequestLog) -> Any:

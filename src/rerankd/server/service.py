@@ -20,10 +20,13 @@ from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
 from rerankd.telemetry import logger
+from rerankd.traces.opening import open_writer
+from rerankd.traces.writer import TraceWriter
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
 MAX_DEATHS = 3
+TRACES_SECONDS = 10.0
 
 _log = logger(__name__)
 
@@ -55,6 +58,7 @@ class Service:
     metrics: Metrics
     tracing: Tracing
     desk: JobDesk
+    traces: TraceWriter | None = None
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -68,6 +72,8 @@ class Service:
 
         A model that cannot be loaded ends the service: `failure` says why.
         """
+        if self.traces is not None:
+            self.traces.start()
         try:
             for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
                 async with self.pool.lease(name):
@@ -90,6 +96,8 @@ class Service:
         await self.desk.close(self.settings.shutdown_seconds / 2)
         await self.pool.close()
         await self.quotas.close()
+        if self.traces is not None:  # the last, since jobs and requests that end are traced
+            await asyncio.to_thread(self.traces.close, TRACES_SECONDS)
         self.tracing.close()
 
     async def ready(self) -> Readiness:
@@ -158,7 +166,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     pool = open_pool(settings, loader(settings, metrics))
     keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
-    pipeline, tracing = Pipeline(pool), Tracing(settings.otel_endpoint)
-    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, JobDesk(settings, pipeline))
+    traces = open_writer(settings)
+    pipeline, tracing = Pipeline(pool, traces), Tracing(settings.otel_endpoint)
+    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, JobDesk(settings, pipeline), traces)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
+    metrics.watch_traces(traces)
     return service

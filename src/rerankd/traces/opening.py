@@ -1,0 +1,76 @@
+"""From settings to a store and a writer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rerankd.errors import InvalidRequestError
+from rerankd.extras import require
+from rerankd.folders import state_folder
+from rerankd.settings import Settings
+from rerankd.traces.redaction import redactor
+from rerankd.traces.writer import TraceWriter, WriterOptions
+
+if TYPE_CHECKING:
+    from rerankd.traces.retention import Retention
+    from rerankd.traces.store import TraceStore
+
+MEGABYTE = 1_000_000
+DAY, HOUR = 86_400.0, 3600.0
+
+
+def traces_url(settings: Settings) -> str:
+    """The address of the database: the setting, or a file in the user's state folder."""
+    return settings.traces_url or f"sqlite:///{(state_folder() / 'traces.sqlite').resolve()}"
+
+
+def open_store(settings: Settings) -> TraceStore:
+    """The store that the settings name.
+
+    Raises:
+        InvalidRequestError: an address that is none.
+        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        UnavailableError: the database cannot be reached.
+    """
+    from rerankd.traces.store import TraceStore
+
+    return TraceStore(traces_url(settings))
+
+
+def open_writer(settings: Settings) -> TraceWriter | None:
+    """The writer that the settings describe, None where traces are off; nothing is opened before the first ranking.
+
+    Raises:
+        InvalidRequestError: settings that cannot be used.
+        MissingDependencyError: PostgreSQL without the extra `postgres`.
+    """
+    if not settings.traces:
+        return None
+    if traces_url(settings).startswith("postgres"):
+        require("psycopg", "postgres", "Keeping traces in PostgreSQL")
+    for tenant, share in settings.traces_sample.items():
+        if not 0 <= share <= 1:
+            raise InvalidRequestError(
+                f"traces_sample of {tenant} is {share:g}.", hint="A share is a number from 0 to 1."
+            )
+    options = WriterOptions(
+        settings.traces_seconds,
+        settings.traces_queue,
+        int(settings.traces_queue_mb * MEGABYTE),
+        settings.traces_sample,
+    )
+    redact = redactor(settings.traces_redact, settings.traces_redactor)
+
+    def upkeep(store: TraceStore) -> bool:
+        from rerankd.traces.retention import prune
+
+        return prune(store, retention(settings))[1]
+
+    return TraceWriter(lambda: open_store(settings), options, redact, upkeep)
+
+
+def retention(settings: Settings) -> Retention:
+    """What the settings keep."""
+    from rerankd.traces.retention import Retention
+
+    return Retention(settings.traces_days * DAY, int(settings.traces_mb * MEGABYTE), settings.feedback_hours * HOUR)

@@ -1,0 +1,217 @@
+"""What is forgotten: by age and size as time goes by, by tenant or by document when somebody asks.
+
+A text that no trace names any more goes with the last that did. By age this is told from when a text was last ranked,
+which is written once an hour; on request all that is left is looked through, and texts that others use stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Delete, and_, delete, func, select, update
+
+from rerankd.errors import UnavailableError
+from rerankd.traces import schema
+from rerankd.traces.packing import passages_of, unpack
+from rerankd.traces.store import TraceStore, translated
+from rerankd.traces.texts import SEEN_SECONDS, slices
+
+AT_ONCE = 2000
+DAY = 86_400.0
+SHRINK_PAGES = 2000
+ATTEMPTS, ATTEMPT_SECONDS = 50, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept.
+
+    Attributes:
+        seconds: age of the oldest trace; 0 for any.
+        size: bytes of the database; 0 for any.
+        pending_seconds: how long feedback waits for a trace of its request.
+    """
+
+    seconds: float = 30 * DAY
+    size: int = 0
+    pending_seconds: float = DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What is gone."""
+
+    traces: int = 0
+    texts: int = 0
+    feedback: int = 0
+
+    def __add__(self, other: Forgotten) -> Forgotten:
+        return Forgotten(self.traces + other.traces, self.texts + other.texts, self.feedback + other.feedback)
+
+
+def prune(store: TraceStore, retention: Retention, *, now: float | None = None) -> tuple[Forgotten, bool]:
+    """Forget what is too old or too much, a few thousand traces at a time.
+
+    Returns:
+        What is gone, and whether there is more to forget.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    now = time.time() if now is None else now
+    cutoff = now - retention.seconds if retention.seconds else 0.0
+    too_large = bool(retention.size) and store.size() > retention.size
+    with translated(), store.changing() as connection:
+        _claim(connection)
+        old = select(schema.trace.c.id).order_by(schema.trace.c.time).limit(AT_ONCE)
+        if not too_large:
+            old = old.where(schema.trace.c.time < cutoff)
+        numbers = list(connection.scalars(old))
+        _forget_traces(connection, numbers)
+        oldest = connection.scalar(select(func.min(schema.trace.c.time)))
+        # Time that a text was last seen is up to an hour behind, and clocks of instances differ.
+        unseen = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
+        texts = _count(connection, delete(schema.passage).where(schema.passage.c.seen < unseen))
+        rated = _forget_feedback(connection, max(cutoff, 0.0), now - retention.pending_seconds)
+    if store.sqlite and (numbers or texts):
+        with translated(), store.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+    return Forgotten(len(numbers), texts, rated), len(numbers) == AT_ONCE
+
+
+def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
+    """Forget a tenant's traces and feedback, and the texts that nobody else's traces name.
+
+    Raises:
+        UnavailableError: the database cannot be reached, or is read by others without a pause.
+    """
+    with translated(), store.changing() as connection:
+        _claim(connection)
+        own = list(connection.scalars(select(schema.trace.c.id).where(schema.trace.c.tenant == tenant)))
+        texts = _texts_of(connection, own)
+        _forget_traces(connection, own)
+        gone = _forget_texts(connection, texts - _used(connection, texts))
+        rated = _count(connection, delete(schema.feedback).where(schema.feedback.c.tenant == tenant))
+    scrub(store)
+    return Forgotten(len(own), gone, rated)
+
+
+def erase_document(store: TraceStore, document: str, tenant: str | None = None) -> Forgotten:
+    """Forget the texts that came under a document's id; the traces stay, without them.
+
+    Args:
+        document: the caller's id.
+        tenant: only in this tenant's traces; a text that others' traces name as well stays then.
+
+    Raises:
+        UnavailableError: the database cannot be reached, or is read by others without a pause.
+    """
+    with translated(), store.changing() as connection:
+        _claim(connection)
+        texts: set[int] = set()
+        elsewhere: set[int] = set()
+        joined = select(schema.trace.c.tenant, schema.candidates.c.data).join(
+            schema.candidates, schema.candidates.c.trace == schema.trace.c.id
+        )
+        for owner, data in connection.execute(joined.execution_options(yield_per=1000)):
+            if tenant is not None and owner != tenant:
+                elsewhere.update(passages_of(bytes(data)).tolist())
+                continue
+            found = unpack(bytes(data))
+            texts.update(int(found.passages[place]) for place, name in enumerate(found.ids) if name == document)
+        gone = _forget_texts(connection, texts - elsewhere)
+    scrub(store)
+    return Forgotten(texts=gone)
+
+
+def erase_text(store: TraceStore, digest: str) -> Forgotten:
+    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.texts.text_hash` gives it; the traces stay.
+
+    Raises:
+        UnavailableError: the database cannot be reached, or is read by others without a pause.
+    """
+    with translated(), store.changing() as connection:
+        _claim(connection)
+        gone = _count(connection, delete(schema.passage).where(schema.passage.c.hash == bytes.fromhex(digest)))
+    scrub(store)
+    return Forgotten(texts=gone)
+
+
+def scrub(store: TraceStore) -> None:
+    """Write the database anew, so that nothing of what was deleted is left in its files.
+
+    SQLite's log is emptied as well. PostgreSQL's log, replicas and backups are its own, and age out as they are set to.
+
+    Raises:
+        UnavailableError: somebody reads from it without a pause.
+    """
+    with translated(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not store.sqlite:
+            for table in schema.metadata.sorted_tables:
+                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+            return
+        connection.exec_driver_sql("VACUUM")
+        for _ in range(ATTEMPTS):
+            busy, *_rest = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if not busy:
+                return
+            time.sleep(ATTEMPT_SECONDS)
+    raise UnavailableError(
+        "The texts are deleted, but the log of the database still holds them: somebody reads from it.",
+        hint="Run `rerankd traces erase` again in a moment.",
+    )
+
+
+def _claim(connection: Connection) -> None:
+    """Keep writers waiting until the end of this transaction; afterwards they trust no number they remember."""
+    connection.execute(update(schema.store).values(erased=schema.store.c.erased + 1))
+
+
+def _texts_of(connection: Connection, traces: Collection[int]) -> set[int]:
+    texts: set[int] = set()
+    for some in slices(sorted(traces)):
+        held = select(schema.candidates.c.data).where(schema.candidates.c.trace.in_(some))
+        for data in connection.scalars(held):
+            texts.update(passages_of(bytes(data)).tolist())
+        columns = schema.trace.c
+        for pair in connection.execute(select(columns.query, columns.parameters).where(columns.id.in_(some))):
+            texts.update(pair)
+    return texts
+
+
+def _used(connection: Connection, texts: set[int]) -> set[int]:
+    """Which of these texts any trace still names."""
+    used: set[int] = set()
+    if not texts:
+        return used
+    for data in connection.scalars(select(schema.candidates.c.data).execution_options(yield_per=1000)):
+        used.update(texts.intersection(passages_of(bytes(data)).tolist()))
+    for column in (schema.trace.c.query, schema.trace.c.parameters):
+        used.update(texts.intersection(connection.scalars(select(column).distinct())))
+    return used
+
+
+def _forget_traces(connection: Connection, numbers: Iterable[int]) -> None:
+    for some in slices(list(numbers)):
+        connection.execute(delete(schema.candidates).where(schema.candidates.c.trace.in_(some)))
+        connection.execute(delete(schema.trace).where(schema.trace.c.id.in_(some)))
+
+
+def _forget_texts(connection: Connection, numbers: Iterable[int]) -> int:
+    return sum(
+        _count(connection, delete(schema.passage).where(schema.passage.c.id.in_(some)))
+        for some in slices(sorted(numbers))
+    )
+
+
+def _forget_feedback(connection: Connection, cutoff: float, pending: float) -> int:
+    rated, trace = schema.feedback.c, schema.trace.c
+    known = select(trace.id).where(and_(trace.request_id == rated.request_id, trace.tenant == rated.tenant)).exists()
+    lonely = delete(schema.feedback).where(rated.time < pending).where(~known)
+    return _count(connection, delete(schema.feedback).where(rated.time < cutoff)) + _count(connection, lonely)
+
+
+def _count(connection: Connection, statement: Delete) -> int:
+    return int(connection.execute(statement).rowcount)

@@ -1,0 +1,190 @@
+"""What a trace is, and making one of a ranking."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from rerankd.activation import activate
+from rerankd.traces.packing import Candidates
+from rerankd.traces.texts import encoded
+from rerankd.types import Document, PolicyChange, Ranking, RerankRequest
+
+SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A ranking as it is listed.
+
+    Attributes:
+        id: its number in the store.
+        time: when it was done, seconds since 1970.
+        tenant: id of the API key that asked; empty where no keys are needed.
+        request_id: what its answer called it; empty for a local ranking.
+        source: where it came in: `http`, `job` or `library`.
+        model: name of the model that scored.
+        version: of that model.
+        query: number of the query's text.
+        parameters: number of the parameters' text.
+        documents: candidates.
+        kept: how many of them were returned.
+        top_before: place before of what is first now, from 1.
+        top_score: logit of what is first now.
+        margin: by how much it is above the second; None where there is no second.
+        tau: Kendall's tau between the order before and after; None for a single candidate.
+        truncated: candidates of which the model did not read all.
+        cached: candidates whose score was kept from before.
+        tokens: tokens of all pairs.
+    """
+
+    id: int
+    time: float
+    tenant: str
+    request_id: str
+    source: str
+    model: str
+    version: str
+    query: int
+    parameters: int
+    documents: int
+    kept: int
+    top_before: int
+    top_score: float
+    margin: float | None
+    tau: float | None
+    truncated: int
+    cached: int
+    tokens: int
+    tokenization_ms: float
+    queue_ms: float
+    inference_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A trace that is to be written: its row, and texts that have no numbers yet.
+
+    Attributes:
+        row: columns of `trace` but for numbers.
+        texts: digests of query, parameters and documents, in this order.
+        contents: the texts by digest.
+        candidates: with zeros where the texts' numbers will be.
+    """
+
+    row: dict[str, Any]
+    texts: list[bytes]
+    contents: dict[bytes, bytes]
+    candidates: Candidates
+
+
+def draft(ranking: Ranking, redact: Callable[[str], str] | None = None) -> Draft:
+    """Make a trace of a ranking.
+
+    Args:
+        ranking: what happened.
+        redact: applied to the query and to the documents' texts.
+    """
+    request = ranking.request
+    texts = [request.query, *(document.text for document in request.documents)]
+    if redact is not None:
+        texts = [redact(text) for text in texts]
+    contents = [encoded(texts[0]), _parameters(request, ranking.max_length), *map(encoded, texts[1:])]
+    digests = [hashlib.sha256(content).digest() for content in contents]
+    found = _candidates(ranking)
+    return Draft(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
+
+
+def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
+    request, timings, count = ranking.request, ranking.timings, len(found)
+    places = np.argsort(found.ranks)
+    raw = found.raw_scores.astype(float)
+    names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
+    about = names | {"model": ranking.model, "version": ranking.version}
+    numbers = {
+        "time": ranking.time,
+        "documents": count,
+        "kept": count if request.top_n is None else min(request.top_n, count),
+        "top_before": int(places[0]) + 1 if count else 0,
+        "top_score": float(raw[places[0]]) if count else 0.0,
+        "margin": float(raw[places[0]] - raw[places[1]]) if count > 1 else None,
+        "tau": kendall_tau(found.ranks.tolist()),
+        "truncated": int(found.truncated.sum()),
+        "cached": ranking.cached,
+        "tokens": sum(score.tokens for score in ranking.scores),
+    }
+    steps = {f"{step}_ms": float(timings.get(step, 0.0)) for step in ("tokenization", "queue", "inference", "total")}
+    # A zero character is no text in PostgreSQL.
+    return {name: value.replace("\0", "") for name, value in about.items()} | numbers | steps
+
+
+def _candidates(ranking: Ranking) -> Candidates:
+    scores, documents = ranking.scores, ranking.request.documents
+    raw = [score.raw_score for score in scores]
+    final = np.asarray(activate(raw, ranking.request.activation), np.float32)
+    order = sorted(range(len(raw)), key=lambda place: (-raw[place], place))
+    ranks = np.empty(len(raw), np.int64)
+    ranks[order] = np.arange(1, len(raw) + 1)
+    before = [first_score(document) for document in documents]
+    ids = tuple(document.id for document in documents)
+    return Candidates(
+        np.zeros(len(raw), np.int64),
+        np.asarray(raw, np.float32),
+        final,
+        ranks,
+        np.asarray(before) if not all(map(math.isnan, before)) else np.empty(0),
+        np.fromiter((score.truncated for score in scores), np.bool_, len(raw)),
+        np.fromiter((score.chunks for score in scores), np.int64, len(raw)),
+        ids if any(name is not None for name in ids) else (),
+    )
+
+
+def first_score(document: Document) -> float:
+    """What the first stage said of a document, where the caller has put it into `metadata`; NaN elsewhere.
+
+    Example:
+        >>> first_score(Document("text", metadata={"score": 12.5}))
+        12.5
+    """
+    value = document.metadata.get(SCORE) if document.metadata else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _parameters(request: RerankRequest, max_length: int) -> bytes:
+    usual = PolicyChange()
+    changed = {entry.name: getattr(request.policy, entry.name) for entry in dataclasses.fields(PolicyChange)}
+    policy = {name: value for name, value in changed.items() if value != getattr(usual, name)}
+    said: dict[str, Any] = {"activation": request.activation, "max_length": max_length, "top_n": request.top_n}
+    said |= policy | {"max_length": max_length}
+    if request.model is not None:
+        said["model"] = request.model[:200]
+    if not request.cache:
+        said["cache"] = False
+    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+
+
+def kendall_tau(ranks: Sequence[int]) -> float | None:
+    """Kendall's tau between an order without ties and the order 1, 2, 3 ...; None for fewer than two.
+
+    Example:
+        >>> kendall_tau([1, 2, 3]), kendall_tau([3, 2, 1]), kendall_tau([1, 3, 2])
+        (1.0, -1.0, 0.3333333333333333)
+    """
+    count = len(ranks)
+    if count < 2:
+        return None
+    seen: list[int] = []
+    inversions = 0
+    for place, rank in enumerate(ranks):
+        inversions += place - bisect_left(seen, rank)
+        insort(seen, rank)
+    return 1.0 - 4.0 * inversions / (count * (count - 1))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.errors import InvalidRequestError
+from rerankd.traces.redaction import redactor, valid_cn_id
+
+ALL = redactor(["email", "phone", "cn_id"])
+
+
+def redact(text: str) -> str:
+    assert ALL is not None
+    return ALL(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("write to ann.lee+x@mail.example.co.uk, please", "write to [email], please"),
+        ("联系邮箱zhang@example.com或电话", "联系邮箱[email]或电话"),
+        ("电话13812345678转人工", "电话[phone]转人工"),
+        ("拨打+86 138-1234-5678", "拨打[phone]"),
+        ("座机 010-62345678", "座机 [phone]"),
+        ("call (415) 555-0132 now", "call [phone] now"),
+        ("call +44 20 7946 0958", "call [phone]"),
+        ("身份证11010519491231002X号", "身份证[cn_id]号"),
+        ("id 11010519491231002x", "id [cn_id]"),
+    ],
+)
+def test_what_is_blacked_out(text: str, kept: str) -> None:
+    assert redact(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "in 2024-2025, 3.14159265358979",
+        "110105194912310021",
+        "order 1234567890123456789012",
+        "a@b",
+        "v1.2.3",
+        "1 + 1 = 2",
+    ],
+)
+def test_what_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+NAME = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,20}[a-z0-9]", fullmatch=True)
+HOST = st.from_regex(r"[a-z0-9]{1,12}(\.[a-z0-9]{1,8}){0,2}\.[a-z]{2,6}", fullmatch=True)
+AROUND = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=8)
+
+
+@given(AROUND, NAME, HOST, AROUND)
+def test_no_address_stays_among_chinese(before: str, name: str, host: str, after: str) -> None:
+    assert redact(f"{before}{name}@{host}{after}") == f"{before}[email]{after}"
+
+
+@given(AROUND, st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True), AROUND)
+def test_no_mobile_number_stays(before: str, number: str, after: str) -> None:
+    assert redact(f"{before}{number}{after}") == f"{before}[phone]{after}"
+
+
+@given(st.from_regex(r"[1-9][0-9]{16}", fullmatch=True))
+def test_exactly_one_of_eleven_check_digits_is_right(body: str) -> None:
+    valid = [digit for digit in "0123456789X" if valid_cn_id(body + digit)]
+    assert len(valid) == 1
+    assert redact(f"证{body}{valid[0]}号") == "证[cn_id]号"
+
+
+@given(st.text())
+def test_any_text_passes_and_twice_is_once(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+def test_kinds_and_functions_of_ones_own() -> None:
+    assert redactor([]) is None
+    own = redactor([], "tests.unit.traces.test_redaction:_shout")
+    assert own is not None
+    assert own("quiet") == "QUIET"
+    with pytest.raises(InvalidRequestError, match="names 'fax', which is not known. Use of: cn_id, email, phone"):
+        redactor(["fax"])
+    for wrong in ("nothing", "no.such:thing", "math:pi"):
+        with pytest.raises(InvalidRequestError, match="traces_redactor"):
+            redactor([], wrong)
+
+
+def _shout(text: str) -> str:
+    return text.upper()

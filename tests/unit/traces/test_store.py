@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import select
+
+from rerankd.errors import InvalidRequestError
+from rerankd.traces import schema
+from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.texts import Texts
+from rerankd.traces.trace import draft
+from rerankd.types import Document, Ranking
+from tests.unit.traces.rankings import ranking
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "made" / "traces.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{path}")
+    yield made
+    made.close()
+
+
+def write(store: TraceStore, *rankings: Ranking) -> None:
+    store.write([draft(one) for one in rankings])
+
+
+def test_a_trace_comes_back_whole(store: TraceStore) -> None:
+    documents = [Document("a car", "c1", {"score": 9.5}), Document("熊猫吃竹子", "p1"), Document("a" * 5000)]
+    write(store, ranking(documents=documents, scores=[-1.0, 3.0, 0.5]))
+    found = store.one("r1")
+    assert found is not None
+    trace, held = found.trace, found.candidates
+    assert (found.query, found.texts) == ("what eats bamboo?", ("a car", "熊猫吃竹子", "a" * 5000))
+    assert found.parameters == {"activation": "sigmoid", "max_length": 512, "top_n": 2}
+    assert (held.ranks.tolist(), held.ids) == ([3, 1, 2], ("c1", "p1", None))
+    assert held.raw_scores.tolist() == [-1.0, 3.0, 0.5]
+    assert held.final_scores[1] == pytest.approx(0.952574, abs=1e-6)
+    assert held.scores_before[0] == 9.5
+    assert (trace.top_before, trace.top_score, trace.margin, trace.documents, trace.kept) == (2, 3.0, 2.5, 3, 2)
+    assert trace.tau == pytest.approx(-1 / 3)
+    assert (trace.tenant, trace.source, trace.model, trace.version, trace.total_ms) == (
+        "search",
+        "http",
+        "mini",
+        "v1",
+        6,
+    )
+
+
+def test_a_text_is_stored_once(store: TraceStore) -> None:
+    same = [ranking(request_id=f"r{number}") for number in range(10)]
+    write(store, *same)
+    write(store, *same)
+    with store.reading() as connection:
+        assert len(connection.execute(select(schema.passage.c.id)).all()) == 5  # query, parameters, three documents
+    assert len(store.traces()) == 20
+
+
+def test_two_stores_of_one_file_share_texts_and_numbers(store: TraceStore, path: Path) -> None:
+    other = TraceStore(f"sqlite:///{path}")
+
+    def work(one: TraceStore) -> None:
+        for _ in range(20):
+            write(one, ranking(), ranking("other?"))
+
+    writers = [threading.Thread(target=work, args=(one,)) for one in (store, other)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    traces = store.traces(limit=1000)
+    assert len({trace.id for trace in traces}) == len(traces) == 80
+    assert all(found.texts == ("a car", "a panda", "a bear") for found in store.full(traces))
+    other.close()
+
+
+def test_lists_by_filter_and_order(store: TraceStore) -> None:
+    write(
+        store,
+        ranking(request_id="a", at=100.0, scores=[0, 1, 5]),
+        ranking(request_id="b", at=200.0, scores=[0, 1, 1.5], tenant="other"),
+        ranking(request_id="c", at=300.0, scores=[0, 1, 3]),
+        ranking(request_id="d", at=400.0, documents=["alone"]),
+    )
+
+    def ids(wanted: TraceFilter | None = None, **options: object) -> str:
+        return "".join(trace.request_id for trace in store.traces(wanted, **options))  # type: ignore[arg-type]
+
+    assert (ids(), ids(order="oldest"), ids(order="margin"), ids(limit=1)) == ("dcba", "abcd", "bca", "d")
+    assert ids(TraceFilter(tenant="other")) == "b"
+    assert ids(TraceFilter(since=200.0, until=400.0)) == "cb"
+    assert ids(TraceFilter(tenant="search", since=50.0), order="margin") == "ca"
+    assert ids(TraceFilter(request_id="c", model="mini")) == "c"
+    assert ids(TraceFilter(model="none")) == ""
+    assert [found.trace.request_id for found in store.each(TraceFilter(until=350.0), at_once=2)] == ["a", "b", "c"]
+    assert store.one("#2") is not None
+    assert store.one("nothing") is store.one("99") is None
+
+
+def test_the_file_is_for_its_owner_alone(store: TraceStore, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_odd_texts(store: TraceStore) -> None:
+    odd = ["", "\ud800 lone", "\0zero", "汉" * 3000]
+    write(store, ranking(query="\udfff?", documents=odd, request_id="odd\0"))
+    found = store.one("odd")
+    assert found is not None
+    assert (found.query, list(found.texts)) == ("\udfff?", odd)
+
+
+def test_tables_are_what_the_migrations_make(store: TraceStore) -> None:
+    script = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
+    assert script.get_heads() == [schema.HEAD]
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_migrating_again_changes_nothing(store: TraceStore, path: Path) -> None:
+    write(store, ranking())
+    TraceStore(f"sqlite:///{path}").close()
+    assert len(store.traces()) == 1
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE trace_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(InvalidRequestError, match="later version"):
+        TraceStore(f"sqlite:///{path}")
+
+
+def test_addresses_that_are_none(tmp_path: Path) -> None:
+    for wrong in ("nothing", "mysql://host/db", "sqlite://"):
+        with pytest.raises(InvalidRequestError):
+            TraceStore(wrong)
+    (tmp_path / "text").write_text("no database at all, " * 100)
+    with pytest.raises(InvalidRequestError, match="not a database"):
+        TraceStore(f"sqlite:///{tmp_path}/text")
+    with pytest.raises(InvalidRequestError, match="Name another place"):
+        TraceStore(f"sqlite:///{tmp_path}/text/traces.sqlite")
+
+
+def test_few_texts_are_remembered(store: TraceStore) -> None:
+    store._texts = Texts(known=4)
+    for number in range(20):
+        write(store, ranking(documents=[f"text {number % 7}", f"text {number % 5}"]))
+    assert all(None not in found.texts for found in store.full(store.traces()))
+    assert len(store._texts._known) <= 4 + 4
