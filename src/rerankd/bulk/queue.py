@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
-from rerankd.bulk.chunk import Chunk, ChunkResult, Outcome, RowError
+from rerankd.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
 from rerankd.bulk.executor import in_order
 from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
 from rerankd.jobs.job import Job, ScoreWork
@@ -123,7 +124,7 @@ class QueueExecutor:
     def _send(self, flight: _Flight) -> None:
         """Hand a chunk in; the same chunk of the same run is one job, however often it is handed in."""
         groups = flight.chunk.groups
-        pieces: Sequence[Any] = [[group] for group in groups] if flight.alone else [groups]
+        pieces: Sequence[Any] = [[group] for group in groups] if flight.alone else [by_query(groups)]
         name = f"{flight.alone} {self.identity} ".encode() + flight.chunk.to_bytes()
         job, _ = self._insist(
             lambda: self._queue.submit(
@@ -234,13 +235,39 @@ def _tell(flights: Sequence[_Flight], error: Exception) -> None:
             flight.future.set_exception(error)
 
 
+def by_query(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+    """Each query once, with all its documents: pairs that come one by one are encoded much faster so.
+
+    Example:
+        >>> by_query([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))])
+        [('a', ['1', '3', '4']), ('b', ['2'])]
+    """
+    found: dict[str, list[str]] = {}
+    for query, documents in groups:
+        found.setdefault(query, []).extend(documents)
+    return list(found.items())
+
+
+def as_given(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    """Scores of what `by_query` made, for the groups that it was made of.
+
+    Example:
+        >>> as_given([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))], [[1.0, 3.0, 4.0], [2.0]])
+        [(1.0,), (2.0,), (3.0, 4.0)]
+    """
+    queries = dict.fromkeys(query for query, _ in groups)
+    left = {query: iter(own) for query, own in zip(queries, scores, strict=True)}
+    return [tuple(islice(left[query], len(documents))) for query, documents in groups]
+
+
 def _result(flight: _Flight, rows: list[dict[str, Any]]) -> ChunkResult:
     outcomes: list[Outcome] = []
-    for row in rows:
+    groups = flight.chunk.groups
+    for row, own in zip(rows, [[group] for group in groups] if flight.alone else [groups], strict=True):
         if "error" in row:
             outcomes.append(RowError(row["error"]["code"], row["error"]["message"]))
         else:
-            outcomes += [tuple(scores) for scores in row["scores"]]
+            outcomes += as_given(own, row["scores"])
     usage = [row["usage"] for row in rows if "usage" in row]
     tokens, truncated = sum(one["tokens"] for one in usage), sum(one["truncated"] for one in usage)
     return ChunkResult(flight.chunk.number, tuple(outcomes), tokens, truncated)

@@ -49,7 +49,7 @@ class RedisStore(JobStore):
                 "Setting queue_url is not a Redis URL.", hint="It looks like redis://host:6379/0."
             ) from None
         self._scripts = {name: self._client.register_script(getattr(scripts, name)) for name in _STEPS}
-        self._stops: list[Callable[[], None]] = []
+        self._listening: list[tuple[threading.Event, threading.Thread]] = []
 
     @property
     def _keep(self) -> int:
@@ -164,12 +164,8 @@ class RedisStore(JobStore):
         thread = threading.Thread(target=self._listen, args=(ended, stopped), name="jobs that end", daemon=True)
         thread.start()
 
-        def stop() -> None:
-            stopped.set()
-            thread.join(ANSWER_SECONDS)
-
-        self._stops.append(stop)
-        return stop
+        self._listening.append((stopped, thread))
+        return stopped.set
 
     def _listen(self, ended: Callable[[str], None], stopped: threading.Event) -> None:
         while not stopped.is_set():
@@ -178,7 +174,7 @@ class RedisStore(JobStore):
                     channel.subscribe(scripts.ENDED)
                     while not stopped.is_set():
                         message = channel.get_message(timeout=0.5)
-                        if message:
+                        if message and not stopped.is_set():
                             ended(message["data"].decode())
             except self._redis.RedisError as error:
                 _log.debug("the job queue cannot be heard (%s)", type(error).__name__)
@@ -186,8 +182,10 @@ class RedisStore(JobStore):
 
     def close(self) -> None:
         """Let connections go."""
-        for stop in self._stops:
-            stop()
+        for stopped, _ in self._listening:
+            stopped.set()
+        for _, thread in self._listening:
+            thread.join(ANSWER_SECONDS)
         self._client.close()
 
     def _listed(self, index: str, wanted: Callable[[Job], bool], limit: int) -> list[Job]:

@@ -36,6 +36,7 @@ from rerankd.types import PairScore, RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256
 REQUESTS_AT_ONCE = 8
+FILLING_BYTES = 65_536
 UPKEEP_SECONDS = 1.0
 TURN_SECONDS = 10.0
 BACKOFF_SECONDS = 1.0
@@ -161,10 +162,17 @@ class JobWorker:
             if claim is None:
                 return False
             try:
+                if len(claim.payload) + self._bytes < FILLING_BYTES:
+                    self.begin(1)  # little work: look at once what else there is to compute together with it
                 await self._work(claim)
             finally:
                 self._bulk -= claim.priority == "bulk"
         return not self._closing
+
+    @property
+    def _bytes(self) -> int:
+        """Texts of the parts that are being worked."""
+        return sum(len(claim.payload) for claim, _ in self._running.values())
 
     async def _claim(self) -> Claim | None:
         """Take a part; the slot of a bulk one is kept while the store is asked, so that turns do not overbook."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rerankd.bulk.chunk import Chunk
+from rerankd.bulk.chunk import Chunk, RowError
 from rerankd.bulk.queue import QueueExecutor
 from rerankd.errors import RerankdError, ScoringError
 from rerankd.jobs.queue import JobQueue
@@ -29,7 +29,8 @@ def worked(folder: Path, answer: Callable[[int, Any], dict[str, Any]]) -> Iterat
             claim, number = store.claim(), next(numbers)
             assert claim
             rows = [answer(number, piece) for piece in orjson.loads(claim.payload)]
-            store.finish(claim, orjson.dumps(rows), len(rows), 0)
+            failed = sum("error" in row for row in rows)
+            store.finish(claim, orjson.dumps(rows), len(rows) - failed, failed)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -48,13 +49,13 @@ def scored(piece: Any, version: str = "1") -> dict[str, Any]:
     return {"model": "mini", "version": version, "policy": "", "scores": scores, "usage": usage}
 
 
-def outcome(executor: QueueExecutor) -> list[Any]:
+def outcome(executor: QueueExecutor, chunk: Chunk = CHUNK) -> list[Any]:
     """What a run gives, or the error that ends it; a run that does not end is an error too."""
     found: list[Any] = []
 
     def run() -> None:
         try:
-            found.extend(executor.run(iter([CHUNK])))
+            found.extend(executor.run(iter([chunk])))
         except RerankdError as error:
             found.append(error)
 
@@ -69,6 +70,31 @@ def test_chunks_are_jobs_that_are_forgotten_when_they_are_fetched(tmp_path: Path
         (result,) = outcome(QueueExecutor(queue))
         assert (result.outcomes, result.tokens) == (((1.0, 1.0),), 3)
         assert queue.store.jobs() == []
+
+
+def test_pairs_of_one_query_travel_together(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def answer(number: int, piece: Any) -> dict[str, Any]:
+        seen.append(piece["groups"])
+        return scored(piece)
+
+    chunk = Chunk(0, (("q", ("a",)), ("r", ("bb", "ccc")), ("q", ()), ("q", ("a", "dddd"))))
+    with worked(tmp_path, answer) as queue:
+        (result,) = outcome(QueueExecutor(queue), chunk)
+    assert seen[1:] == [[["q", ["a", "a", "dddd"]], ["r", ["bb", "ccc"]]]]
+    assert result.outcomes == ((1.0,), (2.0, 3.0), (), (1.0, 4.0))
+
+
+def test_rows_of_a_chunk_that_failed_are_tried_alone(tmp_path: Path) -> None:
+    def answer(number: int, piece: Any) -> dict[str, Any]:
+        failing = any("bad" in documents for _, documents in piece["groups"])
+        return {"error": {"code": "scoring_failed", "message": "No."}} if failing else scored(piece)
+
+    chunk = Chunk(0, (("q", ("a",)), ("q", ("bad",)), ("q", ("ccc",))))
+    with worked(tmp_path, answer) as queue:
+        (result,) = outcome(QueueExecutor(queue), chunk)
+    assert result.outcomes == ((1.0,), RowError("scoring_failed", "No."), (3.0,))
 
 
 def test_a_model_that_changes_meanwhile_ends_the_run(tmp_path: Path) -> None:

@@ -180,6 +180,30 @@ async def test_bulk_leaves_slots_to_interactive_jobs(tmp_path: Path) -> None:
         assert stands(store, urgent.id).state == stands(store, bulk.id).state == "succeeded"
 
 
+async def test_small_parts_are_computed_together_however_few_turns_were_asked_for(tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    async with working(backend, tmp_path, slots=3) as (store, worker):
+        backend.gate.clear()
+        jobs = [store.create(new_job(scoring(text)))[0] for text in ("a", "b", "c", "d")]
+        worker.begin(1)
+        while worker.running < 3:
+            await asyncio.sleep(0)
+        backend.gate.set()
+        while not all(stands(store, job.id).final for job in jobs):
+            await asyncio.sleep(0.001)
+
+
+async def test_a_large_part_leaves_the_others_to_other_workers(tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    async with working(backend, tmp_path, slots=3) as (store, worker):
+        backend.gate.clear()
+        for _ in range(2):
+            store.create(new_job(scoring("long " * 20_000)))
+        worker.begin(1)
+        await entered(backend)
+        assert (worker.running, store.waiting().interactive) == (1, 1)
+
+
 async def test_a_part_that_is_lost_to_another_worker_is_dropped(tmp_path: Path) -> None:
     backend = ScriptedBackend()
     async with working(backend, tmp_path) as (store, worker):
