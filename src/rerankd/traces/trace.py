@@ -176,8 +176,8 @@ def kendall_tau(ranks: Sequence[int]) -> float | None:
     """Kendall's tau between an order without ties and the order 1, 2, 3 ...; None for fewer than two.
 
     Example:
-        >>> kendall_tau([1, 2, 3]), kendall_tau([3, 2, 1]), kendall_tau([1, 3, 2])
-        (1.0, -1.0, 0.3333333333333333)
+        >>> kendall_tau([1, 2, 3, 4]), kendall_tau([4, 3, 2, 1]), kendall_tau([2, 3, 4, 1])
+        (1.0, -1.0, 0.0)
     """
     count = len(ranks)
     if count < 2:
