@@ -69,6 +69,7 @@ class RerankRequest:
         key: whose it is; keys share a model equally.
         caller: the same string when the same request is sent again.
         cache: whether scores may come from the cache.
+        background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
         request_id: what traces and feedback call it; empty for none.
         tenant: id of the API key that asked, in traces; empty for none.
         source: where it came in, in traces: `http`, `job` or `library`.
@@ -84,6 +85,7 @@ class RerankRequest:
     key: str = ""
     caller: str = ""
     cache: bool = True
+    background: bool = False
     request_id: str = ""
     tenant: str = ""
     source: str = "library"

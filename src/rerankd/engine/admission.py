@@ -124,6 +124,21 @@ class Admission:
             retry_after=max(promise.at - now, 0.001),
         )
 
+    def admit_background(self, tokens: int, *, queued: int) -> None:
+        """Say whether work that nobody waits for may enter the queue, where it has a small part for itself.
+
+        Args:
+            tokens: estimate of what it will compute.
+            queued: tokens of such work that wait already.
+
+        Raises:
+            OverloadedError: its part is full; no place is kept, since what comes first is as good as any other.
+        """
+        limit = self.share // 2
+        if queued and (over := queued + min(tokens, limit) - limit) > 0:
+            speed = max(self.rate.tokens_per_second, 1.0)
+            raise OverloadedError("Other work in the background comes first.", retry_after=max(over / speed, 0.01))
+
     def _again(self, tokens: int, drained: float, caller: str) -> Promise:
         """Who came when told and finds no place, because the model is slower than it was, does not queue up again."""
         promise = self._promises[caller] = Promise(drained, tokens)

@@ -58,8 +58,13 @@ class Board:
         return self.unencoded + self.scheduler.waiting_tokens
 
     def excess(self, share: int) -> int:
-        """Tokens by which requests exceed a share each."""
-        return sum(max(0, job.unencoded + job.outstanding - share) for job in self._jobs)
+        """Tokens by which requests exceed a share each, those in the background apart."""
+        return sum(max(0, job.unencoded + job.outstanding - share) for job in self._jobs if not job.request.background)
+
+    @property
+    def background(self) -> int:
+        """Tokens of requests that nobody waits for."""
+        return sum(job.unencoded + job.outstanding for job in self._jobs if job.request.background)
 
     def open(self, job: Job) -> None:
         """A request came in."""

@@ -175,8 +175,12 @@ class Engine:
         return job
 
     def _admit(self, request: ScoreRequest, estimate: int, now: float) -> None:
+        background = self._board.background
+        if request.background:
+            self.admission.admit_background(estimate, queued=background)
+            return
         try:
-            queued = self.queued_tokens
+            queued = max(0, self.queued_tokens - background)
             if queued > (share := self.admission.share):  # one large request must not shut out all others
                 queued -= self._board.excess(share)
             self.admission.admit(

@@ -25,6 +25,7 @@ class ScoreRequest:
         deadline: in the engine's clock (monotonic seconds); None for no limit.
         cache: whether scores may be read from the cache and kept there.
         allow_truncation: False fails the request before anything of it is computed, if a text would be cut.
+        background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
     """
 
     groups: Sequence[Group]
@@ -34,6 +35,7 @@ class ScoreRequest:
     deadline: float | None = None
     cache: bool = True
     allow_truncation: bool = True
+    background: bool = False
 
     @property
     def pairs(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from rerankd.engine.job import Group
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -28,7 +30,7 @@ from rerankd.errors import (
 from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import Announcer
-from rerankd.pipeline.pipeline import Pipeline
+from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
 from rerankd.ranking import rank_documents, usage_of
 from rerankd.settings import Settings
 from rerankd.telemetry import logger
@@ -247,7 +249,7 @@ class JobWorker:
         model = version = ""
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
             group = (request.query, texts[start : start + SLICE_DOCUMENTS])
-            found = await self._pipeline.score([group], self._asked(claim, request))
+            found = await self._score([group], claim, request)
             scores += found.scored.scores[0]
             model, version = found.model, found.version
         ranked = rank_documents(request.documents, scores, request.top_n, request.activation)
@@ -256,11 +258,21 @@ class JobWorker:
 
     async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
         request = RerankRequest("", [], model=work.model, policy=work.policy, cache=work.cache)
-        found = await self._pipeline.score(work.groups, self._asked(claim, request))
+        found = await self._score(work.groups, claim, request)
         scores = [[score.raw_score for score in group] for group in found.scored.scores]
         flat = [score for group in found.scored.scores for score in group]
         about = {"model": found.model, "version": found.version, "policy": repr(found.policy)}
         return about | {"scores": scores, "usage": _usage_row(flat)}
+
+    async def _score(self, groups: Sequence[Group], claim: Claim, request: RerankRequest) -> ScoredPairs:
+        """Score, as soon as there is a place in the queue: what was scored of the part is not given away for that."""
+        caller = secrets.token_hex(8)
+        while True:
+            asked = replace(self._asked(claim, request), caller=caller)
+            try:
+                return await self._pipeline.score(groups, asked)
+            except OverloadedError as busy:
+                await asyncio.sleep(busy.retry_after)
 
     def _asked(self, claim: Claim, request: RerankRequest) -> RerankRequest:
         """The request in the name of the job: its owner's, and worth nothing after its deadline."""
@@ -268,7 +280,7 @@ class JobWorker:
         if left is not None and left <= 0:
             raise DeadlineExceededError("The job's time was up.")
         key = claim.owner if claim.priority == "interactive" else f"{claim.owner}~bulk"
-        return replace(request, timeout=left, key=key, caller=claim.token)
+        return replace(request, timeout=left, key=key, background=claim.priority == "bulk")
 
     def _ended(self, job: str) -> None:
         """From any thread: a job has ended; what of it is being worked stops."""

@@ -97,7 +97,9 @@ class Pipeline:
             if charge is not None:
                 await charge(model.engine.estimated_tokens(groups, policy))
             whole = not request.policy.allow_truncation
-            work = ScoreRequest(groups, policy, request.key, request.caller, deadline, request.cache, not whole)
+            work = ScoreRequest(
+                *(groups, policy, request.key, request.caller, deadline, request.cache, not whole), request.background
+            )
             scored = await _answer(model.engine, work)
             found = ScoredPairs(name, model.engine.version, policy, scored)
         if whole:  # what came from the cache was not encoded

@@ -10,7 +10,7 @@ import pytest
 
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
-from rerankd.engine.job import Scored, ScoreRequest
+from rerankd.engine.job import Job, Scored, ScoreRequest
 from rerankd.errors import (
     DeadlineExceededError,
     OverloadedError,
@@ -450,6 +450,27 @@ def test_a_large_request_does_not_shut_out_small_ones(make: Callable[..., Engine
         submitted(engine, 200, "some more words", "and others")
     backend.gate.set()
     assert small.future.result(SECONDS)
+
+
+def test_work_in_the_background_takes_no_place_from_others(
+    make: Callable[..., Engine], backend: ScriptedBackend
+) -> None:
+    engine = make(options=EngineOptions(max_queue_seconds=20.0))
+    engine.admission.rate.tokens_per_second = 1000.0  # a large model on a small machine
+    backend.gate.clear()
+    texts = [f"text {n} " + "word " * 40 for n in range(500)]
+    jobs, refused = list[Job](), None
+    while refused is None:
+        try:
+            jobs.append(engine.submit(request(f"b{len(jobs)}", *texts, background=True)))
+        except OverloadedError as error:
+            refused = error
+    assert 0 < refused.retry_after < 60
+    for number in range(5):
+        jobs.append(engine.submit(request(f"q{number}", "short")))
+    backend.gate.set()
+    for job in jobs:
+        job.future.result(SECONDS)
 
 
 def test_what_must_not_be_cut_is_refused_before_it_is_computed(

@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from rerankd.errors import OverloadedError
 from rerankd.jobs.job import Job, NewJob, Part, new_id
 from rerankd.jobs.results import rows_of
 from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.pipeline.pipeline import Pipeline
 from rerankd.types import Document, RerankRequest
 from tests.faults import ScriptedBackend, token_id
 from tests.unit.jobs.serving import new_job, ranking, scoring, working
@@ -161,6 +164,24 @@ async def test_a_request_that_hangs_is_a_failure(tmp_path: Path) -> None:
         store._clock = lambda: time.time() + 3600
         await worker.turn()
         assert (stands(store, job.id).state, stands(store, job.id).failed) == ("failed", 1)
+
+
+async def test_a_full_queue_is_waited_for_and_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = Pipeline.score, list[RerankRequest]()
+
+    async def busy(pipeline: Pipeline, groups: Any, request: RerankRequest) -> Any:
+        asked.append(request)
+        if len(asked) < 6:
+            raise OverloadedError("The queue is full.", retry_after=0.001)
+        return await real(pipeline, groups, request)
+
+    monkeypatch.setattr(Pipeline, "score", busy)
+    async with working(ScriptedBackend(), tmp_path) as (store, worker):
+        job, _ = store.create(new_job(scoring("a"), priority="bulk"))
+        await worker.turn()
+        assert stands(store, job.id).state == "succeeded"
+    assert len({request.caller for request in asked}) == 1  # who comes again as told has its place
+    assert all(request.background for request in asked)
 
 
 async def test_bulk_leaves_slots_to_interactive_jobs(tmp_path: Path) -> None:
