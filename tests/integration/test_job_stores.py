@@ -182,6 +182,41 @@ def test_cancelled_jobs_are_not_worked(opened: Open) -> None:
     assert [claimed(store).payload, claimed(store).payload] == [b"a", b"b"]
 
 
+def test_a_part_that_is_retried_is_free_of_the_lease_of_before(opened: Open) -> None:
+    store = opened(lease_seconds=-1.0, losses=1)
+    new = kept(store, job("a"))
+    claimed(store)
+    store.cancel(new.id)
+    store.retry(new.id)
+    assert store.tidy() == 0
+    assert (stands(store, new.id).state, claimed(store).attempt) == ("queued", 1)
+
+
+def test_an_end_that_is_taken_back_is_not_announced(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("a", webhook="http://x"))
+    store.cancel(new.id)
+    assert store.due_hooks()
+    store.retry(new.id)
+    store.hooked(new.id, delivered=False, again=0.0)
+    assert store.due_hooks() == []
+    assert stands(store, new.id).webhook_state == "pending"
+    store.cancel(new.id)
+    assert [hook.attempts for hook in store.due_hooks()] == [0]
+
+
+def test_deadlines_are_by_the_clock_of_redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    store = RedisStore(redis_url)
+    monkeypatch.setattr("rerankd.jobs.redis_store.time.time", lambda: 1000.0)  # a worker whose clock is wrong
+    kept(store, job("a", timeout=60.0))
+    kept(store, job("a"))
+    assert claimed(store).deadline == pytest.approx(1060.0, abs=5)
+    assert claimed(store).deadline == 0.0
+    store.close()
+
+
 def test_what_is_too_late_is_never_claimed(opened: Open) -> None:
     store = opened()
     ids = [kept(store, job("a", timeout=1e-6, webhook="http://x")).id for _ in range(2)]

@@ -14,6 +14,7 @@ import pytest
 import redis
 from standardwebhooks import Webhook
 
+from rerankd.jobs.tickets import MAX_WAITING, Tickets, make_celery
 from rerankd.jobs.webhook import new_secret
 from tests.integration.queueing import Broker, broker, until, worker
 from tests.integration.serving import Served, free_port, serve
@@ -176,6 +177,15 @@ def test_what_is_too_late_is_never_run(client: httpx.Client, queue: Broker) -> N
         ended(client, submitted(client, BODY))
         assert computed(port) - before == 2
     assert (done["state"], done["error"]) == ("expired", "Its time was up.")
+
+
+def test_tickets_do_not_pile_up_while_no_worker_runs(client: httpx.Client, queue: Broker) -> None:
+    tickets = Tickets(make_celery(queue.url))
+    for _ in range(20):
+        tickets.send(64)
+    with redis.Redis.from_url(queue.url) as look:
+        assert look.llen("{rerankd}:celery:rerankd") == MAX_WAITING
+        look.flushall()
 
 
 def test_many_small_jobs_at_once(client: httpx.Client, queue: Broker) -> None:

@@ -134,7 +134,9 @@ for _, priority in ipairs(ARGV[3] == '1' and {'interactive', 'bulk'} or {'intera
         local attempt = redis.call('HINCRBY', P..'part:'..id, n..':a', 1)
         redis.call('ZADD', P..'leases', t + ARGV[2], item)
         if field(id, 'state') == 'queued' then redis.call('HSET', P..'job:'..id, 'state', 'running', 'started', t) end
-        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, owner, priority, field(id, 'deadline'),
+        -- the time that is left, since the clocks of workers may differ from this one
+        local left = deadline > 0 and string.format('%.6f', deadline - t) or ''
+        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, owner, priority, left,
           redis.call('HGET', P..'req:'..id, n)}
       end
     end
@@ -218,6 +220,7 @@ for n = 0, field(id, 'parts') - 1 do
     end
     redis.call('HDEL', P..'out:'..id, n)
     redis.call('HDEL', P..'part:'..id, n..':f', n..':a', n..':l', n..':t')
+    redis.call('ZREM', P..'leases', id..':'..n)  -- of who had it when the job was cancelled
   end
 end
 if #again == 0 then return whole(id) end
@@ -299,7 +302,8 @@ return found
 HOOKED = (
     _COMMON
     + """
-if redis.call('EXISTS', P..'job:'..ARGV[1]) == 0 then return 0 end
+-- of a job that was retried meanwhile, another end is announced
+if redis.call('EXISTS', P..'job:'..ARGV[1]) == 0 or open(ARGV[1]) then return 0 end
 redis.call('HSET', P..'job:'..ARGV[1], 'webhook_state', ARGV[2])
 if ARGV[3] == '' then redis.call('ZREM', P..'hooks', ARGV[1])
 else redis.call('ZADD', P..'hooks', now() + ARGV[3], ARGV[1]) end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -97,10 +98,11 @@ class RedisStore(JobStore):
         answer = self._run("CLAIM", token, self._options.lease_seconds, int(bulk), self._keep)
         if answer is None:
             return None
-        job, part, payload, attempt, owner, priority, deadline, requests = answer
+        job, part, payload, attempt, owner, priority, left, requests = answer
         turn: Priority = "bulk" if priority == b"bulk" else "interactive"
         numbers = int(attempt), int(requests)
-        return Claim(job.decode(), int(part), token, payload, *numbers, owner.decode(), turn, float(deadline))
+        until = time.time() + float(left) if left else 0.0
+        return Claim(job.decode(), int(part), token, payload, *numbers, owner.decode(), turn, until)
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Say that parts are being worked on."""

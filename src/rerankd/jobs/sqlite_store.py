@@ -346,7 +346,10 @@ class SqliteStore(JobStore):
         state = "delivered" if delivered else "failed" if again is None else "pending"
         at = None if delivered or again is None else self._clock() + again
         with self._change():
-            self._db.execute("UPDATE job SET webhook_state = ?, hook_at = ? WHERE id = ?", (state, at, job))
+            self._db.execute(  # of a job that was retried meanwhile, another end is announced
+                f"UPDATE job SET webhook_state = ?, hook_at = ? WHERE id = ? AND NOT {_OPEN}",  # noqa: S608
+                (state, at, job),
+            )
 
     def watch(self, ended: Callable[[str], None]) -> Callable[[], None]:
         """Call `ended` with every job that ends in this process; other processes notice when they renew."""
@@ -386,10 +389,11 @@ class SqliteStore(JobStore):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # what finds no room SQLite takes back itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
             ended = list(self._ended)
         for job in ended:
             for watcher in list(self._watchers):

@@ -16,6 +16,7 @@ from rerankd.extras import require
 TASK = "rerankd.work"
 QUEUE = "rerankd"
 TICKET_SECONDS = 3600
+MAX_WAITING = 1000
 VISIBILITY_SECONDS = 60
 
 
@@ -74,14 +75,15 @@ class Tickets:
         )
 
     def send(self, number: int) -> None:
-        """Send so many.
+        """Send so many, as far as there are not enough already, such as while no worker runs.
 
         Raises:
             UnavailableError: Redis cannot be reached.
         """
         try:
             with self._app.producer_or_acquire() as producer:
-                for _ in range(number):
+                waiting = producer.channel.queue_declare(QUEUE).message_count
+                for _ in range(min(number, MAX_WAITING - waiting)):
                     self._app.send_task(TASK, producer=producer, expires=TICKET_SECONDS)
         except self._errors as error:
             raise UnavailableError(

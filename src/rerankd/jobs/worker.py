@@ -99,7 +99,6 @@ class JobWorker:
         self._announcing: set[asyncio.Task[None]] = set()
         self._bulk = 0
         self._closing = False
-        self._renewed = 0.0
         self._unwatch: Callable[[], None] = lambda: None
         self._upkeep: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -316,9 +315,8 @@ class JobWorker:
 
     async def _renew(self) -> None:
         held = list(self._running.values())
-        if not held or time.monotonic() - self._renewed < self._options.lease_seconds / 4:
+        if not held:
             return
-        self._renewed = time.monotonic()
         valid = await self._call(self._store.renew, [claim for claim, _ in held])
         for (_, task), kept in zip(held, valid, strict=True):
             if not kept:

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from rerankd.errors import InvalidRequestError
+from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.server.bodies import RerankBody
 from rerankd.server.reading import check_depth, parse_json, validated
 from rerankd.settings import Settings
@@ -20,6 +20,7 @@ from rerankd.settings import Settings
 LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson", "application/x-jsonlines"})
 OPTIONS = ("priority", "timeout", "webhook", "idempotency_key")
 MAX_REQUESTS = 100_000
+MAX_DOCUMENTS = 1_000_000
 LARGE_BYTES = 100_000
 _BOM = b"\xef\xbb\xbf"
 
@@ -88,6 +89,7 @@ def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> Submissi
 
 def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Submission:
     requests: list[RerankBody] = []
+    documents = 0
     for number, line in enumerate(content.removeprefix(_BOM).splitlines(), start=1):
         if not line.strip():
             continue
@@ -105,6 +107,9 @@ def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Subm
             raise InvalidRequestError(f"Line {number}: {error.message}", hint=error.hint) from None
         if len(requests) > MAX_REQUESTS:
             raise InvalidRequestError(f"A job holds at most {MAX_REQUESTS} requests.", hint="Use rerankd bulk.")
+        documents += len(requests[-1].documents)
+        if documents > MAX_DOCUMENTS:  # bounds what is in memory when the results are fetched
+            raise PayloadTooLargeError(f"A job holds at most {MAX_DOCUMENTS} documents.", hint="Use rerankd bulk.")
     return Submission(options=validated(JobOptions, dict(given)), requests=requests)
 
 

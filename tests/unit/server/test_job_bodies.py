@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from rerankd.errors import PayloadTooLargeError
 from rerankd.server import job_bodies
 from rerankd.server.job_bodies import read_submission
 from rerankd.server.reading import validated
@@ -36,6 +37,14 @@ async def test_large_files_are_read_beside_the_event_loop(
     assert len(submission.requests) == lines
     assert (threads == {threading.main_thread()}) is not elsewhere
     assert len(threads) == 1
+
+
+async def test_documents_of_a_job_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_bodies, "MAX_DOCUMENTS", 3)
+    line = b'{"query": "q", "documents": ["a"]}\n'
+    assert await read_submission(posted(line * 3, "application/jsonl"), load_settings())
+    with pytest.raises(PayloadTooLargeError, match="at most 3 documents"):
+        await read_submission(posted(line * 4, "application/jsonl"), load_settings())
 
 
 async def test_a_file_may_begin_with_a_byte_order_mark_and_have_the_lines_of_windows() -> None:
