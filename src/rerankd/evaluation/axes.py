@@ -1,0 +1,109 @@
+"""The frame of a chart: a scale in each direction, grid lines, ticks and titles, as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rerankd.evaluation.markup import Markup, element, joined
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Where values lie in a picture.
+
+    Attributes:
+        x: ends of the horizontal values.
+        y: ends of the vertical ones.
+        width: of the picture.
+        height: of the picture.
+        left: margin for the labels of the vertical axis.
+        bottom: margin for those of the horizontal one.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: float = 420
+    height: float = 300
+    left: float = 46
+    bottom: float = 42
+    top: float = 14
+    right: float = 14
+
+    def across(self, value: float) -> float:
+        """Horizontal place of a value."""
+        return self.left + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - self.left - self.right)
+
+    def up(self, value: float) -> float:
+        """Vertical place of a value."""
+        return (
+            self.height
+            - self.bottom
+            - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - self.top - self.bottom)
+        )
+
+    def frame(self, across: str, up: str, *, x_ticks: bool = True, y_ticks: bool = True) -> Markup:
+        """Grid, ticks and titles."""
+        parts = []
+        low, high = self.up(self.y[0]), self.up(self.y[1])
+        first, last = self.across(self.x[0]), self.across(self.x[1])
+        for value in ticks(*self.x) if x_ticks else ():
+            place = self.across(value)
+            parts.append(line(place, low, place, high, "grid"))
+            parts.append(element("text", label(value), x=place, y=low + 15, class_="tick middle"))
+        for value in ticks(*self.y) if y_ticks else ():
+            place = self.up(value)
+            parts.append(line(first, place, last, place, "grid"))
+            parts.append(element("text", label(value), x=first - 6, y=place + 4, class_="tick end"))
+        parts.append(element("text", across, x=(first + last) / 2, y=self.height - 6, class_="axis middle"))
+        middle = (low + high) / 2
+        parts.append(
+            element("text", up, x=12, y=middle, class_="axis middle", transform=f"rotate(-90 12 {middle:.1f})")
+        )
+        return joined(*parts)
+
+    def picture(self, title: str, *parts: str) -> Markup:
+        """The finished picture; the title is read aloud."""
+        return picture(self.width, self.height, title, *parts)
+
+
+def picture(width: float, height: float, title: str, *parts: str) -> Markup:
+    """An SVG element."""
+    return element(
+        "svg", element("title", title), *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", width=width
+    )
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    """A line."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
+
+
+def path(points: Sequence[tuple[float, float]], kind: str, *, closed: bool = False) -> Markup:
+    """A line through points."""
+    moves = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return element("path", d=f"M{moves}{'Z' if closed else ''}", class_=kind)
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> tuple[float, ...]:
+    """Round values between two ends.
+
+    Example:
+        >>> ticks(0, 1)
+        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    """
+    step = 10 ** math.floor(math.log10((high - low) / wanted))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= wanted)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(round(number * step, 10) + 0.0 for number in range(first, last + 1))
+
+
+def label(value: float) -> str:
+    """A tick's text.
+
+    Example:
+        >>> label(-0.05), label(1500.0)
+        ('−0.05', '1,500')
+    """
+    return f"{value:,.10g}".replace("-", "−")

@@ -1,0 +1,151 @@
+"""Charts of an evaluation: differences with intervals, per-query scatter and bars, time of requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd.evaluation.axes import Axes, line, path, picture
+from rerankd.evaluation.bootstrap import Interval
+from rerankd.evaluation.markup import Markup, element, joined
+from rerankd.evaluation.system import Latency
+
+Values = npt.NDArray[np.float64]
+_ROW = 30
+_BARS = 240
+
+
+def side(delta: float) -> str:
+    """Class of a difference: which way it goes."""
+    return "better" if delta > 0 else "worse" if delta < 0 else "same"
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference with its sign.
+
+    Example:
+        >>> signed(0.01), signed(-0.01), signed(0)
+        ('+0.0100', '−0.0100', '0.0000')
+    """
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(f"{value:.{digits}f}") == 0 else text
+
+
+def forest(rows: Sequence[tuple[str, Interval]], measure: str) -> Markup:
+    """One line for each comparison: the difference and its interval around it."""
+    low = min(0.0, *(delta.low for _, delta in rows))
+    high = max(0.0, *(delta.high for _, delta in rows))
+    margin = max(0.005, 0.06 * (high - low))
+    names = 24 + 7.2 * max(_width(name) for name, _ in rows)
+    axes = Axes(
+        (low - margin, high + margin), (0, 1), width=900, height=len(rows) * _ROW + 62, left=min(360, names), right=150
+    )
+    parts = [axes.frame(f"difference of {measure}, 95 % interval", "", y_ticks=False)]
+    parts.append(line(axes.across(0), axes.up(0), axes.across(0), axes.up(1), "zero"))
+    for row, (name, delta) in enumerate(rows):
+        y = axes.top + (row + 0.5) * _ROW
+        kind = side(delta.low if delta.low > 0 else delta.high if delta.high < 0 else 0)
+        parts.append(element("text", name, x=axes.left - 10, y=y + 4, class_="name end"))
+        parts.append(line(axes.across(delta.low), y, axes.across(delta.high), y, f"interval {kind}"))
+        parts.append(element("circle", cx=axes.across(delta.mean), cy=y, r=5, class_=kind))
+        said = f"{signed(delta.mean)} [{signed(delta.low, 3)}, {signed(delta.high, 3)}]"
+        parts.append(element("text", said, x=axes.width - 4, y=y + 4, class_="tick end"))
+    return axes.picture(f"Differences of {measure}", *parts)
+
+
+def scatter(before: Values, after: Values, measure: str, names: tuple[str, str]) -> Markup:
+    """One spot for each pair of values; its area says how many queries have it."""
+    axes = Axes((0, 1), (0, 1), height=380)
+    spots = Counter(zip(before.round(2).tolist(), after.round(2).tolist(), strict=True))
+    parts = [axes.frame(f"{measure}, {names[0]}", f"{measure}, {names[1]}")]
+    parts.append(line(axes.across(0), axes.up(0), axes.across(1), axes.up(1), "zero"))
+    for (x, y), count in sorted(spots.items(), key=lambda item: -item[1]):
+        said = f"{count} {'query' if count == 1 else 'queries'}: {x:.2f} → {y:.2f}"
+        radius = min(24.0, 3.4 + 1.5 * (count**0.5 - 1))
+        parts.append(
+            element(
+                "circle",
+                element("title", said),
+                cx=axes.across(x),
+                cy=axes.up(y),
+                r=radius,
+                class_=f"spot {side(y - x)}",
+            )
+        )
+    return axes.picture(f"{measure} of each query before and after", *parts)
+
+
+def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
+    """Differences of all queries, from the largest gain to the largest loss."""
+    order = np.argsort(-deltas, kind="stable")
+    reach = max(0.05, float(np.abs(deltas).max(initial=0)))
+    axes = Axes((0, len(deltas)), (-reach * 1.05, reach * 1.05), height=380)
+    parts = [axes.frame(f"{len(deltas):,} queries, sorted", f"difference of {measure}", x_ticks=False)]
+    if len(deltas) <= _BARS:
+        width = (axes.across(1) - axes.across(0)) * 0.84
+        for place, query in enumerate(order.tolist()):
+            if value := float(deltas[query]):
+                top, bottom = axes.up(max(value, 0)), axes.up(min(value, 0))
+                said = element("title", f"{signed(value, 3)} {labels[query]}")
+                parts.append(
+                    element(
+                        "rect", said, x=axes.across(place), y=top, width=width, height=bottom - top, class_=side(value)
+                    )
+                )
+    else:
+        for keep, kind in ((order[deltas[order] > 0], "better"), (order[deltas[order] < 0], "worse")):
+            if len(keep):
+                start = 0 if kind == "better" else len(deltas) - len(keep)
+                outline = [(axes.across(start), axes.up(0))]
+                for place, query in enumerate(keep.tolist(), start=start):
+                    y = axes.up(float(deltas[query]))
+                    outline += [(axes.across(place), y), (axes.across(place + 1), y)]
+                outline.append((axes.across(start + len(keep)), axes.up(0)))
+                parts.append(path(outline, kind, closed=True))
+    parts.append(line(axes.across(0), axes.up(0), axes.across(len(deltas)), axes.up(0), "zero"))
+    return axes.picture(f"Difference of {measure} of each query", *parts)
+
+
+def latency_curves(systems: Sequence[tuple[str, Latency]]) -> Markup:
+    """Share of requests answered within a time, for each system; marks at the median and at 95 %."""
+    longest = max(found.quantile(0.99) for _, found in systems) * 1.08
+    axes = Axes((0, longest), (0, 1), height=260, width=900)
+    parts = [axes.frame("milliseconds for one request", "share of requests answered")]
+    for number, (name, found) in enumerate(systems):
+        times = np.sort(np.array(found.milliseconds))
+        shares = np.arange(1, len(times) + 1) / len(times)
+        shown = times <= longest
+        points = [(axes.across(float(t)), axes.up(float(s))) for t, s in zip(times[shown], shares[shown], strict=True)]
+        parts.append(path([(axes.across(float(times[0])), axes.up(0)), *points], f"curve c{number % 4}"))
+        for share in (0.5, 0.95):
+            milliseconds = found.quantile(share)
+            said = element("title", f"{name}: {share:.0%} within {milliseconds:,.0f} ms")
+            parts.append(
+                element(
+                    "circle", said, cx=axes.across(milliseconds), cy=axes.up(share), r=4.5, class_=f"dot c{number % 4}"
+                )
+            )
+        y = axes.up(0.08 + 0.09 * number)
+        parts.append(line(axes.width - 190, y - 4, axes.width - 168, y - 4, f"curve c{number % 4}"))
+        parts.append(element("text", _short(name, 24), x=axes.width - 162, y=y, class_="name"))
+    return axes.picture("Time of one request", *parts)
+
+
+def legend() -> Markup:
+    """What the colours mean."""
+    box = [
+        picture(12, 12, kind, element("rect", x=0, y=0, width=12, height=12, rx=3, class_=kind)) + f" {said}"
+        for kind, said in (("better", "better after"), ("worse", "worse after"))
+    ]
+    return joined(*(element("span", Markup(one), class_="key") for one in box))
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _width(text: str) -> float:
+    return sum(2 if ord(char) > 0x2E7F else 1 for char in text)

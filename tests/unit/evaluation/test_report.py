@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.axes import ticks
+from rerankd.evaluation.calibration import calibrate
+from rerankd.evaluation.calibration_report import calibration_report
+from rerankd.evaluation.dataset import Dataset
+from rerankd.evaluation.evaluation import Evaluation, evaluate
+from rerankd.evaluation.labels import LabelledPairs
+from rerankd.evaluation.markup import element, escaped
+from rerankd.evaluation.page import POLICY, write_page
+from rerankd.evaluation.report import report
+from rerankd.evaluation.system import Latency, System, first_stage
+from tests.unit.evaluation.folders import made_up, shaken
+
+HOSTILE = (
+    "</title></style><script>alert(1)</script><img src=x onerror='1'>\"&\u202e\x00\ud800 熊猫 http://evil.example/"
+)
+VOID = {"meta", "br", "img", "link"}
+
+
+class Reader(HTMLParser):
+    """What a browser would see: elements, what is loaded, and whether elements are closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def evaluation(queries: int = 60, text: str = "熊猫吃什么? What does it eat?", systems: int = 2) -> Evaluation:
+    work = []
+    for name in ("one", "two"):
+        qrels, rankings = made_up(queries, 20, seed=len(name))
+        before = shaken(rankings, 2.0, 1)
+        documents = {f"d{n}": f"{text} {n}" for n in range(20)}
+        made = Dataset(f"{name} {text}"[:40], {q: f"{text} {q}" for q in qrels}, documents, qrels, before, "a run")
+        own = [first_stage(made)]
+        for n in range(systems):
+            after = shaken(rankings, 1.0, 9 + n)
+            logits = {query: {d: 5.0 - place for place, d in enumerate(ranking)} for query, ranking in after.items()}
+            latency = Latency(tuple(10.0 + place % 7 for place in range(queries)), 20 * queries, 3)
+            own.append(System(f"model {n} {text[:20]}", after, logits, latency))
+        work.append((made, own))
+    return evaluate(work, ["nDCG@10", "RR@10"])
+
+
+def test_a_report_is_one_file_that_asks_for_nothing() -> None:
+    page = report(evaluation())
+    seen = Reader(page)
+    assert seen.open == []
+    assert not seen.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"}
+    assert not seen.attributes & {"src", "href", "srcset", "xlink:href", "action", "style", "background"}
+    assert not re.search(r"(https?:)?//[a-z]|url\(|@import", page.replace("<!doctype html>", ""))
+    assert POLICY in page
+    assert "default-src 'none'" in POLICY
+
+
+def test_a_report_shows_what_was_found() -> None:
+    text = " ".join(Reader(report(evaluation())).text)
+    for part in (
+        "Gains and losses",
+        "Reliability of scores",
+        "Time of a request",
+        "Worst queries",
+        "Best queries",
+        "Each query, before and after",
+        "熊猫吃什么?",
+        "log2(rank + 1)",
+        "Holm",
+        "p95",
+    ):
+        assert part in text
+
+
+def test_texts_cannot_become_markup() -> None:
+    seen = Reader(report(evaluation(text=HOSTILE)))
+    assert seen.open == []
+    assert not seen.tags & {"script", "img"}
+    assert not any(name.startswith("on") for name in seen.attributes)
+    page = report(evaluation(text=HOSTILE))
+    page.encode("utf-8")
+    assert "\u202e" not in page
+    assert "\x00" not in page
+    assert "http://evil.example/" in page, "shown as text, which nothing follows"
+
+
+@pytest.mark.parametrize("queries", [1, 3, 300])
+def test_any_number_of_queries(queries: int) -> None:
+    assert Reader(report(evaluation(queries))).open == []
+
+
+def test_nothing_to_compare_is_a_report_too() -> None:
+    assert Reader(report(evaluation(systems=0))).open == []
+    same = evaluation(20)
+    made = same.results[0].dataset
+    still = evaluate([(made, [first_stage(made), System("same", made.candidates)])], ["P@1"])
+    assert "no difference shown" in report(still)
+
+
+def test_many_comparisons_get_a_table_without_sentences() -> None:
+    assert "verdict" in report(evaluation(20, systems=5))
+
+
+def test_a_calibration_has_a_report() -> None:
+    logits = np.random.default_rng(1).normal(size=400)
+    labels = (np.random.default_rng(2).random(400) < 0.3).astype(float)
+    labels[logits > 1] = 1
+    found = calibrate(LabelledPairs(logits, labels, tuple(f"q{n // 8}" for n in range(400))))
+    for balanced in (False, True):
+        page = calibration_report(found, HOSTILE, "pack", balanced)
+        seen = Reader(page)
+        assert (seen.open, "script" in seen.tags) == ([], False)
+        assert ("weighed the same" in page) == balanced
+
+
+def test_markup_escapes_itself() -> None:
+    assert element("p", "<&>", element("b", "x"), class_='"') == '<p class="&quot;">&lt;&amp;&gt;<b>x</b></p>'
+    assert escaped("a\u3000b\u00a0c\x07\u200d") == "a b c�\u200d"
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(-0.03, 0.021) == (-0.02, 0.0, 0.02)
+    for low, high in ((0, 1), (0, 7320), (-0.0007, 0.0001), (3, 4)):
+        found = ticks(low, high)
+        assert 2 <= len(found) <= 7
+        assert low - 1e-9 <= found[0] <= found[-1] <= high + 1e-9
+
+
+def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="cannot be written"):
+        write_page(tmp_path / "gone" / "report.html", "")
