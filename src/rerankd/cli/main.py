@@ -3,7 +3,7 @@
 Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
 its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 8 a queue or service
-cannot be reached now; 130 interrupted.
+cannot be reached now; 9 `eval --fail-below` found a difference under the bound; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from rerankd.cli import bench, bulk, demo, deploy, doctor, jobs, keys, models, rank, serve, worker
+from rerankd.cli import bench, bulk, calibrate, demo, deploy, doctor, evaluate, jobs, keys, models, rank, serve, worker
 from rerankd.cli.output import stderr
 from rerankd.errors import (
     InvalidRequestError,
@@ -45,7 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, "
-    "7 rows without a score, 8 queue out of reach.",
+    "7 rows without a score, 8 queue out of reach, 9 under --fail-below.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)
@@ -53,6 +53,8 @@ app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(bulk.bulk)
+app.command("eval")(evaluate.evaluate_command)
+app.command("calibrate")(calibrate.calibrate_command)
 app.command()(serve.serve)
 app.command()(worker.worker)
 app.add_typer(serve.config, name="config")

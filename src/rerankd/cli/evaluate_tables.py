@@ -1,0 +1,93 @@
+"""The tables of `rerankd eval` on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rerankd.cli.output import cell
+from rerankd.evaluation.cases import Case, extreme_cases
+from rerankd.evaluation.comparison import Comparison
+from rerankd.evaluation.evaluation import Evaluation
+from rerankd.evaluation.measures import GAIN
+from rerankd.evaluation.summary import latency
+
+_STYLE = {"better": "green", "worse": "red"}
+_SHOWN = 3
+
+
+def print_tables(console: Console, evaluation: Evaluation, cases: int) -> None:
+    """Measures, comparisons, worst and best queries, time."""
+    console.print(_measures(evaluation))
+    console.print(f"nDCG: {GAIN}. Means over all judged queries.", style="dim", highlight=False)
+    if evaluation.comparisons:
+        console.print(_comparisons(evaluation))
+        if cases:
+            console.print(_cases(evaluation, min(cases, _SHOWN)))
+    if any(measured.system.latency for result in evaluation.results for measured in result.systems):
+        console.print(_times(evaluation))
+
+
+def _measures(evaluation: Evaluation) -> Table:
+    table = Table("dataset", "queries", "system", title="Measures")
+    for name in evaluation.measures:
+        table.add_column(name, justify="right")
+    for result in evaluation.results:
+        for place, measured in enumerate(result.systems):
+            head = (cell(result.dataset.name), Text(f"{len(result.queries):,}")) if place == 0 else ("", "")
+            values = [f"{mean.mean:.4f}" for mean in measured.means]
+            table.add_row(*head, cell(measured.system.name), *values, end_section=place == len(result.systems) - 1)
+    return table
+
+
+def _comparisons(evaluation: Evaluation) -> Table:
+    measure = evaluation.measures[0]
+    table = Table("dataset", "system", title=cell(f"{measure} against {evaluation.baseline}").plain)
+    for name in ("difference", "95 % interval", "won", "tied", "lost", "p", "p (Holm)"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for result in evaluation.results:
+        for found in result.comparisons:
+            table.add_row(cell(result.dataset.name), cell(found.system), *_figures(found))
+    return table
+
+
+def _figures(found: Comparison) -> list[str | Text]:
+    delta = found.deltas[0]
+    counts = [f"{count:,}" for count in (found.wins, found.ties, found.losses)]
+    return [
+        f"{delta.mean:+.4f}", f"{delta.low:+.4f} to {delta.high:+.4f}", *counts,
+        f"{found.p:.4f}", f"{found.p_holm:.4f}", Text(found.verdict, style=_STYLE.get(found.verdict, "dim")),
+    ]  # fmt: skip
+
+
+def _cases(evaluation: Evaluation, count: int) -> Table:
+    table = Table("dataset", "system", "difference", "before", "after", "query", title="Worst and best queries")
+    for result in evaluation.results:
+        for found in result.comparisons:
+            worst, best = extreme_cases(result, found.system, found.baseline, count)
+            for case in [*best, *reversed(worst)]:
+                table.add_row(cell(result.dataset.name), cell(found.system), *_case(case))
+            table.add_section()
+    return table
+
+
+def _case(case: Case) -> list[str | Text]:
+    style = "green" if case.delta > 0 else "red"
+    shown = cell(case.query or case.query_id, 120)
+    return [Text(f"{case.delta:+.3f}", style=style), f"{case.before:.3f}", f"{case.after:.3f}", shown]
+
+
+def _times(evaluation: Evaluation) -> Table:
+    table = Table("dataset", "system", title="Time of one request, one at a time")
+    names = ("requests", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "pairs_per_second")
+    for name in names:
+        table.add_column(name.replace("_ms", " ms").replace("_per_second", "/s"), justify="right")
+    for result in evaluation.results:
+        for measured in result.systems:
+            if (own := measured.system.latency) is not None:
+                figures = latency(own)
+                values = [f"{figures[name]:,.0f}" for name in names]
+                table.add_row(cell(result.dataset.name), cell(measured.system.name), *values)
+    return table
