@@ -182,9 +182,9 @@ def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"model": "random weights, 1 layer of 32, int8", "rows": rows}
 
 
-def make_nano(folder: Path) -> Path:
-    """A random XLM-RoBERTa of one layer, compiled to int8."""
-    out = folder / "nano-int8"
+def make_nano(folder: Path, name: str = "nano", *, layers: int = 1, hidden: int = 32) -> Path:
+    """A random XLM-RoBERTa, by default of one layer, compiled to int8."""
+    out = folder / f"{name}-int8"
     if out.exists():
         return out
     import torch
@@ -193,17 +193,17 @@ def make_nano(folder: Path) -> Path:
     from rerankd.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
-    source = folder / "nano"
+    source = folder / name
     source.mkdir(parents=True, exist_ok=True)
     texts = [text for trap in load_traps() for text in (trap.query, *trap.documents)]
     vocabulary = train_xlmr_tokenizer(texts, source)
     torch.manual_seed(0)
     shape: dict[str, Any] = {
         "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
-        "intermediate_size": 64,
+        "intermediate_size": 2 * hidden,
         "max_position_embeddings": 514,
         "type_vocab_size": 1,
         "num_labels": 1,

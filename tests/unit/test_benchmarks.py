@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import soak, tables, workload
+from benchmarks import jobs, soak, tables, workload
 from benchmarks.load import (
     Closed,
     Drawn,
@@ -224,3 +224,49 @@ def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert tables.server() == ""
     (tmp_path / "cpu.json").write_text("{}")
     assert tables.server() == ""
+
+
+def test_small_requests_differ_and_have_one_length() -> None:
+    one, other = jobs.requests(3, 4, 100, 7, mark="a"), jobs.requests(3, 4, 100, 7, mark="b")
+    texts = [text for made in (one, other) for _, documents in made for text in documents]
+    assert len(set(texts)) == 24
+    assert [len(text) for text in texts[:12]] == [len(text) for text in texts[12:]]
+    assert jobs.requests(3, 4, 100, 7, mark="a") == one
+
+
+def test_batching_is_many_to_one() -> None:
+    used = {"one": [jobs.Used(2.0, 256, 2560, 0, 16)] * 2, "many": [jobs.Used(2.5, 256, 2560, 10, 32)] * 2}
+    found = jobs.summary_of_batching({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
+    assert (found["ratio"], found["processor_time_ratio"], found["tokens_per_pair"]) == (1.15, 1.25, 10.0)
+    assert (found["one"]["pairs_per_batch"], found["many"]["batches"]) == (16.0, 32)
+
+
+def test_turns_count_cores() -> None:
+    turns = jobs.Turns()
+    turns.note("one", 10.0, 9.0)
+    turns.note("two", 5.0, 10.0)
+    assert turns.ratios("one", "two", 2.0) == {
+        "ratio": 2.0,
+        "ratios": [2.0],
+        "processor_time_ratio": 1.8,
+        "processor_time_ratios": [1.8],
+    }
+
+
+def test_output_of_a_fault_run_is_compared(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "raw_score": n / 10} for n in range(3)]
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bad.write_text("".join(json.dumps(row) + "\n" for row in [rows[0], rows[0], {"id": "2", "error": {}}]))
+    assert jobs.compare(good, good, 3) == {"scored": 3, "missing": 0, "twice": 0, "identical": True}
+    assert jobs.compare(good, bad, 3) == {"scored": 1, "missing": 2, "twice": 1, "identical": False}
+
+
+def test_memory_that_grows_is_not_flat() -> None:
+    flat, grown = [50.0, *[100.0] * 8], [100.0, *[100.0] * 4, *[150.0] * 4]
+    assert jobs.flatness([flat, [80.0]])["flat"]
+    assert not jobs.flatness([flat, grown])["flat"]
+
+
+def test_bars_of_jobs() -> None:
+    assert jobs.bars({"throughput": {"held": False}, "interactive": {}}) == {"throughput": False}

@@ -38,7 +38,7 @@ from rerankd.types import PairScore, RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256
 REQUESTS_AT_ONCE = 8
-FILLING_BYTES = 65_536
+FILLING_BYTES = 131_072
 UPKEEP_SECONDS = 1.0
 TURN_SECONDS = 10.0
 BACKOFF_SECONDS = 1.0
@@ -98,6 +98,7 @@ class JobWorker:
         self._begun: set[asyncio.Task[None]] = set()
         self._announcing: set[asyncio.Task[None]] = set()
         self._bulk = 0
+        self._asking = 0
         self._closing = False
         self._unwatch: Callable[[], None] = lambda: None
         self._upkeep: asyncio.Task[None] | None = None
@@ -176,13 +177,18 @@ class JobWorker:
         return sum(len(claim.payload) for claim, _ in self._running.values())
 
     async def _claim(self) -> Claim | None:
-        """Take a part; the slot of a bulk one is kept while the store is asked, so that turns do not overbook."""
-        bulk = self._bulk < self._options.bulk_slots
+        """Take a part; the slot of a bulk one is kept while the store is asked, so that turns do not overbook.
+
+        Of bulk work no more than keeps the engine busy: the rest is for other workers, and for this one's later turns.
+        """
+        bulk = self._bulk < self._options.bulk_slots and not self._asking and self._bytes < FILLING_BYTES
         self._bulk += bulk
+        self._asking += bulk
         claim: Claim | None = None
         try:
             claim = await self._call(self._store.claim, bulk=bulk)
         finally:
+            self._asking -= bulk
             self._bulk -= bulk and not (claim and claim.priority == "bulk")
         return claim
 

@@ -219,7 +219,7 @@ async def test_a_large_part_leaves_the_others_to_other_workers(tmp_path: Path) -
     async with working(backend, tmp_path, slots=3) as (store, worker):
         backend.gate.clear()
         for _ in range(2):
-            store.create(new_job(scoring("long " * 20_000)))
+            store.create(new_job(scoring("long " * 30_000)))
         worker.begin(1)
         await entered(backend)
         assert (worker.running, store.waiting().interactive) == (1, 1)
