@@ -16,6 +16,7 @@ from docs import generate
 from rerankd.models.reference import bundled_folder
 
 from . import adapt, calibrate, distil, evaluate, export, train, vocabulary
+from .groups import Groups
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=4, default=(5, 26, 11, 12), metavar=("ADAPT", "DISTIL", "TRANSFER", "TRAIN"),
+        "--minutes", type=float, nargs=4, default=(5, 26, 26, 9), metavar=("ADAPT", "DISTIL", "TRANSFER", "TRAIN"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -52,12 +53,11 @@ def main() -> None:
     if not (distilled / "config.json").exists():
         distil.distil(data, adapted, distilled, work, for_distil)
     if not (trained / "config.json").exists():
+        store = work / "teachers"
         if not (transfer / "config.json").exists():
-            train.train(
-                data, distilled, transfer, work, for_transfer, train.LEFT_OUT,
-                chinese_teacher=distilled, name="transfer", long_from=0.85,
-            )  # fmt: skip
-        train.train(data, transfer, trained, work, for_train, chinese_teacher=distilled, name="all")
+            groups = Groups(data, train.LEFT_OUT, distilled, store)
+            train.train(groups, distilled, transfer, work, for_transfer, name="transfer", long_from=0.85)
+        train.train(Groups(data, frozenset(), distilled, store), transfer, trained, work, for_train, name="all")
     if not (calibrated / "calibration.json").exists():
         calibrate.calibrate(data, trained, calibrated)
     if not (exported / "rerankd.json").exists():

@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from recipes.mini import nano  # noqa: E402  torch is optional
 from recipes.mini import tokens as pairs  # noqa: E402  torch is optional
 from recipes.mini.graph import RankerGraph  # noqa: E402
 from recipes.mini.model import LEVELS, Ranker, load, match_levels  # noqa: E402
@@ -62,6 +63,52 @@ def test_the_graph_computes_what_the_ranker_computes(ranker: Ranker) -> None:
     with torch.inference_mode():
         expected = ranker(ids, mask, segments).numpy()
     np.testing.assert_allclose(session.run(None, feed)[0][:, 0], expected, atol=2e-4)
+
+
+def test_nano_is_cut_from_mini_and_its_graph_agrees(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from transformers import BertConfig, BertModel
+
+    for name, value in (("LAYERS", (0, 4)), ("INNER", 16), ("RANK", 32)):
+        monkeypatch.setattr(nano, name, value)
+    config = BertConfig(**ranker.bert.config.to_dict())
+    config.update({"num_hidden_layers": 2, "intermediate_size": 16, "rank": 32, "split": 1})
+    small = Ranker(BertModel(config)).eval()
+    small.load_state_dict(nano.shrunk(ranker.state_dict()))
+    words = ranker.bert.embeddings.word_embeddings.weight
+    assert small.projection is not None
+    made = small.projection(small.bert.embeddings.word_embeddings.weight)
+    torch.testing.assert_close(made, words, atol=1e-4, rtol=0)  # no number of a word is lost at full rank
+
+    weights = {name: value.detach().numpy() for name, value in small.state_dict().items()}
+    builder = RankerGraph(Architecture("bert", 2, 32, 4, 16, 60, 40, 2 * LEVELS, 1e-12, 0), weights.__getitem__, "fp32")
+    builder.split, builder.rank = 1, 32
+    session = onnxruntime.InferenceSession(builder.build().SerializeToString(), providers=["CPUExecutionProvider"])
+    row, start = pairs.encode([10, 11, 12], [11, 12, 30], 40)
+    ids, mask = pairs.padded([row])
+    segments = (torch.arange(len(row))[None] >= start).long()
+    feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy(), "token_type_ids": segments.numpy()}
+    with torch.inference_mode():
+        expected = small(ids, mask, segments).numpy()
+    np.testing.assert_allclose(session.run(None, feed)[0][:, 0], expected, atol=2e-4)
+
+
+def test_a_group_of_sentences_is_near_by_words_or_by_meaning() -> None:
+    import random
+
+    from recipes.mini.sentences import Sentences
+
+    count = 40
+    vectors = np.random.default_rng(0).standard_normal((count, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = np.array([[(i + k) % count for k in range(1, 13)] for i in range(count)])
+    texts = ([f"句{i}" for i in range(count)], [f"sentence {i}" for i in range(count)])
+    sentences = Sentences(texts, vectors, (near, near), near)
+    for seed in range(20):
+        query, found, target = sentences.group(random.Random(seed), 6)
+        assert len(found) == 6
+        assert query not in found
+        assert float(target.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_saved_ranker_loads(ranker: Ranker, tmp_path: Path) -> None:

@@ -59,6 +59,20 @@ def test_standardised() -> None:
     assert data.standardised([]) == []
 
 
+def test_packs_of_a_language_are_drawn_from_apart() -> None:
+    draw = np.random.default_rng(1)
+    found = {
+        name: {"alone": draw.normal(mean, 0.1, size), "fused": np.zeros(size)}
+        for name, mean, size in (("toyhom-zh", 0.1, 200), ("dureader-zh", -0.1, 50))
+    }
+    alone, fused = evaluate.together(found)
+    assert (alone["language"], alone["kind"], alone["queries"]) == ("zh", "alone", 250)
+    assert alone["delta"] == pytest.approx(0.06, abs=0.02)
+    assert alone["interval"][0] < alone["delta"] < alone["interval"][1]
+    assert alone["interval"][1] - alone["interval"][0] == pytest.approx(2 * 1.96 * 0.1 / 250**0.5, rel=0.2)
+    assert fused["interval"] == [0.0, 0.0]
+
+
 def test_traps_are_the_ones_that_were_written_before_any_result() -> None:
     path = Path(evaluate.__file__).parent / "traps.jsonl"
     assert sha256(path) == "a80caf5a242e5b00ba007938f89412f8584170cc20fd0cd6c5e0d23c7b478c02"
