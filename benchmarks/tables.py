@@ -191,6 +191,35 @@ def failover() -> str:
     )
 
 
+def jobs() -> str:
+    """Jobs and bulk work through Redis."""
+    found = _read("jobs.json")
+    batching, cores, faults, interactive = (found[name] for name in ("batching", "cores", "faults", "interactive"))
+    tiny, first = batching["tiny_job"], batching["rows"][0]
+    lines = [
+        f"{batching['jobs']} jobs of {batching['documents_per_job']} documents at once took "
+        f"{first['ratio']:.2f} x the time of one job with all their pairs (`{first['model']}`, "
+        f"{first['processor_time_ratio']:.2f} x its processor time); a job of one document {tiny['job_ms']['p50']:.0f} ms from hand to hand, {tiny['overhead_ms']:.0f} ms "
+        "more than the library, with Redis writing every change to disk.",
+        *(
+            f"Bulk work through one worker: {row['ratio']:.2f} x the library on {row['model'].split(' ')[0]} "
+            f"({row['library_pairs_per_second']:,.0f} pairs/s there, {row['threads']} thread)."
+            for row in found["throughput"]["rows"]
+        ),
+        f"Two workers with a core each: {cores['ratio']:.2f} x one with one core.",
+        f"{faults['pairs']:,} pairs on {faults['workers']} workers, "
+        f"{sum('worker' in event['what'] for event in faults['events'])} x `kill -9` of a worker and once of Redis: "
+        f"{faults['missing']} missing, {faults['twice']} twice, the same bytes as without; "
+        f"{faults['seconds_lost']:.0f} s lost with leases of {faults['lease_seconds']:.0f} s ({faults['model']}).",
+        f"Interactive jobs: p50 {interactive['idle_ms']['p50']:.0f} ms, p95 {interactive['idle_ms']['p95']:.0f} ms; "
+        f"beside bulk work that fills the worker {interactive['bulk_ms']['p50']:.0f} and "
+        f"{interactive['bulk_ms']['p95']:.0f} ms.",
+    ]
+    processor = faults["machine"]["processor"]
+    where = f"{processor}, 2 cores for everything, shared with other work. `python -m benchmarks.jobs`."
+    return "\n".join(f"- {line}" for line in [*lines, where])
+
+
 def quality() -> str:
     """`mini` against BM25 on held-out documents of every pack."""
     rows = [

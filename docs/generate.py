@@ -30,6 +30,7 @@ def documents() -> dict[Path, str]:
         REFERENCE / "errors.md": NOTE + _errors(),
         REFERENCE / "http.md": NOTE + _http(),
         REFERENCE / "metrics.md": NOTE + _metrics(),
+        ROOT / "docs/jobs.md": tables.fill(_text("docs/jobs.md"), "jobs", tables.jobs()),
         ROOT / "docs/scale.md": _scale(),
         ROOT / "recipes/mini/CARD.md": card,
         bundled_folder("mini") / "README.md": card,

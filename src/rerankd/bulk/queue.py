@@ -25,7 +25,7 @@ from rerankd.jobs.results import rows_of
 from rerankd.telemetry import logger
 from rerankd.types import PolicyChange
 
-WINDOW = 32
+WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0
 ANSWER_SECONDS = 60.0
