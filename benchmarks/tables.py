@@ -199,7 +199,8 @@ def jobs() -> str:
     lines = [
         f"{batching['jobs']} jobs of {batching['documents_per_job']} documents at once took "
         f"{first['ratio']:.2f} x the time of one job with all their pairs (`{first['model']}`, "
-        f"{first['processor_time_ratio']:.2f} x its processor time); a job of one document {tiny['job_ms']['p50']:.0f} ms from hand to hand, {tiny['overhead_ms']:.0f} ms "
+        f"{first['processor_time_ratio']:.2f} x its processor time); "
+        f"a job of one document {tiny['job_ms']['p50']:.0f} ms from hand to hand, {tiny['overhead_ms']:.0f} ms "
         "more than the library, with Redis writing every change to disk.",
         *(
             f"Bulk work through one worker: {row['ratio']:.2f} x the library on {row['model'].split(' ')[0]} "
