@@ -160,7 +160,7 @@ def open_datasets(
             candidates_needed,
         )
         found.append(open_dataset(folder, wanted, list(extra[place].values()) if extra else []))
-        if found[-1].first_stage.startswith("BM25"):
+        if found[-1].made_up and candidates_needed:
             stderr().print(f"{found[-1].name}: no candidates.trec; first stage: {found[-1].first_stage}.", style="dim")
     return found
 

@@ -26,6 +26,7 @@ class Dataset:
         qrels: grades.
         candidates: what the first stage found, best first; queries that it found nothing for are left out.
         first_stage: where the candidates come from, for people.
+        made_up: whether they are a stand-in, because there was no run.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     qrels: Qrels
     candidates: Rankings
     first_stage: str
+    made_up: bool = False
 
     @property
     def ceiling(self) -> float:
@@ -93,7 +95,10 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
     elif options.first_stage:
         documents = _documents(corpus, None) if corpus else {}
         if not documents:
-            raise InvalidInputFileError(f"{folder}: there are no candidates.", hint="Pass a run with --candidates.")
+            raise InvalidInputFileError(
+                f"{folder}: there are no candidates.",
+                hint="Pass a run with --candidates, or compare others with --no-first-stage.",
+            )
         candidates = keyword_candidates(queries, documents, options.depth or DEPTH)
         source = f"BM25 in memory over {len(documents):,} documents"
     else:
@@ -112,7 +117,9 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
             f"{folder}: {len(missing)} candidates are not in the corpus, among them {min(missing)}.",
             hint="Pass the run that was made from this corpus.",
         )
-    return Dataset(folder.resolve().name, queries, documents, {q: qrels[q] for q in queries}, kept, source)
+    return Dataset(
+        folder.resolve().name, queries, documents, {q: qrels[q] for q in queries}, kept, source, run_file is None
+    )
 
 
 def _sampled(qrels: dict[str, dict[str, int]], limit: int | None) -> dict[str, dict[str, int]]:

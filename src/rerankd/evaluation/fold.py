@@ -24,6 +24,7 @@ from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 
+_FOREIGN = (".bin", ".h5", ".msgpack", ".ot", ".pt")
 SCALE, OFFSET = "calibration.scale", "calibration.offset"
 
 
@@ -70,11 +71,11 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The model's own files; what the hub's cache holds as links becomes files."""
+    """The model's own files; what the hub's cache holds as links becomes files, weights of other programs stay."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for path in sorted(source.iterdir()):
-        if path.is_file() and path.name != FILE_NAME:
+        if path.is_file() and path.name != FILE_NAME and path.suffix not in _FOREIGN:
             shutil.copyfile(path, target / path.name)
 
 

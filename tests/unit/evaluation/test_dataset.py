@@ -15,6 +15,7 @@ from tests.unit.evaluation.folders import CANDIDATES, QUERIES, write_folder
 def test_a_folder(tmp_path: Path) -> None:
     found = open_dataset(write_folder(tmp_path / "tiny"))
     assert (found.name, found.first_stage) == ("tiny", "candidates.trec")
+    assert not found.made_up
     assert found.queries == QUERIES
     assert found.candidates == CANDIDATES
     assert found.documents["d1"] == "熊猫 大熊猫主要吃竹子。"
@@ -51,6 +52,7 @@ def test_samples_are_the_same_and_depth_cuts(tmp_path: Path) -> None:
 def test_without_candidates_there_is_bm25(tmp_path: Path) -> None:
     found = open_dataset(write_folder(tmp_path / "tiny", candidates=False))
     assert found.first_stage == "BM25 in memory over 6 documents"
+    assert found.made_up
     assert found.candidates["q2"][:2] == ("d2", "d4")
     assert "d3" not in found.candidates["q1"]
     assert open_dataset(tmp_path / "tiny", DatasetOptions(first_stage=False)).candidates == {}
@@ -63,6 +65,11 @@ def test_runs_can_be_compared_without_texts(tmp_path: Path) -> None:
     (folder / "corpus.jsonl").unlink()
     (folder / "queries.jsonl").unlink()
     assert open_dataset(folder, DatasetOptions(texts=False)).queries == dict.fromkeys(QUERIES, "")
+    (folder / "candidates.trec").unlink()
+    with pytest.raises(
+        InvalidInputFileError, match="no candidates. Pass a run with --candidates, or .* --no-first-stage"
+    ):
+        open_dataset(folder, DatasetOptions(texts=False))
     with pytest.raises(InvalidInputFileError, match="queries.jsonl is missing"):
         open_dataset(folder)
 

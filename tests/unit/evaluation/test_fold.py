@@ -49,6 +49,7 @@ def test_a_checkpoint(checkpoint: Path, tmp_path: Path, stored: str) -> None:
         (source / path.name).write_bytes(path.read_bytes())
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=getattr(torch, stored))
     model.save_pretrained(source)
+    (source / "pytorch_model.bin").write_bytes(b"a pickle")
     write_calibrated(load_model(str(source)), tmp_path / "calibrated", PLATT, {})
     after = AutoModelForSequenceClassification.from_pretrained(tmp_path / "calibrated", dtype="auto").state_dict()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, after[name])}
@@ -60,6 +61,7 @@ def test_a_checkpoint(checkpoint: Path, tmp_path: Path, stored: str) -> None:
     manifest = json.loads((tmp_path / "calibrated" / "rerankd.json").read_text())
     assert manifest["calibration"] == {"scale": 0.5, "offset": -1.25}
     assert "model.safetensors" in manifest["files"]
+    assert "pytorch_model.bin" not in manifest["files"]
     load_model(str(tmp_path / "calibrated"))
 
 
