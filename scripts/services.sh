@@ -5,6 +5,7 @@ missing=()
 PATH="$PATH:/usr/sbin:/usr/local/sbin" # where Debian keeps nginx
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v nginx >/dev/null || missing+=(nginx)
+compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
   missing+=(chromium)
@@ -16,5 +17,5 @@ if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
     echo "Could not install ${missing[*]} with apt-get; tests that need it say so."
   fi
 else
-  echo "Tests need: ${missing[*]}. Install: sudo apt-get install ${missing[*]} (or: brew install redis nginx prometheus)"
+  echo "Tests need: ${missing[*]}. Install: sudo apt-get install ${missing[*]} (or: brew install redis nginx postgresql prometheus)"
 fi

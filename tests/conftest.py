@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-# Services keep jobs and traces there; those of tests are none of the user's.
-_STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
-atexit.register(_STATE.cleanup)
-os.environ["XDG_STATE_HOME"] = _STATE.name
 
 import pytest
 
 from benchmarks.model import train_xlmr_tokenizer, write_xlmr_settings
 from rerankd.demo import load_traps
 
+# Services keep jobs and traces there; those of tests are none of the user's.
+_STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
+atexit.register(_STATE.cleanup)
+os.environ["XDG_STATE_HOME"] = _STATE.name
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -6,6 +6,7 @@ cache or serve.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -21,12 +22,15 @@ from rerankd.ranking import rank_documents, usage_of
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.version import version_of
 from rerankd.telemetry import StepTimer, logger
 from rerankd.types import (
     Activation,
     LongDocuments,
     PairScore,
     Precision,
+    Ranking,
+    Recorder,
     RerankRequest,
     RerankResult,
     Truncation,
@@ -57,6 +61,7 @@ class Reranker:
         threads: CPU threads; 0 for one per core.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
+        recorder: told of every ranking, such as `rerankd.traces.writer.TraceWriter`; None for nobody.
 
     Raises:
         ModelError: the model cannot be found, is not supported, or its files are damaged.
@@ -88,6 +93,7 @@ class Reranker:
         threads: int = 0,
         token: str | None = None,
         cache_dir: str | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir)
         self._limit = self.files.manifest.architecture.max_length
@@ -100,6 +106,7 @@ class Reranker:
             self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
         )
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
+        self._recorder, self._version = recorder, version_of(self.files, opened) if recorder else ""
         _log.info("%s runs on %s, max_length %d", self.model, self.backend, self.max_length)
 
     @property
@@ -194,7 +201,8 @@ class Reranker:
         timer = StepTimer()
         groups = [(request.query, [document.text for document in request.documents]) for request in requests]
         scores = self._score(groups, max_length, batch_size, show_progress, timer)
-        return [self._ranked(request, own, timer) for request, own in zip(requests, scores, strict=True)]
+        length = self._policy.max_length if max_length is None else max_length
+        return [self._ranked(request, own, timer, length) for request, own in zip(requests, scores, strict=True)]
 
     def score(
         self,
@@ -252,7 +260,15 @@ class Reranker:
                 progress=advance,
             )
 
-    def _ranked(self, request: RerankRequest, scores: list[PairScore], timer: StepTimer) -> RerankResult:
+    def _ranked(
+        self, request: RerankRequest, scores: list[PairScore], timer: StepTimer, max_length: int
+    ) -> RerankResult:
+        if self._recorder is not None:
+            spent = timer.milliseconds
+            steps = {"tokenization": "encode", "inference": "compute"}
+            timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
+            made = Ranking(request, scores, self.model, self._version, max_length, timings, 0, time.time())
+            self._recorder.record(made)
         results = rank_documents(request.documents, scores, request.top_n, request.activation)
         return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds))
 

@@ -154,7 +154,7 @@ async def test_what_travels(connect: Connect) -> None:
     assert str(remote.requests[0].url) == "http://server:8000/v1/rerank"
     assert remote.body == {
         "query": "q",
-        "documents": ["熊猫\ufffd"],
+        "documents": [{"text": "熊猫\ufffd", "id": "7"}],
         "top_n": 5,
         "return_documents": False,
         "explain": True,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from rerankd.bulk.chunk import Group
 from rerankd.engine.cache import MemoryCache, pair_keys
-from rerankd.engine.loader import SettingsLoader, version_of
+from rerankd.engine.loader import SettingsLoader
 from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.version import version_of
 from rerankd.settings import Settings
 from rerankd.types import PairScore
 

@@ -16,7 +16,22 @@ from typing import Annotated
 
 import typer
 
-from rerankd.cli import bench, bulk, calibrate, demo, deploy, doctor, evaluate, jobs, keys, models, rank, serve, worker
+from rerankd.cli import (
+    bench,
+    bulk,
+    calibrate,
+    demo,
+    deploy,
+    doctor,
+    evaluate,
+    jobs,
+    keys,
+    models,
+    rank,
+    serve,
+    traces,
+    worker,
+)
 from rerankd.cli.output import stderr
 from rerankd.errors import (
     InvalidRequestError,
@@ -60,6 +75,8 @@ app.command()(worker.worker)
 app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(traces.app, name="traces")
+app.add_typer(traces.feedback, name="feedback")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

@@ -38,6 +38,7 @@ def worker(
     metrics = Metrics()
     process = WorkerProcess(settings, metrics)
     metrics.watch(process.pool, lambda: process.ready)
+    metrics.watch_traces(process.traces)
     if metrics_port:
         metrics.serve(metrics_port)
         stderr().print(f"metrics  http://localhost:{metrics_port}/metrics", highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ from rerankd.activation import check_activation
 from rerankd.client.answers import number, read_ranking, read_rows
 from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
-from rerankd.types import Activation, LongDocuments, RerankResult, Truncation, Usage
+from rerankd.types import Activation, Document, LongDocuments, RerankResult, Truncation, Usage
 
 T = TypeVar("T")
 Outcome = httpx.Response | httpx.HTTPError
@@ -115,7 +115,7 @@ class Calls:
         }
         body = {
             "query": sendable(to_query(query)),
-            "documents": [sendable(document.text) for document in given],
+            "documents": [_sent(document) for document in given],
             # A softmax is over all documents, so all scores are needed.
             "top_n": None if activation == "softmax" else top_n,
             "return_documents": False,
@@ -149,6 +149,15 @@ class Calls:
             rows = read_rows(answer, "data", len(part), len(part))
             scores[[start + index for index, _ in rows]] = [number(row, "score") for _, row in rows]
         return scores
+
+    def feedback(
+        self, request_id: str, kind: str, *, index: int | None, document_id: str | None, value: float
+    ) -> Steps[bool]:
+        """Say what became of a ranking, see `Client.feedback`."""
+        item: dict[str, Any] = {"request_id": request_id, "kind": kind, "value": value}
+        item |= {name: own for name, own in (("index", index), ("document_id", document_id)) if own is not None}
+        answer = yield from self.exchange("POST", "/v1/feedback", item)
+        return bool(answer.get("pending") == 0)
 
     def models(self) -> Steps[list[str]]:
         """Names of the service's models."""
@@ -248,6 +257,15 @@ class Calls:
             if math.isfinite(seconds):
                 return max(seconds, 0.0)
         return None
+
+
+def _sent(document: Document) -> str | dict[str, Any]:
+    """A text alone, or with its id and the first stage's score, which the service's traces keep."""
+    text, score = sendable(document.text), document.metadata.get("score")
+    if document.id is None:
+        return text
+    known = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
+    return {"text": text, "id": sendable(document.id)} | ({"score": score} if known else {})
 
 
 def sendable(text: str) -> str:

@@ -80,7 +80,8 @@ class Client:
 
         Args:
             query: the question.
-            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`; only texts travel.
+            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`; texts
+                travel, and ids with a `score` in `metadata`, for the service's traces.
             top_n: how many to keep; None keeps all.
             model: overrides the client's for this call.
             activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
@@ -159,6 +160,36 @@ class Client:
     def cancel(self, job: str) -> JobStatus:
         """End a job; one that has ended stays as it is."""
         return self._run(self._jobs.cancel(job))
+
+    def feedback(
+        self,
+        request_id: str,
+        kind: Literal["click", "citation", "thumb", "grade"],
+        *,
+        index: int | None = None,
+        document_id: str | None = None,
+        value: float = 1.0,
+    ) -> bool:
+        """Say what became of a ranking, so that the service can tell whether it helped.
+
+        Args:
+            request_id: that of the `RerankResult`.
+            kind: `click`; `citation`: the document was used in the answer; `thumb`; `grade`: of relevance.
+            index: the document's place in the list that was ranked, from 0; None for the whole ranking.
+            document_id: or its id.
+            value: of a thumb 1 or -1, of a grade from 0 to 100.
+
+        Returns:
+            Whether the ranking is known already; if not, the service waits for its trace.
+
+        Raises:
+            InvalidRequestError: what the service refuses. The other errors are those of `rank`.
+
+        Example:
+            >>> client.feedback(result.request_id, "click", index=result[0].index)  # doctest: +SKIP
+            True
+        """
+        return self._run(self._calls.feedback(request_id, kind, index=index, document_id=document_id, value=value))
 
     def models(self) -> list[str]:
         """Return the names of the models that the service offers."""
@@ -261,6 +292,19 @@ class AsyncClient:
     async def cancel(self, job: str) -> JobStatus:
         """As `Client.cancel`."""
         return await self._run(self._jobs.cancel(job))
+
+    async def feedback(
+        self,
+        request_id: str,
+        kind: Literal["click", "citation", "thumb", "grade"],
+        *,
+        index: int | None = None,
+        document_id: str | None = None,
+        value: float = 1.0,
+    ) -> bool:
+        """As `Client.feedback`."""
+        steps = self._calls.feedback(request_id, kind, index=index, document_id=document_id, value=value)
+        return await self._run(steps)
 
     async def models(self) -> list[str]:
         """As `Client.models`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
@@ -14,6 +12,7 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.backend import Backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.version import version_of
 from rerankd.settings import Settings
 from rerankd.telemetry import Observer
 
@@ -102,18 +101,3 @@ def open_cache(settings: Settings) -> ScoreCache | None:
         return None
     near = MemoryCache(settings.cache_entries)
     return LayeredCache(near, RedisCache(settings.redis_url, settings.cache_seconds)) if settings.redis_url else near
-
-
-def version_of(files: ModelFiles, backend: Backend) -> str:
-    """A short hash that changes with the model's files and with what computes them.
-
-    A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
-    folder are told by size and time.
-    """
-    manifest = files.manifest
-    content: object = dict(manifest.files) or manifest.revision
-    if not content:
-        paths = sorted(path for path in files.folder.iterdir() if path.is_file())
-        content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    text = json.dumps([manifest.name, content, backend.name, backend.device, backend.precision], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

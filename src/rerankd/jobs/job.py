@@ -49,7 +49,7 @@ class RankWork:
         request = self.request
         return {
             "query": request.query,
-            "documents": [document.text for document in request.documents],
+            "documents": [_held(document) for document in request.documents],
             "top_n": request.top_n,
             "activation": request.activation,
             "model": request.model,
@@ -63,7 +63,7 @@ class RankWork:
         """As it was."""
         request = RerankRequest(
             held["query"],
-            [Document(text) for text in held["documents"]],
+            [_document(one) for one in held["documents"]],
             held["top_n"],
             held["activation"],
             held["model"],
@@ -247,6 +247,21 @@ def pack(work: Sequence[Work]) -> bytes:
 def unpack(payload: bytes) -> list[Work]:
     """What `pack` wrote."""
     return [ScoreWork.from_json(one) if "groups" in one else RankWork.from_json(one) for one in orjson.loads(payload)]
+
+
+def _held(document: Document) -> str | dict[str, Any]:
+    """A text alone, or with what its trace will tell beside it."""
+    score = document.metadata.get("score")
+    named: dict[str, Any] = {"id": document.id} if document.id is not None else {}
+    if isinstance(score, int | float):
+        named["score"] = score
+    return {"text": document.text} | named if named else document.text
+
+
+def _document(held: str | Mapping[str, Any]) -> Document:
+    if isinstance(held, str):
+        return Document(held)
+    return Document(held["text"], held.get("id"), {"score": held["score"]} if "score" in held else {})
 
 
 def _changed(policy: PolicyChange) -> dict[str, Any]:

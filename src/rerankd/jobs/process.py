@@ -18,6 +18,7 @@ from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.settings import Settings
 from rerankd.telemetry import Observer, logger
+from rerankd.traces.opening import open_writer
 
 PATIENCE_SECONDS = 86_400.0
 COLLECT_AFTER = 10_000
@@ -48,6 +49,7 @@ class WorkerProcess:
         # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
         self.pool = open_pool(settings, SettingsLoader(patient, observer))
+        self.traces = open_writer(settings)
         self.ready = False
         self._celery = make_celery(settings.queue_url)
         self._tickets = Tickets(self._celery)
@@ -113,9 +115,9 @@ class WorkerProcess:
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions.of(settings, threads, max(1, threads // 2))
-        self._worker = JobWorker(Pipeline(self.pool), self._store, announcer, options)
+        self._worker = JobWorker(Pipeline(self.pool, self.traces), self._store, announcer, options)
         self._worker.start()
-        # What is loaded stays: looking through it for garbage again and again cost a tenth where models are small.
+        # What is loaded stays: there is no garbage to look for in it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 20, 20)
@@ -131,6 +133,8 @@ class WorkerProcess:
             await self._closing
             await asyncio.to_thread(self._store.close)
         await self.pool.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def waited() -> T:

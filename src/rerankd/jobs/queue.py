@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
+from rerankd.folders import state_folder
 from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
@@ -161,10 +160,3 @@ def jobs_file(settings: Settings) -> Path:
         return Path(settings.jobs_path) if settings.jobs_path else state_folder() / "jobs.sqlite"
     except RuntimeError:
         raise InvalidRequestError("This account has no home folder to keep jobs in.", hint="Set jobs_path.") from None
-
-
-def state_folder() -> Path:
-    """Where programs of this system keep what they know between runs."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rerankd"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rerankd"

@@ -227,14 +227,17 @@ class JobWorker:
         """One row for each request: its result, or its error if that is the request's own or this the last attempt."""
         room = asyncio.Semaphore(REQUESTS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(claim, work, room)) for work in unpack(claim.payload)]
+            tasks = [
+                group.create_task(self._row(claim, work, f"{claim.job}.{claim.part}.{place}", room))
+                for place, work in enumerate(unpack(claim.payload))
+            ]
         return [task.result() for task in tasks]
 
-    async def _row(self, claim: Claim, work: Work, room: asyncio.Semaphore) -> dict[str, Any]:
+    async def _row(self, claim: Claim, work: Work, name: str, room: asyncio.Semaphore) -> dict[str, Any]:
         async with room:
             try:
                 async with asyncio.timeout(self._options.request_seconds):
-                    return await self._result(claim, work)
+                    return await self._result(claim, work, name)
             except (InvalidRequestError, ModelNotFoundError) as error:
                 return _error_row(error)
             except (DeadlineExceededError, OverloadedError):
@@ -246,20 +249,23 @@ class JobWorker:
                 known = error if isinstance(error, RerankdError) else RerankdError("Something went wrong.")
                 return _error_row(known, lost=True)
 
-    async def _result(self, claim: Claim, work: Work) -> dict[str, Any]:
+    async def _result(self, claim: Claim, work: Work, name: str) -> dict[str, Any]:
         if isinstance(work, ScoreWork):
             return await self._scored(claim, work)
         request, scores = work.request, list[PairScore]()
         texts = [document.text for document in request.documents]
-        model = version = ""
+        pieces = list[ScoredPairs]()
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
             group = (request.query, texts[start : start + SLICE_DOCUMENTS])
-            found = await self._score([group], claim, request)
-            scores += found.scored.scores[0]
-            model, version = found.model, found.version
+            pieces.append(await self._score([group], claim, request))
+            scores += pieces[-1].scored.scores[0]
+        traced = replace(request, request_id=name, tenant=claim.owner, source="job")
+        self._pipeline.record(traced, pieces)
         ranked = rank_documents(request.documents, scores, request.top_n, request.activation)
         rows = [_ranked_row(document, work) for document in ranked]
-        return {"model": model, "version": version, "results": rows, "usage": _usage_row(scores)}
+        model, version = (pieces[-1].model, pieces[-1].version) if pieces else ("", "")
+        about = {"request_id": name, "model": model, "version": version}
+        return about | {"results": rows, "usage": _usage_row(scores)}
 
     async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
         request = RerankRequest("", [], model=work.model, policy=work.policy, cache=work.cache)

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from rerankd.errors import NotFoundError
 from rerankd.server.docs_routes import docs_router
 from rerankd.server.edge import Edge, current
+from rerankd.server.feedback_routes import feedback_router
 from rerankd.server.health_routes import health_router
 from rerankd.server.job_routes import job_router
 from rerankd.server.model_routes import model_router
@@ -48,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
     for router in (
         rerank_router(service),
         job_router(service),
+        feedback_router(service),
         model_router(service),
         health_router(service),
         docs_router(),

@@ -53,6 +53,7 @@ class Metrics(Observer):
         self._refused = counter("rerankd_request_refused", "Requests refused whole", ("model", "reason"))
         self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
         self.jobs = counter("rerankd_jobs", "Jobs handed in", ("priority",))
+        self.feedback = counter("rerankd_feedback", "Items of feedback taken")
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
         )

@@ -209,9 +209,9 @@ class Answers:
             who,
             caller_name(who, body),
             given.cache is not False,
-            log.request_id,
-            log.key.id if log.key else "",
-            "http",
+            request_id=log.request_id,
+            tenant=log.key.id if log.key else "",
+            source="http",
         )
 
     def _charge(self, log: RequestLog) -> Any:

@@ -17,6 +17,7 @@ from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.trace_desk import TraceDesk
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
 from rerankd.telemetry import logger
@@ -58,6 +59,7 @@ class Service:
     metrics: Metrics
     tracing: Tracing
     desk: JobDesk
+    trace_desk: TraceDesk
     traces: TraceWriter | None = None
     draining: bool = False
     started: bool = False
@@ -98,6 +100,7 @@ class Service:
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
             await asyncio.to_thread(self.traces.close, TRACES_SECONDS)
+        await asyncio.to_thread(self.trace_desk.close)
         self.tracing.close()
 
     async def ready(self) -> Readiness:
@@ -168,7 +171,8 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
     traces = open_writer(settings)
     pipeline, tracing = Pipeline(pool, traces), Tracing(settings.otel_endpoint)
-    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, JobDesk(settings, pipeline), traces)
+    desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
+    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, desk, trace_desk, traces)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)
     return service

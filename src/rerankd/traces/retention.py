@@ -6,11 +6,14 @@ which is written once an hour; on request all that is left is looked through, an
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Delete, and_, delete, func, select, update
+from sqlalchemy.exc import OperationalError
 
 from rerankd.errors import UnavailableError
 from rerankd.traces import schema
@@ -76,8 +79,8 @@ def prune(store: TraceStore, retention: Retention, *, now: float | None = None) 
         texts = _count(connection, delete(schema.passage).where(schema.passage.c.seen < unseen))
         rated = _forget_feedback(connection, max(cutoff, 0.0), now - retention.pending_seconds)
     if store.sqlite and (numbers or texts):
-        with translated(), store.engine.connect() as connection:
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+        with translated():
+            _outside(store, f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
     return Forgotten(len(numbers), texts, rated), len(numbers) == AT_ONCE
 
 
@@ -147,14 +150,15 @@ def scrub(store: TraceStore) -> None:
     Raises:
         UnavailableError: somebody reads from it without a pause.
     """
-    with translated(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with translated():
         if not store.sqlite:
-            for table in schema.metadata.sorted_tables:
-                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+            with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for table in schema.metadata.sorted_tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             return
-        connection.exec_driver_sql("VACUUM")
+        _outside(store, "VACUUM")
         for _ in range(ATTEMPTS):
-            busy, *_rest = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            ((busy, *_pages),) = _outside(store, "PRAGMA wal_checkpoint(TRUNCATE)")
             if not busy:
                 return
             time.sleep(ATTEMPT_SECONDS)
@@ -162,6 +166,17 @@ def scrub(store: TraceStore) -> None:
         "The texts are deleted, but the log of the database still holds them: somebody reads from it.",
         hint="Run `rerankd traces erase` again in a moment.",
     )
+
+
+def _outside(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
+    """Run what SQLite does not do inside of a transaction."""
+    with store.engine.connect().execution_options(bare=True) as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            rows: list[tuple[Any, ...]] = driver.execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise OperationalError(statement, None, error) from error
+    return rows
 
 
 def _claim(connection: Connection) -> None:

@@ -26,6 +26,7 @@ from rerankd.traces.packing import Candidates, pack, unpack
 from rerankd.traces.texts import Texts, read_texts, slices
 from rerankd.traces.trace import Draft, Trace
 
+MAX_DIGITS = 18
 Order = Literal["newest", "oldest", "margin"]
 _COLUMNS = [schema.trace.c[field.name] for field in dataclasses.fields(Trace)]
 
@@ -169,9 +170,10 @@ class TraceStore:
 
     def one(self, name: str, tenant: str | None = None) -> FullTrace | None:
         """A trace by its number or its request id; of several with that id the newest."""
-        number = int(name.removeprefix("#")) if name.removeprefix("#")[:18].isdecimal() else None
-        named = self.traces(TraceFilter(tenant=tenant, request_id=name.removeprefix("#")), limit=1)
-        if not named and number is not None and number < 2**63:
+        plain = name.removeprefix("#")
+        number = int(plain) if plain.isascii() and plain.isdecimal() and len(plain) <= MAX_DIGITS else None
+        named = self.traces(TraceFilter(tenant=tenant, request_id=plain), limit=1)
+        if not named and number is not None:
             query = TraceFilter(tenant=tenant).applied(select(*_COLUMNS)).where(schema.trace.c.id == number)
             with self.reading() as connection:
                 named = [Trace(*row) for row in connection.execute(query)]

@@ -107,6 +107,7 @@ def test_lists_by_filter_and_order(store: TraceStore) -> None:
     assert ids(TraceFilter(model="none")) == ""
     assert [found.trace.request_id for found in store.each(TraceFilter(until=350.0), at_once=2)] == ["a", "b", "c"]
     assert store.one("#2") is not None
+    assert store.one("9" * 19 + "a") is store.one("1" * 30) is None
     assert store.one("nothing") is store.one("99") is None
 
 

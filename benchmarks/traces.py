@@ -1,0 +1,186 @@
+"""Traces measured: ingest, queries, bytes, and what they cost a server: `python -m benchmarks.traces`.
+
+100,000 traces of 50 candidates go through the writer into SQLite and into a PostgreSQL of its own. Passages are drawn
+from a corpus as rankings draw them: popular ones often, most of them rarely. Results: benchmarks/results/traces.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Closed, Drawn, LoadProcess, percentile
+from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.texts import encoded
+from rerankd.traces.writer import TraceWriter, WriterOptions
+from rerankd.types import Document, PairScore, Ranking, RerankRequest
+from tests.integration.postgres import running_postgres
+from tests.integration.serving import serve
+
+RESULTS = Path(__file__).with_name("results") / "traces.json"
+CANDIDATES, TENANTS, CORPUS, QUERIES = 50, 20, 100_000, 200
+SPAN_SECONDS = 24 * 3600.0
+
+
+class Rankings:
+    """Rankings of one day, drawn: the same seed draws the same."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self._draw = random.Random(seed)
+        words = [
+            "".join(self._draw.choices("abcdefghijklmnoprstuvw", k=self._draw.randint(2, 10))) for _ in range(8000)
+        ]
+        common = [1 / (place + 10) for place in range(len(words))]
+        self.texts = [" ".join(self._draw.choices(words, common, k=self._draw.randint(40, 120))) for _ in range(CORPUS)]
+        self._now = time.time()
+
+    def make(self, number: int, of: int) -> Ranking:
+        """One of them."""
+        draw = self._draw
+        places = {int(CORPUS * draw.random() ** 3) for _ in range(CANDIDATES * 2)}
+        documents = [Document(self.texts[place]) for place in sorted(places, key=lambda _: draw.random())[:CANDIDATES]]
+        tenant, name = f"team-{number % TENANTS}", f"{number:032x}"
+        request = RerankRequest(
+            f"question {number // 2} of somebody", documents, 5, request_id=name, tenant=tenant, source="http"
+        )
+        scores = [PairScore(draw.gauss(0, 4), 120, False) for _ in documents]
+        at = self._now - SPAN_SECONDS * (1 - number / of)
+        timings = {"tokenization": 2.0, "queue": 1.0, "inference": 30.0, "total": 34.0}
+        return Ranking(request, scores, "mini", "0123456789abcdef", 512, timings, 0, at)
+
+
+def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:
+    """Send traces through the writer as fast as it takes them; drawing them does not count."""
+    store = TraceStore(url)
+    writer = TraceWriter(lambda: store, WriterOptions(queue=20_000, queue_bytes=2_000_000_000))
+    seconds = processor = 0.0
+    plain = 0
+    for start in range(0, traces, 5000):
+        made = [rankings.make(number, traces) for number in range(start, min(start + 5000, traces))]
+        plain += sum(len(encoded(one.text)) for ranking in made for one in ranking.request.documents)
+        plain += sum(len(encoded(ranking.request.query)) for ranking in made)
+        began, spent = time.perf_counter(), time.process_time()
+        for ranking in made:
+            writer.record(ranking)
+        if not writer.flush(600):
+            raise RuntimeError("The writer did not keep up.")
+        seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - spent
+    size = store.size()
+    writer.close()
+    return {
+        "traces_per_second": round(traces / seconds, 1),
+        "processor_ms_per_trace": round(processor / traces * 1000, 3),
+        "bytes_per_trace": round(size / traces),
+        "bytes_per_trace_texts_repeated": round(plain / traces),
+    }
+
+
+def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
+    """What a console asks, each with another tenant or trace every time."""
+    store, draw, now = TraceStore(url), random.Random(2), time.time()
+
+    def tenant() -> str:
+        return f"team-{draw.randrange(TENANTS)}"
+
+    asked: dict[str, Callable[[], object]] = {
+        "last hour of a tenant": lambda: store.traces(TraceFilter(tenant(), now - 3600), limit=50),
+        "one trace with its texts": lambda: store.one(f"{draw.randrange(traces):032x}"),
+        "worst margins of an hour": lambda: store.traces(TraceFilter(since=now - 3600), limit=50, order="margin"),
+        "worst margins of a tenant's day": lambda: store.traces(
+            TraceFilter(tenant(), now - SPAN_SECONDS), limit=50, order="margin"
+        ),
+        "worst margins of all": lambda: store.traces(limit=50, order="margin"),
+    }
+    found = {}
+    for name, ask in asked.items():
+        times = []
+        for _ in range(QUERIES if name != "worst margins of all" else 50):
+            began = time.perf_counter()
+            ask()
+            times.append((time.perf_counter() - began) * 1000)
+        found[name] = {"p50_ms": round(percentile(times, 0.5), 2), "p95_ms": round(percentile(times, 0.95), 2)}
+    store.close()
+    return found
+
+
+def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
+    """Requests of 50 documents to two servers in turn, one of which traces; the ratio is the median of the turns."""
+    bodies = Drawn.of("question", rankings.texts[:2000], CANDIDATES, CANDIDATES)
+    ratios, speeds = [], []
+    with contextlib.ExitStack() as stack:
+        loads = []
+        for traced in ("false", "true"):
+            env = {"RERANKD_TRACES": traced, "RERANKD_CACHE": "false", "RERANKD_MAX_QUEUE_SECONDS": "600"}
+            served = stack.enter_context(serve(env=env))
+            loads.append(stack.enter_context(LoadProcess(f"{served.url}/v1/rerank")))
+        for turn in range(turns + 1):
+            seconds = []
+            for load in loads if turn % 2 else reversed(loads):
+                report = load.run(Closed(bodies, 4, requests, first=turn * requests))
+                shots = report.shots[0]
+                if any(shot.status != 200 for shot in shots):
+                    raise RuntimeError("A request was not answered.")
+                seconds.append(max(shot.done for shot in shots) - min(shot.sent for shot in shots))
+            off, on = seconds if turn % 2 else reversed(seconds)
+            if turn:  # the first warms up
+                ratios.append(off / on)
+                speeds.append(requests / on)
+    return {
+        "requests_per_second_traced": round(statistics.median(speeds), 2),
+        "throughput_traced_to_untraced": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "requests_per_turn": requests,
+    }
+
+
+@contextlib.contextmanager
+def databases(folder: Path) -> Iterator[dict[str, str]]:
+    """An empty database of each kind."""
+    (folder / "postgres").mkdir()
+    folder.chmod(0o755)
+    with running_postgres(folder / "postgres") as postgres:
+        version = subprocess.run(
+            [postgres.programs / "postgres", "--version"], capture_output=True, text=True, check=True
+        )
+        print(version.stdout.strip(), file=sys.stderr)
+        yield {"sqlite": f"sqlite:///{folder}/traces.sqlite", "postgresql": postgres.fresh("traces")}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--traces", type=int, default=100_000)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=120)
+    parser.add_argument("--only", choices=("store", "server"))
+    given = parser.parse_args()
+    rankings = Rankings()
+    result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    result["load_average_at_start"] = round(os.getloadavg()[0], 1)
+    if given.only != "server":
+        result |= {"traces": given.traces, "candidates": CANDIDATES, "corpus": CORPUS}
+        with tempfile.TemporaryDirectory(prefix="rerankd-traces-") as folder, databases(Path(folder)) as urls:
+            for name, url in urls.items():
+                result[name] = ingest(url, given.traces, rankings) | {"queries": queries(url, given.traces)}
+                print(json.dumps({name: result[name]}, indent=1), flush=True)
+    if given.only != "store":
+        result["server"] = server(given.turns, given.requests, rankings)
+        print(json.dumps(result["server"], indent=1))
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""`rerankd traces`: see what rankings were, replay them, forget them. `rerankd feedback`: bring in what was said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from rerankd.cli.options import Json, open_reranker
+from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
+from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rerankd.traces.replay import Replay
+    from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
+
+app = typer.Typer(help="See what rankings were before and after, in the database of traces_url.", no_args_is_help=True)
+feedback = typer.Typer(help="Bring in what people made of rankings.", no_args_is_help=True)
+
+Url = Annotated[str | None, typer.Option("--traces-url", help="Database of traces.  [default: setting traces_url]")]
+Tenant = Annotated[str | None, typer.Option(help='Only of this key id; "" for requests without a key.')]
+Since = Annotated[str | None, typer.Option(help="Only from then on: 90s, 15m, 24h, 7d ago, or ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only before then.")]
+Model = Annotated[str | None, typer.Option(help="Only those that this model ranked.")]
+Name = Annotated[str, typer.Argument(metavar="REQUEST", help="A request id, or a trace's number.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@app.command("list")
+def list_traces(
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    model: Model = None,
+    order: Annotated[Literal["newest", "oldest", "margin"], typer.Option(help="What comes first.")] = "newest",
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List traces; `--order margin` lists first where the first and the second were closest."""
+    with _store(traces_url) as (store, _):
+        traces = store.traces(_filter(tenant, since, until, model), limit=limit, order=order)
+        queries = store.queries(traces)
+    if wants_json(as_json):
+        write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
+        return
+    table = Table("id", "request", "time", "tenant", "model", "docs", "top was", "score", "margin", "query")
+    for trace in traces:
+        margin = "" if trace.margin is None else f"{trace.margin:.3f}"
+        table.add_row(
+            *(str(trace.id), cell(trace.request_id, 40), _when(trace.time), cell(trace.tenant), cell(trace.model)),
+            *(str(trace.documents), movement(trace.top_before, 1), f"{trace.top_score:.3f}", margin),
+            cell(queries.get(trace.query, "(erased)"), 60),
+        )
+    stdout().print(table)
+
+
+@app.command()
+def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
+    """Show a trace: every candidate before and after, with what was said of it since."""
+    from rerankd.traces.feedback import read_feedback
+    from rerankd.traces.store import TraceFilter
+
+    with _store(traces_url) as (store, _):
+        found = store.one(request, tenant)
+        if found is None:
+            raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
+        own = TraceFilter(tenant=found.trace.tenant, request_id=found.trace.request_id)
+        said = read_feedback(store, own) if found.trace.request_id else []
+    row = _row(found) | {"feedback": [asdict(one.feedback) for one in said]}
+    if wants_json(as_json):
+        write_rows([row])
+        return
+    about = Table("", "", show_header=False)
+    for name, value in row.items():
+        if name not in ("candidates", "feedback"):
+            about.add_row(name, _when(value) if name == "time" else cell(str(value)))
+    for one in said:
+        item = one.feedback
+        place = item.document_id if item.index is None else item.index
+        about.add_row(item.kind, cell(f"{'' if place is None else f'document {place}: '}{item.value:g}"))
+    stdout().print(about)
+    table = Table("after", "before", "first stage", "raw score", "score", "id", "text")
+    for candidate in sorted(row["candidates"], key=lambda candidate: candidate["rank_after"]):
+        first = candidate["score_before"]
+        table.add_row(
+            str(candidate["rank_after"]),
+            movement(candidate["rank_before"], candidate["rank_after"]),
+            "" if first is None else f"{first:.3f}",
+            *(f"{candidate['raw_score']:.3f}", f"{candidate['score']:.4f}", cell(candidate["id"] or "")),
+            cell(candidate["text"] or "(erased)", 80),
+        )
+    stdout().print(table)
+
+
+@app.command()
+def export(
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    model: Model = None,
+    traces_url: Url = None,
+) -> None:
+    """Write traces with their texts as JSON lines to standard output."""
+    with _store(traces_url) as (store, _):
+        write_rows(_row(found) for found in store.each(_filter(tenant, since, until, model)))
+
+
+@app.command()
+def replay(
+    against: Annotated[str, typer.Argument(help="The other model: mini, a folder, or org/name[@revision].")],
+    request: Annotated[str | None, typer.Option(help="Only this: a request id, or a trace's number.")] = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Rank traces again on another model and show what would change."""
+    from rerankd.traces.replay import replay as replayed
+    from rerankd.traces.replay import summary
+
+    with _store(traces_url) as (store, settings):
+        if request is not None:
+            one = store.one(request, tenant)
+            traces = [one.trace] if one else []
+        else:
+            traces = store.traces(_filter(tenant, since, until, model), limit=limit)
+        if not traces:
+            raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
+        reranker = open_reranker(settings.model_copy(update={"model": against}))
+        found = (full for trace in traces for full in store.full([trace]))  # one at a time: texts are large
+
+        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+            logits: list[float] = reranker.score([(query, text) for text in texts], activation="none").tolist()
+            return logits
+
+        replays = list(replayed(found, score))
+    if wants_json(as_json):
+        write_rows(asdict(one) for one in replays)
+        return
+    _print_replays(replays)
+    short = summary(replays)
+    _say(
+        f"{short.replayed} replayed on {against}, {short.skipped} skipped. Another document is first in "
+        f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; {short.entered:.2f} documents come among those kept "
+        f"and {short.moved:.1f} move, on average."
+    )
+
+
+@app.command()
+def prune(
+    days: Annotated[float | None, typer.Option(min=0, help="Forget what is older.  [default: traces_days]")] = None,
+    megabytes: Annotated[float | None, typer.Option(min=0, help="Forget the oldest until so much is left.")] = None,
+    traces_url: Url = None,
+) -> None:
+    """Forget traces by age and size now, as services do by themselves every minute."""
+    from rerankd.traces.opening import retention
+    from rerankd.traces.retention import Forgotten
+    from rerankd.traces.retention import prune as pruned
+
+    total, more = Forgotten(), True
+    with _store(traces_url) as (store, settings):
+        given = {"traces_days": days, "traces_mb": megabytes}
+        settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+        while more:
+            gone, more = pruned(store, retention(settings))
+            total += gone
+    _say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback are forgotten.")
+
+
+@app.command()
+def erase(
+    tenant: Annotated[str | None, typer.Option(help="Everything of this key id; with --document, only there.")] = None,
+    document: Annotated[str | None, typer.Option(help="The texts that came under this document id.")] = None,
+    text_hash: Annotated[str | None, typer.Option(help="The text with this SHA-256, in hexadecimal.")] = None,
+    yes: Yes = False,
+    traces_url: Url = None,
+) -> None:
+    """Forget a tenant, a document or a text, so that no byte of the text is left in the database's files."""
+    from rerankd.traces import retention
+
+    if (text_hash is None) == (tenant is None and document is None):
+        raise InvalidRequestError("Say what to erase.", hint="Use --tenant, --document or --text-hash.")
+    what = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
+    if not yes:
+        typer.confirm(f"Erase {what}?", abort=True, err=True)
+    with _store(traces_url) as (store, _):
+        if text_hash is not None:
+            gone = retention.erase_text(store, text_hash)
+        elif document is not None:
+            gone = retention.erase_document(store, document, tenant)
+        else:
+            gone = retention.erase_tenant(store, tenant or "")
+    _say(f"{gone.traces} traces, {gone.texts} texts and {gone.feedback} items of feedback are erased.")
+
+
+@feedback.command("import")
+def import_csv(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a line of column names.")],
+    tenant: Annotated[str, typer.Option(help="Key id of lines that name none.")] = "",
+    traces_url: Url = None,
+) -> None:
+    """Read feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
+    from rerankd.traces.feedback import import_feedback, read_csv
+
+    with _store(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
+        count, known = import_feedback(store, read_csv(lines, tenant))
+    _say(f"{count} items are kept; {known} of them are of rankings that are known.")
+
+
+@feedback.command("list")
+def list_feedback(
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List feedback, the newest first, with the trace that it is of."""
+    from rerankd.traces.feedback import read_feedback
+
+    with _store(traces_url) as (store, _):
+        found = read_feedback(store, _filter(tenant, since, until, None), limit=limit)
+    if wants_json(as_json):
+        write_rows(asdict(one.feedback) | {"trace": one.trace.id if one.trace else None} for one in found)
+        return
+    table = Table("time", "tenant", "request", "kind", "document", "value", "trace")
+    for one in found:
+        item = one.feedback
+        place = item.document_id if item.index is None else str(item.index)
+        names = (cell(item.tenant), cell(item.request_id, 40), item.kind, cell(place or ""))
+        table.add_row(_when(item.time), *names, f"{item.value:g}", str(one.trace.id) if one.trace else "(pending)")
+    stdout().print(table)
+
+
+def _print_replays(replays: list[Replay]) -> None:
+    table = Table("id", "request", "top", "tau", "entered", "moved", "furthest")
+    for one in replays:
+        tau = "" if one.tau is None else f"{one.tau:.3f}"
+        furthest = ", ".join(f"{move.id or f'#{move.index}'} {move.then}→{move.now}" for move in one.moves[:3])
+        changed = one.skipped or ("changed" if one.top_changed else "same")
+        numbers = (str(one.entered), str(len(one.moves)))
+        table.add_row(str(one.trace.id), cell(one.trace.request_id, 40), changed, tau, *numbers, cell(furthest))
+    stdout().print(table)
+
+
+def _row(found: FullTrace) -> dict[str, Any]:
+    """A trace as it is exported: one name for everything, in Python, HTTP and here."""
+    held, count = found.candidates, len(found.candidates)
+    before = held.scores_before.tolist() if len(held.scores_before) else [None] * count
+    rows = [
+        {
+            "index": place,
+            "id": held.ids[place] if held.ids else None,
+            "text": found.texts[place],
+            "rank_before": place + 1,
+            "score_before": before[place] if before[place] == before[place] else None,
+            "rank_after": int(held.ranks[place]),
+            "raw_score": float(held.raw_scores[place]),
+            "score": float(held.final_scores[place]),
+            "truncated": bool(held.truncated[place]) if len(held.truncated) else False,
+            "chunks": int(held.chunks[place]) if len(held.chunks) else 1,
+            "rules": list(held.rules.get(place, ())),
+        }
+        for place in range(count)
+    ]
+    return asdict(found.trace) | {"query": found.query, "parameters": found.parameters, "candidates": rows}
+
+
+def _filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:
+    from rerankd.traces.store import TraceFilter
+
+    return TraceFilter(tenant, _moment(since), _moment(until), model)
+
+
+def _moment(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        if text[-1:] in _UNITS:
+            return time.time() - float(text[:-1]) * _UNITS[text[-1]]
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InvalidRequestError(
+            f"{text!r} is no time.", hint="Write 90s, 15m, 24h, 7d, or 2026-01-31T12:00."
+        ) from None
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+
+
+@contextmanager
+def _store(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
+    from rerankd.traces.opening import open_store
+
+    settings = load_settings(traces_url=url)
+    store = open_store(settings)
+    try:
+        yield store, settings
+    finally:
+        store.close()
+
+
+def _say(sentence: str) -> None:
+    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,24 @@
+"""What tells scores of one model from those of another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rerankd.models.files import ModelFiles
+from rerankd.scoring.backend import Backend
+
+
+def version_of(files: ModelFiles, backend: Backend) -> str:
+    """A short hash that changes with the model's files and with what computes them.
+
+    A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
+    folder are told by size and time.
+    """
+    manifest = files.manifest
+    content: object = dict(manifest.files) or manifest.revision
+    if not content:
+        paths = sorted(path for path in files.folder.iterdir() if path.is_file())
+        content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    text = json.dumps([manifest.name, content, backend.name, backend.device, backend.precision], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rerankd import Reranker
+from rerankd.traces.replay import Move, replay, summary
+from rerankd.traces.retention import erase_text
+from rerankd.traces.store import TraceStore
+from rerankd.traces.texts import text_hash
+from rerankd.traces.trace import draft
+from rerankd.traces.writer import TraceWriter
+from rerankd.types import Document
+from tests.unit.traces.rankings import ranking
+
+
+def test_another_model_moves_documents(tmp_path: Path) -> None:
+    store = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    documents = [Document("aa", "x"), Document("b"), Document("cccc"), Document("ddd")]
+    store.write([draft(ranking(documents=documents, scores=[4, 3, 2, 1]))])
+    store.write([draft(ranking(documents=["gone", "stays"], request_id="r2"))])
+    erase_text(store, text_hash("gone"))
+    newest = store.full(store.traces(order="oldest"))
+    same, skipped = replay(newest, lambda _, texts: [-float(place) for place in range(len(texts))])
+    assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
+    assert skipped.skipped == "a text of it was erased"
+    by_length, _ = replay(newest, lambda _, texts: [float(len(text)) for text in texts])
+    assert (by_length.top_changed, by_length.entered) == (True, 2)
+    assert by_length.tau == pytest.approx(-1 / 3 * 1.0, abs=0.34)
+    assert by_length.moves[0] in (Move(0, "x", 1, 1, 3), Move(1, None, 2, 2, 4), Move(2, None, 3, 3, 1))
+    short = summary([same, by_length, skipped])
+    assert (short.replayed, short.skipped, short.top_changed, short.entered) == (2, 1, 0.5, 1.0)
+    assert summary([]).replayed == 0
+    store.close()
+
+
+def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
+    store = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    writer = TraceWriter(lambda: store)
+    reranker = Reranker(recorder=writer)
+    reranker.rank("what eats bamboo?", ["A car.", "A panda eats bamboo.", "Bears eat fish."], top_n=1)
+    assert writer.flush()
+    (found,) = store.full(store.traces())
+    assert (found.trace.source, found.trace.kept, found.trace.top_before, found.trace.model) == (
+        "library",
+        1,
+        2,
+        "mini",
+    )
+    assert len(found.trace.version) == 16
+    (again,) = replay(
+        [found], lambda query, texts: reranker.score([(query, text) for text in texts], activation="none").tolist()
+    )
+    assert (again.top_changed, again.tau) == (False, 1.0)
+    writer.close()

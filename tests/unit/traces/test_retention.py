@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from rerankd.traces import schema
+from rerankd.traces.feedback import Feedback, add_feedback, read_feedback
+from rerankd.traces.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.texts import text_hash
+from rerankd.traces.trace import draft
+from rerankd.types import Document
+from tests.unit.traces.rankings import ranking
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    yield made
+    made.close()
+
+
+def write(store: TraceStore, tenant: str, *documents: str | Document, query: str = "q", **named: object) -> None:
+    store.write([draft(ranking(query, documents, tenant=tenant, **named))])  # type: ignore[arg-type]
+
+
+def bytes_of(store: TraceStore) -> bytes:
+    folder = Path(str(store.engine.url.database)).parent
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
+    shared, long = "SHARED passage", "".join(f"LONG{number} " for number in range(4000))
+    for number in range(300):  # so that pages fill, split and overflow
+        write(store, "mine", f"MYTEXT{number}", shared, query=f"MYQUERY{number}", request_id=f"MYREQUEST{number}")
+        write(store, "yours", f"YOURTEXT{number}", shared, query=f"YOURQUERY{number}")
+    write(store, "mine", Document(long, "MYDOCUMENT"))
+    add_feedback(store, [Feedback("MYREQUEST1", "click", document_id="MYDOCUMENT", tenant="mine")])
+    assert b"MYTEXT7" in bytes_of(store)
+    gone = erase_tenant(store, "mine")
+    assert (gone.traces, gone.texts, gone.feedback) == (301, 602, 1)
+    left = bytes_of(store)
+    for word in (b"MYTEXT", b"MYQUERY", b"MYREQUEST", b"MYDOCUMENT"):
+        assert word not in left
+    assert b"YOURTEXT7" in left
+    kept = store.full(store.traces(TraceFilter(tenant="yours"), limit=1000))
+    assert len(kept) == 300
+    assert all(found.texts[1] == shared and found.query for found in kept)
+    assert store.traces(TraceFilter(tenant="mine")) == []
+
+
+def test_compressed_texts_go_too(store: TraceStore) -> None:
+    text = "".join(chr(97 + (number * number) % 23) for number in range(2000))
+    write(store, "mine", text)
+    with store.reading() as connection:
+        query = select(schema.passage.c.data).where(schema.passage.c.deflated)
+        (data,) = connection.scalars(query)
+    assert bytes(data)[4:-4] in bytes_of(store)
+    erase_tenant(store, "mine")
+    assert bytes(data)[4:-4] not in bytes_of(store)
+
+
+def test_a_document_is_erased_and_its_traces_stay(store: TraceStore) -> None:
+    write(store, "mine", Document("SECRET version 1", "d1"), Document("other", "d2"))
+    write(store, "mine", Document("SECRET version 2", "d1"))
+    write(store, "yours", Document("SECRET version 2", "e1"))
+    assert erase_document(store, "d1", tenant="mine") == Forgotten(texts=1)
+    assert b"version 1" not in bytes_of(store)
+    assert b"version 2" in bytes_of(store)
+    assert erase_document(store, "d1") == Forgotten(texts=1)
+    assert b"SECRET" not in bytes_of(store)
+    newest = store.full(store.traces())
+    assert [found.texts for found in newest] == [(None,), (None,), (None, "other")]
+    write(store, "mine", Document("SECRET version 1", "d1"))  # the writer trusts no number of before
+    assert store.full(store.traces(limit=1))[0].texts == ("SECRET version 1",)
+
+
+def test_a_text_is_erased_by_its_hash(store: TraceStore) -> None:
+    write(store, "mine", "SECRET", "other")
+    assert erase_text(store, text_hash("SECRET")) == Forgotten(texts=1)
+    assert erase_text(store, text_hash("SECRET")) == Forgotten()
+    assert b"SECRET" not in bytes_of(store)
+
+
+def test_what_is_old_is_pruned(store: TraceStore) -> None:
+    now = time.time()
+    for age in (40, 20, 0):
+        write(store, "mine", f"text of {age}", at=now - age * DAY, request_id=f"r{age}")
+    with store.changing() as connection:  # as if it had been written then
+        texts = {f"text of {age}": now - age * DAY for age in (40, 20, 0)}
+        for row in connection.execute(select(schema.passage.c.id, schema.passage.c.data)).all():
+            seen = texts.get(bytes(row.data).decode(), now)
+            connection.execute(schema.passage.update().where(schema.passage.c.id == row.id).values(seen=seen))
+    old = Feedback("r40", "click", 0, tenant="mine", time=now - 39 * DAY)
+    pending = Feedback("never", "click", 0, tenant="mine", time=now - 2 * DAY)
+    fresh = Feedback("soon", "click", 0, tenant="mine")
+    known = Feedback("r20", "click", 0, tenant="mine", time=now - 19 * DAY)
+    add_feedback(store, [old, pending, fresh, known])
+    gone, more = prune(store, Retention(30 * DAY))
+    assert (gone, more) == (Forgotten(1, 1, 2), False)
+    assert [trace.request_id for trace in store.traces()] == ["r0", "r20"]
+    assert {one.feedback.request_id for one in read_feedback(store)} == {"soon", "r20"}
+    assert prune(store, Retention(0))[0] == Forgotten()
+
+
+def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rerankd.traces.retention.AT_ONCE", 50)
+    for number in range(10):
+        texts = [[f"{number} {place} " + "汉字" * 50] for place in range(50)]
+        long_ago = time.time() - 10 * DAY + number
+        store.write([draft(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
+    with store.changing() as connection:
+        connection.execute(schema.passage.update().values(seen=time.time() - 20 * DAY))
+    before, more = store.size(), True
+    while more:
+        _, more = prune(store, Retention(0, before // 2))
+    assert store.size() <= before // 2
+    with store.reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.trace)) in range(1, 450)
+
+
+def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:
+    add_feedback(store, [Feedback("never", "click", 0, time=time.time() - 100)])
+    assert prune(store, Retention(pending_seconds=1000))[0].feedback == 0
+    assert prune(store, Retention(pending_seconds=10))[0].feedback == 1
