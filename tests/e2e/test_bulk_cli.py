@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
+ROWS = 500  # some seconds of work: what is done is written down once a second
 
 
 def run(*arguments: str | Path, **options: Any) -> tuple[int, str, str]:
@@ -79,20 +80,19 @@ def read(path: Path) -> list[Any]:
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, texts: list[str]) -> None:
-    source, calm, hit = write(tmp_path / "in.jsonl", query_rows(texts, 40)), tmp_path / "calm", tmp_path / "hit"
+    source, calm, hit = write(tmp_path / "in.jsonl", query_rows(texts, ROWS)), tmp_path / "calm", tmp_path / "hit"
     options = ("--out-format", "jsonl", "--chunk-pairs", "8", "--keep-fields")
     assert run(source, "--out", calm, *options)[0] == 0
     places = []
-    for until in ("written down", "written down", "Going on after", "written down", "named"):
+    for until in ("written down", "written down", "Going on after", "written down"):
         process = start(source, "--out", hit, *options, until=until)
         assert end(process, signal.SIGKILL)[0] == -signal.SIGKILL
         journal = json.loads((tmp_path / "hit.journal").read_text())
         places.append(journal["position"]["rows"])
-        assert (until == "named") == journal["finished"]
     assert places == sorted(places)
-    assert 0 < places[0] < places[1] < places[-1] == 40
+    assert 0 < places[0] < places[1] < places[-1] < ROWS
     code, _, said = run(source, "--out", hit, *options)
-    assert (code, "40 rows" in said) == (0, True)
+    assert (code, f"{ROWS} rows" in said) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit"}
 
