@@ -55,7 +55,10 @@ def pairs(tmp_path: Path, texts: list[str]) -> Path:
 
 def pair_rows(texts: list[str], count: int) -> list[dict[str, Any]]:
     draw = random.Random(3)
-    return [{"id": f"p{n}", "query": draw.choice(texts), "document": draw.choice(texts), "n": n} for n in range(count)]
+    return [
+        {"id": f"p{n}", "query": f"{draw.choice(texts)} {n}", "document": draw.choice(texts), "n": n}
+        for n in range(count)
+    ]
 
 
 def query_rows(texts: list[str], count: int) -> list[dict[str, Any]]:
@@ -63,7 +66,7 @@ def query_rows(texts: list[str], count: int) -> list[dict[str, Any]]:
     return [
         {
             "id": n,
-            "query": draw.choice(texts),
+            "query": f"{draw.choice(texts)} {n}",
             "documents": [{"id": f"d{k}", "text": draw.choice(texts)} for k in range(draw.randint(0, 8))],
         }
         for n in range(count)

@@ -67,12 +67,16 @@ def test_many_requests_in_every_form_give_the_same(client: httpx.Client) -> None
         card = submitted(client, **form)
         assert (card["priority"], card["total"]) == ("interactive", 3)
         found.append(ended(client, card["id"])["results"])
+        own = [row.pop("request_id") for row in found[-1]]
+        assert own == [f"{card['id']}.0.{place}" for place in range(3)]
     assert found[0] == found[1] == found[2]
     assert [len(row["results"]) for row in found[0]] == [1, 2, 3]
     assert found[0][0]["results"][0]["document"]["text"] in TEXTS
     written = client.get(f"/v1/jobs/{card['id']}/results")
     assert written.headers["content-type"].startswith("application/x-ndjson")
-    assert [json.loads(line) for line in written.text.splitlines()] == found[0]
+    assert [json.loads(line) | {"request_id": ""} for line in written.text.splitlines()] == [
+        row | {"request_id": ""} for row in found[0]
+    ]
     assert submitted(client, json={"requests": bodies})["priority"] == "bulk"
 
 
