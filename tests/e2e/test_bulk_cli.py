@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
-ROWS = 500  # some seconds of work: what is done is written down once a second
+ROWS = 1200  # some seconds of work: what is done is written down once a second
 
 
 def run(*arguments: str | Path, **options: Any) -> tuple[int, str, str]:
@@ -95,13 +95,13 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
     assert places == sorted(places)
     assert 0 < places[0] < places[1] < places[-1] < ROWS
     code, _, said = run(source, "--out", hit, *options)
-    assert (code, f"{ROWS} rows" in said) == (0, True)
+    assert (code, f"{ROWS:,} rows" in said) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit"}
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> None:
-    source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 3000)), tmp_path / "out.jsonl"
+    source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 30_000)), tmp_path / "out.jsonl"
     options = (source, "--out", out, "--chunk-pairs", "16")
     process = start(*options, until="written down")
     code, _, said = run(*options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from tests.integration.queueing import until
 from tests.integration.serving import serve
 
 
@@ -16,4 +17,5 @@ def test_the_address_of_a_caller_comes_from_a_trusted_proxy_only(trusted: str, c
         forwarded = {"x-forwarded-for": "198.51.100.1, 203.0.113.7"}
         answer = httpx.post(f"{served.url}/rerank", json={"query": "q", "documents": ["d"]}, headers=forwarded)
         assert answer.status_code == 200
+        until(lambda: "path=/rerank" in served.log, "logged")  # the line comes after the answer
         assert f"client={client}" in served.log
