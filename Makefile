@@ -34,7 +34,7 @@ check: $(VENV)/.dev ## lint, types, layers, generated documents
 bench: $(VENV)/.dev ## measure speed and memory against sentence-transformers on this machine
 	@$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 
-soak: $(VENV)/.dev ## long load and fault runs (about 20 minutes); results in benchmarks/results/
+soak: $(VENV)/.dev ## long load and fault runs; results in benchmarks/results/
 	@$(BIN)/python -m benchmarks.soak $(SOAK_FLAGS)
 	@$(BIN)/python -m benchmarks.failover
 	@$(BIN)/python -m benchmarks.jobs
