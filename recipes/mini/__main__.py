@@ -16,9 +16,10 @@ import torch
 from docs import generate
 from rerankd.models.reference import bundled_folder
 
-from . import adapt, calibrate, distil, evaluate, export, train, vocabulary
+from . import calibrate, distil, evaluate, export, train, vocabulary
 from .groups import Groups
 
+LAYERS = (1, 3, 5, 7, 9, 11)  # of the twelve
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=4, default=(5, 26, 26, 9), metavar=("ADAPT", "DISTIL", "TRANSFER", "TRAIN"),
+        "--minutes", type=float, nargs=3, default=(7, 20, 28), metavar=("DISTIL", "TRANSFER", "TRAIN"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -40,29 +41,26 @@ def main() -> None:
     torch.manual_seed(0)
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    for_adapt, for_distil, for_transfer, for_train = arguments.minutes
-    folders = [
-        work / name
-        for name in ("1-extended", "2-adapted", "3-distilled", "4-transfer", "4-trained", "5-calibrated", "mini")
-    ]
-    extended, adapted, distilled, transfer, trained, calibrated, exported = folders
+    for_distil, for_transfer, for_train = arguments.minutes
+    names = ("1-whole", "1-pruned", "2-distilled", "3-transfer", "3-trained", "4-calibrated", "mini")
+    whole, pruned, distilled, transfer, trained, calibrated, exported = (work / name for name in names)
 
-    if not (extended / "config.json").exists():
-        vocabulary.extend(data, extended)
-    if not (adapted / "config.json").exists():
-        adapt.adapt(data, extended, adapted, work, for_adapt)
-    if not (distilled / "config.json").exists():
-        distil.distil(data, adapted, distilled, work, for_distil)
-    if not (trained / "config.json").exists():
-        store = work / "teachers"
-        if not (transfer / "config.json").exists():
-            groups = Groups(data, train.LEFT_OUT, distilled, store)
-            train.train(groups, distilled, transfer, work, for_transfer, name="transfer", long_from=0.85)
-        train.train(Groups(data, frozenset(), distilled, store), transfer, trained, work, for_train, name="all")
+    if not (whole / "tokenizer.json").exists():
+        vocabulary.prune(data, whole, range(12))
+    if not (pruned / "tokenizer.json").exists():
+        vocabulary.prune(data, pruned, LAYERS)
+    if not (distilled / "tokenizer.json").exists():
+        distil.distil(data, whole, pruned, distilled, work, for_distil)
+    if not (trained / "tokenizer.json").exists():
+        store = work / "store"
+        if not (transfer / "tokenizer.json").exists():
+            groups = Groups(data, train.LEFT_OUT, whole, store)
+            train.train(groups, distilled, transfer, work, for_transfer, name="transfer")
+        train.train(Groups(data, frozenset(), whole, store), transfer, trained, work, for_train, name="all")
     if not (calibrated / "calibration.json").exists():
         calibrate.calibrate(data, trained, calibrated)
     if not (exported / "rerankd.json").exists():
-        export.export(data, calibrated, exported)
+        export.export(calibrated, exported)
     if not (work / "mini.json").exists():
         evaluate.evaluate(data, str(exported), work / "mini.json", arguments.queries)
     if arguments.install:

@@ -1,8 +1,9 @@
-"""Step 5: make 0.5 mean something.
+"""Step 4: make 0.5 mean something.
 
-Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on training queries,
-positives and hard negatives weighing the same, gives scale and offset; both are folded into the last linear layer, so
-the order stays as it is and the model needs no extra step at run time.
+Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
+validation cut, which training never sees, positives and BM25's candidates weighing the same, gives scale and offset;
+both are folded into the last linear layer, so the order stays as it is and the model needs no extra step at run time.
+So 0.5 is where a passage is as likely an answer as a candidate that keyword search found by mistake.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer
 
-from . import groups, tokens
+from . import data, tokens
 from .model import load
 
-PER_SOURCE = 30
+PER_PACK = 40
 NEGATIVES = 4
-LENGTH = 256
+LENGTH = 384
 
 
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -32,27 +33,34 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def calibrate(root: Path, start: Path, out: Path) -> None:
-    """Fold the calibration into the heads of the ranker in `start` and write it to `out`."""
+def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
+    """Query, passage and label: of every pack, validation queries with an answer and some of their candidates."""
     draw = random.Random(17)
+    found = []
+    for name in data.PACKS:
+        pack = data.load_pack(root, name)
+        queries = pack.validation_queries
+        for query in draw.sample(queries, min(PER_PACK, len(queries))):
+            judged, text = pack.qrels[query], pack.queries[query]
+            others = [doc for doc in pack.candidates.get(query, {}) if doc not in judged]
+            found.append((text, pack.corpus[next(iter(judged))], 1))
+            found += [(text, pack.corpus[doc], 0) for doc in draw.sample(others, min(NEGATIVES, len(others)))]
+    return found
+
+
+def calibrate(root: Path, start: Path, out: Path) -> None:
+    """Fold the calibration into the head of the ranker in `start` and write it to `out`."""
     model = load(start).eval()
-    tokenizer = BertTokenizerFast.from_pretrained(start)
-    ids = tokens.Tokens(tokenizer)
-    rows, labels = [], []
-    for source in groups.examples(root).values():
-        for example in draw.sample(source, min(PER_SOURCE, len(source))):
-            texts = [example.positives[0], *draw.sample(example.negatives, min(NEGATIVES, len(example.negatives)))]
-            rows += [tokens.encode(ids(example.query), ids(text), LENGTH) for text in texts]
-            labels += [1, *[0] * (len(texts) - 1)]
+    ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
+    pairs = labelled_pairs(root)
     with torch.inference_mode():
-        logits = tokens.score_rows(model, rows)
-    scale, offset = platt(logits.numpy(), np.array(labels))
+        logits = tokens.score_rows(model, [tokens.encode(ids(query), ids(text), LENGTH) for query, text, _ in pairs])
+    scale, offset = platt(logits.numpy(), np.array([label for *_, label in pairs]))
     with torch.no_grad():
-        model.cosine.mul_(scale)
         model.classifier.weight.mul_(scale)
         model.classifier.bias.mul_(scale).add_(offset)
-    model.save(out, tokenizer)
-    (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(rows)}))
+    model.save(out, start / "tokenizer.json")
+    (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(pairs)}))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The small cut that choices are made on: neither trained on nor part of the held-out documents.
 
 At most `QUERIES` validation queries a pack, BM25's top 50, nDCG@10 of the model alone and fused with the first stage
-for some weights. Without a ranker's weights in the folder it measures the bi-encoder that the ranker starts from.
+for some weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import ir_measures  # type: ignore[import-untyped]
 import torch
 from ir_measures import nDCG
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer
 
 from . import data, tokens
 from .model import load
@@ -26,14 +26,10 @@ PACKS = tuple(name for name in data.PACKS if name != "drcd-zhs")
 
 
 @torch.inference_mode()
-def choose(
-    root: Path, folder: Path, queries: int = QUERIES, length: int = 384, split: int | None = None
-) -> dict[str, list[float]]:
+def choose(root: Path, folder: Path, queries: int = QUERIES, length: int = 384) -> dict[str, list[float]]:
     """Print and return nDCG@10 per pack: BM25, then the model plus each weight times BM25 (both standardised)."""
     model = load(folder).bfloat16()
-    if split is not None:
-        model.split = split
-    ids = tokens.Tokens(BertTokenizerFast.from_pretrained(folder))
+    ids = tokens.Tokens(Tokenizer.from_file(str(folder / "tokenizer.json")))
     table: dict[str, list[float]] = {}
     started = time.time()
     for name in PACKS:
@@ -66,11 +62,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--length", type=int, default=384)
-    parser.add_argument("--split", type=int, default=None)
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    table = choose(arguments.data, arguments.model, arguments.queries, arguments.length, arguments.split)
+    table = choose(arguments.data, arguments.model, arguments.queries, arguments.length)
     if arguments.out:
         arguments.out.write_text(json.dumps(table))
 

@@ -62,7 +62,10 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query, its positives and its hard negatives (texts), and what BM25 gave them, standardised per query."""
+    """A query, its positives and its hard negatives (texts), and what BM25 gave them, standardised per query.
+
+    `source` is the pack or the file of pairs, `origin` where the pair in that file is from.
+    """
 
     query: str
     positives: tuple[str, ...]
@@ -70,6 +73,7 @@ class Example:
     positive_scores: tuple[float, ...]
     negative_scores: tuple[float, ...]
     source: str
+    origin: str = ""
 
 
 def _hash(text: str) -> float:
@@ -218,9 +222,17 @@ def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int 
                 (scores.get(row["positive"], min(scores.values())),),
                 tuple(scores[text] for text in hard),
                 f"pairs-{name}",
+                row["source"],
             )
         )
     return examples
+
+
+def pair_texts(root: Path, name: str) -> Iterator[str]:
+    """Queries and passages of a file of pairs."""
+    for row in _read_jsonl(root / "corpora" / "pairs" / f"{name}.jsonl.xz"):
+        yield row["query"]
+        yield row["positive"]
 
 
 def crosslingual_held_out(row_query: str) -> bool:
@@ -256,19 +268,24 @@ def dictionary(root: Path) -> list[tuple[str, str, str]]:
     return [(row[0], row[1], "; ".join(row[2].split("; ")[:2])) for row in rows]
 
 
-def paragraphs(root: Path, language: str, per_source: int) -> list[str]:
-    """Running text, at most `per_source` paragraphs of each source."""
+def sourced_paragraphs(root: Path, language: str, per_source: int) -> list[tuple[str, str]]:
+    """Sources and paragraphs of running text, at most `per_source` of each source."""
     with lzma.open(root / "corpora" / "text" / f"{language}.txt.xz", "rt", encoding="utf-8") as lines:
         text = [line.rstrip("\n") for line in lines]
     draw = random.Random(13)
-    chosen: list[str] = []
+    chosen: list[tuple[str, str]] = []
     for line in (root / "corpora" / "text" / "sources.tsv").read_text().splitlines():
         fields = line.split("\t")
         if fields[0] != f"{language}.txt":
             continue
         rows = text[int(fields[2]) - 1 : int(fields[3])]
-        chosen += draw.sample(rows, min(per_source, len(rows)))
+        chosen += [(fields[1], row) for row in draw.sample(rows, min(per_source, len(rows)))]
     return chosen
+
+
+def paragraphs(root: Path, language: str, per_source: int) -> list[str]:
+    """Running text, at most `per_source` paragraphs of each source."""
+    return [text for _, text in sourced_paragraphs(root, language, per_source)]
 
 
 def script_map(entries: Sequence[tuple[str, str, str]]) -> dict[int, str]:

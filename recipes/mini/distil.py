@@ -1,8 +1,8 @@
-"""Step 3: Chinese from English by translation (Reimers and Gurevych 2020).
+"""Step 2: half of the layers do the work of all.
 
-The student's embedding of a Chinese sentence is drawn to the teacher's embedding of its English twin (cosine), and
-away from the other English sentences of the batch (contrast). Dictionary entries teach words, English paragraphs keep
-the student's English.
+The shortened encoder reads the same pieces as the whole one, so every token's state has its counterpart: each of its
+layers is drawn to the layer of the whole encoder that it should have arrived at (after Jiao et al. 2020, TinyBERT), the
+last one also in its mean, which is what the whole encoder was trained for. No label, no pack.
 """
 
 from __future__ import annotations
@@ -11,70 +11,72 @@ import random
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy, normalize
-from transformers import BatchEncoding, BertModel, BertTokenizerFast
+from tokenizers import Tokenizer
 
-from . import data, loop, vocabulary
+from . import data, loop, model, tokens
 
-SENTENCES, WORDS, ENGLISH = 96, 64, 32
-LENGTH = 64
-TEMPERATURE = 0.05
-
-
-def embed(model: BertModel, batch: BatchEncoding) -> torch.Tensor:
-    """Mean-pooled, normalised sentence embeddings, shape (batch, 384), float32."""
-    place = loop.device()
-    mask = batch["attention_mask"].to(place)
-    with loop.autocast():
-        hidden = model(batch["input_ids"].to(place), mask).last_hidden_state
-    weights = mask.unsqueeze(-1).float()
-    return normalize((hidden.float() * weights).sum(1) / weights.sum(1), dim=-1)
+STEP_TOKENS = 5000
+LENGTH = 160
+RATE = 4e-4
 
 
-def distil(root: Path, start: Path, out: Path, work: Path, minutes: float) -> None:
-    """Train `start` for `minutes` against the English teacher and write it to `out`."""
-    teacher_tokenizer = BertTokenizerFast.from_pretrained(vocabulary.teacher_folder())
-    teacher = (
-        BertModel.from_pretrained(vocabulary.teacher_folder(), attn_implementation="sdpa").to(loop.device()).eval()
+def texts(root: Path) -> list[str]:
+    """Running text, sentences, headings and passages of both languages, in equal parts."""
+    to_traditional = data.script_map(data.dictionary(root))
+    chinese = (
+        data.paragraphs(root, "zh", 4000) + list(data.pair_texts(root, "zh")) + [a for a, _ in data.parallel(root)]
     )
-    tokenizer = BertTokenizerFast.from_pretrained(start)
-    student = BertModel.from_pretrained(start, attn_implementation="sdpa").to(loop.device())
-    entries = data.dictionary(root)
-    to_traditional = data.script_map(entries)
-    sentences, english = data.parallel(root), data.paragraphs(root, "en", 2000)
+    english = (
+        data.paragraphs(root, "en", 4000) + list(data.pair_texts(root, "en")) + [b for _, b in data.parallel(root)]
+    )
+    draw = random.Random(5)
+    count = min(len(chinese), len(english))
+    chosen = draw.sample(chinese, count) + draw.sample(english, count)
+    return [text.translate(to_traditional) if draw.random() < 0.1 else text for text in chosen]
 
-    def drawn(draw: random.Random) -> list[tuple[str, str]]:
-        pairs = []
-        for chinese, translation in draw.sample(sentences, SENTENCES):
-            other = chinese.translate(to_traditional) if draw.random() < 0.25 else chinese
-            pairs.append((other, translation))
-        for simplified, traditional, gloss in draw.sample(entries, WORDS):
-            pairs.append((draw.choice((simplified, traditional)), gloss))
-        pairs += [(text[:300], text[:300]) for text in draw.sample(english, ENGLISH)]
-        return sorted(pairs, key=lambda pair: len(pair[1]))
+
+def distil(root: Path, whole: Path, start: Path, out: Path, work: Path, minutes: float) -> None:
+    """Train the encoder in `start` for `minutes` to do what the one in `whole` does, and write it to `out`."""
+    teacher = model.load(whole).encoder.bfloat16().eval()
+    master = model.load(start)
+    student = model.load(start).bfloat16()
+    for each in (master, student):
+        each.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
+    ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
+    every = texts(root)
+    layers = len(master.encoder.bert.encoder.layer)
+    stride = len(teacher.bert.encoder.layer) // layers
 
     def loss_of(step: int, fraction: float) -> torch.Tensor:
-        pairs = drawn(random.Random(step))
-        targets, outputs = [], []
-        for part in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
-            options = {"truncation": True, "max_length": LENGTH, "padding": True, "return_tensors": "pt"}
+        draw = random.Random(f"distil{step}")
+        length = LENGTH if draw.random() < 0.7 else 48
+        rows = []
+        while sum(map(len, rows)) < STEP_TOKENS:
+            content = ids(draw.choice(every))
+            begin = draw.randrange(max(1, len(content) - length + 1))
+            rows.append([tokens.CLS, *content[begin : begin + length], tokens.SEP])
+        losses = []
+        for part in tokens.parts(list(map(len, rows))):
+            batch, mask = tokens.padded([rows[i] for i in part])
+            share = sum(len(rows[i]) for i in part) / sum(map(len, rows))
             with torch.no_grad():
-                targets.append(embed(teacher, teacher_tokenizer([p[1] for p in part], **options)))
-            outputs.append(embed(student, tokenizer([p[0] for p in part], **options)))
-        target, output = torch.cat(targets), torch.cat(outputs)
-        similarity = output @ target.T
-        contrast = cross_entropy(similarity / TEMPERATURE, torch.arange(len(pairs), device=similarity.device))
-        return contrast + 10 * (1 - similarity.diagonal()).mean()
+                wanted = teacher.states(batch, mask)
+            found = student.encoder.states(batch, mask)
+            kept = mask.unsqueeze(-1)
+            for layer in range(1, layers + 1):
+                target = wanted[stride * layer]
+                spread = target.float().var((0, 1)).mean()
+                error = ((found[layer] - target) * kept).float().square().mean() / kept.float().mean()
+                losses.append(share * (2.0 if layer == layers else 1.0) * error / spread)
+            mean, aim = model.mean_state(found[-1], mask), model.mean_state(wanted[-1], mask)
+            losses.append(share * 10 * (1 - (mean * aim).sum(-1)).mean())
+            near = torch.nn.functional.kl_div(
+                ((mean @ aim.T) / 0.03).log_softmax(-1), ((aim @ aim.T) / 0.03).softmax(-1), reduction="batchmean"
+            )
+            losses.append(share * near)
+        return torch.stack(losses).sum()
 
-    embeddings = [student.embeddings.word_embeddings.weight]
-    body = [p for n, p in student.named_parameters() if "word_embeddings" not in n and "pooler" not in n]
-    loop.train(
-        "distil",
-        student,
-        [{"params": embeddings, "lr": 2e-3, "weight_decay": 0.0}, {"params": body, "lr": 2e-4}],
-        loss_of,
-        minutes=minutes,
-        work=work,
-    )
-    student.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    body = [p for n, p in master.named_parameters() if n.startswith("encoder.") and p.requires_grad]
+    loop.train("distil", master, [{"params": body, "lr": RATE}], loss_of, minutes=minutes, work=work, computing=student)
+    master.encoder.bert.save_pretrained(out)
+    (out / "tokenizer.json").write_bytes((start / "tokenizer.json").read_bytes())

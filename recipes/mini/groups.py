@@ -1,58 +1,59 @@
 """What the cross-encoder learns from: groups of a query, passages, and how the probability should be shared out.
 
-A labelled group is a query, one answer and hard negatives drawn from BM25's top 50, which is what it will have to
-order. The label says which passage answers; the teachers (the bi-encoder's cosine, and BM25's own standardised score)
-say that the others are not equally wrong. A group of sentences has no label, only the teacher.
+A labelled group is a query, one answer, hard negatives drawn from BM25's top 50 and keyword traps (`strangers.py`).
+The label says which passage answers; the teacher (the whole bi-encoder) says that the others are not equally wrong. In
+some groups the answer loses words that it shares with the query, so that it has to be known by its meaning. A group of
+sentences asks for the translation among sentences that share words with either side.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from . import data, vocabulary
-from .sentences import Sentences, load
+from . import data
+from .strangers import Strangers, field
 from .teacher import Teacher
 
 SIZE = 6
-SENTENCES = 0.35  # share of groups; they are short
-PLAIN = 0.25  # share of groups whose exact matches are not marked
-OBLIQUE = 0.35  # share of labelled groups whose answer is the one of two that BM25 likes less
-ELSEWHERE = 0.25  # share of heading groups whose answer is read anywhere, its rivals where they share most
-TRADITIONAL = 0.08
-TEACHER_TEMPERATURE = 0.06
-LEXICAL = {"en": 0.4, "zh": 0.9}
-SOFT = {"en": 0.4, "zh": 0.3}
-TAUGHT = {"en": 1.0, "zh": 0.4}
+SENTENCES = 0.08  # share of groups
+TRAPPED = 0.4  # share of labelled groups with keyword traps
+TRAPS = 3  # of a group's negatives
+THINNED = 0.3  # share of labelled groups whose answer loses shared words
+OBLIQUE = 0.3  # share of labelled groups whose answer is the one of two that BM25 likes less
+TRADITIONAL = 0.06
+TAUGHT = 0.5  # share of labelled groups that the teacher is asked about
+SOFT = 0.35
+TEMPERATURE = 0.02
 WEIGHTS = {
-    "toyhom-zh": 2.8,
+    "toyhom-zh": 2.4,
     "medquad-en": 2.0,
-    "covidqa-en": 1.8,
+    "covidqa-en": 1.4,
     "tatqa-en": 1.4,
-    "drcd-zh": 0.6,
-    "drcd-zhs": 0.6,
-    "cmrc-zh": 0.6,
-    "csl-zh": 0.4,
-    "pubmedqa-en": 0.5,
-    "dureader-zh": 0.5,
-    "pairs-zh": 1.0,
-    "pairs-en": 1.0,
-    "pairs-xling": 0.6,
+    "drcd-zh": 0.9,
+    "drcd-zhs": 0.5,
+    "cmrc-zh": 0.9,
+    "csl-zh": 0.6,
+    "pubmedqa-en": 0.6,
+    "dureader-zh": 0.4,
+    "pairs-zh": 2.2,
+    "pairs-en": 2.0,
+    "pairs-xling": 1.0,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A query, its passages, the probabilities to learn, and how the passages are read."""
+    """A query, its passages, the probabilities to learn, and whether the first passage is thinned."""
 
     query: str
     texts: list[str]
     target: torch.Tensor
-    marked: bool = True  # exact matches are marked
-    anywhere: bool = False  # the first passage is read from any place, not where it shares most
+    thinned: float = 0.0
 
 
 def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, list[data.Example]]:
@@ -62,86 +63,90 @@ def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, l
     return by_source
 
 
-def language(text: str) -> str:
-    """`zh` when there is a Han character, else `en`."""
-    return "zh" if any("一" <= char <= "鿿" for char in text) else "en"
-
-
 class Groups:
     """Draws groups.
 
     Args:
         root: folder of the data.
         leave_out: packs that no group comes from.
-        chinese: folder of the distilled sentence encoder.
-        store: folder for the teachers' vectors and the sentences' neighbours.
+        whole: folder of the whole encoder.
+        store: folder for the teacher's vectors, strangers and neighbours.
     """
 
-    def __init__(self, root: Path, leave_out: frozenset[str], chinese: Path, store: Path) -> None:
+    def __init__(self, root: Path, leave_out: frozenset[str], whole: Path, store: Path) -> None:
         store.mkdir(parents=True, exist_ok=True)
-        self._teachers = {
-            "en": Teacher(vocabulary.teacher_folder(), store / "english.npz"),
-            "zh": Teacher(chinese, store / "chinese.npz"),
-        }
-        self._sentences: Sentences = load(root, Teacher(vocabulary.teacher_folder()), store / "sentences.npz")
-        self._examples = {name: found for name, found in examples(root, leave_out).items() if found}
+        self._teacher = Teacher(whole, store / "teacher.npz")
+        every = examples(root)
+        asked = [(e.query, field(e.source, e.origin)) for found in every.values() for e in found]
+        self._strangers = Strangers(root, asked, store / "strangers.npz")
+        self._examples = {name: found for name, found in every.items() if found and name not in leave_out}
         self._names = [name for name in WEIGHTS if name in self._examples]
         self._weights = [WEIGHTS[name] for name in self._names]
+        self._pairs = data.parallel(root)
         self._to_traditional = data.script_map(data.dictionary(root))
 
     @property
     def sizes(self) -> dict[str, int]:
         """Examples by source."""
-        return {name: len(self._examples[name]) for name in self._names} | {"sentences": len(self._sentences.texts[0])}
+        return {name: len(self._examples[name]) for name in self._names} | {"sentences": len(self._pairs)}
 
     def save(self) -> None:
-        """Keep the teachers' vectors for the next run."""
-        for teacher in self._teachers.values():
-            teacher.save()
+        """Keep the teacher's vectors for the next run."""
+        self._teacher.save()
 
     def draw(self, draw: random.Random) -> Group:
         """The next group."""
-        marked = draw.random() >= PLAIN
         if draw.random() < SENTENCES:
-            query, texts, target = self._sentences.group(draw, SIZE)
-            anywhere = False
+            group = self._sentences(draw)
         else:
             (source,) = draw.choices(self._names, self._weights)
-            query, texts, scores = self._labelled(draw, self._examples[source])
-            target = self._target(draw, source, query, texts, scores)
-            anywhere = source.startswith("pairs") and draw.random() < ELSEWHERE
+            group = self._labelled(draw, source)
         if draw.random() < TRADITIONAL:
-            query, texts = query.translate(self._to_traditional), [t.translate(self._to_traditional) for t in texts]
-        return Group(query, texts, target, marked, anywhere)
+            translate = self._to_traditional
+            texts = [text.translate(translate) if draw.random() < 0.7 else text for text in group.texts]
+            group = replace(group, query=group.query.translate(translate), texts=texts)
+        return group
 
-    def _labelled(self, draw: random.Random, source: list[data.Example]) -> tuple[str, list[str], list[float]]:
-        """A query, its passages (the answer first) and what BM25 gave them."""
-        example = draw.choice(source)
+    def _labelled(self, draw: random.Random, source: str) -> Group:
+        """The answer first, then traps and hard negatives."""
+        listed = self._examples[source]
+        example = draw.choice(listed)
         if draw.random() < OBLIQUE:
-            example = min(example, draw.choice(source), key=lambda e: max(e.positive_scores))
-        which = draw.randrange(len(example.positives))
-        count = SIZE - 1 - (draw.random() < 0.3)
-        chosen = draw.sample(range(len(example.negatives)), min(count, len(example.negatives)))
-        texts = [example.positives[which], *(example.negatives[i] for i in chosen)]
-        scores = [example.positive_scores[which], *(example.negative_scores[i] for i in chosen)]
+            example = min(example, draw.choice(listed), key=lambda e: max(e.positive_scores))
+        texts = [draw.choice(example.positives)]
+        if draw.random() < TRAPPED:
+            traps = self._strangers.of(example.query)
+            _add(texts, draw.sample(traps, min(TRAPS, len(traps))), SIZE)
+        _add(texts, draw.sample(example.negatives, min(SIZE, len(example.negatives))), SIZE)
         while len(texts) < SIZE:
-            other = draw.choice(draw.choice(source).positives)
-            if other not in texts:
-                texts.append(other)
-                scores.append(-2.5)
-        return example.query, texts, scores
+            _add(texts, [draw.choice(draw.choice(listed).positives)], SIZE)
+        thinned = draw.choice((0.5, 1.0)) if draw.random() < THINNED else 0.0
+        return Group(example.query, texts, self._target(draw, example.query, texts), thinned)
 
-    def _target(
-        self, draw: random.Random, source: str, query: str, texts: list[str], scores: list[float]
-    ) -> torch.Tensor:
+    def _target(self, draw: random.Random, query: str, texts: list[str]) -> torch.Tensor:
         target = torch.zeros(SIZE)
         target[0] = 1.0
-        spoken = language(query)
-        crossed = source == "pairs-xling"
-        if draw.random() >= TAUGHT[spoken]:
+        if draw.random() >= TAUGHT:
             return target
-        vectors = self._teachers["zh" if crossed else spoken].vectors([query, *texts])
-        soft = vectors[1:] @ vectors[0] / TEACHER_TEMPERATURE
-        if not crossed:
-            soft = soft + LEXICAL[spoken] * torch.tensor(scores)
-        return (1 - SOFT[spoken]) * target + SOFT[spoken] * soft.softmax(-1)
+        soft = self._teacher.vectors("passage", texts) @ self._teacher.vectors("query", [query])[0] / TEMPERATURE
+        return (1 - SOFT) * target + SOFT * soft.softmax(-1)
+
+    def _sentences(self, draw: random.Random) -> Group:
+        """A sentence and its translation, among sentences of both languages that stand near."""
+        place, side = draw.randrange(len(self._pairs)), draw.randrange(2)
+        texts = [self._pairs[place][1 - side]]
+        near = [self._pairs[max(0, min(len(self._pairs) - 1, place + k))] for k in draw.sample(range(-8, 9), SIZE)]
+        far = [draw.choice(self._pairs) for _ in range(SIZE)]
+        own = self._pairs[place]
+        others = [pair[draw.choice((side, 1 - side))] for pair in (*near[: SIZE - 3], *far) if not set(pair) & set(own)]
+        _add(texts, others, SIZE)
+        target = torch.zeros(SIZE)
+        target[0] = 1.0
+        return Group(own[side], texts, target)
+
+
+def _add(texts: list[str], more: Iterable[str], size: int) -> None:
+    """Add new texts up to `size`."""
+    for text in more:
+        if len(texts) < size and text not in texts:
+            texts.append(text)

@@ -1,4 +1,4 @@
-"""Frozen bi-encoders whose similarities are soft labels; the vectors of texts are kept on disk between runs."""
+"""The whole encoder as a frozen bi-encoder whose similarities are soft labels; its vectors are kept on disk."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertModel, BertTokenizerFast
+from tokenizers import Tokenizer
 
-from . import loop
-from .tokens import Tokens, padded
+from . import model
+from .tokens import CLS, SEP, Tokens, padded, parts
 
-LENGTH = 104
-PART = 24
+LENGTH = 160
+KINDS = {"query": "query: ", "passage": "passage: "}
 
 
 class Teacher:
@@ -25,10 +25,8 @@ class Teacher:
     """
 
     def __init__(self, folder: Path, store: Path | None = None) -> None:
-        tokenizer = BertTokenizerFast.from_pretrained(folder)
-        self._tokens = Tokens(tokenizer)
-        self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-        self._model = BertModel.from_pretrained(folder, attn_implementation="eager").to(loop.device()).eval().bfloat16()
+        self._tokens = Tokens(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self._model = model.load(folder).encoder.bfloat16().eval()
         self._vectors: dict[bytes, torch.Tensor] = {}
         self._store = store
         if store is not None and store.exists():
@@ -37,17 +35,15 @@ class Teacher:
             self._vectors = {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
 
     @torch.inference_mode()
-    def vectors(self, texts: list[str]) -> torch.Tensor:
-        """Unit vectors of the beginnings of texts, shape (texts, hidden)."""
-        keys = {text: hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts}
-        new = sorted({t for t in texts if keys[t] not in self._vectors}, key=lambda t: len(self._tokens(t)))
-        for start in range(0, len(new), PART):
-            part = new[start : start + PART]
-            ids, mask = padded([[self._cls, *self._tokens(t)[: LENGTH - 2], self._sep] for t in part])
-            hidden = self._model(ids, mask).last_hidden_state.float()
-            weights = mask.unsqueeze(-1).float()
-            mean = torch.nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
-            self._vectors |= {keys[text]: vector.half() for text, vector in zip(part, mean, strict=True)}
+    def vectors(self, kind: str, texts: list[str]) -> torch.Tensor:
+        """Unit vectors of the beginnings of queries or passages, shape (texts, hidden)."""
+        keys = {text: hashlib.blake2b(f"{kind}:{text}".encode(), digest_size=16).digest() for text in texts}
+        new = sorted({t for t in texts if keys[t] not in self._vectors})
+        rows = [[CLS, *self._tokens(KINDS[kind] + text)[: LENGTH - 2], SEP] for text in new]
+        for part in parts(list(map(len, rows))) if rows else ():
+            ids, mask = padded([rows[i] for i in part])
+            found = self._model.embed(ids, mask)[: len(part)]
+            self._vectors |= {keys[new[i]]: vector.half() for i, vector in zip(part, found, strict=True)}
         return torch.stack([self._vectors[keys[t]] for t in texts]).float()
 
     def save(self) -> None:

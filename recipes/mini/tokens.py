@@ -7,20 +7,22 @@ import random
 from collections import Counter
 
 import torch
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer
 
 from . import loop
-from .model import Ranker, match_levels
+from .model import Ranker
 
-PART_TOKENS = 2304
-CLS, SEP = 2, 3
+PART_TOKENS = 3000
+WIDTH = 16
+HEIGHT = 4
+PAD, CLS, SEP = 0, 2, 3
 
 
 class Tokens:
     """Token ids of texts, remembered, and the frequency of each id among the passages that were read."""
 
-    def __init__(self, tokenizer: BertTokenizerFast) -> None:
-        self._tokenizer = tokenizer.backend_tokenizer
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._ids: dict[str, list[int]] = {}
@@ -51,11 +53,23 @@ class Tokens:
         best = max(0, min(len(document) - size, best + draw.randint(-step, step)))
         return document[best : best + size]
 
+    def thinned(self, query: list[int], document: list[int], share: float, draw: random.Random) -> list[int]:
+        """A document without `share` of the tokens that the query has too."""
+        shared = set(query)
+        return [token for token in document if token not in shared or draw.random() >= share]
+
+
+def rounded(length: int) -> int:
+    """The width that rows of `length` are padded to: few widths, because kernels are made anew for each shape."""
+    step = WIDTH if length <= 4 * WIDTH else 2 * WIDTH
+    return -(-length // step) * step
+
 
 def padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of rows, filled up with zeros."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+    """Ids and mask of rows, filled up with padding, and with empty rows to a multiple of `HEIGHT`."""
+    width = rounded(max(map(len, rows)))
+    rows = [*rows, *[[CLS]] * (-len(rows) % HEIGHT)]
+    ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return ids.to(loop.device()), mask.to(loop.device())
 
@@ -72,26 +86,24 @@ def encode(query: list[int], document: list[int], length: int) -> tuple[list[int
     return [*first, *document[: length - len(first) - 1], SEP], len(first)
 
 
-def score_rows(
-    model: Ranker,
-    rows: list[tuple[list[int], int]],
-    unmatched: list[bool] | None = None,
-    part_tokens: int = PART_TOKENS,
-) -> torch.Tensor:
-    """Logits of encoded pairs, computed in parts of nearly equal length."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    parts: list[list[int]] = [[]]
-    for i in order:
-        if parts[-1] and len(rows[i][0]) * (len(parts[-1]) + 1) > part_tokens:
-            parts.append([])
-        parts[-1].append(i)
-    logits = []
-    for part in parts:
+def parts(lengths: list[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
+    """Numbers of rows, cut into parts of nearly equal length of at most `part_tokens` padded tokens."""
+    found: list[list[int]] = [[]]
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if found[-1] and rounded(lengths[i]) * (len(found[-1]) + 1) > part_tokens:
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+def score_rows(model: Ranker, rows: list[tuple[list[int], int]], part_tokens: int = PART_TOKENS) -> torch.Tensor:
+    """Logits of encoded pairs."""
+    logits, order = [], []
+    for part in parts([len(row) for row, _ in rows], part_tokens):
         ids, mask = padded([rows[i][0] for i in part])
-        starts = torch.tensor([rows[i][1] for i in part])[:, None]
-        segments = ((torch.arange(ids.shape[1])[None] >= starts) & (mask == 1)).long()
-        levels = match_levels(ids, segments)
-        if unmatched is not None:
-            levels *= torch.tensor([0 if unmatched[i] else 1 for i in part])[:, None]
-        logits.append(model(ids, mask, segments, levels))
-    return torch.cat(logits)[torch.tensor(order).argsort()]
+        begins = [rows[i][1] for i in part] + [1] * (len(ids) - len(part))
+        starts = torch.tensor(begins, device=ids.device)[:, None]
+        segments = ((torch.arange(ids.shape[1], device=ids.device)[None] >= starts) & (mask == 1)).long()
+        logits.append(model(ids, mask, segments)[: len(part)])
+        order += part
+    return torch.cat(logits)[torch.tensor(order, device=logits[0].device).argsort()]

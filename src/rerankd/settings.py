@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     traces_days: float = Field(30.0, ge=0, description="days that a trace is kept; 0 for ever")
     traces_mb: float = Field(10_000.0, ge=0, description="size of the database in MB; the oldest traces go; 0 for any")
     feedback_hours: float = Field(24.0, ge=0, description="hours that feedback waits for a trace of its request")
+    cases: bool = Field(True, description="look for bad cases among traces and feedback every minute")
+    monitor_window: float = Field(3600.0, ge=60, description="seconds that the gauges of rankings look back")
+    monitor_reference: float = Field(
+        604_800.0, ge=60, description="seconds before that window which scores are compared with"
+    )
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")

@@ -73,6 +73,7 @@ class RerankRequest:
         request_id: what traces and feedback call it; empty for none.
         tenant: id of the API key that asked, in traces; empty for none.
         source: where it came in, in traces: `http`, `job` or `library`.
+        threshold: lowest score of a document that is kept, from 0 to 1 whatever `activation` shows; None keeps all.
     """
 
     query: str
@@ -89,6 +90,7 @@ class RerankRequest:
     request_id: str = ""
     tenant: str = ""
     source: str = "library"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rerankd import Client, InvalidRequestError, Reranker
 from rerankd.keys import new_key, write_keys
 from rerankd.models.reference import bundled_folder
 from tests.integration.serving import Served, serve
@@ -279,3 +280,26 @@ def test_loopback_is_quiet_and_an_open_port_warns_loudly(server_url: str) -> Non
         assert "/v1/rerank" in served.log
     with serve() as served:
         assert "WARNING" not in served.log
+
+
+def test_a_threshold_is_the_same_in_process_by_client_and_in_jobs(server_url: str, texts: list[str]) -> None:
+    some, query = texts[16:40], "What is Apple's newest phone?"
+    library = Reranker()
+    every = library.rank(query, some, None)
+    middle = round(every[len(some) // 2].relevance_score, 6) - 1e-6
+    with Client(server_url) as client:
+        for activation in ("sigmoid", "none", "softmax"):
+            wanted = library.rank(query, some, None, activation=activation, threshold=middle)
+            found = client.rank(query, some, None, activation=activation, threshold=middle)
+            assert 0 < len(wanted) < len(some)
+            assert [one.index for one in found] == [one.index for one in wanted]
+            assert [one.relevance_score for one in found] == pytest.approx([one.relevance_score for one in wanted])
+        assert len(client.rank(query, some, threshold=1.0)) == 0
+        with pytest.raises(InvalidRequestError):
+            client.rank(query, some, threshold=2.0)
+        job = client.wait(client.submit([{"query": query, "documents": some, "threshold": middle}]).id, 60)
+    body = httpx.get(f"{server_url}/v1/jobs/{job.id}").json()
+    rows = next(one["results"] for one in body["results"])
+    assert [row["index"] for row in rows] == [one.index for one in library.rank(query, some, None, threshold=middle)]
+    wrong = {"query": "q", "documents": ["a"], "threshold": 7}
+    assert httpx.post(f"{server_url}/v1/rerank", json=wrong).status_code == 400

@@ -212,3 +212,16 @@ def test_progress_goes_to_standard_error(reranker: Reranker, capsys: pytest.Capt
     assert captured.out == ""
     reranker.rank("q", ["a", "b"])
     assert capsys.readouterr().err == ""
+
+
+def test_a_threshold_keeps_what_reaches_it_whatever_is_shown(mini: Reranker, texts: list[str]) -> None:
+    every = mini.rank("What is Apple's newest phone?", texts, top_n=None)
+    middle = sorted(ranked.relevance_score for ranked in every)[len(texts) // 2]
+    for activation in ("sigmoid", "none", "softmax"):
+        kept = mini.rank("What is Apple's newest phone?", texts, None, activation=activation, threshold=middle)
+        assert [ranked.index for ranked in kept] == [r.index for r in every if r.relevance_score >= middle]
+    assert len(mini.rank("q", texts, threshold=1.0)) == 0
+    assert len(mini.rank("q", texts, 2, threshold=0.0)) == 2
+    for wrong in (1.5, -0.1, float("nan"), "0.5", True):
+        with pytest.raises(InvalidRequestError, match="threshold"):
+            mini.rank("q", texts, threshold=wrong)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from rerankd.cli import (
     bench,
     bulk,
     calibrate,
+    cases,
     demo,
     deploy,
     doctor,
@@ -27,6 +28,7 @@ from rerankd.cli import (
     jobs,
     keys,
     models,
+    monitor,
     rank,
     serve,
     traces,
@@ -70,6 +72,7 @@ app.command()(bench.bench)
 app.command()(bulk.bulk)
 app.command("eval")(evaluate.evaluate_command)
 app.command("calibrate")(calibrate.calibrate_command)
+app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.command()(worker.worker)
 app.add_typer(serve.config, name="config")
@@ -77,6 +80,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(traces.app, name="traces")
 app.add_typer(traces.feedback, name="feedback")
+app.add_typer(cases.app, name="cases")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

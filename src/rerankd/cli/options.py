@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -38,3 +39,13 @@ def open_reranker(settings: Settings) -> Reranker:
         threads=settings.threads,
         cache_dir=settings.cache_dir,
     )
+
+
+def logits_of(reranker: Reranker) -> Callable[[str, Sequence[str]], Sequence[float]]:
+    """A function from a query and texts to the reranker's logits."""
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        logits: list[float] = reranker.score([(query, text) for text in texts], activation="none").tolist()
+        return logits
+
+    return score

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -28,16 +28,23 @@ def wants_json(flag: bool) -> bool:
     return flag or not sys.stdout.isatty()
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object per line; text that UTF-8 cannot hold is escaped."""
-    for row in rows:
+def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> int:
+    """One JSON object per line, to standard output or a file; text that UTF-8 cannot hold is escaped.
+
+    Returns:
+        How many.
+    """
+    out = out or sys.stdout
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007  the last one is what is returned
         line = json.dumps(row, ensure_ascii=False, default=str)
         try:
             line.encode()
         except UnicodeEncodeError:
             line = json.dumps(row, default=str)
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        out.write(line + "\n")
+    out.flush()
+    return count
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> Text:

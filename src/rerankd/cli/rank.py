@@ -26,6 +26,7 @@ def rank(
         str, typer.Argument(help="Documents: txt lines, jsonl, csv, tsv or parquet; - for standard input.")
     ],
     top_n: Annotated[int | None, typer.Option(min=1, help="Documents to keep.  [default: 5]")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score to keep, from 0 to 1.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Keep every document.")] = False,
     field: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
     kind: Format = None,
@@ -61,6 +62,7 @@ def rank(
         documents,
         None if everything else settings.top_n,
         activation="none" if no_activation else "sigmoid",
+        threshold=threshold,
         show_progress=sys.stderr.isatty(),
     )
     if wants_json(as_json):

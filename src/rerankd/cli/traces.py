@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from rerankd.cli.options import Json, open_reranker
+from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.settings import Settings, load_settings
@@ -47,8 +47,8 @@ def list_traces(
     as_json: Json = False,
 ) -> None:
     """List traces; `--order margin` lists first where the first and the second were closest."""
-    with _store(traces_url) as (store, _):
-        traces = store.traces(_filter(tenant, since, until, model), limit=limit, order=order)
+    with opened(traces_url) as (store, _):
+        traces = store.traces(trace_filter(tenant, since, until, model), limit=limit, order=order)
         queries = store.queries(traces)
     if wants_json(as_json):
         write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
@@ -57,7 +57,7 @@ def list_traces(
     for trace in traces:
         margin = "" if trace.margin is None else f"{trace.margin:.3f}"
         table.add_row(
-            *(str(trace.id), cell(trace.request_id, 40), _when(trace.time), cell(trace.tenant), cell(trace.model)),
+            *(str(trace.id), cell(trace.request_id, 40), when(trace.time), cell(trace.tenant), cell(trace.model)),
             *(str(trace.documents), movement(trace.top_before, 1), f"{trace.top_score:.3f}", margin),
             cell(queries.get(trace.query, "(erased)"), 60),
         )
@@ -70,7 +70,7 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     from rerankd.traces.feedback import read_feedback
     from rerankd.traces.store import TraceFilter
 
-    with _store(traces_url) as (store, _):
+    with opened(traces_url) as (store, _):
         found = store.one(request, tenant)
         if found is None:
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
@@ -83,7 +83,7 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     about = Table("", "", show_header=False)
     for name, value in row.items():
         if name not in ("candidates", "feedback"):
-            about.add_row(name, _when(value) if name == "time" else cell(str(value)))
+            about.add_row(name, when(value) if name == "time" else cell(str(value)))
     for one in said:
         item = one.feedback
         place = item.document_id if item.index is None else item.index
@@ -111,8 +111,8 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Write traces with their texts as JSON lines to standard output."""
-    with _store(traces_url) as (store, _):
-        write_rows(_row(found) for found in store.each(_filter(tenant, since, until, model)))
+    with opened(traces_url) as (store, _):
+        write_rows(_row(found) for found in store.each(trace_filter(tenant, since, until, model)))
 
 
 @app.command()
@@ -131,28 +131,23 @@ def replay(
     from rerankd.traces.replay import replay as replayed
     from rerankd.traces.replay import summary
 
-    with _store(traces_url) as (store, settings):
+    with opened(traces_url) as (store, settings):
         if request is not None:
             one = store.one(request, tenant)
             traces = [one.trace] if one else []
         else:
-            traces = store.traces(_filter(tenant, since, until, model), limit=limit)
+            traces = store.traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
             raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
         reranker = open_reranker(settings.model_copy(update={"model": against}))
         found = (full for trace in traces for full in store.full([trace]))  # one at a time: texts are large
-
-        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-            logits: list[float] = reranker.score([(query, text) for text in texts], activation="none").tolist()
-            return logits
-
-        replays = list(replayed(found, score))
+        replays = list(replayed(found, logits_of(reranker)))
     if wants_json(as_json):
         write_rows(asdict(one) for one in replays)
         return
     _print_replays(replays)
     short = summary(replays)
-    _say(
+    say(
         f"{short.replayed} replayed on {against}, {short.skipped} skipped. Another document is first in "
         f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; {short.entered:.2f} documents come among those kept "
         f"and {short.moved:.1f} move, on average."
@@ -171,13 +166,13 @@ def prune(
     from rerankd.traces.retention import prune as pruned
 
     total, more = Forgotten(), True
-    with _store(traces_url) as (store, settings):
+    with opened(traces_url) as (store, settings):
         given = {"traces_days": days, "traces_mb": megabytes}
         settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
         while more:
             gone, more = pruned(store, retention(settings))
             total += gone
-    _say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback are forgotten.")
+    say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback are forgotten.")
 
 
 @app.command()
@@ -196,14 +191,17 @@ def erase(
     what = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
     if not yes:
         typer.confirm(f"Erase {what}?", abort=True, err=True)
-    with _store(traces_url) as (store, _):
+    with opened(traces_url) as (store, _):
         if text_hash is not None:
             gone = retention.erase_text(store, text_hash)
         elif document is not None:
             gone = retention.erase_document(store, document, tenant)
         else:
             gone = retention.erase_tenant(store, tenant or "")
-    _say(f"{gone.traces} traces, {gone.texts} texts and {gone.feedback} items of feedback are erased.")
+    say(
+        f"{gone.traces} traces, {gone.texts} texts, {gone.feedback} items of feedback and {gone.cases} cases "
+        "are erased."
+    )
 
 
 @feedback.command("import")
@@ -215,9 +213,9 @@ def import_csv(
     """Read feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
     from rerankd.traces.feedback import import_feedback, read_csv
 
-    with _store(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
+    with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
         count, known = import_feedback(store, read_csv(lines, tenant))
-    _say(f"{count} items are kept; {known} of them are of rankings that are known.")
+    say(f"{count} items are kept; {known} of them are of rankings that are known.")
 
 
 @feedback.command("list")
@@ -232,8 +230,8 @@ def list_feedback(
     """List feedback, the newest first, with the trace that it is of."""
     from rerankd.traces.feedback import read_feedback
 
-    with _store(traces_url) as (store, _):
-        found = read_feedback(store, _filter(tenant, since, until, None), limit=limit)
+    with opened(traces_url) as (store, _):
+        found = read_feedback(store, trace_filter(tenant, since, until, None), limit=limit)
     if wants_json(as_json):
         write_rows(asdict(one.feedback) | {"trace": one.trace.id if one.trace else None} for one in found)
         return
@@ -242,7 +240,7 @@ def list_feedback(
         item = one.feedback
         place = item.document_id if item.index is None else str(item.index)
         names = (cell(item.tenant), cell(item.request_id, 40), item.kind, cell(place or ""))
-        table.add_row(_when(item.time), *names, f"{item.value:g}", str(one.trace.id) if one.trace else "(pending)")
+        table.add_row(when(item.time), *names, f"{item.value:g}", str(one.trace.id) if one.trace else "(pending)")
     stdout().print(table)
 
 
@@ -280,18 +278,20 @@ def _row(found: FullTrace) -> dict[str, Any]:
     return asdict(found.trace) | {"query": found.query, "parameters": found.parameters, "candidates": rows}
 
 
-def _filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:
+def trace_filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:
+    """Which traces are meant by options."""
     from rerankd.traces.store import TraceFilter
 
-    return TraceFilter(tenant, _moment(since), _moment(until), model)
+    return TraceFilter(tenant, moment(since), moment(until), model)
 
 
-def _moment(text: str | None) -> float | None:
+def moment(text: str | None) -> float | None:
+    """Seconds since 1970 of `15m` ago or an ISO 8601 time."""
     if text is None:
         return None
+    if text[-1:] in _UNITS:
+        return time.time() - seconds(text)
     try:
-        if text[-1:] in _UNITS:
-            return time.time() - float(text[:-1]) * _UNITS[text[-1]]
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise InvalidRequestError(
@@ -299,12 +299,25 @@ def _moment(text: str | None) -> float | None:
         ) from None
 
 
-def _when(seconds: float) -> str:
+def seconds(text: str) -> float:
+    """Seconds of a length of time such as `90s`, `15m`, `24h` or `7d`."""
+    try:
+        length = float(text[:-1]) * _UNITS[text[-1:]]
+    except (ValueError, KeyError):
+        raise InvalidRequestError(f"{text!r} is no length of time.", hint="Write 90s, 15m, 24h, or 7d.") from None
+    if not 0 < length < float("inf"):
+        raise InvalidRequestError(f"{text!r} is no length of time.", hint="Write 90s, 15m, 24h, or 7d.")
+    return length
+
+
+def when(seconds: float) -> str:
+    """A time for people."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 @contextmanager
-def _store(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
+def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
+    """The database that options and settings name, and the settings."""
     from rerankd.traces.opening import open_store
 
     settings = load_settings(traces_url=url)
@@ -315,5 +328,6 @@ def _store(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
         store.close()
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """Tell people something, beside the data."""
     stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -56,15 +56,20 @@ def read_job(answer: Mapping[str, Any]) -> JobStatus:
 
 
 def read_ranking(
-    answer: Mapping[str, Any], given: Sequence[Document], top_n: int | None, activation: Activation
+    answer: Mapping[str, Any],
+    given: Sequence[Document],
+    top_n: int | None,
+    activation: Activation,
+    threshold: float | None = None,
 ) -> RerankResult:
-    """A ranking of these documents.
+    """A ranking of these documents, of those that passed the threshold.
 
     Raises:
         ScoringError: scores that cannot belong to them.
     """
     expected = len(given) if top_n is None or activation == "softmax" else min(top_n, len(given))
-    rows = read_rows(answer, "results", len(given), expected)
+    all_asked = threshold is None or activation == "softmax"
+    rows = read_rows(answer, "results", len(given), expected, fewer=not all_asked)
     scores = [number(row, "relevance_score") for _, row in rows]
     asked_raw = activation != "sigmoid"
     raw = [
@@ -84,6 +89,9 @@ def read_ranking(
         )
         for place, (index, row) in enumerate(rows[:top_n])
     )
+    if threshold is not None and all_asked:
+        passed = activate([ranked.raw_score for ranked in results], "sigmoid") >= threshold
+        results = tuple(ranked for ranked, good in zip(results, passed, strict=True) if good)
     usage = _mapping(answer, "usage")
     return RerankResult(
         results,
@@ -98,8 +106,10 @@ def read_ranking(
     )
 
 
-def read_rows(answer: Mapping[str, Any], name: str, size: int, expected: int) -> list[tuple[int, Mapping[str, Any]]]:
-    """The rows of an answer with their indexes: as many as expected, in range, none twice."""
+def read_rows(
+    answer: Mapping[str, Any], name: str, size: int, expected: int, *, fewer: bool = False
+) -> list[tuple[int, Mapping[str, Any]]]:
+    """The rows of an answer with their indexes: as many as expected or, where told, fewer; none twice."""
     rows = answer.get(name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ScoringError(f"The service's answer has no list {name!r}.", hint="Is it a rerankd service?")
@@ -109,7 +119,7 @@ def read_rows(answer: Mapping[str, Any], name: str, size: int, expected: int) ->
             raise ScoringError(f"The service scored index {index!r} of {size}.", hint=NOT_OURS)
     if len(set(indexes)) != len(rows):
         raise ScoringError("The service scored an index twice.", hint=NOT_OURS)
-    if len(rows) != expected:
+    if len(rows) > expected or (len(rows) < expected and not fewer):
         raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=NOT_OURS)
     return list(zip(indexes, rows, strict=True))
 

@@ -23,6 +23,7 @@ from rerankd.activation import check_activation
 from rerankd.client.answers import number, read_ranking, read_rows
 from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
+from rerankd.ranking import checked_threshold
 from rerankd.types import Activation, Document, LongDocuments, RerankResult, Truncation, Usage
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class RankOptions(TypedDict, total=False):
 
     model: str | None
     activation: Activation
+    threshold: float | None
     max_length: int | None
     truncation: Truncation | None
     long_documents: LongDocuments | None
@@ -94,6 +96,7 @@ class Calls:
         *,
         model: str | None = None,
         activation: Activation = "sigmoid",
+        threshold: float | None = None,
         max_length: int | None = None,
         truncation: Truncation | None = None,
         long_documents: LongDocuments | None = None,
@@ -104,9 +107,11 @@ class Calls:
         check_activation(activation)
         if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 1):
             raise InvalidRequestError(f"top_n is {top_n!r}.", hint="top_n is a whole number from 1.")
+        lowest = checked_threshold(threshold)
         given = to_documents(documents)
         options: dict[str, Any] = {
             "model": model or self.model,
+            "threshold": lowest if activation != "softmax" else None,
             "max_length": max_length,
             "truncation": truncation,
             "long_documents": long_documents,
@@ -116,7 +121,7 @@ class Calls:
         body = {
             "query": sendable(to_query(query)),
             "documents": [_sent(document) for document in given],
-            # A softmax is over all documents, so all scores are needed.
+            # A softmax is over all documents, so all scores are needed, and the threshold is ours to apply.
             "top_n": None if activation == "softmax" else top_n,
             "return_documents": False,
             "explain": True,
@@ -125,7 +130,7 @@ class Calls:
         if not given:
             return RerankResult((), model or self.model or "", Usage(0, 0, 0), {})
         answer = yield from self.exchange("POST", "/v1/rerank", body, timeout)
-        return read_ranking(answer, given, top_n, activation)
+        return read_ranking(answer, given, top_n, activation, lowest)
 
     def score(
         self, pairs: Iterable[tuple[str, str]], *, model: str | None, activation: Literal["sigmoid", "none"]

@@ -85,6 +85,7 @@ class Client:
             top_n: how many to keep; None keeps all.
             model: overrides the client's for this call.
             activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
+            threshold: lowest sigmoid score of a document to keep, from 0 to 1.
             max_length: longest pair in tokens.
             truncation: `only_second` or `longest_first`.
             long_documents: `truncate` or `chunk`.

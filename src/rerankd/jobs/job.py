@@ -55,6 +55,7 @@ class RankWork:
             "model": request.model,
             "policy": _changed(request.policy),
             "cache": request.cache,
+            "threshold": request.threshold,
             "texts": self.texts,
         }
 
@@ -69,6 +70,7 @@ class RankWork:
             held["model"],
             PolicyChange(**held["policy"]),
             cache=held["cache"],
+            threshold=held.get("threshold"),  # not there in jobs of before it was
         )
         return cls(request, held["texts"])
 

@@ -261,7 +261,8 @@ class JobWorker:
             scores += pieces[-1].scored.scores[0]
         traced = replace(request, request_id=name, tenant=claim.owner, source="job")
         self._pipeline.record(traced, pieces)
-        ranked = rank_documents(request.documents, scores, request.top_n, request.activation)
+        kept = (request.top_n, request.activation, request.threshold)
+        ranked = rank_documents(request.documents, scores, *kept)
         rows = [_ranked_row(document, work) for document in ranked]
         model, version = (pieces[-1].model, pieces[-1].version) if pieces else ("", "")
         about = {"request_id": name, "model": model, "version": version}

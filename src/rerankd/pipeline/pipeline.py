@@ -62,7 +62,7 @@ class Pipeline:
         groups = [(request.query, [document.text for document in request.documents])]
         found = await self.score(groups, request, charge)
         (scores,) = found.scored.scores
-        results = rank_documents(request.documents, scores, request.top_n, request.activation)
+        results = rank_documents(request.documents, scores, request.top_n, request.activation, request.threshold)
         timings, computed = found.scored.timings, found.scored.computed_tokens
         self.record(request, [found])
         return RerankResult(results, found.model, usage_of(scores), timings, computed_tokens=computed)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from rerankd.errors import NotFoundError
+from rerankd.server.case_routes import case_router
 from rerankd.server.docs_routes import docs_router
 from rerankd.server.edge import Edge, current
 from rerankd.server.feedback_routes import feedback_router
@@ -50,6 +51,7 @@ def create_app(service: Service) -> FastAPI:
         rerank_router(service),
         job_router(service),
         feedback_router(service),
+        case_router(service),
         model_router(service),
         health_router(service),
         docs_router(),

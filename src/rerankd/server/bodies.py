@@ -94,6 +94,9 @@ class RerankBody(Body):
     top_n: int | None = Field(None, description="documents to return; null, 0 or less for all")
     top_k: int | None = Field(None, description="another name of top_n")
     return_documents: bool | None = Field(None, description="true returns the texts")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="lowest score of a document that is returned, from 0 to 1 also with raw_scores"
+    )
     explain: bool | None = Field(None, description="true adds raw scores, truncation, chunks and timings")
     rank_fields: list[str] | None = Field(None, description="fields of document objects that are read")
     max_tokens_per_doc: int | None = Field(None, description="tokens of a document read at most")

@@ -151,6 +151,7 @@ class Jobs:
                 body.model,
                 body.policy([]),
                 cache=body.cache is not False,
+                threshold=body.threshold,
             )
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{place}{error.message}", hint=error.hint) from None

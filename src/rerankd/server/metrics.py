@@ -17,6 +17,7 @@ from rerankd.version import __version__
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
+    from rerankd.traces.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,6 +69,12 @@ class Metrics(Observer):
         """Add what becomes of traces, where they are written."""
         if writer is not None:
             self.registry.register(_TraceCounts(writer))
+
+    def watch_activity(self) -> Callable[[list[Activity]], None]:
+        """Add what reranking did lately; call what is returned when that is known anew."""
+        gauges = _ActivityGauges()
+        self.registry.register(gauges)
+        return gauges.show
 
     def serve(self, port: int) -> None:
         """Answer Prometheus from a thread of its own, where there is no service to do so."""
@@ -164,3 +171,61 @@ class _TraceCounts(Collector):
         up = GaugeMetricFamily("rerankd_traces_up", "Whether the last attempt to write traces succeeded")
         up.add_metric([], float(counts.up))
         return [written, sampled, dropped, failures, size, held, up]
+
+
+class _ActivityGauges(Collector):
+    """The newest look at what reranking did, for the busiest tenants."""
+
+    def __init__(self) -> None:
+        self._rows: list[Activity] = []
+
+    def show(self, rows: list[Activity]) -> None:
+        self._rows = rows[:MAX_ROWS]
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["model", "tenant"]
+        found: list[Metric] = []
+        for name, about, value in _ACTIVITY:
+            gauge = GaugeMetricFamily(f"rerankd_activity_{name}", about, labels=labels)
+            for row in self._rows:
+                if (number := value(row)) is not None:
+                    gauge.add_metric([row.model, row.tenant], number)
+            found.append(gauge)
+        place = GaugeMetricFamily(
+            "rerankd_activity_reciprocal_place",
+            "Mean of 1 / place of the best chosen document",
+            labels=[*labels, "stage"],
+        )
+        gain = GaugeMetricFamily(
+            "rerankd_activity_feedback_gain",
+            "Of that mean by reranking, and its 95 % interval",
+            labels=[*labels, "bound"],
+        )
+        for row in self._rows:
+            said = row.feedback
+            for stage, number in (("before", said.reciprocal_before), ("after", said.reciprocal_after)):
+                if number is not None:
+                    place.add_metric([row.model, row.tenant, stage], number)
+            if said.verdict == "too few":
+                continue
+            for bound, number in (("low", said.gain_low), ("mean", said.gain), ("high", said.gain_high)):
+                if number is not None:
+                    gain.add_metric([row.model, row.tenant, bound], number)
+        return [*found, place, gain]
+
+
+MAX_ROWS = 50
+_ACTIVITY: tuple[tuple[str, str, Callable[[Activity], float | None]], ...] = (
+    ("requests", "Rankings in the window", lambda row: row.requests),
+    ("top_changed_ratio", "Share of rankings with another document first", lambda row: row.top_changed),
+    ("kendall_tau", "Kendall's tau between the order before and after, mean", lambda row: row.tau),
+    ("rank_biased_overlap", "Rank-biased overlap between them, mean", lambda row: row.rbo),
+    ("promotion_places", "Places that shown documents rose, mean", lambda row: row.promotion),
+    ("top_score", "Logit of the first document, median", lambda row: row.top_score),
+    ("margin", "Logits between first and second document, mean", lambda row: row.margin),
+    ("score_psi", "Population stability index of top scores against the reference", lambda row: row.psi),
+    ("latency_p95_seconds", "Of rankings", lambda row: row.latency_p95_ms / 1000),
+    ("truncated_ratio", "Share of documents that were not read whole", lambda row: row.truncated),
+    ("feedback_requests", "Rankings with a chosen document", lambda row: row.feedback.requests),
+    ("feedback_rejections", "Thumbs down and grades of 0", lambda row: row.feedback.negative),
+)

@@ -116,6 +116,7 @@ class Answers:
         check_count(len(given.documents), "documents", self._service.settings)
         documents = given.read_documents()
         work = self._work(request, body, given, given.query, documents, given.kept, given.policy(warnings))
+        work = replace(work, threshold=given.threshold)
         result = await self._run(request, work)
         if given.model and given.model != result.model and self._service.pool.resolve(given.model) != given.model:
             warnings.append(f"model {given.model[:100]!r} is not known here; {result.model!r} answered")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rerankd.errors import InvalidRequestError
@@ -12,6 +13,8 @@ from rerankd.traces.redaction import redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions
 
 if TYPE_CHECKING:
+    from rerankd.traces.detection import Detective
+    from rerankd.traces.monitoring import Activity
     from rerankd.traces.retention import Retention
     from rerankd.traces.store import TraceStore
 
@@ -37,8 +40,13 @@ def open_store(settings: Settings) -> TraceStore:
     return TraceStore(traces_url(settings))
 
 
-def open_writer(settings: Settings) -> TraceWriter | None:
+def open_writer(settings: Settings, activity: Callable[[list[Activity]], None] | None = None) -> TraceWriter | None:
     """The writer that the settings describe, None where traces are off; nothing is opened before the first ranking.
+
+    Args:
+        settings: of the program.
+        activity: given what reranking did lately, about every minute, in the writer's thread; None for nobody, and then
+            it is not found out.
 
     Raises:
         InvalidRequestError: settings that cannot be used.
@@ -61,12 +69,29 @@ def open_writer(settings: Settings) -> TraceWriter | None:
     )
     redact = redactor(settings.traces_redact, settings.traces_redactor)
 
+    return TraceWriter(lambda: open_store(settings), options, redact, _upkeep(settings, activity))
+
+
+def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | None) -> Callable[[TraceStore], object]:
+    """What is done about every minute: forget what is old, look for bad cases, see what reranking did."""
+    detective: Detective | None = None
+
     def upkeep(store: TraceStore) -> bool:
+        from rerankd.traces.detection import Detective
+        from rerankd.traces.monitoring import Windows, monitor
         from rerankd.traces.retention import prune
 
-        return prune(store, retention(settings))[1]
+        nonlocal detective
+        if prune(store, retention(settings))[1]:
+            return True  # the rest waits until nothing is too old
+        if settings.cases:
+            detective = detective or Detective()
+            detective(store)
+        if activity is not None:
+            activity(monitor(store, Windows(settings.monitor_window, settings.monitor_reference)))
+        return False
 
-    return TraceWriter(lambda: open_store(settings), options, redact, upkeep)
+    return upkeep
 
 
 def retention(settings: Settings) -> Retention:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from rerankd.errors import UnavailableError
 from rerankd.traces import schema
+from rerankd.traces.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import passages_of, unpack
 from rerankd.traces.store import TraceStore, translated
 from rerankd.traces.texts import SEEN_SECONDS, slices
@@ -49,9 +50,15 @@ class Forgotten:
     traces: int = 0
     texts: int = 0
     feedback: int = 0
+    cases: int = 0
 
     def __add__(self, other: Forgotten) -> Forgotten:
-        return Forgotten(self.traces + other.traces, self.texts + other.texts, self.feedback + other.feedback)
+        return Forgotten(
+            self.traces + other.traces,
+            self.texts + other.texts,
+            self.feedback + other.feedback,
+            self.cases + other.cases,
+        )
 
 
 def prune(store: TraceStore, retention: Retention, *, now: float | None = None) -> tuple[Forgotten, bool]:
@@ -85,7 +92,7 @@ def prune(store: TraceStore, retention: Retention, *, now: float | None = None) 
 
 
 def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
-    """Forget a tenant's traces and feedback, and the texts that nobody else's traces name.
+    """Forget a tenant's traces, feedback and cases, and the texts that nobody else's traces name.
 
     Raises:
         UnavailableError: the database cannot be reached, or is read by others without a pause.
@@ -97,8 +104,9 @@ def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
         _forget_traces(connection, own)
         gone = _forget_texts(connection, texts - _used(connection, texts))
         rated = _count(connection, delete(schema.feedback).where(schema.feedback.c.tenant == tenant))
+        cases = erase_tenant_cases(connection, tenant)
     scrub(store)
-    return Forgotten(len(own), gone, rated)
+    return Forgotten(len(own), gone, rated, cases)
 
 
 def erase_document(store: TraceStore, document: str, tenant: str | None = None) -> Forgotten:
@@ -125,6 +133,7 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
             found = unpack(bytes(data))
             texts.update(int(found.passages[place]) for place, name in enumerate(found.ids) if name == document)
         gone = _forget_texts(connection, texts - elsewhere)
+        gone += erase_case_texts(connection, document=document, tenant=tenant)
     scrub(store)
     return Forgotten(texts=gone)
 
@@ -138,6 +147,7 @@ def erase_text(store: TraceStore, digest: str) -> Forgotten:
     with translated(), store.changing() as connection:
         _claim(connection)
         gone = _count(connection, delete(schema.passage).where(schema.passage.c.hash == bytes.fromhex(digest)))
+        gone += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
     return Forgotten(texts=gone)
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    UniqueConstraint,
     create_engine,
     event,
     inspect,
@@ -36,7 +37,7 @@ from sqlalchemy.exc import ArgumentError
 from rerankd.errors import InvalidRequestError
 from rerankd.extras import require
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "trace_version"
 LOCK = 72_657_261  # of this program among a database's advisory locks
 BUSY_SECONDS = 10
@@ -83,6 +84,8 @@ trace = Table(
     Column("top_score", Double, nullable=False),
     Column("margin", Double),
     Column("tau", Double),
+    Column("rbo", Double),
+    Column("promotion", Double),
     Column("truncated", Integer, nullable=False),
     Column("cached", Integer, nullable=False),
     Column("tokens", Integer, nullable=False),
@@ -115,6 +118,26 @@ feedback = Table(
     Column("source", SmallInteger, nullable=False),
     Index("feedback_time", "time"),
     Index("feedback_request", "request_id", "tenant"),
+)
+# A copy of what was ranked: a case outlives the trace that it was found in.
+bad_case = Table(
+    "bad_case",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("time", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("detector", String, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("note", String, nullable=False),
+    Column("severity", Double, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("tenant", "request_id", "detector", "position", name="bad_case_once"),
+    Index("bad_case_state", "state", "severity"),
 )
 
 

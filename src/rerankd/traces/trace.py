@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from rerankd.activation import activate
+from rerankd.ranking import rank_documents
 from rerankd.traces.packing import Candidates
 from rerankd.traces.texts import encoded
 from rerankd.types import Document, PolicyChange, Ranking, RerankRequest
 
 SCORE = "score"
+PROMOTED = 10
+PERSISTENCE = 0.9  # RBO's p: nine tenths of the weight is on the first 22 places or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Trace:
         top_score: logit of what is first now.
         margin: by how much it is above the second; None where there is no second.
         tau: Kendall's tau between the order before and after; None for a single candidate.
+        rbo: rank-biased overlap between them; None for traces of before it was measured, and without candidates.
+        promotion: places that the first `PROMOTED` of those returned rose, on average, those that sank with 0.
         truncated: candidates of which the model did not read all.
         cached: candidates whose score was kept from before.
         tokens: tokens of all pairs.
@@ -61,6 +67,8 @@ class Trace:
     top_score: float
     margin: float | None
     tau: float | None
+    rbo: float | None
+    promotion: float | None
     truncated: int
     cached: int
     tokens: int
@@ -108,16 +116,19 @@ def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     request, timings, count = ranking.request, ranking.timings, len(found)
     places = np.argsort(found.ranks)
     raw = found.raw_scores.astype(float)
+    kept = len(rank_documents(request.documents, ranking.scores, request.top_n, "none", request.threshold))
     names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
     about = names | {"model": ranking.model, "version": ranking.version}
     numbers = {
         "time": ranking.time,
         "documents": count,
-        "kept": count if request.top_n is None else min(request.top_n, count),
+        "kept": kept,
         "top_before": int(places[0]) + 1 if count else 0,
         "top_score": float(raw[places[0]]) if count else 0.0,
         "margin": float(raw[places[0]] - raw[places[1]]) if count > 1 else None,
         "tau": kendall_tau(found.ranks.tolist()),
+        "rbo": rank_biased_overlap(found.ranks),
+        "promotion": _promotion(places, kept),
         "truncated": int(found.truncated.sum()),
         "cached": ranking.cached,
         "tokens": sum(score.tokens for score in ranking.scores),
@@ -165,6 +176,8 @@ def _parameters(request: RerankRequest, max_length: int) -> bytes:
     policy = {name: value for name, value in changed.items() if value != getattr(usual, name)}
     said: dict[str, Any] = {"activation": request.activation, "max_length": max_length, "top_n": request.top_n}
     said |= policy | {"max_length": max_length}
+    if request.threshold is not None:
+        said["threshold"] = request.threshold
     if request.model is not None:
         said["model"] = request.model[:200]
     if not request.cache:
@@ -188,3 +201,30 @@ def kendall_tau(ranks: Sequence[int]) -> float | None:
         inversions += place - bisect_left(seen, rank)
         insort(seen, rank)
     return 1.0 - 4.0 * inversions / (count * (count - 1))
+
+
+def rank_biased_overlap(ranks: npt.NDArray[np.int64], persistence: float = PERSISTENCE) -> float | None:
+    """Rank-biased overlap (Webber, Moffat and Zobel 2010, extrapolated) between the order 1, 2, 3 ... and another.
+
+    Args:
+        ranks: place of each in the other order, from 1.
+        persistence: p; the weight of depth d falls with its power.
+
+    Example:
+        >>> rank_biased_overlap(np.array([1, 2, 3])), round(rank_biased_overlap(np.array([3, 2, 1])), 3)
+        (1.0, 0.855)
+    """
+    count = len(ranks)
+    if not count:
+        return None
+    depths = np.arange(1, count + 1)
+    # A document is in both tops from the deeper of its two places on.
+    shared = np.cumsum(np.bincount(np.maximum(ranks, depths), minlength=count + 1)[1:])
+    agreement = shared / depths
+    weights = persistence**depths
+    return float(agreement[-1] * weights[-1] + (1 - persistence) / persistence * (agreement * weights).sum())
+
+
+def _promotion(places: npt.NDArray[np.int64], kept: int) -> float | None:
+    shown = places[: min(kept, PROMOTED)]
+    return float(np.maximum(shown - np.arange(len(shown)), 0).mean()) if len(shown) else None

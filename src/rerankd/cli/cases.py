@@ -1,0 +1,210 @@
+"""`rerankd cases`: the queue of bad cases: find, see, label, hand on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from rerankd.cli.options import Json, logits_of, open_reranker
+from rerankd.cli.output import cell, movement, stdout, wants_json, write_rows
+from rerankd.cli.traces import Since, Tenant, Until, Url, moment, opened, say, trace_filter, when
+from rerankd.errors import InvalidRequestError
+
+app = typer.Typer(help="Rankings that should have been others: find, label and hand them on.", no_args_is_help=True)
+
+State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
+Detector = Annotated[
+    Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual"] | None,
+    typer.Option(help="Only what this found."),
+]
+InState = Annotated[State | None, typer.Option("--state", help="Only in this state.")]
+Number = Annotated[int, typer.Argument(metavar="CASE", help="A case's number.")]
+Note = Annotated[str, typer.Option(help="Why.")]
+
+
+@app.command()
+def detect(
+    second: Annotated[
+        str | None, typer.Option(help="Also rank the newest traces on this model, and keep where it disagrees.")
+    ] = None,
+    since: Since = "24h",
+    until: Until = None,
+    tenant: Tenant = None,
+    low: Annotated[int, typer.Option(min=1, help="Place below which a chosen document stands low.")] = 3,
+    margin: Annotated[float, typer.Option(min=0, help="Logits between first and second that are none.")] = 0.02,
+    outlier: Annotated[float, typer.Option(min=0, help="Deviations of the top score from the usual.")] = 5.0,
+    agreement: Annotated[float, typer.Option(min=-1, max=1, help="Kendall's tau below which models disagree.")] = 0.3,
+    limit: Annotated[int, typer.Option(min=1, help="New cases of each detector that needs no feedback.")] = 20,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Look for bad cases now, as services do by themselves every minute."""
+    from rerankd.traces.detection import DetectionLimits, detect_disagreement
+    from rerankd.traces.detection import detect as detected
+    from rerankd.traces.detectors import Bounds
+
+    bounds = Bounds(low, margin, outlier, agreement)
+    wanted = trace_filter(tenant, since, until, None)
+    with opened(traces_url) as (store, settings):
+        found = detected(store, wanted, bounds, DetectionLimits(each=limit))
+        if second is not None:
+            score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
+            found |= detect_disagreement(store, wanted, second, score, bounds, limit)
+    if wants_json(as_json):
+        write_rows([found])
+        return
+    say(
+        f"{sum(found.values())} new cases"
+        + "".join(f", {count} {name}" for name, count in found.items() if count)
+        + "."
+    )
+
+
+@app.command("list")
+def list_cases(
+    state: InState = None,
+    detector: Detector = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List cases, the worst first."""
+    from rerankd.traces.cases import CaseFilter, count_cases
+    from rerankd.traces.cases import list_cases as listed
+
+    with opened(traces_url) as (store, _):
+        found = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
+        counts = count_cases(store)
+    if wants_json(as_json):
+        write_rows(asdict(one) for one in found)
+        return
+    table = Table("case", "state", "found", "by", "tenant", "request", "severity", "note", "query")
+    for one in found:
+        table.add_row(
+            *(str(one.id), one.state, when(one.time), one.detector, cell(one.tenant), cell(one.request_id, 40)),
+            *(f"{one.severity:.2f}", cell(one.note, 60), cell(one.query or "(erased)", 50)),
+        )
+    stdout().print(table)
+    say(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@app.command()
+def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
+    """Show a case: every candidate before and after, with its label."""
+    from rerankd.traces.cases import one_case
+
+    with opened(traces_url) as (store, _):
+        found = one_case(store, case)
+    if wants_json(as_json):
+        write_rows([asdict(found)])
+        return
+    about = Table("", "", show_header=False)
+    for name in ("id", "state", "detector", "request_id", "tenant", "model", "note", "query"):
+        about.add_row(name, cell(str(getattr(found, name))))
+    stdout().print(about)
+    table = Table("document", "after", "before", "raw score", "grade", "id", "text")
+    for one in sorted(found.candidates, key=lambda each: each.rank_after):
+        table.add_row(
+            *(str(one.index), str(one.rank_after), movement(one.rank_before, one.rank_after), f"{one.raw_score:.3f}"),
+            *("" if one.grade is None else str(one.grade), cell(one.id or ""), cell(one.text or "(erased)", 80)),
+        )
+    stdout().print(table)
+
+
+@app.command()
+def flag(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="A request id, or a trace's number.")],
+    document: Annotated[int | None, typer.Option(min=0, help="The document that is wrong, from 0.")] = None,
+    note: Note = "",
+    tenant: Tenant = None,
+    traces_url: Url = None,
+) -> None:
+    """Put a ranking into the queue by hand."""
+    from rerankd.traces.cases import flag as flagged
+
+    with opened(traces_url) as (store, _):
+        new = flagged(store, request, tenant, document, note)
+    say("It is in the queue." if new else "It was in the queue already.")
+
+
+@app.command()
+def label(
+    case: Number,
+    relevant: Annotated[str, typer.Option(help="Documents that answer, as 3,7 or with grades as 3=2,7=1.")] = "",
+    irrelevant: Annotated[str, typer.Option(help="Documents that do not, as 0,1.")] = "",
+    traces_url: Url = None,
+) -> None:
+    """Say which documents answer; an open case is labelled then."""
+    from rerankd.traces.cases import change
+
+    grades = _grades(irrelevant, 0) | _grades(relevant, 1)
+    if not grades:
+        raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
+    with opened(traces_url) as (store, _):
+        found = change(store, case, grades=grades)
+    say(f"Case {case} is {found.state}: {len(found.graded)} documents have a grade.")
+
+
+@app.command("state")
+def set_state(
+    case: Number,
+    state: Annotated[State, typer.Argument(help="What became of it.")],
+    note: Note = "",
+    traces_url: Url = None,
+) -> None:
+    """Say what became of a case."""
+    from rerankd.traces.cases import change
+
+    with opened(traces_url) as (store, _):
+        found = change(store, case, state=state, note=note)
+    say(f"Case {case} is {found.state}.")
+
+
+@app.command()
+def export(
+    beir: Annotated[Path | None, typer.Option(help="Write a BEIR folder here, to evaluate on.")] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="Write FlagEmbedding's lines here, to train on: query, pos, neg, scores.")
+    ] = None,
+    state: InState = "labelled",
+    detector: Detector = None,
+    tenant: Tenant = None,
+    mark: Annotated[bool, typer.Option(help="They are in_training then.")] = False,
+    traces_url: Url = None,
+) -> None:
+    """Write labelled cases as data."""
+    from rerankd.traces.case_export import training_lines, write_beir
+    from rerankd.traces.cases import CaseFilter, each_case, mark_cases
+    from rerankd.traces.texts import text_hash
+
+    if beir is None and training is None:
+        raise InvalidRequestError("Say where to.", hint="Use --beir FOLDER, --training FILE, or both.")
+    with opened(traces_url) as (store, _):
+        cases = list(each_case(store, CaseFilter(tenant, state, detector)))
+        graded = [one for one in cases if one.graded]
+        if beir is not None:
+            count = write_beir(graded, beir, lambda text: text_hash(text)[:24])
+            say(f"{count} queries in {beir}; rerankd eval --data {beir} --candidates {beir}/candidates.trec")
+        if training is not None:
+            with training.open("w", encoding="utf-8") as out:
+                count = write_rows(training_lines(graded), out)
+            say(f"{count} lines in {training}.")
+        if mark:
+            mark_cases(store, [one.id for one in graded], "in_training")
+
+
+def _grades(text: str, usual: int) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        place, _, grade = part.partition("=")
+        try:
+            found[int(place)] = int(grade) if grade else usual
+        except ValueError:
+            raise InvalidRequestError(f"{part!r} is no document.", hint="Write 3,7 or 3=2,7=1.") from None
+    return found

@@ -1,0 +1,69 @@
+"""`rerankd monitor`: what reranking did lately, and whether it is still as it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from rerankd.cli.options import Json
+from rerankd.cli.output import cell, stdout, wants_json, write_rows
+from rerankd.cli.traces import Model, Tenant, Url, opened, seconds, trace_filter
+
+if TYPE_CHECKING:
+    from rerankd.traces.monitoring import Activity
+
+
+def monitor(
+    window: Annotated[str, typer.Option(help="What is looked at, up to now: 15m, 1h, 7d.")] = "1h",
+    reference: Annotated[str, typer.Option(help="What it is compared with, just before.")] = "7d",
+    tenant: Tenant = None,
+    model: Model = None,
+    floor: Annotated[int, typer.Option(min=10, help="Rankings that both need before scores are compared.")] = 200,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show, by model and tenant, how much reranking moved, how it scored, and how people took it."""
+    from rerankd.traces.monitoring import Windows
+    from rerankd.traces.monitoring import monitor as monitored
+
+    windows = Windows(seconds(window), seconds(reference), floor)
+    with opened(traces_url) as (store, _):
+        found = monitored(store, windows, trace_filter(tenant, None, None, model))
+    if wants_json(as_json):
+        write_rows(asdict(row) for row in found)
+        return
+    table = Table(
+        *("model", "tenant", "rankings", "top changed", "tau", "rbo", "rose", "top score", "margin", "PSI"),
+        *("p95 ms", "cut", "chosen 1/place before → after", "verdict"),
+    )
+    for row in found:
+        table.add_row(*_cells(row))
+    stdout().print(table)
+
+
+def _cells(row: Activity) -> tuple[str | Text, ...]:
+    said = row.feedback
+    taken = (
+        ""
+        if said.reciprocal_before is None or said.reciprocal_after is None
+        else f"{said.reciprocal_before:.3f} → {said.reciprocal_after:.3f} ({said.requests})"
+    )
+    return (
+        *(cell(row.model), cell(row.tenant or "(none)"), str(row.requests), f"{row.top_changed:.1%}"),
+        *(
+            _number(row.tau),
+            _number(row.rbo),
+            _number(row.promotion, 1),
+            f"{row.top_score:.2f}",
+            _number(row.margin, 2),
+        ),
+        *(_number(row.psi), f"{row.latency_p95_ms:.0f}", f"{row.truncated:.1%}", taken, said.verdict),
+    )
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

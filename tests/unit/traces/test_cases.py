@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.evaluation.dataset import open_dataset
+from rerankd.traces.case_export import training_lines, write_beir
+from rerankd.traces.cases import (
+    CaseFilter,
+    add_cases,
+    change,
+    count_cases,
+    each_case,
+    flag,
+    list_cases,
+    mark_cases,
+    one_case,
+)
+from rerankd.traces.detection import DetectionLimits, Detective, detect, detect_disagreement
+from rerankd.traces.detectors import Finding
+from rerankd.traces.feedback import Feedback, add_feedback
+from rerankd.traces.retention import Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.texts import text_hash
+from rerankd.traces.trace import draft
+from rerankd.types import Document
+from tests.unit.traces.rankings import ranking
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    yield made
+    made.close()
+
+
+def write(store: TraceStore, request_id: str, *scores: float, tenant: str = "search", query: str = "q") -> None:
+    documents = [Document(f"{request_id} text {place}", f"d{place}") for place in range(len(scores))]
+    store.write([draft(ranking(query, documents, scores, request_id=request_id, tenant=tenant))])
+
+
+def test_found_once_however_often_it_is_looked_for(store: TraceStore) -> None:
+    write(store, "bad", 5, 4, 3, 2, 1)
+    write(store, "good", 5, 4, 3, 2, 1)
+    write(store, "close", 5, 4.999, 3)
+    said = [Feedback("bad", "click", 4, tenant="search"), Feedback("good", "click", 0, tenant="search")]
+    assert add_feedback(store, said) == 2
+    assert detect(store, TraceFilter()) == {"chosen_low": 1, "low_margin": 1}
+    assert detect(store, TraceFilter()) == {"chosen_low": 0, "low_margin": 0}
+    low, close = list_cases(store)
+    assert (low.detector, low.request_id, low.position, low.state) == ("chosen_low", "bad", 4, "open")
+    assert (low.query, low.candidates[4].text, low.candidates[4].rank_after) == ("q", "bad text 4", 5)
+    assert close.detector == "low_margin"
+    assert detect(store, TraceFilter(tenant="other")) == {}
+    assert [one.id for one in list_cases(store, CaseFilter(detector="low_margin"))] == [close.id]
+
+
+def test_no_more_than_so_many_by_score_but_all_by_feedback(store: TraceStore) -> None:
+    for number in range(8):
+        write(store, f"r{number}", 1 + number / 1000, 1)
+        add_feedback(store, [Feedback(f"r{number}", "thumb", value=-1, tenant="search")])
+    found = detect(store, TraceFilter(), limits=DetectionLimits(each=3))
+    assert found == {"top_rejected": 8, "low_margin": 3}
+    worst = [one.request_id for one in list_cases(store, CaseFilter(detector="low_margin"))]
+    assert worst == ["r0", "r1", "r2"]
+
+
+def test_the_detective_looks_at_what_is_new(store: TraceStore) -> None:
+    detective = Detective(overlap=0.0, clock=lambda: 1e10)
+    write(store, "before", 1, 1)
+    assert detective(store) == {}
+    store.write([draft(ranking("q", scores=[1, 1, 0], request_id="after", at=2e10))])
+    assert detective(store) == {"low_margin": 1}
+
+
+def test_a_second_model_disagrees(store: TraceStore) -> None:
+    write(store, "r1", 3, 2, 1)
+    same = detect_disagreement(store, TraceFilter(), "twin", lambda query, texts: [3.0, 2.0, 1.0])
+    assert same == {"disagreement": 0}
+    other = detect_disagreement(store, TraceFilter(), "other", lambda query, texts: [1.0, 2.0, 3.0])
+    assert other == {"disagreement": 1}
+    assert list_cases(store)[0].note.startswith("other puts another document first")
+
+
+def test_flagged_labelled_and_done(store: TraceStore) -> None:
+    write(store, "r1", 3, 2, 1)
+    assert flag(store, "r1", "search", 2, "this one answers") == 1
+    assert flag(store, "r1", "search", 2) == 0
+    with pytest.raises(NotFoundError):
+        flag(store, "r1", "other")
+    with pytest.raises(InvalidRequestError, match="no document 3"):
+        flag(store, "r1", "search", 3)
+    (case,) = list_cases(store)
+    for refused in ({"grades": {9: 1}}, {"grades": {0: -1}}, {"state": "labelled"}, {"state": "x"}, {"note": "\0"}):
+        with pytest.raises(InvalidRequestError):
+            change(store, case.id, **refused)  # type: ignore[arg-type]
+    assert one_case(store, case.id) == case
+    labelled = change(store, case.id, "search", {2: 2, 0: 0})
+    assert (labelled.state, labelled.graded) == ("labelled", {0: 0, 2: 2})
+    done = change(store, case.id, state="fixed", note="by v2", grades={2: 1})
+    assert (done.state, done.graded, done.note) == ("fixed", {0: 0, 2: 1}, "this one answers\nby v2")
+    with pytest.raises(NotFoundError):
+        one_case(store, case.id, "other")
+    for nobody in (0, 2**70, case.id + 1):
+        with pytest.raises(NotFoundError):
+            one_case(store, nobody)
+    assert count_cases(store) == {"open": 0, "labelled": 0, "in_training": 0, "fixed": 1, "wont_fix": 0}
+
+
+def test_cases_outlive_their_traces_and_go_with_their_tenant(store: TraceStore) -> None:
+    for tenant in ("mine", "yours"):
+        write(store, f"SECRET{tenant}", 3, 2, tenant=tenant, query=f"QUERY{tenant}")
+        assert flag(store, f"SECRET{tenant}", tenant, note=f"NOTE{tenant}")
+    prune(store, Retention(seconds=1e-9))
+    assert store.traces() == []
+    assert len(list_cases(store)) == 2
+    assert erase_tenant(store, "mine").cases == 1
+    (left,) = list_cases(store)
+    assert (left.tenant, left.query) == ("yours", "QUERYyours")
+    folder = Path(str(store.engine.url.database)).parent
+    held = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"NOTEmine" not in held
+    assert b"NOTEyours" in held
+
+
+def test_erased_texts_go_from_cases_too(store: TraceStore) -> None:
+    write(store, "r1", 3, 2, 1)
+    flag(store, "r1", "search")
+    (case,) = list_cases(store)
+    change(store, case.id, grades={0: 1})
+    erase_document(store, "d1")
+    erase_text(store, text_hash("r1 text 2"))
+    erase_text(store, text_hash("q"))
+    case = one_case(store, case.id)
+    assert [one.text for one in case.candidates] == ["r1 text 0", None, None]
+    assert (case.query, case.graded) == (None, {0: 1})
+    assert list(training_lines([case])) == []
+
+
+def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_path: Path) -> None:
+    write(store, "r1", 5, 4, 3, 2, query="first")
+    write(store, "r2", 1, 2, query="second")
+    write(store, "r3", 1, 2, query="never labelled")
+    for name in ("r1", "r2", "r3"):
+        flag(store, name, "search")
+    by_request = {one.request_id: one.id for one in list_cases(store)}
+    change(store, by_request["r1"], grades={2: 1, 3: 0})
+    change(store, by_request["r2"], grades={1: 0, 0: 0})
+    cases = list(each_case(store, at_once=1))
+    (line,) = training_lines(cases)
+    assert line == {
+        "query": "first",
+        "pos": ["r1 text 2"],
+        "neg": ["r1 text 0", "r1 text 1", "r1 text 3"],  # what stood above the answer is to be unlearnt
+        "pos_scores": [3.0],
+        "neg_scores": [5.0, 4.0, 2.0],
+    }
+    (strict,) = training_lines(cases, unlabelled=False)
+    assert strict["neg"] == ["r1 text 3"]
+    assert write_beir(cases, tmp_path / "beir", text_hash) == 2
+    data = open_dataset(tmp_path / "beir")
+    assert sorted(data.queries.values()) == ["first", "second"]
+    assert sorted(data.qrels) == [f"case-{by_request[name]}" for name in ("r1", "r2")]
+    documents = [json.loads(row)["text"] for row in (tmp_path / "beir" / "corpus.jsonl").read_text().splitlines()]
+    assert len(documents) == 6
+    run = (tmp_path / "beir" / "candidates.trec").read_text().splitlines()
+    assert [row.split()[3] for row in run] == ["1", "2", "3", "4", "1", "2"]
+    with pytest.raises(InvalidRequestError, match="there already"):
+        write_beir(cases, tmp_path / "beir", text_hash)
+    mark_cases(store, [one.id for one in cases if one.graded], "in_training")
+    assert count_cases(store)["in_training"] == 2
+
+
+def test_what_has_no_request_id_is_no_case(store: TraceStore) -> None:
+    store.write([draft(ranking(request_id=""))])
+    (found,) = store.full(store.traces())
+    assert add_cases(store, found, [Finding("outlier", -1, 1.0, "")]) == 0
+    with pytest.raises(InvalidRequestError, match="no request id"):
+        flag(store, f"#{found.trace.id}", None)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rerankd.traces.detectors import WHOLE, Bounds, Usual, chosen, disagreement, find
+from rerankd.traces.feedback import Feedback
+from rerankd.traces.replay import Move, Replay
+from rerankd.traces.store import FullTrace, TraceStore
+from rerankd.traces.trace import draft
+from rerankd.types import Document
+from tests.unit.traces.rankings import ranking
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    yield made
+    made.close()
+
+
+def traced(store: TraceStore, *scores: float) -> FullTrace:
+    documents = [Document(f"text {place}", f"d{place}") for place in range(len(scores))]
+    store.write([draft(ranking("q", documents, scores))])
+    return store.full(store.traces(limit=1))[0]
+
+
+def names(found: FullTrace, *said: Feedback, **bounds: float) -> list[tuple[str, int]]:
+    usual = Bounds(**({"margin": 0.0} | bounds))  # type: ignore[arg-type]
+    return [(one.detector, one.position) for one in find(found, said, None, usual)]
+
+
+def test_a_chosen_document_that_stands_low(store: TraceStore) -> None:
+    found = traced(store, 9, 8, 7, 6, 5)
+    assert names(found, Feedback("r1", "click", 4)) == [("chosen_low", 4)]
+    assert names(found, Feedback("r1", "citation", document_id="d3")) == [("chosen_low", 3)]
+    assert names(found, Feedback("r1", "click", 2)) == []
+    assert names(found, Feedback("r1", "click", 2), low=2) == [("chosen_low", 2)]
+    assert names(found, Feedback("r1", "click", 99), Feedback("r1", "click", document_id="no")) == []
+    (low,) = find(found, [Feedback("r1", "click", 4)], None, Bounds(margin=0))
+    assert low.severity > find(found, [Feedback("r1", "click", 3)], None, Bounds(margin=0))[0].severity
+
+
+def test_a_judgement_outweighs_a_click(store: TraceStore) -> None:
+    found = traced(store, 9, 8, 7, 6, 5)
+    said = [Feedback("r1", "click", 4), Feedback("r1", "grade", 4, value=0)]
+    assert chosen(found, said) == []
+    assert chosen(found, [*said, Feedback("r1", "thumb", 3), Feedback("r1", "grade", 1, value=2)]) == [1, 3]
+
+
+def test_the_first_stage_was_right(store: TraceStore) -> None:
+    found = traced(store, 1, 2, 3)
+    assert names(found, Feedback("r1", "click", 0)) == [("demoted", 0)]
+    assert names(found, Feedback("r1", "click", 0), low=2) == [("chosen_low", 0), ("demoted", 0)]
+    assert names(found, Feedback("r1", "click", 2)) == []
+
+
+def test_the_top_was_rejected(store: TraceStore) -> None:
+    found = traced(store, 1, 3, 2)
+    assert names(found, Feedback("r1", "thumb", 1, value=-1)) == [("top_rejected", 1)]
+    assert names(found, Feedback("r1", "grade", document_id="d1", value=0)) == [("top_rejected", 1)]
+    assert names(found, Feedback("r1", "thumb", value=-1)) == [("top_rejected", 1)]
+    assert names(found, Feedback("r1", "thumb", value=-1), Feedback("r1", "thumb")) == []
+    assert names(found, Feedback("r1", "thumb", 0, value=-1)) == []
+
+
+def test_margins_and_outliers(store: TraceStore) -> None:
+    found = traced(store, 1.0, 3.0, 2.995)
+    assert [(one.detector, one.position) for one in find(found)] == [("low_margin", WHOLE)]
+    usual = Usual(0.0, 0.5)
+    assert [one.detector for one in find(found, usual=usual)] == ["low_margin", "outlier"]
+    assert [one.detector for one in find(found, usual=Usual(2.0, 0.5))] == ["low_margin"]
+    assert names(traced(store, 5.0)) == []
+    assert Usual.of([1.0] * 500) is None
+    assert Usual.of([1.0, 2.0]) is None
+
+
+def test_models_disagree(store: TraceStore) -> None:
+    trace = traced(store, 3, 2, 1).trace
+    moves = (Move(2, "d2", 3, 3, 1), Move(0, "d0", 1, 1, 3))
+    found = disagreement(Replay(trace, True, -1.0, 1, moves), "other")
+    assert found is not None
+    assert (found.detector, found.position) == ("disagreement", 2)
+    assert disagreement(Replay(trace, False, -1.0), "other") is None
+    assert disagreement(Replay(trace, True, 0.9), "other") is None
+    assert disagreement(Replay(trace, True, -1.0, skipped="erased"), "other") is None

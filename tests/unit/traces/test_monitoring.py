@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.traces.feedback import Feedback, add_feedback
+from rerankd.traces.monitoring import EVERYONE, Windows, feedback_rates, monitor, psi
+from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.trace import draft, rank_biased_overlap
+from tests.unit.traces.rankings import ranking
+
+NOW = 1_000_000_000.0
+SCORES = st.lists(st.floats(-50, 50), min_size=20, max_size=200)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    yield made
+    made.close()
+
+
+@given(SCORES, SCORES)
+def test_psi_is_no_less_than_zero_and_zero_for_the_same(reference: list[float], current: list[float]) -> None:
+    assert psi(reference, current) >= 0
+    assert psi(reference, list(reference)) == pytest.approx(0, abs=1e-12)
+
+
+def test_psi_of_shifted_normals_is_what_the_integral_says() -> None:
+    draw = np.random.default_rng(0)
+    found = psi(draw.normal(0, 1, 50_000), draw.normal(0.5, 1, 50_000))
+    # Between normals one deviation apart the symmetric divergence is shift**2; ten bins lose some of it.
+    assert 0.8 * 0.25 < found < 0.25
+
+
+@given(st.permutations(range(1, 9)))
+def test_rbo_agrees_with_its_definition(order: list[int]) -> None:
+    ranks = np.array(order)
+    other = [int(place) + 1 for place in np.argsort(ranks)]  # documents by their new place
+    p, depth, total, shared = 0.9, len(order), 0.0, 0
+    for d in range(1, depth + 1):
+        shared = len(set(range(1, d + 1)) & set(other[:d]))
+        total += shared / d * p**d
+    expected = shared / depth * p**depth + (1 - p) / p * total
+    found = rank_biased_overlap(ranks)
+    assert found == pytest.approx(expected)
+
+
+def test_rates_have_an_interval_and_a_verdict() -> None:
+    draw = random.Random(1)
+    hurt = feedback_rates([(1, draw.randint(2, 5)) for _ in range(100)])
+    assert hurt.verdict == "hurts"
+    assert hurt.gain is not None
+    assert hurt.gain_high is not None
+    assert hurt.gain < hurt.gain_high < 0
+    assert feedback_rates([(1, 3)] * 10).verdict == "too few"
+    assert feedback_rates([(draw.randint(1, 9), draw.randint(1, 9)) for _ in range(100)]).verdict == "unclear"
+    assert feedback_rates([(7, 1)] * 50).top5_before == 0.0
+    assert feedback_rates([]).gain is None
+    assert feedback_rates([(2, 1)]).gain_low is None
+
+
+def test_no_verdict_without_a_difference() -> None:
+    """Requests whose best document did not move cannot tell; of 300 null simulations few may say otherwise."""
+    draw = random.Random(7)
+    said = []
+    for _ in range(300):
+        pairs = [(draw.randint(1, 10), draw.randint(1, 10)) for _ in range(60)]
+        said.append(feedback_rates(pairs).verdict)
+    assert said.count("hurts") + said.count("helps") <= 0.1 * 300
+
+
+def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
+    drafts = []
+    for number in range(60):
+        moved = number % 3 == 0
+        scores = [1.0, 2.0, 0.0] if moved else [2.0, 1.0, 0.0]
+        tenant = "a" if number < 40 else "b"
+        drafts.append(draft(ranking(scores=scores, at=NOW - 60, request_id=f"r{number}", tenant=tenant, top_n=2)))
+    drafts += [draft(ranking(scores=[9.0, 1.0, 0.0], at=NOW - 9000, request_id="old")) for _ in range(50)]
+    store.write(drafts)
+    said = [Feedback(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
+    said += [Feedback("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
+    add_feedback(store, said)
+    windows = Windows(3600, 86_400, floor=30, feedback_floor=30)
+    everyone, a, b = monitor(store, windows, now=NOW)
+    assert [(row.tenant, row.requests) for row in (everyone, a, b)] == [(EVERYONE, 60), ("a", 40), ("b", 20)]
+    assert everyone.top_changed == pytest.approx(20 / 60)
+    assert everyone.promotion == pytest.approx((20 / 60) * 0.5)  # the second rose one place, of two that are shown
+    assert everyone.tau == pytest.approx(1 / 3 * (1 - 2 / 3) + 2 / 3)
+    assert everyone.rbo is not None
+    assert 0.9 < everyone.rbo < 1
+    assert (everyone.top_score, everyone.margin, everyone.reference_requests) == (2.0, 1.0, 50)
+    assert everyone.psi is not None
+    assert everyone.psi > 0.25
+    assert (a.psi, a.reference_requests) == (None, 0)  # nothing of this tenant before
+    assert (a.feedback.requests, a.feedback.verdict) == (
+        40,
+        "hurts",
+    )  # a third of the first stage's best were moved down
+    assert (b.feedback.requests, b.feedback.negative, b.feedback.verdict) == (0, 1, "too few")
+    assert everyone.latency_p95_ms == 6.0
+    assert [row.tenant for row in monitor(store, windows, TraceFilter(tenant="b"), now=NOW)] == [EVERYONE, "b"]
+    assert monitor(store, windows, TraceFilter(model="none"), now=NOW) == []
+    assert not math.isnan(sum(filter(None, (everyone.tau, everyone.margin, everyone.promotion))))
+
+
+def test_traces_of_before_the_measures_are_left_out_of_them(store: TraceStore) -> None:
+    store.write([draft(ranking(at=NOW - 5))])
+    with store.changing() as connection:
+        connection.exec_driver_sql("UPDATE trace SET rbo = NULL, promotion = NULL")
+    (row, _) = monitor(store, now=NOW)
+    assert (row.rbo, row.promotion, row.requests) == (None, None, 1)
