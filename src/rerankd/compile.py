@@ -23,12 +23,13 @@ from rerankd.agreement import Agreement, agreement
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.extras import require
 from rerankd.models.files import ONNX, ModelFiles
-from rerankd.models.graph import GraphBuilder
+from rerankd.models.graph import BLOCK, GraphBuilder
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.onnx_backend import OnnxBackend
 
 PRECISIONS = ("fp32", "int8")
+WORDS = ("int8", "int4")
 MIN_KENDALL_TAU = {"fp32": 0.999, "int8": 0.9}
 EXTERNAL_DATA_BYTES = 1_500_000_000  # protobuf holds at most 2 GiB
 VERIFY_LENGTH = 256
@@ -44,6 +45,7 @@ class CompileOptions:
 
     Attributes:
         precision: `fp32` or `int8` (dynamic, per output channel; embeddings per row).
+        words: with `int8`, word embeddings in `int8`, or in `int4`: 4-bit blocks of 32, half the size.
         pairs: file of `query<TAB>document` lines to verify on; several lines share a query.
         min_kendall_tau: order agreement below which compiling fails; None for the precision's default.
         name: what the compiled model is called; empty for the source's name.
@@ -53,6 +55,7 @@ class CompileOptions:
     """
 
     precision: str = "int8"
+    words: str = "int8"
     pairs: Path = DEFAULT_PAIRS
     min_kendall_tau: float | None = None
     name: str = ""
@@ -90,7 +93,7 @@ def compile_model(
     try:
         working.mkdir(parents=True)
         say("Writing the graph")
-        _write_graph(files, working / ONNX, options.precision)
+        _write_graph(files, working / ONNX, options)
         for name in _COPIED:
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, working / name)
@@ -147,6 +150,12 @@ def read_pairs(path: Path) -> dict[str, list[str]]:
 def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
     if options.precision not in PRECISIONS:
         raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
+    if options.words not in WORDS:
+        raise InvalidRequestError(f"Words cannot be {options.words!r}.", hint=f"Use {' or '.join(WORDS)}.")
+    if options.words == "int4" and (options.precision != "int8" or files.manifest.architecture.hidden % BLOCK):
+        raise InvalidRequestError(
+            f"Words in 4 bits need precision int8 and a width that is a multiple of {BLOCK}.", hint="Use words int8."
+        )
     if files.compiled:
         raise InvalidRequestError(
             f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from."
@@ -161,12 +170,12 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
         raise InvalidRequestError(f"{out} exists.", hint="Use --force to replace it.")
 
 
-def _write_graph(files: ModelFiles, path: Path, precision: str) -> None:
+def _write_graph(files: ModelFiles, path: Path, options: CompileOptions) -> None:
     import onnx
 
     architecture = files.manifest.architecture
-    model = GraphBuilder(architecture, files.checkpoint().tensor, precision).build()
-    size = architecture.parameters * (1 if precision == "int8" else 4)
+    model = GraphBuilder(architecture, files.checkpoint().tensor, options.precision, options.words).build()
+    size = architecture.parameters * (1 if options.precision == "int8" else 4)
     onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
 
 

@@ -140,3 +140,21 @@ def test_weights_beyond_the_file_limit_go_beside_the_graph(
     assert "model.onnx.data" in entries(tmp_path / "out")
     assert "model.onnx.data" in load_model(str(tmp_path / "out")).manifest.files
     assert len(Reranker(str(tmp_path / "out")).rank("q", texts)) == 5
+
+
+def test_words_in_four_bits_are_half_the_size_and_rank_alike(
+    checkpoint: Path, compiled: dict[str, Path], tmp_path: Path
+) -> None:
+    manifest = compile_model(load_model(str(checkpoint)), tmp_path / "out", CompileOptions("int8", "int4", waive=True))
+    assert manifest.parity
+    assert manifest.parity["kendall_tau"] > 0.8  # random weights: their scores hardly differ
+    words = load_model(str(checkpoint)).manifest.architecture.vocabulary * manifest.architecture.hidden
+    saved = (compiled["int8"] / "model.onnx").stat().st_size - (tmp_path / "out" / "model.onnx").stat().st_size
+    assert saved > 0.3 * words
+    text = ("什么 panda eats bamboo", "The panda eats bamboo.")
+    (narrow,) = Reranker(str(tmp_path / "out")).score([text], activation="none")
+    (wide,) = Reranker(str(compiled["fp32"])).score([text], activation="none")
+    assert narrow == pytest.approx(wide, abs=0.2)
+    for options in (CompileOptions("fp32", "int4"), CompileOptions("int8", "int3")):
+        with pytest.raises(InvalidRequestError, match="[Ww]ords"):
+            compile_model(load_model(str(checkpoint)), tmp_path / "no", options)

@@ -81,6 +81,9 @@ def compile_command(
     reference: Reference,
     out: Annotated[Path, typer.Option(help="Model folder to make.")],
     precision: Annotated[str, typer.Option(help=f"{' or '.join(PRECISIONS)}.")] = "int8",
+    words: Annotated[
+        str, typer.Option(help="Word embeddings of an int8 model: int8, or int4: half the size, checked the same way.")
+    ] = "int8",
     pairs: Annotated[
         Path, typer.Option(help="query<TAB>document lines to verify on.", show_default=False)
     ] = DEFAULT_PAIRS,
@@ -103,7 +106,7 @@ def compile_command(
             status.update(sentence)
             console.print(f"· {sentence}", style="dim", highlight=False)
 
-        wanted = CompileOptions(precision, pairs, min_kendall_tau, name=name, waive=waive, force=force)
+        wanted = CompileOptions(precision, words, pairs, min_kendall_tau, name=name, waive=waive, force=force)
         manifest = compile_model(files, out, wanted, step)
     parity = dict(manifest.parity or {})
     if wants_json(as_json):

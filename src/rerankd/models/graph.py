@@ -27,15 +27,55 @@ Weights = Callable[[str], "np.ndarray[Any, Any]"]
 
 OPSET = 17
 INT8_LIMIT = 63
+BLOCK = 32
+
+
+def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A table as blocks of `BLOCK` numbers from -8 to 7 with one half-precision scale each.
+
+    Of some scales for a block the one with the least squared error is taken; a table that was in such blocks before
+    comes back as it was.
+
+    Args:
+        table: shape (rows, columns), columns a multiple of `BLOCK`.
+
+    Returns:
+        Bytes of shape (rows, columns / 2), in which byte j of a block holds number j low and number j + 16 high; and
+        scales of shape (rows, columns / BLOCK), float16.
+    """
+    rows, columns = table.shape
+    packed = np.empty((rows, columns // 2), np.uint8)
+    scales = np.empty((rows, columns // BLOCK), np.float16)
+    for start in range(0, rows, 20_000):  # a part at a time: the search takes several times the table's memory
+        part = table[start : start + 20_000].astype(np.float32).reshape(-1, BLOCK)
+        widest = np.take_along_axis(part, np.abs(part).argmax(axis=1, keepdims=True), axis=1)
+        best = np.full(len(part), np.inf, np.float32)
+        kept, scale = np.zeros(part.shape, np.uint8), np.zeros(len(part), np.float16)
+        for share in (-8.0, 7.0, -7.0, -7.5, -8.5):
+            tried = (widest / share).astype(np.float16)
+            step = tried.astype(np.float32)
+            quotient = np.divide(part, step, out=np.zeros_like(part), where=step != 0)
+            numbers = np.clip(np.rint(quotient), -8, 7)
+            error = np.square(part - numbers * step).sum(axis=1)
+            better = error < best
+            best = np.where(better, error, best)
+            kept[better] = (numbers[better] + 8).astype(np.uint8)
+            scale[better] = tried[better, 0]
+        half = BLOCK // 2
+        both = kept[:, :half] | (kept[:, half:] << 4)
+        packed[start : start + 20_000] = both.reshape(-1, columns // 2)
+        scales[start : start + 20_000] = scale.reshape(-1, columns // BLOCK)
+    return packed, scales
 
 
 class GraphBuilder:
     """Collects nodes and constants; one instance builds one graph."""
 
-    def __init__(self, architecture: Architecture, weights: Weights, precision: str) -> None:
+    def __init__(self, architecture: Architecture, weights: Weights, precision: str, words: str = "int8") -> None:
         self.architecture = architecture
         self.weights = weights
         self.int8 = precision == "int8"
+        self.words_in_blocks = self.int8 and words == "int4"
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._count = 0
@@ -108,10 +148,26 @@ class GraphBuilder:
         table = self.weights(name)
         if not self.int8:
             return self.op("Gather", self.constant(name, table), ids)
+        if self.words_in_blocks and name.endswith(".word_embeddings.weight"):
+            return self._lookup_blocks(name, table, ids)
         scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
         rows = self.constant(name, np.rint(table / scale).astype(np.int8))
         chosen = self.op("Cast", self.op("Gather", rows, ids), to=1)
         return self.op("Mul", chosen, self.op("Gather", self.constant(f"{name}.scale", scale), ids))
+
+    def _lookup_blocks(self, name: str, table: np.ndarray[Any, Any], ids: str) -> str:
+        """Rows of a table of 4-bit blocks: two numbers a byte, taken apart once the few that are needed are fetched."""
+        packed, scale = four_bit_blocks(table)
+        bytes_ = self.op("Cast", self.op("Gather", self.constant(f"{name}.packed", packed), ids), to=1)
+        high = self.op("Floor", self.op("Mul", bytes_, self.constant("sixteenth", np.array(1 / 16, np.float32))))
+        low = self.op("Sub", bytes_, self.op("Mul", high, self.constant("sixteen", np.array(16, np.float32))))
+        blocks = self.constant("blocks", np.array([0, 0, -1, BLOCK // 2], np.int64))
+        halves = [self.op("Reshape", half, blocks) for half in (low, high)]
+        numbers = self.op("Sub", self.op("Concat", *halves, axis=-1), self.constant("centre", np.array(8, np.float32)))
+        scales = self.op("Cast", self.op("Gather", self.constant(f"{name}.scale", scale), ids), to=1)
+        wide = self.op("Unsqueeze", scales, self.constant("last axis", np.array([-1], np.int64)))
+        rows = self.constant("rows", np.array([0, 0, -1], np.int64))
+        return self.op("Reshape", self.op("Mul", numbers, wide), rows)
 
     def _layer(self, hidden: str, layer: int, *, last: bool) -> str:
         prefix = f"{self.architecture.prefix}.encoder.layer.{layer}"
