@@ -16,10 +16,9 @@ import torch
 from docs import generate
 from rerankd.models.reference import bundled_folder
 
-from . import calibrate, distil, evaluate, export, train, vocabulary
+from . import calibrate, evaluate, export, train, vocabulary
 from .groups import Groups
 
-LAYERS = (1, 3, 5, 7, 9, 11)  # of the twelve
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=3, default=(7, 20, 28), metavar=("DISTIL", "TRANSFER", "TRAIN"),
+        "--minutes", type=float, nargs=2, default=(8, 17), metavar=("TRANSFER", "TRAIN"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -41,22 +40,17 @@ def main() -> None:
     torch.manual_seed(0)
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    for_distil, for_transfer, for_train = arguments.minutes
-    names = ("1-whole", "1-pruned", "2-distilled", "3-transfer", "3-trained", "4-calibrated", "mini")
-    whole, pruned, distilled, transfer, trained, calibrated, exported = (work / name for name in names)
+    for_transfer, for_train = arguments.minutes
+    names = ("1-pruned", "2-transfer", "2-trained", "3-calibrated", "mini")
+    pruned, transfer, trained, calibrated, exported = (work / name for name in names)
 
-    if not (whole / "tokenizer.json").exists():
-        vocabulary.prune(data, whole, range(12))
     if not (pruned / "tokenizer.json").exists():
-        vocabulary.prune(data, pruned, LAYERS)
-    if not (distilled / "tokenizer.json").exists():
-        distil.distil(data, whole, pruned, distilled, work, for_distil)
+        vocabulary.prune(data, pruned, range(12))
     if not (trained / "tokenizer.json").exists():
         store = work / "store"
         if not (transfer / "tokenizer.json").exists():
-            groups = Groups(data, train.LEFT_OUT, whole, store)
-            train.train(groups, distilled, transfer, work, for_transfer, name="transfer")
-        train.train(Groups(data, frozenset(), whole, store), transfer, trained, work, for_train, name="all")
+            train.train(Groups(data, train.LEFT_OUT, store), pruned, transfer, work, for_transfer, name="transfer")
+        train.train(Groups(data, frozenset(), store), transfer, trained, work, for_train, name="all")
     if not (calibrated / "calibration.json").exists():
         calibrate.calibrate(data, trained, calibrated)
     if not (exported / "rerankd.json").exists():

@@ -1,8 +1,8 @@
-"""Step 4: make 0.5 mean something.
+"""Step 3: make 0.5 mean something.
 
 Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
 validation cut, which training never sees, positives and BM25's candidates weighing the same, gives scale and offset;
-both are folded into the last linear layer, so the order stays as it is and the model needs no extra step at run time.
+both are folded into the last step, so the order stays as it is and the model needs no extra step at run time.
 So 0.5 is where a passage is as likely an answer as a candidate that keyword search found by mistake.
 """
 
@@ -53,12 +53,17 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
     model = load(start).eval()
     ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
     pairs = labelled_pairs(root)
+    by_query: dict[str, list[int]] = {}
+    for place, (query, _, _) in enumerate(pairs):
+        by_query.setdefault(query, []).append(place)
+    logits = torch.zeros(len(pairs))
     with torch.inference_mode():
-        logits = tokens.score_rows(model, [tokens.encode(ids(query), ids(text), LENGTH) for query, text, _ in pairs])
+        for query, places in by_query.items():
+            logits[places] = tokens.score(model, ids, query, [pairs[place][1] for place in places], LENGTH)
     scale, offset = platt(logits.numpy(), np.array([label for *_, label in pairs]))
     with torch.no_grad():
-        model.classifier.weight.mul_(scale)
-        model.classifier.bias.mul_(scale).add_(offset)
+        model.mix.mul_(scale)
+        model.bias.mul_(scale).add_(offset)
     model.save(out, start / "tokenizer.json")
     (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(pairs)}))
 

@@ -39,8 +39,9 @@ def choose(root: Path, folder: Path, queries: int = QUERIES, length: int = 384) 
         runs: dict[str, dict[str, dict[str, float]]] = {"bm25": {}} | {str(w): {} for w in WEIGHTS}
         for query in chosen:
             found = pack.candidates.get(query, {})
-            rows = [tokens.encode(ids(pack.queries[query]), ids(pack.corpus[d]), length) for d in found]
-            logits = data.standardised(tokens.score_rows(model, rows).tolist()) if rows else []
+            texts = [pack.corpus[d] for d in found]
+            scores = tokens.score(model, ids, pack.queries[query], texts, length).tolist() if texts else []
+            logits = data.standardised(scores)
             first = data.standardised(list(found.values()))
             runs["bm25"][query] = found
             for weight in WEIGHTS:

@@ -1,36 +1,116 @@
-"""Step 5: the int8 file that ships, compiled and checked by the product itself."""
+"""Step 4: the int8 file that ships, in the product's format, checked against the float ranker."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
-from rerankd.compile import CompileOptions, compile_model
-from rerankd.models.files import load_model
-from rerankd.models.manifest import sha256, write_manifest
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from rerankd.agreement import agreement
+from rerankd.compile import DEFAULT_PAIRS, read_pairs
+from rerankd.models.architecture import Architecture
+from rerankd.models.manifest import Manifest, sha256, write_manifest
+from rerankd.models.template import PairTemplate
+from rerankd.reranker import Reranker
+
+from . import tokens
+from .graph import RankerGraph, named
+from .model import load
+from .tokens import CLS, SEP, Tokens
+from .vocabulary import SPECIAL
 
 MAX_BYTES = {"mini": 30_000_000, "nano": 8_000_000}
-UNUSED = ("config.json",)  # of use to transformers alone
+MIN_KENDALL_TAU = 0.9
+CHECKED_LENGTH = 256
+NEVER = -1000.0  # score of a piece that no text is cut into
+
+
+def architecture_of(folder: Path) -> Architecture:
+    """Shape of the ranker in `folder`."""
+    config = json.loads((folder / "config.json").read_text())
+    return Architecture(
+        family="bert",
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        intermediate=config["intermediate_size"],
+        vocabulary=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        segment_types=config["type_vocab_size"],
+        layer_norm_eps=config["layer_norm_eps"],
+        pad_id=0,
+    )
+
+
+def write_tokenizer(source: Path, target: Path) -> None:
+    """The tokenizer, in which special tokens are no text: `[CLS]` in a document is seven characters."""
+    content = json.loads(source.read_text(encoding="utf-8"))
+    content["added_tokens"] = []
+    for piece in content["model"]["vocab"]:
+        if piece[0] in SPECIAL:
+            piece[1] = NEVER
+    target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+
+
+def write(start: Path, out: Path, precision: str = "int8", name: str = "mini") -> Manifest:
+    """Write the ranker in `start` as a model folder, not yet checked."""
+    import onnx
+
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    weights = {key: value.numpy() for key, value in load_file(start / "ranker.safetensors").items()}
+    write_tokenizer(start / "tokenizer.json", out / "tokenizer.json")
+    own = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
+    architecture = architecture_of(start)
+    builder = RankerGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
+    builder.prefix = len(own.prefixes["query"])
+    weights["mix"] = weights["mix"][None]
+    onnx.save(builder.build(), str(out / "model.onnx"))
+    manifest = Manifest(
+        name=name,
+        architecture=architecture,
+        template=PairTemplate((CLS, *own.prefixes["query"]), (SEP, CLS, *own.prefixes["passage"]), (SEP,)),
+        max_length=512,
+        precision=precision,
+        source="recipes/mini",
+        files={path.name: sha256(path) for path in sorted(out.iterdir())},
+        calibration=json.loads((start / "calibration.json").read_text()),
+        licence="Apache-2.0",
+    )
+    write_manifest(out, manifest)
+    return manifest
 
 
 def export(start: Path, out: Path, name: str = "mini", precision: str = "int8") -> None:
-    """Compile the calibrated ranker in `start` to `out`; the manifest gets its calibration."""
-    options = CompileOptions(precision, name=name, licence="Apache-2.0", force=True)
-    manifest = compile_model(load_model(str(start)), out, options)
-    for unused in UNUSED:
-        (out / unused).unlink(missing_ok=True)
-    manifest = dataclasses.replace(
-        manifest,
-        source="recipes/mini",
-        calibration=json.loads((start / "calibration.json").read_text()),
-        files={path.name: sha256(path) for path in sorted(out.iterdir()) if path.name != "rerankd.json"},
-    )
-    write_manifest(out, manifest)
+    """Write the model to `out` and its agreement with the float ranker into the manifest."""
+    manifest = write(start, out, precision, name)
+    ranker = load(start).eval()
+    own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
+    reranker = Reranker(str(out), max_length=CHECKED_LENGTH)
+    expected, found = [], []
+    for query, documents in read_pairs(DEFAULT_PAIRS).items():
+        with torch.inference_mode():
+            expected.append(tokens.score(ranker, own, query, documents, CHECKED_LENGTH).numpy())
+        found.append(np.asarray(reranker.score([(query, text) for text in documents], activation="none")))
+    report = agreement(expected, found)
+    parity = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()} | {
+        "reference": "recipes/mini fp32",
+        "min_kendall_tau": MIN_KENDALL_TAU,
+        "passed": report.kendall_tau >= MIN_KENDALL_TAU,
+        "waived": False,
+    }
+    write_manifest(out, dataclasses.replace(manifest, parity=parity))
     size = sum(path.stat().st_size for path in out.iterdir())
-    tau = manifest.parity["kendall_tau"] if manifest.parity else 1.0
-    print(f"{out}: {size / 1e6:.1f} MB, Kendall tau {tau:.3f}")
+    print(
+        f"{out}: {size / 1e6:.1f} MB, Kendall tau {report.kendall_tau:.3f}, largest difference {report.max_delta:.3f}"
+    )
     if precision == "int8" and size > MAX_BYTES[name]:
         raise SystemExit(f"The model is {size / 1e6:.1f} MB, more than {MAX_BYTES[name] / 1e6:.0f} MB.")
 

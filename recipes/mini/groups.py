@@ -1,9 +1,8 @@
 """What the cross-encoder learns from: groups of a query, passages, and how the probability should be shared out.
 
 A labelled group is a query, one answer, hard negatives drawn from BM25's top 50 and keyword traps (`strangers.py`).
-The label says which passage answers; the teacher (the whole bi-encoder) says that the others are not equally wrong. In
-some groups the answer loses words that it shares with the query, so that it has to be known by its meaning. A group of
-sentences asks for the translation among sentences that share words with either side.
+In some groups the answer loses words that it shares with the query, so that it has to be known by its meaning. A group
+of sentences asks for the translation among sentences that stand near.
 """
 
 from __future__ import annotations
@@ -13,22 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from . import data
 from .strangers import Strangers, field
-from .teacher import Teacher
 
 SIZE = 6
 SENTENCES = 0.08  # share of groups
-TRAPPED = 0.4  # share of labelled groups with keyword traps
-TRAPS = 3  # of a group's negatives
-THINNED = 0.3  # share of labelled groups whose answer loses shared words
+TRAPPED = 0.3  # share of labelled groups with keyword traps
+TRAPS = 2  # of a group's negatives
+THINNED = 0.25  # share of labelled groups whose answer loses shared words
 OBLIQUE = 0.3  # share of labelled groups whose answer is the one of two that BM25 likes less
 TRADITIONAL = 0.06
-TAUGHT = 0.5  # share of labelled groups that the teacher is asked about
-SOFT = 0.35
-TEMPERATURE = 0.02
 WEIGHTS = {
     "toyhom-zh": 2.4,
     "medquad-en": 2.0,
@@ -48,11 +41,10 @@ WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A query, its passages, the probabilities to learn, and whether the first passage is thinned."""
+    """A query, its passages, the answer first, and what share of the words it shares the answer loses."""
 
     query: str
     texts: list[str]
-    target: torch.Tensor
     thinned: float = 0.0
 
 
@@ -69,13 +61,11 @@ class Groups:
     Args:
         root: folder of the data.
         leave_out: packs that no group comes from.
-        whole: folder of the whole encoder.
-        store: folder for the teacher's vectors, strangers and neighbours.
+        store: folder for strangers.
     """
 
-    def __init__(self, root: Path, leave_out: frozenset[str], whole: Path, store: Path) -> None:
+    def __init__(self, root: Path, leave_out: frozenset[str], store: Path) -> None:
         store.mkdir(parents=True, exist_ok=True)
-        self._teacher = Teacher(whole, store / "teacher.npz")
         every = examples(root)
         asked = [(e.query, field(e.source, e.origin)) for found in every.values() for e in found]
         self._strangers = Strangers(root, asked, store / "strangers.npz")
@@ -89,10 +79,6 @@ class Groups:
     def sizes(self) -> dict[str, int]:
         """Examples by source."""
         return {name: len(self._examples[name]) for name in self._names} | {"sentences": len(self._pairs)}
-
-    def save(self) -> None:
-        """Keep the teacher's vectors for the next run."""
-        self._teacher.save()
 
     def draw(self, draw: random.Random) -> Group:
         """The next group."""
@@ -121,15 +107,7 @@ class Groups:
         while len(texts) < SIZE:
             _add(texts, [draw.choice(draw.choice(listed).positives)], SIZE)
         thinned = draw.choice((0.5, 1.0)) if draw.random() < THINNED else 0.0
-        return Group(example.query, texts, self._target(draw, example.query, texts), thinned)
-
-    def _target(self, draw: random.Random, query: str, texts: list[str]) -> torch.Tensor:
-        target = torch.zeros(SIZE)
-        target[0] = 1.0
-        if draw.random() >= TAUGHT:
-            return target
-        soft = self._teacher.vectors("passage", texts) @ self._teacher.vectors("query", [query])[0] / TEMPERATURE
-        return (1 - SOFT) * target + SOFT * soft.softmax(-1)
+        return Group(example.query, texts, thinned)
 
     def _sentences(self, draw: random.Random) -> Group:
         """A sentence and its translation, among sentences of both languages that stand near."""
@@ -140,9 +118,7 @@ class Groups:
         own = self._pairs[place]
         others = [pair[draw.choice((side, 1 - side))] for pair in (*near[: SIZE - 3], *far) if not set(pair) & set(own)]
         _add(texts, others, SIZE)
-        target = torch.zeros(SIZE)
-        target[0] = 1.0
-        return Group(own[side], texts, target)
+        return Group(own[side], texts)
 
 
 def _add(texts: list[str], more: Iterable[str], size: int) -> None:

@@ -1,21 +1,23 @@
-"""Token ids of texts and pairs, and a ranker's logits of them."""
+"""Token ids of texts, sides of pairs encoded, and a ranker's logits."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from tokenizers import Tokenizer
 
 from . import loop
-from .model import Ranker
+from .model import Ranker, Side
 
 PART_TOKENS = 3000
 WIDTH = 16
 HEIGHT = 4
 PAD, CLS, SEP = 0, 2, 3
+PREFIXES = {"query": "query:", "passage": "passage:"}
 
 
 class Tokens:
@@ -27,6 +29,9 @@ class Tokens:
         self._tokenizer.no_padding()
         self._ids: dict[str, list[int]] = {}
         self._documents: Counter[int] = Counter()
+        self.prefixes = {
+            kind: self._tokenizer.encode(text, add_special_tokens=False).ids for kind, text in PREFIXES.items()
+        }
 
     def __call__(self, text: str) -> list[int]:
         """Ids of the first 3,000 characters, without special tokens."""
@@ -65,7 +70,7 @@ def rounded(length: int) -> int:
     return -(-length // step) * step
 
 
-def padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask of rows, filled up with padding, and with empty rows to a multiple of `HEIGHT`."""
     width = rounded(max(map(len, rows)))
     rows = [*rows, *[[CLS]] * (-len(rows) % HEIGHT)]
@@ -74,19 +79,7 @@ def padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids.to(loop.device()), mask.to(loop.device())
 
 
-def language(text: str) -> str:
-    """`zh` when there is a Han character, else `en`."""
-    return "zh" if any("一" <= char <= "鿿" for char in text) else "en"
-
-
-def encode(query: list[int], document: list[int], length: int) -> tuple[list[int], int]:
-    """Ids of a pair as the product puts them together, and where the document begins."""
-    query = query[: min(length * 3 // 4, length - 3)]
-    first = [CLS, *query, SEP]
-    return [*first, *document[: length - len(first) - 1], SEP], len(first)
-
-
-def parts(lengths: list[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
+def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
     """Numbers of rows, cut into parts of nearly equal length of at most `part_tokens` padded tokens."""
     found: list[list[int]] = [[]]
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -96,14 +89,48 @@ def parts(lengths: list[int], part_tokens: int = PART_TOKENS) -> list[list[int]]
     return found
 
 
-def score_rows(model: Ranker, rows: list[tuple[list[int], int]], part_tokens: int = PART_TOKENS) -> torch.Tensor:
-    """Logits of encoded pairs."""
-    logits, order = [], []
-    for part in parts([len(row) for row, _ in rows], part_tokens):
-        ids, mask = padded([rows[i][0] for i in part])
-        begins = [rows[i][1] for i in part] + [1] * (len(ids) - len(part))
-        starts = torch.tensor(begins, device=ids.device)[:, None]
-        segments = ((torch.arange(ids.shape[1], device=ids.device)[None] >= starts) & (mask == 1)).long()
-        logits.append(model(ids, mask, segments)[: len(part)])
+def language(text: str) -> str:
+    """`zh` when there is a Han character, else `en`."""
+    return "zh" if any("一" <= char <= "鿿" for char in text) else "en"
+
+
+def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], part_tokens: int = PART_TOKENS) -> Side:
+    """Encode texts, given as ids without special tokens, as one side of pairs."""
+    framed = [[CLS, *prefix, *row, SEP] for row in rows]
+    width = rounded(max(map(len, framed)))
+    pieces, order = [], []
+    for part in parts(list(map(len, framed)), part_tokens):
+        ids, mask = padded([framed[i] for i in part])
+        content = mask.clone()
+        content[:, : 1 + len(prefix)] = 0
+        content[ids == SEP] = 0
+        side = model.side(ids, mask, content)
+        pieces.append((side, len(part)))
         order += part
-    return torch.cat(logits)[torch.tensor(order, device=logits[0].device).argsort()]
+    back = torch.tensor(order).argsort()
+
+    def joined(name: str) -> torch.Tensor:
+        found = []
+        for side, count in pieces:
+            value = getattr(side, name)[:count]
+            if name != "mean":
+                shape = list(value.shape)
+                shape[1] = width - shape[1]
+                value = torch.cat([value, value.new_zeros(shape)], 1)
+            found.append(value)
+        return torch.cat(found)[back]
+
+    whole = object.__new__(Side)
+    for name in ("ids", "hidden", "content", "mean", "tokens"):
+        setattr(whole, name, joined(name))
+    return whole
+
+
+def score(model: Ranker, tokens: Tokens, query: str, texts: Sequence[str], length: int) -> torch.Tensor:
+    """Logits of a query's texts, cut as the product cuts them."""
+    asked = tokens(query)[: length * 3 // 4]
+    frame = 4 + len(tokens.prefixes["query"]) + len(tokens.prefixes["passage"])
+    room = max(1, length - len(asked) - frame)
+    one = encode(model, [asked], tokens.prefixes["query"])
+    documents = encode(model, [tokens(text)[:room] for text in texts], tokens.prefixes["passage"])
+    return model(one[torch.zeros(len(texts), dtype=torch.long)], documents)

@@ -1,8 +1,8 @@
-"""Step 3: the cross-encoder: softmax cross-entropy inside groups (`groups.py`), towards labels and the teacher.
+"""Step 2: softmax cross-entropy inside groups (`groups.py`), and among all passages of a step.
 
 Two phases, so that transfer costs no second run: the first leaves out the packs of `LEFT_OUT`, and its result is
-measured on them; the second goes on with every pack. Most of the time texts are cut to the window that shares most
-with the query, because tokens are the budget; the end of a phase reads longer ones, as the product does.
+measured on them; the second goes on with every pack. Texts are cut to the window that shares most with the query,
+because tokens are the budget, or read from the beginning, as the product does.
 """
 
 from __future__ import annotations
@@ -14,62 +14,59 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from torch.nn.functional import kl_div
+from torch.nn.functional import cross_entropy, kl_div
 
 from . import loop
-from .groups import SIZE, Group, Groups
+from .groups import SIZE, Groups
 from .model import Ranker, load
-from .tokens import Tokens, encode, score_rows
+from .tokens import Tokens, encode
 
 log = logging.getLogger("recipe")
 
 LEFT_OUT = frozenset({"toyhom-zh", "dureader-zh", "medquad-en", "tatqa-en", "covidqa-en"})
-STEP_TOKENS = 6000
-SHORT, MIDDLE, LONG = 112, 224, 416
-LONGER_FROM = 0.7
-WHOLE = 0.25  # share of groups read from the beginning
+STEP_TOKENS = 7000
+QUERY = 96
+LENGTHS = ((112, 0.5), (208, 0.35), (384, 0.15))  # of passages, and the share of steps
+WHOLE = 0.3  # share of groups read from the beginning
+AROUND = 0.3  # weight of the other passages of a step
 GUIDED = 0.7  # weight of a larger ranker's opinion
-RATES = {"fast": 1e-3, "head": 5e-4, "body": 1.3e-4}
-
-Rows = list[tuple[list[int], int]]
-
-
-def read(tokens: Tokens, group: Group, length: int, draw: random.Random) -> Rows:
-    """The pairs of a group, each text cut to the part that shares most with the query unless it is read whole."""
-    ids = tokens(group.query)[: length // 2]
-    whole = draw.random() < WHOLE
-    rows = []
-    for place, text in enumerate(group.texts):
-        document = tokens(text)
-        room = length - 3 - len(ids)
-        if not whole:
-            document = tokens.window(ids, document, room, draw)
-        if place == 0 and group.thinned:
-            document = tokens.thinned(ids, document, group.thinned, draw)
-        rows.append(encode(ids, document, length))
-    return rows
-
-
-def length_of(fraction: float, draw: random.Random) -> int:
-    """Longest pair of a step, given how much of the phase is over."""
-    if fraction < LONGER_FROM:
-        return draw.choices((SHORT, MIDDLE), (0.75, 0.25))[0]
-    return draw.choices((SHORT, MIDDLE, LONG), (0.3, 0.4, 0.3))[0]
+RATES = {"mix": 2e-1, "weigher": 3e-3, "body": 5e-5}
+TEMPERATURE = 0.03
 
 
 def parameter_groups(master: Ranker, rate: float) -> list[dict[str, object]]:
-    """Learning rates. Pieces stay as they are: rare ones keep their meaning, and half of them cost no step."""
+    """Learning rates. Pieces stay as they are: rare ones keep their meaning, and most of a step's cost is saved."""
     members: dict[str, list[torch.nn.Parameter]] = {kind: [] for kind in RATES}
     for name, parameter in master.named_parameters():
         if "word_embeddings" in name:
             parameter.requires_grad_(False)
-        elif "token_type" in name:
-            members["fast"].append(parameter)
-        elif name.startswith(("classifier", "pooler")):
-            members["head"].append(parameter)
+        elif name in ("mix", "bias"):
+            members["mix"].append(parameter)
+        elif name.startswith(("meaning", "piece")):
+            members["weigher"].append(parameter)
         else:
             members["body"].append(parameter)
     return [{"params": found, "lr": rate * RATES[kind]} for kind, found in members.items()]
+
+
+def drawn(groups: Groups, tokens: Tokens, draw: random.Random) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of a step's queries and passages, `SIZE` for each query, the answer first."""
+    (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
+    queries: list[list[int]] = []
+    passages: list[list[int]] = []
+    spent = 0
+    while spent < STEP_TOKENS:
+        group = groups.draw(draw)
+        asked, whole = tokens(group.query)[:QUERY], draw.random() < WHOLE
+        queries.append(asked)
+        for place, text in enumerate(group.texts):
+            passage = tokens(text)
+            passage = passage[:length] if whole else tokens.window(asked, passage, length, draw)
+            if place == 0 and group.thinned:
+                passage = tokens.thinned(asked, passage, group.thinned, draw)
+            passages.append(passage)
+            spent += len(passage) + 5
+    return queries, passages
 
 
 def train(
@@ -89,41 +86,42 @@ def train(
     model.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     guide = load(larger).bfloat16().eval() if larger is not None else None
     tokens = Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
+    theirs = Tokens(Tokenizer.from_file(str(larger / "tokenizer.json"))) if larger is not None else None
     log.info("%s: %s", name, groups.sizes)
 
+    def logits_of(
+        ranker: Ranker, own: Tokens, queries: list[list[int]], passages: list[list[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits within groups, and cosines of every query with every passage."""
+        asked = encode(ranker, queries, own.prefixes["query"])
+        given = encode(ranker, passages, own.prefixes["passage"])
+        rows = torch.arange(len(queries)).repeat_interleave(SIZE)
+        return ranker(asked[rows], given).view(-1, SIZE), asked.mean @ given.mean.T
+
     def loss_of(step: int, fraction: float) -> torch.Tensor:
-        draw = random.Random(f"{name}{step}")
-        length = length_of(fraction, draw)
-        rows: Rows = []
-        targets = []
-        spent = 0
-        while spent < STEP_TOKENS:
-            group = groups.draw(draw)
-            added = read(tokens, group, length, draw)
-            rows += added
-            spent += sum(len(row) for row, _ in added)
-            targets.append(group.target)
-        target = torch.stack(targets)
-        if guide is not None:
+        queries, passages = drawn(groups, tokens, random.Random(f"{name}{step}"))
+        logits, cosines = logits_of(model, tokens, queries, passages)
+        target = torch.zeros_like(logits)
+        target[:, 0] = 1.0
+        if guide is not None and theirs is not None:
             with torch.no_grad():
-                taught = score_rows(guide, rows).view(-1, SIZE).softmax(-1)
-            target = (1 - GUIDED) * target + GUIDED * taught
-        logits = score_rows(model, rows).view(-1, SIZE)
-        return kl_div(logits.log_softmax(-1), target, reduction="batchmean")
+                taught = logits_of(guide, theirs, *drawn(groups, theirs, random.Random(f"{name}{step}")))[0]
+            target = (1 - GUIDED) * target + GUIDED * taught.softmax(-1)
+        within = kl_div(logits.log_softmax(-1), target, reduction="batchmean")
+        answers = torch.arange(len(queries)) * SIZE
+        return within + AROUND * cross_entropy(cosines / TEMPERATURE, answers)
 
     loop.train(name, master, parameter_groups(master, rate), loss_of, minutes=minutes, work=work, computing=model)
-    groups.save()
     master.save(out, start / "tokenizer.json")
 
 
 def main() -> None:
     """One phase, for experiments."""
-    parser = argparse.ArgumentParser(description="Train one phase of the cross-encoder.")
+    parser = argparse.ArgumentParser(description="Train one phase of the ranker.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the whole encoder")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--name", default="train")
     parser.add_argument("--rate", type=float, default=1.0)
@@ -134,7 +132,7 @@ def main() -> None:
     torch.set_num_threads(2)
     torch.manual_seed(0)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    groups = Groups(arguments.data, frozenset(arguments.leave_out), arguments.teacher, arguments.work / "store")
+    groups = Groups(arguments.data, frozenset(arguments.leave_out), arguments.work / "store")
     train(
         groups,
         arguments.start,

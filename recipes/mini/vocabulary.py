@@ -1,4 +1,4 @@
-"""Step 1: the encoder with the pieces that Chinese and English need, and half of its layers.
+"""Step 1: the encoder with the pieces that Chinese and English need.
 
 XLM-RoBERTa's 250,000 pieces serve a hundred languages. Those are kept that segment the corpora and the frequent words
 of both languages (wordfreq), every single character among them; each keeps its embedding and its score, so a text that
@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel
 
 from . import data, source
 
-PIECES = 42_000
+PIECES = 32_000
 SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<unk>"}
 PAD, UNK, CLS, SEP, MASK = range(5)
 WORDS = 120_000

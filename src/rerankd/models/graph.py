@@ -161,12 +161,12 @@ class GraphBuilder:
         bytes_ = self.op("Cast", self.op("Gather", self.constant(f"{name}.packed", packed), ids), to=1)
         high = self.op("Floor", self.op("Mul", bytes_, self.constant("sixteenth", np.array(1 / 16, np.float32))))
         low = self.op("Sub", bytes_, self.op("Mul", high, self.constant("sixteen", np.array(16, np.float32))))
-        blocks = self.constant("blocks", np.array([0, 0, -1, BLOCK // 2], np.int64))
+        blocks = self.constant(f"{name}.blocks", np.array([0, 0, -1, BLOCK // 2], np.int64))
         halves = [self.op("Reshape", half, blocks) for half in (low, high)]
         numbers = self.op("Sub", self.op("Concat", *halves, axis=-1), self.constant("centre", np.array(8, np.float32)))
         scales = self.op("Cast", self.op("Gather", self.constant(f"{name}.scale", scale), ids), to=1)
-        wide = self.op("Unsqueeze", scales, self.constant("last axis", np.array([-1], np.int64)))
-        rows = self.constant("rows", np.array([0, 0, -1], np.int64))
+        wide = self.op("Unsqueeze", scales, self.constant(f"{name}.axis", np.array([-1], np.int64)))
+        rows = self.constant(f"{name}.row", np.array([0, 0, -1], np.int64))
         return self.op("Reshape", self.op("Mul", numbers, wide), rows)
 
     def _layer(self, hidden: str, layer: int, *, last: bool) -> str:

@@ -163,7 +163,8 @@ class PairEncoder:
         return [found for found in ids if found is not None]
 
     def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy, cut: bool) -> Iterator[EncodedPair]:
-        room = policy.max_length - self._template.special
+        # Of a length that the frame alone takes up, a token of either side is read all the same.
+        room = max(2, policy.max_length - self._template.special)
         side = policy.truncation_side
         whole = len(query), len(document)
         query = _kept(query, policy.max_query_tokens, side)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import random
 import struct
 from pathlib import Path
@@ -9,13 +8,16 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 from tokenizers import Tokenizer  # noqa: E402
 from tokenizers.models import WordLevel  # noqa: E402
+from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
 
-from recipes.mini import source, strangers, vocabulary  # noqa: E402  torch is optional
+from recipes.mini import export, source, strangers, vocabulary  # noqa: E402  torch is optional
 from recipes.mini import tokens as pairs  # noqa: E402
 from recipes.mini.model import Ranker, load  # noqa: E402
+from rerankd import Reranker  # noqa: E402
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
 
@@ -34,40 +36,80 @@ def ranker() -> Ranker:
         max_position_embeddings=64,
         initializer_range=0.2,
     )
-    model = Ranker(BertModel(config, add_pooling_layer=False)).eval()
-    torch.nn.init.normal_(model.classifier.weight)
-    return model
+    return Ranker(BertModel(config, add_pooling_layer=False)).eval()
 
 
-def empty_tokenizer(folder: Path) -> Path:
-    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+def a_tokenizer(folder: Path) -> Path:
+    """Words w5 to w59, and what frames texts; `query:` and `passage:` are words 5 and 6."""
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query:", "passage:", *(f"w{n}" for n in range(7, 60))]
+    made = Tokenizer(WordLevel({name: place for place, name in enumerate(names)}, unk_token="[UNK]"))
+    made.pre_tokenizer = WhitespaceSplit()
+    made.save(str(folder / "tokenizer.json"))
     return folder / "tokenizer.json"
 
 
-def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: Ranker) -> None:
-    rows = [pairs.encode([10, 11], document, 40) for document in ([12], [10, 11, 12, 13], [20] * 30)]
+TEXTS = ["w12", "w10 w11 w12 w13", " ".join(["w20"] * 20), "w11 w30 w31 w10", ""]
+
+
+def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: Ranker, tmp_path: Path) -> None:
+    own = pairs.Tokens(Tokenizer.from_file(str(a_tokenizer(tmp_path))))
     with torch.inference_mode():
-        together = pairs.score_rows(ranker, rows, part_tokens=10_000)
-        alone = torch.cat([pairs.score_rows(ranker, [row]) for row in rows])
+        together = pairs.score(ranker, own, "w10 w11", TEXTS, 60)
+        alone = torch.cat([pairs.score(ranker, own, "w10 w11", [text], 60) for text in TEXTS])
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4)
 
 
-def test_a_saved_ranker_is_a_checkpoint_that_transformers_reads_and_scores_alike(
-    ranker: Ranker, tmp_path: Path
-) -> None:
-    from transformers import AutoModelForSequenceClassification
-
-    ranker.save(tmp_path, empty_tokenizer(tmp_path))
-    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    ids, start = pairs.encode([10, 11, 12], [11, 12, 30, 31], 40)
-    segments = (torch.arange(len(ids)) >= start).long()[None]
+def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: Ranker) -> None:
+    mix = ranker.mix.data.clone()
+    own = [[10, 11]]
+    query = pairs.encode(ranker, own, [5])
+    same, other = (pairs.encode(ranker, [row], [6]) for row in ([11, 10, 30], [30, 31]))
     with torch.inference_mode():
-        expected = theirs(torch.tensor([ids]), token_type_ids=segments).logits[0, 0]
-        found = pairs.score_rows(ranker, [(ids, start)])[0]
-        again = pairs.score_rows(load(tmp_path).eval(), [(ids, start)])[0]
-    assert float(found) == pytest.approx(float(expected), abs=1e-4)
-    assert float(again) == float(found)
+        ranker.mix.data = torch.tensor([0.0, 0.0, 1.0])
+        assert float(ranker(query, same)) == pytest.approx(1.0)
+        assert float(ranker(query, other)) == pytest.approx(0.0)
+        ranker.mix.data = torch.tensor([1.0, 0.0, 0.0])
+        assert float(ranker(query, same)) == pytest.approx(float((query.mean * same.mean).sum()))
+    ranker.mix.data = mix
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_product_computes_what_the_ranker_computes(ranker: Ranker, tmp_path: Path, precision: str) -> None:
+    for weigher in (ranker.meaning, ranker.piece):
+        torch.nn.init.normal_(weigher.weight)
+    ranker.save(tmp_path / "start", a_tokenizer(tmp_path))
+    (tmp_path / "start" / "calibration.json").write_text('{"scale": 1.0, "offset": 0.0}')
+    manifest = export.write(tmp_path / "start", tmp_path / "out", precision)
+    assert manifest.template.start == (2, 5)
+    assert manifest.template.middle == (3, 2, 6)
+    own = pairs.Tokens(Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")))
+    with torch.inference_mode():
+        expected = pairs.score(load(tmp_path / "start").eval(), own, "w10 w11 w12", TEXTS, 60).numpy()
+    reranker = Reranker(str(tmp_path / "out"), max_length=60)
+    found = reranker.score([("w10 w11 w12", text) for text in TEXTS], activation="none")
+    np.testing.assert_allclose(found, expected, atol=1e-3 if precision == "fp32" else 2.0)
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
+    rows = [[2, 5, 10, 11, 12, 3, 2, 6, *own(text), 3] for text in TEXTS]
+    ids = np.array([row + [0] * (40 - len(row)) for row in rows])
+    feed = {
+        "input_ids": ids,
+        "attention_mask": np.array([[1] * len(row) + [0] * (40 - len(row)) for row in rows]),
+        "token_type_ids": np.array([[0] * 8 + [1] * (len(row) - 8) + [0] * (40 - len(row)) for row in rows]),
+    }
+    if precision == "fp32":  # int8 shares its scales among a batch; the product runs one sequence at a time
+        np.testing.assert_allclose(session.run(None, feed)[0][:, 0], expected, atol=1e-3)
+
+
+def test_special_tokens_are_no_text(tmp_path: Path) -> None:
+    pieces = [*vocabulary.SPECIAL, "▁", "[", "]", "C", "L", "S", "▁a"]
+    made = vocabulary.tokenizer(pieces, [0.0] * 5 + [-3.0] * 7, vocabulary.UNK)
+    made.add_special_tokens(list(vocabulary.SPECIAL))
+    made.save(str(tmp_path / "from.json"))
+    export.write_tokenizer(tmp_path / "from.json", tmp_path / "to.json")
+    assert Tokenizer.from_file(str(tmp_path / "from.json")).encode("[CLS] a").ids[0] == vocabulary.CLS
+    found = Tokenizer.from_file(str(tmp_path / "to.json"))
+    assert found.encode("[CLS] a").tokens == ["▁", "[", "C", "L", "S", "]", "▁a"]
+    assert found.token_to_id("[SEP]") == vocabulary.SEP
 
 
 def test_the_window_shares_most_with_the_query() -> None:

@@ -140,3 +140,13 @@ def test_lone_surrogates() -> None:
 def test_bad_policies(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidRequestError, match=sentence):
         EncodingPolicy(**{"max_length": 512} | options)  # type: ignore[arg-type]
+
+
+def test_a_long_frame_leaves_a_token_of_either_side() -> None:
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, **{f"w{n}": n for n in range(1, 20)}}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    encoder = PairEncoder(words, PairTemplate((90, 91, 92), (93, 94, 95), (96, 97, 98)))
+    for policy in (EncodingPolicy(8), EncodingPolicy(8, "longest_first"), EncodingPolicy(8, long_documents="chunk")):
+        for pair, *_ in encoder.encode("w1", ["w2 w3 w4"], policy):
+            assert pair.ids.tolist() == [90, 91, 92, 1, 93, 94, 95, 2, 96, 97, 98]
+            assert pair.truncated is (policy.long_documents == "truncate")  # windows read all of it
