@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from .vocabulary import SPECIAL
 MAX_BYTES = {"mini": 30_000_000, "nano": 8_000_000}
 MIN_KENDALL_TAU = 0.9
 CHECKED_LENGTH = 256
+OUTLYING = 2.0
+PAIRS_WATCHED = 12
 NEVER = -1000.0  # score of a piece that no text is cut into
 
 
@@ -59,7 +62,32 @@ def write_tokenizer(source: Path, target: Path) -> None:
     target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
-def write(start: Path, out: Path, precision: str = "int8", name: str = "mini") -> Manifest:
+def outlying(start: Path) -> frozenset[str]:
+    """Linear layers whose input at [CLS] is many times as large as at any other token of the verification pairs."""
+    model = load(start).eval()
+    own = Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
+    largest: dict[str, tuple[float, float]] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            sizes = inputs[0].abs().amax(-1)
+            first, others = largest.get(name, (0.0, 0.0))
+            largest[name] = max(first, float(sizes[:, 0].max())), max(others, float(sizes[:, 1:].max()))
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.endswith((".intermediate.dense", ".output.dense")):
+            module.register_forward_pre_hook(watch(name.removeprefix("encoder.")))
+    with torch.inference_mode():
+        for query, documents in list(read_pairs(DEFAULT_PAIRS).items())[:PAIRS_WATCHED]:
+            tokens.score(model, own, query, documents[:1], CHECKED_LENGTH)
+    return frozenset(name for name, (first, others) in largest.items() if first > OUTLYING * others)
+
+
+def write(
+    start: Path, out: Path, precision: str = "int8", name: str = "mini", careful: frozenset[str] = frozenset()
+) -> Manifest:
     """Write the ranker in `start` as a model folder, not yet checked."""
     import onnx
 
@@ -70,7 +98,7 @@ def write(start: Path, out: Path, precision: str = "int8", name: str = "mini") -
     own = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     architecture = architecture_of(start)
     builder = RankerGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
-    builder.prefix = len(own.prefixes["query"])
+    builder.prefix, builder.careful = len(own.prefixes["query"]), careful
     weights["mix"] = weights["mix"][None]
     onnx.save(builder.build(), str(out / "model.onnx"))
     manifest = Manifest(
@@ -90,7 +118,9 @@ def write(start: Path, out: Path, precision: str = "int8", name: str = "mini") -
 
 def export(start: Path, out: Path, name: str = "mini", precision: str = "int8") -> None:
     """Write the model to `out` and its agreement with the float ranker into the manifest."""
-    manifest = write(start, out, precision, name)
+    careful = outlying(start) if precision == "int8" else frozenset()
+    print(f"[CLS] is multiplied by itself in {len(careful)} layers: {', '.join(sorted(careful))}")
+    manifest = write(start, out, precision, name, careful)
     ranker = load(start).eval()
     own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     reranker = Reranker(str(out), max_length=CHECKED_LENGTH)
