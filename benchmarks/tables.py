@@ -98,7 +98,7 @@ def _beside(found: dict[str, Any]) -> str:
         f"{fair['documents']} documents of {fair['characters']} characters (int8): "
         f"**{small['fair']['p95_ms']:,.0f} ms**, first come first served {small['first come']['p95_ms']:,.0f} ms, "
         f"alone {small['alone']['p95_ms']:,.0f} ms.",
-        f"Cost of HTTP for one short document on the first `mini` (6 layers): {short['overhead_ms']} ms "
+        f"Cost of HTTP for one short document on `mini`: {short['overhead_ms']} ms "
         f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
         f"{short['requests_per_second']:,.0f} requests/s at {short['clients']} clients.",
     ]
@@ -230,13 +230,13 @@ def quality() -> str:
             f"{row['bm25 nDCG@10']:.3f}",
             f"{row['mini nDCG@10']:.3f}",
             f"{row['delta']:+.3f} [{row['interval'][0]:+.3f}, {row['interval'][1]:+.3f}]",
-            f"{row['fused nDCG@10']:.3f}",
-            f"{row['fused delta']:+.3f} [{row['fused interval'][0]:+.3f}, {row['fused interval'][1]:+.3f}]",
+            f"{row['bm25 RR@10']:.3f}",
+            f"{row['mini RR@10']:.3f}",
         ]
         for row in _read("mini.json")
     ]
     return _table(
-        ["pack", "queries", "BM25 nDCG@10", "mini alone", "difference [95 %]", "mini + BM25", "difference [95 %]"], rows
+        ["pack", "queries", "BM25 nDCG@10", "mini nDCG@10", "difference [95 %]", "BM25 RR@10", "mini RR@10"], rows
     )
 
 

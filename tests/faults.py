@@ -73,8 +73,6 @@ def scripted_scorer(backend: ScriptedBackend, files: ModelFiles | None = None) -
 
 
 def token_id(word: str) -> int:
-    """The bundled tokenizer's id of a word that it knows whole."""
-    found = load_model("mini").tokenizer().token_to_id(word)
-    if found is None:
-        raise ValueError(f"{word!r} is not in the vocabulary")
-    return int(found)
+    """The bundled tokenizer's id of a word, or of its longest piece."""
+    found = load_model("mini").tokenizer().encode(word, add_special_tokens=False)
+    return int(max(zip(found.tokens, found.ids, strict=True), key=lambda piece: len(piece[0].strip("▁")))[1])

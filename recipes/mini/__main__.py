@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and results")
     parser.add_argument(
-        "--minutes", type=float, nargs=2, default=(8, 17), metavar=("TRANSFER", "TRAIN"),
+        "--minutes", type=float, nargs=3, default=(8, 17, 6), metavar=("TRANSFER", "TRAIN", "SETTLE"),
         help="compute budget of each training step",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -40,9 +40,9 @@ def main() -> None:
     torch.manual_seed(0)
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    for_transfer, for_train = arguments.minutes
-    names = ("1-pruned", "2-transfer", "2-trained", "3-calibrated", "mini")
-    pruned, transfer, trained, calibrated, exported = (work / name for name in names)
+    for_transfer, for_train, for_settle = arguments.minutes
+    names = ("1-pruned", "2-transfer", "2-trained", "2-settled", "3-calibrated", "mini")
+    pruned, transfer, trained, settled, calibrated, exported = (work / name for name in names)
 
     if not (pruned / "tokenizer.json").exists():
         vocabulary.prune(data, pruned, range(12))
@@ -51,8 +51,11 @@ def main() -> None:
         if not (transfer / "tokenizer.json").exists():
             train.train(Groups(data, train.LEFT_OUT, store), pruned, transfer, work, for_transfer, name="transfer")
         train.train(Groups(data, frozenset(), store), transfer, trained, work, for_train, name="all")
+    if not (settled / "tokenizer.json").exists():
+        plain = Groups(data, frozenset(), work / "store", plain=True)
+        train.train(plain, trained, settled, work, for_settle, name="settle", mix=train.SETTLED_MIX)
     if not (calibrated / "calibration.json").exists():
-        calibrate.calibrate(data, trained, calibrated)
+        calibrate.calibrate(data, settled, calibrated)
     if not (exported / "rerankd.json").exists():
         export.export(calibrated, exported)
     if not (work / "mini.json").exists():

@@ -20,9 +20,10 @@ from tokenizers import Tokenizer
 from . import data, tokens
 from .model import load
 
-PER_PACK = 40
+PER_PACK = 25
 NEGATIVES = 4
 LENGTH = 384
+REPEATED = 2.0  # weight of repeated pieces, chosen on the validation cut; training drives it below 0
 
 
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -50,7 +51,10 @@ def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
 
 def calibrate(root: Path, start: Path, out: Path) -> None:
     """Fold the calibration into the head of the ranker in `start` and write it to `out`."""
-    model = load(start).eval()
+    model, quick = load(start).eval(), load(start).eval().bfloat16()
+    with torch.no_grad():
+        for each in (model, quick):
+            each.mix[2] = REPEATED
     ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
     pairs = labelled_pairs(root)
     by_query: dict[str, list[int]] = {}
@@ -59,7 +63,7 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
     logits = torch.zeros(len(pairs))
     with torch.inference_mode():
         for query, places in by_query.items():
-            logits[places] = tokens.score(model, ids, query, [pairs[place][1] for place in places], LENGTH)
+            logits[places] = tokens.score(quick, ids, query, [pairs[place][1] for place in places], LENGTH)
     scale, offset = platt(logits.numpy(), np.array([label for *_, label in pairs]))
     with torch.no_grad():
         model.mix.mul_(scale)

@@ -63,26 +63,33 @@ def write_tokenizer(source: Path, target: Path) -> None:
 
 
 def outlying(start: Path) -> frozenset[str]:
-    """Linear layers whose input at [CLS] is many times as large as at any other token of the verification pairs."""
+    """Linear layers whose input at [CLS] and [SEP] is many times as large as elsewhere in the verification pairs."""
     model = load(start).eval()
     own = Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
     largest: dict[str, tuple[float, float]] = {}
 
     def watch(name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            sizes = inputs[0].abs().amax(-1)
-            first, others = largest.get(name, (0.0, 0.0))
-            largest[name] = max(first, float(sizes[:, 0].max())), max(others, float(sizes[:, 1:].max()))
+            sizes, (special, others) = inputs[0].abs().amax(-1), largest.get(name, (0.0, 0.0))
+            ends = seen[0].sum(1) - 1
+            framed = seen[0].clone()  # of the tokens that are there, 1 for [CLS] and [SEP], 2 for others
+            framed[:, 1:] += (torch.arange(1, framed.shape[1])[None] < ends[:, None]).long()
+            largest[name] = (
+                max(special, float(sizes[framed == 1].max())),
+                max(others, float(sizes[framed == 2].max())),
+            )
 
         return hook
 
+    seen: list[torch.Tensor] = [torch.empty(0)]
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(0, inputs[1]))
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and name.endswith((".intermediate.dense", ".output.dense")):
             module.register_forward_pre_hook(watch(name.removeprefix("encoder.")))
     with torch.inference_mode():
         for query, documents in list(read_pairs(DEFAULT_PAIRS).items())[:PAIRS_WATCHED]:
             tokens.score(model, own, query, documents[:1], CHECKED_LENGTH)
-    return frozenset(name for name, (first, others) in largest.items() if first > OUTLYING * others)
+    return frozenset(name for name, (special, others) in largest.items() if special > OUTLYING * others)
 
 
 def write(
@@ -119,7 +126,7 @@ def write(
 def export(start: Path, out: Path, name: str = "mini", precision: str = "int8") -> None:
     """Write the model to `out` and its agreement with the float ranker into the manifest."""
     careful = outlying(start) if precision == "int8" else frozenset()
-    print(f"[CLS] is multiplied by itself in {len(careful)} layers: {', '.join(sorted(careful))}")
+    print(f"Special tokens are multiplied by themselves in {len(careful)} layers: {', '.join(sorted(careful))}")
     manifest = write(start, out, precision, name, careful)
     ranker = load(start).eval()
     own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))

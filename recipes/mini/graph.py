@@ -21,12 +21,12 @@ HIDDEN = -10000.0
 class RankerGraph(GraphBuilder):
     """Adds two texts apart and their comparison to the product's own builder.
 
-    int8 gives an activation tensor one scale. Where [CLS] alone reaches many times what all other tokens do, it would
-    spend the range of all: there the two [CLS] are multiplied by themselves.
+    int8 gives an activation tensor one scale. Where [CLS] and [SEP] alone reach many times what all other tokens do,
+    they would spend the range of all: there the four of them are multiplied by themselves.
 
     Attributes:
         prefix: tokens between the first [CLS] and the query.
-        careful: names of the linear layers where [CLS] is multiplied by itself.
+        careful: names of the linear layers where special tokens are multiplied by themselves.
     """
 
     prefix = 0
@@ -56,17 +56,19 @@ class RankerGraph(GraphBuilder):
         apart = self.op("Cast", self.op("Not", apart), to=FLOAT)
         self._apart = self.op("Unsqueeze", self.op("Mul", apart, self._hole()), columns)
         self._describe(places, first)
-        self._find_starts(places, before)
+        self._find_special(places, before)
         self._words = self._lookup(f"{prefix}.word_embeddings.weight", "input_ids")
         where = self._lookup(f"{prefix}.position_embeddings.weight", restarted)
         kind = self.constant("segment", self.weights(f"{prefix}.token_type_embeddings.weight")[0])
         return self._normalise(self.op("Add", self.op("Add", self._words, kind), where), f"{prefix}.LayerNorm")
 
-    def _find_starts(self, places: str, before: str) -> None:
-        """Where the two [CLS] are: numbers, a one for each, and the others."""
-        starts = self.op("Concat", self.op("Sub", before, before), before, axis=1)
-        self._starts = self.op("Unsqueeze", starts, self._number("deep", [-1]))
-        across = self.op("Unsqueeze", starts, self._number("across", [1]))
+    def _find_special(self, places: str, before: str) -> None:
+        """Where [CLS] and [SEP] of both texts are: numbers, a one for each, and the others."""
+        one = self._number("unit", 1)
+        end = self.op("Sub", self.op("ReduceSum", "attention_mask", self._number("across", [1]), keepdims=1), one)
+        found = self.op("Concat", self.op("Sub", before, before), self.op("Sub", before, one), before, end, axis=1)
+        self._special = self.op("Unsqueeze", found, self._number("deep", [-1]))
+        across = self.op("Unsqueeze", found, self._number("across", [1]))
         found = self.op("Equal", self.op("Unsqueeze", places, self._number("deep", [-1])), across)
         self._ones = self.op("Cast", found, to=FLOAT)
         one = self._number("one float", 1.0, np.float32)
@@ -75,9 +77,9 @@ class RankerGraph(GraphBuilder):
     def _matmul(self, value: str, layers: list[str]) -> str:
         if not self.int8 or layers[0] not in self.careful:
             return super()._matmul(value, layers)
-        starts = super()._matmul(self.op("GatherND", value, self._starts, batch_dims=1), layers)
+        special = super()._matmul(self.op("GatherND", value, self._special, batch_dims=1), layers)
         others = super()._matmul(self.op("Mul", value, self._others), layers)
-        return self.op("Add", others, self.op("MatMul", self._ones, starts))
+        return self.op("Add", others, self.op("MatMul", self._ones, special))
 
     def _hole(self) -> str:
         return self._number("hole", HIDDEN, np.float32)

@@ -1,4 +1,4 @@
-"""What the cross-encoder learns from: groups of a query, passages, and how the probability should be shared out.
+"""What the ranker learns from: groups of a query and passages, the answer first.
 
 A labelled group is a query, one answer, hard negatives drawn from BM25's top 50 and keyword traps (`strangers.py`).
 In some groups the answer loses words that it shares with the query, so that it has to be known by its meaning. A group
@@ -62,9 +62,11 @@ class Groups:
         root: folder of the data.
         leave_out: packs that no group comes from.
         store: folder for strangers.
+        plain: whether groups have no keyword traps, and answers keep their words.
     """
 
-    def __init__(self, root: Path, leave_out: frozenset[str], store: Path) -> None:
+    def __init__(self, root: Path, leave_out: frozenset[str], store: Path, *, plain: bool = False) -> None:
+        self._plain = plain
         store.mkdir(parents=True, exist_ok=True)
         every = examples(root)
         asked = [(e.query, field(e.source, e.origin)) for found in every.values() for e in found]
@@ -100,13 +102,13 @@ class Groups:
         if draw.random() < OBLIQUE:
             example = min(example, draw.choice(listed), key=lambda e: max(e.positive_scores))
         texts = [draw.choice(example.positives)]
-        if draw.random() < TRAPPED:
+        if draw.random() < TRAPPED and not self._plain:
             traps = self._strangers.of(example.query)
             _add(texts, draw.sample(traps, min(TRAPS, len(traps))), SIZE)
         _add(texts, draw.sample(example.negatives, min(SIZE, len(example.negatives))), SIZE)
         while len(texts) < SIZE:
             _add(texts, [draw.choice(draw.choice(listed).positives)], SIZE)
-        thinned = draw.choice((0.5, 1.0)) if draw.random() < THINNED else 0.0
+        thinned = draw.choice((0.5, 1.0)) if draw.random() < THINNED and not self._plain else 0.0
         return Group(example.query, texts, thinned)
 
     def _sentences(self, draw: random.Random) -> Group:

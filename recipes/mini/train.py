@@ -1,8 +1,9 @@
 """Step 2: softmax cross-entropy inside groups (`groups.py`), and among all passages of a step.
 
-Two phases, so that transfer costs no second run: the first leaves out the packs of `LEFT_OUT`, and its result is
-measured on them; the second goes on with every pack. Texts are cut to the window that shares most with the query,
-because tokens are the budget, or read from the beginning, as the product does.
+Three phases. The first leaves out the packs of `LEFT_OUT`, and its result is measured on them, so that transfer costs
+no second run; the second goes on with every pack; the third has no keyword traps and no thinned answers, because those
+teach to hold shared words against a passage, and begins with a positive weight on them again. Texts are cut to the
+window that shares most with the query, because tokens are the budget, or read from the beginning, as the product does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +34,7 @@ AROUND = 0.3  # weight of the other passages of a step
 GUIDED = 0.7  # weight of a larger ranker's opinion
 RATES = {"mix": 2e-1, "weigher": 3e-3, "body": 5e-5}
 TEMPERATURE = 0.03
+SETTLED_MIX = (16.0, 16.0, 3.0)
 
 
 def parameter_groups(master: Ranker, rate: float) -> list[dict[str, object]]:
@@ -79,9 +82,24 @@ def train(
     name: str = "train",
     rate: float = 1.0,
     larger: Path | None = None,
+    mix: Sequence[float] | None = None,
 ) -> None:
-    """Train a ranker from `start` for `minutes` and write it to `out`; `larger` is a ranker that teaches it."""
+    """Train a ranker from `start` for `minutes` and write it to `out`.
+
+    Args:
+        groups: what it learns from.
+        start: folder of a ranker, or of the encoder that it begins from.
+        out: folder to write.
+        work: folder for checkpoints.
+        minutes: compute budget.
+        name: of the phase.
+        rate: factor of the learning rates.
+        larger: folder of a ranker that teaches it.
+        mix: weights of the three similarities to begin with; None for those it has.
+    """
     master = load(start)
+    if mix is not None:
+        master.mix.data = torch.tensor(mix)
     model = load(start).bfloat16()  # computes; the float32 master learns
     model.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     guide = load(larger).bfloat16().eval() if larger is not None else None
@@ -127,12 +145,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--larger", type=Path, default=None, help="folder of a larger ranker that teaches")
     parser.add_argument("--leave-out", nargs="*", default=[])
+    parser.add_argument("--plain", action="store_true", help="no keyword traps, answers keep their words")
+    parser.add_argument("--mix", type=float, nargs=3, default=None, help="weights of the similarities to begin with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(2)
     torch.manual_seed(0)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    groups = Groups(arguments.data, frozenset(arguments.leave_out), arguments.work / "store")
+    left_out = frozenset(arguments.leave_out)
+    groups = Groups(arguments.data, left_out, arguments.work / "store", plain=arguments.plain)
     train(
         groups,
         arguments.start,
@@ -142,6 +163,7 @@ def main() -> None:
         name=arguments.name,
         rate=arguments.rate,
         larger=arguments.larger,
+        mix=arguments.mix,
     )
 
 
