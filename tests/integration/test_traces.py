@@ -287,7 +287,7 @@ def test_the_command_line(url: str, tmp_path: Path) -> None:
     assert "2 items are kept; 1 of them" in run("feedback", "import", "said.csv", "--tenant", "mine").stderr
     assert len(run("feedback", "list").stdout.splitlines()) == 2
     assert "0 traces" in run("traces", "prune").stderr
-    assert "3 traces, 7 texts and 2 items" in run("traces", "erase", "--tenant", "mine", "--yes").stderr
+    assert "3 traces, 7 texts, 2 items" in run("traces", "erase", "--tenant", "mine", "--yes").stderr
     store.close()
 
 
