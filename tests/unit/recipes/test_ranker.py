@@ -145,7 +145,11 @@ def write_source(path: Path) -> dict[str, np.ndarray]:
     """A file of the package's format: 2 layers, 32 wide."""
     draw = np.random.default_rng(0)
     hidden, inner, places = 32, 64, 8
-    shapes = {"emb.word": (len(PIECES), hidden), "emb.pos": (places, hidden), "emb.type": (2, hidden)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "emb.word": (len(PIECES), hidden),
+        "emb.pos": (places, hidden),
+        "emb.type": (2, hidden),
+    }
     shapes |= {"emb.ln.w": (hidden,), "emb.ln.b": (hidden,)}
     for layer in range(2):
         for part in ("q", "k", "v", "ao"):
@@ -193,7 +197,7 @@ def test_the_source_is_read_and_cut(tmp_path: Path) -> None:
     assert len(model.encoder.bert.encoder.layer) == 1
     rows = model.encoder.bert.embeddings.word_embeddings.weight
     torch.testing.assert_close(rows[5], found.weights["embeddings.word_embeddings.weight"][6])
-    kept = model.encoder.bert.encoder.layer[0].output.dense.weight
+    kept = model.state_dict()["encoder.bert.encoder.layer.0.output.dense.weight"]
     torch.testing.assert_close(kept, found.weights["encoder.layer.1.output.dense.weight"])
     (tmp_path / "other").write_bytes(b"0" * 100)
     with pytest.raises(ValueError, match="not a file"):

@@ -97,7 +97,7 @@ def test_flagged_labelled_and_done(store: TraceStore) -> None:
     (case,) = list_cases(store)
     for refused in ({"grades": {9: 1}}, {"grades": {0: -1}}, {"state": "labelled"}, {"state": "x"}, {"note": "\0"}):
         with pytest.raises(InvalidRequestError):
-            change(store, case.id, **refused)  # type: ignore[arg-type]
+            change(store, case.id, **refused)
     assert one_case(store, case.id) == case
     labelled = change(store, case.id, "search", {2: 2, 0: 0})
     assert (labelled.state, labelled.graded) == ("labelled", {0: 0, 2: 2})
