@@ -7,14 +7,20 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 import redis
 
 from rerankd import Reranker
 from tests.integration.nginx import MISSING, nginx_binary
+from tests.integration.postgres import Postgres, running_postgres
 from tests.integration.serving import API_KEY, Served, serve
+
+_names = count()
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +47,22 @@ def guarded_url() -> Iterator[str]:
 def mini() -> Reranker:
     """The model that the servers serve, in this process."""
     return Reranker("mini")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of our own; a module may stop and start it."""
+    with tempfile.TemporaryDirectory(prefix="rerankd-postgres-") as folder, running_postgres(Path(folder)) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/traces.sqlite"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.fresh(f"traces{next(_names)}")
 
 
 @pytest.fixture(scope="session")

@@ -6,42 +6,21 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from rerankd.client import Client
 from rerankd.keys import new_key, write_keys
 from rerankd.traces import writer
 from rerankd.traces.cases import CaseFilter, list_cases
 from rerankd.traces.store import TraceStore
-from tests.integration.postgres import Postgres, running_postgres
 from tests.integration.queueing import until
 from tests.integration.serving import serve
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Trains run on rails."]
-_names = count()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with tempfile.TemporaryDirectory(prefix="rerankd-postgres-") as folder, running_postgres(Path(folder)) as made:
-        yield made
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/traces.sqlite"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.fresh(f"cases{next(_names)}")
 
 
 def rerankd(url: str, *words: str) -> list[dict[str, Any]]:

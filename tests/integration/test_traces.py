@@ -8,10 +8,9 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -27,28 +26,13 @@ from rerankd.traces.retention import erase_tenant
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import PairScore, Ranking, RerankRequest
-from tests.integration.postgres import Postgres, running_postgres
+from tests.integration.postgres import Postgres
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish."]
 WINDOW = 0.5
 _names = count()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with tempfile.TemporaryDirectory(prefix="rerankd-postgres-") as folder, running_postgres(Path(folder)) as made:
-        yield made
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/traces.sqlite"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.fresh(f"traces{next(_names)}")
 
 
 def rerank(url: str, name: str, query: str = "what eats bamboo?", **options: object) -> httpx.Response:
@@ -173,7 +157,7 @@ def test_a_killed_server_loses_no_more_than_the_window(url: str, seed: int) -> N
 
 
 def test_without_its_database_requests_go_on(postgres: Postgres) -> None:
-    url = postgres.fresh(f"traces{next(_names)}")
+    url = postgres.fresh(f"own{next(_names)}")
     with serve(env=env(url, traces_queue=5)) as served:
         rerank(served.url, "before")
         written(served, 1)
@@ -217,7 +201,7 @@ def test_with_a_full_disk_requests_go_on(tmp_path: Path) -> None:
 
 
 def test_two_instances_share_one_database(postgres: Postgres) -> None:
-    url = postgres.fresh(f"traces{next(_names)}")
+    url = postgres.fresh(f"own{next(_names)}")
     stores = [TraceStore(url), TraceStore(url)]
     failed: list[BaseException] = []
 
@@ -250,7 +234,7 @@ def test_several_processes_make_the_tables_at_once(url: str) -> None:
 
 
 def test_no_byte_of_an_erased_tenant_is_in_the_tables_of_postgresql(postgres: Postgres) -> None:
-    store = TraceStore(postgres.fresh(f"traces{next(_names)}"))
+    store = TraceStore(postgres.fresh(f"own{next(_names)}"))
     for number in range(50):
         store.write([draft(ranking(number, "mine", f"MYTEXT{number}", "shared"))])
         store.write([draft(ranking(number, "yours", f"YOURTEXT{number}", "shared"))])
