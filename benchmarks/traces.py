@@ -136,6 +136,7 @@ def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
             off, on = seconds if turn % 2 else reversed(seconds)
             if turn:  # the first warms up
                 ratios.append(off / on)
+                print(f"turn {turn}: {off / on:.3f}", file=sys.stderr, flush=True)
                 speeds.append(requests / on)
     return {
         "requests_per_second_traced": round(statistics.median(speeds), 2),

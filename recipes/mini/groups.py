@@ -25,7 +25,7 @@ TRADITIONAL = 0.06
 WEIGHTS = {
     "toyhom-zh": 2.4,
     "medquad-en": 2.0,
-    "covidqa-en": 1.4,
+    "covidqa-en": 2.0,
     "tatqa-en": 1.4,
     "drcd-zh": 0.9,
     "drcd-zhs": 0.5,

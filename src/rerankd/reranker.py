@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,9 @@ from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.progress import progress_bar
-from rerankd.ranking import checked_threshold, rank_documents, usage_of
+from rerankd.ranking import checked_fusion, checked_threshold, rank_request, usage_of
+from rerankd.rules.rule_file import read_rules
+from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
@@ -62,6 +65,7 @@ class Reranker:
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
         recorder: told of every ranking, such as `rerankd.traces.writer.TraceWriter`; None for nobody.
+        rules: file of rules, or rules that were read; None for none.
 
     Raises:
         ModelError: the model cannot be found, is not supported, or its files are damaged.
@@ -94,7 +98,9 @@ class Reranker:
         token: str | None = None,
         cache_dir: str | None = None,
         recorder: Recorder | None = None,
+        rules: str | Path | RuleSet | None = None,
     ) -> None:
+        self.rules = rules if isinstance(rules, RuleSet) else read_rules(Path(rules)) if rules else RuleSet(())
         self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir)
         self._limit = self.files.manifest.architecture.max_length
         self._policy = EncodingPolicy(
@@ -133,6 +139,8 @@ class Reranker:
         *,
         activation: Activation = "sigmoid",
         threshold: float | None = None,
+        fusion: str | None = None,
+        fusion_weight: float | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -145,6 +153,8 @@ class Reranker:
             top_n: how many to keep; None keeps all.
             activation: `sigmoid`, `none`, or `softmax` over the documents.
             threshold: lowest sigmoid score to keep, 0 to 1; a probability if the model is calibrated. None keeps all.
+            fusion: `weighted` or `rrf` counts the first stage's order, or `metadata["score"]`, beside the model's.
+            fusion_weight: of the first stage, the model's is 1; None for the method's usual.
             max_length: overrides the reranker's for this call.
             batch_size: overrides the reranker's for this call.
             show_progress: draw a bar on standard error.
@@ -166,6 +176,8 @@ class Reranker:
             top_n,
             activation=activation,
             threshold=threshold,
+            fusion=fusion,
+            fusion_weight=fusion_weight,
             max_length=max_length,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -179,6 +191,8 @@ class Reranker:
         *,
         activation: Activation = "sigmoid",
         threshold: float | None = None,
+        fusion: str | None = None,
+        fusion_weight: float | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -198,13 +212,14 @@ class Reranker:
             )
         check_activation(activation)
         _check_positive(top_n=top_n)
-        lowest = checked_threshold(threshold)
+        lowest, fused = checked_threshold(threshold), checked_fusion(fusion, fusion_weight)
         requests = [
-            RerankRequest(to_query(query), to_documents(own), top_n, activation, threshold=lowest)
+            RerankRequest(to_query(query), to_documents(own), top_n, activation, threshold=lowest, fusion=fused)
             for query, own in zip(queries, documents, strict=True)
         ]
         timer = StepTimer()
-        groups = [(request.query, [document.text for document in request.documents]) for request in requests]
+        expanded = [self.rules.expanded(request.query) for request in requests]
+        groups = [(q, [document.text for document in own.documents]) for q, own in zip(expanded, requests, strict=True)]
         scores = self._score(groups, max_length, batch_size, show_progress, timer)
         length = self._policy.max_length if max_length is None else max_length
         return [self._ranked(request, own, timer, length) for request, own in zip(requests, scores, strict=True)]
@@ -268,14 +283,16 @@ class Reranker:
     def _ranked(
         self, request: RerankRequest, scores: list[PairScore], timer: StepTimer, max_length: int
     ) -> RerankResult:
+        rules = self.rules
+        adjustments = rules.adjustments(request.query, request.documents) if rules.rules else ()
         if self._recorder is not None:
             spent = timer.milliseconds
             steps = {"tokenization": "encode", "inference": "compute"}
             timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
-            made = Ranking(request, scores, self.model, self._version, max_length, timings, 0, time.time())
-            self._recorder.record(made)
-        results = rank_documents(request.documents, scores, request.top_n, request.activation, request.threshold)
-        return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds))
+            about = (self.model, self._version, max_length, timings, 0, time.time())
+            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version))
+        results = rank_request(request, scores, adjustments)
+        return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds), rules=rules.version)
 
     def _checked_length(self, max_length: int | None) -> int:
         if max_length is None:

@@ -44,7 +44,40 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(16384, ge=1, description="tokens computed together at most")
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
     top_n: int = Field(5, ge=1, description="documents kept")
+    rules: str | None = Field(None, description="YAML file of rules, read again when it changes; see docs/rules.md")
+    fusion: Literal["none", "weighted", "rrf"] = Field(
+        "none", description="how the first stage counts beside the model: none, weighted or rrf"
+    )
+    fusion_weight: float | None = Field(
+        None, ge=0, le=100, description="of the first stage, the model's is 1; empty for 0.5 weighted, 1 rrf"
+    )
     cache_dir: str | None = Field(None, description="the hub's cache folder; empty for its default")
+
+    index: str | None = Field(None, description="folder of the index; empty for one in the user's state folder")
+    retriever: Literal["lance", "milvus", "external"] = Field("lance", description="first stage of search and ask")
+    milvus_url: str = Field("http://localhost:19530", description="Milvus, or a file of Milvus Lite")
+    milvus_token: str | None = Field(None, description="user:password, or a token")
+    external: dict[str, str] = Field(
+        default_factory=dict, description="a search service of your own: url, body, hits, text ...; see docs/rag.md"
+    )
+    embedding_model: str | None = Field(
+        None, description="vectors too: an encoder's folder or org/name, or with embedding_url a name; empty: keywords"
+    )
+    embedding_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible endpoint for vectors, up to and including /v1"
+    )
+    embedding_api_key: str | None = Field(None, description="its key")
+    embedding_prefixes: str = Field("", description="before queries and passages, as query: |passage: for e5")
+    search_k: int = Field(50, ge=1, le=1000, description="documents that the first stage gives")
+    search_threshold: float = Field(0.3, ge=0, le=1, description="lowest score of a passage that answers")
+    search_tokens: int = Field(2000, ge=16, description="tokens of the passages of an answer at most")
+    llm_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible endpoint that writes answers, up to /v1"
+    )
+    llm_model: str | None = Field(None, description="name that it knows")
+    llm_api_key: str | None = Field(None, description="its key")
+    llm_timeout: float = Field(60.0, gt=0, description="seconds without a sign of life from it")
+    llm_max_tokens: int = Field(1024, ge=1, description="tokens of an answer at most")
 
     host: str = Field("127.0.0.1", description="address the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the service listens on; 0 for a free one")

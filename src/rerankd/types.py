@@ -11,6 +11,7 @@ Truncation = Literal["only_second", "longest_first"]
 TruncationSide = Literal["right", "left"]
 LongDocuments = Literal["truncate", "chunk"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+FusionMethod = Literal["weighted", "rrf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,52 @@ class PolicyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Fusion:
+    """The first stage's opinion counted in when documents are ordered; scores that are shown stay the model's.
+
+    Attributes:
+        method: `weighted` adds scores that are standardised within the request, `rrf` reciprocal places (Cormack,
+            Clarke and Buettcher 2009).
+        weight: of the first stage; the model's is 1.
+    """
+
+    method: FusionMethod = "weighted"
+    weight: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FiredRule:
+    """A rule that acted on a document.
+
+    Attributes:
+        rule: its name.
+        action: `boost`, `bury`, `pin` or `filter`.
+        weight: logits that it moved the document by; of `pin` the place, of `filter` 0.
+    """
+
+    rule: str
+    action: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What rules do to a document.
+
+    Attributes:
+        shift: added to its logit.
+        place: where it is put, from 1; 0 for where its score puts it.
+        hidden: whether it is left out.
+        fired: the rules, in the order of their file.
+    """
+
+    shift: float = 0.0
+    place: int = 0
+    hidden: bool = False
+    fired: tuple[FiredRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RerankRequest:
     """One ranking to make.
 
@@ -74,6 +121,7 @@ class RerankRequest:
         tenant: id of the API key that asked, in traces; empty for none.
         source: where it came in, in traces: `http`, `job` or `library`.
         threshold: lowest score of a document that is kept, from 0 to 1 whatever `activation` shows; None keeps all.
+        fusion: how the first stage counts; None for not at all.
     """
 
     query: str
@@ -91,6 +139,7 @@ class RerankRequest:
     tenant: str = ""
     source: str = "library"
     threshold: float | None = None
+    fusion: Fusion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +166,13 @@ class RankedDocument:
     Attributes:
         index: its place in the list that was passed in, from 0.
         document: the document itself.
-        relevance_score: the activated score; with the default sigmoid between 0 and 1, float64.
-        raw_score: the logit; the order is by this.
+        relevance_score: the activated score, rules counted in; with the default sigmoid between 0 and 1, float64.
+        raw_score: the model's logit; without rules and fusion the order is by this.
         rank_before: its place in the list that was passed in, from 1.
         rank_after: its place now, from 1.
         truncated: whether the model did not read all of it.
         chunks: how many windows it was read in.
+        rules: the rules that acted on it.
     """
 
     index: int
@@ -133,6 +183,7 @@ class RankedDocument:
     rank_after: int
     truncated: bool = False
     chunks: int = 1
+    rules: tuple[FiredRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +206,7 @@ class RerankResult:
         timings: milliseconds by step.
         request_id: what a service calls this request in its log; empty for a local ranking.
         computed_tokens: tokens that were computed, those of cached scores left out; None for a local ranking.
+        rules: version of the rules in force; empty for none.
     """
 
     results: tuple[RankedDocument, ...]
@@ -163,6 +215,7 @@ class RerankResult:
     timings: Mapping[str, float]
     request_id: str = ""
     computed_tokens: int | None = None
+    rules: str = ""
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)
@@ -187,6 +240,8 @@ class Ranking:
         timings: milliseconds by step.
         cached: pairs whose score was kept from before.
         time: when it was done, seconds since 1970.
+        adjustments: what rules did to each document; empty without rules.
+        rules: version of the rules in force; empty for none.
     """
 
     request: RerankRequest
@@ -197,6 +252,8 @@ class Ranking:
     timings: Mapping[str, float]
     cached: int
     time: float
+    adjustments: Sequence[Adjustment] = ()
+    rules: str = ""
 
 
 class Recorder(Protocol):

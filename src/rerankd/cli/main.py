@@ -29,7 +29,9 @@ from rerankd.cli import (
     keys,
     models,
     monitor,
+    rag,
     rank,
+    rules,
     serve,
     traces,
     worker,
@@ -73,6 +75,9 @@ app.command()(bulk.bulk)
 app.command("eval")(evaluate.evaluate_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command()(monitor.monitor)
+app.command()(rag.index)
+app.command()(rag.search)
+app.command()(rag.ask)
 app.command()(serve.serve)
 app.command()(worker.worker)
 app.add_typer(serve.config, name="config")
@@ -81,6 +86,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(traces.app, name="traces")
 app.add_typer(traces.feedback, name="feedback")
 app.add_typer(cases.app, name="cases")
+app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

@@ -19,6 +19,7 @@ MaxLength = Annotated[int | None, typer.Option(min=8, help="Longest pair in toke
 LongDocuments = Annotated[str | None, typer.Option(help="truncate, or chunk: read windows, the best counts.")]
 Truncation = Annotated[str | None, typer.Option(help="only_second or longest_first.")]
 Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 for one per core.")]
+Rules = Annotated[str | None, typer.Option(help="YAML file of rules, as docs/rules.md says.")]
 NoActivation = Annotated[bool, typer.Option("--no-activation", help="Scores are logits instead of 0 to 1.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
 
@@ -38,7 +39,20 @@ def open_reranker(settings: Settings) -> Reranker:
         max_batch_tokens=settings.max_batch_tokens,
         threads=settings.threads,
         cache_dir=settings.cache_dir,
+        rules=settings.rules,
     )
+
+
+def late_logits(settings: Settings) -> Callable[[str, Sequence[str]], Sequence[float]]:
+    """`logits_of` a reranker that is opened when it is first asked."""
+    opened: list[Reranker] = []
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        if not opened:
+            opened.append(open_reranker(settings))
+        return logits_of(opened[0])(query, texts)
+
+    return score
 
 
 def logits_of(reranker: Reranker) -> Callable[[str, Sequence[str]], Sequence[float]]:

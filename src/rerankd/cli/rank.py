@@ -27,6 +27,11 @@ def rank(
     ],
     top_n: Annotated[int | None, typer.Option(min=1, help="Documents to keep.  [default: 5]")] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score to keep, from 0 to 1.")] = None,
+    rules: options.Rules = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="Count the first stage: none, weighted or rrf.  [default: none]")
+    ] = None,
+    fusion_weight: Annotated[float | None, typer.Option(min=0, max=100, help="Its weight; the model's is 1.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Keep every document.")] = False,
     field: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
     kind: Format = None,
@@ -54,6 +59,9 @@ def rank(
         long_documents=long_documents,
         threads=threads,
         top_n=top_n,
+        rules=rules,
+        fusion=fusion,
+        fusion_weight=fusion_weight,
     )
     documents = read_documents(file, field, kind)
     reranker = options.open_reranker(settings)
@@ -63,6 +71,8 @@ def rank(
         None if everything else settings.top_n,
         activation="none" if no_activation else "sigmoid",
         threshold=threshold,
+        fusion=settings.fusion,
+        fusion_weight=settings.fusion_weight,
         show_progress=sys.stderr.isatty(),
     )
     if wants_json(as_json):

@@ -16,7 +16,20 @@ from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.settings import Settings, describe_sources, load_settings
 
 config = typer.Typer(help="See the settings that are in force.", no_args_is_help=True)
-SECRET = frozenset({"api_keys", "redis_url", "queue_url", "webhook_secret", "otel_endpoint", "traces_url"})
+SECRET = frozenset(
+    [
+        "api_keys",
+        "embedding_api_key",
+        "external",
+        "llm_api_key",
+        "milvus_token",
+        "otel_endpoint",
+        "queue_url",
+        "redis_url",
+        "traces_url",
+        "webhook_secret",
+    ]
+)
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:

@@ -145,7 +145,7 @@ def replay(
     if wants_json(as_json):
         write_rows(asdict(one) for one in replays)
         return
-    _print_replays(replays)
+    print_replays(replays)
     short = summary(replays)
     say(
         f"{short.replayed} replayed on {against}, {short.skipped} skipped. Another document is first in "
@@ -244,7 +244,8 @@ def list_feedback(
     stdout().print(table)
 
 
-def _print_replays(replays: list[Replay]) -> None:
+def print_replays(replays: list[Replay]) -> None:
+    """A table of what would change."""
     table = Table("id", "request", "top", "tau", "entered", "moved", "furthest")
     for one in replays:
         tau = "" if one.tau is None else f"{one.tau:.3f}"
@@ -272,6 +273,7 @@ def _row(found: FullTrace) -> dict[str, Any]:
             "truncated": bool(held.truncated[place]) if len(held.truncated) else False,
             "chunks": int(held.chunks[place]) if len(held.chunks) else 1,
             "rules": list(held.rules.get(place, ())),
+            "metadata": dict(held.metadata[place]) if held.metadata else {},
         }
         for place in range(count)
     ]

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from rerankd.types import Document, PolicyChange, RerankRequest
+from rerankd.types import Document, Fusion, PolicyChange, RerankRequest
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Priority = Literal["interactive", "bulk"]
@@ -56,6 +56,7 @@ class RankWork:
             "policy": _changed(request.policy),
             "cache": request.cache,
             "threshold": request.threshold,
+            "fusion": [request.fusion.method, request.fusion.weight] if request.fusion else None,
             "texts": self.texts,
         }
 
@@ -71,6 +72,7 @@ class RankWork:
             PolicyChange(**held["policy"]),
             cache=held["cache"],
             threshold=held.get("threshold"),  # not there in jobs of before it was
+            fusion=Fusion(*held["fusion"]) if held.get("fusion") else None,
         )
         return cls(request, held["texts"])
 
@@ -252,18 +254,18 @@ def unpack(payload: bytes) -> list[Work]:
 
 
 def _held(document: Document) -> str | dict[str, Any]:
-    """A text alone, or with what its trace will tell beside it."""
-    score = document.metadata.get("score")
+    """A text alone, or with what rules and its trace need beside it."""
     named: dict[str, Any] = {"id": document.id} if document.id is not None else {}
-    if isinstance(score, int | float):
-        named["score"] = score
+    if document.metadata:
+        named["metadata"] = dict(document.metadata)
     return {"text": document.text} | named if named else document.text
 
 
 def _document(held: str | Mapping[str, Any]) -> Document:
     if isinstance(held, str):
         return Document(held)
-    return Document(held["text"], held.get("id"), {"score": held["score"]} if "score" in held else {})
+    about = held.get("metadata") or ({"score": held["score"]} if "score" in held else {})  # as jobs of before kept it
+    return Document(held["text"], held.get("id"), about)
 
 
 def _changed(policy: PolicyChange) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rerankd.jobs.tickets import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.rules.live import open_rules, rules_of
 from rerankd.settings import Settings
 from rerankd.telemetry import Observer, logger
 from rerankd.traces.opening import open_writer
@@ -50,6 +51,7 @@ class WorkerProcess:
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
         self.pool = open_pool(settings, SettingsLoader(patient, observer))
         self.traces = open_writer(settings)
+        self.rules = open_rules(settings)
         self.ready = False
         self._celery = make_celery(settings.queue_url)
         self._tickets = Tickets(self._celery)
@@ -115,8 +117,12 @@ class WorkerProcess:
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions.of(settings, threads, max(1, threads // 2))
-        self._worker = JobWorker(Pipeline(self.pool, self.traces), self._store, announcer, options)
+        self._worker = JobWorker(
+            Pipeline(self.pool, self.traces, rules_of(self.rules)), self._store, announcer, options
+        )
         self._worker.start()
+        if self.rules is not None:
+            self.rules.start()
         # What is loaded stays: there is no garbage to look for in it.
         gc.collect()
         gc.freeze()
@@ -135,6 +141,8 @@ class WorkerProcess:
         await self.pool.close()
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)
+        if self.rules is not None:
+            self.rules.close()
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def waited() -> T:

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -31,7 +31,7 @@ from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import Announcer
 from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
-from rerankd.ranking import rank_documents, usage_of
+from rerankd.ranking import usage_of
 from rerankd.settings import Settings
 from rerankd.telemetry import logger
 from rerankd.types import PairScore, RankedDocument, RerankRequest
@@ -252,18 +252,14 @@ class JobWorker:
     async def _result(self, claim: Claim, work: Work, name: str) -> dict[str, Any]:
         if isinstance(work, ScoreWork):
             return await self._scored(claim, work)
-        request, scores = work.request, list[PairScore]()
+        request = replace(work.request, request_id=name, tenant=claim.owner, source="job")
+        rules, pieces = self._pipeline.rules, list[ScoredPairs]()
         texts = [document.text for document in request.documents]
-        pieces = list[ScoredPairs]()
+        query = rules.expanded(request.query, request.tenant)
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
-            group = (request.query, texts[start : start + SLICE_DOCUMENTS])
-            pieces.append(await self._score([group], claim, request))
-            scores += pieces[-1].scored.scores[0]
-        traced = replace(request, request_id=name, tenant=claim.owner, source="job")
-        self._pipeline.record(traced, pieces)
-        kept = (request.top_n, request.activation, request.threshold)
-        ranked = rank_documents(request.documents, scores, *kept)
-        rows = [_ranked_row(document, work) for document in ranked]
+            pieces.append(await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request))
+        rows = [_ranked_row(document, work) for document in self._pipeline.finish(request, pieces, rules)]
+        scores = [score for piece in pieces for score in piece.scored.scores[0]]
         model, version = (pieces[-1].model, pieces[-1].version) if pieces else ("", "")
         about = {"request_id": name, "model": model, "version": version}
         return about | {"results": rows, "usage": _usage_row(scores)}
@@ -385,6 +381,8 @@ def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
         "truncated": ranked.truncated,
         "chunks": ranked.chunks,
     }
+    if ranked.rules:
+        row["rules"] = [asdict(rule) for rule in ranked.rules]
     return row | {"document": {"text": ranked.document.text}} if work.texts else row
 
 

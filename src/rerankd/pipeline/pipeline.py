@@ -12,9 +12,11 @@ from rerankd.engine.engine import Engine, too_long
 from rerankd.engine.job import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
-from rerankd.ranking import rank_documents, usage_of
+from rerankd.ranking import rank_request, usage_of
+from rerankd.rules.live import rules_of
+from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.types import PairScore, PolicyChange, Ranking, Recorder, RerankRequest, RerankResult
+from rerankd.types import PairScore, PolicyChange, RankedDocument, Ranking, Recorder, RerankRequest, RerankResult
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -41,13 +43,21 @@ class Pipeline:
     Args:
         pool: the models.
         recorder: told of every ranking; None for nobody.
+        rules: gives the rules that are in force when a request begins.
 
     Example:
         >>> result = await Pipeline(pool).run(RerankRequest("q", [Document("d")]))  # doctest: +SKIP
     """
 
-    def __init__(self, pool: ModelPool, recorder: Recorder | None = None) -> None:
-        self._pool, self._recorder = pool, recorder
+    def __init__(
+        self, pool: ModelPool, recorder: Recorder | None = None, rules: Callable[[], RuleSet] | None = None
+    ) -> None:
+        self._pool, self._recorder, self._rules = pool, recorder, rules or rules_of(None)
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self._rules()
 
     async def run(self, request: RerankRequest, charge: Charge | None = None) -> RerankResult:
         """Rank a request's documents.
@@ -59,25 +69,34 @@ class Pipeline:
         Raises:
             RerankdError: whatever is wrong with the request, the model or the moment.
         """
-        groups = [(request.query, [document.text for document in request.documents])]
-        found = await self.score(groups, request, charge)
-        (scores,) = found.scored.scores
-        results = rank_documents(request.documents, scores, request.top_n, request.activation, request.threshold)
-        timings, computed = found.scored.timings, found.scored.computed_tokens
-        self.record(request, [found])
-        return RerankResult(results, found.model, usage_of(scores), timings, computed_tokens=computed)
+        rules = self.rules
+        query = rules.expanded(request.query, request.tenant)
+        found = await self.score([(query, [document.text for document in request.documents])], request, charge)
+        results = self.finish(request, [found], rules)
+        usage, timings = usage_of(found.scored.scores[0]), found.scored.timings
+        computed = found.scored.computed_tokens
+        return RerankResult(results, found.model, usage, timings, computed_tokens=computed, rules=rules.version)
 
-    def record(self, request: RerankRequest, found: Sequence[ScoredPairs]) -> None:
-        """Tell the recorder of a ranking whose documents were scored in one piece, or one after the other."""
-        if self._recorder is None or not found:
-            return
+    def finish(
+        self, request: RerankRequest, found: Sequence[ScoredPairs], rules: RuleSet
+    ) -> tuple[RankedDocument, ...]:
+        """Rank what was scored in one piece or one after the other, and tell the recorder.
+
+        Args:
+            request: what was asked.
+            found: scores of its documents, in their order.
+            rules: those in force when it began.
+        """
         scores = [score for piece in found for score in piece.scored.scores[0]]
-        timings: dict[str, float] = {}
-        for step, spent in (one for piece in found for one in piece.scored.timings.items()):
-            timings[step] = timings.get(step, 0.0) + spent
-        last, cached = found[-1], sum(piece.scored.cached for piece in found)
-        length = last.policy.max_length
-        self._recorder.record(Ranking(request, scores, last.model, last.version, length, timings, cached, time.time()))
+        adjustments = rules.adjustments(request.query, request.documents, request.tenant) if rules.rules else ()
+        if self._recorder is not None and found:
+            timings: dict[str, float] = {}
+            for step, spent in (one for piece in found for one in piece.scored.timings.items()):
+                timings[step] = timings.get(step, 0.0) + spent
+            last, cached = found[-1], sum(piece.scored.cached for piece in found)
+            about = (last.model, last.version, last.policy.max_length, timings, cached, time.time())
+            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version))
+        return rank_request(request, scores, adjustments)
 
     async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""

@@ -97,6 +97,10 @@ class RerankBody(Body):
     threshold: float | None = Field(
         None, ge=0, le=1, description="lowest score of a document that is returned, from 0 to 1 also with raw_scores"
     )
+    fusion: Literal["none", "weighted", "rrf"] | None = Field(
+        None, description="how the first stage's order, or documents[].score, counts beside the model's"
+    )
+    fusion_weight: float | None = Field(None, ge=0, le=100, description="of the first stage; the model's is 1")
     explain: bool | None = Field(None, description="true adds raw scores, truncation, chunks and timings")
     rank_fields: list[str] | None = Field(None, description="fields of document objects that are read")
     max_tokens_per_doc: int | None = Field(None, description="tokens of a document read at most")
@@ -253,10 +257,12 @@ def _at_least(value: int, least: int, name: str, warnings: list[str]) -> int:
 
 
 def _named(item: Any, text: str) -> Document:
-    """A document with its id and the first stage's score, where the caller sends them: traces keep both."""
+    """A document with its id, the first stage's score and its metadata, where the caller sends them."""
     if not isinstance(item, dict):
         return Document(text)
-    name, score = item.get("id"), item.get("score")
-    first = {"score": float(score)} if isinstance(score, int | float) and not isinstance(score, bool) else {}
+    name, score, metadata = item.get("id"), item.get("score"), item.get("metadata")
+    about = metadata if isinstance(metadata, dict) else {}
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        about = about | {"score": float(score)}
     named = isinstance(name, str | int) and len(str(name)) <= MAX_ID
-    return Document(text, str(name) if named else None, first)
+    return Document(text, str(name) if named else None, about)

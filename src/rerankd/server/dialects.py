@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from rerankd.errors import InvalidRequestError, RerankdError, ScoringError
@@ -25,6 +26,7 @@ def _results(result: RerankResult, texts: bool, *, plain: bool = False, explain:
             row["document"] = ranked.document.text if plain else {"text": ranked.document.text}
         if explain:
             row |= {"raw_score": ranked.raw_score, "truncated": ranked.truncated, "chunks": ranked.chunks}
+            row["rules"] = [asdict(rule) for rule in ranked.rules]
         rows.append(row)
     return rows
 
@@ -57,6 +59,7 @@ def union_answer(
     if explain:
         answer["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
         answer["timings"] = dict(result.timings)
+        answer["rules"] = result.rules
     return answer
 
 

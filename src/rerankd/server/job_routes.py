@@ -23,7 +23,7 @@ from rerankd.server.bodies import RerankBody
 from rerankd.server.dialects import EmptyDocumentsError
 from rerankd.server.edge import current
 from rerankd.server.job_bodies import JobBody, Submission, read_submission
-from rerankd.server.reading import check_count
+from rerankd.server.reading import check_count, fusion_of
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
@@ -152,6 +152,7 @@ class Jobs:
                 body.policy([]),
                 cache=body.cache is not False,
                 threshold=body.threshold,
+                fusion=fusion_of(body, self._service.settings),
             )
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{place}{error.message}", hint=error.hint) from None

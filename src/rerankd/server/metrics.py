@@ -17,6 +17,7 @@ from rerankd.version import __version__
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
+    from rerankd.rules.live import LiveRules
     from rerankd.traces.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
 
@@ -54,6 +55,9 @@ class Metrics(Observer):
         self._refused = counter("rerankd_request_refused", "Requests refused whole", ("model", "reason"))
         self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
         self.jobs = counter("rerankd_jobs", "Jobs handed in", ("priority",))
+        self._reloads = counter(
+            "rerankd_rules_reloads", "Changed files of rules, by whether they were good", ("result",)
+        )
         self.feedback = counter("rerankd_feedback", "Items of feedback taken")
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
@@ -69,6 +73,17 @@ class Metrics(Observer):
         """Add what becomes of traces, where they are written."""
         if writer is not None:
             self.registry.register(_TraceCounts(writer))
+
+    def rules_changed(self, good: bool) -> None:
+        """A changed file of rules took over, or was refused."""
+        self._reloads.labels("good" if good else "bad").inc()
+
+    def watch_rules(self, rules: LiveRules | None) -> None:
+        """Add which rules are in force, where there is a file of them."""
+        if rules is not None:
+            self._reloads.labels("good")
+            self._reloads.labels("bad")
+            self.registry.register(_RuleGauges(rules))
 
     def watch_activity(self) -> Callable[[list[Activity]], None]:
         """Add what reranking did lately; call what is returned when that is known anew."""
@@ -145,6 +160,20 @@ class _PoolGauges(Collector):
             jobs.add_metric(["interactive"], waiting.interactive)
             jobs.add_metric(["bulk"], waiting.bulk)
         return [*gauges.values(), ready, jobs]
+
+
+class _RuleGauges(Collector):
+    """Read from the rules when asked."""
+
+    def __init__(self, rules: LiveRules) -> None:
+        self._rules = rules
+
+    def collect(self) -> Iterable[Metric]:
+        info = GaugeMetricFamily("rerankd_rules_info", "Rules in force; the version is a label", labels=["version"])
+        info.add_metric([self._rules.current.version], len(self._rules.current))
+        stale = GaugeMetricFamily("rerankd_rules_stale", "1 while the file is refused and older rules are in force")
+        stale.add_metric([], float(bool(self._rules.fault)))
+        return [info, stale]
 
 
 class _TraceCounts(Collector):

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
+from rerankd.ranking import checked_fusion
+from rerankd.server.bodies import RerankBody
 from rerankd.settings import Settings
+from rerankd.types import Fusion
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_VALUES = 200_000
@@ -94,6 +97,14 @@ def timeout_of(request: Request, given: float | None, settings: Settings) -> flo
         times.append(seconds)
     known = [time for time in times if time is not None]
     return min(known) if known else None
+
+
+def fusion_of(body: RerankBody, settings: Settings) -> Fusion | None:
+    """How the first stage counts: as the body says, else as the settings do."""
+    weight = settings.fusion_weight if body.fusion_weight is None else body.fusion_weight
+    if body.fusion is not None and body.fusion != settings.fusion and body.fusion_weight is None:
+        weight = None  # the weight of another method
+    return checked_fusion(body.fusion or settings.fusion, weight)
 
 
 def _name(content: Any) -> str:

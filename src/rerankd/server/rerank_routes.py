@@ -20,7 +20,7 @@ from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.edge import RequestLog, current
-from rerankd.server.reading import check_count, parse_json, timeout_of, validated
+from rerankd.server.reading import check_count, fusion_of, parse_json, timeout_of, validated
 from rerankd.server.service import Service
 from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
 
@@ -116,7 +116,7 @@ class Answers:
         check_count(len(given.documents), "documents", self._service.settings)
         documents = given.read_documents()
         work = self._work(request, body, given, given.query, documents, given.kept, given.policy(warnings))
-        work = replace(work, threshold=given.threshold)
+        work = replace(work, threshold=given.threshold, fusion=fusion_of(given, self._service.settings))
         result = await self._run(request, work)
         if given.model and given.model != result.model and self._service.pool.resolve(given.model) != given.model:
             warnings.append(f"model {given.model[:100]!r} is not known here; {result.model!r} answered")

@@ -14,6 +14,7 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.rules.live import LiveRules, open_rules, rules_of
 from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
@@ -61,6 +62,7 @@ class Service:
     desk: JobDesk
     trace_desk: TraceDesk
     traces: TraceWriter | None = None
+    rules: LiveRules | None = None
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -76,6 +78,8 @@ class Service:
         """
         if self.traces is not None:
             self.traces.start()
+        if self.rules is not None:
+            self.rules.start()
         try:
             for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
                 async with self.pool.lease(name):
@@ -101,6 +105,8 @@ class Service:
         if self.traces is not None:  # the last, since jobs and requests that end are traced
             await asyncio.to_thread(self.traces.close, TRACES_SECONDS)
         await asyncio.to_thread(self.trace_desk.close)
+        if self.rules is not None:
+            await asyncio.to_thread(self.rules.close)
         self.tracing.close()
 
     async def ready(self) -> Readiness:
@@ -170,9 +176,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
     traces = open_writer(settings, metrics.watch_activity() if settings.traces else None)
-    pipeline, tracing = Pipeline(pool, traces), Tracing(settings.otel_endpoint)
+    rules = open_rules(settings, metrics.rules_changed)
+    pipeline, tracing = Pipeline(pool, traces, rules_of(rules)), Tracing(settings.otel_endpoint)
     desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
-    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, desk, trace_desk, traces)
+    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, desk, trace_desk, traces, rules)
+    metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)
     return service

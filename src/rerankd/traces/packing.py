@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import orjson
 from rerankd.errors import RerankdError
 
 VERSION = 1
+MAX_METADATA = 32_768
 _HEAD = struct.Struct("<BBI")
 _WIDE, _BEFORE, _TRUNCATED, _CHUNKS, _REST = 1, 2, 4, 8, 16
 Array = npt.NDArray[np.generic]
@@ -35,7 +37,8 @@ class Candidates:
         truncated: whether the model did not read all of it; empty if it read all of all.
         chunks: windows it was read in; empty if that was one each.
         ids: the caller's names; empty if it sent none.
-        rules: names of the rules that moved a candidate, by its place; empty if none did.
+        rules: what rules did to a candidate, by its place; empty if they did nothing.
+        metadata: the caller's own, one for each; empty if none has any.
 
     Example:
         >>> two = Candidates(np.array([7, 9]), np.float32([1, 2]), np.float32([0.7, 0.9]), np.array([2, 1]))
@@ -52,6 +55,7 @@ class Candidates:
     chunks: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     ids: Sequence[str | None] = ()
     rules: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    metadata: Sequence[Mapping[str, Any]] = ()
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -83,6 +87,8 @@ def pack(candidates: Candidates) -> bytes:
         rest["ids"] = candidates.ids
     if candidates.rules:
         rest["rules"] = {str(place): list(names) for place, names in candidates.rules.items()}
+    if any(candidates.metadata):
+        rest |= _metadata(candidates.metadata)
     if rest:
         flags |= _REST
         parts.append(orjson.dumps(rest))
@@ -122,7 +128,20 @@ def _unpacked(data: bytes) -> Candidates:
     rest = orjson.loads(data[place:]) if flags & _REST else {}
     rules = {int(name): tuple(names) for name, names in rest.get("rules", {}).items()}
     truncated = np.unpackbits(bits, count=count).astype(np.bool_) if len(bits) else np.empty(0, np.bool_)
-    return Candidates(passages, raw, final, ranks, before, truncated, chunks, tuple(rest.get("ids", ())), rules)
+    distinct = rest.get("metadata", ())
+    metadata = tuple(distinct[number] for number in rest.get("about", ()))
+    ids = tuple(rest.get("ids", ()))
+    return Candidates(passages, raw, final, ranks, before, truncated, chunks, ids, rules, metadata)
+
+
+def _metadata(each: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Candidates of one source often say the same: what is equal is kept once; what is too much is not kept."""
+    encoded = [orjson.dumps(one, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS) for one in each]
+    distinct = list(dict.fromkeys(encoded))
+    if sum(map(len, distinct)) > MAX_METADATA:
+        return {}
+    numbers = {one: number for number, one in enumerate(distinct)}
+    return {"metadata": [orjson.Fragment(one) for one in distinct], "about": [numbers[one] for one in encoded]}
 
 
 def passages_of(data: bytes) -> npt.NDArray[np.int64]:

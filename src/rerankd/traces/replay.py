@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
+from rerankd.ranking import SCORE, checked_fusion, order_of
+from rerankd.rules.rule_set import RuleSet
 from rerankd.traces.store import FullTrace
 from rerankd.traces.trace import Trace, kendall_tau
+from rerankd.types import Document, PairScore
 
+ERASED = "a text of it was erased"
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 
 
@@ -89,14 +95,54 @@ def replay(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]:
     for found in traces:
         texts = [text for text in found.texts if text is not None]
         if found.query is None or len(texts) < len(found.texts):
-            yield Replay(found.trace, skipped="a text of it was erased")
+            yield Replay(found.trace, skipped=ERASED)
             continue
-        yield _compared(found, score(found.query, texts))
+        yield _compared(found, order_of((), [PairScore(logit, 0, False) for logit in score(found.query, texts)]))
 
 
-def _compared(found: FullTrace, scores: Sequence[float]) -> Replay:
+def preview(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:
+    """What rules would make of traces: the same scores, ordered by other rules than were in force.
+
+    Args:
+        traces: what to order.
+        rules: those to try.
+        score: as of `replay`; asked only where the rules add synonyms to a query.
+
+    Example:
+        >>> list(preview([], RuleSet(()), lambda query, texts: [0.0 for _ in texts]))
+        []
+    """
+    for found in traces:
+        held = found.candidates
+        texts = [text for text in found.texts if text is not None]
+        if found.query is None or len(texts) < len(found.texts):
+            yield Replay(found.trace, skipped=ERASED)
+            continue
+        query = rules.expanded(found.query, found.trace.tenant)
+        logits = held.raw_scores.tolist() if query == found.query else score(query, texts)
+        documents = _documents(found)
+        adjustments = rules.adjustments(found.query, documents, found.trace.tenant, found.trace.time)
+        said = found.parameters
+        fusion = checked_fusion(said.get("fusion"), said.get("fusion_weight"))
+        order = order_of(documents, [PairScore(logit, 0, False) for logit in logits], adjustments, fusion)
+        yield _compared(found, order)
+
+
+def _documents(found: FullTrace) -> list[Document]:
+    held = found.candidates
+    before = held.scores_before.tolist() if len(held.scores_before) else [math.nan] * len(held)
+    about: Sequence[Mapping[str, Any]] = held.metadata or [{}] * len(held)
+    ids = held.ids or [None] * len(held)
+    first = [{} if math.isnan(score) else {SCORE: score} for score in before]
+    together = zip(found.texts, ids, about, first, strict=True)
+    return [Document(text or "", name, {**own, **score}) for text, name, own, score in together]
+
+
+def _compared(found: FullTrace, order: list[int]) -> Replay:
+    """Places then and now; what rules leave out stands behind everything else."""
     then = found.candidates.ranks
-    order = sorted(range(len(then)), key=lambda place: (-scores[place], place))
+    shown = set(order)
+    order = [*order, *(place for place in range(len(then)) if place not in shown)]
     now = np.empty(len(then), np.int64)
     now[order] = np.arange(1, len(then) + 1)
     kept = found.trace.kept

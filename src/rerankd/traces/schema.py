@@ -37,7 +37,7 @@ from sqlalchemy.exc import ArgumentError
 from rerankd.errors import InvalidRequestError
 from rerankd.extras import require
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "trace_version"
 LOCK = 72_657_261  # of this program among a database's advisory locks
 BUSY_SECONDS = 10
@@ -96,6 +96,8 @@ trace = Table(
     # The margin stands in the index, so that the worst of an hour are found without a look at the rows.
     Index("trace_time", "time", "margin", "id"),
     Index("trace_tenant_time", "tenant", "time", "margin", "id"),
+    Index("trace_margin", "margin", "id"),
+    Index("trace_tenant_margin", "tenant", "margin", "id"),
     Index("trace_request", "request_id", "tenant"),
 )
 candidates = Table(

@@ -15,12 +15,11 @@ import numpy.typing as npt
 import orjson
 
 from rerankd.activation import activate
-from rerankd.ranking import rank_documents
+from rerankd.ranking import SCORE, first_scores, order_of, rank_request
 from rerankd.traces.packing import Candidates
 from rerankd.traces.texts import encoded
-from rerankd.types import Document, PolicyChange, Ranking, RerankRequest
+from rerankd.types import Document, FiredRule, PolicyChange, Ranking
 
-SCORE = "score"
 PROMOTED = 10
 PERSISTENCE = 0.9  # RBO's p: nine tenths of the weight is on the first 22 places or so
 
@@ -106,17 +105,17 @@ def draft(ranking: Ranking, redact: Callable[[str], str] | None = None) -> Draft
     texts = [request.query, *(document.text for document in request.documents)]
     if redact is not None:
         texts = [redact(text) for text in texts]
-    contents = [encoded(texts[0]), _parameters(request, ranking.max_length), *map(encoded, texts[1:])]
+    contents = [encoded(texts[0]), _parameters(ranking), *map(encoded, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
-    found = _candidates(ranking)
+    found = _candidates(ranking, redact)
     return Draft(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
 
 
 def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     request, timings, count = ranking.request, ranking.timings, len(found)
     places = np.argsort(found.ranks)
-    raw = found.raw_scores.astype(float)
-    kept = len(rank_documents(request.documents, ranking.scores, request.top_n, "none", request.threshold))
+    raw = _logits(ranking)
+    kept = len(rank_request(request, ranking.scores, ranking.adjustments))
     names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
     about = names | {"model": ranking.model, "version": ranking.version}
     numbers = {
@@ -138,14 +137,16 @@ def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     return {name: value.replace("\0", "") for name, value in about.items()} | numbers | steps
 
 
-def _candidates(ranking: Ranking) -> Candidates:
+def _candidates(ranking: Ranking, redact: Callable[[str], str] | None) -> Candidates:
     scores, documents = ranking.scores, ranking.request.documents
     raw = [score.raw_score for score in scores]
-    final = np.asarray(activate(raw, ranking.request.activation), np.float32)
-    order = sorted(range(len(raw)), key=lambda place: (-raw[place], place))
+    final = np.asarray(activate(_logits(ranking).tolist(), ranking.request.activation), np.float32)
+    order = order_of(documents, scores, ranking.adjustments, ranking.request.fusion)
+    shown = set(order)
+    order += [place for place in range(len(raw)) if place not in shown]  # what rules left out stands last
     ranks = np.empty(len(raw), np.int64)
     ranks[order] = np.arange(1, len(raw) + 1)
-    before = [first_score(document) for document in documents]
+    before = first_scores(documents)
     ids = tuple(document.id for document in documents)
     return Candidates(
         np.zeros(len(raw), np.int64),
@@ -156,28 +157,41 @@ def _candidates(ranking: Ranking) -> Candidates:
         np.fromiter((score.truncated for score in scores), np.bool_, len(raw)),
         np.fromiter((score.chunks for score in scores), np.int64, len(raw)),
         ids if any(name is not None for name in ids) else (),
+        {place: [_fired(one) for one in rule.fired] for place, rule in enumerate(ranking.adjustments) if rule.fired},
+        [_about(document, redact) for document in documents],
     )
 
 
-def first_score(document: Document) -> float:
-    """What the first stage said of a document, where the caller has put it into `metadata`; NaN elsewhere.
-
-    Example:
-        >>> first_score(Document("text", metadata={"score": 12.5}))
-        12.5
-    """
-    value = document.metadata.get(SCORE) if document.metadata else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+def _about(document: Document, redact: Callable[[str], str] | None) -> dict[str, Any]:
+    """A document's metadata without the first stage's score, which has a place of its own."""
+    about = {str(name): value for name, value in (document.metadata or {}).items() if name != SCORE}
+    if redact is None or not about:
+        return about
+    return {name: redact(value) if isinstance(value, str) else value for name, value in about.items()}
 
 
-def _parameters(request: RerankRequest, max_length: int) -> bytes:
-    usual = PolicyChange()
+def _fired(one: FiredRule) -> str:
+    return f"{one.rule}: {one.action} {one.weight:+g}" if one.weight else f"{one.rule}: {one.action}"
+
+
+def _logits(ranking: Ranking) -> npt.NDArray[np.float64]:
+    """Logits with what rules added."""
+    raw = np.array([score.raw_score for score in ranking.scores], np.float64)
+    return raw + [rule.shift for rule in ranking.adjustments] if ranking.adjustments else raw
+
+
+def _parameters(ranking: Ranking) -> bytes:
+    request, max_length, usual = ranking.request, ranking.max_length, PolicyChange()
     changed = {entry.name: getattr(request.policy, entry.name) for entry in dataclasses.fields(PolicyChange)}
     policy = {name: value for name, value in changed.items() if value != getattr(usual, name)}
     said: dict[str, Any] = {"activation": request.activation, "max_length": max_length, "top_n": request.top_n}
     said |= policy | {"max_length": max_length}
     if request.threshold is not None:
         said["threshold"] = request.threshold
+    if request.fusion is not None:
+        said |= {"fusion": request.fusion.method, "fusion_weight": request.fusion.weight}
+    if ranking.rules:
+        said["rules"] = ranking.rules
     if request.model is not None:
         said["model"] = request.model[:200]
     if not request.cache:

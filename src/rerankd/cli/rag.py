@@ -1,0 +1,235 @@
+"""`rerankd index`, `rerankd search` and `rerankd ask`: documents in, cited passages or an answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from rerankd.async_reranker import AsyncReranker
+from rerankd.cli import options
+from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
+from rerankd.cli.traces import say
+from rerankd.progress import progress_bar
+from rerankd.settings import Settings, load_settings
+from rerankd.types import RerankRequest, RerankResult
+
+if TYPE_CHECKING:
+    from rerankd.retrieval.rag import Answer, Found, Rag, SearchOptions, SearchResult
+
+Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
+Question = Annotated[str, typer.Argument(help="The question.")]
+K = Annotated[int | None, typer.Option("--k", min=1, max=1000, help="Documents of the first stage.  [default: 50]")]
+TopN = Annotated[int | None, typer.Option(min=1, help="Passages kept at most.  [default: 5]")]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score that counts.  [default: 0.3]")]
+Explain = Annotated[bool, typer.Option("--explain", help="Show every candidate before and after, and why it is out.")]
+
+
+def index(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files and folders: txt, md, html, pdf, docx, csv, jsonl, parquet.")
+    ],
+    folder: Index = None,
+    tokens: Annotated[int, typer.Option(help="Tokens of a passage at most.")] = 256,
+    overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share at most.")] = 32,
+    field: Annotated[str | None, typer.Option(help="Column or key with the text of rows.")] = None,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Size of a document at most, in MB.")] = 100.0,
+    keep_gone: Annotated[bool, typer.Option("--keep-gone", help="Keep passages of files that are gone.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Put documents into the index; what is there already is not read again, what is gone is taken out."""
+    from rerankd.retrieval.ingest import IngestOptions, ingest
+    from rerankd.retrieval.opening import open_index, open_offsets
+    from rerankd.retrieval.splitting import SplitOptions
+
+    settings = load_settings(index=folder)
+    how = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
+    store = open_index(settings)
+    with progress_bar("indexing", sys.stderr.isatty()) as advance:
+        report = ingest(paths, store, open_offsets(settings), how, advance)
+        total = len(store)
+    store.close()
+    if wants_json(as_json):
+        rows = [{"source": source, "error": reason} for source, reason in report.errors]
+        counts = {
+            name: getattr(report, name) for name in ("added", "changed", "unchanged", "removed", "empty", "passages")
+        }
+        write_rows([counts | {"total": total, "errors": rows}])
+    for source, reason in report.errors:
+        stderr().print(f"[yellow]skipped[/] {cell(source, 200)}: {cell(reason, 300)}", highlight=False, soft_wrap=True)
+    if not (report.added or report.changed or report.unchanged or report.removed or report.errors):
+        say("There is nothing to read there: no file of a kind that is read.")
+        return
+    say(
+        f"{report.added} files added, {report.changed} changed, {report.unchanged} as before, {report.removed} gone, "
+        f"{len(report.errors)} skipped; {report.passages} passages new, {total} in all."
+    )
+    if report.errors and not (report.added or report.changed or report.unchanged):
+        raise typer.Exit(2)
+
+
+def search(
+    question: Question,
+    folder: Index = None,
+    k: K = None,
+    top_n: TopN = None,
+    threshold: Threshold = None,
+    model: options.Model = None,
+    rules: options.Rules = None,
+    explain: Explain = False,
+    as_json: options.Json = False,
+) -> None:
+    """Find the passages of the index that answer QUESTION."""
+    settings = load_settings(
+        index=folder, search_k=k, top_n=top_n, search_threshold=threshold, model=model, rules=rules
+    )
+    found = asyncio.run(_search(question, settings))
+    if wants_json(as_json):
+        from rerankd.retrieval.wire import search_answer
+
+        write_rows([search_answer(found, explain=explain)])
+        return
+    _print_found(found, explain)
+
+
+def ask(
+    question: Question,
+    folder: Index = None,
+    k: K = None,
+    top_n: TopN = None,
+    threshold: Threshold = None,
+    model: options.Model = None,
+    rules: options.Rules = None,
+    llm_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint, up to and including /v1.")] = None,
+    llm_model: Annotated[str | None, typer.Option(help="Name that it knows.")] = None,
+    explain: Explain = False,
+    as_json: options.Json = False,
+) -> None:
+    """Answer QUESTION from the index, with citations; without a language model, with the passages themselves."""
+    settings = load_settings(
+        index=folder,
+        search_k=k,
+        top_n=top_n,
+        search_threshold=threshold,
+        model=model,
+        rules=rules,
+        llm_url=llm_url,
+        llm_model=llm_model,
+    )
+    streamed = not wants_json(as_json)
+    answer = asyncio.run(_ask(question, settings, streamed, explain))
+    if not streamed:
+        from rerankd.retrieval.wire import ask_answer
+
+        write_rows([ask_answer(answer, explain=explain)])
+    if answer.error is not None:
+        raise answer.error
+
+
+async def _search(question: str, settings: Settings) -> SearchResult:
+    async with _opened(settings, chat=False) as (rag, how):
+        return await rag.search(question, how)
+
+
+async def _ask(question: str, settings: Settings, shown: bool, explain: bool) -> Answer:
+    from rerankd.retrieval.rag import Answer, Piece, SearchResult
+
+    async with _opened(settings, chat=True) as (rag, how):
+        async for part in rag.ask(question, how):
+            if isinstance(part, Answer):
+                if shown:
+                    _print_answer(part, settings)
+                return part
+            if shown and isinstance(part, SearchResult) and explain:
+                _print_found(part, explain)
+            if shown and isinstance(part, Piece):
+                stdout().print(part.text, end="", markup=False, highlight=False, soft_wrap=True)
+    raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag, SearchOptions]]:
+    """The whole pipeline as settings describe it, with rankings traced where they are elsewhere."""
+    from rerankd.retrieval.opening import open_chat, open_offsets, open_retriever
+    from rerankd.retrieval.rag import Rag, SearchOptions
+
+    retriever = open_retriever(settings)
+    async with AsyncReranker(options.open_reranker(settings)) as reranker:
+
+        async def rank(request: RerankRequest) -> RerankResult:
+            return await reranker.rank(
+                request.query, request.documents, None, fusion=settings.fusion, fusion_weight=settings.fusion_weight
+            )
+
+        expanded = reranker.reranker.rules.expanded
+        rag = Rag(retriever, rank, open_offsets(settings), open_chat(settings) if chat else None, expanded)
+        how = SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
+        try:
+            yield rag, how
+        finally:
+            await rag.close()
+
+
+def _print_found(found: SearchResult, explain: bool) -> None:
+    from rerankd.retrieval.rag import NOTHING
+    from rerankd.rules.rule_set import language_of
+
+    rows = [*found.passages, *(found.dropped if explain else ())]
+    if not found.passages:
+        say(NOTHING[language_of(found.query)])
+    if rows:
+        table = Table(
+            "", "before", "score", *(["why not", "rules"] if explain else []), "passage", title=cell(found.asked)
+        )
+        for one in rows:
+            table.add_row(*_cells(one, explain))
+        stdout().print(table)
+    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in found.timings.items())
+    total = len(found.passages) + len(found.dropped)
+    stderr().print(f"{total} candidates, {len(found.passages)} kept; {spent}", style="dim", highlight=False)
+
+
+def _cells(one: Found, explain: bool) -> list[str | Text]:
+    from rerankd.retrieval.rag import source_of
+
+    ranked = one.ranked
+    why = f"{one.dropped} of {one.duplicate_of}" if one.duplicate_of else one.dropped
+    fired = ", ".join(f"{rule.rule} ({rule.action} {rule.weight:+g})" for rule in ranked.rules)
+    return [
+        str(one.number or ""),
+        movement(ranked.rank_before, ranked.rank_after),
+        f"{ranked.relevance_score:.3f}",
+        *((why, cell(fired, 60)) if explain else ()),
+        cell(f"{source_of(ranked.document)}\n{ranked.document.text}", 400),
+    ]
+
+
+def _print_answer(answer: Answer, settings: Settings) -> None:
+    from rerankd.retrieval.rag import source_of
+
+    if answer.refusal:
+        stdout().print(answer.refusal, markup=False, highlight=False)
+        return
+    if answer.text is not None:
+        stdout().print()
+    passages = answer.found.passages
+    for one in passages:
+        if settings.llm_url and answer.error is None and one.number not in answer.cited:
+            continue
+        stdout().print(
+            f"\n[{one.number}] {source_of(one.ranked.document)}", markup=False, highlight=False, style="bold"
+        )
+        if not settings.llm_url or answer.error is not None:
+            stdout().print(one.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
+    if answer.invalid:
+        numbers = ", ".join(map(str, answer.invalid))
+        say(f"The language model cited {numbers}, which it was not given; that is taken out.")
+    if settings.llm_url and answer.error is None and not answer.cited:
+        say("The answer cites no passage: nothing in the index vouches for it.")

@@ -1,0 +1,1 @@
+"""Rules by which a company corrects the model: boost, bury, pin, filter, synonyms."""
