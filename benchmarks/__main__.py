@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import bundled, model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("rerankd", "onnxruntime", "torch", "transformers", "sentence-transformers")

@@ -22,7 +22,7 @@ from benchmarks.__main__ import RESULTS, machine
 from benchmarks.model import train_xlmr_tokenizer
 from benchmarks.server import median_ratio
 from rerankd.demo import load_traps
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 
 # Prints what a run took of a core, without the loading of the model, and the peak memory of the process; the system's
 # own figure would count what the parent had before.

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import workload
 from benchmarks.load import Closed, Drawn, LoadProcess, Shot, percentile
 from benchmarks.soak import _processor
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
 RESULT = Path(__file__).parent / "results" / "failover.json"

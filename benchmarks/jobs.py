@@ -44,7 +44,7 @@ from rerankd.demo import load_traps
 from rerankd.jobs.job import RankWork
 from rerankd.jobs.queue import JobQueue, open_queue
 from rerankd.jobs.results import rows_of
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 from rerankd.settings import load_settings
 from rerankd.types import Document, RerankRequest
 from tests.integration.queueing import Broker, Worker, broker, running_worker, until

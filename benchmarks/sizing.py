@@ -27,7 +27,7 @@ from benchmarks.load import Closed, Drawn, LoadProcess, Open, percentile
 from benchmarks.soak import _processor, _spread, read_metrics
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, instances, proxy
 
 RESULT = Path(__file__).parent / "results" / "sizing.json"

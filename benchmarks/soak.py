@@ -34,7 +34,7 @@ from benchmarks.load import (
     pairs_per_second,
     percentile,
 )
-from rerankd.scoring.onnx_backend import usable_cores
+from rerankd.models.session import usable_cores
 from tests.integration.serving import serve
 
 RESULT = Path(__file__).parent / "results" / "soak.json"

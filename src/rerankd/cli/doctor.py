@@ -18,8 +18,8 @@ from rerankd.errors import RerankdError
 from rerankd.extras import installed
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
+from rerankd.models.session import usable_cores
 from rerankd.scoring.backend import choose_backend
-from rerankd.scoring.onnx_backend import usable_cores
 from rerankd.settings import load_settings
 from rerankd.version import __version__
 

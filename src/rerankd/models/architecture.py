@@ -10,6 +10,7 @@ from rerankd.errors import UnsupportedModelError
 
 SUPPORTED = "XLMRobertaForSequenceClassification or BertForSequenceClassification with one label"
 
+_ENCODERS = {"xlm-roberta": "XLMRobertaModel", "bert": "BertModel"}
 _FAMILIES = {"xlm-roberta": "XLMRobertaForSequenceClassification", "bert": "BertForSequenceClassification"}
 
 
@@ -115,6 +116,25 @@ def _labels(config: Mapping[str, Any]) -> int:
         return int(config["num_labels"])
     labels = config.get("id2label")
     return len(labels) if labels is not None else 2
+
+
+def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architecture:
+    """As `read_architecture`, of an encoder without a head that makes vectors of texts.
+
+    Example:
+        >>> read_encoder_architecture({"model_type": "t5"}, "some/model")
+        Traceback (most recent call last):
+        rerankd.errors.UnsupportedModelError: some/model: model type 't5' is not supported. ...
+    """
+    named = config.get("architectures") or []
+    family = str(config.get("model_type", ""))
+    if family in _ENCODERS and _ENCODERS[family] not in named:
+        raise UnsupportedModelError(
+            f"{where}: {', '.join(named) or 'no architecture named'}: this is no text encoder.",
+            hint=f"Use a {' or '.join(_ENCODERS.values())}, such as intfloat/multilingual-e5-small or BAAI/bge-m3.",
+        )
+    headed = {"architectures": [_FAMILIES.get(family)], "num_labels": 1}
+    return read_architecture({**config, **headed}, where)
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:

@@ -48,14 +48,20 @@ class Checkpoint:
 
     Every weight of the architecture must be there with its shape; others are ignored.
 
+    Args:
+        folder: where the files are.
+        architecture: what they hold.
+        head: False for an encoder alone, whose weights may also be named without the encoder's prefix.
+
     Raises:
         CorruptModelError: a file is truncated, or a weight is missing or of another shape.
     """
 
-    def __init__(self, folder: Path, architecture: Architecture) -> None:
+    def __init__(self, folder: Path, architecture: Architecture, *, head: bool = True) -> None:
         from safetensors import SafetensorError, safe_open
 
         self._files: dict[str, Any] = {}
+        self._prefix = ""  # put before the names that are stored
         for path in weight_files(folder):
             try:
                 opened = safe_open(str(path), framework="np")
@@ -64,7 +70,13 @@ class Checkpoint:
                     f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
                 ) from error
             self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
+        prefix = f"{architecture.prefix}."
+        if not head and not any(name.startswith(prefix) for name in self._files):
+            self._files = {prefix + name: opened for name, opened in self._files.items()}
+            self._prefix = prefix
         for name, shape in architecture.shapes().items():
+            if not head and name.startswith(architecture.head):
+                continue
             self._check(folder, name, shape, architecture)
 
     def _check(self, folder: Path, name: str, shape: tuple[int, ...], architecture: Architecture) -> None:
@@ -75,7 +87,7 @@ class Checkpoint:
                     hint="Use a checkpoint trained as a cross-encoder; a random head is never made up.",
                 )
             raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")
-        found = tuple(self._files[name].get_slice(name).get_shape())
+        found = tuple(self._files[name].get_slice(self._stored(name)).get_shape())
         if found != shape:
             raise CorruptModelError(
                 f"{folder}: the weight {name} has shape {found}, config.json says {shape}.",
@@ -86,12 +98,15 @@ class Checkpoint:
     def precision(self) -> str:
         """Stored type of the weights: fp32, fp16 or bf16."""
         name, opened = next(iter(self._files.items()))
-        stored = str(opened.get_slice(name).get_dtype())
+        stored = str(opened.get_slice(self._stored(name)).get_dtype())
         return _DTYPES.get(stored, stored)
+
+    def _stored(self, name: str) -> str:
+        return name.removeprefix(self._prefix)
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         """One weight as float32."""
-        opened = self._files[name]
+        opened, name = self._files[name], self._stored(name)
         if str(opened.get_slice(name).get_dtype()) == "BF16":
             try:
                 import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it

@@ -71,6 +71,9 @@ def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], 
 class GraphBuilder:
     """Collects nodes and constants; one instance builds one graph."""
 
+    output_name = "logits"
+    first_token_only = True  # of the last layer
+
     def __init__(self, architecture: Architecture, weights: Weights, precision: str, words: str = "int8") -> None:
         self.architecture = architecture
         self.weights = weights
@@ -82,16 +85,20 @@ class GraphBuilder:
 
     def build(self) -> ModelProto:
         """Return the finished model: `input_ids`, `attention_mask` (and `token_type_ids` for BERT) -> `logits`."""
+        return self._built(1)
+
+    def _built(self, width: int) -> ModelProto:
         from onnx import TensorProto, helper
 
         segments = self.architecture.segments
         names = ["input_ids", "attention_mask", *(["token_type_ids"] if segments else [])]
         inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "length"]) for n in names]
-        output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])
+        output = helper.make_tensor_value_info(self.output_name, TensorProto.FLOAT, ["batch", width])
         self._mask = self.op("Cast", "attention_mask", to=TensorProto.INT32)
         hidden = self._embeddings()
         for layer in range(self.architecture.layers):
-            hidden = self._layer(hidden, layer, last=layer == self.architecture.layers - 1)
+            last = layer == self.architecture.layers - 1
+            hidden = self._layer(hidden, layer, last=last and self.first_token_only)
         self._head(hidden)
         graph = helper.make_graph(self.nodes, "cross-encoder", inputs, [output], self.constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]

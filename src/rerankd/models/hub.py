@@ -16,6 +16,8 @@ from rerankd.models.reference import ModelReference
 
 _PATTERNS = [
     "config.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

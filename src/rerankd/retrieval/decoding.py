@@ -48,13 +48,23 @@ def decode(content: bytes) -> str:
         text = content.decode("gb18030")
     except UnicodeDecodeError:
         text = ""
-    wide = [char for char in text[:_SAMPLE] if char > "\x7f"]
-    if wide and sum(char in _COMMON for char in wide) >= 0.1 * len(wide):
+    if _is_chinese(text[:_SAMPLE]):
         return text
     high = sum(byte > 127 for byte in sample)
-    if high <= 0.1 * len(sample):  # accented letters and signs among plain ones
+    if high <= 0.25 * len(sample):  # accented letters and signs among plain ones
         return _read(content, "cp1252")
     raise InvalidInputFileError("Its encoding is not known.", hint="Save it as UTF-8; GB18030 is read too.")
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether what was read as GB18030 is Chinese: common characters, or, of few, those of GB 2312's first level."""
+    han = [char for char in text if "\u3400" <= char <= "\u9fff"]
+    wide = sum(char > "\x7f" for char in text)
+    if not han or len(han) < 0.5 * wide:
+        return False
+    first_level = sum(b"\xb0\xa1" <= char.encode("gb18030") <= b"\xd7\xf9" for char in han)
+    few = len(han) < 30
+    return first_level >= 0.7 * len(han) and (few or sum(char in _COMMON for char in han) >= 0.1 * len(han))
 
 
 def _read(content: bytes, encoding: str) -> str:

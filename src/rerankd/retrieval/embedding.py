@@ -38,6 +38,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
 
 class EndpointEmbedder:
     """Vectors from `POST {url}/embeddings`, as OpenAI, vLLM, TEI, Infinity, Ollama and Xinference answer.
@@ -87,6 +91,10 @@ class EndpointEmbedder:
         found = np.concatenate(parts) if parts else np.empty((0, self._dimensions), np.float32)
         unit: Vectors = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
         return unit
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
 
     def _asked(self, texts: list[str]) -> Vectors:
         body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "float"}

@@ -68,7 +68,7 @@ def parse_mapping(given: Mapping[str, str]) -> Mapped:
         raise InvalidRequestError(f"external.method is {method!r}.", hint="It is GET or POST.")
     try:
         json.loads(values.get("body", "{}"))
-        values["timeout"] = float(values.get("timeout") or 10.0)
+        values["timeout"] = float(given["timeout"]) if given.get("timeout") else 10.0
     except ValueError as error:
         raise InvalidRequestError(
             f"external cannot be read ({error}).", hint="body is JSON, and timeout a number of seconds."
@@ -129,8 +129,9 @@ class ExternalRetriever:
         name, score = _at(hit, mapped.id) if mapped.id else None, _at(hit, mapped.score) if mapped.score else None
         about = _at(hit, mapped.metadata) if mapped.metadata else None
         metadata = plain({str(key): value for key, value in about.items()}) if isinstance(about, dict) else {}
-        good = isinstance(score, int | float) and not isinstance(score, bool)
-        first = float(score) if good else 1.0 / (place + 1)
+        first = 1.0 / (place + 1)
+        if isinstance(score, int | float) and not isinstance(score, bool):
+            first = float(score)
         return scored(Document(text, None if name is None else str(name), metadata), first)
 
     def _unavailable(self, why: str) -> UnavailableError:

@@ -55,7 +55,7 @@ class LanceIndex:
 
     def _opened(self, create: bool) -> tuple[Any, Any]:
         arrow = self._arrow
-        names = set(self._db.table_names())
+        names = {path.stem for path in self.folder.glob("*.lance")}
         width = self._embedder.dimensions if self._embedder else 0
         if PASSAGES not in names:
             vector = [arrow.field("vector", arrow.list_(arrow.float32(), width))] if width else []
@@ -129,14 +129,21 @@ class LanceIndex:
 
     def finish(self) -> None:
         """Bring the indexes up to what is in the table, and its files together."""
+        kinds: Any = require("lancedb.index", "rag", "The index")
         names = {index.name for index in self._passages.list_indices()}
         if "words_idx" not in names:
-            self._passages.create_fts_index(
-                "words", base_tokenizer="whitespace", language="English", stem=True, remove_stop_words=False,
-                ascii_folding=True, with_position=False, max_token_length=64,
-            )  # fmt: skip
+            words = kinds.FTS(
+                base_tokenizer="whitespace",
+                language="English",
+                stem=True,
+                remove_stop_words=False,
+                ascii_folding=True,
+                with_position=False,
+                max_token_length=64,
+            )
+            self._passages.create_index("words", config=words)
         if self._embedder is not None and "vector_idx" not in names and len(self) > VECTOR_ROWS:
-            self._passages.create_index(metric="cosine", index_type="IVF_HNSW_SQ", vector_column_name="vector")
+            self._passages.create_index("vector", config=kinds.HnswSq(distance_type="cosine"))
         for table in (self._passages, self._files):
             table.optimize()
 
@@ -189,6 +196,8 @@ class LanceIndex:
 
     def close(self) -> None:
         """Let go of it."""
+        if self._embedder is not None:
+            self._embedder.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

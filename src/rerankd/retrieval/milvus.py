@@ -21,6 +21,7 @@ PASSAGES, FILES = "rerankd_passages", "rerankd_files"
 MAX_QUERY_KEYWORDS = 64
 MAX_TEXT = 65_535  # bytes of a Milvus string
 ROWS = 1000
+MARK = "#embedding"  # a row of the files, whose digest is the embedding model's name
 Result = TypeVar("Result")
 
 
@@ -49,8 +50,9 @@ class MilvusIndex:
             raise NotFoundError(f"There is no index in {url}.", hint="Make one: rerankd index FOLDER")
         if not there:
             self._asked(self._create)
-        about = self._asked(lambda: self._client.describe_collection(PASSAGES))
-        made = about.get("description", "")
+        self._asked(lambda: self._client.load_collection(FILES))
+        [mark] = self._asked(lambda: self._client.get(FILES, ids=[MARK], output_fields=["digest"])) or [{}]
+        made = mark.get("digest", "")
         if embedder is not None and made != embedder.name:
             raise ConflictError(
                 f"The index in {url} was made with {made or 'no embedding model'}, not with {embedder.name}.",
@@ -61,8 +63,7 @@ class MilvusIndex:
     def _create(self) -> None:
         kinds = self._milvus.DataType
         client, embedder = self._client, self._embedder
-        described = embedder.name if embedder else ""
-        schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=described)
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", kinds.VARCHAR, max_length=2048, is_primary=True)
         for name in ("source", "digest"):
             schema.add_field(name, kinds.VARCHAR, max_length=2048)
@@ -91,6 +92,8 @@ class MilvusIndex:
         other = client.prepare_index_params()
         other.add_index("none", index_type="AUTOINDEX", metric_type="L2")
         client.create_collection(FILES, schema=files, index_params=other)
+        if embedder is not None:
+            client.insert(FILES, [{"source": MARK, "digest": embedder.name, "passages": -1, "none": [0.0, 0.0]}])
 
     def __len__(self) -> int:
         found = self._asked(lambda: self._client.query(PASSAGES, filter="part >= 0", output_fields=["count(*)"]))
@@ -98,7 +101,6 @@ class MilvusIndex:
 
     def files(self) -> dict[str, IndexedFile]:
         """The files that are in the index completely, by name."""
-        self._asked(lambda: self._client.load_collection(FILES))
         rows = self._each(FILES, "passages >= 0", ["source", "digest", "passages"])
         return {row["source"]: IndexedFile(row["source"], row["digest"], row["passages"]) for row in rows}
 
@@ -208,6 +210,8 @@ class MilvusIndex:
     def close(self) -> None:
         """Close its connection."""
         self._client.close()
+        if self._embedder is not None:
+            self._embedder.close()
 
 
 def _document(hit: dict[str, Any]) -> Document:

@@ -7,14 +7,13 @@ few hundred tokens fill the matrix units, more of them only spill the caches.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.errors import CorruptModelError
 from rerankd.models.files import ONNX, ModelFiles
+from rerankd.models.session import open_session
 from rerankd.scoring.encoder import EncodedPair
 
 
@@ -32,26 +31,11 @@ class OnnxBackend:
     max_padding: float | None = 0.05
 
     def __init__(self, files: ModelFiles, *, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
-        options.inter_op_num_threads = 1
-        # Lengths differ from run to run: a memory pattern for each, and an arena that only grows, would pile up.
-        options.enable_mem_pattern = False
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
         self.precision = files.manifest.precision
         self.max_batch_pairs: int | None = None if self.precision == "fp32" else 1
         self._segments = files.manifest.architecture.segments
         self._pad_id = files.manifest.architecture.pad_id
-        path = files.folder / ONNX
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own exceptions share no public base class
-            raise CorruptModelError(
-                f"{path} cannot be loaded ({_first_line(error)}).", hint="Compile the model again."
-            ) from error
+        self._session = open_session(str(files.folder / ONNX), threads)
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
         """Logits of the pairs, computed in one run, shape (pairs,), float32."""
@@ -68,15 +52,3 @@ class OnnxBackend:
 
     def release(self) -> None:
         """Nothing is held: the runtime's arena is off."""
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -19,6 +19,7 @@ from rerankd.server.health_routes import health_router
 from rerankd.server.job_routes import job_router
 from rerankd.server.model_routes import model_router
 from rerankd.server.rerank_routes import rerank_router
+from rerankd.server.search_routes import search_router
 from rerankd.server.service import Service
 from rerankd.version import __version__
 
@@ -52,6 +53,7 @@ def create_app(service: Service) -> FastAPI:
         job_router(service),
         feedback_router(service),
         case_router(service),
+        search_router(service),
         model_router(service),
         health_router(service),
         docs_router(),

@@ -55,6 +55,12 @@ class Metrics(Observer):
         self._refused = counter("rerankd_request_refused", "Requests refused whole", ("model", "reason"))
         self._failures = counter("rerankd_engine_failures", "Failures in engines", ("model", "kind"))
         self.jobs = counter("rerankd_jobs", "Jobs handed in", ("priority",))
+        self.searches = counter(
+            "rerankd_searches", "Questions to the index, by whether anything was found", ("result",)
+        )
+        self.retrieval = Histogram(
+            "rerankd_retrieval_duration_seconds", "Of the first stage", buckets=_SECONDS, registry=self.registry
+        )
         self._reloads = counter(
             "rerankd_rules_reloads", "Changed files of rules, by whether they were good", ("result",)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -11,12 +11,25 @@ from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.ranking import checked_fusion
-from rerankd.server.bodies import RerankBody
 from rerankd.settings import Settings
 from rerankd.types import Fusion
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_VALUES = 200_000
+
+
+class FusedBody(Protocol):
+    """A body that may say how the first stage counts."""
+
+    @property
+    def fusion(self) -> str | None:
+        """Method, if it says so."""
+        ...
+
+    @property
+    def fusion_weight(self) -> float | None:
+        """Weight, if it says so."""
+        ...
 
 
 def parse_json(body: bytes, max_depth: int) -> dict[str, Any]:
@@ -99,7 +112,7 @@ def timeout_of(request: Request, given: float | None, settings: Settings) -> flo
     return min(known) if known else None
 
 
-def fusion_of(body: RerankBody, settings: Settings) -> Fusion | None:
+def fusion_of(body: FusedBody, settings: Settings) -> Fusion | None:
     """How the first stage counts: as the body says, else as the settings do."""
     weight = settings.fusion_weight if body.fusion_weight is None else body.fusion_weight
     if body.fusion is not None and body.fusion != settings.fusion and body.fusion_weight is None:

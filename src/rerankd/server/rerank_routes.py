@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from rerankd.errors import DeadlineExceededError, RequestCancelledError, Unavail
 from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
-from rerankd.server.edge import RequestLog, current
+from rerankd.server.edge import current
+from rerankd.server.metering import Meter, unless_gone
 from rerankd.server.reading import check_count, fusion_of, parse_json, timeout_of, validated
 from rerankd.server.service import Service
 from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
@@ -46,7 +46,7 @@ class Answers:
     """Runs the scoring requests of one instance."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._service, self._meter = service, Meter(service)
 
     async def union(self, request: Request) -> Response:
         """Rank documents: Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp, Infinity; with `texts`, TEI."""
@@ -87,14 +87,8 @@ class Answers:
             except (DeadlineExceededError, RequestCancelledError, asyncio.CancelledError):
                 raise
             except BaseException:
-                await self._settle(0)
+                await self._meter.settle(0)
                 raise
-
-    async def _settle(self, tokens: int) -> None:
-        log = current.get()
-        if log.key is not None and log.charged:
-            await self._service.quotas.correct(log.key, tokens - log.charged, time.time())
-            log.charged = 0
 
     async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
         return await self._traced(request, self._ranked(request, dialect))
@@ -171,8 +165,8 @@ class Answers:
         work = self._work(request, body, given, "", [], None, policy)
         log = current.get()
         log.fields["documents"] = len(pairs)
-        charge = self._charge(log)
-        found = await _unless_gone(request, self._service.pipeline.score(groups, work, charge))
+        charge = self._meter.charge(log)
+        found = await unless_gone(request, self._service.pipeline.score(groups, work, charge))
         logits = [0.0] * len(pairs)
         for own, group in zip(places.values(), found.scored.scores, strict=True):
             for place, score in zip(own, group, strict=True):
@@ -215,21 +209,10 @@ class Answers:
             source="http",
         )
 
-    def _charge(self, log: RequestLog) -> Any:
-        key, quotas = log.key, self._service.quotas
-        if key is None:
-            return None
-
-        async def charge(tokens: int) -> None:
-            await quotas.charge(key, tokens, time.time())
-            log.charged = tokens
-
-        return charge
-
     async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
         log = current.get()
         log.fields["documents"] = len(work.documents)
-        result = await _unless_gone(request, self._service.pipeline.run(work, self._charge(log)))
+        result = await unless_gone(request, self._service.pipeline.run(work, self._meter.charge(log)))
         return replace(result, request_id=log.request_id)
 
     async def _respond(self, answer: Any, result: RerankResult) -> Response:
@@ -240,7 +223,7 @@ class Answers:
 
     async def _finish(self, answer: Any, model: str, tokens: int, timings: Mapping[str, float]) -> Response:
         log, metrics = current.get(), self._service.metrics
-        await self._settle(tokens)
+        await self._meter.settle(tokens)
         log.fields |= {"model": model, "tokens": tokens}
         if log.span is not None:
             about = {"model": model, "documents": log.fields.get("documents", 0), "tokens": tokens}
@@ -256,27 +239,6 @@ class Answers:
             "x-compute-tokens": str(tokens),
         }
         return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Do the work; stop it when the caller goes away."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise RequestCancelledError("The caller went away.")
-    finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def rerank_router(service: Service) -> APIRouter:

@@ -18,6 +18,7 @@ from rerankd.rules.live import LiveRules, open_rules, rules_of
 from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.search_desk import SearchDesk
 from rerankd.server.trace_desk import TraceDesk
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
@@ -61,6 +62,7 @@ class Service:
     tracing: Tracing
     desk: JobDesk
     trace_desk: TraceDesk
+    search_desk: SearchDesk
     traces: TraceWriter | None = None
     rules: LiveRules | None = None
     draining: bool = False
@@ -100,6 +102,7 @@ class Service:
         """Finish what was accepted and end."""
         self.draining = True
         await self.desk.close(self.settings.shutdown_seconds / 2)
+        await self.search_desk.close()
         await self.pool.close()
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
@@ -179,7 +182,20 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     rules = open_rules(settings, metrics.rules_changed)
     pipeline, tracing = Pipeline(pool, traces, rules_of(rules)), Tracing(settings.otel_endpoint)
     desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
-    service = Service(settings, pool, pipeline, keys, quotas, metrics, tracing, desk, trace_desk, traces, rules)
+    service = Service(
+        settings,
+        pool,
+        pipeline,
+        keys,
+        quotas,
+        metrics,
+        tracing,
+        desk,
+        trace_desk,
+        SearchDesk(settings, pipeline),
+        traces,
+        rules,
+    )
     metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)

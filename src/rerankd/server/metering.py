@@ -1,0 +1,64 @@
+"""What every request that scores has in common: its tokens are charged, and it stops when its caller goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from rerankd.errors import RequestCancelledError
+from rerankd.pipeline.pipeline import Charge
+from rerankd.server.edge import RequestLog, current
+from rerankd.server.service import Service
+
+Result = TypeVar("Result")
+
+
+class Meter:
+    """Charges keys for tokens."""
+
+    def __init__(self, service: Service) -> None:
+        self._quotas = service.quotas
+
+    def charge(self, log: RequestLog) -> Charge | None:
+        """What is called with the estimated tokens of a request; None where no key is needed."""
+        key = log.key
+        if key is None:
+            return None
+
+        async def charge(tokens: int) -> None:
+            await self._quotas.charge(key, tokens, time.time())
+            log.charged = tokens
+
+        return charge
+
+    async def settle(self, tokens: int) -> None:
+        """Say how many tokens it were in truth; 0 gives all back."""
+        log = current.get()
+        if log.key is not None and log.charged:
+            await self._quotas.correct(log.key, tokens - log.charged, time.time())
+            log.charged = 0
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the work; stop it when the caller goes away."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise RequestCancelledError("The caller went away.")
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

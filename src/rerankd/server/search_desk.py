@@ -1,0 +1,66 @@
+"""The index and the language model of one instance, opened when a question first comes in."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rerankd.pipeline.pipeline import Charge, Pipeline
+from rerankd.retrieval.chat import ChatModel
+from rerankd.retrieval.opening import open_chat, open_offsets, open_retriever
+from rerankd.retrieval.rag import Rag, SearchOptions
+from rerankd.retrieval.retriever import Retriever
+from rerankd.retrieval.splitting import Offsets
+from rerankd.settings import Settings
+from rerankd.types import RerankRequest, RerankResult
+
+
+class SearchDesk:
+    """Answers questions.
+
+    Args:
+        settings: of the program.
+        pipeline: ranks what the first stage gives.
+
+    Raises:
+        InvalidRequestError: settings of the language model that contradict each other.
+    """
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        self._settings, self._pipeline = settings, pipeline
+        self._chat: ChatModel | None = open_chat(settings)
+        self._opening = asyncio.Lock()
+        self._retriever: Retriever | None = None
+        self._offsets: Offsets | None = None
+
+    @property
+    def options(self) -> SearchOptions:
+        """What holds where a question says nothing."""
+        settings = self._settings
+        return SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
+
+    async def rag(self, charge: Charge | None) -> Rag:
+        """The pipeline of one question.
+
+        Args:
+            charge: told of the tokens of its ranking.
+
+        Raises:
+            NotFoundError: there is no index yet.
+            UnavailableError: the first stage cannot be reached.
+        """
+        async with self._opening:
+            if self._retriever is None or self._offsets is None:
+                self._offsets = await asyncio.to_thread(open_offsets, self._settings)
+                self._retriever = await asyncio.to_thread(open_retriever, self._settings)
+
+        async def rank(request: RerankRequest) -> RerankResult:
+            return await self._pipeline.run(request, charge)
+
+        return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expanded)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        if self._retriever is not None:
+            await asyncio.to_thread(self._retriever.close)
+        if self._chat is not None:
+            await self._chat.close()

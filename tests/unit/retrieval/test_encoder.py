@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
+from rerankd.retrieval.encoder import ModelEmbedder, open_encoder, read_pooling
+
+TEXTS = ["手机的保修期为一年", "the warranty of phones", "pandas eat bamboo and nothing else at all"]
+
+
+def make(folder: Path, family: str, pooling: str) -> Path:
+    """A small random encoder as sentence-transformers keeps it, with the bundled model's tokenizer."""
+    import torch
+    import transformers
+
+    from rerankd.models.reference import bundled_folder
+
+    tokenizer = (bundled_folder("mini") / "tokenizer.json").read_bytes()
+    size = len(json.loads(tokenizer)["model"]["vocab"]) + 8
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
+    torch.manual_seed(1)
+    if family == "bert":
+        model: Any = transformers.BertModel(transformers.BertConfig(vocab_size=size, **shape))
+    else:
+        config = transformers.XLMRobertaConfig(vocab_size=size, max_position_embeddings=514, pad_token_id=1, **shape)
+        model = transformers.XLMRobertaModel(config)
+    for parameter in model.parameters():
+        parameter.data *= 4
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes(tokenizer)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"})
+    )
+    return folder
+
+
+def reference(folder: Path, family: str, pooling: str, prefix: str) -> Any:
+    """What transformers makes of the texts."""
+    import torch
+    import transformers
+
+    from rerankd.models.files import load_tokenizer
+
+    kind: Any = transformers.BertModel if family == "bert" else transformers.XLMRobertaModel
+    model, tokenizer = kind.from_pretrained(folder).eval(), load_tokenizer(folder)
+    rows = []
+    with torch.no_grad():
+        for text in TEXTS:
+            states = model(input_ids=torch.tensor([tokenizer.encode(prefix + text).ids])).last_hidden_state[0]
+            pooled = states.mean(0) if pooling == "mean" else states[0]
+            rows.append((pooled / pooled.norm()).numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_vectors_are_those_of_transformers(tmp_path: Path, family: str, pooling: str) -> None:
+    folder = make(tmp_path / "encoder", family, pooling)
+    expected = reference(folder, family, pooling, "query: ")
+    exact = ModelEmbedder(folder, "e", ("query: ", "passage: "), precision="fp32")
+    assert np.abs(exact.embed(TEXTS, "query") - expected).max() < 1e-4
+    small = ModelEmbedder(folder, "e", ("query: ", "passage: "))
+    found = small.embed(TEXTS, "query")
+    assert (found * expected).sum(1).min() > 0.98
+    assert found.shape == (3, small.dimensions)
+    assert np.abs(small.embed(TEXTS, "passage") - found).max() > 1e-3
+    assert small.name == f"e int8 {pooling} query: |passage:"
+    assert small.embed([], "query").shape == (0, 32)
+
+
+def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        open_encoder("mini")
+    folder = make(tmp_path / "encoder", "bert", "mean")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(UnsupportedModelError, match="pooling_mode_max_tokens"):
+        read_pooling(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["T5Model"]}))
+    with pytest.raises(UnsupportedModelError, match="no text encoder"):
+        open_encoder(str(folder))
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(CorruptModelError, match=r"layer\.2"):
+        open_encoder(str(folder))
