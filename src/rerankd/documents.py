@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,6 +87,24 @@ def to_pairs(pairs: object) -> list[Pair]:
             raise InvalidRequestError(f"The query of pair {place} is empty.", hint=hint)
         checked.append(Pair(query, document))
     return checked
+
+
+def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as JSON can hold it.
+
+    Example:
+        >>> plain_metadata({"a": 1, "b": {2}})
+        {'a': 1, 'b': '{2}'}
+    """
+    return {name: value if _is_plain(value) else str(value) for name, value in metadata.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
+    return value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _name(value: object) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rerankd.documents import to_documents, to_pairs, to_query
+from rerankd.documents import plain_metadata, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.types import Document
 
@@ -67,3 +67,7 @@ def test_documents_keep_place_id_and_metadata() -> None:
 def test_bad_pairs(pairs: Any, sentence: str) -> None:
     with pytest.raises(InvalidRequestError, match=sentence):
         to_pairs(pairs)
+
+
+def test_metadata_is_what_json_can_hold() -> None:
+    assert plain_metadata({"a": [1, {"b": None}], "c": object}) == {"a": [1, {"b": None}], "c": "<class 'object'>"}

@@ -13,15 +13,18 @@ from rerankd.cli import options
 from rerankd.cli.evaluate_tables import print_tables
 from rerankd.cli.output import stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.dataset import Dataset, DatasetOptions, check_pairs, open_dataset
+from rerankd.evaluation.dataset import Dataset, DatasetOptions, Search, check_pairs, open_dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
 from rerankd.evaluation.page import write_page
 from rerankd.evaluation.report import report
+from rerankd.evaluation.retrieving import searching
 from rerankd.evaluation.summary import CASES, rows
-from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, given, ranked_by
+from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
 from rerankd.evaluation.trec import Rankings, read_run, write_run
 from rerankd.progress import progress_bar
+from rerankd.ranking import checked_fusion
+from rerankd.retrieval.opening import open_embedder
 from rerankd.settings import Settings, load_settings
 
 EXIT_BELOW = 9
@@ -58,6 +61,13 @@ def evaluate_command(
     with_first_stage: Annotated[
         bool, typer.Option("--first-stage/--no-first-stage", help="Compare the candidates as they came, too.")
     ] = True,
+    retrieve: Annotated[
+        bool, typer.Option("--retrieve", help="Take candidates from an index of the corpus, as `rerankd search` does.")
+    ] = False,
+    fusion: Annotated[
+        str | None, typer.Option(help="Measure models with the first stage counted in, too: weighted or rrf.")
+    ] = None,
+    fusion_weight: Annotated[float | None, typer.Option(min=0, max=100, help="Its weight; the model's is 1.")] = None,
     baseline: Annotated[
         str, typer.Option(metavar="NAME", help="What the others are compared with.  [default: the first stage]")
     ] = "",
@@ -100,12 +110,17 @@ def evaluate_command(
     wanted = check_measures(split(measures))
     references = split(models) if models is not None else [] if runs else [settings.model]
     given_runs = _runs(runs or [], data)
+    search = searching(open_embedder(settings)) if retrieve else None
     datasets = open_datasets(
-        data, candidates, qrels, max_queries, depth, bool(references), with_first_stage or bool(references), given_runs
+        *(data, candidates, qrels, max_queries, depth, bool(references), with_first_stage or bool(references)),
+        *(given_runs, search),
     )
     systems: list[list[System]] = [[first_stage(dataset)] if with_first_stage else [] for dataset in datasets]
     for name, reference in zip(_names(references), references, strict=True):
         _add_model(name, settings.model_copy(update={"model": reference}), datasets, systems)
+    if (how := checked_fusion(fusion, fusion_weight)) is not None:
+        for dataset, own in zip(datasets, systems, strict=True):
+            own += [fused_with_first_stage(system, dataset, how) for system in own if system.logits is not None]
     for dataset, own, found in zip(datasets, systems, given_runs, strict=True):
         own += [given(name, rankings, dataset) for name, rankings in found.items()]
     evaluation = evaluate(list(zip(datasets, systems, strict=True)), wanted, baseline)
@@ -142,6 +157,7 @@ def open_datasets(
     texts: bool,
     candidates_needed: bool,
     extra: Sequence[dict[str, Rankings]],
+    search: Search | None = None,
 ) -> list[Dataset]:
     """The folders, with a notice where the first stage is made up."""
     check_pairs(len(data), len(candidates or ()), "--candidates")
@@ -158,6 +174,7 @@ def open_datasets(
             depth,
             texts,
             candidates_needed,
+            search,
         )
         found.append(open_dataset(folder, wanted, list(extra[place].values()) if extra else []))
         if found[-1].made_up and candidates_needed:

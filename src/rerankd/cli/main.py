@@ -34,6 +34,7 @@ from rerankd.cli import (
     rules,
     serve,
     traces,
+    tune,
     worker,
 )
 from rerankd.cli.output import stderr
@@ -74,6 +75,7 @@ app.command()(bench.bench)
 app.command()(bulk.bulk)
 app.command("eval")(evaluate.evaluate_command)
 app.command("calibrate")(calibrate.calibrate_command)
+app.command("tune")(tune.tune_command)
 app.command()(monitor.monitor)
 app.command()(rag.index)
 app.command()(rag.search)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rerankd.activation import activate
 from rerankd.errors import ScoringError
-from rerankd.types import Activation, Document, RankedDocument, RerankResult, Usage
+from rerankd.types import Activation, Document, FiredRule, RankedDocument, RerankResult, Usage
 
 NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
 
@@ -69,13 +69,14 @@ def read_ranking(
     """
     expected = len(given) if top_n is None or activation == "softmax" else min(top_n, len(given))
     all_asked = threshold is None or activation == "softmax"
-    rows = read_rows(answer, "results", len(given), expected, fewer=not all_asked)
+    rules = str(answer.get("rules") or "")  # with rules, documents may be left out
+    rows = read_rows(answer, "results", len(given), expected, fewer=not all_asked or bool(rules))
     scores = [number(row, "relevance_score") for _, row in rows]
     asked_raw = activation != "sigmoid"
     raw = [
         number(row, "raw_score", score if asked_raw else math.nan) for (_, row), score in zip(rows, scores, strict=True)
     ]
-    activated: list[float] = activate(raw, activation).tolist() if asked_raw else scores
+    activated: list[float] = activate(scores, activation).tolist() if asked_raw else scores
     results = tuple(
         RankedDocument(
             index=index,
@@ -86,12 +87,14 @@ def read_ranking(
             rank_after=place + 1,
             truncated=bool(row.get("truncated", False)),
             chunks=int(number(row, "chunks", 1)),
+            rules=_fired(row.get("rules")),
         )
         for place, (index, row) in enumerate(rows[:top_n])
     )
     if threshold is not None and all_asked:
-        passed = activate([ranked.raw_score for ranked in results], "sigmoid") >= threshold
-        results = tuple(ranked for ranked, good in zip(results, passed, strict=True) if good)
+        passed = activate(scores[: len(results)], "sigmoid") >= threshold
+        pinned = [any(rule.action == "pin" for rule in ranked.rules) for ranked in results]
+        results = tuple(ranked for ranked, good, pin in zip(results, passed, pinned, strict=True) if good or pin)
     usage = _mapping(answer, "usage")
     return RerankResult(
         results,
@@ -103,6 +106,15 @@ def read_ranking(
         ),
         {step: float(spent) for step, spent in _mapping(answer, "timings").items() if isinstance(spent, int | float)},
         str(answer.get("id") or ""),
+        rules=rules,
+    )
+
+
+def _fired(given: Any) -> tuple[FiredRule, ...]:
+    """Rules that acted on a document; what is none is passed over."""
+    rows = [row for row in given if isinstance(row, dict)] if isinstance(given, list) else []
+    return tuple(
+        FiredRule(str(row.get("rule", "")), str(row.get("action", "")), number(row, "weight", 0.0)) for row in rows
     )
 
 

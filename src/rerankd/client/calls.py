@@ -5,6 +5,7 @@ Written once, as generators that yield what is to be done: a request to send, or
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -21,9 +22,9 @@ import orjson
 from rerankd import __version__, errors
 from rerankd.activation import check_activation
 from rerankd.client.answers import number, read_ranking, read_rows
-from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
+from rerankd.documents import DocumentLike, plain_metadata, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
-from rerankd.ranking import checked_threshold
+from rerankd.ranking import SCORE, checked_fusion, checked_threshold, first_score
 from rerankd.types import Activation, Document, LongDocuments, RerankResult, Truncation, Usage
 
 T = TypeVar("T")
@@ -58,6 +59,9 @@ class RankOptions(TypedDict, total=False):
     model: str | None
     activation: Activation
     threshold: float | None
+    fusion: str | None
+    fusion_weight: float | None
+    send_metadata: bool
     max_length: int | None
     truncation: Truncation | None
     long_documents: LongDocuments | None
@@ -97,6 +101,9 @@ class Calls:
         model: str | None = None,
         activation: Activation = "sigmoid",
         threshold: float | None = None,
+        fusion: str | None = None,
+        fusion_weight: float | None = None,
+        send_metadata: bool = False,
         max_length: int | None = None,
         truncation: Truncation | None = None,
         long_documents: LongDocuments | None = None,
@@ -108,10 +115,13 @@ class Calls:
         if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 1):
             raise InvalidRequestError(f"top_n is {top_n!r}.", hint="top_n is a whole number from 1.")
         lowest = checked_threshold(threshold)
+        checked_fusion(fusion, fusion_weight)
         given = to_documents(documents)
         options: dict[str, Any] = {
             "model": model or self.model,
             "threshold": lowest if activation != "softmax" else None,
+            "fusion": fusion,
+            "fusion_weight": fusion_weight,
             "max_length": max_length,
             "truncation": truncation,
             "long_documents": long_documents,
@@ -120,7 +130,7 @@ class Calls:
         }
         body = {
             "query": sendable(to_query(query)),
-            "documents": [_sent(document) for document in given],
+            "documents": [sent(document, send_metadata) for document in given],
             # A softmax is over all documents, so all scores are needed, and the threshold is ours to apply.
             "top_n": None if activation == "softmax" else top_n,
             "return_documents": False,
@@ -264,13 +274,23 @@ class Calls:
         return None
 
 
-def _sent(document: Document) -> str | dict[str, Any]:
-    """A text alone, or with its id and the first stage's score, which the service's traces keep."""
-    text, score = sendable(document.text), document.metadata.get("score")
-    if document.id is None:
+def sent(document: Document, metadata: bool = False) -> str | dict[str, Any]:
+    """A text alone, or with its id and the first stage's score, which the service's traces keep.
+
+    Args:
+        document: what is ranked.
+        metadata: whether the rest of its metadata travels too, for the service's rules.
+    """
+    text, score = sendable(document.text), first_score(document)
+    about = {str(name): value for name, value in document.metadata.items() if name != SCORE} if metadata else {}
+    if document.id is None and not about:
         return text
-    known = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    return {"text": text, "id": sendable(document.id)} | ({"score": score} if known else {})
+    body: dict[str, Any] = {"text": text} | ({"id": sendable(document.id)} if document.id is not None else {})
+    if not math.isnan(score):
+        body["score"] = score
+    if about:
+        body["metadata"] = json.loads(sendable(json.dumps(plain_metadata(about), ensure_ascii=False)))
+    return body
 
 
 def sendable(text: str) -> str:

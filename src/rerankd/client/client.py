@@ -86,6 +86,10 @@ class Client:
             model: overrides the client's for this call.
             activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
             threshold: lowest sigmoid score of a document to keep, from 0 to 1.
+            fusion: `weighted` or `rrf` counts the first stage's order, or `metadata["score"]`, in; None as the
+                service is set up.
+            fusion_weight: of the first stage; the model's is 1.
+            send_metadata: whether all of the documents' metadata travels, for the service's rules and traces.
             max_length: longest pair in tokens.
             truncation: `only_second` or `longest_first`.
             long_documents: `truncate` or `chunk`.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 from rerankd.client.answers import JobStatus, read_job
-from rerankd.client.calls import Calls, Steps, checked_timeout, sendable
+from rerankd.client.calls import Calls, Steps, checked_timeout, sendable, sent
 from rerankd.documents import to_documents, to_query
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 
@@ -48,12 +48,14 @@ class JobCalls:
 
     def _request(self, place: int, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            texts = [sendable(document.text) for document in to_documents(given.get("documents"))]
+            whole = bool(given.get("send_metadata"))
+            documents = [sent(document, whole) for document in to_documents(given.get("documents"))]
             query = sendable(to_query(given.get("query")))
         except InvalidRequestError as error:
             raise InvalidRequestError(f"Request {place}: {error.message}", hint=error.hint) from None
         named = {"model": self._calls.model} if self._calls.model else {}
-        return named | dict(given) | {"query": query, "documents": texts}
+        asked = {name: value for name, value in given.items() if name != "send_metadata"}
+        return named | asked | {"query": query, "documents": documents}
 
     def job(self, job: str) -> Steps[JobStatus]:
         """Look at a job."""

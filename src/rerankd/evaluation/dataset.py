@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.first_stage import DEPTH, keyword_candidates
-from rerankd.evaluation.lines import field, json_rows
-from rerankd.evaluation.trec import Qrels, Rankings, read_qrels, read_run
+from rerankd.evaluation.lines import field as cell
+from rerankd.evaluation.lines import json_rows
+from rerankd.evaluation.trec import Qrels, Rankings, order_of, read_qrels, read_scores
 
 SAMPLE_SEED = 23
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Scores by query id and document id, the best document first."""
+
+Search = Callable[[Mapping[str, str], Mapping[str, str], int], tuple[Scores, str]]
+"""From queries and documents by id, and a depth, to scores, and to where they come from, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Dataset:
         candidates: what the first stage found, best first; queries that it found nothing for are left out.
         first_stage: where the candidates come from, for people.
         made_up: whether they are a stand-in, because there was no run.
+        scores: of the candidates, by the first stage; empty where only their order is known.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Dataset:
     candidates: Rankings
     first_stage: str
     made_up: bool = False
+    scores: Scores = field(default_factory=dict)
 
     @property
     def ceiling(self) -> float:
@@ -59,6 +68,7 @@ class DatasetOptions:
         depth: candidates of a query at most.
         texts: whether documents must be there, because models are to read them.
         first_stage: whether there must be candidates.
+        search: makes the candidates from all documents, whatever run there is.
     """
 
     candidates: Path | None = None
@@ -67,6 +77,7 @@ class DatasetOptions:
     depth: int | None = None
     texts: bool = True
     first_stage: bool = True
+    search: Search | None = None
 
 
 def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Iterable[Rankings] = ()) -> Dataset:
@@ -90,8 +101,13 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
     if corpus is None and options.texts:
         raise InvalidInputFileError(f"{folder}: corpus.jsonl is missing.", hint="Models need texts to read.")
     run_file = options.candidates or _existing(folder, "candidates.trec")
-    if run_file is not None:
-        candidates, source = read_run(run_file), run_file.name
+    scores: Scores = {}
+    if options.search is not None:
+        scores, source = options.search(queries, _documents(corpus, None) if corpus else {}, options.depth or DEPTH)
+        candidates, run_file = {query: tuple(found) for query, found in scores.items()}, Path("search")
+    elif run_file is not None:
+        scores, source = read_scores(run_file), run_file.name
+        candidates = {query: order_of(found) for query, found in scores.items()}
     elif options.first_stage:
         documents = _documents(corpus, None) if corpus else {}
         if not documents:
@@ -118,7 +134,8 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
             hint="Pass the run that was made from this corpus.",
         )
     return Dataset(
-        folder.resolve().name, queries, documents, {q: qrels[q] for q in queries}, kept, source, run_file is None
+        *(folder.resolve().name, queries, documents, {q: qrels[q] for q in queries}),
+        *(kept, source, run_file is None, {query: scores[query] for query in kept if query in scores}),
     )
 
 
@@ -153,7 +170,7 @@ def _queries(folder: Path, qrels: Qrels, needed: bool) -> dict[str, str]:
         if needed:
             raise InvalidInputFileError(f"{folder}: queries.jsonl is missing.", hint="Models need texts to read.")
         return dict.fromkeys(qrels, "")
-    texts = {field(row, ("_id", "id"), place): field(row, ("text",), place) for place, row in json_rows(path)}
+    texts = {cell(row, ("_id", "id"), place): cell(row, ("text",), place) for place, row in json_rows(path)}
     if missing := [query for query in qrels if query not in texts]:
         raise InvalidInputFileError(
             f"{path}: {len(missing)} judged queries are not there, among them {missing[0]}.",
@@ -165,12 +182,12 @@ def _queries(folder: Path, qrels: Qrels, needed: bool) -> dict[str, str]:
 def _documents(path: Path, wanted: set[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for place, row in json_rows(path):
-        name = field(row, ("_id", "id"), place)
+        name = cell(row, ("_id", "id"), place)
         if wanted is not None and name not in wanted:
             continue
         if name in found:
             raise InvalidInputFileError(f"{place}: document {name} is there twice.", hint="Give each its own id.")
-        found[name] = f"{row.get('title') or ''} {field(row, ('text',), place)}".strip()
+        found[name] = f"{row.get('title') or ''} {cell(row, ('text',), place)}".strip()
     return found
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from rerankd.errors import InvalidInputFileError
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.trec import Rankings
+from rerankd.ranking import fused
 from rerankd.reranker import Reranker
+from rerankd.types import Fusion
 
 FIRST_STAGE = "first-stage"
 
@@ -93,6 +96,25 @@ def ranked_by(name: str, reranker: Reranker, dataset: Dataset, progress: Progres
             progress(done, len(dataset.candidates))
     latency = Latency(tuple(milliseconds), sum(map(len, logits.values())), truncated)
     return System(name, rankings, logits, latency, f"{reranker.backend}, max_length {reranker.max_length}")
+
+
+def fused_with_first_stage(system: System, dataset: Dataset, fusion: Fusion) -> System:
+    """A model's order with the first stage counted in.
+
+    Raises:
+        InvalidRequestError: the system is no model that gave scores.
+    """
+    if system.logits is None:
+        raise InvalidRequestError(f"{system.name} has no scores to fuse.", hint="Fuse a model.")
+    rankings = {}
+    for query, candidates in dataset.candidates.items():
+        known = dataset.scores.get(query, {})
+        first = [known.get(document, math.nan) for document in candidates]
+        values = fused([system.logits[query][document] for document in candidates], first, fusion).tolist()
+        order = sorted(range(len(candidates)), key=lambda place: (-values[place], place))
+        rankings[query] = tuple(candidates[place] for place in order)
+    about = f"{fusion.method}, first stage x {fusion.weight:g}"
+    return System(f"{system.name} + {FIRST_STAGE}", rankings, description=about)
 
 
 def given(name: str, rankings: Rankings, dataset: Dataset) -> System:

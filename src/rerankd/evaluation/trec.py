@@ -50,6 +50,11 @@ def read_run(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         InvalidInputFileError: not readable, a line of another shape, or a document twice for one query.
     """
+    return {query: order_of(scores) for query, scores in read_scores(path).items()}
+
+
+def read_scores(path: Path) -> dict[str, dict[str, float]]:
+    """As `read_run`, with the scores of each query's documents."""
     found: dict[str, dict[str, float]] = {}
     for place, query, document, score in _run_jsonl(path) if _is_json(path) else _run_text(path):
         scores = found.setdefault(query, {})
@@ -60,7 +65,7 @@ def read_run(path: Path) -> dict[str, tuple[str, ...]]:
         scores[document] = score
     if not found:
         raise InvalidInputFileError(f"{path} holds no ranking.", hint="Write query Q0 document rank score tag lines.")
-    return {query: order_of(scores) for query, scores in found.items()}
+    return found
 
 
 def order_of(scores: Mapping[str, float]) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from rerankd.documents import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
-from rerankd.retrieval.retriever import DEFAULT_K, plain, scored
+from rerankd.retrieval.retriever import DEFAULT_K, scored
 from rerankd.types import Document
 
 MAX_ANSWER = 64_000_000
@@ -128,7 +129,7 @@ class ExternalRetriever:
             return None
         name, score = _at(hit, mapped.id) if mapped.id else None, _at(hit, mapped.score) if mapped.score else None
         about = _at(hit, mapped.metadata) if mapped.metadata else None
-        metadata = plain({str(key): value for key, value in about.items()}) if isinstance(about, dict) else {}
+        metadata = plain_metadata({str(key): value for key, value in about.items()}) if isinstance(about, dict) else {}
         first = 1.0 / (place + 1)
         if isinstance(score, int | float) and not isinstance(score, bool):
             first = float(score)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd.documents import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.extras import require
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
-from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, plain, reciprocal_rank_fusion, scored
+from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, reciprocal_rank_fusion, scored
 from rerankd.types import Document
 
 PASSAGES, FILES = "passages", "files"
@@ -110,7 +111,7 @@ class LanceIndex:
             "digest": [row.digest for row in rows],
             "text": [row.text for row in rows],
             "words": [" ".join(keywords(row.text)) for row in rows],
-            "metadata": [orjson.dumps(plain(row.metadata)).decode() for row in rows],
+            "metadata": [orjson.dumps(plain_metadata(row.metadata)).decode() for row in rows],
             "part": arrow.array([row.part for row in rows], arrow.int32()),
         }
         if self._embedder is not None:

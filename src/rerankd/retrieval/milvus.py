@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
+from rerankd.documents import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.extras import require
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
-from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, plain, reciprocal_rank_fusion, scored
+from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, reciprocal_rank_fusion, scored
 from rerankd.types import Document
 
 PASSAGES, FILES = "rerankd_passages", "rerankd_files"
@@ -131,7 +132,7 @@ class MilvusIndex:
                 "digest": row.digest,
                 "part": row.part,
                 "text": _bounded(row.text),
-                "metadata": _bounded(orjson.dumps(plain(row.metadata)).decode(), "{}"),
+                "metadata": _bounded(orjson.dumps(plain_metadata(row.metadata)).decode(), "{}"),
                 "words": _bounded(" ".join(keywords(row.text))),
             }
             for row in rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -126,21 +126,3 @@ def reciprocal_rank_fusion(
             known.setdefault(name, document)
     best = sorted(points, key=lambda name: -points[name])[:k]
     return [scored(known[name], points[name]) for name in best]
-
-
-def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as JSON can hold it.
-
-    Example:
-        >>> plain({"a": 1, "b": {2}})
-        {'a': 1, 'b': '{2}'}
-    """
-    return {name: value if _is_plain(value) else str(value) for name, value in metadata.items()}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
-    return value is None or isinstance(value, str | int | float | bool)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rerankd.documents import plain_metadata
 from rerankd.ranking import SCORE
 from rerankd.retrieval.rag import Answer, Found, SearchResult, source_of
-from rerankd.retrieval.retriever import plain
 
 Json = dict[str, Any]
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 def passage(found: Found, *, explain: bool) -> Json:
     """A passage."""
     ranked = found.ranked
-    about = plain({name: value for name, value in ranked.document.metadata.items() if name != SCORE})
+    about = plain_metadata({name: value for name, value in ranked.document.metadata.items() if name != SCORE})
     row: Json = {
         "number": found.number or None,
         "id": ranked.document.id,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rerankd.retrieval.retriever import plain, reciprocal_rank_fusion
+from rerankd.retrieval.retriever import reciprocal_rank_fusion
 from rerankd.types import Document
 
 
@@ -10,7 +10,3 @@ def test_fusion_counts_both_rankings_and_keeps_each_document_once() -> None:
     assert [one.id for one in found] == ["c", "b"]
     assert found[0].metadata["score"] == 1 / 63 + 1 / 61
     assert reciprocal_rank_fusion([[], []], 5) == []
-
-
-def test_metadata_is_what_json_can_hold() -> None:
-    assert plain({"a": [1, {"b": None}], "c": object}) == {"a": [1, {"b": None}], "c": "<class 'object'>"}

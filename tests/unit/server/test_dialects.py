@@ -37,6 +37,7 @@ def test_union_leaves_out_what_some_client_trips_over() -> None:
         "raw_score": 2.0,
         "truncated": True,
         "chunks": 1,
+        "rules": [],
     }
     assert with_texts["meta"]["warnings"] == ["w"]
     assert with_texts["usage"] | {} == {"prompt_tokens": 12, "total_tokens": 12, "pairs": 2, "truncated": 1}

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.dataset import Dataset
+from rerankd.evaluation.system import System, fused_with_first_stage
+from rerankd.evaluation.tuning import GRID, tune
+from rerankd.types import Fusion
+
+
+def made(model: float, first: float, queries: int = 60, name: str = "made") -> tuple[Dataset, System]:
+    """Queries of ten documents, of which one is right; both stages see it through noise."""
+    draw = random.Random(3)
+    scores, logits, qrels, rankings = {}, {}, {}, {}
+    for q in (f"q{i}" for i in range(queries)):
+        names = [f"d{i}" for i in range(10)]
+        right = draw.choice(names)
+        qrels[q] = {right: 1}
+        scores[q] = {d: draw.gauss(0, 1) + first * (d == right) for d in names}
+        logits[q] = {d: draw.gauss(0, 1) + model * (d == right) for d in names}
+        rankings[q] = tuple(sorted(names, key=lambda d: -logits[q][d]))
+    before = {q: tuple(sorted(own, key=lambda d: -own[d])) for q, own in scores.items()}
+    dataset = Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, before, "made", scores=scores)
+    return dataset, System("model", rankings, logits)
+
+
+def test_two_views_are_better_than_one() -> None:
+    found = tune([made(1.5, 1.5)])
+    assert found.chosen is not None
+    assert found.chosen.method == "weighted"
+    assert 0.3 <= found.chosen.weight <= 3.0
+    assert found.against_model.mean > 0
+    assert found.against_first.mean > 0
+    assert len(found.tried) == len(GRID)
+    assert found.tried[0].mean >= found.tried[-1].mean
+
+
+def test_a_first_stage_that_knows_nothing_gets_no_weight() -> None:
+    found = tune([made(3.0, 0.0, 200)])
+    assert found.chosen is None or found.chosen.weight <= 0.2
+    assert abs(found.against_model.mean) < 0.02
+
+
+def test_datasets_count_the_same() -> None:
+    large, small = made(3.0, 0.0, 200, "large"), made(0.0, 3.0, 20, "small")
+    found = tune([large, small])
+    assert found.datasets == ("large", "small")
+    assert found.queries == 220
+    assert found.chosen is not None
+    assert found.tried[0].mean == pytest.approx(sum(found.tried[0].means) / 2)
+
+
+def test_too_few_queries() -> None:
+    with pytest.raises(InvalidRequestError, match="too few"):
+        tune([made(1.0, 1.0, 3)])
+
+
+def test_fusion_on_a_dataset_is_that_of_requests() -> None:
+    dataset, system = made(1.0, 1.0, 4)
+    found = fused_with_first_stage(system, dataset, Fusion("weighted", 1e6))
+    assert found.rankings == dataset.candidates
+    assert found.name == "model + first-stage"
+    with pytest.raises(InvalidRequestError, match="no scores"):
+        fused_with_first_stage(System("run", system.rankings), dataset, Fusion())

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.errors import InvalidRequestError
+from rerankd.ranking import (
+    checked_fusion,
+    first_score,
+    fused,
+    order_of,
+    rank_documents,
+    rank_request,
+    standardized,
+)
+from rerankd.types import Adjustment, Document, Fusion, PairScore, RerankRequest
+
+LOGITS = st.lists(st.floats(-20, 20, width=32), max_size=12)
+
+
+def scores(values: list[float]) -> list[PairScore]:
+    return [PairScore(value, 5, False) for value in values]
+
+
+def documents(first: list[float] | int) -> list[Document]:
+    if isinstance(first, int):
+        return [Document(str(i)) for i in range(first)]
+    return [Document(str(i), metadata={"score": value}) for i, value in enumerate(first)]
+
+
+@given(LOGITS)
+def test_without_rules_the_order_is_by_logit_and_then_as_it_came(values: list[float]) -> None:
+    order = order_of(documents(len(values)), scores(values))
+    assert order == sorted(range(len(values)), key=lambda i: (-values[i], i))
+
+
+ADJUSTED = LOGITS.flatmap(
+    lambda values: st.tuples(
+        st.just(values),
+        st.lists(
+            st.builds(Adjustment, st.floats(-2, 2), st.integers(0, 14), st.booleans()),
+            min_size=len(values),
+            max_size=len(values),
+        ),
+    )
+)
+
+
+@given(ADJUSTED)
+def test_rules_hide_pin_and_move(given: tuple[list[float], list[Adjustment]]) -> None:
+    values, rules = given
+    order = order_of(documents(len(values)), scores(values), rules)
+    shown = [i for i, rule in enumerate(rules) if not rule.hidden]
+    assert sorted(order) == shown
+    free = [i for i in order if not rules[i].place]
+    assert free == sorted(free, key=lambda i: (-(values[i] + rules[i].shift), i))
+    for i in (i for i in shown if rules[i].place):
+        place = order.index(i) + 1
+        taken = sum(bool(rules[other].place) for other in shown)
+        assert place >= min(rules[i].place, len(order) - taken + 1)
+        if sum(rules[other].place <= rules[i].place for other in shown if rules[other].place) == 1:
+            assert place == min(rules[i].place, len(order) - taken + 1) or place <= rules[i].place
+
+
+def test_a_pin_is_at_its_place() -> None:
+    rules = [Adjustment(), Adjustment(), Adjustment(place=2), Adjustment(place=2), Adjustment(place=1)]
+    assert order_of(documents(5), scores([5, 4, 3, 2, 1]), rules) == [4, 2, 3, 0, 1]
+
+
+@given(LOGITS, st.floats(0, 5))
+def test_a_first_stage_that_agrees_changes_nothing(values: list[float], weight: float) -> None:
+    for method in ("weighted", "rrf"):
+        found = order_of(documents(values), scores(values), fusion=checked_fusion(method, weight))
+        assert found == order_of(documents(values), scores(values))
+
+
+def test_the_first_stage_counts_by_its_weight() -> None:
+    given = documents([0.0, 1.0, 5.0])
+    logits = scores([3.0, 2.0, 1.0])
+    assert order_of(given, logits, fusion=Fusion("weighted", 0.1)) == [0, 1, 2]
+    assert order_of(given, logits, fusion=Fusion("weighted", 10)) == [2, 1, 0]
+    assert order_of(given, logits, fusion=Fusion("rrf", 10)) == [2, 1, 0]
+    assert order_of(given, logits, fusion=Fusion("rrf", 0)) == [0, 1, 2]
+
+
+def test_without_scores_the_places_count() -> None:
+    assert order_of(documents(3), scores([1.0, 1.0, 1.1]), fusion=Fusion("weighted", 20)) == [0, 1, 2]
+    assert order_of(documents(3), scores([1.0, 1.0, 1.1]), fusion=Fusion("rrf", 20)) == [0, 1, 2]
+
+
+def test_equal_scores_have_no_spread() -> None:
+    assert standardized(np.array([0.1] * 3)).tolist() == [0.0] * 3
+    assert fused([], [], Fusion()).tolist() == []
+    assert fused([1.0], [math.nan], Fusion()).tolist() == [0.0]
+
+
+def test_what_is_shown_is_the_models_score_and_fusion_only_orders() -> None:
+    request = RerankRequest("q", documents([0.0, 9.0]), fusion=Fusion("weighted", 9.0))
+    found = rank_request(request, scores([1.0, 0.0]))
+    assert [one.index for one in found] == [1, 0]
+    assert found[0].relevance_score == 0.5
+    assert found[0].raw_score == 0.0
+
+
+def test_a_threshold_is_on_shifted_scores() -> None:
+    rules = [Adjustment(shift=-2.0), Adjustment(shift=2.0)]
+    found = rank_documents(documents(2), scores([1.0, -1.0]), None, "sigmoid", 0.5, rules)
+    assert [one.index for one in found] == [1]
+
+
+@pytest.mark.parametrize(("method", "weight"), [("best", None), ("rrf", -1), ("weighted", 101), ("rrf", math.nan)])
+def test_fusions_that_are_none(method: str, weight: float | None) -> None:
+    with pytest.raises(InvalidRequestError):
+        checked_fusion(method, weight)
+
+
+def test_fusions_by_name() -> None:
+    assert checked_fusion(None) is None
+    assert checked_fusion("none", 3) is None
+    assert checked_fusion("weighted") == Fusion()
+    assert checked_fusion("rrf") == Fusion("rrf", 1.0)
+    assert checked_fusion("rrf", 2) == Fusion("rrf", 2.0)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, math.inf, math.nan])
+def test_first_scores_that_are_none(value: object) -> None:
+    assert math.isnan(first_score(Document("", metadata={"score": value})))
