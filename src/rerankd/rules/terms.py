@@ -16,7 +16,8 @@ def normalized(text: str) -> str:
         >>> normalized("ＡＩ Straße")
         'ai strasse'
     """
-    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
+    plain = text.isascii() or unicodedata.is_normalized("NFKC", text)
+    return (text if plain else unicodedata.normalize("NFKC", text)).casefold()
 
 
 def is_word(char: str) -> bool:

@@ -1,0 +1,86 @@
+"""Rules measured: what ten thousand terms cost a request of fifty documents: `python -m benchmarks.rules`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import percentile
+from rerankd.rules.rule_file import parse_rules
+from rerankd.types import Document
+
+RESULTS = Path(__file__).with_name("results") / "rules.json"
+TERMS, DOCUMENTS, CHARACTERS, REQUESTS = 10_000, 50, 600, 400
+HAN = "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里"
+
+
+def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
+    """Half Chinese, half English; one word in twenty is a term."""
+    common = ["".join(draw.choices("xyzq", k=draw.randint(3, 8))) for _ in range(200)]
+    found = []
+    for place in range(count):
+        pieces: list[str] = []
+        while sum(map(len, pieces)) < CHARACTERS:
+            filler = (
+                "".join(draw.choices("丁七万丈三上下不与丑专且世丘丙业丛东丝", k=9))
+                if place % 2
+                else draw.choice(common)
+            )
+            pieces.append(draw.choice(words) if draw.random() < 0.05 else filler)
+        found.append(("" if place % 2 else " ").join(pieces))
+    return found
+
+
+def measure(shape: str) -> dict[str, Any]:
+    """Milliseconds of a request: terms of one rule with weights, or a rule for each term."""
+    draw = random.Random(5)
+    latin = ["".join(draw.choices("abcdefghijklmnoprstuvw", k=draw.randint(4, 10))) for _ in range(TERMS // 2)]
+    words = list(dict.fromkeys([*latin, *("".join(draw.choices(HAN, k=draw.randint(3, 5))) for _ in range(TERMS))]))
+    words = draw.sample(words, TERMS)
+    if shape == "one rule":
+        weights = ", ".join(f"{word}: {draw.uniform(0.1, 1):.2f}" for word in words)
+        content = f"rules:\n  - {{name: all, documents: {{terms: {{{weights}}}}}, boost: 0.5}}\n"
+    else:
+        lines = [f"  - {{name: r{i}, documents: {{terms: [{word}]}}, boost: 0.1}}" for i, word in enumerate(words)]
+        content = "rules:\n" + "\n".join(lines) + "\n"
+    began = time.perf_counter()
+    rules = parse_rules(content.encode())
+    reading = (time.perf_counter() - began) * 1000
+    requests = [[Document(text) for text in texts(draw, words, DOCUMENTS)] for _ in range(20)]
+    times, fired = [], 0
+    for number in range(REQUESTS):
+        began = time.perf_counter()
+        found = rules.adjustments("手机 warranty question", requests[number % len(requests)])
+        times.append((time.perf_counter() - began) * 1000)
+        fired += sum(len(one.fired) for one in found)
+    return {
+        "shape": shape,
+        "read_ms": round(reading, 1),
+        "p50_ms": round(percentile(times, 0.5), 3),
+        "p95_ms": round(percentile(times, 0.95), 3),
+        "fired_per_request": round(fired / REQUESTS, 1),
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    rows = [measure("one rule"), measure("a rule for each term")]
+    result = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load_average_at_start": round(os.getloadavg()[0], 1),
+        "terms": TERMS,
+        "documents": DOCUMENTS,
+        "characters": CHARACTERS,
+        "rows": rows,
+    }
+    print(json.dumps(result, indent=1))
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
