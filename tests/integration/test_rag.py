@@ -260,3 +260,58 @@ def test_a_search_service_is_asked(llm: Served) -> None:
     assert found[2].text == 'You asked for bamboo" or "1'
     assert found[0].metadata == {"content": "Pandas eat bamboo.", "source": "f0.md", "year": 2020, "score": 9.0}
     retriever.close()
+
+
+@pytest.mark.parametrize(
+    ("question", "source", "words"),
+    [
+        ("how do I limit requests per key?", "docs/serve.md", "requests-per-minute"),
+        ("怎样限制每个密钥的请求数？", "docs/zh/guide.md", "requests-per-minute"),
+        ("which encodings of files are read?", "docs/rag.md", "GB18030"),
+        ("草稿怎样排到后面？", "docs/zh/guide.md", "草稿"),
+    ],
+)
+def test_the_projects_own_documents_answer(own_documents: Path, question: str, source: str, words: str) -> None:
+    found = json.loads(run("ask", question, "--index", "index", "--json", cwd=own_documents).stdout)
+    texts = {one["metadata"]["source"]: one["text"] for one in reversed(found["passages"])}
+    assert source in texts
+    assert any(words in one["text"] for one in found["passages"])
+
+
+@pytest.fixture(scope="module")
+def own_documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("own")
+    (root / "docs").symlink_to(Path(__file__).parents[2] / "docs")
+    run("index", "docs", "--index", "index", cwd=root)
+    return root
+
+
+def test_an_ingest_that_was_killed_goes_on_and_ends_in_the_same_index(tmp_path: Path) -> None:
+    from rerankd.retrieval.lance import LanceIndex
+
+    (tmp_path / "rows").mkdir()
+    with (tmp_path / "rows" / "many.jsonl").open("w") as file:
+        file.writelines(json.dumps({"id": str(i), "text": f"row {i} of many, 第{i}行"}) + "\n" for i in range(30_000))
+    (tmp_path / "rows" / "a.txt").write_text("A text of its own.")
+    run("index", "rows", "--index", "whole", cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rerankd", "index", "rows", "--index", "killed"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    passages = tmp_path / "killed" / "passages.lance" / "data"
+    deadline = time.monotonic() + 60
+    while not passages.exists() or len(list(passages.glob("*.lance"))) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = len(LanceIndex(tmp_path / "killed"))
+    assert 0 < before < 30_001
+    run("index", "rows", "--index", "killed", cwd=tmp_path)
+    whole, again = LanceIndex(tmp_path / "whole"), LanceIndex(tmp_path / "killed")
+    assert len(again) == 30_001
+    assert again.rows() == whole.rows()
+    assert again.files() == whole.files()

@@ -9,16 +9,16 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Delete, and_, delete, func, select, update
+from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
 from rerankd.errors import UnavailableError
 from rerankd.traces import schema
 from rerankd.traces.cases import erase_case_texts, erase_tenant_cases
-from rerankd.traces.packing import passages_of, unpack
+from rerankd.traces.packing import pack, passages_of, unpack
 from rerankd.traces.store import TraceStore, translated
 from rerankd.traces.texts import SEEN_SECONDS, slices
 
@@ -132,6 +132,7 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
                 continue
             found = unpack(bytes(data))
             texts.update(int(found.passages[place]) for place, name in enumerate(found.ids) if name == document)
+        _forget_metadata(connection, texts - elsewhere)
         gone = _forget_texts(connection, texts - elsewhere)
         gone += erase_case_texts(connection, document=document, tenant=tenant)
     scrub(store)
@@ -146,10 +147,31 @@ def erase_text(store: TraceStore, digest: str) -> Forgotten:
     """
     with translated(), store.changing() as connection:
         _claim(connection)
+        named = select(schema.passage.c.id).where(schema.passage.c.hash == bytes.fromhex(digest))
+        _forget_metadata(connection, set(connection.execute(named).scalars()))
         gone = _count(connection, delete(schema.passage).where(schema.passage.c.hash == bytes.fromhex(digest)))
         gone += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
     return Forgotten(texts=gone)
+
+
+def _forget_metadata(connection: Connection, texts: set[int]) -> None:
+    """Take the metadata of these texts out of the traces that have some: it may say what the text did."""
+    if not texts:
+        return
+    held = schema.candidates.c
+    changed: list[dict[str, object]] = []
+    for trace, data in connection.execute(select(held.trace, held.data).execution_options(yield_per=1000)):
+        if texts.isdisjoint(passages_of(bytes(data)).tolist()):
+            continue
+        found = unpack(bytes(data))
+        if any(found.metadata):
+            numbers = found.passages.tolist()
+            kept = [{} if number in texts else own for number, own in zip(numbers, found.metadata, strict=True)]
+            changed.append({"number": trace, "content": pack(replace(found, metadata=kept))})
+    if changed:
+        update_one = update(schema.candidates).where(held.trace == bindparam("number"))
+        connection.execute(update_one.values(data=bindparam("content")), changed)
 
 
 def scrub(store: TraceStore) -> None:

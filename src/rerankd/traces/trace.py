@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,17 @@ def _about(document: Document, redact: Callable[[str], str] | None) -> dict[str,
     about = {str(name): value for name, value in (document.metadata or {}).items() if name != SCORE}
     if redact is None or not about:
         return about
-    return {name: redact(value) if isinstance(value, str) else value for name, value in about.items()}
+    return {name: _redacted(value, redact) for name, value in about.items()}
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list | tuple):
+        return [_redacted(one, redact) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): _redacted(one, redact) for name, one in value.items()}
+    return value
 
 
 def _fired(one: FiredRule) -> str:

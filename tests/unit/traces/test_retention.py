@@ -127,3 +127,26 @@ def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:
     add_feedback(store, [Feedback("never", "click", 0, time=time.time() - 100)])
     assert prune(store, Retention(pending_seconds=1000))[0].feedback == 0
     assert prune(store, Retention(pending_seconds=10))[0].feedback == 1
+
+
+def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
+    own = Document("OWNTEXT", "doc-1", {"title": "OWNTITLE"})
+    other = Document("OTHERTEXT", "doc-2", {"title": "OTHERTITLE"})
+    write(store, "mine", own, other)
+    write(store, "mine", Document("HASHTEXT", "doc-3", {"note": "HASHNOTE"}), other)
+    erase_document(store, "doc-1")
+    erase_text(store, text_hash("HASHTEXT"))
+    left = bytes_of(store)
+    for gone in (b"OWNTEXT", b"OWNTITLE", b"HASHTEXT", b"HASHNOTE"):
+        assert gone not in left
+    assert b"OTHERTITLE" in left
+    kept = [dict(one) for found in store.each(TraceFilter()) for one in found.candidates.metadata]
+    assert kept == [{}, {"title": "OTHERTITLE"}, {}, {"title": "OTHERTITLE"}]
+
+
+def test_metadata_is_redacted_like_texts(store: TraceStore) -> None:
+    made = ranking("q", [Document("a", "1", {"mail": ["someone@example.com"], "n": 3})])
+    store.write([draft(made, lambda text: text.replace("someone@example.com", "[email]"))])
+    assert b"someone@" not in bytes_of(store)
+    [found] = store.each(TraceFilter())
+    assert [dict(one) for one in found.candidates.metadata] == [{"mail": ["[email]"], "n": 3}]
