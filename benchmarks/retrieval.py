@@ -22,7 +22,7 @@ from benchmarks.load import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.opening import open_offsets
-from rerankd.settings import Settings
+from rerankd.settings import load_settings
 
 RESULTS = Path(__file__).with_name("results") / "retrieval.json"
 QUESTIONS = 300
@@ -67,10 +67,10 @@ def measure(count: int) -> dict[str, Any]:
                 file.write(json.dumps({"id": str(place), "text": text}, ensure_ascii=False) + "\n")
         index = LanceIndex(folder / "index", create=True)
         began = time.perf_counter()
-        report = ingest([folder / "docs"], index, open_offsets(Settings()))
+        report = ingest([folder / "docs"], index, open_offsets(load_settings()))
         spent = time.perf_counter() - began
         began = time.perf_counter()
-        ingest([folder / "docs"], index, open_offsets(Settings()))
+        ingest([folder / "docs"], index, open_offsets(load_settings()))
         again = time.perf_counter() - began
         chosen = random.Random(8).sample(range(count), QUESTIONS)
         times, found = [], 0

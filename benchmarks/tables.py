@@ -221,6 +221,54 @@ def jobs() -> str:
     return "\n".join(f"- {line}" for line in [*lines, where])
 
 
+def rules() -> str:
+    """What terms cost a request."""
+    found = _read("rules.json")
+    rows = [
+        [
+            row["shape"],
+            f"{row['p50_ms']:.2f} ms",
+            f"{row['p95_ms']:.2f} ms",
+            f"{row['fired_per_request']:,.0f}",
+            f"{row['read_ms']:,.0f} ms",
+        ]
+        for row in found["rows"]
+    ]
+    machine = found["machine"]
+    about = (
+        f"Requests of {found['documents']} documents of {found['characters']} characters, half Chinese, half English; "
+        f"{machine['cores']} cores ({machine['processor']}). `python -m benchmarks.rules`."
+    )
+    head = [f"{found['terms']:,} terms as", "p50", "p95", "fired", "read"]
+    return f"{_table(head, rows)}\n\n{about}"
+
+
+def retrieval() -> str:
+    """The index in figures, and each stage on packs."""
+    found = _read("retrieval.json")
+    index, machine = found["index"], found["machine"]
+    lines = [
+        f"- {index['passages']:,} passages ({index['text_mb']:.0f} MB, half Chinese, half English) from one jsonl file: "
+        f"{index['index_seconds']:.0f} s ({index['passages_per_second']:,} passages/s), {index['index_mb']:.0f} MB; "
+        f"again unchanged: {index['unchanged_seconds']:.1f} s.",
+        f"- A question, 50 documents back: p50 {index['p50_ms']:.1f} ms, p95 **{index['p95_ms']:.1f} ms**.",
+        f"- {machine['cores']} cores ({machine['processor']}). `python -m benchmarks.retrieval --data DATA/...`.",
+    ]
+    rows = [
+        [
+            row["dataset"],
+            str(row["queries"]),
+            {"first-stage": "index, 50", "mini": "reranked", "mini + first-stage": "fused, x 0.5"}[row["system"]],
+            f"{row['R@50']:.3f}",
+            f"{row['nDCG@10']:.3f}",
+            f"{row['p95_ms']:,.0f} ms" if row["p95_ms"] else "",
+        ]
+        for row in found["stages"]
+    ]
+    table = _table(["pack", "queries", "stage", "R@50", "nDCG@10", "p95"], rows)
+    return f"{table}\n\n" + "\n".join(lines)
+
+
 def quality() -> str:
     """`mini` against BM25 on held-out documents of every pack."""
     rows = [

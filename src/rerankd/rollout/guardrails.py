@@ -1,0 +1,150 @@
+"""What a canary must not do, and the decision after each look: wait, advance, or roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rerankd.rollout.sequential import Bounds, Sums, difference, ratio_evidence
+
+Action = Literal["wait", "advance", "roll_back", "stop"]
+STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
+SAMPLE_RATIO_ALPHA = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A number of each request of which more is worse.
+
+    Attributes:
+        name: `errors`, `timeouts`, `slow`, `empty`, `thumbs_down` ...
+        margin: how much more is not worth stopping for.
+        tripwire: a mean of the canary's that ends it at once, however few requests; None for none.
+        tripwire_requests: requests of the canary from which on that counts.
+    """
+
+    name: str
+    margin: float
+    tripwire: float | None = None
+    tripwire_requests: int = 20
+
+
+DEFAULT_GUARDRAILS = (
+    Guardrail("errors", 0.01, tripwire=0.5),
+    Guardrail("timeouts", 0.01, tripwire=0.5),
+    Guardrail("slow", 0.05),
+    Guardrail("empty", 0.01, tripwire=0.5),
+    Guardrail("thumbs_down", 0.02),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a canary goes up.
+
+    Attributes:
+        steps: coverages, one after the other.
+        guardrails: what is watched.
+        alpha: chance of a false alarm, over all guardrails and looks of a whole canary.
+        min_requests: of the canary in a step before it may advance.
+        min_seconds: of a step.
+        proven_from: coverage from which on harmlessness has to be shown before it advances: the upper bound of each
+            guardrail under its margin. Below it, where little can be lost, no harm in view is enough.
+    """
+
+    steps: tuple[float, ...] = STEPS
+    guardrails: tuple[Guardrail, ...] = DEFAULT_GUARDRAILS
+    alpha: float = 0.05
+    min_requests: int = 200
+    min_seconds: float = 600.0
+    proven_from: float = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen since the canary began.
+
+    Attributes:
+        control: sums of each guardrail where the champion answered.
+        canary: and where the canary did.
+        assigned: units of control and canary, for the sample ratio.
+        step_requests: of the canary since the step began.
+        step_seconds: since then.
+    """
+
+    control: Mapping[str, Sums]
+    canary: Mapping[str, Sums]
+    assigned: tuple[int, int]
+    step_requests: int
+    step_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and why.
+
+    Attributes:
+        action: `stop` ends an experiment whose split is broken.
+        reason: one sentence.
+        bounds: of each guardrail's difference.
+    """
+
+    action: Action
+    reason: str
+    bounds: Mapping[str, Bounds]
+
+
+def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
+    """Decide after a look; it may be asked after every request.
+
+    Args:
+        plan: how it goes up.
+        coverage: share of units that the canary has now.
+        seen: since it began.
+
+    Example:
+        >>> decide(Plan(), 0.01, Seen({}, {}, (0, 0), 0, 0.0)).action
+        'wait'
+    """
+    share = plan.alpha / max(1, len(plan.guardrails))
+    bounds: dict[str, Bounds] = {}
+    for rail in plan.guardrails:
+        control, canary = seen.control.get(rail.name, Sums()), seen.canary.get(rail.name, Sums())
+        # One-sided at `share`: the two-sided sequence at twice that.
+        bounds[rail.name] = difference(control, canary, min(0.5, 2 * share))
+        enough = canary.count >= rail.tripwire_requests
+        if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
+            return Decision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
+    if 0 < coverage < 1 and (broken := _broken(coverage, seen.assigned)):
+        return Decision("stop", broken, bounds)
+    for rail in plan.guardrails:
+        found = bounds[rail.name]
+        if found.low > 0:
+            return Decision("roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds)
+    if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
+        return Decision("wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds)
+    for rail in plan.guardrails:
+        found = bounds[rail.name]
+        worst = found.high if coverage >= plan.proven_from else found.mean
+        if worst > rail.margin:
+            return Decision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
+    return Decision("advance", "Nothing is worse than it may be.", bounds)
+
+
+def _broken(coverage: float, assigned: Sequence[int]) -> str:
+    evidence = ratio_evidence(assigned, (1 - coverage, coverage))
+    if evidence < 1 / SAMPLE_RATIO_ALPHA:
+        return ""
+    total = sum(assigned)
+    return f"The split is broken: {assigned[1]} of {total} units in the canary, {coverage:.1%} were meant."
+
+
+def next_step(plan: Plan, coverage: float) -> float | None:
+    """The coverage after this one; None where it is the last.
+
+    Example:
+        >>> next_step(Plan(), 0.05), next_step(Plan(), 1.0)
+        (0.1, None)
+    """
+    return next((step for step in plan.steps if step > coverage + 1e-9), None)

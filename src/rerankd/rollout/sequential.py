@@ -1,0 +1,123 @@
+"""Tests that may be looked at after every request and are wrong no more often than they say.
+
+Sign test with a beta prior for interleaving; asymptotic confidence sequences (Waudby-Smith et al., arXiv 2103.06476)
+for differences of means; a multinomial mixture for the sample ratio. All are functions of counts and sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PRIOR = 1.0
+TUNED_FOR = 5000  # units at which a confidence sequence is tightest
+
+
+def sign_evidence(wins: int, losses: int, prior: float = PRIOR) -> float:
+    """Evidence against "as many wins as losses": a likelihood ratio with a Beta(prior, prior) mixture.
+
+    At or above 1 / alpha the null is refused, however often it was looked at (Ville's inequality).
+
+    Example:
+        >>> sign_evidence(0, 0), sign_evidence(20, 2) > 100, sign_evidence(11, 11) < 1
+        (1.0, True, True)
+    """
+    total = wins + losses
+    log = _log_beta(prior + wins, prior + losses) - _log_beta(prior, prior) + total * math.log(2)
+    return math.exp(min(log, 700.0))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is known of one arm: how many, their sum and the sum of their squares."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.count + other.count, self.total + other.total, self.squares + other.squares)
+
+    @property
+    def mean(self) -> float:
+        """Their mean; 0 of nothing."""
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def variance(self) -> float:
+        """Their variance; 0 of fewer than two."""
+        if self.count < 2:
+            return 0.0
+        return max(0.0, (self.squares - self.total**2 / self.count) / (self.count - 1))
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Sums:
+        """The sums of numbers.
+
+        Example:
+            >>> Sums.of([1.0, 0.0, 1.0]).mean
+            0.6666666666666666
+        """
+        return cls(len(values), float(sum(values)), float(sum(value * value for value in values)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A difference with bounds that hold at all times together."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def difference(control: Sums, treated: Sums, alpha: float, tuned_for: int = TUNED_FOR) -> Bounds:
+    """Treated less control, between bounds that hold for all looks with probability 1 - alpha.
+
+    Bounds are infinite as long as an arm has fewer than two.
+
+    Example:
+        >>> found = difference(Sums(1000, 10.0, 10.0), Sums(1000, 300.0, 300.0), 0.05)
+        >>> found.low > 0.2
+        True
+    """
+    mean = treated.mean - control.mean
+    if min(control.count, treated.count) < 2:
+        return Bounds(mean, -math.inf, math.inf)
+    count = control.count + treated.count
+    # A variance that was never seen is no certainty: one outcome of the other kind is supposed in each arm.
+    spread = count * (_cautious(control) / control.count + _cautious(treated) / treated.count)
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned_for
+    inside = count * rho2 + 1
+    half = math.sqrt(spread) * math.sqrt(2 * inside / (count**2 * rho2) * math.log(math.sqrt(inside) / alpha))
+    return Bounds(mean, mean - half, mean + half)
+
+
+def _cautious(sums: Sums) -> float:
+    supposed = 1 / (sums.count + 1)
+    return max(sums.variance, supposed * (1 - supposed) * max(1.0, abs(sums.mean)) ** 2)
+
+
+def ratio_evidence(counts: Sequence[int], shares: Sequence[float], strength: float = 1000.0) -> float:
+    """Evidence against "arms get the shares that they should": a Dirichlet mixture around those shares.
+
+    Args:
+        counts: units or requests of each arm.
+        shares: what each should get; they sum to 1.
+        strength: how near to the shares the mixture looks; large for small breaks.
+
+    Example:
+        >>> ratio_evidence([500, 500], [0.5, 0.5]) < 1 < 100 < ratio_evidence([700, 300], [0.5, 0.5])
+        True
+    """
+    prior = [strength * share for share in shares]
+    log = math.lgamma(strength) - math.lgamma(strength + sum(counts))
+    for count, own, share in zip(counts, prior, shares, strict=True):
+        if share <= 0:
+            return math.inf if count else 1.0
+        log += math.lgamma(own + count) - math.lgamma(own) - count * math.log(share)
+    return math.exp(max(-700.0, min(log, 700.0)))

@@ -1,0 +1,80 @@
+"""Canaries simulated from the first step to the last, with a look after every few requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rerankd.rollout.guardrails import Guardrail, Plan, Seen, decide, next_step
+from rerankd.rollout.sequential import Sums
+
+RAILS = (Guardrail("errors", 0.01, tripwire=0.5), Guardrail("slow", 0.05))
+PLAN = Plan(guardrails=RAILS, min_requests=200, min_seconds=0.0)
+USUAL = {"errors": 0.01, "slow": 0.05}
+
+
+def canary(
+    harm: dict[str, float], seed: int, limit: int = 400_000, every: int = 200, plan: Plan = PLAN
+) -> tuple[str, int, float]:
+    """What became of it, after how many requests of the canary, and at which coverage."""
+    draw = np.random.default_rng(seed)
+    coverage = PLAN.steps[0]
+    control = dict.fromkeys(USUAL, Sums())
+    treated = dict.fromkeys(USUAL, Sums())
+    units = [0, 0]
+    step = 0
+    for _ in range(0, limit, every):
+        own = int(draw.binomial(every, coverage))
+        for name, rate in USUAL.items():
+            bad = float(draw.binomial(every - own, rate))
+            control[name] += Sums(every - own, bad, bad)
+            bad = float(draw.binomial(own, rate + harm.get(name, 0.0)))
+            treated[name] += Sums(own, bad, bad)
+        # The split is judged within a step: coverage changes between them.
+        units = [units[0] + every - own, units[1] + own]
+        step += own
+        found = decide(PLAN, coverage, Seen(control, treated, (units[0], units[1]), step, 1e9))
+        if found.action in ("roll_back", "stop"):
+            return found.action, treated["errors"].count, coverage
+        if found.action == "advance":
+            following = next_step(PLAN, coverage)
+            if following is None or following >= 1.0:
+                return "promoted", treated["errors"].count, coverage
+            coverage, units, step = following, [0, 0], 0
+    return "waiting", treated["errors"].count, coverage
+
+
+def test_a_canary_that_is_like_the_champion_is_promoted_and_seldom_rolled_back() -> None:
+    found = [canary({}, seed)[0] for seed in range(200)]
+    assert found.count("roll_back") + found.count("stop") <= 0.05 * len(found)
+    assert found.count("promoted") >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize(
+    ("harm", "requests"), [({"errors": 0.02}, 12_000), ({"slow": 0.10}, 4000), ({"errors": 0.6}, 200)]
+)
+def test_harm_is_rolled_back(harm: dict[str, float], requests: int) -> None:
+    found = [canary(harm, seed) for seed in range(40)]
+    outcomes = [what for what, _, _ in found]
+    assert set(outcomes) <= {"roll_back", "stop"}  # a sound split is taken for a broken one in 1 of 1,000 steps
+    assert outcomes.count("roll_back") >= 38
+    assert np.median([count for _, count, _ in found]) <= requests
+
+
+def test_an_improvement_is_promoted() -> None:
+    found = [canary({"errors": -0.005, "slow": -0.03}, seed)[0] for seed in range(40)]
+    assert found.count("promoted") >= 38
+
+
+def test_a_broken_split_stops() -> None:
+    seen = Seen({}, {}, (900, 300), 300, 1e9)
+    found = decide(PLAN, 0.1, seen)
+    assert found.action == "stop"
+    assert "split is broken" in found.reason
+
+
+def test_a_step_takes_its_time() -> None:
+    good = {name: Sums(10_000, 100.0, 100.0) for name in USUAL}
+    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (1900, 100), 100, 1e9)).action == "wait"
+    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 10.0)).action == "wait"
+    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 601.0)).action == "advance"
