@@ -23,7 +23,6 @@ from .model import load
 PER_PACK = 25
 NEGATIVES = 4
 LENGTH = 384
-REPEATED = 2.0  # weight of repeated pieces, set by hand (REPORT.md): training drives it below 0
 
 
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -52,9 +51,6 @@ def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
 def calibrate(root: Path, start: Path, out: Path) -> None:
     """Fold the calibration into the head of the ranker in `start` and write it to `out`."""
     model, quick = load(start).eval(), load(start).eval().bfloat16()
-    with torch.no_grad():
-        for each in (model, quick):
-            each.mix[2] = REPEATED
     ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
     pairs = labelled_pairs(root)
     by_query: dict[str, list[int]] = {}

@@ -1,8 +1,7 @@
 """What the ranker learns from: groups of a query and passages, the answer first.
 
-A labelled group is a query, one answer, hard negatives drawn from BM25's top 50 and keyword traps (`strangers.py`).
-In some groups the answer loses words that it shares with the query, so that it has to be known by its meaning. A group
-of sentences asks for the translation among sentences that stand near.
+A labelled group is a query, one answer and hard negatives drawn from BM25's top 50. A group of sentences asks for the
+translation among sentences that stand near.
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import data
-from .strangers import Strangers, field
 
 SIZE = 6
 SENTENCES = 0.08  # share of groups
-TRAPPED = 0.3  # share of labelled groups with keyword traps
-TRAPS = 2  # of a group's negatives
-THINNED = 0.25  # share of labelled groups whose answer loses shared words
 OBLIQUE = 0.3  # share of labelled groups whose answer is the one of two that BM25 likes less
 TRADITIONAL = 0.06
 WEIGHTS = {
@@ -41,11 +36,10 @@ WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A query, its passages, the answer first, and what share of the words it shares the answer loses."""
+    """A query and its passages, the answer first."""
 
     query: str
     texts: list[str]
-    thinned: float = 0.0
 
 
 def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, list[data.Example]]:
@@ -61,17 +55,10 @@ class Groups:
     Args:
         root: folder of the data.
         leave_out: packs that no group comes from.
-        store: folder for strangers.
-        plain: whether groups have no keyword traps, and answers keep their words.
     """
 
-    def __init__(self, root: Path, leave_out: frozenset[str], store: Path, *, plain: bool = False) -> None:
-        self._plain = plain
-        store.mkdir(parents=True, exist_ok=True)
-        every = examples(root)
-        asked = [(e.query, field(e.source, e.origin)) for found in every.values() for e in found]
-        self._strangers = Strangers(root, asked, store / "strangers.npz")
-        self._examples = {name: found for name, found in every.items() if found and name not in leave_out}
+    def __init__(self, root: Path, leave_out: frozenset[str] = frozenset()) -> None:
+        self._examples = {name: found for name, found in examples(root, leave_out).items() if found}
         self._names = [name for name in WEIGHTS if name in self._examples]
         self._weights = [WEIGHTS[name] for name in self._names]
         self._pairs = data.parallel(root)
@@ -96,20 +83,16 @@ class Groups:
         return group
 
     def _labelled(self, draw: random.Random, source: str) -> Group:
-        """The answer first, then traps and hard negatives."""
+        """The answer first, then hard negatives."""
         listed = self._examples[source]
         example = draw.choice(listed)
         if draw.random() < OBLIQUE:
             example = min(example, draw.choice(listed), key=lambda e: max(e.positive_scores))
         texts = [draw.choice(example.positives)]
-        if draw.random() < TRAPPED and not self._plain:
-            traps = self._strangers.of(example.query)
-            _add(texts, draw.sample(traps, min(TRAPS, len(traps))), SIZE)
         _add(texts, draw.sample(example.negatives, min(SIZE, len(example.negatives))), SIZE)
         while len(texts) < SIZE:
             _add(texts, [draw.choice(draw.choice(listed).positives)], SIZE)
-        thinned = draw.choice((0.5, 1.0)) if draw.random() < THINNED and not self._plain else 0.0
-        return Group(example.query, texts, thinned)
+        return Group(example.query, texts)
 
     def _sentences(self, draw: random.Random) -> Group:
         """A sentence and its translation, among sentences of both languages that stand near."""

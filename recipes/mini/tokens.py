@@ -58,11 +58,6 @@ class Tokens:
         best = max(0, min(len(document) - size, best + draw.randint(-step, step)))
         return document[best : best + size]
 
-    def thinned(self, query: list[int], document: list[int], share: float, draw: random.Random) -> list[int]:
-        """A document without `share` of the tokens that the query has too."""
-        shared = set(query)
-        return [token for token in document if token not in shared or draw.random() >= share]
-
 
 def rounded(length: int) -> int:
     """The width that rows of `length` are padded to: few widths, because kernels are made anew for each shape."""

@@ -1,9 +1,8 @@
 """Step 2: softmax cross-entropy inside groups (`groups.py`), and among all passages of a step.
 
-Three phases. The first leaves out the packs of `LEFT_OUT`, and its result is measured on them, so that transfer costs
-no second run; the second goes on with every pack; the third has no keyword traps and no thinned answers, because those
-teach to hold shared words against a passage, and begins with a positive weight on them again. Texts are cut to the
-window that shares most with the query, because tokens are the budget, or read from the beginning, as the product does.
+Two phases. The first leaves out the packs of `LEFT_OUT`, and its result is measured on them, so that transfer costs no
+second run; the second goes on with every pack. Texts are cut to the window that shares most with the query, because
+tokens are the budget, or, half of them, read from the beginning, as the product does.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ AROUND = 0.3  # weight of the other passages of a step
 GUIDED = 0.7  # weight of a larger ranker's opinion
 RATES = {"mix": 2e-1, "weigher": 3e-3, "body": 5e-5}
 TEMPERATURE = 0.03
-SETTLED_MIX = (16.0, 16.0, 3.0)
+START_MIX = (16.0, 16.0, 3.0)
 
 
 def parameter_groups(master: Ranker, rate: float) -> list[dict[str, object]]:
@@ -62,11 +61,9 @@ def drawn(groups: Groups, tokens: Tokens, draw: random.Random) -> tuple[list[lis
         group = groups.draw(draw)
         asked, whole = tokens(group.query)[:QUERY], draw.random() < WHOLE
         queries.append(asked)
-        for place, text in enumerate(group.texts):
+        for text in group.texts:
             passage = tokens(text)
             passage = passage[:length] if whole else tokens.window(asked, passage, length, draw)
-            if place == 0 and group.thinned:
-                passage = tokens.thinned(asked, passage, group.thinned, draw)
             passages.append(passage)
             spent += len(passage) + 5
     return queries, passages
@@ -145,7 +142,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--larger", type=Path, default=None, help="folder of a larger ranker that teaches")
     parser.add_argument("--leave-out", nargs="*", default=[])
-    parser.add_argument("--plain", action="store_true", help="no keyword traps, answers keep their words")
     parser.add_argument("--mix", type=float, nargs=3, default=None, help="weights of the similarities to begin with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -153,7 +149,7 @@ def main() -> None:
     torch.manual_seed(0)
     arguments.work.mkdir(parents=True, exist_ok=True)
     left_out = frozenset(arguments.leave_out)
-    groups = Groups(arguments.data, left_out, arguments.work / "store", plain=arguments.plain)
+    groups = Groups(arguments.data, left_out)
     train(
         groups,
         arguments.start,

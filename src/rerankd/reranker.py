@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +113,18 @@ class Reranker:
             self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
         )
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
-        self._recorder, self._version = recorder, version_of(self.files, opened) if recorder else ""
+        self._recorder = recorder
         _log.info("%s runs on %s, max_length %d", self.model, self.backend, self.max_length)
 
     @property
     def model(self) -> str:
         """Name of the model."""
         return self.files.manifest.name
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with the model's files and with what computes them."""
+        return version_of(self.files, self._scorer.backend)
 
     @property
     def backend(self) -> str:
@@ -289,7 +295,7 @@ class Reranker:
             spent = timer.milliseconds
             steps = {"tokenization": "encode", "inference": "compute"}
             timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
-            about = (self.model, self._version, max_length, timings, 0, time.time())
+            about = (self.model, self.version, max_length, timings, 0, time.time())
             self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version))
         results = rank_request(request, scores, adjustments)
         return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds), rules=rules.version)

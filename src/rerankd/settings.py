@@ -120,6 +120,7 @@ class Settings(BaseSettings):
         30.0, ge=1, description="seconds without a sign of life after which a part of a job goes to another worker"
     )
     worker_threads: int = Field(16, ge=1, le=512, description="parts of jobs that a worker has at hand at once")
+    gate_key: str | None = Field(None, description="signs the records of `rerankd gate`; 16 characters at least")
     webhook_secret: str | None = Field(None, description="signs webhooks; base64, as `rerankd jobs secret` makes it")
     webhook_hosts: list[str] = Field(
         default_factory=list, description="hosts that webhooks may go to; empty for public addresses only"

@@ -19,7 +19,7 @@ from rerankd.ranking import (
 )
 from rerankd.types import Adjustment, Document, Fusion, PairScore, RerankRequest
 
-LOGITS = st.lists(st.floats(-20, 20, width=32), max_size=12)
+LOGITS = st.lists(st.integers(-2000, 2000).map(lambda n: n / 100), max_size=12)
 
 
 def scores(values: list[float]) -> list[PairScore]:

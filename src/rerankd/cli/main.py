@@ -3,7 +3,7 @@
 Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
 its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 8 a queue or service
-cannot be reached now; 9 `eval --fail-below` found a difference under the bound; 130 interrupted.
+cannot be reached now; 9 `eval --fail-below` found a difference under the bound, or a gate refused; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rerankd.cli import (
     deploy,
     doctor,
     evaluate,
+    gate,
     jobs,
     keys,
     models,
@@ -76,6 +77,8 @@ app.command()(bulk.bulk)
 app.command("eval")(evaluate.evaluate_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command("tune")(tune.tune_command)
+app.command("gate")(gate.gate)
+app.command("verify-gate")(gate.verify_gate)
 app.command()(monitor.monitor)
 app.command()(rag.index)
 app.command()(rag.search)

@@ -21,6 +21,7 @@ SECRET = frozenset(
         "api_keys",
         "embedding_api_key",
         "external",
+        "gate_key",
         "llm_api_key",
         "milvus_token",
         "otel_endpoint",

@@ -141,7 +141,7 @@ def _loaded(content: bytes, source: str) -> Node:
         # libyaml reads ten times as fast, where PyYAML was built with it; both build plain values only.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         tree = yaml.compose(content.decode("utf-8-sig"), Loader=loader)
-        return _node(yaml, yaml.SafeLoader(""), tree, source, "") if tree is not None else Node(source, None, 1, "")
+        return _Reader(yaml, source).node(tree, "") if tree is not None else Node(source, None, 1, "")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InvalidInputFileError(f"{source}, line {line}: not UTF-8.", hint="Save the file as UTF-8.") from error
@@ -156,24 +156,41 @@ def _loaded(content: bytes, source: str) -> Node:
         raise InvalidInputFileError(f"{source}{where}: not valid YAML ({what}).", hint="Mend that line.") from error
 
 
-def _node(yaml: Any, loader: Any, tree: Any, source: str, name: str) -> Node:
-    """A composed tree as nodes. Anchors may be used, but aliases are not expanded without end: each is one node."""
-    line = tree.start_mark.line + 1
-    if isinstance(tree, yaml.MappingNode):
-        found: dict[str, Node] = {}
+class _Reader:
+    """A composed tree as nodes; what an alias repeats is read once, so that a small file cannot become a large one."""
+
+    def __init__(self, yaml: Any, source: str) -> None:
+        self._yaml, self._source, self._loader = yaml, source, yaml.SafeLoader("")
+        self._known: dict[int, Node] = {}
+
+    def node(self, tree: Any, name: str) -> Node:
+        """The node of a part of the tree."""
+        found = self._known.get(id(tree))
+        if found is None:
+            found = self._known[id(tree)] = self._read(tree, name)
+        return found
+
+    def _read(self, tree: Any, name: str) -> Node:
+        line = tree.start_mark.line + 1
+        if isinstance(tree, self._yaml.MappingNode):
+            return Node(self._source, self._entries(tree, name), line, name)
+        if isinstance(tree, self._yaml.SequenceNode):
+            items = [self.node(item, f"{name}[{place}]") for place, item in enumerate(tree.value, 1)]
+            return Node(self._source, items, line, name)
+        return Node(self._source, self._loader.construct_object(tree), line, name)
+
+    def _entries(self, tree: Any, name: str) -> dict[str, Node]:
+        entries: dict[str, Node] = {}
         for key, value in tree.value:
-            if not isinstance(key, yaml.ScalarNode):
-                Node(source, None, key.start_mark.line + 1, name).fail("has a key that is no text.")
-            child = _node(yaml, loader, value, source, f"{name}.{key.value}".lstrip("."))
-            child.line = key.start_mark.line + 1
-            if key.value in found:
-                child.fail("is given twice.")
-            found[key.value] = child
-        return Node(source, found, line, name)
-    if isinstance(tree, yaml.SequenceNode):
-        items = [_node(yaml, loader, item, source, f"{name}[{place}]") for place, item in enumerate(tree.value, 1)]
-        return Node(source, items, line, name)
-    return Node(source, loader.construct_object(tree), line, name)
+            line = key.start_mark.line + 1
+            if not isinstance(key, self._yaml.ScalarNode):
+                Node(self._source, None, line, name).fail("has a key that is no text.")
+            child = self.node(value, f"{name}.{key.value}".lstrip("."))
+            entry = Node(self._source, child.value, line, child.name)
+            if key.value in entries:
+                entry.fail("is given twice.")
+            entries[key.value] = entry
+        return entries
 
 
 def _rule(node: Node) -> Rule:

@@ -27,6 +27,7 @@ class RuleSet:
         date_field: metadata field with a document's date, ISO 8601 or seconds since 1970.
 
     Example:
+        >>> from rerankd.rules.rule import Which
         >>> rule = Rule("vat", 1, When(), Which({"vat": 1.0}), "boost", 0.5)
         >>> [found] = RuleSet([rule]).adjustments("tax", [Document("VAT is due.")])
         >>> found.shift, found.fired[0].rule
@@ -62,6 +63,7 @@ class RuleSet:
         """A query with the synonyms of its words behind it, in brackets; as it is where there are none.
 
         Example:
+            >>> from rerankd.rules.rule import Which
             >>> rule = Rule("phones", 1, When(), Which(), "synonyms", synonyms={"手机": ("phone",)})
             >>> RuleSet([rule]).expanded("手机保修")
             '手机保修 (phone)'
@@ -166,7 +168,7 @@ def language_of(text: str) -> Language:
     """`zh` where a fifth of the letters or more are Han, else `en`.
 
     Example:
-        >>> language_of("iPhone 16 保修期多久"), language_of("what is 保修?")
+        >>> language_of("iPhone 16 保修期多久"), language_of("what does 保修 mean?")
         ('zh', 'en')
     """
     letters = [char for char in text if char.isalpha()]

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer  # noqa: E402
 from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
 
-from recipes.mini import export, source, strangers, vocabulary  # noqa: E402  torch is optional
+from recipes.mini import export, source, vocabulary  # noqa: E402  torch is optional
 from recipes.mini import tokens as pairs  # noqa: E402
 from recipes.mini.model import Ranker, load  # noqa: E402
 from rerankd import Reranker  # noqa: E402
@@ -119,8 +119,6 @@ def test_the_window_shares_most_with_the_query() -> None:
     window = tokens.window([7, 8, 9], document, 30, random.Random(1))
     assert len(window) == 30
     assert {7, 8, 9} & set(window)
-    assert tokens.thinned([7, 8], [1, 7, 2, 8, 8], 1.0, random.Random(1)) == [1, 2]
-    assert tokens.thinned([7, 8], [1, 7, 2], 0.0, random.Random(1)) == [1, 7, 2]
 
 
 def test_parts_hold_every_row_once_and_no_more_than_they_may() -> None:
@@ -207,13 +205,3 @@ def test_the_source_is_read_and_cut(tmp_path: Path) -> None:
 def test_every_character_of_both_scripts_is_needed() -> None:
     assert all(vocabulary._needed(piece) for piece in ("▁", "a", "▁a", "中", "萬", "。", "%"))
     assert not any(vocabulary._needed(piece) for piece in ("ab", "什么", "ش", "é", "の"))
-
-
-def test_strangers_come_from_another_field() -> None:
-    assert strangers.field("toyhom-zh", "") == "medicine"
-    assert strangers.field("pairs-zh", "laws") == "law"
-    assert strangers.field("pairs-en", "panel-docs") == "software"
-    assert strangers.field("tatqa-en", "") == ""
-    pieces = strangers.sentences("One sentence here. " * 30)
-    assert all(8 <= len(piece) <= strangers.LONGEST for piece in pieces)
-    assert sum(piece.count("One") for piece in pieces) == 30

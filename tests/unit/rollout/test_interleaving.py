@@ -99,7 +99,7 @@ def _split_until_sure(draw: np.random.Generator) -> int:
         place = np.maximum(0, place - (draw.random(size) < raised))
         totals.append((draw.random(size) < np.array(LOOKED_AT)[place] * CLICKED).cumsum())
     for n in range(200, size, 200):
-        arms = [Sums(n, float(own[n - 1]), float(own[n - 1])) for own in totals]
-        if difference(*arms, 0.05).low > 0:
+        control, treated = (Sums(n, float(own[n - 1]), float(own[n - 1])) for own in totals)
+        if difference(control, treated, 0.05).low > 0:
             return 2 * n
     return 2 * size

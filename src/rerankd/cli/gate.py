@@ -1,0 +1,111 @@
+"""`rerankd gate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rerankd.cli import options
+from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.dataset import Dataset
+from rerankd.evaluation.evaluation import evaluate
+from rerankd.evaluation.gate import Contender, Decision, Limits, judge, read_decision, write_decision
+from rerankd.evaluation.system import System, ranked_by
+from rerankd.progress import progress_bar
+from rerankd.reranker import Reranker
+from rerankd.settings import load_settings
+
+Folders = list[Path] | None
+
+
+def gate(
+    candidate: Annotated[str, typer.Argument(help="The model that wants in: a folder, or org/name[@revision].")],
+    against: Annotated[str, typer.Option("--against", help="The model that is in.")] = "mini",
+    domain: Annotated[Folders, typer.Option(metavar="DIR", help="BEIR folder on which it has to gain; repeat.")] = None,
+    general: Annotated[Folders, typer.Option(metavar="DIR", help="On which it must not lose; repeat.")] = None,
+    cases: Annotated[Folders, typer.Option(metavar="DIR", help="Closed bad cases, as `rerankd cases export`.")] = None,
+    measure: Annotated[str, typer.Option(help="As ir_measures names it.")] = "nDCG@10",
+    max_queries: MaxQueries = None,
+    depth: Depth = None,
+    loss: Annotated[float, typer.Option(min=0, help="Loss on a general set that is allowed.")] = Limits().loss,
+    latency: Annotated[float, typer.Option(min=0, help="Times the champion's median time.")] = Limits().latency,
+    size: Annotated[float, typer.Option(min=0, help="Times the champion's bytes.")] = Limits().size,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the decision record.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Decide whether CANDIDATE may take the champion's place; exit code 9 if not.
+
+    With RERANKD_GATE_KEY in the environment the record is signed.
+    """
+    settings = load_settings()
+    folders = [*(domain or []), *(general or []), *(cases or [])]
+    if not domain:
+        raise InvalidRequestError("There is no domain set.", hint="Say with --domain where it has to gain.")
+    datasets = open_datasets(folders, None, None, max_queries, depth, True, True, [])
+    rerankers = {
+        name: options.open_reranker(settings.model_copy(update={"model": reference, "rules": None}))
+        for name, reference in (("champion", against), ("candidate", candidate))
+    }
+    work = [(dataset, _systems(dataset, rerankers)) for dataset in datasets]
+    evaluation = evaluate(work, [measure], "champion")
+    new, old = (_contender(name, rerankers[name]) for name in ("candidate", "champion"))
+    names = [dataset.name for dataset in datasets]
+    ends = [len(domain), len(domain) + len(general or [])]
+    limits = Limits(loss=loss, latency=latency, size=size)
+    decision = judge(evaluation, new, old, names[: ends[0]], names[ends[0] : ends[1]], names[ends[1] :], limits)
+    if settings.gate_key:
+        decision = decision.signed(settings.gate_key)
+    if out is not None:
+        write_decision(out, decision)
+    if wants_json(as_json):
+        write_rows([asdict(decision)])
+    else:
+        _print(decision)
+    if not decision.passed:
+        raise typer.Exit(EXIT_BELOW)
+
+
+def verify_gate(
+    record: Annotated[Path, typer.Argument(help="A decision record.")],
+) -> None:
+    """Check the signature of a gate's record with RERANKD_GATE_KEY; exit code 9 if it is not valid or refused."""
+    key = load_settings().gate_key
+    if not key:
+        raise InvalidRequestError("There is no key.", hint="Set RERANKD_GATE_KEY.")
+    decision = read_decision(record)
+    good = decision.valid(key)
+    outcome = "passed" if decision.passed else "refused"
+    stderr().print(
+        f"The signature is {'valid' if good else 'NOT valid'}; {decision.candidate}: {outcome}.", markup=False
+    )
+    if not good or not decision.passed:
+        raise typer.Exit(EXIT_BELOW)
+
+
+def _systems(dataset: Dataset, rerankers: dict[str, Reranker]) -> Sequence[System]:
+    found = []
+    for name, reranker in rerankers.items():
+        with progress_bar(f"{name} on {dataset.name}", sys.stderr.isatty()) as advance:
+            found.append(ranked_by(name, reranker, dataset, advance))
+    return found
+
+
+def _contender(name: str, reranker: Reranker) -> Contender:
+    return Contender(name, f"{reranker.model}-{reranker.version}", reranker.files.size)
+
+
+def _print(decision: Decision) -> None:
+    title = f"{decision.candidate} against {decision.champion}: {'passed' if decision.passed else 'refused'}"
+    table = Table("", "check", "measured", "limit", "", title=cell(title))
+    for check in decision.checks:
+        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        table.add_row(mark, cell(check.name), f"{check.measured:+.4f}", f"{check.limit:+.4f}", cell(check.says))
+    stdout().print(table)

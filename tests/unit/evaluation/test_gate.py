@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.evaluation.dataset import Dataset
+from rerankd.evaluation.evaluation import Evaluation, evaluate
+from rerankd.evaluation.gate import Contender, Decision, Limits, judge, read_decision, write_decision
+from rerankd.evaluation.system import Latency, System
+
+KEY = "a key of many characters"
+OLD, NEW = Contender("champion", "v1", 1000), Contender("candidate", "v2", 1000)
+
+
+def dataset(name: str, queries: int = 80) -> Dataset:
+    draw = random.Random(name)
+    names = tuple(f"d{i}" for i in range(10))
+    qrels = {f"q{i}": {draw.choice(names): 1} for i in range(queries)}
+    return Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, dict.fromkeys(qrels, names), "made")
+
+
+def system(who: str, own: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> System:
+    """A model that sees the right document through noise; the same noise for the same seed."""
+    draw = random.Random(seed)
+    logits: dict[str, dict[str, float]] = {}
+    for query, candidates in own.candidates.items():
+        logits[query] = {d: draw.gauss(-4, 1) + skill * own.qrels[query].get(d, 0) for d in candidates}
+    rankings = {query: tuple(sorted(scores, key=lambda d: -scores[d])) for query, scores in logits.items()}
+    return System(who, rankings, logits, Latency((milliseconds,) * len(rankings), 800, 0))
+
+
+def measured(old: float, new: float, *names: str, slower: float = 1.0) -> Evaluation:
+    work = []
+    for name in names:
+        own = dataset(name)
+        work.append((own, [system("champion", own, old), system("candidate", own, new, 10.0 * slower)]))
+    return evaluate(work, ["nDCG@10"], "champion")
+
+
+def judged(old: float, new: float, **named: Any) -> Decision:
+    return judge(
+        measured(old, new, "domain", "general", "cases"), NEW, OLD, ["domain"], ["general"], ["cases"], **named
+    )
+
+
+def failed(decision: Decision) -> set[str]:
+    return {check.name for check in decision.checks if not check.passed}
+
+
+def test_a_better_model_passes() -> None:
+    decision = judged(2.0, 3.0)
+    assert decision.passed
+    assert [check.name for check in decision.checks] == [
+        "gain on domain",
+        "no loss on general",
+        "closed cases",
+        "calibration",
+        "latency",
+        "size",
+    ]
+    assert decision.candidate == "candidate@v2"
+
+
+def test_the_same_model_and_a_worse_one_are_refused() -> None:
+    assert "gain on domain" in failed(judged(2.0, 2.0))
+    assert {"gain on domain", "no loss on general", "closed cases"} <= failed(judged(3.0, 1.5))
+
+
+def test_a_gain_that_costs_elsewhere_is_refused() -> None:
+    better = measured(2.0, 3.0, "domain")
+    worse = measured(3.0, 2.0, "general")
+    both = Evaluation(better.measures, "champion", better.results + worse.results)
+    assert failed(judge(both, NEW, OLD, ["domain"], ["general"])) == {"no loss on general"}
+
+
+def test_closed_cases_stay_closed() -> None:
+    own = dataset("cases", 12)
+    old = system("champion", own, 8.0)
+    query = next(iter(own.queries))
+    broken = dict(old.rankings) | {query: tuple(reversed(old.rankings[query]))}
+    found = evaluate([(own, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
+    better = measured(2.0, 3.0, "domain")
+    both = Evaluation(better.measures, "champion", better.results + found.results)
+    decision = judge(both, NEW, OLD, ["domain"], cases=["cases"])
+    assert failed(decision) == {"closed cases"}
+    assert query in next(check.says for check in decision.checks if check.name == "closed cases")
+    assert judge(both, NEW, OLD, ["domain"], cases=["cases"], limits=Limits(regressions=1)).passed
+
+
+def test_what_it_costs_counts() -> None:
+    slow = measured(2.0, 3.0, "domain", slower=1.5)
+    assert failed(judge(slow, NEW, OLD, ["domain"])) == {"latency"}
+    large = replace(NEW, size=2000)
+    assert failed(judge(measured(2.0, 3.0, "domain"), large, OLD, ["domain"])) == {"size"}
+
+
+def test_scores_that_no_longer_mean_what_they_did_are_refused() -> None:
+    own = dataset("domain")
+    old, new = system("champion", own, 2.0), system("candidate", own, 3.0)
+    assert new.logits is not None
+    loud = {query: {d: 3 * value + 12 for d, value in scores.items()} for query, scores in new.logits.items()}
+    found = evaluate([(own, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
+    assert failed(judge(found, NEW, OLD, ["domain"])) == {"calibration"}
+
+
+def test_a_record_is_signed_and_changes_break_it(tmp_path: Path) -> None:
+    decision = judged(2.0, 3.0).signed(KEY)
+    path = tmp_path / "decision.json"
+    write_decision(path, decision)
+    again = read_decision(path)
+    assert again == decision
+    assert again.valid(KEY)
+    assert not again.valid("another key of many characters")
+    assert not replace(again, passed=False).valid(KEY)
+    assert not replace(again, data={**again.data, "domain": "0"}).valid(KEY)
+    assert not replace(again, signature="").valid(KEY)
+    path.write_text(path.read_text().replace('"candidate@v2"', '"candidate@v3"'))
+    assert not read_decision(path).valid(KEY)
+
+
+def test_what_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    for content in ("", "{}", "[]", '{"checks": 3}'):
+        path.write_text(content)
+        with pytest.raises(InvalidInputFileError):
+            read_decision(path)
+    with pytest.raises(InvalidRequestError, match="characters"):
+        judged(2.0, 3.0).signed("short")
+    with pytest.raises(InvalidRequestError, match="--domain"):
+        judge(measured(2.0, 3.0, "domain"), NEW, OLD, [])
