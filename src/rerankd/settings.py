@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     embedding_api_key: str | None = Field(None, description="its key")
     embedding_prefixes: str = Field("", description="before queries and passages, as query: |passage: for e5")
     search_k: int = Field(50, ge=1, le=1000, description="documents that the first stage gives")
-    search_threshold: float = Field(0.3, ge=0, le=1, description="lowest score of a passage that answers")
+    search_threshold: float = Field(0.15, ge=0, le=1, description="lowest score of a passage that answers")
     search_tokens: int = Field(2000, ge=16, description="tokens of the passages of an answer at most")
     llm_url: str | None = Field(
         None, pattern=r"^https?://", description="OpenAI-compatible endpoint that writes answers, up to /v1"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
-ROWS = 1200  # some seconds of work: what is done is written down once a second
+ROWS = 400  # some seconds of work: what is done is written down once a second
 
 
 def run(*arguments: str | Path, **options: Any) -> tuple[int, str, str]:

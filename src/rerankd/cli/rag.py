@@ -28,7 +28,7 @@ Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the 
 Question = Annotated[str, typer.Argument(help="The question.")]
 K = Annotated[int | None, typer.Option("--k", min=1, max=1000, help="Documents of the first stage.  [default: 50]")]
 TopN = Annotated[int | None, typer.Option(min=1, help="Passages kept at most.  [default: 5]")]
-Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score that counts.  [default: 0.3]")]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score that counts.  [default: 0.15]")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show every candidate before and after, and why it is out.")]
 
 

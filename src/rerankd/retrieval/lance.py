@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rerankd.types import Document
 
 PASSAGES, FILES = "passages", "files"
 MAX_QUERY_KEYWORDS = 64
+OLD = timedelta(minutes=1)  # states of the table that no reader looks at any more: each question takes the newest
 VECTOR_ROWS = 20_000  # below it every vector is compared, which is exact and fast enough
 
 
@@ -146,7 +148,7 @@ class LanceIndex:
         if self._embedder is not None and "vector_idx" not in names and len(self) > VECTOR_ROWS:
             self._passages.create_index("vector", config=kinds.HnswSq(distance_type="cosine"))
         for table in (self._passages, self._files):
-            table.optimize()
+            table.optimize(cleanup_older_than=OLD)
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
         """The passages that match best: by keywords, and by vectors where there are some, fused by reciprocal ranks.

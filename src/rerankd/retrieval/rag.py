@@ -31,7 +31,7 @@ Expand = Callable[[str, str], str]
 Reason = Literal["threshold", "duplicate", "budget", "top_n"]
 
 DEFAULT_TOP_N = 5
-DEFAULT_THRESHOLD = 0.3
+DEFAULT_THRESHOLD = 0.15
 DEFAULT_BUDGET = 2000
 NOTHING = {
     "zh": "知识库中没有找到能回答这个问题的内容。",
