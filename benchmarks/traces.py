@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Closed, Drawn, LoadProcess, percentile
+from rerankd.traces.detection import Detective
+from rerankd.traces.feedback import Feedback, add_feedback
+from rerankd.traces.monitoring import Windows, monitor
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.texts import encoded
 from rerankd.traces.writer import TraceWriter, WriterOptions
@@ -115,6 +118,26 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def upkeep(url: str, traces: int) -> dict[str, float]:
+    """Seconds of what a service does every minute, with a click on every tenth trace of the last hour."""
+    store, now = TraceStore(url), time.time()
+    judged = store.traces(TraceFilter(since=now - 3600), limit=traces)[::10]
+    clicks = [Feedback(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
+    add_feedback(store, clicks)
+    detective, found = Detective(), dict[str, float]()
+    works: dict[str, Callable[[], object]] = {
+        "detect_first_seconds": lambda: detective(store),
+        "detect_again_seconds": lambda: detective(store),
+        "monitor_seconds": lambda: monitor(store, Windows(3600.0, 604_800.0)),
+    }
+    for name, work in works.items():
+        began = time.perf_counter()
+        work()
+        found[name] = round(time.perf_counter() - began, 2)
+    store.close()
+    return found | {"clicks": float(len(clicks))}
+
+
 def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
     """Requests of 50 documents to two servers in turn, one of which traces; the ratio is the median of the turns."""
     bodies = Drawn.of("question", rankings.texts[:2000], CANDIDATES, CANDIDATES)
@@ -176,6 +199,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="rerankd-traces-") as folder, databases(Path(folder)) as urls:
             for name, url in urls.items():
                 result[name] = ingest(url, given.traces, rankings) | {"queries": queries(url, given.traces)}
+                result[name]["upkeep"] = upkeep(url, given.traces)
                 print(json.dumps({name: result[name]}, indent=1), flush=True)
     if given.only != "store":
         result["server"] = server(given.turns, given.requests, rankings)
