@@ -15,6 +15,7 @@ from rerankd.types import Adjustment, Document, FiredRule
 REGEX_CHARACTERS = 2000
 MAX_SYNONYMS = 8
 _NONE = Adjustment()
+_SIGNS = {"boost": 1.0, "bury": -1.0}
 
 
 class RuleSet:
@@ -112,7 +113,7 @@ class RuleSet:
             weight = self._weight(rule, document, written, now)
             if weight is None:
                 continue
-            moved = {"boost": 1.0, "bury": -1.0}.get(rule.action, 0.0) * rule.weight * weight
+            moved = _SIGNS.get(rule.action, 0.0) * rule.weight * weight
             shift += moved
             if rule.action == "pin":
                 place = min(place or rule.place, rule.place)
@@ -126,10 +127,10 @@ class RuleSet:
         which, about = rule.which, document.metadata or {}
         weight = 1.0
         if which.terms:
-            shared = sorted(term for term in present if term in which.terms)
+            shared = present & which.terms.keys() if len(which.terms) > 1 else present.intersection(which.terms)
             if not shared:
                 return None
-            weight = sum(which.terms[term] for term in shared)
+            weight = sum(which.terms[term] for term in sorted(shared))
         if which.metadata and not all(_has(about, name, values) for name, values in which.metadata.items()):
             return None
         if which.sources and not _from(about, which.sources):
