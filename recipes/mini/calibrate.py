@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from . import data, tokens
-from .model import load
+from rerankd.training.late_interaction import load
 
 PER_PACK = 25
 NEGATIVES = 4

@@ -18,7 +18,7 @@ from ir_measures import nDCG
 from tokenizers import Tokenizer
 
 from . import data, tokens
-from .model import load
+from rerankd.training.late_interaction import load
 
 QUERIES = 12
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)

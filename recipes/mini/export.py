@@ -22,8 +22,8 @@ from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 
 from . import tokens
-from .graph import RankerGraph, named
-from .model import load
+from rerankd.models.late_interaction_graph import LateInteractionGraph, named
+from rerankd.training.late_interaction import load
 from .tokens import CLS, SEP, Tokens
 from .vocabulary import SPECIAL
 
@@ -104,7 +104,7 @@ def write(
     write_tokenizer(start / "tokenizer.json", out / "tokenizer.json")
     own = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     architecture = architecture_of(start)
-    builder = RankerGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
+    builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
     builder.prefix, builder.careful = len(own.prefixes["query"]), careful
     weights["mix"] = weights["mix"][None]
     onnx.save(builder.build(), str(out / "model.onnx"))

@@ -11,12 +11,13 @@ import torch
 from tokenizers import Tokenizer
 
 from . import loop
-from .model import Ranker, Side
+from rerankd.models.late_interaction_graph import CLS, SEP
+from rerankd.training.late_interaction import Ranker, Side
 
 PART_TOKENS = 3000
 WIDTH = 16
 HEIGHT = 4
-PAD, CLS, SEP = 0, 2, 3
+PAD = 0
 PREFIXES = {"query": "query:", "passage": "passage:"}
 
 
@@ -128,4 +129,4 @@ def score(model: Ranker, tokens: Tokens, query: str, texts: Sequence[str], lengt
     room = max(1, length - len(asked) - frame)
     one = encode(model, [asked], tokens.prefixes["query"])
     documents = encode(model, [tokens(text)[:room] for text in texts], tokens.prefixes["passage"])
-    return model(one[torch.zeros(len(texts), dtype=torch.long)], documents)
+    return model(one.rows(torch.zeros(len(texts), dtype=torch.long)), documents)

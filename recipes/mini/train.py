@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from . import loop
 from .groups import SIZE, Groups
-from .model import Ranker, load
+from rerankd.training.late_interaction import Ranker, load
 from .tokens import Tokens, encode
 
 log = logging.getLogger("recipe")

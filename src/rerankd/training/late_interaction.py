@@ -1,4 +1,4 @@
-"""The network of `mini`: late interaction, in one graph that reads query and document together.
+"""The network of the bundled model, for training: late interaction.
 
 Query and document are encoded apart by the same encoder, and compared token by token at the end (ColBERT, Khattab and
 Zaharia 2020). The logit adds three similarities: the cosine of the two mean states, which is what the encoder was
@@ -15,46 +15,106 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import gelu, linear, normalize, softplus
+from torch.nn.functional import embedding, gelu, linear, normalize, scaled_dot_product_attention, softplus
+from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 
-HIDDEN = -10000.0  # added to what must not be seen
+from rerankd.models.late_interaction_graph import CLS, HIDDEN, SEP
+
 START_MIX = (20.0, 20.0, 2.0)  # of cosine, best matches, and repeated pieces
 
 
 class Encoder(torch.nn.Module):
     """Hidden states of a BERT encoder.
 
-    Attention is written out, three to eight times as fast as torch's fused one on a CPU when gradients are wanted, and
+    On a CPU attention is written out, three to eight times as fast as torch's fused one when gradients are wanted, and
     the three products at its start are one.
+
+    Attributes:
+        quantised: compute with products of 8 and 7 bits as the int8 file does; gradients pass through as if it did not.
     """
+
+    quantised = False
 
     def __init__(self, bert: BertModel) -> None:
         super().__init__()
         self.bert = bert
         self.heads = bert.config.num_attention_heads
+        self.checkpointing = False  # compute layers again on the way back instead of keeping what they made
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States after the last layer, shape (batch, length, hidden)."""
         embeddings = self.bert.embeddings
         places = embeddings.position_embeddings.weight[: ids.shape[1]]
         kind = embeddings.token_type_embeddings.weight[0]
-        hidden = embeddings.LayerNorm(embeddings.word_embeddings(ids) + places + kind)
+        hidden = embeddings.LayerNorm(embedding(ids, self._words()) + places + kind)
         bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * HIDDEN
+        self._watched = (mask > 0) & (ids != CLS) & (ids != SEP)
         for layer in self.bert.encoder.layer:
-            hidden = self._layer(layer, hidden, bias)
+            if self.checkpointing and self.training:
+                hidden = checkpoint(self._layer, layer, hidden, bias, use_reentrant=False)
+            else:
+                hidden = self._layer(layer, hidden, bias)
         return hidden
+
+    def _words(self) -> torch.Tensor:
+        table: torch.Tensor = self.bert.embeddings.word_embeddings.weight
+        # A table that does not learn is in such blocks from the beginning.
+        return _four_bits(table) if self.quantised and table.requires_grad else table
+
+    def _product(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        if self.quantised:
+            value, weight = _eight_bits(value, self._watched), _seven_bits(weight)
+        return linear(value, weight, bias)
 
     def _layer(self, layer: torch.nn.Module, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         own, (batch, length, width) = layer.attention.self, hidden.shape
         parts = (own.query, own.key, own.value)
-        packed = linear(hidden, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+        if all(type(part) is torch.nn.Linear for part in parts):
+            packed = self._product(hidden, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+        else:  # with adapters on them
+            packed = torch.cat([part(hidden) for part in parts], -1)
         query, key, value = packed.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
-        context = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, width)
+        if hidden.is_cuda:
+            seen = bias.to(query.dtype).expand(batch, self.heads, length, length)
+            context = scaled_dot_product_attention(query, key, value, seen)
+        else:
+            context = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias).softmax(-1) @ value
+        context = context.transpose(1, 2).reshape(batch, length, width)
         output = layer.attention.output
-        hidden = output.LayerNorm(output.dense(context) + hidden)
-        return layer.output.LayerNorm(layer.output.dense(gelu(layer.intermediate.dense(hidden))) + hidden)
+        hidden = output.LayerNorm(self._dense(output.dense, context) + hidden)
+        inner = gelu(self._dense(layer.intermediate.dense, hidden))
+        return layer.output.LayerNorm(self._dense(layer.output.dense, inner) + hidden)
+
+    def _dense(self, dense: torch.nn.Linear, value: torch.Tensor) -> torch.Tensor:
+        if self.quantised:
+            return self._product(value, dense.weight, dense.bias)
+        found: torch.Tensor = dense(value)  # as a module, which may have an adapter or be watched
+        return found
+
+
+def _eight_bits(value: torch.Tensor, watched: torch.Tensor) -> torch.Tensor:
+    """Values rounded to one scale of 255 steps over the range of the watched tokens; the others stay as they are."""
+    seen = value.detach() * watched[..., None]
+    low, high = seen.amin(), seen.amax()
+    scale = ((high - low) / 255).clamp(min=1e-8)
+    rounded = ((value.detach() - low) / scale).round().clamp(0, 255) * scale + low
+    return torch.where(watched[..., None], value + (rounded - value.detach()), value)
+
+
+def _four_bits(table: torch.Tensor) -> torch.Tensor:
+    """A table rounded to blocks of 32 numbers from -8 to 7 with one scale each."""
+    blocks = table.detach().view(-1, 32)
+    widest = blocks.gather(1, blocks.abs().argmax(1, keepdim=True))
+    scale = torch.where(widest == 0, torch.ones_like(widest), widest / -8)
+    rounded = ((blocks / scale).round().clamp(-8, 7) * scale).view_as(table)
+    return table + (rounded - table.detach())
+
+
+def _seven_bits(weight: torch.Tensor) -> torch.Tensor:
+    """Weights rounded to 63 steps either way, one scale for each output."""
+    scale = (weight.detach().abs().amax(1, keepdim=True) / 63).clamp(min=1e-8)
+    return weight + ((weight.detach() / scale).round() * scale - weight.detach())
 
 
 class Side:
@@ -73,10 +133,11 @@ class Side:
         self.mean = normalize((self.hidden * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
         self.tokens = normalize(self.hidden, dim=-1)
 
-    def __getitem__(self, rows: torch.Tensor) -> Side:
+    def rows(self, numbers: torch.Tensor) -> Side:
+        """Some of the texts, or some of them several times."""
         other = object.__new__(Side)
         for name in ("ids", "hidden", "content", "mean", "tokens"):
-            setattr(other, name, getattr(self, name)[rows])
+            setattr(other, name, getattr(self, name).index_select(0, numbers))
         return other
 
 

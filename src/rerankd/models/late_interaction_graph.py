@@ -1,4 +1,4 @@
-"""The ranker of `model.py` as an ONNX graph with BERT's three inputs, so that the product runs it like any other.
+"""A late-interaction ranker as an ONNX graph with BERT's three inputs, so that it runs like any cross-encoder.
 
 The product frames a pair by the template `[CLS] query: ... [SEP] [CLS] passage: ... [SEP]`; the second [CLS] begins the
 second text, which sees nothing of the first, has positions of its own, and meets it in the last step only.
@@ -12,13 +12,12 @@ import numpy as np
 
 from rerankd.models.graph import GraphBuilder
 
-from .tokens import CLS, SEP
-
+CLS, SEP = 2, 3  # ids of the special tokens in such a model's vocabulary
 FLOAT, INT64 = 1, 7
 HIDDEN = -10000.0
 
 
-class RankerGraph(GraphBuilder):
+class LateInteractionGraph(GraphBuilder):
     """Adds two texts apart and their comparison to the product's own builder.
 
     int8 gives an activation tensor one scale. Where [CLS] and [SEP] alone reach many times what all other tokens do,
@@ -152,7 +151,10 @@ class RankerGraph(GraphBuilder):
 
 
 def named(name: str) -> str:
-    """The ranker's name of a weight that the builder asks for."""
-    if name.startswith("bert."):
-        return f"encoder.{name}"
-    return name
+    """The network's name of a weight that the builder asks for.
+
+    Example:
+        >>> named("bert.embeddings.LayerNorm.bias"), named("mix")
+        ('encoder.bert.embeddings.LayerNorm.bias', 'mix')
+    """
+    return f"encoder.{name}" if name.startswith("bert.") else name

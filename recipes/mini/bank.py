@@ -1,0 +1,269 @@
+"""Texts as token ids, and steps of training drawn from them: what the loops of `distil.py` read.
+
+A bank is one file, so that training can run where neither the data nor the tokenizer are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from . import data
+from .groups import OBLIQUE, SENTENCES, SIZE, TRADITIONAL, WEIGHTS
+from .tokens import CLS, PAD, PREFIXES, SEP
+
+QUERY = 96
+LENGTHS = ((112, 0.4), (208, 0.35), (384, 0.25))  # of passages, and the share of steps
+WHOLE = 0.5  # share of groups read from the beginning
+PARTS = 4  # passages of a step are padded in so many parts, by length
+LONGEST = 500
+WIDTH = 64  # texts are padded to multiples of it: each new shape costs a GPU allocations and a choice of kernels
+PLAIN = 1500  # paragraphs of running text from each source
+
+Ids = np.ndarray[Any, np.dtype[np.uint16]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Texts framed and padded together.
+
+    Attributes:
+        ids: shape (texts, length).
+        sizes: tokens of each, special tokens counted.
+        places: where each stands in the step.
+    """
+
+    ids: np.ndarray[Any, Any]
+    sizes: np.ndarray[Any, Any]
+    places: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Groups of one query and `SIZE` passages, the answer first."""
+
+    queries: Rows
+    passages: list[Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query whose candidates are to be ranked: numbers of texts, what the first stage gave, and which answer."""
+
+    query: int
+    candidates: list[int]
+    first: list[float]
+    grades: list[int]
+    all_grades: list[int]
+
+
+class Bank:
+    """Texts by number, and what is drawn of them.
+
+    Args:
+        content: as `build` makes it.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._flat, self._starts = content["flat"], content["starts"]
+        self.examples: dict[str, list[tuple[int, list[int], list[int], float]]] = content["examples"]
+        self.sentences: list[tuple[int, int]] = content["sentences"]
+        self.plain: list[int] = content["plain"]
+        self.asked: dict[str, dict[str, list[Asked]]] = {
+            split: {name: [Asked(*row) for row in rows] for name, rows in packs.items()}
+            for split, packs in content["asked"].items()
+        }
+        self.traps: list[tuple[str, int, list[int], int]] = content["traps"]
+        self.prefixes: dict[str, list[int]] = content["prefixes"]
+        counts: Counter[int] = Counter(np.bincount(self._flat, minlength=40_000).nonzero()[0].tolist())
+        for text in range(0, len(self._starts) - 1, 7):
+            counts.update(set(self[text].tolist()))
+        total = (len(self._starts) - 1) / 7
+        self._rarity = np.log((total + 2) / (np.array([counts[i] for i in range(40_000)]) + 1))
+
+    def __getitem__(self, number: int) -> Ids:
+        found: Ids = self._flat[self._starts[number] : self._starts[number + 1]]
+        return found
+
+    def window(self, query: Ids, text: Ids, size: int, draw: random.Random) -> Ids:
+        """The part of a text, `size` tokens long, that shares most rare tokens with the query."""
+        if len(text) <= size:
+            return text
+        gains = np.where(np.isin(text, query), self._rarity[text], 0.0).cumsum()
+        step = max(8, size // 6)
+        starts = np.minimum(np.arange(0, len(text) - size + step, step), len(text) - size)
+        sums = gains[starts + size - 1] - np.where(starts > 0, gains[starts - 1], 0.0)
+        best = int(starts[int(sums.argmax())])
+        best = max(0, min(len(text) - size, best + draw.randint(-step, step)))
+        return text[best : best + size]
+
+    def step(self, seed: str, tokens: int, leave_out: frozenset[str] = frozenset()) -> Step:
+        """Draw a step of at most `tokens` tokens or so; steps of a length have as many groups, whatever is drawn."""
+        draw = random.Random(seed)
+        names = [name for name in WEIGHTS if name in self.examples and name not in leave_out]
+        weights = [WEIGHTS[name] for name in names]
+        (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
+        queries: list[Ids] = []
+        passages: list[Ids] = []
+        for _ in range(max(1, tokens // (SIZE * length))):
+            query, texts = self._sentence_group(draw) if draw.random() < SENTENCES else self._group(draw, names, weights)
+            asked, whole = self[query][:QUERY], draw.random() < WHOLE
+            queries.append(asked)
+            for text in texts:
+                passage = self[text]
+                passages.append(passage[:length] if whole else self.window(asked, passage, length, draw))
+        return Step(self.framed(queries, "query", 1)[0], self.framed(passages, "passage", PARTS))
+
+    def plain_step(self, seed: str, tokens: int, leave_out: frozenset[str] = frozenset()) -> list[Rows]:
+        """Draw texts to imitate a teacher's states on: running text, sentences, passages and queries."""
+        draw = random.Random(seed)
+        names = [name for name in WEIGHTS if name in self.examples and name not in leave_out]
+        (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
+        texts: list[Ids] = []
+        for _ in range(max(1, tokens // length)):
+            kind = draw.random()
+            if kind < 0.5:
+                number = draw.choice(self.plain)
+            elif kind < 0.6:
+                number = draw.choice(draw.choice(self.sentences))
+            else:
+                query, positives, negatives, _ = draw.choice(self.examples[draw.choice(names)])
+                number = query if kind < 0.7 else draw.choice(positives + negatives)
+            text = self[number]
+            begin = draw.randrange(max(1, len(text) - length)) if len(text) > length else 0
+            texts.append(text[begin : begin + length])
+        return self.framed(texts, "passage" if draw.random() < 0.7 else "query", PARTS)
+
+    def framed(self, texts: Sequence[Ids], kind: str, parts: int) -> list[Rows]:
+        """Frame texts and pad them in parts of nearly equal length."""
+        prefix = [CLS, *self.prefixes[kind]]
+        sizes = np.array([len(text) for text in texts]) + len(prefix) + 1
+        order = sizes.argsort(kind="stable")
+        found = []
+        for places in np.array_split(order, parts):
+            if not len(places):
+                continue
+            width = -(-int(sizes[places].max()) // WIDTH) * WIDTH
+            ids = np.full((len(places), width), PAD, np.int64)
+            for row, place in zip(ids, places, strict=True):
+                size = sizes[place]
+                row[: len(prefix)], row[size - 1] = prefix, SEP
+                row[len(prefix) : size - 1] = texts[place]
+            found.append(Rows(ids, sizes[places], places))
+        return found
+
+    def _group(self, draw: random.Random, names: list[str], weights: list[float]) -> tuple[int, list[int]]:
+        (source,) = draw.choices(names, weights)
+        listed = self.examples[source]
+        example = draw.choice(listed)
+        if draw.random() < OBLIQUE:
+            example = min(example, draw.choice(listed), key=lambda found: found[3])
+        query, positives, negatives, _ = example
+        texts = [draw.choice(positives), *draw.sample(negatives, min(SIZE - 1, len(negatives)))]
+        while len(texts) < SIZE:
+            texts.append(draw.choice(draw.choice(listed)[1]))
+        return query, texts
+
+    def _sentence_group(self, draw: random.Random) -> tuple[int, list[int]]:
+        place, side, count = draw.randrange(len(self.sentences)), draw.randrange(2), len(self.sentences)
+        own = self.sentences[place]
+        near = [self.sentences[max(0, min(count - 1, place + k))] for k in draw.sample(range(-8, 9), SIZE)]
+        others = [pair for pair in near[: SIZE - 3] if not set(pair) & set(own)]
+        while len(others) < SIZE - 1:
+            pair = draw.choice(self.sentences)
+            if not set(pair) & set(own):
+                others.append(pair)
+        return own[side], [own[1 - side], *(pair[draw.choice((side, 1 - side))] for pair in others)]
+
+
+class Collector:
+    """Gives texts numbers, and their ids."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._numbers: dict[str, int] = {}
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str) -> int:
+        return self._numbers.setdefault(text[:3000], len(self._numbers))
+
+    def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Ids of all texts in a row, and where each begins."""
+        texts = list(self._numbers)
+        ids: list[np.ndarray[Any, Any]] = []
+        for start in range(0, len(texts), 5000):
+            encoded = self._tokenizer.encode_batch(texts[start : start + 5000], add_special_tokens=False)
+            ids += [np.array(encoding.ids[:LONGEST], np.uint16) for encoding in encoded]
+        starts = np.concatenate([[0], np.cumsum([len(one) for one in ids])])
+        return np.concatenate(ids), starts
+
+
+def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
+    """The content of a bank, of all sources.
+
+    Args:
+        root: folder of the data.
+        tokenizer: file of the tokenizer.
+        queries: that are evaluated of each split of a pack.
+    """
+    import json
+
+    from .evaluate import TRAPS, sample
+    from .groups import examples
+
+    own = Tokenizer.from_file(str(tokenizer))
+    own.no_truncation()
+    own.no_padding()
+    number = Collector(own)
+    translate = data.script_map(data.dictionary(root))
+    draw = random.Random(31)
+    listed: dict[str, list[tuple[int, list[int], list[int], float]]] = {}
+    for name, found in examples(root).items():
+        rows = []
+        for example in found:
+            rows.append(_numbered(number, example, None))
+            if name.endswith("-zh") and name != "drcd-zh" and draw.random() < TRADITIONAL:
+                rows.append(_numbered(number, example, translate))
+        if rows:
+            listed[name] = rows
+    asked: dict[str, dict[str, list[Any]]] = {"validation": {}, "held_out": {}, "any": {}}
+    for name in data.PACKS:
+        pack = data.load_pack(root, name)
+        splits = {"validation": pack.validation_queries, "held_out": pack.held_out_queries, "any": sorted(pack.qrels)}
+        for split, chosen in splits.items():
+            seen = {"validation": pack.validation, "held_out": pack.held_out, "any": frozenset(pack.corpus)}[split]
+            asked[split][name] = [_asked(number, pack, query, seen) for query in sample(chosen, queries)]
+    traps = [json.loads(line) for line in TRAPS.read_text(encoding="utf-8").splitlines()]
+    content = {
+        "examples": listed,
+        "sentences": [(number(one), number(other)) for one, other in data.parallel(root)],
+        "plain": [number(text) for lang in ("zh", "en") for text in data.paragraphs(root, lang, PLAIN)],
+        "asked": asked,
+        "traps": [(t["language"], number(t["query"]), [number(d) for d in t["documents"]], t["answer"]) for t in traps],
+        "prefixes": {kind: own.encode(text, add_special_tokens=False).ids for kind, text in PREFIXES.items()},
+    }
+    flat, starts = number.arrays()
+    return content | {"flat": flat, "starts": starts}
+
+
+def _numbered(
+    number: Collector, example: data.Example, translate: dict[int, str] | None
+) -> tuple[int, list[int], list[int], float]:
+    def one(text: str) -> int:
+        return number(text if translate is None else text.translate(translate))
+
+    positives, negatives = [one(text) for text in example.positives], [one(text) for text in example.negatives]
+    return one(example.query), positives, negatives, max(example.positive_scores)
+
+
+def _asked(number: Collector, pack: data.Pack, query: str, seen: frozenset[str]) -> tuple[Any, ...]:
+    found, judged = pack.candidates.get(query, {}), pack.qrels[query]
+    texts = [number(pack.corpus[doc]) for doc in found]
+    grades = [judged.get(doc, 0) if doc in seen else 0 for doc in found]
+    return number(pack.queries[query]), texts, list(found.values()), grades, [g for d, g in judged.items() if d in seen]

@@ -1,0 +1,35 @@
+"""Learning curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rerankd.evaluation.axes import Axes, path
+from rerankd.evaluation.markup import element
+
+STYLE = (
+    "text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}.middle{text-anchor:middle}.end{text-anchor:end}"
+    ".training,.validation{fill:none;stroke-width:2}.training{stroke:#8aa}.validation{stroke:#c40}"
+)
+
+
+def learning_curves(history: Sequence[Mapping[str, float]]) -> str:
+    """Losses by step as SVG: of training, and of the validation side.
+
+    Args:
+        history: entries with `step` and `loss` or `eval_loss`.
+    """
+    lines = {
+        "training": [(entry["step"], entry["loss"]) for entry in history if "loss" in entry],
+        "validation": [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry],
+    }
+    points = [point for line in lines.values() for point in line] or [(0.0, 0.0)]
+    highest = max(value for _, value in points)
+    axes = Axes((0, max(1.0, max(step for step, _ in points))), (0, highest * 1.05 or 1.0), width=640)
+    parts = [element("style", STYLE), axes.frame("step", "loss")]
+    for place, (name, line) in enumerate(lines.items()):
+        if line:
+            parts.append(path([(axes.across(x), axes.up(y)) for x, y in line], name))
+        parts.append(element("text", name, x=axes.width - 90, y=24 + 16 * place, class_="tick"))
+    drawn = str(axes.picture("Learning curves", *parts))
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns" not in drawn else drawn

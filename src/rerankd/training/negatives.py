@@ -1,0 +1,50 @@
+"""Hard negatives: passages that look like answers and are none.
+
+The best are documents that our own system ranked high and users rejected; those come with the examples. Where an
+example has too few, keyword search over all passages finds more, and the champion drops those that it holds for
+answers. (sentence-transformers' `mine_hard_negatives` looks with a bi-encoder; none is at hand offline, and keywords
+find what fools vector search and rerankers alike.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rerankd.evaluation.first_stage import keyword_candidates
+from rerankd.training.examples import Example
+
+Score = Callable[[str, Sequence[str]], Sequence[float]]
+
+DEPTH = 50
+MARGIN = 0.05  # a passage that scores within it of the best answer may be one
+
+
+def with_negatives(
+    examples: Sequence[Example], count: int, score: Score | None = None, margin: float = MARGIN
+) -> list[Example]:
+    """Give every example `count` negatives where they can be found.
+
+    Args:
+        examples: cleaned.
+        count: negatives wanted of each.
+        score: probabilities (0 to 1) of the champion for a query's texts; None to drop nothing.
+        margin: a found passage stays if its score is below `(1 - margin)` times that of the best answer.
+    """
+    texts = {str(n): text for n, text in enumerate(dict.fromkeys(t for e in examples for t in (*e.positives, *e.negatives)))}
+    few = {str(n): e for n, e in enumerate(examples) if len(e.negatives) < count}
+    if not few or len(texts) < 2:
+        return list(examples)
+    found = keyword_candidates({number: e.query for number, e in few.items()}, texts, DEPTH)
+    full = list(examples)
+    for number, example in few.items():
+        own = {*example.positives, *example.negatives}
+        offered = [texts[doc] for doc in found.get(number, ()) if texts[doc] not in own]
+        if score is not None and offered:
+            scores = score(example.query, [*example.positives, *offered])
+            best = max(scores[: len(example.positives)])
+            rest = scores[len(example.positives) :]
+            offered = [text for text, own_score in zip(offered, rest, strict=True) if own_score < (1 - margin) * best]
+        more = tuple(offered[: count - len(example.negatives)])
+        full[int(number)] = replace(example, negatives=example.negatives + more, positive_scores=(), negative_scores=())
+    return full

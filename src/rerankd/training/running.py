@@ -1,0 +1,160 @@
+"""One run of the trainer: from prepared examples to a network without adapters, resumable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import torch
+from datasets import Dataset
+from sentence_transformers.cross_encoder.training_args import CrossEncoderTrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from rerankd.models.files import ModelFiles
+from rerankd.training import finetune
+from rerankd.training.adapters import add_adapters, merge, save_adapters
+from rerankd.training.curves import learning_curves
+from rerankd.training.examples import Example
+from rerankd.training.losses import loss_of
+from rerankd.training.network import Network, cross_encoder, open_network
+from rerankd.training.trainer import Trainer, Watch, read_state
+from rerankd.training.writing import verification_pairs
+
+if TYPE_CHECKING:
+    from rerankd.training.finetune import TrainOptions
+
+FINGERPRINT = "run.json"
+
+
+class Run:
+    """Trains in a folder; goes on from the last checkpoint of the same run.
+
+    Args:
+        files: of the base.
+        out: the folder.
+        options: how.
+        say: told each step.
+        progress: given the share that is done and the last losses.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        out: Path,
+        options: TrainOptions,
+        say: Callable[[str], None],
+        progress: Callable[[float, Mapping[str, float]], None],
+    ) -> None:
+        self._files, self._out, self._options, self._say, self._progress = files, out, options, say, progress
+        self._checkpoints = out / "checkpoints"
+
+    def trained(
+        self, training: Sequence[Example], validation: Sequence[Example], general: Sequence[Example]
+    ) -> tuple[Network, dict[str, Any]]:
+        """The trained network, merged, and figures of the run."""
+        options = self._options
+        rows = finetune.groups_of(training, general, options, options.epochs)
+        watched = finetune.groups_of(validation, (), options, 1)
+        network = open_network(self._files, options.max_length)
+        learning = self._prepare(network)
+        trainer = self._trainer(network, rows, watched)
+        last = self._last_checkpoint(rows)
+        self._say("Training" if last is None else f"Going on from {Path(last).name}")
+        trainer.train(resume_from_checkpoint=last)
+        best = trainer.state.best_model_checkpoint
+        if best:
+            read_state(trainer.model, Path(best))
+        history = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+        (self._out / "curves.svg").write_text(learning_curves(history), encoding="utf-8")
+        network.eval().cpu()
+        figures: dict[str, Any] = {
+            "learning_parameters": learning,
+            "steps": trainer.state.global_step,
+            "history": history,
+            "resumed": last is not None,
+        }
+        if torch.cuda.is_available():
+            figures["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
+        if options.method == "lora":
+            figures["lora"] = self._merged(network, validation)
+        return network, figures
+
+    def _prepare(self, network: Network) -> int:
+        options = self._options
+        learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        if options.method == "lora":
+            learning = add_adapters(network, options.rank, options.alpha, options.seed)
+        if options.checkpointing:
+            network.checkpointing()
+        return learning
+
+    def _merged(self, network: Network, validation: Sequence[Example]) -> dict[str, Any]:
+        save_adapters(network, self._out / "adapter")
+        pairs = [(one.query, text) for one in validation for text in (*one.positives[:1], *one.negatives[:1])]
+        parity = merge(network, verification_pairs(pairs))
+        return {"pairs": parity.pairs, "largest": parity.largest, "head_unchanged": parity.head_unchanged}
+
+    def _trainer(self, network: Network, rows: list[dict[str, Any]], watched: list[dict[str, Any]]) -> Trainer:
+        options = self._options
+        gpu = options.device != "cpu" and torch.cuda.is_available()
+        model = cross_encoder(network, "cuda" if gpu else "cpu")
+        steps = max(1, -(-len(rows) // options.groups))
+        every = max(1, steps // options.looks)
+        arguments = CrossEncoderTrainingArguments(
+            output_dir=str(self._checkpoints),
+            num_train_epochs=1,  # rows hold every epoch, each with other negatives
+            per_device_train_batch_size=options.groups,
+            per_device_eval_batch_size=options.groups,
+            learning_rate=options.rate or finetune.RATES[options.method],
+            lr_scheduler_type="linear",
+            warmup_steps=max(1, steps // 10),
+            bf16=gpu,
+            use_cpu=not gpu,
+            eval_strategy="steps",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=2,
+            logging_steps=max(1, every // 4),
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_loss",
+            greater_is_better=False,
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            seed=options.seed,
+            data_seed=options.seed,
+        )
+        callbacks: list[Any] = [Watch(self._progress)]
+        if options.patience:
+            callbacks.append(EarlyStoppingCallback(options.patience))
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(watched),
+            loss=loss_of(options.loss, model, options.pairs),
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _last_checkpoint(self, rows: list[dict[str, Any]]) -> str | None:
+        """The checkpoint to go on from; those of a run with other data, options or base are thrown away."""
+        import dataclasses
+        import hashlib
+
+        told = [dataclasses.asdict(self._options), self._files.manifest.files or str(self._files.reference), rows]
+        mark = hashlib.sha256(orjson.dumps(told)).hexdigest()
+        known = self._out / FINGERPRINT
+        self._out.mkdir(parents=True, exist_ok=True)
+        if not known.is_file() or known.read_text() != mark:
+            shutil.rmtree(self._checkpoints, ignore_errors=True)
+            known.write_text(mark)
+            return None
+        found: str | None = get_last_checkpoint(str(self._checkpoints)) if self._checkpoints.is_dir() else None
+        return found

@@ -1,0 +1,174 @@
+"""A trained network as a model folder that is served: compiled, checked against the network, calibrated."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerankd.agreement import agreement
+from rerankd.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
+from rerankd.errors import VerificationError
+from rerankd.models.architecture import Architecture
+from rerankd.models.files import ONNX, ModelFiles, load_model
+from rerankd.models.late_interaction_graph import LateInteractionGraph, named
+from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.template import PairTemplate
+from rerankd.reranker import Reranker
+from rerankd.training.late_interaction import Ranker
+from rerankd.training.network import Network, logits_of
+
+Say = Callable[[str], None]
+OUTLYING = 2.0
+WATCHED = 12
+CHECKED_LENGTH = 256
+_FOREIGN = (ONNX, f"{ONNX}.data", FILE_NAME, "README.md")
+
+
+def write_candidate(network: Network, files: ModelFiles, out: Path, precision: str, name: str, say: Say) -> Path:
+    """Write the model folder of a trained network that has no adapters any more.
+
+    Args:
+        network: it.
+        files: of what it was before.
+        out: folder of the run; the model is `model` in it, a checkpoint's weights also `merged`.
+        precision: `int8` or `fp32`.
+        name: what the model is called.
+        say: told each step.
+
+    Raises:
+        VerificationError: the compiled model does not rank as the network does.
+    """
+    network.eval().cpu()
+    target = out / "model"
+    if isinstance(network.model, Ranker):
+        say("Compiling and checking")
+        write_late_interaction(network, files, target, precision, name)
+        return target
+    merged = out / "merged"
+    shutil.rmtree(merged, ignore_errors=True)
+    network.model.save_pretrained(merged)  # type: ignore[operator]  # of transformers' models
+    for path in files.folder.iterdir():
+        if path.is_file() and path.suffix in (".json", ".model", ".txt") and not (merged / path.name).exists():
+            if path.name not in _FOREIGN and not path.name.endswith(".index.json"):
+                shutil.copyfile(path, merged / path.name)
+    compile_model(load_model(str(merged)), target, CompileOptions(precision, name=name, force=True), say)
+    return target
+
+
+def write_late_interaction(network: Network, files: ModelFiles, out: Path, precision: str, name: str) -> Manifest:
+    """Compile a late-interaction network, and prove that the file ranks as it does.
+
+    Raises:
+        VerificationError: it does not; nothing is left.
+    """
+    ranker = network.model
+    assert isinstance(ranker, Ranker)  # noqa: S101  the caller's choice
+    groups = read_pairs(DEFAULT_PAIRS)
+    careful = outlying(network, groups) if precision == "int8" else frozenset()
+    weights = {key: value.detach().float().numpy() for key, value in ranker.state_dict().items()}
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    template = files.manifest.template
+    save_graph(weights, files.manifest.architecture, template, out / ONNX, precision, careful)
+    for other in ("tokenizer.json", "LICENSE"):
+        if (files.folder / other).is_file():
+            shutil.copyfile(files.folder / other, out / other)
+    manifest = dataclasses.replace(
+        files.manifest,
+        name=name,
+        precision=precision,
+        source=files.manifest.name,
+        files={path.name: sha256(path) for path in sorted(out.iterdir())},
+        calibration=None,
+        parity=None,
+    )
+    write_manifest(out, manifest)
+    report = _report(network, out, groups, MIN_KENDALL_TAU[precision])
+    if not report["passed"]:
+        shutil.rmtree(out)
+        raise VerificationError(
+            f"The compiled model does not rank like the network: Kendall tau {report['kendall_tau']:.3f}.",
+            hint="Compile with --precision fp32.",
+        )
+    manifest = dataclasses.replace(manifest, parity=report)
+    write_manifest(out, manifest)
+    return manifest
+
+
+def save_graph(
+    weights: dict[str, Any],
+    architecture: Architecture,
+    template: PairTemplate,
+    path: Path,
+    precision: str,
+    careful: frozenset[str],
+) -> None:
+    """Write the ONNX file of late-interaction weights."""
+    import onnx
+
+    held = weights | {"mix": weights["mix"].reshape(1, -1)}
+    builder = LateInteractionGraph(architecture, lambda key: held[named(key)], precision, words="int4")
+    builder.prefix, builder.careful = len(template.start) - 1, careful
+    onnx.save(builder.build(), str(path))
+
+
+def outlying(network: Network, groups: dict[str, list[str]]) -> frozenset[str]:
+    """Linear layers whose input at special tokens is many times as large as elsewhere."""
+    ranker, largest = network.model, dict[str, tuple[float, float]]()
+    assert isinstance(ranker, Ranker)  # noqa: S101
+    seen: list[torch.Tensor] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            sizes, (special, others) = inputs[0].abs().amax(-1), largest.get(name, (0.0, 0.0))
+            mask = seen[-1]
+            framed = mask.clone()  # 1 for [CLS] and [SEP], 2 for other tokens
+            places = torch.arange(mask.shape[1])[None]
+            framed += ((places > 0) & (places < mask.sum(1, keepdim=True) - 1)).long()
+            largest[name] = (
+                max(special, float(sizes[framed == 1].max())),
+                max(others, float(sizes[framed == 2].max())) if (framed == 2).any() else others,
+            )
+
+        return hook
+
+    hooks = [ranker.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))]
+    for name, module in ranker.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.endswith((".intermediate.dense", ".output.dense")):
+            hooks.append(module.register_forward_pre_hook(watch(name.removeprefix("encoder."))))
+    try:
+        for query, documents in list(groups.items())[:WATCHED]:
+            logits_of(network, [(query, documents[0])])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return frozenset(name for name, (special, others) in largest.items() if special > OUTLYING * others)
+
+
+def _report(network: Network, out: Path, groups: dict[str, list[str]], limit: float) -> dict[str, Any]:
+    reranker = Reranker(str(out), max_length=CHECKED_LENGTH, device="cpu")
+    expected, found = [], []
+    for query, documents in groups.items():
+        pairs = [(query, text) for text in documents]
+        expected.append(logits_of(network, pairs).numpy())
+        found.append(np.asarray(reranker.score(pairs, activation="none")))
+    report = agreement(expected, found)
+    said = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()}
+    passed = report.kendall_tau >= limit
+    return said | {"reference": "torch fp32", "min_kendall_tau": limit, "passed": passed, "waived": False}
+
+
+def texts_of(groups: dict[str, list[str]], count: int) -> list[tuple[str, str]]:
+    """The first pairs of some groups."""
+    return [(query, text) for query, texts in groups.items() for text in texts][:count]
+
+
+def verification_pairs(more: Sequence[tuple[str, str]], count: int = 64) -> list[tuple[str, str]]:
+    """Pairs to compare networks on: some of one's own first, then those that come with the package."""
+    return [*more[: count // 2], *texts_of(read_pairs(DEFAULT_PAIRS), count)][:count]
