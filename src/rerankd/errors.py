@@ -21,6 +21,7 @@
     |-- PayloadTooLargeError       a body over the limit (413)
     |-- BodyTimeoutError           a body that does not arrive (408)
     |-- ConflictError              contradicts what is there already (409)
+    |   `-- PromotionRefusedError  a model that may not become champion
     `-- NotFoundError              no such path or thing, or a wrong method (404, 405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
@@ -191,6 +192,12 @@ class ConflictError(RerankdError):
 
     code = "conflict"
     status = 409
+
+
+class PromotionRefusedError(ConflictError):
+    """A model may not become champion as things are; nothing was changed."""
+
+    code = "promotion_refused"
 
 
 class NotFoundError(RerankdError):
