@@ -20,7 +20,7 @@ _REGISTRY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A parsed reference; `revision` is set for hub references that name one, and an alias or a number in the registry."""
+    """A parsed reference; `revision` is that of a hub reference that names one, and alias or number in the registry."""
 
     kind: Literal["bundled", "folder", "hub", "registry"]
     name: str

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ def redacted(uri: str) -> str:
         'https://***@mlflow.example:5000/x'
     """
     parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
+    user, at, _ = parts.netloc.rpartition("@")
     return uri.replace(f"{user}{at}", "***@", 1) if user else uri
 
 
@@ -196,7 +197,7 @@ class Store:
         rows: list[Any] = []
         page: str | None = None
         while True:
-            found = self._call(lambda client, page=page: ask(client, page), "There is no such model.")
+            found = self._call(partial(_asked, ask, page), "There is no such model.")
             rows += found
             page = found.token
             if not page:
@@ -246,6 +247,10 @@ class Store:
             f"The registry {self.where} cannot be reached ({said}).",
             hint="Check that MLflow runs and the setting registry.",
         )
+
+
+def _asked(ask: Callable[[Any, str | None], Any], page: str | None, client: Any) -> Any:
+    return ask(client, page)
 
 
 @contextlib.contextmanager
