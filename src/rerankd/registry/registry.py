@@ -195,7 +195,7 @@ class Registry:
             force: also if the previous version's files cannot be checked; needs a reason.
 
         Raises:
-            ConflictError: there is no previous version.
+            PromotionRefusedError: there is no previous version.
             ModelError: there is no such model, or the files of the previous version do not check.
             UnavailableError: MLflow cannot be reached.
         """
@@ -203,7 +203,7 @@ class Registry:
         aliases = self.store.aliases(name)
         before, after = aliases.get(CHAMPION), aliases.get(PREVIOUS)
         if after is None:
-            raise ConflictError(f"{name} has no previous version.", hint="Promote a version by its number instead.")
+            raise PromotionRefusedError(f"{name} has no previous version.", hint="Promote a version by its number instead.")
         if before == after:
             return self._unchanged("rollback", name, after, reason)
         if not force:
