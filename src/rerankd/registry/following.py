@@ -154,9 +154,9 @@ class Follower:
         """What is followed under a name; a swap by hand to something else ends that, one to an alias begins it."""
         current = self._pool.reference(name)
         followed = self._followed.get(name)
-        if followed is not None and current in (followed.pinned, str(followed.reference)):
-            return followed
         parsed = parse_reference(current) if current.startswith(REGISTRY) else None
+        if followed is not None and (current == followed.pinned or parsed == followed.reference):
+            return followed
         if parsed is None or parsed.alias is None:
             self._followed.pop(name, None)
             return None
@@ -249,7 +249,8 @@ class Follower:
         if version is not None:
             followed.refused = (_mark(version), said)
             followed.refusals += 1
-        _log.error("%s (%s) is refused, %s stays: %s", followed.reference, name, followed.version, said)
+        stays = f"{followed.version} is served on" if followed.version else "nothing is served"
+        _log.error("%s: %s, since %s is refused: %s", name, stays, followed.reference, said)
 
 
 _TRANSIENT = (UnavailableError, TimeoutError)

@@ -203,7 +203,9 @@ class Registry:
         aliases = self.store.aliases(name)
         before, after = aliases.get(CHAMPION), aliases.get(PREVIOUS)
         if after is None:
-            raise PromotionRefusedError(f"{name} has no previous version.", hint="Promote a version by its number instead.")
+            raise PromotionRefusedError(
+                f"{name} has no previous version.", hint="Promote a version by its number instead."
+            )
         if before == after:
             return self._unchanged("rollback", name, after, reason)
         if not force:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,8 @@ def test_data_is_told_by_names_and_content(tmp_path: Path) -> None:
 def test_git_is_no_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert git_state() == {}
-    os.system("git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x && git tag v1")
+    for command in ("init -q .", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x", "tag v1"):
+        subprocess.run(["git", *command.split()], check=True)
     found = git_state()
     assert (len(found["commit"]), found["tag"], found["changed"]) == (40, "v1", False)
     monkeypatch.setenv("PATH", "")
