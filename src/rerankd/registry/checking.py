@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 from rerankd.errors import RerankdError, ScoringError, VerificationError
@@ -14,6 +11,7 @@ from rerankd.registry.version import ModelVersion
 from rerankd.scoring.backend import BACKENDS, PRECISIONS, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.version import fingerprint
 
 PROBE = ("What is the capital of France?", ["Paris is the capital of France.", "熊猫吃竹子。"])
 PROBE_TOKENS = 1024
@@ -80,16 +78,9 @@ def versions_of(files: ModelFiles) -> set[str]:
 
     A gate may have run on a GPU, and a registry on a machine without one.
     """
-    manifest = files.manifest
-    content = dict(manifest.files) or manifest.revision
-    if not content:
-        files = replace(files)
-        paths = sorted(path for path in files.folder.iterdir() if path.is_file())
-        content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]  # type: ignore[assignment]
-    found = set()
-    for backend in BACKENDS[1:]:
-        for device in _DEVICES:
-            for precision in PRECISIONS:
-                text = json.dumps([manifest.name, content, backend, device, precision], sort_keys=True)
-                found.add(hashlib.sha256(text.encode()).hexdigest()[:16])
-    return found
+    return {
+        fingerprint(files, backend, device, precision)
+        for backend in BACKENDS[1:]
+        for device in _DEVICES
+        for precision in PRECISIONS
+    }

@@ -17,10 +17,11 @@ from rerankd.errors import InvalidInputFileError
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
 
-MAX_METRICS = 300
+MAX_METRICS = 500
 MAX_METRICS_BYTES = 20_000_000
 GIT_SECONDS = 5.0
 _ROW_NAMES = ("dataset", "data", "system", "model", "measure", "name")
+_SINGLE_CASES = ("worst", "best")  # of `rerankd eval`: queries, not measures
 _FOREIGN_CHARS = re.compile(r"[^\w./ -]", re.ASCII)
 
 
@@ -75,6 +76,8 @@ def _numbers(said: object, place: tuple[str, ...]) -> Iterator[tuple[str, float]
     if isinstance(said, dict):
         named = tuple(str(said[name]) for name in _ROW_NAMES if isinstance(said.get(name), str))
         for key, value in said.items():
+            if key in _SINGLE_CASES and isinstance(value, list):
+                continue
             yield from _numbers(value, (*place, *named, str(key)))
     elif isinstance(said, list):
         named_rows = all(isinstance(row, dict) and any(name in row for name in _ROW_NAMES) for row in said)

@@ -8,18 +8,17 @@ last known state goes on too, also after a restart. Does not: move aliases.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import MissingDependencyError, RerankdError, UnavailableError
 from rerankd.models.reference import REGISTRY, ModelReference, parse_reference
 from rerankd.registry.cache import Known
 from rerankd.registry.checking import check_copy, check_trusted, probe
+from rerankd.registry.daemon import in_daemon
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
@@ -30,7 +29,6 @@ from rerankd.telemetry import logger
 SOONEST, LATEST = 0.5, 0.8
 
 _log = logger(__name__)
-T = TypeVar("T")
 Mark = tuple[int, str, str]
 
 
@@ -179,7 +177,7 @@ class Follower:
             first = error
             self._refuse(name, followed, found, error)
         version = self._known.last(alias.name, str(alias.revision))
-        if version is None or not await _in_daemon(lambda: self._registry.cache.holds(version)):
+        if version is None or not await in_daemon(lambda: self._registry.cache.holds(version)):
             raise _without_known(alias, first)
         _log.warning("%s is served as last known, %s: %s", alias, version, followed.fault)
         fault = followed.fault
@@ -208,7 +206,7 @@ class Follower:
     async def _resolved(self, followed: Followed) -> ModelVersion:
         alias = followed.reference
         try:
-            version = await _in_daemon(lambda: self._registry.resolve(alias.name, str(alias.revision)))
+            version = await in_daemon(lambda: self._registry.resolve(alias.name, str(alias.revision)))
         except UnavailableError:
             self.up = False
             raise
@@ -222,7 +220,7 @@ class Follower:
         self, name: str, followed: Followed, version: ModelVersion, load: bool, *, offline: bool = False
     ) -> None:
         """Fetch and check a version, then put it under a name; raises whatever speaks against it."""
-        await _in_daemon(lambda: self._check(version, offline, run=not load))
+        await in_daemon(lambda: self._check(version, offline, run=not load))
         pinned = f"{REGISTRY}{version.name}@{version.version}"
         if load:
             await self._pool.swap(name, pinned)
@@ -270,33 +268,6 @@ def _without_known(alias: ModelReference, error: Exception) -> RerankdError:
 
 def _mark(version: ModelVersion) -> Mark:
     return version.version, version.content, version.approved
-
-
-async def _in_daemon(work: Callable[[], T]) -> T:
-    """Run what may block for long in a thread that does not keep the program from ending."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # a result where there is no error
-
-    def run() -> None:
-        result: T | None = None
-        failed: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:  # handed over, whatever it is
-            failed = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, result, failed)
-
-    threading.Thread(target=run, name="rerankd-registry", daemon=True).start()
-    return await future
 
 
 def open_follower(settings: Settings, pool: ModelPool) -> Follower:

@@ -55,7 +55,8 @@ def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | N
         version = last_known(known, cache, reference.name, revision, error)
         _log.warning("%s is %s as last known: %s", reference, version, error.message)
         return cache.folder(version)
-    known.note(version, revision)
+    for told in {revision, str(version.version)}:
+        known.note(version, told)
     return folder
 
 

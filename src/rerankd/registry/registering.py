@@ -20,9 +20,11 @@ from rerankd.registry.version import (
     MAX_FILES,
     RECORD_TAG,
     ModelVersion,
+    check_files,
     checked_alias,
     checked_name,
     content_of,
+    plain_file_name,
 )
 
 # What a model is made of; checkpoints in other forms, and whatever else lies in a folder, stay where they are.
@@ -97,9 +99,20 @@ def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_
             tags=dict(given.tags),
             verified=good,
         )
-        made.record()  # too large is said before anything is handed in
+        _check(made)
         known = same_content(store, made)
         return _completed(store, known, made, given) if known else _handed_in(store, made, folder, given)
+
+
+def _check(made: ModelVersion) -> None:
+    """Say what cannot be kept before anything is handed in."""
+    made.record()
+    try:
+        check_files(made)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"The folder cannot be registered: {error}.", hint="Use plain file names and one model a folder."
+        ) from error
 
 
 def set_alias(store: Store, version: ModelVersion, alias: str) -> None:
@@ -136,7 +149,7 @@ def _own_copy(files: ModelFiles, work: Path) -> Path:
 def _belongs(path: Path, files: ModelFiles) -> bool:
     listed = path.name in files.manifest.files or path.name == FILE_NAME
     weights = path.suffix == ".safetensors" and files.compiled
-    return listed or (not path.name.startswith(".") and not weights and _known_kind(path))
+    return listed or (plain_file_name(path.name) and not weights and _known_kind(path))
 
 
 def _known_kind(path: Path) -> bool:

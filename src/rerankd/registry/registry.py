@@ -6,10 +6,10 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rerankd.errors import (
     ConflictError,
@@ -23,6 +23,7 @@ from rerankd.models.reference import CHAMPION
 from rerankd.registry import evidence
 from rerankd.registry.cache import Cache
 from rerankd.registry.checking import check_copy
+from rerankd.registry.comparing import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
 from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, ModelVersion, Move
 from rerankd.settings import Settings
@@ -41,15 +42,6 @@ class History:
 
     moves: tuple[Move, ...]
     versions: tuple[ModelVersion, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something in which two versions differ; None for what one of them lacks."""
-
-    field: str
-    a: Any
-    b: Any
 
 
 class Registry:
@@ -113,7 +105,7 @@ class Registry:
         if alias is not None:
             checked_alias(alias)
         given = registering.Evidence(metrics or {}, gate, data, tags or {}, parent)
-        files = load_model(str(model), cache_dir=cache_dir)
+        files = load_model(str(model), cache_dir=cache_dir, registry=self.store.uri)
         version = registering.register(self.store, files, name, given, allow_unverified)
         if alias is not None:
             registering.set_alias(self.store, version, alias)
@@ -214,7 +206,9 @@ class Registry:
         with self.store.writing():
             aliases = self.store.aliases(name)
             if (aliases.get(CHAMPION), aliases.get(PREVIOUS)) != (before, after):
-                raise ConflictError(f"{name} was promoted or rolled back just now.", hint="See rerankd models history.")
+                raise PromotionRefusedError(
+                    f"{name} was promoted or rolled back just now.", hint="See: rerankd models history"
+                )
             move = Move("rollback", name, before, after, evidence.user(), time.time(), reason, "", force)
             return self._moved(move, None)
 
@@ -246,13 +240,7 @@ class Registry:
 
     def diff(self, name: str, a: str | int, b: str | int) -> list[Difference]:
         """In what two versions differ; errors as `resolve`."""
-        one, other = (dict(_flat(_told(self.resolve(name, revision)))) for revision in (a, b))
-        fields = dict.fromkeys([*one, *other])
-        return [
-            Difference(field, one.get(field), other.get(field))
-            for field in fields
-            if one.get(field) != other.get(field)
-        ]
+        return differences(self.resolve(name, a), self.resolve(name, b))
 
     def _gate(self, version: ModelVersion, force: bool) -> str:
         """What the gate says, as a word; errors as `promote`."""
@@ -305,16 +293,3 @@ def _checked_reason(reason: str, force: bool) -> str:
     if len(reason) > MAX_REASON:
         raise InvalidRequestError(f"The reason has {len(reason)} characters.", hint=f"Use {MAX_REASON} at most.")
     return reason
-
-
-def _told(version: ModelVersion) -> dict[str, Any]:
-    said = asdict(version)
-    said["bytes"] = version.size
-    return {name: value for name, value in said.items() if name not in ("name", "run_id", "content", "aliases")}
-
-
-def _flat(said: Mapping[str, Any], place: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in said.items():
-        found += _flat(value, f"{place}{key}/") if isinstance(value, dict) else [(f"{place}{key}", value)]
-    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -56,12 +57,17 @@ class Store:
 
     Args:
         uri: `sqlite:///FILE`, or `http(s)://...` of a tracking server.
+
+    Attributes:
+        uri: the same, absolute; may hold a password.
+        path: the file; None for a server.
+        where: for people.
     """
 
     def __init__(self, uri: str) -> None:
         self.path = Path(uri.removeprefix(_SQLITE)).expanduser().absolute() if uri.startswith(_SQLITE) else None
-        self._uri = f"{_SQLITE}{self.path}" if self.path else uri
-        self.where = redacted(self._uri)
+        self.uri = f"{_SQLITE}{self.path}" if self.path else uri
+        self.where = redacted(self.uri)
         self._client: Any = None
         self._opening = threading.Lock()
 
@@ -145,10 +151,13 @@ class Store:
             place = str(self.path.parent / "artifacts") if self.path else None
             experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, place)
             run_id = str(client.create_run(experiment, run_name=name).info.run_id)
-            for key, value in params.items():
-                client.log_param(run_id, key, str(value)[:500])
-            for key, value in metrics.items():
-                client.log_metric(run_id, key, value)
+            entities = require("mlflow.entities", "registry", "The model registry")
+            now = int(time.time() * 1000)
+            client.log_batch(
+                run_id,
+                [entities.Metric(key, value, now, 0) for key, value in metrics.items()],
+                [entities.Param(key, str(value)[:500]) for key, value in params.items()],
+            )
             return run_id
 
         return self._call(make, "The run cannot be made.")
@@ -229,7 +238,7 @@ class Store:
             # The first to open an SQLite store makes its tables; others wait for that.
             lock = self.path.with_name(f"{self.path.name}.lock") if self.path and not make else None
             with _locked(lock) if lock else contextlib.nullcontext():
-                return tracking.MlflowClient(self._uri, self._uri)
+                return tracking.MlflowClient(self.uri, self.uri)
         except Exception as error:  # as in _call
             raise self._translated(error, "There is no registry.") from None
 

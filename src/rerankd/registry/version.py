@@ -138,7 +138,7 @@ class ModelVersion:
         """
         said = json.loads(record)
         made = cls(**{name: said[name] for name in _KEPT} | own)
-        _check_files(made)
+        check_files(made)
         if not isinstance(made.verified, bool) or not isinstance(made.gate, dict):
             raise ValueError("fields of the wrong kind")
         return made
@@ -158,10 +158,25 @@ def content_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
-def _check_files(made: ModelVersion) -> None:
+def plain_file_name(name: str) -> bool:
+    """Whether a file of this name may be part of a version.
+
+    Example:
+        >>> plain_file_name("model.onnx"), plain_file_name("../model.onnx")
+        (True, False)
+    """
+    return _FILE_NAME.fullmatch(name) is not None
+
+
+def check_files(made: ModelVersion) -> None:
+    """Check the list of files.
+
+    Raises:
+        ValueError: it cannot be the list of a model folder.
+    """
     if not 0 < len(made.files) <= MAX_FILES or set(made.files) != set(made.sizes):
         raise ValueError("its list of files")
-    if not all(_FILE_NAME.fullmatch(name) and _SHA256.fullmatch(made.files[name]) for name in made.files):
+    if not all(plain_file_name(name) and _SHA256.fullmatch(made.files[name]) for name in made.files):
         raise ValueError("the name or hash of a file")
     if any(not isinstance(size, int) or size < 0 for size in made.sizes.values()) or made.size > MAX_BYTES:
         raise ValueError("the size of a file")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,20 @@ def test_metrics_are_named_by_where_they_stand(tmp_path: Path) -> None:
     path = tmp_path / "eval.json"
     path.write_text(json.dumps({"nDCG@10": 0.5, "domain": {"R@5": 1, "note": "x", "bad": True}, "list": [1, 2]}))
     assert read_metrics(path) == {"nDCG@10": 0.5, "domain/R@5": 1.0, "list/0": 1.0, "list/1": 2.0}
-    rows = [{"dataset": "med", "system": "tiny", "nDCG@10": 0.5}, {"dataset": "law", "system": "tiny", "nDCG@10": 0.25}]
+    rows: list[dict[str, Any]] = [
+        {"dataset": "med", "system": "tiny", "nDCG@10": 0.5},
+        {"dataset": "law", "system": "tiny", "nDCG@10": 0.25},
+    ]
+    rows[0]["comparison"] = {"worst": [{"query": "q", "delta": -1.0}], "p": 0.5}
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    assert read_metrics(path) == {"med/tiny/nDCG@10": 0.5, "law/tiny/nDCG@10": 0.25}
+    assert read_metrics(path) == {
+        "med/tiny/nDCG@10": 0.5,
+        "law/tiny/nDCG@10": 0.25,
+        "med/tiny/comparison/p": 0.5,
+    }
 
 
-@pytest.mark.parametrize("text", ["", "no", "{}", '{"a": NaN}', json.dumps(list(range(500)))])
+@pytest.mark.parametrize("text", ["", "no", "{}", '{"a": NaN}', json.dumps(list(range(501)))])
 def test_a_file_without_numbers_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "eval.json"
     path.write_text(text)

@@ -101,6 +101,14 @@ def test_what_was_not_verified_is_refused(
     assert not registry.register(folder, name, allow_unverified=True).verified
 
 
+def test_files_of_others_stay_where_they_are(registry: Registry, models: list[Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(models[0], tmp_path / "model")
+    for name in (".env", "my notes.md", "optimizer.pt", "pytorch_model.bin", "train.py"):
+        (folder / name).write_text("x")
+    (folder / "README.md").write_text("# A card")
+    assert set(registry.register(folder, fresh_name()).files) == {*files_of(models[0]), "README.md"}
+
+
 def test_what_gives_no_scores_is_refused(registry: Registry, tiny: Path, tmp_path: Path) -> None:
     name = fresh_name()
     with pytest.raises(ScoringError):
