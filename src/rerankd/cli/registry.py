@@ -112,7 +112,7 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
         said = move.action + ("" if move.done else " (begun)") + (" --force" if move.forced else "")
         before = str(move.before or "")
         table.add_row(_time(move.when), said, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
-    versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size", "content")
+    versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size")
     for one in found.versions:
         versions.add_row(
             str(one.version),
@@ -122,7 +122,6 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
             "yes" if one.verified else "no",
             _gate(one),
             f"{one.size / 1e6:.1f} MB",
-            one.content[:12],
         )
     stdout().print(table, versions)
 
@@ -175,7 +174,7 @@ def _gate(version: ModelVersion) -> str:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def _number(value: object) -> bool:

@@ -32,11 +32,15 @@ _MANNERS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a file that was moved or put back is opened anew
 }
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+FILE_SECONDS = (
+    "600"  # a server may fetch a large file whole before it gives the first byte, or store it before it thanks
+)
 T = TypeVar("T")
 
 
@@ -174,7 +178,8 @@ class Store:
 
     def put(self, run_id: str, path: Path, folder: str) -> None:
         """Hand in a file of a run."""
-        self._call(lambda client: client.log_artifact(run_id, str(path), folder), "There is no such run.")
+        with _patience():
+            self._call(lambda client: client.log_artifact(run_id, str(path), folder), "There is no such run.")
 
     def sizes(self, run_id: str, folder: str) -> Mapping[str, int]:
         """Bytes of a run's files by their path."""
@@ -184,7 +189,8 @@ class Store:
     def get(self, run_id: str, path: str, target: Path) -> Path:
         """Fetch a file of a run into a folder; where it is now."""
         missing = f"The registry has no file {path.rpartition('/')[2]}."
-        return Path(self._call(lambda client: client.download_artifacts(run_id, path, str(target)), missing))
+        with _patience():
+            return Path(self._call(lambda client: client.download_artifacts(run_id, path, str(target)), missing))
 
     def create_version(self, name: str, run_id: str, tags: Mapping[str, str]) -> Any:
         """Make a row for what a run holds."""
@@ -261,6 +267,19 @@ class Store:
 
 def _asked(ask: Callable[[Any, str | None], Any], page: str | None, client: Any) -> Any:
     return ask(client, page)
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Longer waiting for files, unless the user said how long."""
+    if os.environ.get(_TIMEOUT, _MANNERS[_TIMEOUT]) != _MANNERS[_TIMEOUT]:
+        yield
+        return
+    os.environ[_TIMEOUT] = FILE_SECONDS
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = _MANNERS[_TIMEOUT]
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rerankd.errors import ModelNotFoundError, UnavailableError
-from rerankd.registry.store import Store, redacted
+from rerankd.registry.store import Store, _patience, redacted
 from tests.registered import fresh_name
 
 
@@ -62,3 +63,14 @@ def test_a_store_that_goes_away_and_comes_back(store: Store, tmp_path: Path) -> 
         copy.names()
     (tmp_path / "away").replace(copy.path)
     assert copy.names() == names
+
+
+def test_a_server_gets_more_time_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    monkeypatch.setenv(name, "5")
+    with _patience():
+        assert os.environ[name] == "600"
+    assert os.environ[name] == "5"
+    monkeypatch.setenv(name, "77")
+    with _patience():
+        assert os.environ[name] == "77"
