@@ -188,7 +188,7 @@ class Follower:
         found: ModelVersion | None = None
         try:
             found = await self._resolved(followed)
-            if followed.version is not None and _mark(found)[:2] == _mark(followed.version)[:2]:
+            if self._serves(name, followed, found):
                 followed.fault, followed.refused = "", None
             elif followed.refused is not None and followed.refused[0] == _mark(found):
                 followed.fault = followed.refused[1]
@@ -202,6 +202,13 @@ class Follower:
             followed.fault = said
         except Exception as error:  # whatever a bad version makes a library raise: the old one goes on
             self._refuse(name, followed, found, error)
+
+    def _serves(self, name: str, followed: Followed, found: ModelVersion) -> bool:
+        """Whether a version is what the pool has; a request may have begun to load another before it was pinned."""
+        loaded = self._pool.loaded.get(name)
+        if followed.version is None or (loaded is not None and loaded.reference != followed.pinned):
+            return False
+        return _mark(found)[:2] == _mark(followed.version)[:2]
 
     async def _resolved(self, followed: Followed) -> ModelVersion:
         alias = followed.reference
@@ -222,7 +229,7 @@ class Follower:
         """Fetch and check a version, then put it under a name; raises whatever speaks against it."""
         await in_daemon(lambda: self._check(version, offline, run=not load))
         pinned = f"{REGISTRY}{version.name}@{version.version}"
-        if load:
+        if load or name in self._pool.loaded:
             await self._pool.swap(name, pinned)
         else:
             self._pool.point(name, pinned)

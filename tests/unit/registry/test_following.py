@@ -231,6 +231,20 @@ async def test_models_that_wait_to_be_loaded_are_pinned_too(registry: Registry, 
             await served(pool, "none")
 
 
+async def test_a_load_that_began_before_a_version_was_pinned_is_mended(registry: Registry, name: str) -> None:
+    extra = {"model": "mini", "models": {"med": f"registry:{name}"}}
+    async with following(registry, name, **extra) as (pool, follower):
+        await follower.begin([pool.default])
+        assert await served(pool, "med") == f"registry:{name}@1"
+        pool.point("med", f"registry:{name}@2")
+        follower.followed["med"].version = registry.resolve(name, 2)
+        registry.promote(name, 2, "x", force=True)
+        await follower.look()
+        assert await served(pool, "med") == f"registry:{name}@2"
+        await follower.look()
+        assert follower.followed["med"].swaps == 1
+
+
 async def test_requests_before_and_after_a_swap_are_answered_by_one_version_each(registry: Registry, name: str) -> None:
     async with following(registry, name) as (pool, follower):
         await follower.begin([pool.default])
