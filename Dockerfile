@@ -17,12 +17,12 @@ COPY scripts/requirements.py scripts/
 
 # The dependencies are layers of their own: a new version of rerankd leaves them as they are.
 FROM tools AS dependencies
-RUN python scripts/requirements.py redis queue otel parquet > requirements.txt \
+RUN python scripts/requirements.py redis queue otel parquet registry > requirements.txt \
     && pip --python /opt/venv install --requirement requirements.txt
 
 # The wheels of torch bring CUDA's libraries; the machine brings the driver.
 FROM tools AS dependencies-cuda
-RUN python scripts/requirements.py redis queue otel parquet torch > requirements.txt \
+RUN python scripts/requirements.py redis queue otel parquet registry torch > requirements.txt \
     && pip --python /opt/venv install --requirement requirements.txt
 
 FROM tools AS package

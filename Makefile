@@ -20,7 +20,7 @@ help: ## list the targets
 demo: $(VENV)/.base ## install the base package and show what a reranker does
 	@$(BIN)/rerankd demo
 
-test: $(VENV)/.dev ## install everything the tests need and run the whole suite
+test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
 	@$(BIN)/python -m pytest
 
@@ -67,6 +67,13 @@ $(VENV)/.dev: $(VENV)/.base
 	@echo "Installing what tests and checks need (torch among them: a minute or two)"
 	@$(PIP) --editable ".[dev]"
 	@touch $@
+
+# Its own environment: MLflow's server asks for pandas and pyarrow that are older than ours.
+$(VENV)/.mlflow: $(VENV)/.base
+	@echo "Installing MLflow's server, which tests run against"
+	@$(BIN)/python -m venv $(VENV)/mlflow
+	@if $(VENV)/mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2; then touch $@; \
+	else rm -rf $(VENV)/mlflow; echo "Could not install it; tests that need it say so."; fi
 
 $(VENV)/.recipe: $(VENV)/.base
 	@$(PIP) --editable ".[recipe]"

@@ -158,3 +158,14 @@ def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             load_model(str(checkpoint)), folders[precision], CompileOptions(precision, waive=precision == "int8")
         )
     return folders
+
+
+@pytest.fixture(scope="session")
+def tiny(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small compiled model, verified; `tests.registered.variant` makes others of it."""
+    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.models.files import load_model
+
+    folder = tmp_path_factory.mktemp("compiled") / "tiny"
+    compile_model(load_model(str(bert)), folder, CompileOptions("fp32"))
+    return folder

@@ -21,6 +21,7 @@
     |-- PayloadTooLargeError       a body over the limit (413)
     |-- BodyTimeoutError           a body that does not arrive (408)
     |-- ConflictError              contradicts what is there already (409)
+    |-- PromotionRefusedError      a model that may not become champion (409)
     `-- NotFoundError              no such path or thing, or a wrong method (404, 405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
@@ -190,6 +191,13 @@ class ConflictError(RerankdError):
     """The request contradicts what is there already."""
 
     code = "conflict"
+    status = 409
+
+
+class PromotionRefusedError(RerankdError):
+    """A model may not become champion as things are; nothing was changed."""
+
+    code = "promotion_refused"
     status = 409
 
 

@@ -50,7 +50,7 @@ class Reranker:
     """Ranks documents by how well they answer a query. Thread-safe.
 
     Args:
-        model: `mini` (bundled), a folder, or `org/name[@revision]` on the hub.
+        model: `mini` (bundled), a folder, `org/name[@revision]` on the hub, or `registry:name[@alias or number]`.
         backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; packed).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16` or `int8`; None for what the model and the device run best.
@@ -65,6 +65,7 @@ class Reranker:
         threads: CPU threads; 0 for one per core.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
+        registry: where MLflow is; None for `RERANKD_REGISTRY`, or the user's own store.
         recorder: told of every ranking, such as `rerankd.traces.writer.TraceWriter`; None for nobody.
         rules: file of rules, or rules that were read; None for none.
 
@@ -98,11 +99,12 @@ class Reranker:
         threads: int = 0,
         token: str | None = None,
         cache_dir: str | None = None,
+        registry: str | None = None,
         recorder: Recorder | None = None,
         rules: str | Path | RuleSet | None = None,
     ) -> None:
         self.rules = rules if isinstance(rules, RuleSet) else read_rules(Path(rules)) if rules else RuleSet(())
-        self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir)
+        self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir, registry=registry)
         self._limit = self.files.manifest.architecture.max_length
         self._policy = EncodingPolicy(
             self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks

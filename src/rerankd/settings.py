@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    model: str = Field("mini", description="bundled model, folder, or org/name[@revision]")
+    model: str = Field("mini", description="bundled model, folder, org/name[@revision], or registry:NAME[@ALIAS]")
     backend: str = Field("auto", description="auto, onnx or torch")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: Precision | None = Field(None, description="fp32, fp16, bf16 or int8; empty for the model's own")
@@ -52,6 +52,14 @@ class Settings(BaseSettings):
         None, ge=0, le=100, description="of the first stage, the model's is 1; empty for 0.5 weighted, 1 rrf"
     )
     cache_dir: str | None = Field(None, description="the hub's cache folder; empty for its default")
+    registry: str | None = Field(
+        None,
+        pattern=r"^(https?://|sqlite:///)",
+        description="MLflow that holds registered models; empty for one in the user's state folder",
+    )
+    registry_seconds: float = Field(
+        10.0, ge=0.1, le=3600, description="seconds within which an instance sees that an alias moved"
+    )
 
     index: str | None = Field(None, description="folder of the index; empty for one in the user's state folder")
     retriever: Literal["lance", "milvus", "external"] = Field("lance", description="first stage of search and ask")

@@ -58,4 +58,5 @@ def test_every_class_has_an_exit_code() -> None:
         "OverloadedError": 8,
         "RateLimitedError": 8,
         "UnavailableError": 8,
+        "PromotionRefusedError": 9,
     }

@@ -44,6 +44,7 @@ from rerankd.errors import (
     MissingDependencyError,
     ModelError,
     NotFoundError,
+    PromotionRefusedError,
     RerankdError,
     RetryableError,
     ScoringError,
@@ -59,6 +60,7 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (InvalidRequestError, 2),
     (NotFoundError, 2),
     (RetryableError, 8),
+    (PromotionRefusedError, 9),
 )
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""`rerankd models`: list, show, verify, compile."""
+"""`rerankd models`: list, show, verify, compile; what goes to the registry is in `rerankd.cli.registry`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from rerankd.cli import options
+from rerankd.cli import options, registry
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.hub import cached_models
 from rerankd.models.manifest import FILE_NAME
 from rerankd.models.reference import BUNDLED, bundled_folder
+from rerankd.settings import load_settings
 
-app = typer.Typer(help="Find, check and compile models.", no_args_is_help=True)
-Reference = Annotated[str, typer.Argument(metavar="REF", help="mini, a folder, or org/name[@revision].")]
+app = typer.Typer(help="Find, check, compile and register models.", no_args_is_help=True)
+app.command()(registry.register)
+app.command()(registry.promote)
+app.command()(registry.rollback)
+app.command()(registry.history)
+app.command()(registry.diff)
+Reference = Annotated[
+    str, typer.Argument(metavar="REF", help="mini, a folder, org/name[@revision], or registry:NAME[@ALIAS].")
+]
 
 
 @app.command("list")
@@ -46,7 +54,7 @@ def list_models(as_json: options.Json = False) -> None:
 @app.command()
 def show(reference: Reference, as_json: options.Json = False) -> None:
     """Show what a model is and where it came from."""
-    files = load_model(reference)
+    files = _load(reference)
     if wants_json(as_json):
         write_rows([_summary(files) | {"manifest": dataclasses.asdict(files.manifest)}])
         return
@@ -64,7 +72,7 @@ def show(reference: Reference, as_json: options.Json = False) -> None:
 @app.command()
 def verify(reference: Reference) -> None:
     """Check a model's files: hashes, weights, tokenizer."""
-    files = load_model(reference)
+    files = _load(reference)
     files.tokenizer()
     if files.manifest.files:
         said = f"{len(files.manifest.files)} files agree with their SHA-256 in {FILE_NAME}"
@@ -99,7 +107,7 @@ def compile_command(
 ) -> None:
     """Compile a checkpoint to ONNX and verify that it ranks like its source."""
     console = stderr()
-    files = load_model(reference)
+    files = _load(reference)
     with console.status("Checking the source") as status:
 
         def step(sentence: str) -> None:
@@ -118,6 +126,11 @@ def compile_command(
     stdout().print(table)
     if parity.get("waived"):
         console.print("The order check failed and was waived; rerankd.json says so.", style="yellow")
+
+
+def _load(reference: str) -> ModelFiles:
+    settings = load_settings()
+    return load_model(reference, cache_dir=settings.cache_dir, registry=settings.registry)
 
 
 def _summary(files: ModelFiles) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import typer
 from rerankd.reranker import Reranker
 from rerankd.settings import Settings
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="mini, a folder, or org/name[@revision].")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="mini, a folder, org/name[@revision], or registry:NAME[@ALIAS].")
+]
 Precision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Backend = Annotated[str | None, typer.Option(help="auto, onnx or torch.")]
@@ -39,6 +41,7 @@ def open_reranker(settings: Settings) -> Reranker:
         max_batch_tokens=settings.max_batch_tokens,
         threads=settings.threads,
         cache_dir=settings.cache_dir,
+        registry=settings.registry,
         rules=settings.rules,
     )
 

@@ -27,6 +27,7 @@ SECRET = frozenset(
         "otel_endpoint",
         "queue_url",
         "redis_url",
+        "registry",
         "traces_url",
         "webhook_secret",
     ]

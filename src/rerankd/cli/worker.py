@@ -8,6 +8,7 @@ import typer
 
 from rerankd.cli.output import stderr
 from rerankd.cli.serve import with_settings
+from rerankd.engine.pool import ModelPool
 from rerankd.settings import Settings, load_settings
 
 # What a worker has no use for: it opens no port for requests, and asks for no keys.
@@ -31,12 +32,20 @@ def worker(
     """
     settings = load_settings(**flags)
     from rerankd.jobs.process import WorkerProcess
+    from rerankd.registry.following import Follower, open_follower
     from rerankd.server import logs
     from rerankd.server.metrics import Metrics
 
     logs.configure(settings.log_format, settings.log_level)
     metrics = Metrics()
-    process = WorkerProcess(settings, metrics)
+    followers: list[Follower] = []
+
+    def follow(settings: Settings, pool: ModelPool) -> Follower:
+        followers.append(open_follower(settings, pool))
+        return followers[0]
+
+    process = WorkerProcess(settings, metrics, follow)
+    metrics.watch_registry(process.pool, followers[0])
     metrics.watch(process.pool, lambda: process.ready)
     metrics.watch_traces(process.traces)
     if metrics_port:

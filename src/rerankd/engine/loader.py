@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
@@ -9,6 +10,7 @@ from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
+from rerankd.models.reference import REGISTRY, parse_reference
 from rerankd.scoring.backend import Backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
@@ -31,7 +33,7 @@ class SettingsLoader(ModelLoader):
 
     def find(self, reference: str) -> ModelFiles:
         """Find and check a model's files."""
-        return load_model(reference, cache_dir=self._settings.cache_dir)
+        return load_model(reference, cache_dir=self._settings.cache_dir, registry=self._settings.registry)
 
     def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
         """Load a model and warm it up."""
@@ -78,7 +80,7 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
     references = dict(settings.models)
     default = settings.model
     if default not in references:
-        name = Path(default).name if Path(default).is_dir() and default not in ("mini",) else default
+        name = _short_name(default, references)
         references = {name: default, **references}
         default = name
     unknown = [name for name in settings.preload if name not in references]
@@ -93,6 +95,14 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
         max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
         close_seconds=settings.shutdown_seconds,
     )
+
+
+def _short_name(reference: str, taken: Mapping[str, str]) -> str:
+    """What requests call the default model: the folder's name, the registered one, or the reference itself."""
+    parsed = parse_reference(reference) if reference.startswith(REGISTRY) else None
+    if parsed is not None:
+        return parsed.name if parsed.name not in taken else reference
+    return Path(reference).name if Path(reference).is_dir() and reference not in ("mini",) else reference
 
 
 def open_cache(settings: Settings) -> ScoreCache | None:

@@ -90,6 +90,7 @@ class ModelPool:
             raise InvalidRequestError(f"The default model {default!r} is not among the models.")
         self.default, self.strict = default, strict
         self._references = dict(references)
+        self._given = dict(references)  # a swap changes where a model comes from, not what requests may call it
         self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
         self._loaded: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -120,7 +121,8 @@ class ModelPool:
         """
         if not name or name in self._references:
             return name or self.default
-        by_reference = [own for own, reference in self._references.items() if reference == name]
+        called = [*self._references.items(), *self._given.items()]
+        by_reference = [own for own, reference in called if reference == name]
         if by_reference:
             return by_reference[0]
         if self.strict:
@@ -145,6 +147,10 @@ class ModelPool:
             model.leases -= 1
             if not model.leases:
                 model.idle.set()
+
+    def point(self, name: str, reference: str) -> None:
+        """Where a name leads when it is loaded next; what is loaded stays."""
+        self._references[name] = reference
 
     async def swap(self, name: str, reference: str) -> ServedModel:
         """Put another model under a name. Requests go to the old one until the new one is warm; none is dropped.

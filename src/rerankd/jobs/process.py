@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rerankd.engine.loader import SettingsLoader, open_pool
+from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.queue import open_store
 from rerankd.jobs.tickets import Tickets, make_celery
@@ -28,6 +29,22 @@ _log = logger(__name__)
 T = TypeVar("T")
 
 
+class Following(Protocol):
+    """What keeps a pool at what its references mean, such as `rerankd.registry.following.Follower`."""
+
+    async def begin(self, eager: Iterable[str]) -> None:
+        """Load the models that have to be there from the start."""
+        ...
+
+    def start(self) -> None:
+        """Begin to look for others."""
+        ...
+
+    async def close(self) -> None:
+        """Stop looking."""
+        ...
+
+
 class WorkerProcess:
     """A Celery worker whose threads share one engine a model, so that jobs of many users are batched together.
 
@@ -36,12 +53,18 @@ class WorkerProcess:
     Args:
         settings: of the program.
         observer: told what the engines do.
+        follow: makes what keeps the models up to date; None for nothing.
 
     Raises:
         InvalidRequestError: no `queue_url`.
     """
 
-    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None = None,
+        follow: Callable[[Settings, ModelPool], Following] | None = None,
+    ) -> None:
         if not settings.queue_url:
             raise InvalidRequestError(
                 "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
@@ -50,6 +73,7 @@ class WorkerProcess:
         # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
         self.pool = open_pool(settings, SettingsLoader(patient, observer))
+        self._following = follow(settings, self.pool) if follow else None
         self.traces = open_writer(settings)
         self.rules = open_rules(settings)
         self.ready = False
@@ -110,7 +134,11 @@ class WorkerProcess:
 
     async def _open(self) -> None:
         settings = self._settings
-        for name in dict.fromkeys([self.pool.default, *settings.preload]):
+        eager = dict.fromkeys([self.pool.default, *settings.preload])
+        if self._following is not None:
+            await self._following.begin(eager)
+            self._following.start()
+        for name in eager:
             async with self.pool.lease(name):
                 pass
         self._store = open_store(settings)
@@ -138,6 +166,8 @@ class WorkerProcess:
         if self._closing is not None:
             await self._closing
             await asyncio.to_thread(self._store.close)
+        if self._following is not None:
+            await self._following.close()
         await self.pool.close()
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerankd.errors import CorruptModelError, ModelNotFoundError
-from rerankd.models import hub
+from rerankd.models import hub, sources
 from rerankd.models.architecture import Architecture, read_architecture
 from rerankd.models.checkpoint import Checkpoint, weight_files
 from rerankd.models.manifest import Manifest, check_hashes, read_manifest
@@ -73,21 +73,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def load_model(reference: str, *, token: str | None = None, cache_dir: str | None = None) -> ModelFiles:
+def load_model(
+    reference: str, *, token: str | None = None, cache_dir: str | None = None, registry: str | None = None
+) -> ModelFiles:
     """Find the files of a reference and check them.
 
     Args:
-        reference: `mini`, a folder, or `org/name[@revision]`.
+        reference: `mini`, a folder, `org/name[@revision]`, or `registry:name[@alias or number]`.
         token: access token for the hub; default `HF_TOKEN`.
         cache_dir: the hub's cache; default as huggingface_hub.
+        registry: where MLflow is; default `RERANKD_REGISTRY`, or the user's own store.
 
     Raises:
         ModelNotFoundError: nothing there.
         UnsupportedModelError: not a cross-encoder that is computed here.
         CorruptModelError: files missing, truncated or changed.
+        VerificationError: an alias of the registry leads to a model that was never verified.
+        UnavailableError: the registry cannot be reached, and no version is known here.
     """
     parsed = parse_reference(reference)
-    folder = _folder(parsed, token, cache_dir)
+    folder = _folder(parsed, token, cache_dir, registry)
     manifest = read_manifest(folder)
     if manifest is not None:
         check_hashes(folder, manifest)
@@ -101,9 +106,11 @@ def load_model(reference: str, *, token: str | None = None, cache_dir: str | Non
     return files
 
 
-def _folder(reference: ModelReference, token: str | None, cache_dir: str | None) -> Path:
+def _folder(reference: ModelReference, token: str | None, cache_dir: str | None, registry: str | None) -> Path:
     if reference.kind == "hub":
         return hub.fetch(reference, token=token, cache_dir=cache_dir)
+    if reference.kind == "registry":
+        return sources.source("registry")(reference, registry, cache_dir)
     folder = bundled_folder(reference.name) if reference.kind == "bundled" else Path(reference.name)
     if not folder.is_dir():
         raise ModelNotFoundError(

@@ -1,4 +1,4 @@
-"""What a model reference means: a bundled name, a folder, or a repository on the hub."""
+"""What a model reference means: a bundled name, a folder, a repository on the hub, or a version in the registry."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from rerankd.errors import ModelNotFoundError
 
 BUNDLED = ("mini",)
 _HUB = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?$", re.ASCII)
+REGISTRY = "registry:"
+CHAMPION = "champion"
+_REGISTRY = re.compile(
+    r"^registry:(?P<name>[A-Za-z0-9][\w.-]{0,99})(@(?P<revision>[A-Za-z0-9][\w-]{0,99}))?$", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A parsed reference; `revision` is set for hub references that name one."""
+    """A parsed reference; `revision` is that of a hub reference that names one, and alias or number in the registry."""
 
-    kind: Literal["bundled", "folder", "hub"]
+    kind: Literal["bundled", "folder", "hub", "registry"]
     name: str
     revision: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.revision}" if self.revision else self.name
+        name = f"{REGISTRY}{self.name}" if self.kind == "registry" else self.name
+        return f"{name}@{self.revision}" if self.revision else name
+
+    @property
+    def alias(self) -> str | None:
+        """The alias that a reference to the registry follows; None for every other reference."""
+        moves = self.kind == "registry" and self.revision is not None and not self.revision.isdecimal()
+        return self.revision if moves else None
 
 
 def bundled_folder(name: str) -> Path:
@@ -31,12 +43,13 @@ def bundled_folder(name: str) -> Path:
 
 
 def parse_reference(text: str) -> ModelReference:
-    """Parse `mini`, a folder, or `org/name[@revision]`.
+    """Parse `mini`, a folder, `org/name[@revision]`, or `registry:name[@alias or number]`.
 
     A folder that exists wins over a repository of the same name; `./mini` is a folder, `mini` the bundled model.
+    `registry:name` alone is its champion.
 
     Raises:
-        ModelNotFoundError: it is none of the three.
+        ModelNotFoundError: it is none of them.
 
     Example:
         >>> parse_reference("BAAI/bge-reranker-v2-m3@main")
@@ -44,6 +57,8 @@ def parse_reference(text: str) -> ModelReference:
     """
     if text in BUNDLED:
         return ModelReference("bundled", text)
+    if text.startswith(REGISTRY):
+        return _registry_reference(text)
     path = Path(text).expanduser()
     if text and path.is_dir():
         return ModelReference("folder", str(path))
@@ -53,5 +68,16 @@ def parse_reference(text: str) -> ModelReference:
     what = "This folder does not exist" if looks_local else "This is no model reference"
     raise ModelNotFoundError(
         f"{what}: {text!r}.",
-        hint=f"Use a bundled model ({', '.join(BUNDLED)}), a folder, or org/name[@revision] on the hub.",
+        hint=f"Use a bundled model ({', '.join(BUNDLED)}), a folder, org/name[@revision] on the hub, "
+        "or registry:NAME[@ALIAS].",
     )
+
+
+def _registry_reference(text: str) -> ModelReference:
+    match = _REGISTRY.match(text)
+    if match is None:
+        raise ModelNotFoundError(
+            f"This is no reference to the registry: {text[:200]!r}.",
+            hint="Write registry:NAME, registry:NAME@ALIAS or registry:NAME@NUMBER.",
+        )
+    return ModelReference("registry", match["name"], match["revision"] or CHAMPION)

@@ -109,7 +109,7 @@ def open_encoder(
         CorruptModelError: files missing or damaged.
     """
     parsed = parse_reference(reference)
-    if parsed.kind == "bundled":
+    if parsed.kind in ("bundled", "registry"):
         raise ModelNotFoundError(f"{reference!r} is no encoder.", hint="Use intfloat/multilingual-e5-small.")
     folder = hub.fetch(parsed, cache_dir=cache_dir) if parsed.kind == "hub" else Path(parsed.name)
     return ModelEmbedder(folder, folder.name if parsed.kind != "hub" else reference, prefixes, threads)

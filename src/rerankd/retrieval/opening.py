@@ -94,7 +94,7 @@ def open_chat(settings: Settings) -> ChatModel | None:
 
 def open_offsets(settings: Settings) -> Offsets:
     """Tokens as the reranking model counts them."""
-    tokenizer = load_model(settings.model, cache_dir=settings.cache_dir).tokenizer()
+    tokenizer = load_model(settings.model, cache_dir=settings.cache_dir, registry=settings.registry).tokenizer()
 
     def offsets(text: str) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets

@@ -15,10 +15,15 @@ def version_of(files: ModelFiles, backend: Backend) -> str:
     A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
     folder are told by size and time.
     """
+    return fingerprint(files, backend.name, backend.device, backend.precision)
+
+
+def fingerprint(files: ModelFiles, backend: str, device: str, precision: str) -> str:
+    """The same hash from the names of what computes."""
     manifest = files.manifest
     content: object = dict(manifest.files) or manifest.revision
     if not content:
         paths = sorted(path for path in files.folder.iterdir() if path.is_file())
         content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    text = json.dumps([manifest.name, content, backend.name, backend.device, backend.precision], sort_keys=True)
+    text = json.dumps([manifest.name, content, backend, device, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

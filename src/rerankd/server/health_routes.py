@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from fastapi import APIRouter, Response
 
@@ -23,7 +25,10 @@ class Health:
     async def readyz(self) -> Response:
         """200 when a pair was scored just now, through the queue; 503 with the reason otherwise."""
         found = await self._service.ready()
-        body = {"status": "ready"} if found.ready else {"status": "not ready", "reason": found.reason}
+        body: dict[str, Any] = {"status": "ready"} if found.ready else {"status": "not ready", "reason": found.reason}
+        follower = self._service.follower
+        if follower is not None and follower.followed:
+            body["registry"] = follower.details()
         return _json(body, 200 if found.ready else 503)
 
     async def metrics(self) -> Response:
@@ -31,7 +36,7 @@ class Health:
         return Response(self._service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
-def _json(content: dict[str, str], status: int) -> Response:
+def _json(content: dict[str, Any], status: int) -> Response:
     headers = {} if status == 200 else {"retry-after": "1"}
     return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
 

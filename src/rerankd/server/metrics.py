@@ -17,6 +17,7 @@ from rerankd.version import __version__
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
+    from rerankd.registry.following import Follower
     from rerankd.rules.live import LiveRules
     from rerankd.traces.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
@@ -90,6 +91,11 @@ class Metrics(Observer):
             self._reloads.labels("good")
             self._reloads.labels("bad")
             self.registry.register(_RuleGauges(rules))
+
+    def watch_registry(self, pool: ModelPool, follower: Follower | None) -> None:
+        """Add which versions are served, where there is what follows a registry."""
+        if follower is not None:
+            self.registry.register(_RegistryGauges(pool, follower))
 
     def watch_activity(self) -> Callable[[list[Activity]], None]:
         """Add what reranking did lately; call what is returned when that is known anew."""
@@ -180,6 +186,40 @@ class _RuleGauges(Collector):
         stale = GaugeMetricFamily("rerankd_rules_stale", "1 while the file is refused and older rules are in force")
         stale.add_metric([], float(bool(self._rules.fault)))
         return [info, stale]
+
+
+class _RegistryGauges(Collector):
+    """Read from what follows the registry when asked."""
+
+    def __init__(self, pool: ModelPool, follower: Follower) -> None:
+        self._pool, self._follower = pool, follower
+
+    def collect(self) -> Iterable[Metric]:
+        name = "rerankd_registry"
+        labels = ["model"]
+        version = GaugeMetricFamily(
+            f"{name}_version", "Always 1; the registered version is a label", labels=["model", "version"]
+        )
+        for model in self._pool.names:
+            card = self._follower.card(model)
+            if card is not None and card["version"] is not None:
+                version.add_metric([model, str(card["version"])], 1.0)
+        stale = GaugeMetricFamily(
+            f"{name}_stale", "1 while what is served may not be what its alias means", labels=labels
+        )
+        refused = CounterMetricFamily(
+            f"{name}_refused", "Versions that an alias led to and that were bad", labels=labels
+        )
+        swaps = CounterMetricFamily(f"{name}_swaps", "Versions taken over while serving", labels=labels)
+        followed = self._follower.followed
+        for model, one in followed.items():
+            stale.add_metric([model], float(bool(one.fault)))
+            refused.add_metric([model], one.refusals)
+            swaps.add_metric([model], one.swaps)
+        up = GaugeMetricFamily(f"{name}_up", "Whether the registry answered last, where one is followed")
+        if followed:
+            up.add_metric([], float(self._follower.up))
+        return [version, stale, refused, swaps, up]
 
 
 class _TraceCounts(Collector):

@@ -43,6 +43,9 @@ class Models:
                 "version": model.engine.version,
                 "bytes": model.files.size,
             }
+        follower = self._service.follower
+        if follower is not None and (registered := follower.card(name)) is not None:
+            card["registry"] = registered
         return card
 
     async def list(self) -> Response:

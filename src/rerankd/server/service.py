@@ -14,6 +14,7 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.registry.following import Follower, open_follower
 from rerankd.rules.live import LiveRules, open_rules, rules_of
 from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
@@ -65,6 +66,7 @@ class Service:
     search_desk: SearchDesk
     traces: TraceWriter | None = None
     rules: LiveRules | None = None
+    follower: Follower | None = None
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -83,7 +85,10 @@ class Service:
         if self.rules is not None:
             self.rules.start()
         try:
-            for name in dict.fromkeys([self.pool.default, *self.settings.preload]):
+            eager = dict.fromkeys([self.pool.default, *self.settings.preload])
+            if self.follower is not None:
+                await self.follower.begin(eager)
+            for name in eager:
                 async with self.pool.lease(name):
                     pass
         except RerankdError as error:
@@ -96,6 +101,8 @@ class Service:
         else:
             self.started = True
             self.readiness = Readiness(True)
+            if self.follower is not None:
+                self.follower.start()
             await self.desk.start()
 
     async def close(self) -> None:
@@ -103,6 +110,8 @@ class Service:
         self.draining = True
         await self.desk.close(self.settings.shutdown_seconds / 2)
         await self.search_desk.close()
+        if self.follower is not None:
+            await self.follower.close()
         await self.pool.close()
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
@@ -195,7 +204,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         SearchDesk(settings, pipeline),
         traces,
         rules,
+        open_follower(settings, pool),
     )
+    metrics.watch_registry(pool, service.follower)
     metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)

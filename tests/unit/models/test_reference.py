@@ -40,3 +40,20 @@ def test_a_folder_wins_over_a_repository(tmp_path: Path, monkeypatch: pytest.Mon
 def test_bad_references(text: str, sentence: str) -> None:
     with pytest.raises(ModelNotFoundError, match=sentence):
         parse_reference(text)
+
+
+def test_registry_references() -> None:
+    champion = ModelReference("registry", "med", "champion")
+    assert parse_reference("registry:med") == parse_reference("registry:med@champion") == champion
+    assert (str(champion), champion.alias) == ("registry:med@champion", "champion")
+    pinned = parse_reference("registry:med-v1.2@7")
+    assert (pinned.name, pinned.revision, pinned.alias) == ("med-v1.2", "7", None)
+    assert parse_reference("org/name@7").alias is None
+
+
+@pytest.mark.parametrize(
+    "text", ["registry:", "registry:a/b", "registry:@x", "registry:a@", "registry:a@../b", "registry:a b"]
+)
+def test_what_is_no_registry_reference(text: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="no reference to the registry"):
+        parse_reference(text)

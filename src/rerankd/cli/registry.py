@@ -1,0 +1,185 @@
+"""`rerankd models register | promote | rollback | history | diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rerankd.cli import options
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.errors import InvalidRequestError
+from rerankd.registry.evidence import read_metrics
+from rerankd.registry.registry import Registry
+from rerankd.registry.version import ModelVersion, Move
+from rerankd.settings import load_settings
+
+Name = Annotated[str, typer.Argument(help="Registered model.")]
+Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
+Where = Annotated[
+    str | None, typer.Option("--registry", help="MLflow: sqlite:///FILE or http(s)://...  [default: the setting]")
+]
+
+
+def register(
+    model: Annotated[str, typer.Argument(metavar="FOLDER", help="A model folder, or org/name[@revision].")],
+    name: Annotated[str, typer.Option("--name", help="To register it under.")],
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Numbers, as `rerankd eval --json` writes them.")
+    ] = None,
+    gate: Annotated[Path | None, typer.Option(metavar="FILE", help="Record of `rerankd gate` about it.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="What it was made with; its hash is kept; repeat.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of your own; repeat.")] = None,
+    alias: Annotated[str | None, typer.Option(help="To point at it, such as challenger.")] = None,
+    parent: Annotated[int | None, typer.Option(min=1, help="Version it was made from.  [default: champion]")] = None,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Also if its order check failed, was waived or is missing.")
+    ] = False,
+    registry: Where = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put a model with its evidence into the registry. The same files again are the same version."""
+    settings = load_settings(registry=registry)
+    version = Registry.open(settings).register(
+        model,
+        name,
+        metrics=read_metrics(metrics) if metrics else None,
+        gate=gate,
+        data=data or (),
+        tags=_tags(tag or []),
+        alias=alias,
+        parent=parent,
+        allow_unverified=allow_unverified,
+        cache_dir=settings.cache_dir,
+    )
+    if wants_json(as_json):
+        write_rows([asdict(version)])
+        return
+    called = f", {', '.join(version.aliases)}" if version.aliases else ""
+    stdout().print(f"{version}{called}: {len(version.files)} files, {version.size / 1e6:.1f} MB.", highlight=False)
+    if not version.verified:
+        stderr().print(
+            "It is not verified: no alias may lead to it unless it is promoted with --force.", style="yellow"
+        )
+
+
+def promote(
+    name: Name,
+    target: Annotated[str, typer.Argument(metavar="[VERSION|ALIAS]", help="What becomes champion.")] = "challenger",
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also without a gate's consent, or unverified; needs --reason.")
+    ] = False,
+    registry: Where = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make a version champion; exit code 9 if no gate let it pass. Instances that follow the champion swap to it."""
+    move = _open(registry).promote(name, target, reason, force=force)
+    _print_move(move, as_json, f"{name} {move.after} is champion already.")
+
+
+def rollback(
+    name: Name,
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the previous version's files cannot be checked; needs --reason.")
+    ] = False,
+    registry: Where = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make the previous version champion again. Doing it twice does it once."""
+    move = _open(registry).rollback(name, reason, force=force)
+    _print_move(move, as_json, f"{name} is rolled back to {move.after} already.")
+
+
+def history(name: Name, registry: Where = None, as_json: options.Json = False) -> None:
+    """Decisions and versions of a model, newest first."""
+    found = _open(registry).history(name)
+    if wants_json(as_json):
+        events = [("decision", move.when, asdict(move)) for move in found.moves]
+        events += [("version", one.created, asdict(one)) for one in found.versions]
+        write_rows({"kind": kind} | row for kind, _, row in sorted(events, key=lambda one: one[1], reverse=True))
+        return
+    table = Table("when", "decision", "from", "to", "gate", "who", "why")
+    for move in found.moves:
+        said = move.action + ("" if move.done else " (begun)") + (" --force" if move.forced else "")
+        before = str(move.before or "")
+        table.add_row(_time(move.when), said, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
+    versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size")
+    for one in found.versions:
+        versions.add_row(
+            str(one.version),
+            _time(one.created),
+            cell(", ".join(one.aliases)),
+            str(one.parent or ""),
+            "yes" if one.verified else "no",
+            _gate(one),
+            f"{one.size / 1e6:.1f} MB",
+        )
+    stdout().print(table, versions)
+
+
+def diff(
+    name: Name,
+    a: Annotated[str, typer.Argument(help="Version or alias.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    registry: Where = None,
+    as_json: options.Json = False,
+) -> None:
+    """In what two versions differ: parameters, metrics, calibration, data, files, parent."""
+    found = _open(registry).diff(name, a, b)
+    if wants_json(as_json):
+        write_rows(asdict(one) for one in found)
+        return
+    table = Table("", a, b, "")
+    for one in found:
+        change = f"{one.b - one.a:+g}" if _number(one.a) and _number(one.b) else ""
+        table.add_row(cell(one.field), _shown(one.a), _shown(one.b), change)
+    stdout().print(table if found else f"{a} and {b} are the same version.")
+
+
+def _open(uri: str | None) -> Registry:
+    return Registry.open(load_settings(registry=uri))
+
+
+def _print_move(move: Move, as_json: bool, unchanged: str) -> None:
+    if wants_json(as_json):
+        write_rows([asdict(move)])
+        return
+    if not move.changed:
+        stdout().print(unchanged, highlight=False)
+        return
+    before = f"{move.before} -> " if move.before else ""
+    stdout().print(f"{move.action}: {move.name} {before}{move.after} is champion.", highlight=False)
+
+
+def _tags(pairs: list[str]) -> Mapping[str, str]:
+    parts = [pair.partition("=") for pair in pairs]
+    if not all(key.strip() and mark for key, mark, _ in parts):
+        raise InvalidRequestError("A tag has no name or no value.", hint="Write --tag KEY=VALUE.")
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def _gate(version: ModelVersion) -> str:
+    if not version.gate:
+        return "missing"
+    return "passed" if version.gate.get("passed") is True else "refused"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> Any:
+    return "" if value is None else cell(str(value), 60)

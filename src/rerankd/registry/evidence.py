@@ -1,0 +1,159 @@
+"""What goes on record beside a model's files: numbers of an evaluation, hashes of data, and the state of git."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerankd.errors import InvalidInputFileError
+from rerankd.models.files import ModelFiles
+from rerankd.models.manifest import sha256
+
+MAX_METRICS = 500
+MAX_METRICS_BYTES = 20_000_000
+GIT_SECONDS = 5.0
+_ROW_NAMES = ("dataset", "data", "system", "model", "measure", "name")
+_SINGLE_CASES = ("worst", "best")  # of `rerankd eval`: queries, not measures
+_FOREIGN_CHARS = re.compile(r"[^\w./ -]", re.ASCII)
+
+
+def params_of(files: ModelFiles) -> Mapping[str, Any]:
+    """What a model is, for people and for `diff`."""
+    manifest, architecture = files.manifest, files.manifest.architecture
+    template = manifest.template
+    return {
+        "model": manifest.name,
+        "family": architecture.family,
+        "layers": architecture.layers,
+        "hidden": architecture.hidden,
+        "parameters": architecture.parameters,
+        "vocabulary": architecture.vocabulary,
+        "precision": manifest.precision,
+        "max_length": manifest.max_length,
+        "template": json.dumps([template.start, template.middle, template.end]),
+        "compiled": files.compiled,
+        "source": manifest.source,
+        "revision": manifest.revision,
+        "licence": manifest.licence,
+    }
+
+
+def read_metrics(path: Path) -> Mapping[str, float]:
+    """Numbers of a JSON file, or of JSON lines as `rerankd eval --json` writes them, by names with slashes.
+
+    Raises:
+        InvalidInputFileError: it cannot be read, or holds no numbers, or too many.
+    """
+    try:
+        if path.stat().st_size > MAX_METRICS_BYTES:
+            raise ValueError("too large")
+        text = path.read_text(encoding="utf-8")
+        try:
+            said = json.loads(text)
+        except ValueError:
+            said = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputFileError(
+            f"{path} holds no JSON ({error}).", hint="Make one: rerankd eval ... --json > eval.json"
+        ) from error
+    found = dict(_numbers(said, ()))
+    if not found or len(found) > MAX_METRICS:
+        raise InvalidInputFileError(
+            f"{path} holds {len(found)} numbers.", hint=f"Pass 1 to {MAX_METRICS}: the summary of an evaluation."
+        )
+    return found
+
+
+def _numbers(said: object, place: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    if isinstance(said, dict):
+        named = tuple(str(said[name]) for name in _ROW_NAMES if isinstance(said.get(name), str))
+        for key, value in said.items():
+            if key in _SINGLE_CASES and isinstance(value, list):
+                continue
+            yield from _numbers(value, (*place, *named, str(key)))
+    elif isinstance(said, list):
+        named_rows = all(isinstance(row, dict) and any(name in row for name in _ROW_NAMES) for row in said)
+        for number, value in enumerate(said):
+            yield from _numbers(value, place if named_rows else (*place, str(number)))
+    elif isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said):
+        yield "/".join(place)[:200] or "value", float(said)
+
+
+def mlflow_key(name: str) -> str:
+    """A name of a metric as MLflow takes it: nDCG@10 is nDCG_10 there.
+
+    Example:
+        >>> mlflow_key("nDCG@10")
+        'nDCG_10'
+    """
+    return _FOREIGN_CHARS.sub("_", name).strip("./") or "_"
+
+
+def data_hashes(paths: Sequence[Path]) -> Mapping[str, str]:
+    """SHA-256 of each file, or of each folder's files with their names.
+
+    Raises:
+        InvalidInputFileError: one is not there or cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        name = path.resolve().name
+        while name in found:
+            name += "+"
+        try:
+            found[name] = sha256(path) if path.is_file() else _folder_hash(path)
+        except OSError as error:
+            raise InvalidInputFileError(f"{path} cannot be read ({error.strerror}).", hint="Check --data.") from error
+    return found
+
+
+def _folder_hash(folder: Path) -> str:
+    if not folder.is_dir():
+        raise InvalidInputFileError(f"{folder} is not there.", hint="Check --data.")
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def git_state() -> Mapping[str, Any]:
+    """Commit, tag and whether there are changes, of the working folder; empty where there is no git."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    return {
+        "commit": commit,
+        "tag": _git("describe", "--tags", "--exact-match"),
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  fixed arguments
+            ["git", *arguments],  # noqa: S607  the user's own git
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    return done.stdout.strip()[:2000] if done.returncode == 0 else ""
+
+
+def user() -> str:
+    """Who runs this program."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user without a name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

@@ -1,0 +1,222 @@
+"""Put a model into the registry: check it, keep its files and evidence in a run, make a version of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rerankd.errors import InvalidRequestError, RerankdError, VerificationError
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
+from rerankd.registry import evidence, gates
+from rerankd.registry.checking import probe, verified
+from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
+from rerankd.registry.version import (
+    CONTENT_TAG,
+    MAX_FILES,
+    RECORD_TAG,
+    ModelVersion,
+    check_files,
+    checked_alias,
+    checked_name,
+    content_of,
+    plain_file_name,
+)
+
+# What a model is made of; checkpoints in other forms, and whatever else lies in a folder, stay where they are.
+_SUFFIXES = (".json", ".md", ".onnx", ".data", ".safetensors", ".txt", ".model")
+_PLAIN = ("LICENSE", "NOTICE")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is registered beside the files.
+
+    Attributes:
+        metrics: numbers by name.
+        gate: record of `rerankd gate`.
+        data: files and folders that it was trained or judged on; their hashes are kept, not they.
+        tags: of one's own.
+        parent: version that it was made from; None for the champion.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    gate: Path | None = None
+    data: Sequence[Path] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent: int | None = None
+
+
+def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_unverified: bool) -> ModelVersion:
+    """Make a version, or find the one that has the same files and add what is new about it.
+
+    Raises:
+        InvalidRequestError: a name or a parent that cannot be.
+        InvalidInputFileError: evidence that cannot be read.
+        ModelError: the model is damaged or not computed.
+        VerificationError: it is compiled and was not verified.
+        ScoringError: it gives no scores.
+        UnavailableError: MLflow cannot be reached.
+    """
+    checked_name(name)
+    good = verified(files)
+    if not good and not allow_unverified:
+        raise VerificationError(
+            f"{files.reference} is not verified: its order check failed, was waived or is missing.",
+            hint="Compile it again without --waive-verification, or register it with --allow-unverified.",
+        )
+    gate = gates.read_gate(given.gate, files) if given.gate else {}
+    hashes = evidence.data_hashes(given.data)
+    probe(files)
+    with tempfile.TemporaryDirectory(prefix="rerankd-register-") as work:
+        folder = _own_copy(files, Path(work))
+        own = load_model(str(folder))
+        paths = sorted(folder.iterdir())
+        listed = {path.name: sha256(path) for path in paths}
+        with store.writing():
+            store.create_model(name)
+        parent = _parent(store, name, given.parent)
+        made = ModelVersion(
+            name=name,
+            version=0,
+            content=content_of(listed),
+            files=listed,
+            sizes={path.name: path.stat().st_size for path in paths},
+            run_id="",
+            created=0.0,
+            params=evidence.params_of(own),
+            metrics=given.metrics,
+            data=hashes,
+            git=evidence.git_state(),
+            parent=parent,
+            calibration=own.manifest.calibration,
+            parity=own.manifest.parity,
+            gate=gate,
+            tags=dict(given.tags),
+            verified=good,
+        )
+        _check(made)
+        known = same_content(store, made)
+        return _completed(store, known, made, given) if known else _handed_in(store, made, folder, given)
+
+
+def _check(made: ModelVersion) -> None:
+    """Say what cannot be kept before anything is handed in."""
+    made.record()
+    try:
+        check_files(made)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"The folder cannot be registered: {error}.", hint="Use plain file names and one model a folder."
+        ) from error
+
+
+def set_alias(store: Store, version: ModelVersion, alias: str) -> None:
+    """Point an alias other than the champion's at a version."""
+    with store.writing():
+        store.set_alias(version.name, checked_alias(alias), version.version)
+
+
+def same_content(store: Store, made: ModelVersion) -> ModelVersion | None:
+    """The oldest version with the same files; None if there is none."""
+    rows = [row for row in store.versions(made.name) if row.tags.get(CONTENT_TAG) == made.content]
+    return ModelVersion.of(min(rows, key=lambda row: int(row.version))) if rows else None
+
+
+def _own_copy(files: ModelFiles, work: Path) -> Path:
+    """The files that make the model, and a manifest with the hash of each; links become files."""
+    folder = work / MODEL_FOLDER
+    folder.mkdir()
+    paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and _belongs(path, files)]
+    if len(paths) >= MAX_FILES:
+        raise InvalidRequestError(f"{files.folder} holds {len(paths)} files.", hint="Pass a folder with one model.")
+    for path in paths:
+        try:
+            os.link(path.resolve(), folder / path.name)
+        except OSError:  # another file system
+            shutil.copyfile(path, folder / path.name)
+    if not files.manifest.files:
+        hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != FILE_NAME}
+        (folder / FILE_NAME).unlink(missing_ok=True)
+        write_manifest(folder, replace(files.manifest, files=hashes))
+    return folder
+
+
+def _belongs(path: Path, files: ModelFiles) -> bool:
+    listed = path.name in files.manifest.files or path.name == FILE_NAME
+    weights = path.suffix == ".safetensors" and files.compiled
+    return listed or (plain_file_name(path.name) and not weights and _known_kind(path))
+
+
+def _known_kind(path: Path) -> bool:
+    return path.suffix in _SUFFIXES or path.name in _PLAIN
+
+
+def _parent(store: Store, name: str, wanted: int | None) -> int | None:
+    if wanted is not None:
+        return int(store.version(name, wanted).version)
+    return store.aliases(name).get("champion")
+
+
+def _handed_in(store: Store, made: ModelVersion, folder: Path, given: Evidence) -> ModelVersion:
+    metrics = {evidence.mlflow_key(key): value for key, value in made.metrics.items()}
+    run_id = store.create_run(made.name, made.params, metrics)
+    try:
+        for path in sorted(folder.iterdir()):
+            store.put(run_id, path, MODEL_FOLDER)
+        _put_gate(store, run_id, given.gate)
+        tags = {RECORD_TAG: made.record(), CONTENT_TAG: made.content}
+        with store.writing():
+            known = same_content(store, made)
+            row = None if known else store.create_version(made.name, run_id, tags)
+        store.end_run(run_id, row is not None)
+    except BaseException:
+        _gave_up(store, run_id)
+        raise
+    if row is None:  # another was faster
+        return known  # type: ignore[return-value]  # row is None only if known is not
+    version = ModelVersion.of(row)
+    first = same_content(store, made)
+    if first is not None and first.version < version.version:
+        store.delete_version(version.name, version.version)
+        return first
+    return version
+
+
+def _gave_up(store: Store, run_id: str) -> None:
+    try:
+        store.end_run(run_id, False)
+    except RerankdError:
+        return  # what went wrong first is what is told
+
+
+def _completed(store: Store, known: ModelVersion, made: ModelVersion, given: Evidence) -> ModelVersion:
+    """Add what is new about a version that is there already."""
+    richer = replace(
+        known,
+        metrics={**known.metrics, **made.metrics},
+        data={**known.data, **made.data},
+        tags={**known.tags, **made.tags},
+        gate=made.gate or known.gate,
+        parent=made.parent if given.parent is not None else known.parent,
+    )
+    if richer.record() == known.record():
+        return known
+    if made.gate and made.gate != known.gate:
+        _put_gate(store, known.run_id, given.gate)
+    with store.writing():
+        store.tag_version(known.name, known.version, RECORD_TAG, richer.record())
+    return richer
+
+
+def _put_gate(store: Store, run_id: str, gate: Path | None) -> None:
+    if gate is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="rerankd-gate-") as work:
+        path = Path(work) / gates.FILE_NAME
+        shutil.copyfile(gate, path)
+        store.put(run_id, path, EVIDENCE_FOLDER)

@@ -1,0 +1,64 @@
+"""Models to register, and records of gates about them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from pathlib import Path
+
+from rerankd import Reranker
+from rerankd.evaluation.fold import write_calibrated
+from rerankd.evaluation.gate import Check, Decision, Limits, write_decision
+from rerankd.evaluation.platt import Platt
+from rerankd.models.files import load_model
+from rerankd.models.manifest import FILE_NAME, sha256
+
+KEY = "a key of more than sixteen characters"
+_names = itertools.count(1)
+
+
+def fresh_name() -> str:
+    """A name that no other test uses."""
+    return f"med{next(_names)}"
+
+
+def variant(tiny: Path, out: Path, scale: float) -> Path:
+    """The tiny model with logits of another scale: the same order, other files and scores."""
+    write_calibrated(load_model(str(tiny)), out, Platt(scale, 0.0), {})
+    return out
+
+
+def broken(tiny: Path, out: Path) -> Path:
+    """A model that loads and gives no number for any pair."""
+    return variant(tiny, out, float("nan"))
+
+
+def with_parity(folder: Path, **changes: object) -> Path:
+    """Change what the manifest says of the order check."""
+    path = folder / FILE_NAME
+    said = json.loads(path.read_text())
+    said["parity"] = {**said["parity"], **changes} if changes else None
+    path.write_text(json.dumps(said))
+    return folder
+
+
+def gate_record(model: Path, out: Path, passed: bool = True, key: str | None = None) -> Path:
+    """A gate's record about a model."""
+    reranker = Reranker(str(model))
+    decision = Decision(
+        f"candidate@{reranker.model}-{reranker.version}",
+        "champion@mini-0",
+        passed,
+        (Check("gain on domain", passed, 0.02 if passed else -0.02, 0.0, "nDCG@10 moved."),),
+        Limits(),
+        {"domain": "0" * 64},
+        time.time(),
+    )
+    write_decision(out, decision.signed(key) if key else decision)
+    return out
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name."""
+    return {path.name: sha256(path) for path in folder.iterdir()}

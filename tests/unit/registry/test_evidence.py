@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rerankd.errors import InvalidInputFileError
+from rerankd.registry.evidence import data_hashes, git_state, read_metrics, user
+
+
+def test_metrics_are_named_by_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "eval.json"
+    path.write_text(json.dumps({"nDCG@10": 0.5, "domain": {"R@5": 1, "note": "x", "bad": True}, "list": [1, 2]}))
+    assert read_metrics(path) == {"nDCG@10": 0.5, "domain/R@5": 1.0, "list/0": 1.0, "list/1": 2.0}
+    rows: list[dict[str, Any]] = [
+        {"dataset": "med", "system": "tiny", "nDCG@10": 0.5},
+        {"dataset": "law", "system": "tiny", "nDCG@10": 0.25},
+    ]
+    rows[0]["comparison"] = {"worst": [{"query": "q", "delta": -1.0}], "p": 0.5}
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    assert read_metrics(path) == {
+        "med/tiny/nDCG@10": 0.5,
+        "law/tiny/nDCG@10": 0.25,
+        "med/tiny/comparison/p": 0.5,
+    }
+
+
+@pytest.mark.parametrize("text", ["", "no", "{}", '{"a": NaN}', json.dumps(list(range(501)))])
+def test_a_file_without_numbers_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "eval.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputFileError):
+        read_metrics(path)
+    with pytest.raises(InvalidInputFileError):
+        read_metrics(tmp_path / "none")
+
+
+def test_data_is_told_by_names_and_content(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "data", tmp_path / "b" / "data"
+    for folder in (one, other):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "x.jsonl").write_text("1")
+    found = data_hashes([one, other])
+    assert set(found) == {"data", "data+"}
+    assert found["data"] == found["data+"]
+    (other / "sub" / "x.jsonl").rename(other / "sub" / "y.jsonl")
+    assert data_hashes([other])["data"] != found["data"]
+    assert data_hashes([one / "sub" / "x.jsonl"])["x.jsonl"]
+    with pytest.raises(InvalidInputFileError):
+        data_hashes([tmp_path / "none"])
+
+
+def test_git_is_no_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert git_state() == {}
+    for command in ("init -q .", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x", "tag v1"):
+        subprocess.run(["git", *command.split()], check=True)
+    found = git_state()
+    assert (len(found["commit"]), found["tag"], found["changed"]) == (40, "v1", False)
+    monkeypatch.setenv("PATH", "")
+    assert git_state() == {}
+    assert user()
