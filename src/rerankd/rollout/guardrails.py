@@ -11,6 +11,7 @@ from rerankd.rollout.sequential import Bounds, Sums, difference, ratio_evidence
 Action = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 SAMPLE_RATIO_ALPHA = 0.001
+FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +23,28 @@ class Guardrail:
         margin: how much more is not worth stopping for.
         tripwire: a mean of the canary's that ends it at once, however few requests; None for none.
         tripwire_requests: requests of the canary from which on that counts.
+        tolerance: how much more is surely harm: it rolls back once the lower bound is above it.
+        proof: whether an advance from `Plan.proven_from` on needs the upper bound under the margin; without it the
+            mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
     """
 
     name: str
     margin: float
     tripwire: float | None = None
     tripwire_requests: int = 20
+    tolerance: float = 0.0
+    proof: bool = True
 
 
+# Latency is the logarithm of milliseconds: 0.1 is a tenth more, 0.2 a fifth.
 DEFAULT_GUARDRAILS = (
     Guardrail("errors", 0.01, tripwire=0.5),
     Guardrail("timeouts", 0.01, tripwire=0.5),
-    Guardrail("slow", 0.05),
     Guardrail("empty", 0.01, tripwire=0.5),
-    Guardrail("thumbs_down", 0.02),
+    Guardrail("latency", 0.2, tolerance=0.1, proof=False),
+    Guardrail("slow", 0.05, tolerance=0.02, proof=False),
+    Guardrail("thumbs_down", 0.02, proof=False),
+    Guardrail("misplaced", 0.02, proof=False),
 )
 
 
@@ -51,6 +60,9 @@ class Plan:
         min_seconds: of a step.
         proven_from: coverage from which on harmlessness has to be shown before it advances: the upper bound of each
             guardrail under its margin. Below it, where little can be lost, no harm in view is enough.
+        objective_ms: milliseconds over which a request is `slow`; 0 to take the champion's 95th percentile.
+        auto_promote: whether what is proven takes the champion's place by itself.
+        patience: seconds that the challenger gets for a request before the champion answers it.
     """
 
     steps: tuple[float, ...] = STEPS
@@ -59,6 +71,9 @@ class Plan:
     min_requests: int = 200
     min_seconds: float = 600.0
     proven_from: float = 0.10
+    objective_ms: float = 0.0
+    auto_promote: bool = True
+    patience: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,7 @@ class Seen:
         assigned: units of control and canary, for the sample ratio.
         step_requests: of the canary since the step began.
         step_seconds: since then.
+        share: of assigned units that should be in the canary; None for the coverage.
     """
 
     control: Mapping[str, Sums]
@@ -78,6 +94,7 @@ class Seen:
     assigned: tuple[int, int]
     step_requests: int
     step_seconds: float
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +133,21 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
         enough = canary.count >= rail.tripwire_requests
         if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
             return Decision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
-    if 0 < coverage < 1 and (broken := _broken(coverage, seen.assigned)):
+    share_meant = coverage if seen.share is None else seen.share
+    if 0 < share_meant < 1 and (broken := _broken(share_meant, seen.assigned)):
         return Decision("stop", broken, bounds)
     for rail in plan.guardrails:
         found = bounds[rail.name]
-        if found.low > 0:
+        if found.low > rail.tolerance:
             return Decision("roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds)
     if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
         return Decision("wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds)
     for rail in plan.guardrails:
-        found = bounds[rail.name]
-        worst = found.high if coverage >= plan.proven_from else found.mean
+        found, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
+        numbers = (seen.control.get(rail.name, Sums()).count, seen.canary.get(rail.name, Sums()).count)
+        if not rail.proof and min(numbers) < FEW:
+            continue
+        worst = found.high if proof else found.mean
         if worst > rail.margin:
             return Decision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
     return Decision("advance", "Nothing is worse than it may be.", bounds)
