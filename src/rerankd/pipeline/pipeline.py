@@ -126,6 +126,10 @@ class Pipeline:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
         return await self._routed(groups, request, charge, listed=False)
 
+    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ScoredPairs:
+        """Score on a model of the pool by its name there, whatever experiments say; charges nobody."""
+        return await self._scored(name, groups, request, ChargeOnce(None), None)
+
     async def _routed(
         self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, *, listed: bool
     ) -> ScoredPairs:
