@@ -32,6 +32,7 @@ from rerankd.cli import (
     monitor,
     rag,
     rank,
+    rollout,
     rules,
     serve,
     traces,
@@ -92,6 +93,7 @@ app.add_typer(traces.app, name="traces")
 app.add_typer(traces.feedback, name="feedback")
 app.add_typer(cases.app, name="cases")
 app.add_typer(rules.app, name="rules")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

@@ -66,6 +66,7 @@ class LiveRollout:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._attempts: dict[int, tuple[int, float]] = {}
         self._refused: dict[int, str] = {}
+        self._added: set[str] = set()
 
     @property
     def stale(self) -> bool:
@@ -221,9 +222,12 @@ class LiveRollout:
     def _load_missing(self) -> None:
         now = time.monotonic()
         known = {one.served_as for one in self._traffic.routes.experiments}
+        served = self._pool.names  # another instance may have the other models
         for one in self.experiments:
             attempts, next_try = self._attempts.get(one.id, (0, 0.0))
-            if one.served_as not in known and not self._loading(one) and now >= next_try:
+            wanted = one.model in served and one.served_as not in known and not self._loading(one)
+            if wanted and now >= next_try:
+                self._added.add(one.served_as)
                 self._loads[one.served_as] = asyncio.create_task(self._load(one, attempts))
 
     async def _load(self, one: Experiment, attempts: int) -> None:
@@ -252,8 +256,8 @@ class LiveRollout:
 
     def _remove_others(self) -> None:
         wanted = {one.served_as for one in self.experiments} | set(self._loads)
-        for name in self._pool.unlisted:
-            if name not in wanted and name not in self._loads:
+        for name in self._added & set(self._pool.unlisted):
+            if name not in wanted:
                 self._loads[name] = asyncio.create_task(self._remove(name))
 
     async def _remove(self, name: str) -> None:

@@ -24,6 +24,8 @@ class Health:
         """200 when a pair was scored just now, through the queue; 503 with the reason otherwise."""
         found = await self._service.ready()
         body = {"status": "ready"} if found.ready else {"status": "not ready", "reason": found.reason}
+        if details := self._service.details:
+            body["details"] = details
         return _json(body, 200 if found.ready else 503)
 
     async def metrics(self) -> Response:
