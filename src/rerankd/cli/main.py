@@ -41,6 +41,7 @@ from rerankd.cli import (
 )
 from rerankd.cli.output import stderr
 from rerankd.errors import (
+    ConflictError,
     InvalidRequestError,
     MissingDependencyError,
     ModelError,
@@ -59,6 +60,7 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (ScoringError, 6),
     (InvalidRequestError, 2),
     (NotFoundError, 2),
+    (ConflictError, 2),
     (RetryableError, 8),
 )
 

@@ -22,7 +22,7 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 ACTIVE: tuple[State, ...] = ("running", "promoted")
 CHAMPION, CHALLENGER, FALLBACK, INTERLEAVED = "champion", "challenger", "fallback", "interleaved"
 MAX_NAME, MAX_REFERENCE, MAX_STEPS, MAX_PLAN = 64, 1024, 20, 16_384
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$", re.ASCII)
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def checked(experiment: Experiment) -> Experiment:
         >>> checked(Experiment("new-mini", "canary", "mini", "org/name@main")).plan.steps[0]
         0.01
     """
-    if len(experiment.name) > MAX_NAME or not NAME.match(experiment.name):
+    if len(experiment.name) > MAX_NAME or not NAME.fullmatch(experiment.name):
         raise InvalidRequestError(
             f"{experiment.name[:MAX_NAME]!r} is no name of an experiment.",
             hint=f"Use up to {MAX_NAME} of a-z, 0-9, point, dash and underscore.",
