@@ -146,8 +146,8 @@ def test_traces_of_before_stay_as_they_are(tmp_path: Path) -> None:
             context.run_migrations()
     engine.dispose()
     line = """
-        INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached, tokens,
-            tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version)
+        INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached,
+            tokens, tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version)
         VALUES (?, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '', ?, 'http', 'mini', 'v1')
     """
     for name in ("before", "after"):
