@@ -99,7 +99,7 @@ def experiments(url: str) -> Iterator[ExperimentStore]:
 
 
 def begun(store: ExperimentStore, kind: Kind, challenger: object, **plan: Any) -> Experiment:
-    usual = {"steps": (1.0,), "min_requests": 20, "min_seconds": 0.0}
+    usual: dict[str, Any] = {"steps": (1.0,), "min_requests": 20, "min_seconds": 0.0}
     return store.start(Experiment(kind, kind, "mini", str(challenger), plan=Plan(**usual | plan)), "test")
 
 

@@ -46,6 +46,7 @@ def start(
     margin: Annotated[list[str] | None, typer.Option(help="NAME=MORE: harm that is none, as errors=0.02.")] = None,
     proven_from: Annotated[float, typer.Option(min=0, help="Percent from which harmlessness is proven.")] = 10.0,
     objective_ms: Annotated[float, typer.Option(min=0, help="Slow is over; 0 for the champion's p95.")] = 0.0,
+    min_feedback: Annotated[int, typer.Option(min=0, help="Rankings with feedback before it goes on from there.")] = 0,
     patience: Annotated[float, typer.Option(help="Seconds before the champion answers instead.")] = 30.0,
     auto_promote: Annotated[
         bool | None, typer.Option(help="Take over by itself when proven.  [default: only a canary does]")
@@ -70,6 +71,7 @@ def start(
         objective_ms,
         kind == "canary" if auto_promote is None else auto_promote,
         patience,
+        min_feedback,
     )
     with opened(traces_url) as (store, settings):
         served = model or _default_name(settings)

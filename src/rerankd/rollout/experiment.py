@@ -111,6 +111,7 @@ def _check_plan(plan: Plan) -> None:
         ("min_seconds", plan.min_seconds, 0, 1e8),
         ("proven_from", plan.proven_from, 0, 2),
         ("objective_ms", plan.objective_ms, 0, 1e7),
+        ("min_feedback", plan.min_feedback, 0, 1e9),
         ("patience", plan.patience, 0.001, 3600),
         *((f"margin of {rail.name}", rail.margin, 0, 100) for rail in plan.guardrails),
     )

@@ -12,6 +12,7 @@ Action = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 SAMPLE_RATIO_ALPHA = 0.001
 FEW = 30
+FROM_FEEDBACK = ("thumbs_down", "misplaced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Plan:
             guardrail under its margin. Below it, where little can be lost, no harm in view is enough.
         objective_ms: milliseconds over which a request is `slow`; 0 to take the champion's 95th percentile.
         auto_promote: whether what is proven takes the champion's place by itself.
+        min_feedback: of the challenger's rankings that somebody said something of, before each advance from
+            `proven_from` on; 0 where there may be none.
         patience: seconds that the challenger gets for a request before the champion answers it.
     """
 
@@ -74,6 +77,7 @@ class Plan:
     objective_ms: float = 0.0
     auto_promote: bool = True
     patience: float = 30.0
+    min_feedback: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,9 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
             return Decision("roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds)
     if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
         return Decision("wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds)
+    said = max(seen.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
+    if coverage >= plan.proven_from and said < plan.min_feedback:
+        return Decision("wait", f"{said} rankings with feedback of {plan.min_feedback}.", bounds)
     for rail in plan.guardrails:
         found, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
         numbers = (seen.control.get(rail.name, Sums()).count, seen.canary.get(rail.name, Sums()).count)

@@ -74,8 +74,8 @@ async def until(true: Callable[[], object]) -> None:
 
 async def test_a_challenger_is_loaded_before_requests_go_to_it(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
-        assert instance.arm is None
         one = store.start(NEW, "me")
+        assert (instance.arm, instance.loader.opened) == (None, [])
         await instance.look()
         assert (instance.arm, instance.loader.opened) == ("challenger", ["good"])
         assert instance.pool.names == ["a", "b"]

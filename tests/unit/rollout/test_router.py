@@ -68,7 +68,7 @@ def test_who_takes_no_part() -> None:
 
 def test_what_is_promoted_answers_everybody() -> None:
     for kind in ("canary", "interleave"):
-        one = experiment(kind, 1.0, state="promoted")  # type: ignore[arg-type]
+        one = experiment(kind, 1.0, state="promoted")
         assert arm(one) == arm(one, "user") == arm(one, source="job") == CHALLENGER
 
 
