@@ -118,7 +118,9 @@ def main() -> None:
         outcomes, own, both = ([one[side] for one in found] for side in range(3))
         ended = [f"{outcomes.count(action) / runs:.1%}" for action in ("roll_back", "promote")]
         middle, high = np.quantile(np.array(own, float), (0.5, 0.9))
-        print(f"| {name} | {ended[0]} | {ended[1]} | {middle:,.0f} | {high:,.0f} | {np.median(both):,.0f} |")
+        print(
+            f"| {name} | {ended[0]} | {ended[1]} | {middle:,.0f} | {high:,.0f} | {np.median(np.array(both, float)):,.0f} |"
+        )
     print("\n| interleaving | rolled back | promoted | rankings with a click, median | 90 % |")
     print("| --- | --- | --- | --- | --- |")
     for name, noise in (("a ranking with twice the noise", 2.0), ("with half the noise", 0.5)):

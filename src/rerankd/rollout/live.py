@@ -40,6 +40,7 @@ class LiveRollout:
         who: name of the instance, in records of decisions.
         decided: told of each decision that this instance made.
         on_promote: told of promotions, by one instance.
+        promoted_only: whether running experiments are others' business, as with workers, which answer nobody.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class LiveRollout:
         who: str = "",
         decided: Callable[[str], None] = lambda action: None,
         on_promote: PromotionHook | None = None,
+        *,
+        promoted_only: bool = False,
     ) -> None:
+        self._promoted_only = promoted_only
         self._open, self._pool, self._traffic, self._seconds = open_store, pool, traffic, seconds
         self._who, self._decided, self._on_promote = who, decided, on_promote
         self.experiments: tuple[Experiment, ...] = ()
@@ -130,9 +134,11 @@ class LiveRollout:
         try:
             store = self._opened()
             experiments = store.active()
+            if self._promoted_only:
+                experiments = [one for one in experiments if one.state == "promoted"]
             self._hand_over(experiments)
             self._flush(store)
-            if self._refuse(store, experiments) or self._opened_controller(store).look(experiments):
+            if not self._promoted_only and self._decide(store, experiments):
                 self._hand_over(store.active())
         except Exception as error:
             self._failed(error)
@@ -171,6 +177,9 @@ class LiveRollout:
             tally.give_back(kept)
             raise
         tally.forget({(one.id, one.step) for one in self.experiments})
+
+    def _decide(self, store: ExperimentStore, experiments: list[Experiment]) -> bool:
+        return self._refuse(store, experiments) or self._opened_controller(store).look(experiments)
 
     def _refuse(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> bool:
         """End what cannot be loaded here; the share of units that this instance has would get the champion."""

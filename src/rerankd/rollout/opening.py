@@ -32,6 +32,8 @@ def open_rollout(
     traffic: Traffic,
     decided: Callable[[str], None] = lambda action: None,
     on_promote: PromotionHook | None = None,
+    *,
+    promoted_only: bool = False,
 ) -> LiveRollout | None:
     """What keeps an instance's experiments as the database has them, not looking yet; None where they are off.
 
@@ -41,10 +43,18 @@ def open_rollout(
         traffic: of its pipeline.
         decided: told of each decision that this instance made.
         on_promote: told of promotions, by one instance.
+        promoted_only: whether running experiments are others' business.
     """
     if not settings.rollout:
         return None
     who = f"{socket.gethostname()}:{os.getpid()}"
     return LiveRollout(
-        lambda: open_experiments(settings), pool, traffic, settings.rollout_seconds, who, decided, on_promote
+        lambda: open_experiments(settings),
+        pool,
+        traffic,
+        settings.rollout_seconds,
+        who,
+        decided,
+        on_promote,
+        promoted_only=promoted_only,
     )

@@ -36,11 +36,12 @@ def store(url: str) -> Iterator[ExperimentStore]:
 class Instance:
     """A pool and its experiments; looks when it is told to."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, promoted_only: bool = False) -> None:
         self.url, self.away = url, False
         self.loader, self.traffic, self.decisions = FakeLoader(), Traffic(), list[str]()
         self.pool = ModelPool("a", {"a": "ref-a", "b": "ref-b"}, self.loader)
-        self.live = LiveRollout(self.open, self.pool, self.traffic, 3600.0, "test", self.decisions.append)
+        told = ("test", self.decisions.append)
+        self.live = LiveRollout(self.open, self.pool, self.traffic, 3600.0, *told, promoted_only=promoted_only)
 
     def open(self) -> ExperimentStore:
         if self.away:
@@ -152,3 +153,15 @@ async def test_a_decision_is_in_force_at_once_where_it_is_made(url: str, store: 
             )
         await instance.look()
         assert (instance.arm, instance.decisions) == (None, ["roll_back"])
+
+
+async def test_a_worker_follows_promotions_alone(url: str, store: ExperimentStore) -> None:
+    async with Instance(url, promoted_only=True) as instance:
+        one = store.start(NEW, "me")
+        await instance.look()
+        assert (instance.arm, instance.loader.opened) == (None, [])
+        assert store.change(one, Event("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
+        await instance.look()
+        found = instance.traffic.route("a", RerankRequest("q", [], source="job"))
+        assert found is not None
+        assert found.arm == "challenger"
