@@ -77,6 +77,13 @@ def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
 
+def told(control: Path, **faults: bool) -> None:
+    """The server reads it all the time, so it is never half written."""
+    new = control.with_suffix(".new")
+    new.write_text(json.dumps(faults))
+    new.replace(control)
+
+
 def in_force(served: Served, name: str, state: str = "running") -> None:
     shown = f'rerankd_experiment_coverage{{experiment="{name}"'
     until(
@@ -258,7 +265,7 @@ def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: tuple[Serve
     with experiments(url) as store:
         begun(store, "canary", folder, steps=(0.5, 1.0))
         in_force(served, "canary")
-        control.write_text('{"always": true}')  # it was sound when it was loaded
+        told(control, always=True)  # it was sound when it was loaded
         parts: Counter[str] = Counter()
         while store.named("canary").state == "running":
             parts[part_of(ask(served.url, f"user-{parts.total()}"))] += 1
@@ -277,12 +284,12 @@ def test_a_shadow_is_never_in_the_way(faulty: tuple[Served, Path, Path, str]) ->
     with experiments(url) as store:
         one = begun(store, "shadow", folder)
         in_force(served, "shadow")
-        control.write_text('{"hang": true}')
+        told(control, hang=True)
         answers = [ask(served.url, query=f"what eats {number}?") for number in range(80)]
         assert {part_of(answer) for answer in answers} == {""}  # all were answered while the challenger hung
         assert metric(served.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="compared"}') == 0
         assert metric(served.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="dropped"}') > 0
-        control.write_text("{}")
+        told(control)
         until(lambda: store.sums(one).get((0, "challenger", "tau")) is not None, "compared", 20)
         sums = store.sums(one)
         assert -1 <= sums[0, "challenger", "tau"].mean <= 1
