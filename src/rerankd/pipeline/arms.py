@@ -107,16 +107,12 @@ class ArmScorer:
 
         Raises:
             RateLimitedError: the caller has used up its share.
-            DeadlineExceededError: the caller's time is up.
         """
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._experiment.plan.patience):
                 found = await score(self._experiment.served_as)
             _check_finite(found)
-        except DeadlineExceededError:
-            self.timed_out()
-            raise
         except Exception as error:
             if error is self._charge.refusal or not self._fallback:
                 raise

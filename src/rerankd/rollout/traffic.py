@@ -84,7 +84,7 @@ class Traffic:
         self, request: RerankRequest, model: str, groups: Sequence[Group], logits: Sequence[float], milliseconds: float
     ) -> None:
         """Offer a ranking to shadow experiments."""
-        if self.shadow is None or not self.routes.experiments:
+        if self.shadow is None or not self.routes.experiments or not logits:
             return
         routes = self.routes.shadows(model, request)
         if routes:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,42 +122,3 @@ def test_one_instance_tells_of_a_promotion(store: ExperimentStore) -> None:
     assert not store.claim_promotion(one)
     assert store.change(one, event("promote"), state="promoted") is not None
     assert [store.claim_promotion(one) for _ in range(3)] == [True, False, False]
-
-
-def test_traces_of_before_stay_as_they_are(tmp_path: Path) -> None:
-    """The version before, with a ranking, is brought up to date; an instance of that version may go on writing."""
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
-
-    from rerankd.traces import schema
-
-    url = f"sqlite:///{tmp_path}/old.sqlite"
-    engine = schema.open_engine(url)
-    script = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        options = {
-            "version_table": schema.VERSION_TABLE,
-            "fn": lambda revision, _: script._upgrade_revs("0003", revision),
-        }
-        context = MigrationContext.configure(connection, opts=options)
-        with Operations.context(context):
-            context.run_migrations()
-    engine.dispose()
-    line = """
-        INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached,
-            tokens, tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version)
-        VALUES (?, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '', ?, 'http', 'mini', 'v1')
-    """
-    for name in ("before", "after"):
-        if name == "after":
-            TraceStore(url).close()
-        with sqlite3.connect(tmp_path / "old.sqlite") as raw:
-            raw.execute(line, (1 if name == "before" else 2, name))
-        raw.close()
-    store = TraceStore(url)
-    assert {(trace.request_id, trace.experiment, trace.arm) for trace in store.traces()} == {
-        ("before", "", ""),
-        ("after", "", ""),
-    }
-    store.close()
