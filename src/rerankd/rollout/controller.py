@@ -117,7 +117,10 @@ def evidence_of(one: Experiment, sums: SumsOf, units: Mapping[str, int], said: S
         said: what people made of its rankings.
     """
     opinions = said.sums()
-    control, canary = (merged(_of_arm(sums, arm), opinions[arm]) for arm in (CHAMPION, CHALLENGER))
+    stepwise = {rail.name for rail in one.plan.guardrails if rail.each_step}
+    # What an arm has to do changes with the coverage, and its latency with that.
+    compared = {key: held for key, held in sums.items() if key[2] not in stepwise or key[0] == one.step}
+    control, canary = (merged(_of_arm(compared, arm), opinions[arm]) for arm in (CHAMPION, CHALLENGER))
     of_step = sums.get((one.step, CHALLENGER, "errors"), Sums()).count
     assigned = (units.get(CHAMPION, 0), units.get(CHALLENGER, 0))
     # An interleaved list is of both, so there is no split to be broken.

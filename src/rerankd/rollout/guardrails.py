@@ -27,6 +27,8 @@ class Guardrail:
         tolerance: how much more is surely harm: it rolls back once the lower bound is above it.
         proof: whether an advance from `Plan.proven_from` on needs the upper bound under the margin; without it the
             mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
+        each_step: whether only numbers of the same step are compared, as of what depends on how much an arm has to do;
+            its share of alpha is shared by the steps then.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Guardrail:
     tripwire_requests: int = 20
     tolerance: float = 0.0
     proof: bool = True
+    each_step: bool = False
 
 
 # Latency is the logarithm of milliseconds: 0.1 is a tenth more, 0.2 a fifth.
@@ -42,8 +45,8 @@ DEFAULT_GUARDRAILS = (
     Guardrail("errors", 0.01, tripwire=0.5),
     Guardrail("timeouts", 0.01, tripwire=0.5),
     Guardrail("empty", 0.01, tripwire=0.5),
-    Guardrail("latency", 0.2, tolerance=0.1, proof=False),
-    Guardrail("slow", 0.05, tolerance=0.02, proof=False),
+    Guardrail("latency", 0.2, tolerance=0.1, proof=False, each_step=True),
+    Guardrail("slow", 0.05, tolerance=0.02, proof=False, each_step=True),
     Guardrail("thumbs_down", 0.02, proof=False),
     Guardrail("misplaced", 0.02, proof=False),
 )
@@ -85,7 +88,7 @@ class Seen:
     """What was seen since the canary began.
 
     Attributes:
-        control: sums of each guardrail where the champion answered.
+        control: sums of each guardrail where the champion answered; of those of `each_step` since the step began.
         canary: and where the canary did.
         assigned: units of control and canary, for the sample ratio.
         step_requests: of the canary since the step began.
@@ -133,7 +136,8 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
     for rail in plan.guardrails:
         control, canary = seen.control.get(rail.name, Sums()), seen.canary.get(rail.name, Sums())
         # One-sided at `share`: the two-sided sequence at twice that.
-        bounds[rail.name] = difference(control, canary, min(0.5, 2 * share))
+        own = share / len(plan.steps) if rail.each_step else share
+        bounds[rail.name] = difference(control, canary, min(0.5, 2 * own))
         enough = canary.count >= rail.tripwire_requests
         if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
             return Decision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)

@@ -169,3 +169,22 @@ def test_promotions_are_told_once_and_a_failure_is_noted(store: ExperimentStore)
     assert told == ["other"]
     assert store.events("e")[0].action == "hook"
     assert "RuntimeError" in store.events("e")[0].reason
+
+
+def test_latency_is_compared_within_a_step(store: ExperimentStore) -> None:
+    """With little to do the challenger was fast; now that it has its half, it is slower than the champion."""
+    one, draw = begun(store), np.random.default_rng(11)
+    sums = {
+        (step, arm, "latency"): Sums.of(draw.normal(mean, 0.5, 1000).tolist())
+        for step, arm, mean in (
+            (0, CHAMPION, 6.0),
+            (0, CHALLENGER, 5.0),
+            (1, CHAMPION, 5.0),
+            (1, CHALLENGER, 5.3),
+        )
+    }
+    actions = [
+        verdict(later, evidence_of(later, sums, {}, Said(later))).action
+        for later in (one, replace(one, step=1, coverage=0.5))
+    ]
+    assert actions == ["wait", "roll_back"]
