@@ -225,8 +225,8 @@ def test_without_its_database_what_was_known_stays_in_force(postgres: Postgres, 
             until(lambda: sum(sums.count for key, sums in store.sums(one).items() if key[2] == "errors") >= 20, "sums")
             assert sum(store.units(one).values()) == 10
             assert command(postgres_url, "stop", "canary").returncode == 0
-        shown = command(postgres_url, "status", "canary", "--json")
-        assert json.loads(shown.stdout)["state"] == "stopped"
+        shown = json.loads(command(postgres_url, "status", "canary", "--json").stdout)
+        assert (shown["state"], shown["bounds"]["latency"]["low"]) == ("stopped", None)
 
 
 def test_a_challenger_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start an experiment; every service of the database takes it up within rollout_seconds."""
+    from rerankd.models.reference import BUNDLED
     from rerankd.rollout.experiment import Experiment, checked
     from rerankd.rollout.guardrails import STEPS, Plan
 
@@ -75,6 +76,8 @@ def start(
     )
     with opened(traces_url) as (store, settings):
         served = model or _default_name(settings)
+        if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may work in another folder
+            challenger = str(Path(challenger).resolve())
         wanted = checked(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
         if check:
             from rerankd.models.files import load_model
@@ -98,7 +101,9 @@ def status(
         shown = store.latest() if name is None else [store.named(name)]
         rows = [_row(store, one, whole=name is not None) for one in shown]
     if wants_json(as_json):
-        write_rows(rows)
+        from rerankd.rollout.store import finite
+
+        write_rows(finite(row) for row in rows)
         return
     names = ("name", "kind", "model", "challenger", "state", "coverage", "champion", "challenger's", "decision")
     table = Table(*names)
@@ -109,7 +114,7 @@ def status(
             *(f"{row['coverage']:.1%}", str(counts["champion"]), str(counts["challenger"]), cell(row["reason"], 120)),
         )
     stdout().print(table)
-    if name is not None:
+    if name is not None and rows[0]["means"]:
         _print_numbers(rows[0])
 
 
@@ -243,7 +248,7 @@ def _sentence(one: Experiment) -> str:
         return f"{one.name} is promoted: its challenger answers all requests for {one.model}."
     if one.state != "running":
         return f"{one.name} is {one.state}: the champion answers all requests for {one.model}."
-    return f"{one.name} runs: {one.kind} of {one.challenger} on {one.coverage:.4g} of all {one.unit}s."
+    return f"{one.name} runs: {one.kind} of {one.challenger} at {100 * one.coverage:.4g} % of {one.unit}s."
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -234,15 +234,20 @@ def _write(connection: Connection, one: Experiment, event: Event) -> None:
         "reason": event.reason[:MAX_REASON],
         "who": event.who[:200],
         "coverage": one.coverage,
-        "data": orjson.dumps(_finite(event.data)).decode(),
+        "data": orjson.dumps(finite(event.data)).decode(),
     }
     connection.execute(insert(schema.experiment_event).values(values))
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: what is not known yet is null."""
+def finite(value: Any) -> Any:
+    """The same with None for what is not known yet: JSON has no infinity.
+
+    Example:
+        >>> finite({"low": float("-inf"), "high": 0.5})
+        {'low': None, 'high': 0.5}
+    """
     if isinstance(value, Mapping):
-        return {str(name): _finite(one) for name, one in value.items()}
+        return {str(name): finite(one) for name, one in value.items()}
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
