@@ -125,7 +125,7 @@ class LiveRollout:
             self._wake.wait(self._seconds)
             self._wake.clear()
         with contextlib.suppress(Exception):  # the last of the counts; without a database they are lost
-            self._flush(self._opened())
+            self._flush(self._opened(), self.experiments)
         if self._store is not None:
             self._store.close()
 
@@ -137,7 +137,7 @@ class LiveRollout:
             if self._promoted_only:
                 experiments = [one for one in experiments if one.state == "promoted"]
             self._hand_over(experiments)
-            self._flush(store)
+            self._flush(store, experiments)
             if not self._promoted_only and self._decide(store, experiments):
                 self._hand_over(store.active())
         except Exception as error:
@@ -166,9 +166,9 @@ class LiveRollout:
             self._controller = Controller(store, self._who, self._decided, self._on_promote)
         return self._controller
 
-    def _flush(self, store: ExperimentStore) -> None:
+    def _flush(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> None:
         tally = self._traffic.tally
-        running = {one.id for one in self.experiments if one.state == "running"}
+        running = {one.id for one in experiments if one.state == "running"}
         taken = tally.take()
         kept = Taken(taken.sums, {key: arm for key, arm in taken.units.items() if key[0] in running})
         try:
@@ -176,7 +176,7 @@ class LiveRollout:
         except Exception:
             tally.give_back(kept)
             raise
-        tally.forget({(one.id, one.step) for one in self.experiments})
+        tally.forget({(one.id, one.step) for one in experiments})
 
     def _decide(self, store: ExperimentStore, experiments: list[Experiment]) -> bool:
         return self._refuse(store, experiments) or self._opened_controller(store).look(experiments)
@@ -188,8 +188,9 @@ class LiveRollout:
         for one in experiments:
             if one.id in refused and one.state == "running":
                 event = Event(one.name, "refuse", refused[one.id], self._who, 0.0, {})
-                changed = store.change(one, event, state="stopped", coverage=0.0) is not None or changed
-                self._decided("refuse")
+                if store.change(one, event, state="stopped", coverage=0.0) is not None:
+                    self._decided("refuse")
+                    changed = True
         return changed
 
     # -- the event loop
