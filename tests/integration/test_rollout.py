@@ -21,7 +21,9 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 
+from rerankd.client import Client
 from rerankd.compile import CompileOptions, compile_model
+from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.models.reference import bundled_folder
 from rerankd.rollout.experiment import Experiment, Kind
@@ -208,6 +210,12 @@ def test_without_its_database_what_was_known_stays_in_force(postgres: Postgres, 
             begun(store, "canary", other, steps=(0.5,), min_seconds=1e6)
         in_force(served, "canary")
         before = versions([served.url], 10)
+        with Client(served.url) as client:
+            named = [client.rank("what eats bamboo?", TEXTS, user=f"user-{number}") for number in range(10)]
+            assert [found.version for found in named] == before[0]
+            assert {found.experiment for found in named} == {"canary/champion", "canary/challenger"}
+            with pytest.raises(InvalidRequestError, match="ASCII"):
+                client.rank("q", TEXTS, session="会话")
         assert len(set(before[0])) == 2
         postgres.stop()
         try:
