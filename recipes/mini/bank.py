@@ -113,7 +113,9 @@ class Bank:
         queries: list[Ids] = []
         passages: list[Ids] = []
         for _ in range(max(1, tokens // (SIZE * length))):
-            query, texts = self._sentence_group(draw) if draw.random() < SENTENCES else self._group(draw, names, weights)
+            query, texts = (
+                self._sentence_group(draw) if draw.random() < SENTENCES else self._group(draw, names, weights)
+            )
             asked, whole = self[query][:QUERY], draw.random() < WHOLE
             queries.append(asked)
             for text in texts:
@@ -191,6 +193,7 @@ class Collector:
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> int:
+        """The number of a text."""
         return self._numbers.setdefault(text[:3000], len(self._numbers))
 
     def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from . import data, tokens
 from rerankd.training.late_interaction import load
+
+from . import data, tokens
 
 PER_PACK = 25
 NEGATIVES = 4

@@ -17,8 +17,9 @@ import torch
 from ir_measures import nDCG
 from tokenizers import Tokenizer
 
-from . import data, tokens
 from rerankd.training.late_interaction import load
+
+from . import data, tokens
 
 QUERIES = 12
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)

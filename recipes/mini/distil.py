@@ -22,9 +22,10 @@ import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
 from transformers import BertConfig, BertModel
 
+from rerankd.training.late_interaction import Ranker, Side
+
 from .bank import Asked, Bank, Rows, Step
 from .groups import SIZE
-from rerankd.training.late_interaction import Ranker, Side
 from .tokens import SEP
 
 log = logging.getLogger("recipe")
@@ -71,7 +72,9 @@ def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
     for new, old in enumerate(layers):
         prefix = f"encoder.bert.encoder.layer.{old}."
         target = f"encoder.bert.encoder.layer.{new}."
-        kept |= {target + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        kept |= {
+            target + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+        }
     student.load_state_dict(kept)
     return student
 
@@ -401,7 +404,10 @@ def scores(
             back = torch.arange(len(part), device=device).repeat_interleave(torch.tensor(rows, device=device))
             logits = torch.cat(
                 [
-                    ranker(one_side.rows(back[i : i + 200]), other.rows(torch.arange(i, min(i + 200, len(back)), device=device)))
+                    ranker(
+                        one_side.rows(back[i : i + 200]),
+                        other.rows(torch.arange(i, min(i + 200, len(back)), device=device)),
+                    )
                     for i in range(0, len(back), 200)
                 ]
             )
@@ -460,4 +466,3 @@ def solved(ranker: Ranker, bank: Bank, device: torch.device) -> dict[str, int]:
     for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):
         found[language] += int(int(logits.argmax()) == answer)
     return found
-

@@ -17,13 +17,13 @@ from tokenizers import Tokenizer
 from rerankd.agreement import agreement
 from rerankd.compile import DEFAULT_PAIRS, read_pairs
 from rerankd.models.architecture import Architecture
+from rerankd.models.late_interaction_graph import LateInteractionGraph, named
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
+from rerankd.training.late_interaction import load
 
 from . import tokens
-from rerankd.models.late_interaction_graph import LateInteractionGraph, named
-from rerankd.training.late_interaction import load
 from .tokens import CLS, SEP, Tokens
 from .vocabulary import SPECIAL
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from tokenizers import Tokenizer
 
-from . import loop
 from rerankd.models.late_interaction_graph import CLS, SEP
 from rerankd.training.late_interaction import Ranker, Side
+
+from . import loop
 
 PART_TOKENS = 3000
 WIDTH = 16

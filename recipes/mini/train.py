@@ -17,9 +17,10 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy, kl_div
 
+from rerankd.training.late_interaction import Ranker, load
+
 from . import loop
 from .groups import SIZE, Groups
-from rerankd.training.late_interaction import Ranker, load
 from .tokens import Tokens, encode
 
 log = logging.getLogger("recipe")

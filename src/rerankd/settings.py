@@ -161,6 +161,8 @@ class Settings(BaseSettings):
     monitor_reference: float = Field(
         604_800.0, ge=60, description="seconds before that window which scores are compared with"
     )
+    rollout: bool = Field(True, description="take part in experiments of the database of traces_url; off ignores them")
+    rollout_seconds: float = Field(5.0, ge=0.05, le=3600, description="seconds between looks at experiments")
     api_keys: list[str] = Field(default_factory=list, description="keys in clear text, best set in the environment")
     api_keys_file: str | None = Field(None, description="file of hashed keys, made by `rerankd keys add`")
     cors_origins: list[str] = Field(default_factory=list, description="web origins that may call; none if empty")

@@ -122,6 +122,8 @@ class RerankRequest:
         source: where it came in, in traces: `http`, `job` or `library`.
         threshold: lowest score of a document that is kept, from 0 to 1 whatever `activation` shows; None keeps all.
         fusion: how the first stage counts; None for not at all.
+        user: who asks, in the caller's words; keeps experiments the same for them; empty for nobody in particular.
+        session: the same, of a visit.
     """
 
     query: str
@@ -140,6 +142,8 @@ class RerankRequest:
     source: str = "library"
     threshold: float | None = None
     fusion: Fusion | None = None
+    user: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,8 @@ class RerankResult:
         request_id: what a service calls this request in its log; empty for a local ranking.
         computed_tokens: tokens that were computed, those of cached scores left out; None for a local ranking.
         rules: version of the rules in force; empty for none.
+        version: exact version of the model that scored; empty for a local ranking.
+        experiment: name and arm of the experiment that it was part of, as `name/arm`; empty for none.
     """
 
     results: tuple[RankedDocument, ...]
@@ -216,6 +222,8 @@ class RerankResult:
     request_id: str = ""
     computed_tokens: int | None = None
     rules: str = ""
+    version: str = ""
+    experiment: str = ""
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)
@@ -242,6 +250,9 @@ class Ranking:
         time: when it was done, seconds since 1970.
         adjustments: what rules did to each document; empty without rules.
         rules: version of the rules in force; empty for none.
+        experiment: name of the experiment that it was part of; empty for none.
+        arm: which of its arms answered.
+        teams: of an interleaved list, one character for each document: `0` champion, `1` challenger, `-` neither.
     """
 
     request: RerankRequest
@@ -254,6 +265,9 @@ class Ranking:
     time: float
     adjustments: Sequence[Adjustment] = ()
     rules: str = ""
+    experiment: str = ""
+    arm: str = ""
+    teams: str = ""
 
 
 class Recorder(Protocol):

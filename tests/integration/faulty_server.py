@@ -58,12 +58,12 @@ class FaultyLoader(SettingsLoader):
         return ControlledBackend(self.control)
 
 
-def main() -> None:
+def main(loader: type[FaultyLoader] = FaultyLoader) -> None:
     control, _, port = sys.argv[1:4]
     settings = load_settings(port=port)
     logs.configure("text", "info")
     FaultyLoader.control = Path(control)
-    service = open_service(settings, FaultyLoader)
+    service = open_service(settings, loader)
     run(service, listen(settings.host, settings.port))
 
 

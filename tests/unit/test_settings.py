@@ -46,3 +46,9 @@ def test_trusted_proxies_are_addresses(value: str) -> None:
     assert load_settings(trusted_proxies="10.0.0.7,10.1.0.0/16").trusted_proxies == ["10.0.0.7", "10.1.0.0/16"]
     with pytest.raises(InvalidRequestError, match=r"Setting trusted_proxies: .*10\.1\.0\.0/16"):
         load_settings(trusted_proxies=value)
+
+
+def test_experiments_are_switched_off_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().rollout
+    monkeypatch.setenv("RERANKD_ROLLOUT", "off")
+    assert not load_settings().rollout

@@ -32,6 +32,7 @@ from rerankd.cli import (
     monitor,
     rag,
     rank,
+    rollout,
     rules,
     serve,
     traces,
@@ -40,6 +41,7 @@ from rerankd.cli import (
 )
 from rerankd.cli.output import stderr
 from rerankd.errors import (
+    ConflictError,
     InvalidRequestError,
     MissingDependencyError,
     ModelError,
@@ -59,6 +61,7 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (ScoringError, 6),
     (InvalidRequestError, 2),
     (NotFoundError, 2),
+    (ConflictError, 2),
     (RetryableError, 8),
     (PromotionRefusedError, 9),
 )
@@ -94,6 +97,7 @@ app.add_typer(traces.app, name="traces")
 app.add_typer(traces.feedback, name="feedback")
 app.add_typer(cases.app, name="cases")
 app.add_typer(rules.app, name="rules")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -41,6 +41,8 @@ def list_traces(
     since: Since = None,
     until: Until = None,
     model: Model = None,
+    experiment: Annotated[str | None, typer.Option(help="Only those that were part of it.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Only those that this arm answered.")] = None,
     order: Annotated[Literal["newest", "oldest", "margin"], typer.Option(help="What comes first.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
     traces_url: Url = None,
@@ -48,7 +50,8 @@ def list_traces(
 ) -> None:
     """List traces; `--order margin` lists first where the first and the second were closest."""
     with opened(traces_url) as (store, _):
-        traces = store.traces(trace_filter(tenant, since, until, model), limit=limit, order=order)
+        wanted = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
+        traces = store.traces(wanted, limit=limit, order=order)
         queries = store.queries(traces)
     if wants_json(as_json):
         write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)

@@ -107,6 +107,8 @@ def read_ranking(
         {step: float(spent) for step, spent in _mapping(answer, "timings").items() if isinstance(spent, int | float)},
         str(answer.get("id") or ""),
         rules=rules,
+        version=str(answer.get("version") or ""),
+        experiment=str(answer.get("experiment") or ""),
     )
 
 

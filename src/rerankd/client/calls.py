@@ -33,6 +33,7 @@ Steps = Generator[httpx.Request | float, Outcome | None, T]
 
 DEFAULT_TOP_N = 5  # the same as Reranker's, whose module would load numbers and models
 PAIRS_PER_CALL = 1000
+MAX_UNIT = 256
 CONNECT_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0
 
@@ -67,6 +68,22 @@ class RankOptions(TypedDict, total=False):
     long_documents: LongDocuments | None
     cache: bool | None
     timeout: float | None
+    user: str | None
+    session: str | None
+
+
+def checked_units(units: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers that say who asks, which a header can carry.
+
+    Raises:
+        InvalidRequestError: one cannot.
+    """
+    for name, unit in units.items():
+        if len(unit) > MAX_UNIT or not (unit.isascii() and unit.isprintable()):
+            raise InvalidRequestError(
+                f"{name} cannot carry this.", hint=f"Give up to {MAX_UNIT} ASCII characters, such as a hash."
+            )
+    return units
 
 
 class Calls:
@@ -109,6 +126,8 @@ class Calls:
         long_documents: LongDocuments | None = None,
         cache: bool | None = None,
         timeout: float | None = None,
+        user: str | None = None,
+        session: str | None = None,
     ) -> Steps[RerankResult]:
         """Rank documents, see `Client.rank`."""
         check_activation(activation)
@@ -139,7 +158,8 @@ class Calls:
         } | {name: value for name, value in options.items() if value is not None}
         if not given:
             return RerankResult((), model or self.model or "", Usage(0, 0, 0), {})
-        answer = yield from self.exchange("POST", "/v1/rerank", body, timeout)
+        units = {name: unit for name, unit in (("X-Rerankd-User", user), ("X-Rerankd-Session", session)) if unit}
+        answer = yield from self.exchange("POST", "/v1/rerank", body, timeout, checked_units(units))
         return read_ranking(answer, given, top_n, activation, lowest)
 
     def score(
@@ -188,7 +208,12 @@ class Calls:
         return isinstance(outcome, httpx.Response) and outcome.status_code == 200
 
     def exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Steps[dict[str, Any]]:
         """Send a request, again where that can help, and give the answer's object."""
         timeout = self.timeout if timeout is None else timeout
@@ -197,7 +222,8 @@ class Calls:
         attempt = 0
         while True:
             remaining = ends - self.clock()
-            outcome = yield self._request(method, path, content, None if timeout is None else max(remaining, 0.001))
+            seconds = None if timeout is None else max(remaining, 0.001)
+            outcome = yield self._request(method, path, content, seconds, headers)
             answer = self._read(outcome, path, timeout)
             if isinstance(answer, dict):
                 return answer
@@ -214,8 +240,16 @@ class Calls:
                     continue
             raise answer from (outcome if isinstance(outcome, httpx.HTTPError) else None)
 
-    def _request(self, method: str, path: str, content: bytes | None, seconds: float | None) -> httpx.Request:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        seconds: float | None,
+        more: Mapping[str, str] | None = None,
+    ) -> httpx.Request:
         headers = self.headers.copy()
+        headers.update(more or {})
         if seconds is not None:
             headers["X-Request-Timeout"] = f"{seconds:.3f}"
         connect = CONNECT_SECONDS if seconds is None else min(CONNECT_SECONDS, seconds)

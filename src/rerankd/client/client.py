@@ -95,6 +95,8 @@ class Client:
             long_documents: `truncate` or `chunk`.
             cache: whether the service may use scores it has kept.
             timeout: overrides the client's for this call, in seconds.
+            user: who asks; experiments treat the same user the same.
+            session: the same, of a visit.
 
         Returns:
             The best `top_n`, best first. `raw_score` is NaN if the server names none.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rerankd.engine.engine import Engine
-from rerankd.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, UnavailableError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.telemetry import logger
@@ -91,6 +91,7 @@ class ModelPool:
         self.default, self.strict = default, strict
         self._references = dict(references)
         self._given = dict(references)  # a swap changes where a model comes from, not what requests may call it
+        self._unlisted: dict[str, str] = {}
         self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
         self._loaded: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -107,6 +108,11 @@ class ModelPool:
     def reference(self, name: str) -> str:
         """Where a model comes from."""
         return self._references[name]
+
+    @property
+    def unlisted(self) -> dict[str, str]:
+        """References of the models that `add` brought in; no request can name them."""
+        return dict(self._unlisted)
 
     @property
     def loaded(self) -> dict[str, ServedModel]:
@@ -168,6 +174,32 @@ class ModelPool:
             self._close_later(old)
         return new
 
+    async def add(self, name: str, reference: str) -> ServedModel:
+        """Load one more model, warm, under a name that requests cannot use; it stays loaded until it is removed.
+
+        Raises:
+            ConflictError: the name is taken by another model.
+            ModelError: it cannot be loaded; nothing is changed then.
+            UnavailableError: the pool is closed, or there is no memory for it.
+        """
+        if name in self._references or self._unlisted.get(name, reference) != reference:
+            raise ConflictError(f"There is a model {name[:100]!r} already.", hint="Use another name.")
+        self._unlisted[name] = reference
+        self._pinned.add(name)
+        try:
+            async with self.lease(name) as model:
+                return model
+        except BaseException:
+            await self.remove(name)
+            raise
+
+    async def remove(self, name: str) -> bool:
+        """Undo `add`; requests that use the model are finished first. Whether it was loaded."""
+        if self._unlisted.pop(name, None) is None:
+            return False
+        self._pinned.discard(name)
+        return await self.unload(name)
+
     async def unload(self, name: str) -> bool:
         """Take a model out of memory; the next request for it loads it again."""
         model = self._loaded.pop(name, None)
@@ -198,7 +230,10 @@ class ModelPool:
     async def _load_once(self, name: str) -> ServedModel:
         async with self._loading:
             if (model := self._loaded.get(name)) is None:
-                model = self._loaded[name] = await self._open(name, self._references[name])
+                reference = self._references.get(name) or self._unlisted.get(name)
+                if reference is None:
+                    raise ModelNotFoundError(f"There is no model {name[:100]!r} any more.")
+                model = self._loaded[name] = await self._open(name, reference)
             return model
 
     async def _open(self, name: str, reference: str) -> ServedModel:

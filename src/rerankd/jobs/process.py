@@ -17,6 +17,8 @@ from rerankd.jobs.tickets import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.rollout.opening import open_rollout
+from rerankd.rollout.traffic import Traffic
 from rerankd.rules.live import open_rules, rules_of
 from rerankd.settings import Settings
 from rerankd.telemetry import Observer, logger
@@ -76,6 +78,8 @@ class WorkerProcess:
         self._following = follow(settings, self.pool) if follow else None
         self.traces = open_writer(settings)
         self.rules = open_rules(settings)
+        self._traffic = Traffic()
+        self._rollout = open_rollout(settings, self.pool, self._traffic, promoted_only=True)
         self.ready = False
         self._celery = make_celery(settings.queue_url)
         self._tickets = Tickets(self._celery)
@@ -141,12 +145,15 @@ class WorkerProcess:
         for name in eager:
             async with self.pool.lease(name):
                 pass
+        if self._rollout is not None:
+            self._rollout.start()
+            await self._rollout.settled()
         self._store = open_store(settings)
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions.of(settings, threads, max(1, threads // 2))
         self._worker = JobWorker(
-            Pipeline(self.pool, self.traces, rules_of(self.rules)), self._store, announcer, options
+            Pipeline(self.pool, self.traces, rules_of(self.rules), self._traffic), self._store, announcer, options
         )
         self._worker.start()
         if self.rules is not None:
@@ -168,6 +175,8 @@ class WorkerProcess:
             await asyncio.to_thread(self._store.close)
         if self._following is not None:
             await self._following.close()
+        if self._rollout is not None:
+            await self._rollout.close()
         await self.pool.close()
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from rerankd.engine.engine import Engine, too_long
 from rerankd.engine.job import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
+from rerankd.pipeline.arms import ArmScorer
+from rerankd.pipeline.merging import merge
+from rerankd.pipeline.scored import Charge, ChargeOnce, ScoredPairs
 from rerankd.ranking import rank_request, usage_of
+from rerankd.rollout.interleaving import seed_of
+from rerankd.rollout.traffic import Traffic
 from rerankd.rules.live import rules_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.types import PairScore, PolicyChange, RankedDocument, Ranking, Recorder, RerankRequest, RerankResult
+from rerankd.types import (
+    Adjustment,
+    PairScore,
+    PolicyChange,
+    RankedDocument,
+    Ranking,
+    Recorder,
+    RerankRequest,
+    RerankResult,
+)
 
-Charge = Callable[[int], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredPairs:
-    """Scores of pairs in their order, and what they cost.
-
-    Attributes:
-        model: name of the model that scored.
-        version: changes with its files and what computes them.
-        policy: how pairs were cut.
-    """
-
-    model: str
-    version: str
-    policy: EncodingPolicy
-    scored: Scored
+__all__ = ["Charge", "Pipeline", "ScoredPairs", "changed_policy"]
 
 
 class Pipeline:
@@ -44,15 +42,21 @@ class Pipeline:
         pool: the models.
         recorder: told of every ranking; None for nobody.
         rules: gives the rules that are in force when a request begins.
+        traffic: says which arm of an experiment serves a request, and is told what came of it.
 
     Example:
         >>> result = await Pipeline(pool).run(RerankRequest("q", [Document("d")]))  # doctest: +SKIP
     """
 
     def __init__(
-        self, pool: ModelPool, recorder: Recorder | None = None, rules: Callable[[], RuleSet] | None = None
+        self,
+        pool: ModelPool,
+        recorder: Recorder | None = None,
+        rules: Callable[[], RuleSet] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._pool, self._recorder, self._rules = pool, recorder, rules or rules_of(None)
+        self._traffic = traffic or Traffic()
 
     @property
     def rules(self) -> RuleSet:
@@ -71,11 +75,23 @@ class Pipeline:
         """
         rules = self.rules
         query = rules.expanded(request.query, request.tenant)
-        found = await self.score([(query, [document.text for document in request.documents])], request, charge)
+        groups = [(query, [document.text for document in request.documents])]
+        found = await self._routed(groups, request, charge, listed=True)
         results = self.finish(request, [found], rules)
         usage, timings = usage_of(found.scored.scores[0]), found.scored.timings
-        computed = found.scored.computed_tokens
-        return RerankResult(results, found.model, usage, timings, computed_tokens=computed, rules=rules.version)
+        spent = math.nan if found.scored.cached else timings["total"]
+        logits = [score.raw_score for score in found.scored.scores[0]]
+        self._traffic.offer(request, found.model, groups, logits, spent)
+        return RerankResult(
+            results,
+            found.model,
+            usage,
+            timings,
+            computed_tokens=found.scored.computed_tokens,
+            rules=rules.version,
+            version=found.version,
+            experiment=found.part_of,
+        )
 
     def finish(
         self, request: RerankRequest, found: Sequence[ScoredPairs], rules: RuleSet
@@ -88,33 +104,60 @@ class Pipeline:
             rules: those in force when it began.
         """
         scores = [score for piece in found for score in piece.scored.scores[0]]
-        adjustments = rules.adjustments(request.query, request.documents, request.tenant) if rules.rules else ()
+        adjustments: Sequence[Adjustment] = ()
+        if rules.rules:
+            adjustments = rules.adjustments(request.query, request.documents, request.tenant)
+        teams = ""
+        if found and (other := found[-1].other) is not None:  # of an interleaved list there is one piece
+            seed = seed_of(found[-1].experiment, request.request_id)
+            merged = merge(request, scores, other.scores[0], adjustments, seed)
+            request, scores, adjustments, teams = merged.request, merged.scores, merged.adjustments, merged.teams
         if self._recorder is not None and found:
             timings: dict[str, float] = {}
             for step, spent in (one for piece in found for one in piece.scored.timings.items()):
                 timings[step] = timings.get(step, 0.0) + spent
             last, cached = found[-1], sum(piece.scored.cached for piece in found)
             about = (last.model, last.version, last.policy.max_length, timings, cached, time.time())
-            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version))
+            part = (last.experiment, last.arm, teams)
+            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version, *part))
         return rank_request(request, scores, adjustments)
 
     async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
+        return await self._routed(groups, request, charge, listed=False)
+
+    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ScoredPairs:
+        """Score on a model of the pool by its name there, whatever experiments say; charges nobody."""
+        return await self._scored(name, groups, request, ChargeOnce(None), None)
+
+    async def _routed(
+        self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, *, listed: bool
+    ) -> ScoredPairs:
+        """Score on the model that the request names, or on what an experiment puts in its place."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
-        name = self._pool.resolve(request.model)
+        name, once = self._pool.resolve(request.model), ChargeOnce(charge)
+
+        async def score(model: str) -> ScoredPairs:
+            return await self._scored(model, groups, request, once, deadline)
+
+        route = self._traffic.route(name, request, listed=listed)
+        arm = None
+        if route is not None:
+            arm = ArmScorer(route, self._traffic, once, fallback=listed or request.source != "job")
         try:
             async with asyncio.timeout(request.timeout):
-                return await self._scored(name, groups, request, charge, deadline)
+                return await (score(name) if arm is None else arm.scored(name, score))
         except TimeoutError:
+            if arm is not None:
+                arm.timed_out()
             raise _too_late() from None
 
     async def _scored(
-        self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, deadline: float | None
+        self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge, deadline: float | None
     ) -> ScoredPairs:
         async with self._pool.lease(name) as model:
             policy = changed_policy(model, request.policy)
-            if charge is not None:
-                await charge(model.engine.estimated_tokens(groups, policy))
+            await charge(model.engine.estimated_tokens(groups, policy))
             whole = not request.policy.allow_truncation
             work = ScoreRequest(
                 *(groups, policy, request.key, request.caller, deadline, request.cache, not whole), request.background

@@ -11,6 +11,8 @@ from rerankd.rollout.sequential import Bounds, Sums, difference, ratio_evidence
 Action = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 SAMPLE_RATIO_ALPHA = 0.001
+FEW = 30
+FROM_FEEDBACK = ("thumbs_down", "misplaced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +24,31 @@ class Guardrail:
         margin: how much more is not worth stopping for.
         tripwire: a mean of the canary's that ends it at once, however few requests; None for none.
         tripwire_requests: requests of the canary from which on that counts.
+        tolerance: how much more is surely harm: it rolls back once the lower bound is above it.
+        proof: whether an advance from `Plan.proven_from` on needs the upper bound under the margin; without it the
+            mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
+        each_step: whether only numbers of the same step are compared, as of what depends on how much an arm has to do;
+            its share of alpha is shared by the steps then.
     """
 
     name: str
     margin: float
     tripwire: float | None = None
     tripwire_requests: int = 20
+    tolerance: float = 0.0
+    proof: bool = True
+    each_step: bool = False
 
 
+# Latency is the logarithm of milliseconds: 0.1 is a tenth more, 0.2 a fifth.
 DEFAULT_GUARDRAILS = (
     Guardrail("errors", 0.01, tripwire=0.5),
     Guardrail("timeouts", 0.01, tripwire=0.5),
-    Guardrail("slow", 0.05),
     Guardrail("empty", 0.01, tripwire=0.5),
-    Guardrail("thumbs_down", 0.02),
+    Guardrail("latency", 0.2, tolerance=0.1, proof=False, each_step=True),
+    Guardrail("slow", 0.05, tolerance=0.02, proof=False, each_step=True),
+    Guardrail("thumbs_down", 0.02, proof=False),
+    Guardrail("misplaced", 0.02, proof=False),
 )
 
 
@@ -51,6 +64,11 @@ class Plan:
         min_seconds: of a step.
         proven_from: coverage from which on harmlessness has to be shown before it advances: the upper bound of each
             guardrail under its margin. Below it, where little can be lost, no harm in view is enough.
+        objective_ms: milliseconds over which a request is `slow`; 0 to take the champion's 95th percentile.
+        auto_promote: whether what is proven takes the champion's place by itself.
+        min_feedback: of the challenger's rankings that somebody said something of, before each advance from
+            `proven_from` on; 0 where there may be none.
+        patience: seconds that the challenger gets for a request before the champion answers it.
     """
 
     steps: tuple[float, ...] = STEPS
@@ -59,6 +77,10 @@ class Plan:
     min_requests: int = 200
     min_seconds: float = 600.0
     proven_from: float = 0.10
+    objective_ms: float = 0.0
+    auto_promote: bool = True
+    patience: float = 30.0
+    min_feedback: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +88,12 @@ class Seen:
     """What was seen since the canary began.
 
     Attributes:
-        control: sums of each guardrail where the champion answered.
+        control: sums of each guardrail where the champion answered; of those of `each_step` since the step began.
         canary: and where the canary did.
         assigned: units of control and canary, for the sample ratio.
         step_requests: of the canary since the step began.
         step_seconds: since then.
+        share: of assigned units that should be in the canary; None for the coverage.
     """
 
     control: Mapping[str, Sums]
@@ -78,6 +101,7 @@ class Seen:
     assigned: tuple[int, int]
     step_requests: int
     step_seconds: float
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +136,29 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
     for rail in plan.guardrails:
         control, canary = seen.control.get(rail.name, Sums()), seen.canary.get(rail.name, Sums())
         # One-sided at `share`: the two-sided sequence at twice that.
-        bounds[rail.name] = difference(control, canary, min(0.5, 2 * share))
+        own = share / len(plan.steps) if rail.each_step else share
+        bounds[rail.name] = difference(control, canary, min(0.5, 2 * own))
         enough = canary.count >= rail.tripwire_requests
         if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
             return Decision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
-    if 0 < coverage < 1 and (broken := _broken(coverage, seen.assigned)):
+    share_meant = coverage if seen.share is None else seen.share
+    if 0 < share_meant < 1 and (broken := _broken(share_meant, seen.assigned)):
         return Decision("stop", broken, bounds)
     for rail in plan.guardrails:
         found = bounds[rail.name]
-        if found.low > 0:
+        if found.low > rail.tolerance:
             return Decision("roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds)
     if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
         return Decision("wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds)
+    said = max(seen.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
+    if coverage >= plan.proven_from and said < plan.min_feedback:
+        return Decision("wait", f"{said} rankings with feedback of {plan.min_feedback}.", bounds)
     for rail in plan.guardrails:
-        found = bounds[rail.name]
-        worst = found.high if coverage >= plan.proven_from else found.mean
+        found, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
+        numbers = (seen.control.get(rail.name, Sums()).count, seen.canary.get(rail.name, Sums()).count)
+        if not rail.proof and min(numbers) < FEW:
+            continue
+        worst = found.high if proof else found.mean
         if worst > rail.margin:
             return Decision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
     return Decision("advance", "Nothing is worse than it may be.", bounds)

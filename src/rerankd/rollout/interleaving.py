@@ -58,17 +58,18 @@ def interleave(first: Sequence[int], second: Sequence[int], seed: int, top_n: in
     limit = len(set(first) | set(second)) if top_n is None else top_n
     order, teams = list(first[:common])[:limit], list[int | None]([None] * min(common, limit))
     taken, coins, picks = set(order), random.Random(seed), [0, 0]  # noqa: S311  a coin that can be thrown again
-    rankings = (first, second)
+    rankings, next_places = (first, second), [common, common]
     while len(order) < limit:
-        left = [next((d for d in ranking if d not in taken), None) for ranking in rankings]
-        if left[0] is None and left[1] is None:
+        for side, ranking in enumerate(rankings):
+            while next_places[side] < len(ranking) and ranking[next_places[side]] in taken:
+                next_places[side] += 1
+        left = [place < len(ranking) for place, ranking in zip(next_places, rankings, strict=True)]
+        if not any(left):
             break
         team = coins.randrange(2) if picks[0] == picks[1] else int(picks[1] < picks[0])
-        if left[team] is None:
+        if not left[team]:
             team = 1 - team
-        document = left[team]
-        if document is None:
-            break
+        document = rankings[team][next_places[team]]
         order.append(document)
         teams.append(team)
         taken.add(document)

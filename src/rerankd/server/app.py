@@ -74,8 +74,10 @@ def create_app(service: Service) -> FastAPI:
                 "api-key",
                 "x-request-id",
                 "x-request-timeout",
+                "x-rerankd-user",
+                "x-rerankd-session",
             ],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "retry-after", "x-rerankd-model-version", "x-rerankd-experiment"],
         )
     return app
 

@@ -60,6 +60,7 @@ def union_answer(
         answer["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
         answer["timings"] = dict(result.timings)
         answer["rules"] = result.rules
+        answer |= {"version": result.version, "experiment": result.experiment}
     return answer
 
 

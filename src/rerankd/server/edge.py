@@ -25,6 +25,7 @@ from rerankd.errors import (
     UnavailableError,
 )
 from rerankd.keys import ApiKey, presented_key
+from rerankd.server.afterwards import Call, pending
 from rerankd.server.dialects import Dialect, error_answer
 from rerankd.server.service import Service
 from rerankd.server.tracing import RequestSpan
@@ -109,7 +110,8 @@ class Edge:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         log = RequestLog(given if _REQUEST_ID.match(given) else uuid.uuid4().hex)
-        token = current.set(log)
+        afterwards: list[Call] = []
+        token, later = current.set(log), pending.set(afterwards)
         answer = _Answer(send, log, started, scope["path"], closing=lambda: self._service.draining)
         body = _Body(receive, self._service.settings, headers, self)
         try:
@@ -130,6 +132,9 @@ class Edge:
             body.let_go()
             current.reset(token)
             self._note(scope, log, time.perf_counter() - started)
+            pending.reset(later)
+            for call in afterwards:
+                call()
 
     def _admit(self, scope: Scope, headers: Headers, log: RequestLog) -> None:
         keys = self._service.keys

@@ -29,6 +29,8 @@ class Health:
         follower = self._service.follower
         if follower is not None and follower.followed:
             body["registry"] = follower.details()
+        if details := self._service.details:
+            body["details"] = details
         return _json(body, 200 if found.ready else 503)
 
     async def metrics(self) -> Response:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rerankd.server.rollout_gauges import RolloutGauges
 from rerankd.telemetry import Observer
 from rerankd.traces.writer import DROPS
 from rerankd.version import __version__
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
     from rerankd.registry.following import Follower
+    from rerankd.rollout.live import LiveRollout
+    from rerankd.rollout.shadow import ShadowQueue
+    from rerankd.rollout.traffic import Traffic
     from rerankd.rules.live import LiveRules
     from rerankd.traces.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
@@ -66,6 +70,7 @@ class Metrics(Observer):
             "rerankd_rules_reloads", "Changed files of rules, by whether they were good", ("result",)
         )
         self.feedback = counter("rerankd_feedback", "Items of feedback taken")
+        self._decisions = counter("rerankd_experiment_decisions", "Decisions that this instance made", ("action",))
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding in the last batch", model, registry=self.registry
         )
@@ -96,6 +101,17 @@ class Metrics(Observer):
         """Add which versions are served, where there is what follows a registry."""
         if follower is not None:
             self.registry.register(_RegistryGauges(pool, follower))
+
+    def decided(self, action: str) -> None:
+        """This instance decided on an experiment."""
+        self._decisions.labels(action).inc()
+
+    def watch_rollout(self, rollout: LiveRollout | None, traffic: Traffic, shadow: ShadowQueue) -> None:
+        """Add what experiments do, where they are on."""
+        if rollout is not None:
+            for action in ("advance", "promote", "roll_back", "stop", "refuse"):
+                self._decisions.labels(action)
+            self.registry.register(RolloutGauges(rollout, traffic, shadow))
 
     def watch_activity(self) -> Callable[[list[Activity]], None]:
         """Add what reranking did lately; call what is returned when that is known anew."""

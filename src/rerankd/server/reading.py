@@ -16,6 +16,8 @@ from rerankd.types import Fusion
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_VALUES = 200_000
+MAX_UNIT = 256
+USER_HEADER, SESSION_HEADER = "X-Rerankd-User", "X-Rerankd-Session"
 
 
 class FusedBody(Protocol):
@@ -110,6 +112,18 @@ def timeout_of(request: Request, given: float | None, settings: Settings) -> flo
         times.append(seconds)
     known = [time for time in times if time is not None]
     return min(known) if known else None
+
+
+def unit_header(request: Request, name: str) -> str:
+    """Who asks, as a header says it; empty where it is missing.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds what is no text.
+    """
+    value = request.headers.get(name, "").strip()
+    if len(value) > MAX_UNIT or not value.isprintable():
+        raise InvalidRequestError(f"{name} is longer than {MAX_UNIT} characters, or no text.", hint="Send an id.")
+    return value
 
 
 def fusion_of(body: FusedBody, settings: Settings) -> Fusion | None:

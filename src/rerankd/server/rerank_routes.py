@@ -20,7 +20,16 @@ from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.edge import current
 from rerankd.server.metering import Meter, unless_gone
-from rerankd.server.reading import check_count, fusion_of, parse_json, timeout_of, validated
+from rerankd.server.reading import (
+    SESSION_HEADER,
+    USER_HEADER,
+    check_count,
+    fusion_of,
+    parse_json,
+    timeout_of,
+    unit_header,
+    validated,
+)
 from rerankd.server.service import Service
 from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
 
@@ -207,6 +216,8 @@ class Answers:
             request_id=log.request_id,
             tenant=log.key.id if log.key else "",
             source="http",
+            user=unit_header(request, USER_HEADER),
+            session=unit_header(request, SESSION_HEADER),
         )
 
     async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
@@ -216,17 +227,23 @@ class Answers:
         return replace(result, request_id=log.request_id)
 
     async def _respond(self, answer: Any, result: RerankResult) -> Response:
-        return await self._finish(answer, result.model, result.computed_tokens or 0, result.timings)
+        who = (result.model, result.version, result.experiment)
+        return await self._finish(answer, *who, result.computed_tokens or 0, result.timings)
 
     async def _scored(self, answer: Any, found: ScoredPairs) -> Response:
-        return await self._finish(answer, found.model, found.scored.computed_tokens, found.scored.timings)
+        who = (found.model, found.version, found.part_of)
+        return await self._finish(answer, *who, found.scored.computed_tokens, found.scored.timings)
 
-    async def _finish(self, answer: Any, model: str, tokens: int, timings: Mapping[str, float]) -> Response:
+    async def _finish(
+        self, answer: Any, model: str, version: str, experiment: str, tokens: int, timings: Mapping[str, float]
+    ) -> Response:
         log, metrics = current.get(), self._service.metrics
         await self._meter.settle(tokens)
-        log.fields |= {"model": model, "tokens": tokens}
+        log.fields |= {"model": model, "version": version, "tokens": tokens}
+        if experiment:
+            log.fields["experiment"] = experiment
         if log.span is not None:
-            about = {"model": model, "documents": log.fields.get("documents", 0), "tokens": tokens}
+            about = {"model": model, "version": version, "documents": log.fields.get("documents", 0), "tokens": tokens}
             named = {f"rerankd.{name}": value for name, value in about.items()}
             log.span.describe(named | {"rerankd.request_id": log.request_id}, timings)
         metrics.documents.labels(model).observe(log.fields.get("documents", 0))
@@ -237,7 +254,10 @@ class Answers:
             "x-queue-time": f"{timings['queue']:.3f}",
             "x-inference-time": f"{timings['inference']:.3f}",
             "x-compute-tokens": str(tokens),
+            "x-rerankd-model-version": version,
         }
+        if experiment:
+            headers["x-rerankd-experiment"] = experiment
         return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
 
 

@@ -15,7 +15,12 @@ from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.registry.following import Follower, open_follower
+from rerankd.rollout.live import LiveRollout
+from rerankd.rollout.opening import open_rollout
+from rerankd.rollout.shadow import ShadowQueue
+from rerankd.rollout.traffic import Traffic
 from rerankd.rules.live import LiveRules, open_rules, rules_of
+from rerankd.server.afterwards import after_answer
 from rerankd.server.desk import JobDesk
 from rerankd.server.metrics import Metrics
 from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
@@ -67,6 +72,8 @@ class Service:
     traces: TraceWriter | None = None
     rules: LiveRules | None = None
     follower: Follower | None = None
+    rollout: LiveRollout | None = None
+    shadow: ShadowQueue | None = None
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -99,6 +106,9 @@ class Service:
             self.failure = ModelError(f"A model could not be loaded ({type(error).__name__}).", hint="See the log.")
             self.end()
         else:
+            if self.rollout is not None:
+                self.rollout.start()
+                await self.rollout.settled()
             self.started = True
             self.readiness = Readiness(True)
             if self.follower is not None:
@@ -112,6 +122,10 @@ class Service:
         await self.search_desk.close()
         if self.follower is not None:
             await self.follower.close()
+        if self.shadow is not None:
+            await self.shadow.close()
+        if self.rollout is not None:
+            await self.rollout.close()
         await self.pool.close()
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
@@ -134,7 +148,9 @@ class Service:
         return self.readiness
 
     async def _probe(self) -> Readiness:
-        models = list(self.pool.loaded.values())
+        # A challenger that cannot score costs nobody an answer, so the instance is ready without it.
+        unlisted = self.pool.unlisted
+        models = [model for name, model in self.pool.loaded.items() if name not in unlisted]
         if self.pool.default not in self.pool.loaded:
             self._loading = asyncio.ensure_future(self._load_default())
             return Readiness(False, f"{self.pool.default} is not loaded")
@@ -150,7 +166,14 @@ class Service:
     @property
     def alive(self) -> bool:
         """False when an engine died again and again without a score between: only a new process helps."""
-        return all(model.engine.deaths < MAX_DEATHS for model in self.pool.loaded.values())
+        unlisted = self.pool.unlisted
+        loaded = [model for name, model in self.pool.loaded.items() if name not in unlisted]
+        return all(model.engine.deaths < MAX_DEATHS for model in loaded)
+
+    @property
+    def details(self) -> str:
+        """What is not as it should be although requests can be answered; empty if nothing."""
+        return "" if self.rollout is None else self.rollout.details
 
 
 async def _probe(model: ServedModel) -> str:
@@ -189,7 +212,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
     traces = open_writer(settings, metrics.watch_activity() if settings.traces else None)
     rules = open_rules(settings, metrics.rules_changed)
-    pipeline, tracing = Pipeline(pool, traces, rules_of(rules)), Tracing(settings.otel_endpoint)
+    traffic = Traffic()
+    pipeline, tracing = Pipeline(pool, traces, rules_of(rules), traffic), Tracing(settings.otel_endpoint)
+    rollout = open_rollout(settings, pool, traffic, metrics.decided)
+    shadow = ShadowQueue(pipeline.score_on, traffic, after_answer)
+    traffic.shadow = shadow.offer
     desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
     service = Service(
         settings,
@@ -205,8 +232,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         traces,
         rules,
         open_follower(settings, pool),
+        rollout,
+        shadow,
     )
     metrics.watch_registry(pool, service.follower)
+    metrics.watch_rollout(rollout, traffic, shadow)
     metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)

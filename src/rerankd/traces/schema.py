@@ -3,6 +3,7 @@
 `candidates` stands apart from `trace`, so that counting over an hour reads no candidates. Texts (`passage`: documents,
 queries and parameters alike) are kept once, under their SHA-256; traces name them by number. The one row of
 `trace_store` gives out numbers, and whoever changes it keeps other writers and erasers waiting until the commit.
+Experiments stand here too, since all instances share this database, and traces and feedback say how they go.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from sqlalchemy import (
     event,
     inspect,
     make_url,
+    text,
 )
 from sqlalchemy.exc import ArgumentError
 
 from rerankd.errors import InvalidRequestError
 from rerankd.extras import require
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "trace_version"
 LOCK = 72_657_261  # of this program among a database's advisory locks
 BUSY_SECONDS = 10
@@ -45,6 +47,7 @@ STALL_SECONDS = 30
 
 # SQLite counts rows in INTEGER keys only.
 _Id = BigInteger().with_variant(Integer, "sqlite")
+_PART = text("experiment <> ''")
 metadata = MetaData()
 
 store = Table(
@@ -93,12 +96,17 @@ trace = Table(
     Column("queue_ms", Double, nullable=False),
     Column("inference_ms", Double, nullable=False),
     Column("total_ms", Double, nullable=False),
+    # Defaults of the database, since an instance of the version before may go on writing.
+    Column("experiment", String, nullable=False, server_default=""),
+    Column("arm", String, nullable=False, server_default=""),
+    Column("teams", String),
     # The margin stands in the index, so that the worst of an hour are found without a look at the rows.
     Index("trace_time", "time", "margin", "id"),
     Index("trace_tenant_time", "tenant", "time", "margin", "id"),
     Index("trace_margin", "margin", "id"),
     Index("trace_tenant_margin", "tenant", "margin", "id"),
     Index("trace_request", "request_id", "tenant"),
+    Index("trace_experiment", "experiment", "time", sqlite_where=_PART, postgresql_where=_PART),
 )
 candidates = Table(
     "candidates",
@@ -140,6 +148,52 @@ bad_case = Table(
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("tenant", "request_id", "detector", "position", name="bad_case_once"),
     Index("bad_case_state", "state", "severity"),
+)
+# What is running or promoted has its name and its model in the two columns that are unique, and others have NULL there.
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    *(Column(name, String, nullable=False) for name in ("name", "kind", "model", "challenger", "unit", "seed")),
+    Column("coverage", Double, nullable=False),
+    Column("step", Integer, nullable=False),
+    *(Column(name, String, nullable=False) for name in ("plan", "state")),
+    *(Column(name, Double, nullable=False) for name in ("created", "changed", "stepped")),
+    Column("revision", Integer, nullable=False),
+    Column("told", Boolean, nullable=False),
+    Column("active_name", String, unique=True),
+    Column("active_model", String, unique=True),
+    Index("experiment_name", "name"),
+)
+experiment_event = Table(
+    "experiment_event",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("experiment", BigInteger, nullable=False),
+    Column("time", Double, nullable=False),
+    *(Column(name, String, nullable=False) for name in ("action", "reason", "who")),
+    Column("coverage", Double, nullable=False),
+    Column("data", String, nullable=False),
+    Index("experiment_event_of", "experiment"),
+)
+experiment_sums = Table(
+    "experiment_sums",
+    metadata,
+    Column("experiment", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("arm", String, primary_key=True),
+    Column("metric", String, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("total", Double, nullable=False),
+    Column("squares", Double, nullable=False),
+)
+experiment_unit = Table(
+    "experiment_unit",
+    metadata,
+    Column("experiment", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("unit", String, primary_key=True),
+    Column("arm", String, nullable=False),
 )
 
 

@@ -41,6 +41,8 @@ class TraceFilter:
         until: earlier than this.
         model: name of the model that scored.
         request_id: what the answer called it.
+        experiment: name of the experiment that it was part of; the empty string for those that were part of none.
+        arm: which of its arms answered.
     """
 
     tenant: str | None = None
@@ -48,6 +50,8 @@ class TraceFilter:
     until: float | None = None
     model: str | None = None
     request_id: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
 
     def applied(self, query: Select[Any]) -> Select[Any]:
         """A query that looks at these only."""
@@ -56,6 +60,8 @@ class TraceFilter:
             (columns.tenant, self.tenant),
             (columns.model, self.model),
             (columns.request_id, self.request_id),
+            (columns.experiment, self.experiment),
+            (columns.arm, self.arm),
         ):
             if value is not None:
                 query = query.where(column == value)

@@ -49,6 +49,8 @@ class Trace:
         truncated: candidates of which the model did not read all.
         cached: candidates whose score was kept from before.
         tokens: tokens of all pairs.
+        experiment: name of the experiment that it was part of; empty for none.
+        arm: which of its arms answered.
     """
 
     id: int
@@ -75,6 +77,8 @@ class Trace:
     queue_ms: float
     inference_ms: float
     total_ms: float
+    experiment: str = ""
+    arm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     kept = len(rank_request(request, ranking.scores, ranking.adjustments))
     names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
     about = names | {"model": ranking.model, "version": ranking.version}
+    about |= {"experiment": ranking.experiment, "arm": ranking.arm}
     numbers = {
         "time": ranking.time,
         "documents": count,
@@ -134,7 +139,8 @@ def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     }
     steps = {f"{step}_ms": float(timings.get(step, 0.0)) for step in ("tokenization", "queue", "inference", "total")}
     # A zero character is no text in PostgreSQL.
-    return {name: value.replace("\0", "") for name, value in about.items()} | numbers | steps
+    plain = {name: value.replace("\0", "") for name, value in about.items()}
+    return plain | numbers | steps | {"teams": ranking.teams or None}
 
 
 def _candidates(ranking: Ranking, redact: Callable[[str], str] | None) -> Candidates:

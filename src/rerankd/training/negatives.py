@@ -31,7 +31,9 @@ def with_negatives(
         score: probabilities (0 to 1) of the champion for a query's texts; None to drop nothing.
         margin: a found passage stays if its score is below `(1 - margin)` times that of the best answer.
     """
-    texts = {str(n): text for n, text in enumerate(dict.fromkeys(t for e in examples for t in (*e.positives, *e.negatives)))}
+    texts = {
+        str(n): text for n, text in enumerate(dict.fromkeys(t for e in examples for t in (*e.positives, *e.negatives)))
+    }
     few = {str(n): e for n, e in enumerate(examples) if len(e.negatives) < count}
     if not few or len(texts) < 2:
         return list(examples)

@@ -34,8 +34,6 @@ class Network(Module):
         max_length: longest pair in tokens.
     """
 
-    config_keys: list[str] = []
-
     def __init__(self, files: ModelFiles, model: torch.nn.Module, max_length: int) -> None:
         super().__init__()
         self.model = model
@@ -84,7 +82,8 @@ class Network(Module):
     @property
     def body(self) -> str:
         """Pattern of the encoder's linear layers, which adapters belong on; the head is never among them."""
-        return r".*encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense)"
+        layers = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
+        return rf".*encoder\.layer\.\d+\.({layers})"
 
 
 class LateInteractionNetwork(Network):

@@ -54,9 +54,9 @@ def write_candidate(network: Network, files: ModelFiles, out: Path, precision: s
     shutil.rmtree(merged, ignore_errors=True)
     network.model.save_pretrained(merged)  # type: ignore[operator]  # of transformers' models
     for path in files.folder.iterdir():
-        if path.is_file() and path.suffix in (".json", ".model", ".txt") and not (merged / path.name).exists():
-            if path.name not in _FOREIGN and not path.name.endswith(".index.json"):
-                shutil.copyfile(path, merged / path.name)
+        own = path.is_file() and path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
+        if own and path.name not in _FOREIGN and not (merged / path.name).exists():
+            shutil.copyfile(path, merged / path.name)
     compile_model(load_model(str(merged)), target, CompileOptions(precision, name=name, force=True), say)
     return target
 

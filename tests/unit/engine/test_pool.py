@@ -9,7 +9,7 @@ import pytest
 from rerankd.engine.engine import Engine
 from rerankd.engine.job import ScoreRequest
 from rerankd.engine.pool import ModelLoader, ModelPool
-from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
+from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.encoder import EncodingPolicy
 from tests.faults import ScriptedBackend, scripted_scorer
@@ -165,4 +165,32 @@ async def test_unload() -> None:
     assert await own.unload("a") is True
     assert await own.unload("a") is False
     await _use(own, "a")
+    await own.close()
+
+
+async def test_a_model_that_is_added_is_for_those_who_know_it() -> None:
+    loader = FakeLoader()
+    own = pool(loader, max_loaded_bytes=2 * SIZE)
+    await _use(own, "a")
+    model = await own.add("a~new", "ref-new")
+    assert (model.name, model.engine.version, own.unlisted) == ("a~new", "ref-new", {"a~new": "ref-new"})
+    assert "a~new" not in own.names
+    assert own.resolve("a~new") == own.resolve("ref-new") == "a"
+    with pytest.raises(UnavailableError):
+        await _use(own, "b")  # it is not unloaded for others
+    with pytest.raises(ConflictError):
+        await own.add("a~new", "ref-other")
+    with pytest.raises(ConflictError):
+        await own.add("b", "ref-b")
+    async with own.lease("a~new"):
+        removing = asyncio.create_task(own.remove("a~new"))
+        await asyncio.sleep(0)
+        assert not removing.done()  # whoever uses it is waited for
+        with pytest.raises(ModelNotFoundError):
+            await _use(own, "a~new")
+    assert await removing
+    assert not await own.remove("a~new")
+    with pytest.raises(ModelNotFoundError):
+        await own.add("a~bad", "bad")
+    assert own.unlisted == {}
     await own.close()

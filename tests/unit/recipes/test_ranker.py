@@ -16,8 +16,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
 
 from recipes.mini import export, source, vocabulary  # noqa: E402  torch is optional
 from recipes.mini import tokens as pairs  # noqa: E402
-from rerankd.training.late_interaction import Ranker, load  # noqa: E402
 from rerankd import Reranker  # noqa: E402
+from rerankd.training.late_interaction import Ranker, load  # noqa: E402
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
 

@@ -78,3 +78,31 @@ def test_a_step_takes_its_time() -> None:
     assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (1900, 100), 100, 1e9)).action == "wait"
     assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 10.0)).action == "wait"
     assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 601.0)).action == "advance"
+
+
+def test_what_is_seldom_measured_stops_nobody_before_it_is_known() -> None:
+    rails = (RAILS[0], Guardrail("thumbs_down", 0.02, proof=False))
+    good = {"errors": Sums(10_000, 0.0, 0.0)}
+    few, bad = {"thumbs_down": Sums(10, 5.0, 5.0)}, {"thumbs_down": Sums(50, 6.0, 6.0)}
+    usual = {"thumbs_down": Sums(1000, 50.0, 50.0)}
+    plan = Plan(guardrails=rails, min_seconds=0.0)
+
+    def action(more: dict[str, Sums], used: Plan = plan) -> str:
+        return decide(used, 0.25, Seen(good | usual, good | more, (7500, 2500), 2500, 1.0)).action
+
+    assert [action({}), action(few), action(bad)] == ["advance", "advance", "wait"]
+    assert action({"thumbs_down": Sums(1000, 300.0, 300.0)}) == "roll_back"
+    patient = Plan(guardrails=rails, min_seconds=0.0, min_feedback=60)
+    assert [action(few, patient), action({"thumbs_down": Sums(60, 0.0, 0.0)}, patient)] == ["wait", "advance"]
+
+
+def test_what_is_tolerated_rolls_nothing_back() -> None:
+    rails = (Guardrail("latency", 0.2, tolerance=0.1, proof=False),)
+    plan = Plan(guardrails=rails, min_seconds=0.0)
+
+    def action(more: float) -> str:
+        draw = np.random.default_rng(4)
+        arms = [{"latency": Sums.of(draw.normal(mean, 0.5, 20_000).tolist())} for mean in (3.0, 3.0 + more)]
+        return decide(plan, 0.5, Seen(arms[0], arms[1], (500, 500), 500, 1.0)).action
+
+    assert [action(0.0), action(0.08), action(0.26)] == ["advance", "advance", "roll_back"]

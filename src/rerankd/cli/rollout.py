@@ -1,0 +1,287 @@
+"""`rerankd rollout`: start, watch, advance and end experiments, for all services of one database of traces."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from rerankd.cli.options import Json
+from rerankd.cli.output import cell, stdout, wants_json, write_rows
+from rerankd.cli.traces import Url, say, when
+from rerankd.errors import ConflictError, InvalidRequestError
+from rerankd.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rerankd.rollout.controller import Evidence
+    from rerankd.rollout.experiment import Experiment
+    from rerankd.rollout.guardrails import Decision, Guardrail
+    from rerankd.rollout.store import ExperimentStore
+
+app = typer.Typer(help="Try a model on a part of the requests, and let it take over or not.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment.")]
+Kind = Literal["shadow", "interleave", "split", "canary"]
+ATTEMPTS = 5
+
+
+@app.command()
+def start(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on.")],
+    challenger: Annotated[str, typer.Option(help="The other model: bundled, a folder, or org/name[@revision].")],
+    kind: Annotated[Kind, typer.Option(help="How it is tried.")] = "canary",
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Name that requests use.")] = None,
+    unit: Annotated[Literal["user", "tenant", "session"], typer.Option(help="What sticks to an arm.")] = "user",
+    steps: Annotated[str | None, typer.Option(help="Percent of units, one step after the other.")] = None,
+    min_requests: Annotated[int, typer.Option(min=1, help="Of the challenger in a step before the next.")] = 200,
+    min_seconds: Annotated[float, typer.Option(min=0, help="Of a step.")] = 600.0,
+    alpha: Annotated[float, typer.Option(help="Chance of a false alarm over all of it.")] = 0.05,
+    margin: Annotated[list[str] | None, typer.Option(help="NAME=MORE: harm that is none, as errors=0.02.")] = None,
+    proven_from: Annotated[float, typer.Option(min=0, help="Percent from which harmlessness is proven.")] = 10.0,
+    objective_ms: Annotated[float, typer.Option(min=0, help="Slow is over; 0 for the champion's p95.")] = 0.0,
+    min_feedback: Annotated[int, typer.Option(min=0, help="Rankings with feedback before it goes on from there.")] = 0,
+    patience: Annotated[float, typer.Option(help="Seconds before the champion answers instead.")] = 30.0,
+    auto_promote: Annotated[
+        bool | None, typer.Option(help="Take over by itself when proven.  [default: only a canary does]")
+    ] = None,
+    seed: Annotated[str, typer.Option(help="Of the assignment; made up if empty.")] = "",
+    check: Annotated[bool, typer.Option(help="Look whether the challenger can be found from here.")] = True,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Start an experiment; every service of the database takes it up within rollout_seconds."""
+    from rerankd.models.reference import BUNDLED
+    from rerankd.rollout.experiment import Experiment, checked
+    from rerankd.rollout.guardrails import STEPS, Plan
+
+    usual = STEPS if kind in ("canary", "split") else (1.0,)
+    plan = Plan(
+        _shares(steps) if steps else usual,
+        _rails(margin or ()),
+        alpha,
+        min_requests,
+        min_seconds,
+        proven_from / 100,
+        objective_ms,
+        kind == "canary" if auto_promote is None else auto_promote,
+        patience,
+        min_feedback,
+    )
+    with opened(traces_url) as (store, settings):
+        served = model or _default_name(settings)
+        if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may work in another folder
+            challenger = str(Path(challenger).resolve())
+        wanted = checked(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
+        if check:
+            from rerankd.models.files import load_model
+
+            load_model(challenger, cache_dir=settings.cache_dir)
+        new = store.start(wanted, _who())
+    if wants_json(as_json):
+        write_rows([_described(new)])
+        return
+    say(_sentence(new))
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this one.")] = None,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show experiments: where they are, what was counted, and what would be decided now."""
+    with opened(traces_url) as (store, _):
+        shown = store.latest() if name is None else [store.named(name)]
+        rows = [_row(store, one, whole=name is not None) for one in shown]
+    if wants_json(as_json):
+        from rerankd.rollout.store import finite
+
+        write_rows(finite(row) for row in rows)
+        return
+    names = ("name", "kind", "model", "challenger", "state", "coverage", "champion", "challenger's", "decision")
+    table = Table(*names)
+    for row in rows:
+        counts = row["requests"]
+        table.add_row(
+            *(cell(str(row[key]), 60) for key in ("name", "kind", "model", "challenger", "state")),
+            *(f"{row['coverage']:.1%}", str(counts["champion"]), str(counts["challenger"]), cell(row["reason"], 120)),
+        )
+    stdout().print(table)
+    if name is not None and rows[0]["means"]:
+        _print_numbers(rows[0])
+
+
+@app.command()
+def advance(name: Name, traces_url: Url = None) -> None:
+    """Go one step up now, and from the last step to the champion's place."""
+    from rerankd.rollout.guardrails import Decision
+
+    with opened(traces_url) as (store, _):
+        new = _by_hand(store, name, Decision("advance", "by hand", {}), ("running",))
+    say(_sentence(new))
+
+
+@app.command()
+def stop(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An experiment.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that run or were promoted.")] = False,
+    traces_url: Url = None,
+) -> None:
+    """Give everything back to the champion; of what was promoted, this takes the promotion back."""
+    from rerankd.rollout.guardrails import Decision
+
+    if (name is None) != every:
+        raise InvalidRequestError("Say what to stop.", hint="Use NAME, or --all.")
+    with opened(traces_url) as (store, _):
+        names = [name] if name is not None else [one.name for one in store.active()]
+        for one in names:
+            known = store.named(one)
+            action: Literal["roll_back", "stop"] = "roll_back" if known.state == "promoted" else "stop"
+            new = _by_hand(store, one, Decision(action, "by hand", {}), ("running", "promoted"))
+            say(_sentence(new))
+    if not names:
+        say("Nothing runs.")
+
+
+@app.command()
+def history(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only of this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    traces_url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List what was decided, newest first, with what it rests on."""
+    with opened(traces_url) as (store, _):
+        events = store.events(name, limit)
+    if wants_json(as_json):
+        write_rows(asdict(event) for event in events)
+        return
+    table = Table("time", "experiment", "action", "coverage", "who", "reason")
+    for event in events:
+        names = (cell(event.experiment), event.action, f"{event.coverage:.1%}", cell(event.who, 40))
+        table.add_row(when(event.time), *names, cell(event.reason, 200))
+    stdout().print(table)
+
+
+@contextmanager
+def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
+    """The experiments of the database that options and settings name, and the settings."""
+    from rerankd.rollout.opening import open_experiments
+
+    settings = load_settings(traces_url=url)
+    store = open_experiments(settings)
+    try:
+        yield store, settings
+    finally:
+        store.close()
+
+
+def _by_hand(store: ExperimentStore, name: str, decision: Decision, states: Sequence[str]) -> Experiment:
+    """Write a person's decision; services change experiments too, so it is tried again where one was faster."""
+    from rerankd.rollout.controller import apply
+
+    for _ in range(ATTEMPTS):
+        one = store.named(name)
+        if one.state not in states:
+            if decision.action in ("stop", "roll_back"):
+                return one  # it is as it should be
+            raise ConflictError(f"{name} is {one.state}.", hint="See: rerankd rollout status.")
+        if one.kind == "shadow" and decision.action == "advance":
+            raise ConflictError(f"{name} only looks on.", hint="Start a canary of the same challenger.")
+        if apply(store, one, decision, _who(), {"coverage_before": one.coverage}, by_hand=True):
+            return store.named(name)
+    raise ConflictError(f"{name} is being changed by others.", hint="Try again.")
+
+
+def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, Any]:
+    from rerankd.rollout.controller import evidence_of, record_of, verdict
+    from rerankd.rollout.said import Said
+
+    said = Said(one)
+    if whole and one.kind != "shadow":
+        said.look(store.traces)
+    sums = store.sums(one)
+    evidence = evidence_of(one, sums, store.units(one), said)
+    decision = verdict(one, evidence)
+    row = _described(one) | record_of(one, evidence, decision) | {"reason": ""}
+    if one.state == "running" and one.kind != "shadow":
+        row |= {"decision": decision.action, "reason": decision.reason}
+    return row | {"means": _means(evidence)}
+
+
+def _means(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    seen = evidence.seen
+    found: dict[str, dict[str, Any]] = {}
+    for arm, sums in (("champion", seen.control), ("challenger", seen.canary)):
+        for name, one in sorted(sums.items()):
+            found.setdefault(name, {})[arm] = {"count": one.count, "mean": one.mean}
+    return found
+
+
+def _print_numbers(row: dict[str, Any]) -> None:
+    table = Table("number", "champion", "of", "challenger", "of", "difference, at least", "at most")
+    for name, arms in row["means"].items():
+        cells = [name]
+        for arm in ("champion", "challenger"):
+            held = arms.get(arm)
+            cells += [f"{held['mean']:.4f}", str(held["count"])] if held else ["", ""]
+        bounds = row["bounds"].get(name)
+        table.add_row(*cells, *((f"{bounds['low']:+.4f}", f"{bounds['high']:+.4f}") if bounds else ("", "")))
+    stdout().print(table)
+
+
+def _described(one: Experiment) -> dict[str, Any]:
+    return asdict(replace(one, plan=replace(one.plan, guardrails=()))) | {
+        "guardrails": {rail.name: rail.margin for rail in one.plan.guardrails}
+    }
+
+
+def _sentence(one: Experiment) -> str:
+    if one.state == "promoted":
+        return f"{one.name} is promoted: its challenger answers all requests for {one.model}."
+    if one.state != "running":
+        return f"{one.name} is {one.state}: the champion answers all requests for {one.model}."
+    return f"{one.name} runs: {one.kind} of {one.challenger} at {100 * one.coverage:.4g} % of {one.unit}s."
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) / 100 for part in text.split(","))
+    except ValueError:
+        raise InvalidRequestError(f"{text[:100]!r} are no steps.", hint="Write percents, as 1,10,100.") from None
+
+
+def _rails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
+    from rerankd.rollout.guardrails import DEFAULT_GUARDRAILS
+
+    rails = {rail.name: rail for rail in DEFAULT_GUARDRAILS}
+    for text in margins:
+        name, _, value = text.partition("=")
+        try:
+            rails[name] = replace(rails[name], margin=float(value))
+        except (KeyError, ValueError):
+            raise InvalidRequestError(
+                f"{text[:100]!r} is no margin.", hint=f"Write NAME=NUMBER with one of: {', '.join(rails)}."
+            ) from None
+    return tuple(rails.values())
+
+
+def _default_name(settings: Settings) -> str:
+    """What services with these settings call their default model."""
+    if settings.model in settings.models or settings.model == "mini" or not Path(settings.model).is_dir():
+        return settings.model
+    return Path(settings.model).name
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return f"uid {os.getuid()}"

@@ -1,0 +1,60 @@
+"""From settings to the experiments of an instance."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from rerankd.engine.pool import ModelPool
+from rerankd.rollout.experiment import PromotionHook
+from rerankd.rollout.live import LiveRollout
+from rerankd.rollout.store import ExperimentStore
+from rerankd.rollout.traffic import Traffic
+from rerankd.settings import Settings
+from rerankd.traces.opening import open_store
+
+
+def open_experiments(settings: Settings) -> ExperimentStore:
+    """The experiments of the database that the settings name.
+
+    Raises:
+        InvalidRequestError: an address that is none.
+        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        UnavailableError: the database cannot be reached.
+    """
+    return ExperimentStore(open_store(settings))
+
+
+def open_rollout(
+    settings: Settings,
+    pool: ModelPool,
+    traffic: Traffic,
+    decided: Callable[[str], None] = lambda action: None,
+    on_promote: PromotionHook | None = None,
+    *,
+    promoted_only: bool = False,
+) -> LiveRollout | None:
+    """What keeps an instance's experiments as the database has them, not looking yet; None where they are off.
+
+    Args:
+        settings: of the program.
+        pool: its models.
+        traffic: of its pipeline.
+        decided: told of each decision that this instance made.
+        on_promote: told of promotions, by one instance.
+        promoted_only: whether running experiments are others' business.
+    """
+    if not settings.rollout:
+        return None
+    who = f"{socket.gethostname()}:{os.getpid()}"
+    return LiveRollout(
+        lambda: open_experiments(settings),
+        pool,
+        traffic,
+        settings.rollout_seconds,
+        who,
+        decided,
+        on_promote,
+        promoted_only=promoted_only,
+    )

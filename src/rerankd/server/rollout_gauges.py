@@ -1,0 +1,48 @@
+"""What experiments do, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from rerankd.rollout.live import LiveRollout
+    from rerankd.rollout.shadow import ShadowQueue
+    from rerankd.rollout.traffic import Traffic
+
+
+class RolloutGauges(Collector):
+    """Read from the experiments of an instance when asked."""
+
+    def __init__(self, rollout: LiveRollout, traffic: Traffic, shadow: ShadowQueue) -> None:
+        self._rollout, self._traffic, self._shadow = rollout, traffic, shadow
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them."""
+        requests = CounterMetricFamily(
+            "rerankd_experiment_requests", "Requests by experiment and who answered", labels=["experiment", "arm"]
+        )
+        for (name, arm), count in sorted(self._traffic.counts.items()):
+            requests.add_metric([name, arm], count)
+        coverage = GaugeMetricFamily(
+            "rerankd_experiment_coverage",
+            "Share of units that take part, of experiments in force here",
+            labels=["experiment", "model", "kind", "state"],
+        )
+        for one in self._traffic.routes.experiments:
+            coverage.add_metric([one.name, one.model, one.kind, one.state], one.coverage)
+        compared = CounterMetricFamily(
+            "rerankd_experiment_shadows",
+            "Rankings for shadow experiments: compared, dropped or failed",
+            labels=["experiment", "result"],
+        )
+        for (name, result), count in sorted(self._shadow.counts.items()):
+            compared.add_metric([name, result], count)
+        stale = GaugeMetricFamily("rerankd_experiments_stale", "1 while the database of experiments is out of reach")
+        stale.add_metric([], float(self._rollout.stale))
+        age = GaugeMetricFamily("rerankd_experiments_age_seconds", "Since the database of experiments was read")
+        age.add_metric([], self._rollout.age)
+        return [requests, coverage, compared, stale, age]

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+
+from rerankd.engine.job import Scored
+from rerankd.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    OverloadedError,
+    RateLimitedError,
+    ScoringError,
+)
+from rerankd.pipeline.arms import ArmScorer
+from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
+from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.rollout.guardrails import Plan
+from rerankd.rollout.router import Route
+from rerankd.rollout.traffic import Traffic
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.types import PairScore
+
+ONE = Experiment("e", "canary", "mini", "other", coverage=0.5, id=1, plan=Plan(patience=5.0))
+
+
+class Models:
+    """Scores at once, or fails as told."""
+
+    def __init__(self, **failures: BaseException | None) -> None:
+        self.failures, self.asked, self.cached, self.logit = failures, list[str](), 0, 1.0
+        self.charge = ChargeOnce(None)
+        self.hang = False
+
+    async def score(self, name: str) -> ScoredPairs:
+        role = "challenger" if name == ONE.served_as else "champion"
+        self.asked.append(role)
+        await self.charge(5)
+        if self.hang and role == "challenger":
+            await asyncio.Event().wait()
+        if (failure := self.failures.get(role)) is not None:
+            raise failure
+        logit = self.logit if role == "challenger" else 1.0
+        scored = Scored([[PairScore(logit, 5, False)]], 5, self.cached, {"total": 1.0})
+        return ScoredPairs(name, f"v-{role}", EncodingPolicy(64), scored)
+
+
+def told(traffic: Traffic) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for (_, _, arm, metric), sums in traffic.tally.take().sums.items():
+        found.setdefault(arm, {})[metric] = sums.total if metric != "latency" else math.nan
+    return found
+
+
+async def scored(
+    models: Models, traffic: Traffic, arm: str = CHALLENGER, one: Experiment = ONE, **more: bool
+) -> ScoredPairs:
+    return await ArmScorer(Route(one, arm, "u"), traffic, models.charge, **more).scored("mini", models.score)
+
+
+async def test_each_arm_is_its_model() -> None:
+    for arm, role in ((CHAMPION, "champion"), (CHALLENGER, "challenger")):
+        traffic, models = Traffic(), Models()
+        found = await scored(models, traffic, arm)
+        assert (found.model, found.version, found.part_of) == ("mini", f"v-{role}", f"e/{arm}")
+        assert models.asked == [role]
+        assert set(told(traffic)[arm]) == {"errors", "timeouts", "empty", "latency"}
+        assert traffic.counts == {("e", arm): 1}
+
+
+async def test_scores_from_a_cache_tell_no_time() -> None:
+    traffic, models = Traffic(), Models()
+    models.cached = 1
+    await scored(models, traffic)
+    assert "latency" not in told(traffic)[CHALLENGER]
+
+
+@pytest.mark.parametrize(
+    ("failure", "numbers"),
+    [
+        (RuntimeError("x"), {"errors": 1.0, "timeouts": 0.0, "empty": 0.0}),
+        (OverloadedError("x"), {"errors": 1.0, "timeouts": 0.0, "empty": 0.0}),
+        (InvalidRequestError("x"), {"errors": 1.0, "timeouts": 0.0, "empty": 0.0}),
+        (ScoringError("x"), {"errors": 1.0, "timeouts": 0.0, "empty": 1.0}),
+    ],
+)
+async def test_the_champion_answers_where_the_challenger_fails(failure: Exception, numbers: dict[str, float]) -> None:
+    traffic, models = Traffic(), Models(challenger=failure)
+    found = await scored(models, traffic)
+    assert (found.version, found.part_of) == ("v-champion", "e/fallback")
+    assert told(traffic) == {CHALLENGER: numbers}
+
+
+async def test_a_score_that_is_no_number_is_none() -> None:
+    traffic, models = Traffic(), Models()
+    models.logit = math.nan
+    assert (await scored(models, traffic)).arm == "fallback"
+    assert told(traffic)[CHALLENGER]["empty"] == 1.0
+
+
+async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
+    traffic, models = Traffic(), Models()
+    models.hang = True
+    found = await scored(models, traffic, one=replace(ONE, plan=Plan(patience=0.01)))
+    assert found.arm == "fallback"
+    assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
+
+
+async def test_the_callers_own_mistakes_count_for_nobody() -> None:
+    wrong = InvalidRequestError("x")
+    traffic, models = Traffic(), Models(challenger=wrong, champion=wrong)
+    with pytest.raises(InvalidRequestError):
+        await scored(models, traffic)
+    with pytest.raises(InvalidRequestError):
+        await scored(models, traffic, CHAMPION)
+    assert told(traffic) == {}
+
+
+async def test_a_key_without_tokens_is_refused_once() -> None:
+    async def refuse(_: int) -> None:
+        raise RateLimitedError("x")
+
+    traffic, models = Traffic(), Models()
+    models.charge = ChargeOnce(refuse)
+    with pytest.raises(RateLimitedError):
+        await scored(models, traffic)
+    assert models.asked == ["challenger"]
+    assert told(traffic) == {}
+
+
+async def test_a_request_is_charged_once() -> None:
+    charged: list[int] = []
+
+    async def charge(tokens: int) -> None:
+        charged.append(tokens)
+
+    models = Models(challenger=RuntimeError("x"))
+    models.charge = ChargeOnce(charge)
+    await scored(models, Traffic())
+    assert (charged, models.asked) == ([5], ["challenger", "champion"])
+
+
+async def test_failures_of_the_champion_count_against_it() -> None:
+    traffic = Traffic()
+    with pytest.raises(RuntimeError):
+        await scored(Models(champion=RuntimeError("x")), traffic, CHAMPION)
+    assert told(traffic)[CHAMPION]["errors"] == 1.0
+    with pytest.raises(DeadlineExceededError):
+        await scored(Models(champion=DeadlineExceededError("x")), traffic, CHAMPION)
+    assert told(traffic)[CHAMPION] == {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}
+
+
+async def test_pieces_of_one_ranking_are_never_of_two_models() -> None:
+    models = Models(challenger=RuntimeError("x"))
+    with pytest.raises(RuntimeError):
+        await scored(models, Traffic(), fallback=False)
+    assert models.asked == ["challenger"]
+
+
+async def test_interleaving_scores_on_both() -> None:
+    traffic, models = Traffic(), Models()
+    models.logit = 7.0
+    found = await scored(models, traffic, INTERLEAVED)
+    assert (found.version, found.arm) == ("v-champion", INTERLEAVED)
+    assert found.other is not None
+    assert found.other.scores[0][0].raw_score == 7.0
+    assert set(told(traffic)) == {CHAMPION, CHALLENGER}
+    failing = await scored(Models(challenger=RuntimeError("x")), traffic, INTERLEAVED)
+    assert (failing.other, failing.arm) == (None, "fallback")
+    assert told(traffic)[CHALLENGER]["errors"] == 1.0
+    with pytest.raises(RuntimeError):
+        await scored(Models(champion=RuntimeError("x"), challenger=ScoringError("y")), traffic, INTERLEAVED)

@@ -1,0 +1,190 @@
+"""Whole canaries on a real database, with numbers planted; how many requests a harm takes is what docs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rerankd.rollout.controller import Controller, evidence_of, verdict
+from rerankd.rollout.experiment import CHALLENGER, CHAMPION, Experiment, Kind
+from rerankd.rollout.guardrails import Plan, Seen
+from rerankd.rollout.router import route, share_of
+from rerankd.rollout.said import Said
+from rerankd.rollout.sequential import Sums
+from rerankd.rollout.store import ExperimentStore
+from rerankd.rollout.tally import Taken, Tally
+from rerankd.rollout.traffic import outcome
+from rerankd.traces.store import TraceStore
+from rerankd.types import RerankRequest
+
+PLAN = Plan(steps=(0.05, 0.25, 0.5, 1.0), min_requests=200, min_seconds=0.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ExperimentStore]:
+    made = ExperimentStore(TraceStore(f"sqlite:///{tmp_path}/traces.sqlite"))
+    yield made
+    made.close()
+
+
+def begun(store: ExperimentStore, kind: Kind = "canary", **plan: Any) -> Experiment:
+    return store.start(Experiment("e", kind, "mini", "other", seed="s", plan=replace(PLAN, **plan)), "test")
+
+
+def counted(
+    one: Experiment, draw: np.random.Generator, requests: int, errors: float = 0.0, slower: float = 1.0
+) -> Taken:
+    """What instances saw of so many requests; the challenger fails more often and is slower."""
+    tally = Tally()
+    for number in draw.integers(0, 100_000, requests):
+        found = route(one, RerankRequest("q", [], user=f"user-{number}"))
+        bad = draw.random() < 0.01 + (errors if found.arm == CHALLENGER else 0.0)
+        spent = draw.lognormal(3.0, 0.5) * (slower if found.arm == CHALLENGER else 1.0)
+        if found.part:
+            tally.add(one.id, one.step, found.arm, outcome(one, errors=bad, milliseconds=spent), found.unit)
+    return tally.take()
+
+
+def run(store: ExperimentStore, seed: int, limit: int = 60, **harm: float) -> Experiment:
+    """What became of a canary after looks every 2,000 requests."""
+    one, draw = begun(store), np.random.default_rng(seed)
+    controller = Controller(store, "instance")
+    for _ in range(limit):
+        if one.state != "running":
+            break
+        store.add(counted(one, draw, 2000, **harm))
+        controller.look(store.active())
+        one = store.named("e")
+    return one
+
+
+def test_errors_of_two_points_more_are_rolled_back(store: ExperimentStore) -> None:
+    assert run(store, 1, errors=0.02).state == "rolled_back"
+    event = store.events("e")[0]
+    assert event.reason.startswith("errors rose by +0.0")
+    assert event.data["requests"]["challenger"] < 15_000
+
+
+def test_a_third_more_latency_is_rolled_back(store: ExperimentStore) -> None:
+    one = run(store, 2, slower=1.3)
+    assert one.state == "rolled_back"
+    assert one.step == 0  # at 5 %
+    event = store.events("e")[0]
+    assert event.reason.startswith("latency rose by +0.2")
+    assert event.data["requests"]["challenger"] < 2000
+
+
+def test_what_is_as_good_is_promoted_step_by_step(store: ExperimentStore) -> None:
+    one = run(store, 3, errors=-0.005, slower=0.9)
+    assert (one.state, one.coverage) == ("promoted", 1.0)
+    actions = [event.action for event in reversed(store.events("e"))]
+    assert actions == ["start", "objective", "advance", "advance", "advance", "promote"]
+    assert one.plan.objective_ms == pytest.approx(np.exp(3.0 + 1.645 * 0.5), rel=0.1)
+
+
+def test_what_is_the_same_is_never_rolled_back(store: ExperimentStore) -> None:
+    for seed in range(5):
+        one = run(store, 100 + seed, limit=30)
+        assert one.state in ("running", "promoted")
+        store.change(one, store.events("e")[0], state="stopped")
+
+
+def test_a_person_is_waited_for(store: ExperimentStore) -> None:
+    one = begun(store, auto_promote=False, steps=(0.5,))
+    draw, controller = np.random.default_rng(5), Controller(store, "instance")
+    for _ in range(5):
+        store.add(counted(one, draw, 10_000))
+        controller.look(store.active())
+        one = store.named("e")
+    assert one.state == "running"
+    decision = verdict(one, evidence_of(one, store.sums(one), store.units(one), Said(one)))
+    assert decision.action == "advance"
+
+
+def test_a_broken_split_stops(store: ExperimentStore) -> None:
+    one, tally = begun(store, "split", steps=(1.0,)), Tally()
+    for number in range(1000):
+        tally.add(one.id, 0, CHALLENGER if number % 3 else CHAMPION, outcome(one), f"u{number}")
+    store.add(tally.take())
+    Controller(store, "instance").look(store.active())
+    assert store.named("e").state == "stopped"
+    assert "split is broken" in store.events("e")[0].reason
+    assert store.events("e")[0].data["units"] == {"champion": 334, "challenger": 666}
+
+
+def test_a_sound_split_goes_on(store: ExperimentStore) -> None:
+    one = begun(store, "split", steps=(0.4, 1.0))
+    store.add(counted(one, np.random.default_rng(8), 20_000))
+    assert share_of(one) == 0.5
+    Controller(store, "instance").look(store.active())
+    assert store.named("e").state == "running"
+
+
+def interleaved(wins: int, losses: int, **plan: Any) -> str:
+    one = Experiment("e", "interleave", "mini", "other", coverage=1.0, plan=Plan(steps=(1.0,), **plan))
+    evidence = evidence_of(one, {}, {}, Said(one))
+    return verdict(one, replace(evidence, wins=wins, losses=losses)).action
+
+
+def test_feedback_decides_an_interleaving() -> None:
+    assert [interleaved(*score) for score in ((0, 0), (6, 5), (3, 30), (30, 3))] == [
+        "wait",
+        "wait",
+        "roll_back",
+        "advance",
+    ]
+
+
+def test_a_worse_ranking_is_rolled_back() -> None:
+    draw = np.random.default_rng(9)
+    one = Experiment("e", "canary", "mini", "other", coverage=0.5, step=1, plan=PLAN)
+    evidence = evidence_of(one, {}, {}, Said(one))
+    for rankings in range(100, 5000, 100):
+        control, canary = (
+            {"misplaced": Sums.of(draw.choice([0.0, 0.5, 0.67], rankings, p=p).tolist())}
+            for p in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
+        )
+        seen = Seen(control, canary, (0, 0), 0, 0.0)
+        if verdict(one, replace(evidence, seen=seen)).action == "roll_back":
+            break
+    assert rankings <= 1000
+
+
+def test_promotions_are_told_once_and_a_failure_is_noted(store: ExperimentStore) -> None:
+    told: list[str] = []
+    one = begun(store)
+    assert store.change(one, store.events("e")[0], state="promoted") is not None
+
+    def hook(experiment: Experiment) -> None:
+        told.append(experiment.challenger)
+        raise RuntimeError("no registry")
+
+    for _ in range(2):
+        Controller(store, "instance", on_promote=hook).look(store.active())
+    assert told == ["other"]
+    assert store.events("e")[0].action == "hook"
+    assert "RuntimeError" in store.events("e")[0].reason
+
+
+def test_latency_is_compared_within_a_step(store: ExperimentStore) -> None:
+    """With little to do the challenger was fast; now that it has its half, it is slower than the champion."""
+    one, draw = begun(store), np.random.default_rng(11)
+    sums = {
+        (step, arm, "latency"): Sums.of(draw.normal(mean, 0.5, 1000).tolist())
+        for step, arm, mean in (
+            (0, CHAMPION, 6.0),
+            (0, CHALLENGER, 5.0),
+            (1, CHAMPION, 5.0),
+            (1, CHALLENGER, 5.3),
+        )
+    }
+    actions = [
+        verdict(later, evidence_of(later, sums, {}, Said(later))).action
+        for later in (one, replace(one, step=1, coverage=0.5))
+    ]
+    assert actions == ["wait", "roll_back"]

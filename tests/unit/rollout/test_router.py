@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, Kind
+from rerankd.rollout.router import NO_UNIT, OUTSIDE, Routes, share_of, unit_hash
+from rerankd.types import RerankRequest
+
+SHARES = st.floats(0.0001, 1.0)
+
+
+def experiment(kind: Kind = "canary", coverage: float = 0.5, **more: object) -> Experiment:
+    return replace(Experiment("e", kind, "mini", "other", seed="seed", coverage=coverage, id=1), **more)  # type: ignore[arg-type]
+
+
+def arm(one: Experiment, user: str = "", **more: object) -> str | None:
+    found = Routes([one]).of("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
+    return found.arm if found else None
+
+
+@given(st.text(min_size=1), SHARES, SHARES)
+def test_raising_coverage_moves_no_unit_away_from_the_challenger(user: str, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    if arm(experiment(coverage=low), user) == CHALLENGER:
+        assert arm(experiment(coverage=high), user) == CHALLENGER
+
+
+@given(st.text(min_size=1), SHARES, SHARES)
+def test_raising_the_coverage_of_a_split_moves_nobody_between_arms(user: str, one: float, other: float) -> None:
+    low, high = (arm(experiment("split", share), user) for share in sorted((one, other)))
+    assert low in (OUTSIDE, high)
+
+
+@given(st.text(min_size=1), SHARES)
+def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: float) -> None:
+    row = experiment(coverage=coverage)
+    requests = [RerankRequest(f"q{n}", [], user=user, request_id=str(n), session=str(n)) for n in range(3)]
+    assert len({Routes([row]).of("mini", request) for request in requests}) == 1
+
+
+def test_shares_are_what_they_should_be() -> None:
+    users = [f"user-{number}" for number in range(20_000)]
+    for one in (experiment(coverage=0.1), experiment("split", 0.4)):
+        arms = [arm(one, user) for user in users]
+        meant = one.coverage * (0.5 if one.kind == "split" else 1)
+        assert abs(arms.count(CHALLENGER) / len(users) - meant) < 0.01
+    arms = [arm(experiment("split", 0.4), user) for user in users]
+    assert abs(arms.count(CHAMPION) / len(users) - 0.2) < 0.01
+    assert (share_of(experiment("split", 0.4)), share_of(experiment(coverage=0.1))) == (0.5, 0.1)
+
+
+def test_who_takes_no_part() -> None:
+    assert arm(experiment()) == NO_UNIT
+    assert arm(experiment(unit="tenant"), "user") == NO_UNIT
+    assert arm(experiment(unit="tenant", coverage=1.0), tenant="t") == CHALLENGER
+    assert arm(experiment(coverage=1.0), "user", source="job") == OUTSIDE
+    assert arm(experiment("shadow"), "user") is None
+    assert Routes([experiment()]).of("another", RerankRequest("q", [], user="u")) is None
+    assert arm(experiment("interleave", 1.0)) == INTERLEAVED
+    assert arm(experiment("interleave", 0.5)) == NO_UNIT
+    pairs = Routes([experiment("interleave", 1.0)]).of("mini", RerankRequest("", [], user="u"), listed=False)
+    assert pairs is not None
+    assert not pairs.part
+
+
+def test_what_is_promoted_answers_everybody() -> None:
+    for kind in ("canary", "interleave"):
+        one = experiment(kind, 1.0, state="promoted")
+        assert arm(one) == arm(one, "user") == arm(one, source="job") == CHALLENGER
+
+
+def test_shadows() -> None:
+    one, half = experiment("shadow", 1.0), experiment("shadow", 0.5, name="half")
+    routes = Routes([one, half])
+    assert [found.experiment.name for found in routes.shadows("mini", RerankRequest("q", []))] == ["e"]
+    several = [len(routes.shadows("mini", RerankRequest("q", [], user=f"u{n}"))) for n in range(50)]
+    assert set(several) == {1, 2}
+    assert routes.shadows("mini", RerankRequest("q", [], background=True)) == []
+
+
+def test_a_hash_leads_to_nobody_in_another_experiment() -> None:
+    assert unit_hash(experiment(), "u") != unit_hash(experiment(seed="other"), "u")
+    assert len(unit_hash(experiment(), "user@example.org" * 20)) == 16

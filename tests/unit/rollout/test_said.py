@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rerankd.rollout import said as module
+from rerankd.rollout.experiment import Experiment
+from rerankd.rollout.said import Said, merged
+from rerankd.rollout.sequential import Sums
+from rerankd.traces.feedback import Feedback, add_feedback
+from rerankd.traces.store import TraceStore
+from rerankd.traces.trace import draft
+from rerankd.types import Document, PairScore, Ranking, RerankRequest
+
+ONE = Experiment("e", "canary", "mini", "other", created=time.time() - 60, id=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
+    yield made
+    made.close()
+
+
+def write(store: TraceStore, name: str, arm: str, teams: str = "", experiment: str = "e") -> None:
+    documents = [Document(f"text {place}", f"d{place}") for place in range(3)]
+    scores = [PairScore(float(place), 5, False) for place in range(3)]  # the last is first
+    request = RerankRequest("q", documents, request_id=name)
+    part = {"experiment": experiment, "arm": arm, "teams": teams}
+    store.write([draft(replace(Ranking(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
+
+
+def test_each_ranking_counts_once(store: TraceStore) -> None:
+    for name, arm in (("a", "champion"), ("b", "challenger"), ("c", "challenger"), ("f", "fallback")):
+        write(store, name, arm)
+    write(store, "other", "challenger", experiment="another")
+    said = Said(ONE)
+    said.look(store)
+    assert said.sums() == {"champion": {}, "challenger": {}}
+    add_feedback(store, [Feedback("a", "click", 2), Feedback("a", "click", 0), Feedback("f", "thumb", value=-1)])
+    add_feedback(store, [Feedback("b", "citation", document_id="d1"), Feedback("other", "thumb", value=-1)])
+    add_feedback(
+        store, [Feedback("c", "thumb", value=-1), Feedback("c", "grade", 0, value=0), Feedback("c", "click", 99)]
+    )
+    for _ in range(2):
+        said.look(store)
+        assert said.sums() == {
+            "champion": {"thumbs_down": Sums(1, 0.0, 0.0), "misplaced": Sums(1, 0.0, 0.0)},
+            "challenger": {"thumbs_down": Sums(2, 1.0, 1.0), "misplaced": Sums(1, 0.5, 0.25)},
+        }
+    add_feedback(store, [Feedback("a", "thumb", value=-1)])
+    said.look(store)
+    assert said.sums()["champion"]["thumbs_down"] == Sums(1, 1.0, 1.0)
+
+
+def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> None:
+    now = [0.0]
+    said = Said(ONE, lambda: now[0])
+    add_feedback(store, [Feedback("late", "click", 0)])
+    said.look(store)
+    now[0] = 60.0
+    said.look(store)
+    write(store, "late", "challenger")
+    said.look(store)
+    assert said.sums()["challenger"]["misplaced"].count == 1
+    now[0] = 1000.0
+    add_feedback(store, [Feedback("later", "click", 0)])
+    write(store, "later", "challenger")
+    said.look(store)
+    assert said.sums()["challenger"]["misplaced"].count == 2
+
+
+def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 10)
+    for number in range(25):
+        write(store, f"r{number}", "champion")
+    add_feedback(store, [Feedback(f"r{number}", "click", 2) for number in range(25)])
+    said = Said(ONE)
+    said.look(store)
+    assert said.sums()["champion"]["misplaced"].count == 25
+
+
+def test_teams_win_and_lose(store: TraceStore) -> None:
+    for number, teams in enumerate(("01-", "10-", "011", "---")):
+        write(store, f"r{number}", "interleaved", teams)
+    add_feedback(store, [Feedback(f"r{number}", "click", 1) for number in range(4)])
+    said = Said(ONE)
+    said.look(store)
+    assert said.wins() == (2, 1)
+    add_feedback(store, [Feedback("r0", "click", 0)])
+    said.look(store)
+    assert said.wins() == (1, 1)
+
+
+def test_sums_of_both_kinds() -> None:
+    assert merged({"errors": Sums(1, 1.0, 1.0)}, {"errors": Sums(1, 0.0, 0.0), "thumbs_down": Sums(2, 0.0, 0.0)}) == {
+        "errors": Sums(2, 1.0, 1.0),
+        "thumbs_down": Sums(2, 0.0, 0.0),
+    }

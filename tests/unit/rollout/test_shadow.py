@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rerankd.engine.job import Scored
+from rerankd.pipeline.scored import ScoredPairs
+from rerankd.rollout import shadow as module
+from rerankd.rollout.experiment import Experiment
+from rerankd.rollout.guardrails import Plan
+from rerankd.rollout.router import Route
+from rerankd.rollout.shadow import ShadowQueue, compared
+from rerankd.rollout.traffic import Answered, Group, Traffic
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.types import PairScore, RerankRequest
+
+ONE = Experiment("e", "shadow", "mini", "other", coverage=1.0, id=1, plan=Plan(patience=5.0))
+ROUTES = [Route(ONE, "challenger")]
+ANSWERED = Answered(RerankRequest("q", [], timeout=1.0), "mini", [("q", ["a", "b", "c"])], [3.0, 2.0, 1.0], 10.0)
+
+
+class Challenger:
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.requests: list[RerankRequest] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.logits = [1.0, 2.0, 3.0]
+
+    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ScoredPairs:
+        self.events.append(f"scored on {name}")
+        self.requests.append(request)
+        await self.gate.wait()
+        scored = Scored([[PairScore(logit, 5, False) for logit in self.logits]], 15, 0, {"total": 20.0})
+        return ScoredPairs(name, "v2", EncodingPolicy(64), scored)
+
+
+async def test_nothing_is_scored_before_the_answer_is_sent() -> None:
+    challenger, traffic, held = Challenger(), Traffic(), list[Callable[[], None]]()
+    queue = ShadowQueue(challenger.score_on, traffic, held.append)
+    queue.offer(ANSWERED, ROUTES)
+    await asyncio.sleep(0)
+    challenger.events.append("answered")
+    held.pop()()
+    await queue.settled()
+    assert challenger.events == ["answered", "scored on mini~e"]
+    assert (challenger.requests[0].background, challenger.requests[0].timeout) == (True, None)
+    sums = traffic.tally.take().sums
+    assert sums[1, 0, "challenger", "tau"].mean == -1.0
+    assert sums[1, 0, "challenger", "top1"].mean == 0.0
+    assert sums[1, 0, "challenger", "latency"].mean == pytest.approx(math.log(2))
+    assert queue.counts == {("e", "compared"): 1}
+
+
+async def test_what_does_not_fit_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    challenger, traffic = Challenger(), Traffic()
+    challenger.gate.clear()
+    queue = ShadowQueue(challenger.score_on, traffic)
+    for _ in range(5):
+        queue.offer(ANSWERED, ROUTES)
+    assert queue.counts == {("e", "dropped"): 3}
+    challenger.gate.set()
+    await queue.settled()
+    assert queue.counts["e", "compared"] == 2
+    monkeypatch.setattr(module, "MAX_CHARACTERS", 3)
+    queue.offer(ANSWERED, ROUTES)
+    assert queue.counts["e", "dropped"] == 4
+
+
+async def test_a_failure_is_a_finding() -> None:
+    challenger, traffic = Challenger(), Traffic()
+    queue = ShadowQueue(challenger.score_on, traffic)
+    for logits in ([math.nan, 1.0, 2.0], [1.0, 2.0, 3.0]):
+        challenger.logits = logits
+        queue.offer(ANSWERED, ROUTES)
+        await queue.settled()
+    assert traffic.tally.take().sums[1, 0, "challenger", "errors"].mean == 0.5
+    assert queue.counts == {("e", "failed"): 1, ("e", "compared"): 1}
+    challenger.gate.clear()
+    queue.offer(ANSWERED, ROUTES)
+    await asyncio.sleep(0)
+    await queue.close()
+
+
+def test_a_single_document_has_no_tau() -> None:
+    assert compared([1.0], [5.0]) == {"errors": 0.0, "top1": 1.0, "rbo": 1.0}

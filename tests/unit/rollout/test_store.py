@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
+from rerankd.rollout import store as module
+from rerankd.rollout.experiment import Experiment
+from rerankd.rollout.guardrails import Plan
+from rerankd.rollout.sequential import Sums
+from rerankd.rollout.store import Event, ExperimentStore
+from rerankd.rollout.tally import Tally
+from rerankd.traces.store import TraceStore
+
+NEW = Experiment("new", "canary", "mini", "org/name", plan=Plan(steps=(0.1, 1.0)))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/traces.sqlite"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[ExperimentStore]:
+    made = ExperimentStore(TraceStore(url))
+    yield made
+    made.close()
+
+
+def event(action: str = "stop") -> Event:
+    return Event("new", action, "why", "test", 0.0, {"bounds": {"errors": {"low": float("-inf"), "high": 0.5}}})
+
+
+def test_what_is_started_comes_back(store: ExperimentStore) -> None:
+    one = store.start(NEW, "me")
+    assert store.active() == [one] == store.latest() == [store.named("new")]
+    assert (one.coverage, one.step, one.state, one.revision, len(one.seed)) == (0.1, 0, "running", 1, 16)
+    assert [(found.action, found.who, found.coverage) for found in store.events()] == [("start", "me", 0.1)]
+    with pytest.raises(NotFoundError, match="rollout status"):
+        store.named("other")
+
+
+def test_two_do_not_answer_for_one_model(store: ExperimentStore) -> None:
+    one = store.start(NEW, "me")
+    for second in (replace(NEW, name="second"), replace(NEW, model="other")):
+        with pytest.raises(ConflictError, match="rollout stop"):
+            store.start(second, "me")
+    store.start(replace(NEW, name="looks-on", kind="shadow"), "me")
+    assert store.change(one, event(), state="promoted") is not None
+    with pytest.raises(ConflictError):
+        store.start(replace(NEW, name="second"), "me")
+    assert store.change(store.named("new"), event(), state="stopped") is not None
+    again = store.start(NEW, "me")
+    assert store.named("new") == again != one
+    with pytest.raises(InvalidRequestError):
+        store.start(replace(NEW, name="NO"), "me")
+
+
+def test_there_is_a_limit(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ACTIVE", 2)
+    for number in range(2):
+        store.start(replace(NEW, name=f"e{number}", kind="shadow"), "me")
+    with pytest.raises(ConflictError, match="2 experiments run"):
+        store.start(NEW, "me")
+
+
+def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
+    one = store.start(NEW, "me")
+    stores = [ExperimentStore(TraceStore(url)) for _ in range(4)]
+    won: list[Experiment | None] = []
+
+    def work(own: ExperimentStore) -> None:
+        won.append(own.change(one, event("advance"), coverage=1.0, step=1))
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+        stores.pop().close()
+    assert len([new for new in won if new is not None]) == 1
+    assert store.named("new").revision == 2
+    assert store.named("new").stepped > one.stepped
+    assert [found.action for found in store.events("new")] == ["advance", "start"]
+    assert store.events()[0].data == {"bounds": {"errors": {"low": None, "high": 0.5}}}
+
+
+def test_instances_add_up(store: ExperimentStore) -> None:
+    one = store.start(NEW, "me")
+    for _ in range(3):
+        tally = Tally()
+        tally.add(one.id, 0, "challenger", {"errors": 1.0, "latency": 2.0}, "u1")
+        tally.add(one.id, 0, "champion", {"errors": 0.0}, "u2")
+        store.add(tally.take())
+    store.add(tally.take())
+    sums = store.sums(one)
+    assert sums[0, "challenger", "errors"] == Sums(3, 3.0, 3.0)
+    assert sums[0, "challenger", "latency"] == Sums(3, 6.0, 12.0)
+    assert sums[0, "champion", "errors"] == Sums(3, 0.0, 0.0)
+    assert store.units(one) == {"challenger": 1, "champion": 1}
+    assert store.units(replace(one, step=1)) == {}
+    assert store.change(one, event(), state="stopped") is not None
+    assert store.units(one) == {}  # nobody is remembered
+
+
+def test_units_are_bounded(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNITS", 10)
+    one, tally = store.start(NEW, "me"), Tally()
+    for start in (0, 8):
+        for number in range(start, start + 8):
+            tally.add(one.id, 0, "champion", {}, f"u{number}")
+        store.add(tally.take())
+    assert store.units(one) == {"champion": 8}
+
+
+def test_one_instance_tells_of_a_promotion(store: ExperimentStore) -> None:
+    one = store.start(NEW, "me")
+    assert not store.claim_promotion(one)
+    assert store.change(one, event("promote"), state="promoted") is not None
+    assert [store.claim_promotion(one) for _ in range(3)] == [True, False, False]
