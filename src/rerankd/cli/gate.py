@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +14,9 @@ from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.dataset import Dataset
-from rerankd.evaluation.evaluation import evaluate
-from rerankd.evaluation.gate import Contender, Decision, Limits, judge, read_decision, write_decision
-from rerankd.evaluation.system import System, ranked_by
+from rerankd.evaluation.gate import Decision, Limits, read_decision, write_decision
+from rerankd.evaluation.gating import GateSets, run_gate
 from rerankd.progress import progress_bar
-from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 
 Folders = list[Path] | None
@@ -54,21 +50,24 @@ def gate(
         name: options.open_reranker(settings.model_copy(update={"model": reference, "rules": None}))
         for name, reference in (("champion", against), ("candidate", candidate))
     }
-    work = [(dataset, _systems(dataset, rerankers)) for dataset in datasets]
-    evaluation = evaluate(work, [measure], "champion")
-    new, old = (_contender(name, rerankers[name]) for name in ("candidate", "champion"))
-    names = [dataset.name for dataset in datasets]
     ends = [len(domain), len(domain) + len(general or [])]
+    sets = GateSets(datasets[: ends[0]], datasets[ends[0] : ends[1]], datasets[ends[1] :])
     limits = Limits(loss=loss, latency=latency, size=size)
-    decision = judge(evaluation, new, old, names[: ends[0]], names[ends[0] : ends[1]], names[ends[1] :], limits)
-    if settings.gate_key:
-        decision = decision.signed(settings.gate_key)
+    decision, _ = run_gate(
+        rerankers["candidate"],
+        rerankers["champion"],
+        sets,
+        measure=measure,
+        limits=limits,
+        key=settings.gate_key,
+        bar=lambda title: progress_bar(title, sys.stderr.isatty()),
+    )
     if out is not None:
         write_decision(out, decision)
     if wants_json(as_json):
         write_rows([asdict(decision)])
     else:
-        _print(decision)
+        print_decision(decision)
     if not decision.passed:
         raise typer.Exit(EXIT_BELOW)
 
@@ -90,19 +89,8 @@ def verify_gate(
         raise typer.Exit(EXIT_BELOW)
 
 
-def _systems(dataset: Dataset, rerankers: dict[str, Reranker]) -> Sequence[System]:
-    found = []
-    for name, reranker in rerankers.items():
-        with progress_bar(f"{name} on {dataset.name}", sys.stderr.isatty()) as advance:
-            found.append(ranked_by(name, reranker, dataset, advance))
-    return found
-
-
-def _contender(name: str, reranker: Reranker) -> Contender:
-    return Contender(name, f"{reranker.model}-{reranker.version}", reranker.files.size)
-
-
-def _print(decision: Decision) -> None:
+def print_decision(decision: Decision) -> None:
+    """Show a decision as a table."""
     title = f"{decision.candidate} against {decision.champion}: {'passed' if decision.passed else 'refused'}"
     table = Table("", "check", "measured", "limit", "", title=cell(title))
     for check in decision.checks:

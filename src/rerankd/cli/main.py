@@ -26,6 +26,7 @@ from rerankd.cli import (
     doctor,
     evaluate,
     gate,
+    improve,
     jobs,
     keys,
     models,
@@ -36,6 +37,7 @@ from rerankd.cli import (
     rules,
     serve,
     traces,
+    train,
     tune,
     worker,
 )
@@ -82,6 +84,8 @@ app.command()(bulk.bulk)
 app.command("eval")(evaluate.evaluate_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command("tune")(tune.tune_command)
+app.command()(train.train)
+app.command()(improve.improve)
 app.command("gate")(gate.gate)
 app.command("verify-gate")(gate.verify_gate)
 app.command()(monitor.monitor)

@@ -1,0 +1,89 @@
+"""`rerankd improve`: from bad cases to a new champion."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from rerankd.cli import options
+from rerankd.cli.evaluate import EXIT_BELOW
+from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.cli.train import DEFAULTS, General, Loss, Method, bar
+from rerankd.progress import progress_bar
+from rerankd.settings import load_settings
+from rerankd.training.finetune import TrainOptions
+
+POLL_SECONDS = 5.0
+Folders = list[Path] | None
+
+
+def improve(
+    name: Annotated[str, typer.Option(help="Of the registered model.")],
+    domain: Annotated[list[Path], typer.Option(metavar="DIR", help="BEIR folder on which it has to gain; repeat.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the run.")] = Path("improve"),
+    data: Annotated[Folders, typer.Option(metavar="PATH", help="More to learn from, as for train; repeat.")] = None,
+    general: Annotated[Folders, typer.Option(metavar="DIR", help="BEIR folder on which it must not lose.")] = None,
+    replay: General = None,
+    cases: Annotated[bool, typer.Option(help="Learn from labelled bad cases of the traces.")] = True,
+    base: Annotated[str, typer.Option(metavar="REF", help="[default: the registry's champion, or mini]")] = "",
+    served: Annotated[str, typer.Option("--model", "-m", help="Name that requests use.")] = "mini",
+    online: Annotated[
+        Literal["none", "shadow", "canary", "interleave"],
+        typer.Option("--rollout", help="How it is tried on requests; none: the gate is enough."),
+    ] = "canary",
+    shadow_requests: Annotated[int, typer.Option(min=1, help="Rankings compared before the next step.")] = 200,
+    method: Method = "lora",
+    loss: Loss = "softmax",
+    epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = DEFAULTS.epochs,
+    max_length: Annotated[int, typer.Option(min=16, help="Longest pair in training.")] = DEFAULTS.max_length,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    max_queries: Annotated[int | None, typer.Option(min=1, help="Of each set at the gate.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for requests; then run it again.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
+    anew: Annotated[bool, typer.Option("--restart", help="Forget what was done in this folder.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Collect bad cases, train, gate, register, try on requests, promote; the same command goes on where it was.
+
+    Exit code 9 when the gate or the requests refuse the candidate, 8 while it waits for requests.
+    """
+    from rerankd.improve.loop import Loop, restart
+    from rerankd.improve.plan import Plan
+
+    training = TrainOptions(method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate)
+    paths = [tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)]
+    plan = Plan(name, out.resolve(), *paths, cases, base, served, online, shadow_requests, training, max_queries)
+    if anew and not dry_run:
+        restart(plan)
+    with bar("Training") as progress:
+        loop = Loop(
+            plan,
+            load_settings(),
+            lambda sentence: stderr().print(f"· {sentence}", style="dim", highlight=False, markup=False),
+            lambda title: progress_bar(title, sys.stderr.isatty()),
+            progress,
+        )
+        if not dry_run:
+            last = loop.run()
+            deadline = time.monotonic() + wait
+            while last.state == "waiting" and time.monotonic() < deadline:
+                time.sleep(min(POLL_SECONDS, wait))
+                last = loop.run()
+    rows = loop.intentions()
+    if wants_json(as_json):
+        write_rows({"step": step, "state": state, "says": says} for step, state, says in rows)
+    else:
+        table = Table("step", "state", "")
+        for step, state, says in rows:
+            table.add_row(step, state, cell(says, 300))
+        stdout().print(table)
+    if not dry_run and last.state != "done":
+        raise typer.Exit(EXIT_BELOW if last.state == "refused" else EXIT_WAITING)
+
+
+EXIT_WAITING = 8
