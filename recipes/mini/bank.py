@@ -1,6 +1,7 @@
-"""Texts as token ids, and steps of training drawn from them: what the loops of `distil.py` read.
+"""Texts as token ids, and steps of training drawn from them: what `train.py` reads.
 
-A bank is one file, so that training can run where neither the data nor the tokenizer are.
+A labelled group is a query, one answer and hard negatives from BM25's top 50. A group of sentences asks for the
+translation among sentences that stand near. Nothing here needs the data or the tokenizer once a bank is built.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
             seen = {"validation": pack.validation, "held_out": pack.held_out, "any": frozenset(pack.corpus)}[split]
             asked[split][name] = [_asked(number, pack, query, seen) for query in sample(chosen, queries)]
     traps = [json.loads(line) for line in TRAPS.read_text(encoding="utf-8").splitlines()]
-    content = {
+    content: dict[str, Any] = {
         "examples": listed,
         "sentences": [(number(one), number(other)) for one, other in data.parallel(root)],
         "plain": [number(text) for lang in ("zh", "en") for text in data.paragraphs(root, lang, PLAIN)],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -12,8 +9,6 @@ from tokenizers import Tokenizer
 
 from rerankd.models.late_interaction_graph import CLS, SEP
 from rerankd.training.late_interaction import Ranker, Side
-
-from . import loop
 
 PART_TOKENS = 3000
 WIDTH = 16
@@ -23,14 +18,13 @@ PREFIXES = {"query": "query:", "passage": "passage:"}
 
 
 class Tokens:
-    """Token ids of texts, remembered, and the frequency of each id among the passages that were read."""
+    """Token ids of texts, remembered."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._ids: dict[str, list[int]] = {}
-        self._documents: Counter[int] = Counter()
         self.prefixes = {
             kind: self._tokenizer.encode(text, add_special_tokens=False).ids for kind, text in PREFIXES.items()
         }
@@ -41,24 +35,7 @@ class Tokens:
         if found is None:
             found = self._tokenizer.encode(text[:3000], add_special_tokens=False).ids[:520]
             self._ids[text] = found
-            self._documents.update(set(found))
         return found
-
-    def rarity(self, token: int) -> float:
-        """Inverse document frequency."""
-        return math.log((len(self._ids) + 2) / (self._documents[token] + 1))
-
-    def window(self, query: list[int], document: list[int], size: int, draw: random.Random) -> list[int]:
-        """The part of a document, `size` tokens long, that shares most rare tokens with the query."""
-        if len(document) <= size:
-            return document
-        wanted = {token: self.rarity(token) for token in query}
-        gains = [wanted.get(token, 0.0) for token in document]
-        step = max(8, size // 6)
-        starts = range(0, len(document) - size + step, step)
-        best = max(starts, key=lambda start: (sum(gains[start : start + size]), -start))
-        best = max(0, min(len(document) - size, best + draw.randint(-step, step)))
-        return document[best : best + size]
 
 
 def rounded(length: int) -> int:
@@ -73,7 +50,7 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     rows = [*rows, *[[CLS]] * (-len(rows) % HEIGHT)]
     ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return ids.to(loop.device()), mask.to(loop.device())
+    return ids, mask
 
 
 def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
@@ -84,11 +61,6 @@ def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[i
             found.append([])
         found[-1].append(i)
     return found
-
-
-def language(text: str) -> str:
-    """`zh` when there is a Han character, else `en`."""
-    return "zh" if any("一" <= char <= "鿿" for char in text) else "en"
 
 
 def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], part_tokens: int = PART_TOKENS) -> Side:

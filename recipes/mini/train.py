@@ -1,47 +1,198 @@
-"""Step 2: softmax cross-entropy inside groups (`groups.py`), and among all passages of a step.
+"""Step 2: the encoder learns from labels, and is held near to what it was.
 
-Two phases. The first leaves out the packs of `LEFT_OUT`, and its result is measured on them, so that transfer costs no
-second run; the second goes on with every pack. Texts are cut to the window that shares most with the query, because
-tokens are the budget, or, half of them, read from the beginning, as the product does.
+A step is groups of one answer and hard negatives (`bank.py`): softmax cross-entropy inside the groups and among all
+passages of the step. Beside it stands a guard: the order inside a group and the states of all tokens stay near to those
+of the encoder before it learned, since that knows topics that labels do not show. In the end weights are taken between
+the two (Wortsman et al. 2022).
+
+Smaller networks can be taught by the trained one (`imitate`, then `train` with a resting teacher): token by token by
+its states, then by its opinions of groups, at the end with the products of their int8 files (`quantised`).
+
+Runs on CUDA in minutes; on a CPU it runs too, for tests and the patient.
 """
 
 from __future__ import annotations
 
-import argparse
+import copy
 import logging
-import random
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from tokenizers import Tokenizer
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
+from transformers import BertConfig, BertModel
 
-from rerankd.training.late_interaction import Ranker, load
+from rerankd.training.late_interaction import Ranker, Side
 
-from . import loop
-from .groups import SIZE, Groups
-from .tokens import Tokens, encode
+from .bank import Asked, Bank, Rows, Step
+from .groups import SIZE
+from .tokens import SEP
 
 log = logging.getLogger("recipe")
 
-LEFT_OUT = frozenset({"toyhom-zh", "dureader-zh", "medquad-en", "tatqa-en", "covidqa-en"})
-STEP_TOKENS = 7000
-QUERY = 96
-LENGTHS = ((112, 0.4), (208, 0.35), (384, 0.25))  # of passages, and the share of steps
-WHOLE = 0.5  # share of groups read from the beginning
 AROUND = 0.3  # weight of the other passages of a step
-GUIDED = 0.7  # weight of a larger ranker's opinion
-RATES = {"mix": 2e-1, "weigher": 3e-3, "body": 5e-5}
+GUIDED = 0.7  # weight of the teacher's opinion
+GUARD = 0.5  # weight of what the encoder thought before it learned from labels: it knows topics that labels do not show
+GUARD_STATES = 1.0  # and of the states it had
+STATES = 3.0  # weight of its states
 TEMPERATURE = 0.03
-START_MIX = (16.0, 16.0, 3.0)
+QUANTISED_FROM = 0.5  # of a student's training
+START_MIX = (16.0, 16.0, 1.0)
+RATES = {"mix": 5e-2, "weigher": 2e-3, "body": 4e-5}
+STUDENT = 4.0  # times the teacher's rate
+SMALL = 15.0  # times the teacher's rate for a network that begins with nothing
+STEP_TOKENS = 56_000
+WORKERS = 14
+SMALL_SHAPE = {"layers": 5, "hidden": 192, "heads": 6}
 
 
-def parameter_groups(master: Ranker, rate: float) -> list[dict[str, object]]:
-    """Learning rates. Pieces stay as they are: rare ones keep their meaning, and most of a step's cost is saved."""
+@dataclass(eq=False)
+class Student:
+    """A network that is taught.
+
+    Attributes:
+        ranker: it.
+        rate: of its body, in times of the teacher's.
+        lift: from its states to the teacher's width; None where they are equally wide.
+        pieces: whether its embeddings learn.
+    """
+
+    ranker: Ranker
+    rate: float
+    lift: torch.nn.Linear | None = None
+    pieces: bool = False
+
+
+def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
+    """A ranker with some of the teacher's layers."""
+    config = BertConfig(**{**teacher.encoder.bert.config.to_dict(), "num_hidden_layers": len(layers)})
+    student = Ranker(BertModel(config, add_pooling_layer=False))
+    weights = teacher.state_dict()
+    kept = {name: value for name, value in weights.items() if ".layer." not in name}
+    for new, old in enumerate(layers):
+        prefix = f"encoder.bert.encoder.layer.{old}."
+        target = f"encoder.bert.encoder.layer.{new}."
+        kept |= {
+            target + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+        }
+    student.load_state_dict(kept)
+    return student
+
+
+def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ranker, torch.nn.Linear]:
+    """A small ranker that begins with the teacher's embeddings, projected on their main directions."""
+    old = teacher.encoder.bert
+    config = BertConfig(
+        **{
+            **old.config.to_dict(),
+            "num_hidden_layers": layers,
+            "hidden_size": hidden,
+            "num_attention_heads": heads,
+            "intermediate_size": 4 * hidden,
+        }
+    )
+    student = Ranker(BertModel(config, add_pooling_layer=False))
+    words = old.embeddings.word_embeddings.weight.detach().float()
+    centre = words.mean(0)
+    _, vectors = torch.linalg.eigh((words - centre).T @ (words - centre))
+    axes = vectors[:, -hidden:]
+    scale = 0.05 / ((words - centre) @ axes).std()
+    new = student.encoder.bert.embeddings
+    with torch.no_grad():
+        new.word_embeddings.weight.copy_((words - centre) @ axes * scale)
+        new.position_embeddings.weight.copy_(old.embeddings.position_embeddings.weight.detach().float() @ axes * scale)
+        new.token_type_embeddings.weight.zero_()
+    lift = torch.nn.Linear(hidden, old.config.hidden_size)
+    with torch.no_grad():
+        lift.weight.copy_(axes)
+        lift.bias.zero_()
+    return student, lift
+
+
+def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
+    """Encode the texts of a step, in the order in which they were drawn."""
+    width = max(part.ids.shape[1] for part in rows)
+    found: dict[str, list[torch.Tensor]] = {"ids": [], "hidden": [], "content": [], "mean": [], "tokens": []}
+    for part in rows:
+        ids = torch.from_numpy(part.ids).to(device, non_blocking=True)
+        sizes = torch.from_numpy(part.sizes).to(device, non_blocking=True)
+        mask = (torch.arange(ids.shape[1], device=device)[None] < sizes[:, None]).long()
+        content = mask.clone()
+        content[:, : 1 + prefix] = 0
+        content[ids == SEP] = 0
+        side = ranker.side(ids, mask, content)
+        for name, values in found.items():
+            value = getattr(side, name)
+            if name != "mean":
+                missing = width - value.shape[1]
+                value = torch.nn.functional.pad(value, (0, 0) * (value.dim() - 2) + (0, missing))
+            values.append(value)
+    back = torch.from_numpy(np.concatenate([part.places for part in rows]).argsort()).to(device)
+    whole = object.__new__(Side)
+    for name, values in found.items():
+        setattr(whole, name, torch.cat(values).index_select(0, back))
+    return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a ranker says of a step."""
+
+    logits: torch.Tensor
+    cosines: torch.Tensor
+    queries: Side
+    passages: Side
+
+
+def opinion(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+    """Logits inside groups, shape (groups, SIZE), and cosines of every query with every passage."""
+    queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
+    passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
+    rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
+    return Opinion(
+        ranker(queries.rows(rows), passages).view(-1, SIZE), queries.mean @ passages.mean.T, queries, passages
+    )
+
+
+def label_loss(found: Opinion, target: torch.Tensor | None = None) -> torch.Tensor:
+    """Cross-entropy inside groups against a target (the answer by default), and among all passages."""
+    if target is None:
+        target = torch.zeros_like(found.logits)
+        target[:, 0] = 1.0
+    within = kl_div(found.logits.log_softmax(-1), target, reduction="batchmean")
+    answers = torch.arange(len(found.logits), device=found.logits.device) * SIZE
+    return within + AROUND * cross_entropy(found.cosines / TEMPERATURE, answers)
+
+
+@torch.no_grad()
+def opinion_of(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+    """What a resting ranker says of a step."""
+    return opinion(ranker, bank, step, device)
+
+
+def _guard(found: Opinion, before: Opinion) -> torch.Tensor:
+    kept = kl_div(found.logits.log_softmax(-1), before.logits.softmax(-1), reduction="batchmean")
+    moved = states_loss(None, found.passages, before.passages) + states_loss(None, found.queries, before.queries)
+    return GUARD * kept + GUARD_STATES / 2 * moved
+
+
+def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.Tensor:
+    """One less the mean cosine of a network's states to another's, over tokens that are there."""
+    states = own.hidden if lift is None else lift(own.hidden)
+    there = (own.ids != 0).float()
+    alike = cosine_similarity(states.float(), taught.hidden.detach(), dim=-1)
+    found: torch.Tensor = 1 - (alike * there).sum() / there.sum()
+    return found
+
+
+def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str, Any]]:
+    """Learning rates of a ranker's parts; its pieces stay as they are unless `pieces`."""
     members: dict[str, list[torch.nn.Parameter]] = {kind: [] for kind in RATES}
-    for name, parameter in master.named_parameters():
-        if "word_embeddings" in name:
+    for name, parameter in ranker.named_parameters():
+        if "word_embeddings" in name and not pieces:
             parameter.requires_grad_(False)
         elif name in ("mix", "bias"):
             members["mix"].append(parameter)
@@ -49,120 +200,272 @@ def parameter_groups(master: Ranker, rate: float) -> list[dict[str, object]]:
             members["weigher"].append(parameter)
         else:
             members["body"].append(parameter)
-    return [{"params": found, "lr": rate * RATES[kind]} for kind, found in members.items()]
+    rates = RATES | {"body": RATES["body"] * rate}
+    return [{"params": found, "lr": rates[kind]} for kind, found in members.items()]
 
 
-def drawn(groups: Groups, tokens: Tokens, draw: random.Random) -> tuple[list[list[int]], list[list[int]]]:
-    """Ids of a step's queries and passages, `SIZE` for each query, the answer first."""
-    (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
-    queries: list[list[int]] = []
-    passages: list[list[int]] = []
-    spent = 0
-    while spent < STEP_TOKENS:
-        group = groups.draw(draw)
-        asked, whole = tokens(group.query)[:QUERY], draw.random() < WHOLE
-        queries.append(asked)
-        for text in group.texts:
-            passage = tokens(text)
-            passage = passage[:length] if whole else tokens.window(asked, passage, length, draw)
-            passages.append(passage)
-            spent += len(passage) + 5
-    return queries, passages
+def one_cycle(fraction: float, warmup: float = 0.06) -> float:
+    """Linear warm-up, then linear decay to zero."""
+    return fraction / warmup if fraction < warmup else (1 - fraction) / (1 - warmup)
+
+
+class _Draws(torch.utils.data.IterableDataset[Any]):
+    def __init__(self, draw: Callable[[int], Any]) -> None:
+        self._draw = draw
+
+    def __iter__(self) -> Iterator[Any]:
+        about = torch.utils.data.get_worker_info()
+        number, stride = (about.id, about.num_workers) if about is not None else (0, 1)
+        while True:
+            yield self._draw(number)
+            number += stride
+
+
+def draws(draw: Callable[[int], Any], workers: int) -> Iterator[Any]:
+    """Steps made by other processes, in an endless row."""
+    loader: Any = torch.utils.data.DataLoader(
+        _Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+    )
+    return iter(loader)
+
+
+def loop(
+    name: str,
+    steps: Iterator[Any],
+    trained: Sequence[tuple[torch.nn.Module, list[dict[str, Any]]]],
+    losses: Callable[[Any, float], dict[str, torch.Tensor]],
+    seconds: float,
+) -> list[dict[str, float]]:
+    """Minimise the sum of losses for so many seconds.
+
+    Returns:
+        Mean losses along the way.
+    """
+    groups = [group for _, listed in trained for group in listed]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    for module, _ in trained:
+        module.train()
+    began = time.perf_counter()
+    curve: list[dict[str, float]] = []
+    means: dict[str, torch.Tensor] = {}
+    count, fraction = 0, 0.0
+    while fraction < 1:
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * one_cycle(fraction)
+        found = losses(next(steps), fraction)
+        torch.stack(list(found.values())).sum().backward()
+        for _, listed in trained:
+            torch.nn.utils.clip_grad_norm_([p for group in listed for p in group["params"] if p.grad is not None], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        means = {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in found.items()}
+        count += 1
+        if count % 40 == 0:
+            curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
+            curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
+            if count % 200 == 0:
+                log.info("%s: %s", name, curve[-1])
+        fraction = min(1.0, (time.perf_counter() - began) / seconds)
+    curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
+    curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
+    log.info("%s: %s", name, curve[-1])
+    for module, _ in trained:
+        module.eval()
+    return curve
+
+
+def between(one: Ranker, other: Ranker, share: float) -> Ranker:
+    """A ranker whose weights are so much of `other` and the rest of `one` (Wortsman et al. 2022)."""
+    made = copy.deepcopy(one)
+    there, theirs = one.state_dict(), other.state_dict()
+    made.load_state_dict({name: (1 - share) * there[name] + share * theirs[name] for name in there})
+    return made.eval()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 products; parameters stay float32."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def imitate(
+    name: str,
+    bank: Bank,
+    teacher: Ranker,
+    students: dict[str, Student],
+    seconds: float,
+    device: torch.device,
+    *,
+    leave_out: frozenset[str] = frozenset(),
+    tokens: int = STEP_TOKENS,
+    workers: int = WORKERS,
+) -> list[dict[str, float]]:
+    """Students learn a resting teacher's states on texts without labels."""
+    teacher.eval()
+    trained: list[tuple[torch.nn.Module, list[dict[str, Any]]]] = []
+    for student in students.values():
+        listed = parameter_groups(student.ranker, 2 * student.rate, student.pieces)
+        if student.lift is not None:
+            listed.append({"params": list(student.lift.parameters()), "lr": 1e-3})
+        trained.append((student.ranker, listed))
+
+    def losses(parts: list[Rows], fraction: float) -> dict[str, torch.Tensor]:
+        with autocast(device):
+            with torch.no_grad():
+                taught = encoded(teacher, parts, 0, device)
+            return {
+                key: states_loss(student.lift, encoded(student.ranker, parts, 0, device), taught)
+                for key, student in students.items()
+            }
+
+    steps = draws(lambda number: bank.plain_step(f"{name}{number}", tokens, leave_out), workers)
+    return loop(name, steps, trained, losses, seconds)
 
 
 def train(
-    groups: Groups,
-    start: Path,
-    out: Path,
-    work: Path,
-    minutes: float,
+    name: str,
+    bank: Bank,
+    teacher: Ranker,
+    students: dict[str, Student],
+    seconds: float,
+    device: torch.device,
     *,
-    name: str = "train",
-    rate: float = 1.0,
-    larger: Path | None = None,
-    mix: Sequence[float] | None = None,
-) -> None:
-    """Train a ranker from `start` for `minutes` and write it to `out`.
+    start: Ranker | None = None,
+    resting: bool = False,
+    leave_out: frozenset[str] = frozenset(),
+    tokens: int = STEP_TOKENS,
+    workers: int = WORKERS,
+) -> list[dict[str, float]]:
+    """The teacher learns from labels, students from labels and from the teacher as it is at each step.
 
     Args:
-        groups: what it learns from.
-        start: folder of a ranker, or of the encoder that it begins from.
-        out: folder to write.
-        work: folder for checkpoints.
-        minutes: compute budget.
-        name: of the phase.
-        rate: factor of the learning rates.
-        larger: folder of a ranker that teaches it.
-        mix: weights of the three similarities to begin with; None for those it has.
+        name: of the phase; seeds the draws.
+        bank: what is drawn from.
+        teacher: learns from labels unless `resting`.
+        students: learn from both.
+        seconds: of training.
+        device: where.
+        start: what the teacher was before; it is held near to that.
+        resting: whether the teacher stays as it is.
+        leave_out: packs that nothing is drawn from.
+        tokens: of a step.
+        workers: processes that draw.
     """
-    master = load(start)
-    if mix is not None:
-        master.mix.data = torch.tensor(mix)
-    model = load(start).bfloat16()  # computes; the float32 master learns
-    model.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
-    guide = load(larger).bfloat16().eval() if larger is not None else None
-    tokens = Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
-    theirs = Tokens(Tokenizer.from_file(str(larger / "tokenizer.json"))) if larger is not None else None
-    log.info("%s: %s", name, groups.sizes)
+    trained: list[tuple[torch.nn.Module, list[dict[str, Any]]]] = []
+    if not resting:
+        trained.append((teacher, parameter_groups(teacher, 1.0, False)))
+    for student in students.values():
+        listed = parameter_groups(student.ranker, student.rate, student.pieces)
+        if student.lift is not None:
+            listed.append({"params": list(student.lift.parameters()), "lr": 1e-3})
+        trained.append((student.ranker, listed))
 
-    def logits_of(
-        ranker: Ranker, own: Tokens, queries: list[list[int]], passages: list[list[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits within groups, and cosines of every query with every passage."""
-        asked = encode(ranker, queries, own.prefixes["query"])
-        given = encode(ranker, passages, own.prefixes["passage"])
-        rows = torch.arange(len(queries)).repeat_interleave(SIZE)
-        return ranker(asked[rows], given).view(-1, SIZE), asked.mean @ given.mean.T
+    def losses(step: Step, fraction: float) -> dict[str, torch.Tensor]:
+        for student in students.values():
+            student.ranker.encoder.quantised = fraction > QUANTISED_FROM
+        with autocast(device):
+            with torch.set_grad_enabled(not resting):
+                taught = opinion(teacher, bank, step, device)
+            found = {} if resting else {"teacher": label_loss(taught)}
+            if start is not None and not resting:
+                found["guard"] = _guard(taught, opinion_of(start, bank, step, device))
+            target = (1 - GUIDED) * torch.eye(SIZE, device=device)[0] + GUIDED * taught.logits.detach().softmax(-1)
+            for key, student in students.items():
+                own = opinion(student.ranker, bank, step, device)
+                imitated = states_loss(student.lift, own.passages, taught.passages)
+                imitated = imitated + states_loss(student.lift, own.queries, taught.queries)
+                found[key] = label_loss(own, target) + STATES / 2 * imitated
+        return found
 
-    def loss_of(step: int, fraction: float) -> torch.Tensor:
-        queries, passages = drawn(groups, tokens, random.Random(f"{name}{step}"))
-        logits, cosines = logits_of(model, tokens, queries, passages)
-        target = torch.zeros_like(logits)
-        target[:, 0] = 1.0
-        if guide is not None and theirs is not None:
-            with torch.no_grad():
-                taught = logits_of(guide, theirs, *drawn(groups, theirs, random.Random(f"{name}{step}")))[0]
-            target = (1 - GUIDED) * target + GUIDED * taught.softmax(-1)
-        within = kl_div(logits.log_softmax(-1), target, reduction="batchmean")
-        answers = torch.arange(len(queries)) * SIZE
-        return within + AROUND * cross_entropy(cosines / TEMPERATURE, answers)
-
-    loop.train(name, master, parameter_groups(master, rate), loss_of, minutes=minutes, work=work, computing=model)
-    master.save(out, start / "tokenizer.json")
+    steps = draws(lambda number: bank.step(f"{name}{number}", tokens, leave_out), workers)
+    return loop(name, steps, trained, losses, seconds)
 
 
-def main() -> None:
-    """One phase, for experiments."""
-    parser = argparse.ArgumentParser(description="Train one phase of the ranker.")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--name", default="train")
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--larger", type=Path, default=None, help="folder of a larger ranker that teaches")
-    parser.add_argument("--leave-out", nargs="*", default=[])
-    parser.add_argument("--mix", type=float, nargs=3, default=None, help="weights of the similarities to begin with")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(2)
-    torch.manual_seed(0)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    left_out = frozenset(arguments.leave_out)
-    groups = Groups(arguments.data, left_out)
-    train(
-        groups,
-        arguments.start,
-        arguments.out,
-        arguments.work,
-        arguments.minutes,
-        name=arguments.name,
-        rate=arguments.rate,
-        larger=arguments.larger,
-        mix=arguments.mix,
-    )
+@torch.inference_mode()
+def scores(
+    ranker: Ranker, bank: Bank, asked: Sequence[Asked], length: int, device: torch.device, texts: int = 1500
+) -> list[np.ndarray[Any, Any]]:
+    """Logits of the candidates of queries, cut as the product cuts pairs of `length` tokens."""
+    found: list[np.ndarray[Any, Any]] = []
+    at = 0
+    while at < len(asked):
+        end, count = at, 0
+        while end < len(asked) and (end == at or count + len(asked[end].candidates) <= texts):
+            count += len(asked[end].candidates)
+            end += 1
+        part = asked[at:end]
+        queries = [bank[one.query][: length * 3 // 4] for one in part]
+        rows = [len(one.candidates) for one in part]
+        passages = [
+            bank[number][: max(1, length - len(query) - 9)]
+            for one, query in zip(part, queries, strict=True)
+            for number in one.candidates
+        ]
+        with autocast(device):
+            one_side = encoded(ranker, bank.framed(queries, "query", 1), len(bank.prefixes["query"]), device)
+            other = encoded(ranker, bank.framed(passages, "passage", 6), len(bank.prefixes["passage"]), device)
+            back = torch.arange(len(part), device=device).repeat_interleave(torch.tensor(rows, device=device))
+            logits = torch.cat(
+                [
+                    ranker(
+                        one_side.rows(back[i : i + 200]),
+                        other.rows(torch.arange(i, min(i + 200, len(back)), device=device)),
+                    )
+                    for i in range(0, len(back), 200)
+                ]
+            )
+        found += np.split(logits.float().cpu().numpy(), np.cumsum(rows)[:-1])
+        at = end
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[int], depth: int = 10) -> float:
+    """nDCG with linear gain, ties by first-stage order, as trec_eval counts it."""
+    order = np.argsort(-np.asarray(ranked), kind="stable")[:depth]
+    discounts = 1 / np.log2(np.arange(2, depth + 2))
+    best = float((np.sort(np.asarray(all_grades))[::-1][:depth] * discounts[: min(depth, len(all_grades))]).sum())
+    gained = float((np.asarray(grades)[order] * discounts[: len(order)]).sum())
+    return gained / best if best > 0 else 0.0
+
+
+def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
+    """Values with mean 0 and deviation 1."""
+    found = np.asarray(values, float)
+    spread = found.std()
+    result: np.ndarray[Any, Any] = (found - found.mean()) / spread if spread > 0 else found * 0
+    return result
+
+
+def measured(
+    ranker: Ranker,
+    bank: Bank,
+    packs: dict[str, list[Asked]],
+    device: torch.device,
+    *,
+    limit: int = 100,
+    length: int = 400,
+    weight: float = 0.5,
+) -> dict[str, dict[str, Any]]:
+    """nDCG@10 of BM25, of a ranker alone and with BM25 counted in, query by query."""
+    found = {}
+    for name, listed in packs.items():
+        asked = [one for one in listed[:limit] if one.candidates]
+        if not asked:
+            continue
+        rows = []
+        for one, logits in zip(asked, scores(ranker, bank, asked, length, device), strict=True):
+            both = standardised(logits.tolist()) + weight * standardised(one.first)
+            rows.append([ndcg(values, one.grades, one.all_grades) for values in (one.first, logits, both)])
+        bm25, alone, fused = (round(float(value), 4) for value in np.mean(rows, 0))
+        found[name] = {"bm25": bm25, "alone": alone, "fused": fused, "queries": len(rows), "rows": rows}
+        log.info("%s: BM25 %.3f, alone %+.3f, fused %+.3f", name, bm25, alone - bm25, fused - bm25)
+    return found
+
+
+def solved(ranker: Ranker, bank: Bank, device: torch.device) -> dict[str, int]:
+    """Keyword traps whose answer comes first, by language."""
+    found = {"zh": 0, "en": 0}
+    asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
+    for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):
+        found[language] += int(int(logits.argmax()) == answer)
+    return found

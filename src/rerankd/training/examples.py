@@ -74,13 +74,15 @@ def read_examples(path: Path) -> list[Example]:
 
     Args:
         path: JSON lines with `query`, `pos`, `neg` and perhaps `pos_scores`, `neg_scores`, `time`; or a folder, whose
-            first-stage candidates that nobody judged relevant are the negatives.
+            first-stage candidates that nobody judged relevant are the negatives; of its judgements those for training
+            (`qrels/train.tsv`) where they stand apart.
 
     Raises:
         InvalidInputFileError: a line or a file that is neither.
     """
     if path.is_dir():
-        return _of_dataset(open_dataset(path, DatasetOptions()))
+        split = path / "qrels" / "train.tsv"
+        return _of_dataset(open_dataset(path, DatasetOptions(qrels=split if split.is_file() else None)))
     found = []
     for place, row in json_rows(path):
         found.append(_of_row(row, place, path.name))

@@ -113,14 +113,6 @@ def test_special_tokens_are_no_text(tmp_path: Path) -> None:
     assert found.token_to_id("[SEP]") == vocabulary.SEP
 
 
-def test_the_window_shares_most_with_the_query() -> None:
-    tokens = pairs.Tokens(Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")))
-    document = [*range(100, 200), 7, 8, 9, *range(200, 260)]
-    window = tokens.window([7, 8, 9], document, 30, random.Random(1))
-    assert len(window) == 30
-    assert {7, 8, 9} & set(window)
-
-
 def test_parts_hold_every_row_once_and_no_more_than_they_may() -> None:
     draw = random.Random(0)
     lengths = [draw.randint(1, 300) for _ in range(200)]

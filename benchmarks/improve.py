@@ -1,0 +1,158 @@
+"""The loop measured on a domain pack: `python -m benchmarks.improve --data DIR --pack toyhom-zh`.
+
+Splits a pack's queries in two by document, runs `rerankd improve` on one part with `mini`, and judges on the other;
+then again with shuffled labels, which the gate has to refuse. Each run is a process, whose time and memory count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results") / "improve.json"
+HELD_OUT = 0.35
+
+
+def rows_of(path: Path) -> list[str]:
+    """Lines of a gzipped file."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in lines]
+
+
+def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool) -> tuple[Path, Path]:
+    """Write the pack twice: what is trained on, and what is judged. No answer stands on both sides.
+
+    Args:
+        folder: of the pack.
+        out: where to.
+        limits: queries to train on, and to judge on, at most.
+        depth: first-stage candidates of a query.
+        shuffled: give every training query the answers of another one.
+    """
+    judged: dict[str, list[str]] = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            judged.setdefault(query, []).append(document)
+    parts: dict[str, list[str]] = {"train": [], "test": []}
+    for query, documents in judged.items():
+        sides = {hashlib.sha256(f"improve:{doc}".encode()).digest()[0] < 256 * HELD_OUT for doc in documents}
+        if len(sides) == 1:
+            parts["test" if sides.pop() else "train"].append(query)
+    draw = random.Random(11)
+    for name, limit in zip(("train", "test"), limits, strict=True):
+        parts[name] = sorted(draw.sample(parts[name], min(limit, len(parts[name]))))
+    answers = {query: judged[query] for query in (*parts["train"], *parts["test"])}
+    if shuffled:
+        others = parts["train"][1:] + parts["train"][:1]
+        answers |= {query: judged[other] for query, other in zip(parts["train"], others, strict=True)}
+    folders = []
+    for name, queries in parts.items():
+        target = out / f"{folder.name}-{name}"
+        (target / "qrels").mkdir(parents=True)
+        for file in ("corpus.jsonl.gz", "queries.jsonl.gz"):
+            os.symlink((folder / file).resolve(), target / file)
+        wanted = set(queries)
+        lines = [line.split() for line in rows_of(folder / "candidates.trec.gz")]
+        run = [" ".join(line) for line in lines if line[0] in wanted and int(line[3]) <= depth]
+        (target / "candidates.trec").write_text("\n".join(run) + "\n", encoding="utf-8")
+        grades = [f"{query}\t{document}\t1" for query in queries for document in answers[query]]
+        text = "query-id\tcorpus-id\tscore\n" + "\n".join(grades) + "\n"
+        (target / "qrels" / f"{name}.tsv").write_text(text, encoding="utf-8")
+        folders.append(target)
+    return folders[0], folders[1]
+
+
+def improve(pack: Path, general: list[Path], work: Path, options: argparse.Namespace, shuffled: bool) -> dict[str, Any]:
+    """Run the loop once, and say what came out."""
+    limits = (options.train_queries, options.queries)
+    train, test = split_pack(pack, work, limits, options.depth, shuffled)
+    others = [split_pack(folder, work, (1, options.general_queries), options.depth, False)[1] for folder in general]
+    state = dict(os.environ, XDG_STATE_HOME=str(work / "state"), RERANKD_GATE_KEY="0123456789abcdef-benchmark")
+    command = [
+        *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
+        *(
+            "--data",
+            str(train),
+            "--domain",
+            str(test),
+            "--out",
+            str(work / "run"),
+            "--max-queries",
+            str(options.queries),
+        ),
+        *("--epochs", str(options.epochs), "--max-length", str(options.max_length)),
+        *(part for folder in others for part in ("--general", str(folder))),
+    ]
+    began = time.monotonic()
+    done = subprocess.run(command, env=state, capture_output=True, text=True, check=False)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    record: dict[str, Any] = {
+        "pack": pack.name,
+        "shuffled": shuffled,
+        "exit code": done.returncode,
+        "seconds": round(time.monotonic() - began),
+        "peak memory, MB": round(used.ru_maxrss / 1000),
+    }
+    gate, trained = work / "run" / "gate.json", work / "run" / "training" / "train.json"
+    if not gate.is_file():
+        raise SystemExit(f"{command} failed:\n{done.stderr[-2000:]}")
+    decision, training = json.loads(gate.read_text()), json.loads(trained.read_text())
+    record |= {key: training[key] for key in ("training", "validation", "steps", "seconds", "peak_memory_mb", "lora")}
+    record["training seconds"] = record.pop("seconds")
+    record["seconds"] = round(time.monotonic() - began)
+    record["passed"] = decision["passed"]
+    record["checks"] = {check["name"]: [check["passed"], check["says"]] for check in decision["checks"]}
+    return record
+
+
+def main() -> None:
+    """Measure, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with dev/")
+    parser.add_argument("--pack", nargs="+", default=["toyhom-zh", "tatqa-en"])
+    parser.add_argument("--general", nargs="*", default=["cmrc-zh"], help="packs on which it must not lose")
+    parser.add_argument("--train-queries", type=int, default=600)
+    parser.add_argument("--queries", type=int, default=250, help="judged of the pack at most")
+    parser.add_argument("--general-queries", type=int, default=40, help="judged of each general set at most")
+    parser.add_argument("--depth", type=int, default=20, help="candidates of a query")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--max-length", type=int, default=192)
+    parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    found = []
+    for name in options.pack:
+        for shuffled in (False, True):
+            if options.only == ("labels" if shuffled else "shuffled"):
+                continue
+            work = Path(tempfile.mkdtemp(prefix="rerankd-improve-"))
+            try:
+                general = [options.data / "dev" / other for other in options.general]
+                found.append(improve(options.data / "dev" / name, general, work, options, shuffled))
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            print(json.dumps(found[-1], ensure_ascii=False), flush=True)
+            machine = {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+            settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "only")}
+            options.out.write_text(
+                json.dumps({"machine": machine, "options": settings, "runs": found}, indent=1, ensure_ascii=False)
+                + "\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
