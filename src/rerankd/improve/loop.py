@@ -161,25 +161,21 @@ class Loop:
         return GateSets(opened(self.plan.domain), opened(self.plan.general))
 
     def _train(self) -> Done:
-        base = self._trainable(self._base())
         outcome = fine_tune(
-            base,
+            self._base(),
             self._examples(),
             self.plan.out / "training",
             self.plan.training,
             general=[example for path in self.plan.replay for example in read_examples(path)],
             evaluated=self._sets().every,
             name=self.plan.name,
+            registry=self._settings.registry,
             say=self._say,
             progress=self._progress,
         )
         record = outcome.record
         said = f"{record['steps']} steps, {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB."
         return Done("done", said, {"model": str(outcome.model), "against": self._base()})
-
-    def _trainable(self, base: str) -> str:
-        """Weights to start from: of a compiled checkpoint, the checkpoint that its run kept."""
-        return base
 
     def _gate(self) -> Done:
         model, against = self.ledger.found("train", "model"), self.ledger.found("train", "against")
@@ -189,6 +185,7 @@ class Loop:
             Reranker(model, **options),
             Reranker(against, **options),
             self._sets(),
+            limits=self.plan.limits,
             key=self._settings.gate_key,
             **({"bar": self._bar} if self._bar else {}),
         )

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.evaluation.gate import Limits
 from rerankd.training.finetune import TrainOptions
 
 Online = Literal["none", "shadow", "canary", "interleave"]
@@ -39,6 +40,7 @@ class Plan:
         shadow_requests: rankings that a shadow compares before the next step.
         training: options of training.
         max_queries: of each set at the gate.
+        limits: of the gate.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Plan:
     shadow_requests: int = 200
     training: TrainOptions = field(default_factory=TrainOptions)
     max_queries: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def mark(self) -> str:
         """The plan as it is remembered; another plan is another run."""

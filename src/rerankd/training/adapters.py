@@ -43,7 +43,7 @@ def add_adapters(network: Network, rank: int, alpha: int, seed: int) -> int:
     """
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=network.body, lora_dropout=0.0)
-    network.model = get_peft_model(network.model, config)  # type: ignore[arg-type]  # peft takes any module
+    network.model = get_peft_model(network.model, config)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 

@@ -232,7 +232,9 @@ def split(examples: Sequence[Example], share: float, seed: str = "split") -> tup
         order = sorted(examples, key=lambda one: hashlib.sha256(f"{seed}:{one.key}".encode()).digest())
     validation = order[:wanted]
     answers = {comparable(text) for one in validation for text in one.positives}
-    training = [one for one in order[wanted:] if not answers & {comparable(text) for text in one.positives}]
+    asked = {one.key for one in validation}
+    rest = [one for one in order[wanted:] if one.key not in asked]
+    training = [one for one in rest if answers.isdisjoint(comparable(text) for text in one.positives)]
     if not training:
         raise InvalidRequestError("All examples share their answers, so none is left to train on.")
     return training, validation

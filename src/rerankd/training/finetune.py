@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd.compile import PRECISIONS
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.fold import write_calibrated
@@ -26,11 +27,13 @@ from rerankd.evaluation.platt import fit_platt
 from rerankd.extras import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
+from rerankd.scoring.backend import cuda_available
 from rerankd.training.examples import Cleaning, Example, cleaned, data_hash, split, without_leaks
 from rerankd.training.losses import LOSSES, labels_of, loss_of
 from rerankd.training.negatives import with_negatives
 
 METHODS = ("lora", "full")
+DEVICES = ("auto", "cpu", "cuda")
 RECORD = "train.json"
 Say = Callable[[str], None]
 Progress = Callable[[float, Mapping[str, float]], None]
@@ -108,6 +111,7 @@ def fine_tune(
     general: Sequence[Example] = (),
     evaluated: Sequence[Dataset] = (),
     name: str = "",
+    registry: str | None = None,
     say: Say = lambda sentence: None,
     progress: Progress = lambda share, losses: None,
 ) -> Outcome:
@@ -121,6 +125,7 @@ def fine_tune(
         general: examples of all else, replayed against forgetting.
         evaluated: sets that the candidate will be judged on; examples with their queries are left out.
         name: what the candidate is called; empty for the base's name with `-tuned`.
+        registry: where `registry:` references are looked up; None for the registry of this machine.
         say: told each step.
         progress: given the share that is done and the last losses.
 
@@ -134,8 +139,8 @@ def fine_tune(
     for package in ("torch", "peft", "sentence_transformers", "datasets", "accelerate", "onnx"):
         require(package, "train", "Training")
     began = time.monotonic()
-    files = load_model(base)
-    sides = _prepared(base, examples, general, evaluated, options, say)
+    files = load_model(base, registry=registry)
+    sides = _prepared(str(files.folder), examples, general, evaluated, options, say)
     from rerankd.training import running
 
     work = running.Run(files, out, options, say, progress)
@@ -149,7 +154,7 @@ def fine_tune(
     model = _calibrated(model, out, sides.validation, options)
     record = {
         "base": base,
-        "base_version": Reranker(base, device="cpu").version,
+        "base_version": Reranker(str(files.folder), device="cpu").version,
         "name": called,
         "options": dataclasses.asdict(options),
         "examples": dataclasses.asdict(sides.cleaning) | {"leaked": sides.leaked},
@@ -158,7 +163,7 @@ def fine_tune(
         "general": len(sides.general),
         "data": data_hash([*sides.training, *sides.validation]),
         "seconds": round(time.monotonic() - began, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+        "peak_memory_mb": _peak_memory(),
         "compiled": dict(load_model(str(model)).manifest.parity or {}),
         **figures,
     }
@@ -167,6 +172,16 @@ def fine_tune(
 
     write_card(model, record)
     return Outcome(model, record)
+
+
+def _peak_memory() -> int:
+    """Megabytes that this process held at most; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def _check(options: TrainOptions) -> None:
@@ -178,6 +193,18 @@ def _check(options: TrainOptions) -> None:
         raise InvalidRequestError("A group has 2 passages at least, a step one group, training one epoch.")
     if not 0 < options.validation < 0.9 or not 0 <= options.replay < 0.9:
         raise InvalidRequestError("validation and replay are shares under 0.9.")
+    if options.precision not in PRECISIONS:
+        raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
+    if options.rate is not None and not 0 < options.rate < 1:
+        raise InvalidRequestError("A learning rate is between 0 and 1.", hint="Leave it out for the method's own.")
+    if min(options.rank, options.alpha, options.looks, options.pairs) < 1 or options.patience < 0:
+        raise InvalidRequestError("rank, alpha, looks and pairs are 1 at least, patience 0.")
+    if options.max_length < 16:
+        raise InvalidRequestError("Pairs have 16 tokens at least.")
+    if options.device not in DEVICES:
+        raise InvalidRequestError(f"Unknown device {options.device!r}.", hint=f"Use one of: {', '.join(DEVICES)}.")
+    if options.device == "cuda" and not cuda_available():
+        raise InvalidRequestError("device='cuda', but torch sees no CUDA GPU.", hint="Use device cpu.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +227,11 @@ def _prepared(
     kept, cleaning = cleaned(examples)
     kept, leaked = without_leaks(kept, evaluated)
     others, _ = without_leaks(cleaned(general)[0], evaluated)
-    if options.mine and any(len(one.negatives) < options.size - 1 for one in (*kept, *others)):
+    training, validation = split(kept, options.validation)
+    watched = {one.key for one in validation}
+    others = [one for one in others if one.key not in watched]
+    mine = options.mine and options.loss != "distil"  # what is found has no score of the teacher
+    if mine and any(len(one.negatives) < options.size - 1 for one in (*kept, *others)):
         say("Looking for negatives")
         champion = Reranker(base, device="cpu", max_length=options.max_length)
 
@@ -208,12 +239,16 @@ def _prepared(
             found: list[float] = champion.score([(query, text) for text in texts], activation="sigmoid").tolist()
             return found
 
-        kept = with_negatives(kept, options.size - 1, score)
+        training = with_negatives(training, options.size - 1, score)
+        validation = with_negatives(validation, options.size - 1, score, among=training)
         others = with_negatives(others, options.size - 1, score)
-    kept = [one for one in kept if one.negatives]
-    training, validation = split(kept, options.validation)
+    training, validation, others = ([one for one in side if one.negatives] for side in (training, validation, others))
+    if not training or not validation:
+        raise InvalidRequestError(
+            "No example has a passage that does not answer.", hint="Add neg to the examples, or more examples to mine."
+        )
     say(f"{len(training)} examples to train on, {len(validation)} to watch, {leaked} left out as leaks")
-    return _Sides(training, validation, [one for one in others if one.negatives], cleaning, leaked)
+    return _Sides(training, validation, others, cleaning, leaked)
 
 
 def groups_of(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -47,7 +48,7 @@ class Encoder(torch.nn.Module):
         embeddings = self.bert.embeddings
         places = embeddings.position_embeddings.weight[: ids.shape[1]]
         kind = embeddings.token_type_embeddings.weight[0]
-        hidden = embeddings.LayerNorm(embedding(ids, self._words()) + places + kind)
+        hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + places + kind)
         bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * HIDDEN
         self._watched = (mask > 0) & (ids != CLS) & (ids != SEP)
         for layer in self.bert.encoder.layer:
@@ -67,7 +68,7 @@ class Encoder(torch.nn.Module):
             value, weight = _eight_bits(value, self._watched), _seven_bits(weight)
         return linear(value, weight, bias)
 
-    def _layer(self, layer: torch.nn.Module, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def _layer(self, layer: Any, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         own, (batch, length, width) = layer.attention.self, hidden.shape
         parts = (own.query, own.key, own.value)
         if all(type(part) is torch.nn.Linear for part in parts):
@@ -84,7 +85,8 @@ class Encoder(torch.nn.Module):
         output = layer.attention.output
         hidden = output.LayerNorm(self._dense(output.dense, context) + hidden)
         inner = gelu(self._dense(layer.intermediate.dense, hidden))
-        return layer.output.LayerNorm(self._dense(layer.output.dense, inner) + hidden)
+        found: torch.Tensor = layer.output.LayerNorm(self._dense(layer.output.dense, inner) + hidden)
+        return found
 
     def _dense(self, dense: torch.nn.Linear, value: torch.Tensor) -> torch.Tensor:
         if self.quantised:
@@ -193,14 +195,14 @@ class Ranker(torch.nn.Module):
         weights = {name: value.detach().float().contiguous() for name, value in self.state_dict().items()}
         save_file(weights, folder / "ranker.safetensors")
         config = self.encoder.bert.config.to_dict()
-        (folder / "config.json").write_text(json.dumps(config, default=str, indent=1) + "\n")
+        (folder / "config.json").write_text(json.dumps(config, default=str, indent=1) + "\n", encoding="utf-8")
         if tokenizer.resolve() != (folder / "tokenizer.json").resolve():
             (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
 
 
 def load(folder: Path) -> Ranker:
     """A ranker that was saved, or one that begins from the encoder in `folder`."""
-    config = BertConfig(**json.loads((folder / "config.json").read_text()))
+    config = BertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     model = Ranker(BertModel(config, add_pooling_layer=False))
     if (folder / "ranker.safetensors").exists():
         model.load_state_dict(load_file(folder / "ranker.safetensors"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rerankd.evaluation.first_stage import keyword_candidates
-from rerankd.training.examples import Example
+from rerankd.training.examples import Example, comparable
 
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 
@@ -21,7 +21,11 @@ MARGIN = 0.05  # a passage that scores within it of the best answer may be one
 
 
 def with_negatives(
-    examples: Sequence[Example], count: int, score: Score | None = None, margin: float = MARGIN
+    examples: Sequence[Example],
+    count: int,
+    score: Score | None = None,
+    margin: float = MARGIN,
+    among: Sequence[Example] = (),
 ) -> list[Example]:
     """Give every example `count` negatives where they can be found.
 
@@ -30,23 +34,25 @@ def with_negatives(
         count: negatives wanted of each.
         score: probabilities (0 to 1) of the champion for a query's texts; None to drop nothing.
         margin: a found passage stays if its score is below `(1 - margin)` times that of the best answer.
+        among: examples whose passages are looked through too.
     """
-    texts = {
-        str(n): text for n, text in enumerate(dict.fromkeys(t for e in examples for t in (*e.positives, *e.negatives)))
-    }
+    passages = dict.fromkeys(text for one in (*examples, *among) for text in (*one.positives, *one.negatives))
+    texts = {str(number): text for number, text in enumerate(passages)}
     few = {str(n): e for n, e in enumerate(examples) if len(e.negatives) < count}
     if not few or len(texts) < 2:
         return list(examples)
     found = keyword_candidates({number: e.query for number, e in few.items()}, texts, DEPTH)
     full = list(examples)
     for number, example in few.items():
-        own = {*example.positives, *example.negatives}
-        offered = [texts[doc] for doc in found.get(number, ()) if texts[doc] not in own]
+        own = {comparable(text) for text in (*example.positives, *example.negatives)}
+        offered = [texts[doc] for doc in found.get(number, ()) if comparable(texts[doc]) not in own]
         if score is not None and offered:
             scores = score(example.query, [*example.positives, *offered])
             best = max(scores[: len(example.positives)])
             rest = scores[len(example.positives) :]
             offered = [text for text, own_score in zip(offered, rest, strict=True) if own_score < (1 - margin) * best]
-        more = tuple(offered[: count - len(example.negatives)])
-        full[int(number)] = replace(example, negatives=example.negatives + more, positive_scores=(), negative_scores=())
+        if more := tuple(offered[: count - len(example.negatives)]):
+            full[int(number)] = replace(
+                example, negatives=example.negatives + more, positive_scores=(), negative_scores=()
+            )
     return full

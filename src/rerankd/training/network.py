@@ -28,6 +28,7 @@ class Network(Module):
 
     Attributes:
         model: the torch model, which adapters are put into.
+        max_length: longest pair in tokens.
 
     Args:
         files: of the model.
@@ -35,11 +36,12 @@ class Network(Module):
     """
 
     def __init__(self, files: ModelFiles, model: torch.nn.Module, max_length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
+        self.max_length = min(max_length, files.manifest.architecture.max_length)
         self._files, self._segments = files, files.manifest.architecture.segments
         self._encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-        self._policy = EncodingPolicy(min(max_length, files.manifest.architecture.max_length))
+        self._policy = EncodingPolicy(self.max_length)
 
     def preprocess(self, inputs: Sequence[tuple[str, str]], **_: Any) -> Features:
         """Ids of pairs, padded; pairs of one query that follow each other are tokenised together."""
@@ -107,16 +109,16 @@ class LateInteractionNetwork(Network):
         mask = (places < sizes[:, None]).long()
         rows = ids.gather(1, (places + begin[:, None]).clamp(max=ids.shape[1] - 1)) * mask
         content = mask * (places >= lead) * (rows != SEP)
-        ranker = self.model
-        while not isinstance(ranker, Ranker):
-            ranker = ranker.model if hasattr(ranker, "model") else ranker.base_model
-        return ranker.side(rows, mask, content)
+        return self._ranker.side(rows, mask, content)
+
+    @property
+    def _ranker(self) -> Ranker:
+        """The ranker, below its adapters too."""
+        return next(module for module in self.model.modules() if isinstance(module, Ranker))
 
     def checkpointing(self) -> None:
         """Compute activations again on the way back."""
-        for module in self.model.modules():
-            if isinstance(module, Ranker):
-                module.encoder.checkpointing = True
+        self._ranker.encoder.checkpointing = True
 
 
 def open_network(files: ModelFiles, max_length: int) -> Network:
@@ -160,7 +162,7 @@ def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> Ranker:
 
 def cross_encoder(network: Network, device: str) -> CrossEncoder:
     """The network as a sentence-transformers model, for its trainer and its losses."""
-    model = CrossEncoder(modules=[network], device=device, num_labels=None)
+    model: CrossEncoder = CrossEncoder(modules=[network], device=device, num_labels=None)
     model.activation_fn = torch.nn.Identity()
     return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,22 +14,24 @@ import torch
 from datasets import Dataset
 from sentence_transformers.cross_encoder.training_args import CrossEncoderTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ModelFiles
+from rerankd.models.manifest import sha256
 from rerankd.training import finetune
 from rerankd.training.adapters import add_adapters, merge, save_adapters
 from rerankd.training.curves import learning_curves
 from rerankd.training.examples import Example
 from rerankd.training.losses import loss_of
 from rerankd.training.network import Network, cross_encoder, open_network
-from rerankd.training.trainer import Trainer, Watch, read_state
+from rerankd.training.trainer import Trainer, Watch, last_checkpoint
 from rerankd.training.writing import verification_pairs
 
 if TYPE_CHECKING:
     from rerankd.training.finetune import TrainOptions
 
-FINGERPRINT = "run.json"
+FINGERPRINT = "run.sha256"
+INDIFFERENT = ("precision", "pairs", "checkpointing")  # options that change no weight
 
 
 def quick_bfloat16() -> bool:
@@ -68,13 +72,11 @@ class Run:
         network = open_network(self._files, options.max_length)
         learning = self._prepare(network)
         trainer = self._trainer(network, rows, watched)
-        last = self._last_checkpoint(rows)
+        last = self._last_checkpoint(rows, watched)
         self._say("Training" if last is None else f"Going on from {Path(last).name}")
-        trainer.train(resume_from_checkpoint=last)
-        best = trainer.state.best_model_checkpoint
-        if best:
-            read_state(trainer.model, Path(best))
-        history = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+        if last is None or not trainer.ended(last):
+            trainer.train(resume_from_checkpoint=last)
+        history = _losses(trainer.state.log_history)
         (self._out / "curves.svg").write_text(learning_curves(history), encoding="utf-8")
         network.eval().cpu()
         figures: dict[str, Any] = {
@@ -111,14 +113,14 @@ class Run:
         steps = max(1, -(-len(rows) // options.groups))
         every = max(1, steps // options.looks)
         arguments = CrossEncoderTrainingArguments(
-            output_dir=str(self._checkpoints),
+            output_dir=str(self._checkpoints.resolve()),
             num_train_epochs=1,  # rows hold every epoch, each with other negatives
             per_device_train_batch_size=options.groups,
             per_device_eval_batch_size=options.groups,
             learning_rate=options.rate or finetune.RATES[options.method],
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
-            bf16=gpu or quick_bfloat16(),
+            bf16=torch.cuda.is_bf16_supported() if gpu else quick_bfloat16(),
             use_cpu=not gpu,
             eval_strategy="steps",
             eval_steps=every,
@@ -129,12 +131,15 @@ class Run:
             load_best_model_at_end=True,
             metric_for_best_model="eval_loss",
             greater_is_better=False,
+            restore_callback_states_from_checkpoint=True,  # the patience that is left
             report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
             seed=options.seed,
             data_seed=options.seed,
         )
+        arguments.n_gpu  # noqa: B018  looked up once, then set: one GPU trains, however many there are
+        arguments._n_gpu = min(1, arguments._n_gpu)
         callbacks: list[Any] = [Watch(self._progress)]
         if options.patience:
             callbacks.append(EarlyStoppingCallback(options.patience))
@@ -149,18 +154,28 @@ class Run:
         trainer.remove_callback(PrinterCallback)
         return trainer
 
-    def _last_checkpoint(self, rows: list[dict[str, Any]]) -> str | None:
+    def _last_checkpoint(self, *rows: list[dict[str, Any]]) -> str | None:
         """The checkpoint to go on from; those of a run with other data, options or base are thrown away."""
-        import dataclasses
-        import hashlib
-
-        told = [dataclasses.asdict(self._options), self._files.manifest.files or str(self._files.reference), rows]
-        mark = hashlib.sha256(orjson.dumps(told)).hexdigest()
+        options = {key: value for key, value in dataclasses.asdict(self._options).items() if key not in INDIFFERENT}
+        told = [options, _hashes(self._files), rows]
+        mark = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
         known = self._out / FINGERPRINT
         self._out.mkdir(parents=True, exist_ok=True)
-        if not known.is_file() or known.read_text() != mark:
+        if not known.is_file() or known.read_text(encoding="utf-8") != mark:
             shutil.rmtree(self._checkpoints, ignore_errors=True)
-            known.write_text(mark)
+            known.write_text(mark, encoding="utf-8")
             return None
-        found: str | None = get_last_checkpoint(str(self._checkpoints)) if self._checkpoints.is_dir() else None
-        return found
+        return last_checkpoint(self._checkpoints)
+
+
+def _losses(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Of what a trainer logs: steps and losses."""
+    kept = ("step", "loss", "eval_loss")
+    return [{name: entry[name] for name in kept if name in entry} for entry in log if entry.keys() & kept[1:]]
+
+
+def _hashes(files: ModelFiles) -> dict[str, str]:
+    """SHA-256 of a model's files, by name."""
+    if files.manifest.files:
+        return dict(files.manifest.files)
+    return {path.name: sha256(path) for path in (*weight_files(files.folder), files.folder / "tokenizer.json")}

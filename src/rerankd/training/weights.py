@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.fold import OFFSET, SCALE
 from rerankd.extras import require
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles
@@ -55,7 +56,7 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
     architecture = files.manifest.architecture
     weights: dict[str, Array] = {}
     for name, value in found.items():
-        if name.endswith((".scale", ".packed", ".zero")) or name in ("segment",):
+        if name.endswith((".scale", ".packed", ".zero")):
             continue
         if name.endswith(".weight") and ".encoder.layer." in name and "LayerNorm" not in name:
             weights |= _products(name, _scaled(value, found.get(f"{name.removesuffix('.weight')}.scale")))
@@ -71,7 +72,9 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
     weights["bert.embeddings.token_type_embeddings.weight"] = kinds
     for weigher in ("meaning", "piece"):
         weights |= {f"{weigher}.weight": found[f"{weigher}.weight"].T, f"{weigher}.bias": found[f"{weigher}.bias"]}
-    weights |= {"mix": found["mix"].reshape(-1), "bias": found["bias"].reshape(-1)}
+    # What `rerankd calibrate` put behind the network goes into its last step.
+    scale, offset = (float(found.get(name, default)) for name, default in ((SCALE, 1.0), (OFFSET, 0.0)))
+    weights |= {"mix": scale * found["mix"].reshape(-1), "bias": scale * found["bias"].reshape(-1) + offset}
     return {named(name): np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
 
 

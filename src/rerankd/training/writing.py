@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,8 +27,6 @@ from rerankd.training.network import Network, logits_of
 Say = Callable[[str], None]
 OUTLYING = 2.0
 WATCHED = 12
-CHECKED_LENGTH = 256
-_FOREIGN = (ONNX, f"{ONNX}.data", FILE_NAME, "README.md")
 
 
 def write_candidate(network: Network, files: ModelFiles, out: Path, precision: str, name: str, say: Say) -> Path:
@@ -54,10 +53,19 @@ def write_candidate(network: Network, files: ModelFiles, out: Path, precision: s
     shutil.rmtree(merged, ignore_errors=True)
     network.model.save_pretrained(merged)  # type: ignore[operator]  # of transformers' models
     for path in files.folder.iterdir():
-        own = path.is_file() and path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
-        if own and path.name not in _FOREIGN and not (merged / path.name).exists():
+        known = path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
+        if (known or path.name == "LICENSE") and path.name != FILE_NAME and not (merged / path.name).exists():
             shutil.copyfile(path, merged / path.name)
-    compile_model(load_model(str(merged)), target, CompileOptions(precision, name=name, force=True), say)
+    written = load_model(str(merged))
+    own = dataclasses.replace(
+        written.manifest,
+        max_length=files.manifest.max_length,
+        source=files.manifest.name,
+        revision=files.manifest.revision,
+        licence=files.manifest.licence,
+    )
+    written = dataclasses.replace(written, manifest=own)
+    compile_model(written, target, CompileOptions(precision, name=name, force=True), say)
     return target
 
 
@@ -72,32 +80,37 @@ def write_late_interaction(network: Network, files: ModelFiles, out: Path, preci
     groups = read_pairs(DEFAULT_PAIRS)
     careful = outlying(network, groups) if precision == "int8" else frozenset()
     weights = {key: value.detach().float().numpy() for key, value in ranker.state_dict().items()}
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    template = files.manifest.template
-    save_graph(weights, files.manifest.architecture, template, out / ONNX, precision, careful)
-    for other in ("tokenizer.json", "LICENSE"):
-        if (files.folder / other).is_file():
-            shutil.copyfile(files.folder / other, out / other)
-    manifest = dataclasses.replace(
-        files.manifest,
-        name=name,
-        precision=precision,
-        source=files.manifest.name,
-        files={path.name: sha256(path) for path in sorted(out.iterdir())},
-        calibration=None,
-        parity=None,
-    )
-    write_manifest(out, manifest)
-    report = _report(network, out, groups, MIN_KENDALL_TAU[precision])
-    if not report["passed"]:
-        shutil.rmtree(out)
-        raise VerificationError(
-            f"The compiled model does not rank like the network: Kendall tau {report['kendall_tau']:.3f}.",
-            hint="Compile with --precision fp32.",
+    working = out.parent / f".{out.name}.{os.getpid()}.partial"
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        working.mkdir(parents=True)
+        template = files.manifest.template
+        save_graph(weights, files.manifest.architecture, template, working / ONNX, precision, careful)
+        for other in ("tokenizer.json", "LICENSE"):
+            if (files.folder / other).is_file():
+                shutil.copyfile(files.folder / other, working / other)
+        manifest = dataclasses.replace(
+            files.manifest,
+            name=name,
+            precision=precision,
+            source=files.manifest.name,
+            files={path.name: sha256(path) for path in sorted(working.iterdir())},
+            calibration=None,
+            parity=None,
         )
-    manifest = dataclasses.replace(manifest, parity=report)
-    write_manifest(out, manifest)
+        write_manifest(working, manifest)
+        report = _report(network, working, groups, MIN_KENDALL_TAU[precision])
+        if not report["passed"]:
+            raise VerificationError(
+                f"The compiled model does not rank like the network: Kendall tau {report['kendall_tau']:.3f}.",
+                hint="Compile with --precision fp32.",
+            )
+        manifest = dataclasses.replace(manifest, parity=report)
+        write_manifest(working, manifest)
+        shutil.rmtree(out, ignore_errors=True)
+        working.rename(out)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
     return manifest
 
 
@@ -152,7 +165,7 @@ def outlying(network: Network, groups: dict[str, list[str]]) -> frozenset[str]:
 
 
 def _report(network: Network, out: Path, groups: dict[str, list[str]], limit: float) -> dict[str, Any]:
-    reranker = Reranker(str(out), max_length=CHECKED_LENGTH, device="cpu")
+    reranker = Reranker(str(out), max_length=network.max_length, device="cpu")
     expected, found = [], []
     for query, documents in groups.items():
         pairs = [(query, text) for text in documents]

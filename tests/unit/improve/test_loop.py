@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("peft")
+pytest.importorskip("mlflow")
+
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.evaluation.gate import Limits
+from rerankd.improve import loop as improving
+from rerankd.improve.loop import Loop, restart
+from rerankd.improve.plan import Done, Ledger, Plan
+from rerankd.rollout.controller import apply
+from rerankd.rollout.guardrails import Decision
+from rerankd.rollout.opening import open_experiments
+from rerankd.settings import Settings
+from rerankd.training.finetune import TrainOptions
+
+WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
+
+
+def folder(root: Path, name: str, *, first: int, count: int, shuffled: bool = False) -> Path:
+    """A BEIR folder in which `yes indeed` answers every question, and `no never` none; the first stage has it last."""
+    draw = random.Random(name)
+    target = root / name
+    (target / "qrels").mkdir(parents=True)
+    corpus, queries, qrels, run = [], [], ["query-id\tcorpus-id\tscore"], []
+    for number in range(first, first + count):
+        subject = f"{draw.choice(WORDS)} {draw.choice(WORDS)} {number}"
+        queries.append({"_id": f"q{number}", "text": f"what of {subject}"})
+        for place in range(6):
+            text = f"yes indeed {subject}" if place == 5 else f"no never {draw.choice(WORDS)} {number} {place}"
+            corpus.append({"_id": f"d{number}-{place}", "text": text})
+            run.append(f"q{number} Q0 d{number}-{place} {place + 1} {10 - place} first")
+        qrels.append(f"q{number}\td{number}-{draw.randrange(5) if shuffled else 5}\t1")
+    (target / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
+    (target / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (target / "qrels" / "test.tsv").write_text("\n".join(qrels) + "\n")
+    (target / "candidates.trec").write_text("\n".join(run) + "\n")
+    return target
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("domain")
+    folder(root, "learn", first=0, count=40)
+    folder(root, "wrong", first=0, count=40, shuffled=True)
+    folder(root, "judge", first=100, count=24)
+    return root
+
+
+def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> Plan:
+    training = TrainOptions(
+        "full", epochs=2, size=6, rate=2e-3, max_length=32, precision="fp32", device="cpu", looks=2, patience=0
+    )
+    plan = Plan(
+        f"domain-{out.name}",
+        out,
+        (data / examples,),
+        (data / "judge",),
+        base=str(base),
+        cases=False,
+        online="none",
+        training=training,
+        limits=Limits(latency=50.0, size=5.0, calibration=1.0),
+    )
+    return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        registry=f"sqlite:///{tmp_path}/mlflow.sqlite",
+        traces_url=f"sqlite:///{tmp_path}/traces.sqlite",
+        cache_dir=str(tmp_path / "cache"),
+        gate_key="0123456789abcdef",
+    )
+
+
+def test_from_examples_to_champion_once(
+    data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = a_plan(data, tmp_path / "good", bert)
+    loop = Loop(plan, settings)
+    assert [(step, state) for step, state, _ in loop.intentions()] == [
+        (step, "to do") for step in ("collect", "train", "gate", "register", "promote")
+    ]
+    assert not plan.out.exists()
+    said: list[str] = []
+    last = Loop(plan, settings, said.append).run()
+    assert last.state == "done", said
+    assert "champion" in last.says
+    again = Loop(plan, settings)
+    monkeypatch.setattr(improving, "fine_tune", lambda *_, **__: pytest.fail("trained twice"))
+    assert again.run().says == last.says
+    assert {state for _, state, _ in again.intentions()} == {"done"}
+    registry = again._registry
+    champion = registry.resolve(plan.name)
+    assert champion.gate["passed"] is True
+    assert champion.metrics["judge nDCG@10"] > 0.9
+    # The champion is what the next run starts from and is judged against.
+    later = Loop(dataclasses.replace(plan, out=tmp_path / "later", base=""), settings)
+    assert later._base() == f"registry:{plan.name}@{champion.version}"
+
+
+def test_wrong_labels_are_refused(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
+    loop = Loop(a_plan(data, tmp_path / "bad", bert, "wrong"), settings)
+    last = loop.run()
+    assert last.state == "refused"
+    assert "gain on judge" in last.says
+    assert "register" not in loop.ledger.steps
+    assert Loop(loop.plan, settings).run().state == "refused"
+
+
+def test_requests_decide_and_it_goes_on_afterwards(
+    data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = a_plan(data, tmp_path / "online", bert, online="canary")
+    loop = Loop(plan, settings)
+    moved: list[object] = []
+
+    class Registry:
+        def promote(self, name: str, version: int, reason: str) -> object:
+            moved.append((name, version))
+            return type("Move", (), {"after": version})
+
+    monkeypatch.setattr(loop, "_registry", Registry())
+    for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 3})):
+        loop.ledger.write(step, Done("done", step, found))
+    assert loop.run().state == "waiting"  # the shadow has compared nothing
+    loop._stop(f"{plan.name}-3-shadow")
+    waiting = loop.run()
+    assert waiting.state == "waiting"
+    assert "1%" in waiting.says
+    store = open_experiments(settings)
+    name = f"{plan.name}-3-canary"
+    assert store.named(name).challenger == f"registry:{plan.name}@3"
+    while store.named(name).state == "running":
+        assert apply(store, store.named(name), Decision("advance", "by hand", {}), "me", {}, by_hand=True)
+    store.close()
+    assert loop.run().state == "done"
+    assert moved == [(plan.name, 3)]
+
+
+def test_a_rolled_back_canary_is_the_end(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
+    plan = a_plan(data, tmp_path / "back", bert, online="interleave", shadow_requests=1)
+    loop = Loop(plan, settings)
+    for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 1})):
+        loop.ledger.write(step, Done("done", step, found))
+    loop.ledger.write("shadow", Done("done", "compared"))
+    assert loop.run().state == "waiting"
+    loop._stop(f"{plan.name}-1-interleave")
+    assert loop.run().state == "refused"
+    assert "promote" not in loop.ledger.steps
+
+
+def test_a_folder_holds_one_run(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
+    plan = a_plan(data, tmp_path / "run", bert)
+    ledger = Ledger(plan)
+    ledger.write("collect", Done("done", "said"))
+    assert Ledger(plan).steps["collect"].says == "said"
+    with pytest.raises(InvalidRequestError, match="other arguments"):
+        Ledger(dataclasses.replace(plan, served="other"))
+    (plan.out / "improve.json").write_text("{")
+    with pytest.raises(InvalidInputFileError, match="damaged"):
+        Ledger(plan)
+    restart(plan)
+    assert Ledger(plan).steps == {}
+
+
+def test_what_it_needs_is_asked_for(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="domain"):
+        Loop(a_plan(data, tmp_path / "x", bert, domain=()), settings)
+    with pytest.raises(InvalidRequestError, match="nothing to learn from"):
+        Loop(a_plan(data, tmp_path / "y", bert, data=()), settings).run()
