@@ -177,4 +177,4 @@ def test_what_it_needs_is_asked_for(data: Path, bert: Path, settings: Settings, 
     with pytest.raises(InvalidRequestError, match="domain"):
         Loop(a_plan(data, tmp_path / "x", bert, domain=()), settings)
     with pytest.raises(InvalidRequestError, match="nothing to learn from"):
-        Loop(a_plan(data, tmp_path / "y", bert, data=()), settings).run()
+        Loop(dataclasses.replace(a_plan(data, tmp_path / "y", bert), data=()), settings).run()
