@@ -74,7 +74,7 @@ def read_examples(path: Path) -> list[Example]:
 
     Args:
         path: JSON lines with `query`, `pos`, `neg` and perhaps `pos_scores`, `neg_scores`, `time`; or a folder, whose
-            first-stage candidates that nobody judged relevant are the negatives.
+            negatives are the documents that were judged irrelevant, then first-stage candidates that nobody judged.
 
     Raises:
         InvalidInputFileError: a line or a file that is neither.
@@ -94,7 +94,8 @@ def _of_dataset(dataset: Dataset) -> list[Example]:
     for query, text in dataset.queries.items():
         grades = dataset.qrels[query]
         positive = [doc for doc, grade in grades.items() if grade > 0 and doc in dataset.documents]
-        others = [doc for doc in dataset.candidates.get(query, ()) if not grades.get(doc)]
+        judged = [doc for doc, grade in grades.items() if grade <= 0]
+        others = [*judged, *(doc for doc in dataset.candidates.get(query, ()) if doc not in grades)]
         texts = dataset.documents
         found.append(
             Example(
@@ -256,5 +257,6 @@ def without_leaks(examples: Iterable[Example], evaluated: Sequence[Dataset]) -> 
 
 def data_hash(examples: Iterable[Example]) -> str:
     """SHA-256 of examples, whatever their order."""
-    lines = sorted(orjson.dumps([e.query, e.positives, e.negatives]) for e in examples)
+    told = ([e.query, e.positives, e.negatives, e.positive_scores, e.negative_scores] for e in examples)
+    lines = sorted(orjson.dumps(one) for one in told)
     return hashlib.sha256(b"\n".join(lines)).hexdigest()
