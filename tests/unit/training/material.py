@@ -22,12 +22,12 @@ FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", 
 
 
 def animals(count: int = 12) -> list[Example]:
-    """What animals eat; answers and others differ in the name only."""
+    """What animals eat; answers say `eats`, others `fears`, so that what is learned holds for other animals too."""
     found = []
     for place in range(count):
         animal, food = ANIMALS[place % 12], FOODS[place % 12]
         turn = "" if place < 12 else f" {place}"
-        others = [f"the {ANIMALS[(place + step) % 12]} eats {FOODS[(place + step) % 12]}{turn}" for step in (1, 2, 3)]
+        others = [f"the {ANIMALS[(place + step) % 12]} fears {FOODS[(place + step) % 12]}{turn}" for step in (1, 2, 3)]
         found.append(Example(f"what does the {animal} eat?{turn}", (f"the {animal} eats {food}{turn}",), tuple(others)))
     return found
 
@@ -39,7 +39,7 @@ def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed:
     out.mkdir(parents=True)
     shutil.copyfile(bert / "tokenizer.json", out / "tokenizer.json")
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+    cls, sep = tokenizer.encode("").ids
     architecture = Architecture("bert", 2, 32, 4, 64, tokenizer.get_vocab_size(), 128, 2, 1e-5, 0)
     torch.manual_seed(seed)
     config = BertConfig(

@@ -68,9 +68,9 @@ def test_adapters_are_on_the_encoders_linear_layers_and_nothing_else(model: Path
     assert count == sum(value.numel() for value in learning.values())
 
 
-def test_adapters_begin_as_nothing_and_alike(model: Path) -> None:
+def test_adapters_begin_as_nothing_and_alike(bert: Path) -> None:
     pairs = verification_pairs([], 8)
-    networks = [open_network(files_of(model), 64) for _ in range(3)]
+    networks = [open_network(files_of(bert), 64) for _ in range(3)]
     for network in networks[1:]:
         add_adapters(network, 4, 8, seed=1)
     first, second, third = (logits_of(network, pairs) for network in networks)
@@ -102,7 +102,7 @@ def test_the_merged_model_is_its_adapter(model: Path, tmp_path: Path) -> None:
     }
     # peft itself reads the adapter back.
     again = open_network(files_of(model), 64)
-    again.model = PeftModel.from_pretrained(again.model, str(tmp_path / "adapter"))  # type: ignore[arg-type]
+    again.model = PeftModel.from_pretrained(again.model, str(tmp_path / "adapter"))
     torch.testing.assert_close(logits_of(again, verification_pairs([])), with_adapter, atol=1e-5, rtol=1e-5)
 
 
@@ -118,8 +118,6 @@ def test_what_is_written_is_the_adapter_alone(model: Path, tmp_path: Path) -> No
 def test_a_merge_that_changes_something_else_is_refused(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = open_network(files_of(bert), 64)
     add_adapters(network, 4, 8, seed=1)
-    merged = PeftModel.merge_and_unload if hasattr(PeftModel, "merge_and_unload") else None
-    assert merged is None  # it is the tuner's, reached through the model
     original = network.model.base_model.merge_and_unload  # type: ignore[union-attr]
 
     def spoiled() -> Any:
@@ -129,6 +127,6 @@ def test_a_merge_that_changes_something_else_is_refused(bert: Path, monkeypatch:
         return model
 
     monkeypatch.setattr(network.model.base_model, "merge_and_unload", spoiled)
-    with pytest.raises(VerificationError, match="differs from its adapter"):
+    with pytest.raises(VerificationError, match="changed weights beside"):
         merge(network, verification_pairs([], 4))
     assert adapters.PARITY == 1e-3
