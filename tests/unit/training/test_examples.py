@@ -62,19 +62,20 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 def test_a_beir_folder_is_read(tmp_path: Path) -> None:
     found = {one.query: one for one in read_examples(write_folder(tmp_path / "zoo"))}
     assert found["熊猫吃什么?"].positives == ("熊猫 大熊猫主要吃竹子。",)
-    assert found["熊猫吃什么?"].negatives == ("熊猫直播是一个网站。",)
+    assert found["熊猫吃什么?"].negatives == ()
+    assert found["熊猫吃什么?"].unjudged == ("熊猫直播是一个网站。",)
     assert len(found["how high is Everest?"].positives) == 2
-    assert found["how high is Everest?"].negatives == ("Paris is the capital of France.",)
+    assert found["how high is Everest?"].unjudged == ("Paris is the capital of France.",)
     assert found["how high is Everest?"].source == "zoo"
 
 
-def test_what_was_judged_irrelevant_comes_before_what_nobody_judged(tmp_path: Path) -> None:
+def test_what_was_judged_irrelevant_is_apart_from_what_nobody_judged(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "zoo")
     with (folder / "qrels.tsv").open("a", encoding="utf-8") as file:
         file.write("\nq2\td1\t0\n")
     found = {one.query: one for one in read_examples(folder)}
-    assert found["capital of France"].negatives[0] == "熊猫 大熊猫主要吃竹子。"
-    assert len(found["capital of France"].negatives) == 3
+    assert found["capital of France"].negatives == ("熊猫 大熊猫主要吃竹子。",)
+    assert len(found["capital of France"].unjudged) == 2
 
 
 TEXTS = st.sampled_from(["a", "A ", "b", "ｂ", "c", "", " ", "d e", "d  e"])
@@ -85,6 +86,7 @@ EXAMPLES = st.lists(
         st.lists(TEXTS, max_size=3).map(tuple),
         st.lists(TEXTS, max_size=4).map(tuple),
         time=st.none() | st.floats(0, 9),
+        unjudged=st.lists(TEXTS, max_size=3).map(tuple),
     ),
     max_size=6,
 )
@@ -107,6 +109,9 @@ def test_cleaning_is_done_once_and_leaves_no_contradiction(examples: list[Exampl
         assert one.positives
         assert "" not in sides[0] | sides[1]
         assert sides[0].isdisjoint(sides[1])
+        unjudged = {comparable(text) for text in one.unjudged}
+        assert len(unjudged) == len(one.unjudged)
+        assert unjudged.isdisjoint({"", *sides[0], *sides[1]})
         assert (len(sides[0]), len(sides[1])) == (len(one.positives), len(one.negatives))
         assert len(one.positive_scores) in (0, len(one.positives))
 

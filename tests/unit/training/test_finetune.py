@@ -75,6 +75,12 @@ def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None
         fine_tune(str(bert), lonely, tmp_path, replace(OPTIONS, mine=False))
 
 
+def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) -> None:
+    found = [replace(one, negatives=(), unjudged=one.negatives) for one in animals()]
+    outcome = fine_tune(str(bert), found, tmp_path, replace(OPTIONS, mine=False))
+    assert outcome.record["training"] == 9
+
+
 def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Path) -> None:
     scored = [replace(e, positive_scores=(4.0,), negative_scores=(1.0, 0.5, -3.0)) for e in animals()]
     outcome = fine_tune(str(bert), scored, tmp_path, replace(OPTIONS, loss="distil", size=8, method="full"))

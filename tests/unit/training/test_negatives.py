@@ -46,6 +46,15 @@ def test_passages_of_other_examples_are_looked_through() -> None:
     assert DOUBLE in with_negatives([PANDA], 3, among=OTHERS)[0].negatives
 
 
+def test_candidates_that_nobody_judged_come_first_where_the_champion_agrees() -> None:
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        return [0.9 if "bamboo" in text else 0.3 for text in texts]
+
+    open_ones = Example(PANDA.query, PANDA.positives, unjudged=("pandas love bamboo", "a car", "THE PANDA EATS BAMBOO"))
+    assert with_negatives([open_ones], 1, score)[0].negatives == ("a car",)
+    assert with_negatives([open_ones, *OTHERS], 2, score)[0].negatives[0] == "a car"
+
+
 def test_enough_is_enough() -> None:
     examples = animals()
     assert with_negatives(examples, 3) == examples
