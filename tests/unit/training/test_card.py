@@ -18,6 +18,7 @@ RECORD: dict[str, Any] = {
     "general": 5,
     "data": "0123456789abcdef0123",
     "steps": 20,
+    "watched": {"before": 1.5, "after": 0.75},
     "learning_parameters": 12345,
     "seconds": 1.5,
     "peak_memory_mb": 900,
@@ -28,7 +29,16 @@ RECORD: dict[str, Any] = {
 
 def test_a_card_says_what_the_model_is_made_of() -> None:
     text = card(RECORD, "MIT")
-    for part in ("license: mit", "# zoo", "9 queries", "2 empty texts, 1 that", "12,345", "0.988", "2.0e-06"):
+    for part in (
+        "license: mit",
+        "# zoo",
+        "9 queries",
+        "2 empty texts, 1 that",
+        "12,345",
+        "0.988",
+        "2.0e-06",
+        "1.500 before training, 0.750 after",
+    ):
         assert part in text
     assert "license" not in card(RECORD)
     assert "Merged" not in card({key: value for key, value in RECORD.items() if key != "lora"})

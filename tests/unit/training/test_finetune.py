@@ -22,7 +22,7 @@ OPTIONS = TrainOptions(
 )
 RECORD = {
     "base", "base_version", "name", "options", "examples", "training", "validation", "general", "data", "seconds",
-    "peak_memory_mb", "compiled", "learning_parameters", "steps", "history", "resumed", "lora",
+    "peak_memory_mb", "compiled", "learning_parameters", "steps", "watched", "history", "resumed", "lora",
 }  # fmt: skip
 
 

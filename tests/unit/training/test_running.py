@@ -69,9 +69,12 @@ def test_training_lowers_the_loss_without_a_network(bert: Path, tmp_path: Path, 
     base = bert if kind == "bert" else late_interaction_model(bert, tmp_path / "base")
     before = open_network(files_of(base), 48)
     network, figures, said = trained(base, tmp_path / "out", replace(QUICK, method=method, epochs=4))
-    losses = [entry["eval_loss"] for entry in figures["history"] if "eval_loss" in entry]
-    assert len(losses) >= 4
-    assert min(losses) < validation_loss(before)
+    looks = [entry["step"] for entry in figures["history"] if "eval_loss" in entry]
+    assert looks == [0, 4, 8, 12, 16, 18]
+    assert figures["watched"]["before"] == pytest.approx(validation_loss(before), rel=1e-4)
+    losses = [entry["loss"] for entry in figures["history"] if "loss" in entry]
+    assert len(losses) == 18
+    assert sum(losses[-6:]) < sum(losses[:6])
     assert figures["steps"] == 18
     assert said == ["Training"]
     assert set(network.state_dict()) == set(before.state_dict())
@@ -86,8 +89,9 @@ def test_training_lowers_the_loss_without_a_network(bert: Path, tmp_path: Path, 
 
 def test_what_validation_shows_is_the_loss_without_dropout_of_the_best_weights(bert: Path, tmp_path: Path) -> None:
     network, figures, _ = trained(bert, tmp_path / "out", replace(QUICK, method="full"))
-    best = min(entry["eval_loss"] for entry in figures["history"] if "eval_loss" in entry)
+    best = min(entry["eval_loss"] for entry in figures["history"] if "eval_loss" in entry and entry["step"])
     assert validation_loss(network) == pytest.approx(best, rel=1e-4)
+    assert figures["watched"]["after"] == best
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
