@@ -75,6 +75,10 @@ def merge(network: Network, pairs: Sequence[tuple[str, str]]) -> Parity:
     merged = network.model.state_dict()
     unchanged = bool(kept) and all(torch.equal(value, merged[name]) for name, value in kept.items())
     parity = Parity(len(pairs), float((after - before).abs().max()), unchanged)
+    if not unchanged:
+        raise VerificationError(
+            "Merging changed weights beside the adapted layers.", hint="Report this; the adapter is kept."
+        )
     if not parity.passed:
         raise VerificationError(
             f"The merged model differs from its adapter by {parity.largest:.5f} (at most {PARITY:g}).",

@@ -43,6 +43,7 @@ def card(record: Mapping[str, Any], licence: str = "") -> str:
         f"- **Method**: {options['method']}, loss {options['loss']}, {record['steps']} steps of {options['groups']}"
         f" groups of {options['size']}, {record['learning_parameters']:,} weights that learn, at most"
         f" {options['max_length']} tokens a pair.",
+        *_watched(record["watched"]),
         f"- **Cost**: {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB of memory at most.",
         f"- **Compiled**: {options['precision']}, Kendall tau {parity.get('kendall_tau', 0):.3f} to the trained network"
         f" over {parity.get('pairs', 0):.0f} pairs.",
@@ -51,3 +52,10 @@ def card(record: Mapping[str, Any], licence: str = "") -> str:
         lines.append(f"- **Merged**: differs from its adapter by {lora['largest']:.1e} at most; head unchanged.")
     lines += ["", "What it gains and what it loses is in the gate's record; it says nothing here about quality.", ""]
     return "\n".join(lines)
+
+
+def _watched(losses: Mapping[str, float | None]) -> list[str]:
+    before, after = losses["before"], losses["after"]
+    if before is None or after is None:
+        return []
+    return [f"- **Watched**: a loss of {before:.3f} before training, {after:.3f} after."]

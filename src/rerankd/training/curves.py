@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rerankd.evaluation.axes import Axes, path
@@ -17,12 +18,9 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> str:
     """Losses by step as SVG: of training, and of the validation side.
 
     Args:
-        history: entries with `step` and `loss` or `eval_loss`.
+        history: entries with `step` and `loss` or `eval_loss`; losses that are no numbers are left out.
     """
-    lines = {
-        "training": [(entry["step"], entry["loss"]) for entry in history if "loss" in entry],
-        "validation": [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry],
-    }
+    lines = {"training": _points(history, "loss"), "validation": _points(history, "eval_loss")}
     points = [point for line in lines.values() for point in line] or [(0.0, 0.0)]
     highest = max(value for _, value in points)
     axes = Axes((0, max(1.0, max(step for step, _ in points))), (0, highest * 1.05 or 1.0), width=640)
@@ -33,3 +31,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> str:
         parts.append(element("text", name, x=axes.width - 90, y=24 + 16 * place, class_="tick"))
     drawn = str(axes.picture("Learning curves", *parts))
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns" not in drawn else drawn
+
+
+def _points(history: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(entry["step"], entry[name]) for entry in history if math.isfinite(entry.get(name, math.nan))]

@@ -35,6 +35,7 @@ class Example:
         negative_scores: likewise.
         time: when it was asked, seconds since 1970; None where nobody knows.
         source: where it is from, for people.
+        unjudged: passages that a search found and nobody judged; others, where the champion thinks so too.
     """
 
     query: str
@@ -44,6 +45,7 @@ class Example:
     negative_scores: tuple[float, ...] = ()
     time: float | None = None
     source: str = ""
+    unjudged: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -74,7 +76,7 @@ def read_examples(path: Path) -> list[Example]:
 
     Args:
         path: JSON lines with `query`, `pos`, `neg` and perhaps `pos_scores`, `neg_scores`, `time`; or a folder, whose
-            first-stage candidates that nobody judged relevant are the negatives; of its judgements those for training
+            negatives are the documents that were judged irrelevant; of its judgements those for training
             (`qrels/train.tsv`) where they stand apart.
 
     Raises:
@@ -96,14 +98,16 @@ def _of_dataset(dataset: Dataset) -> list[Example]:
     for query, text in dataset.queries.items():
         grades = dataset.qrels[query]
         positive = [doc for doc, grade in grades.items() if grade > 0 and doc in dataset.documents]
-        others = [doc for doc in dataset.candidates.get(query, ()) if not grades.get(doc)]
+        negative = [doc for doc, grade in grades.items() if grade <= 0]
+        others = [doc for doc in dataset.candidates.get(query, ()) if doc not in grades]
         texts = dataset.documents
         found.append(
             Example(
                 text,
                 tuple(texts[doc] for doc in positive),
-                tuple(texts[doc] for doc in others if doc in texts),
+                tuple(texts[doc] for doc in negative if doc in texts),
                 source=dataset.name,
+                unjudged=tuple(texts[doc] for doc in others if doc in texts),
             )
         )
     return found
@@ -184,6 +188,7 @@ def cleaned(examples: Iterable[Example]) -> tuple[list[Example], Cleaning]:
                 positive_scores=tuple(s for s in positives.values() if s is not None) if scored else (),
                 negative_scores=tuple(s for s in negatives.values() if s is not None) if scored else (),
                 time=max(times, default=None),
+                unjudged=_unjudged(same, {"", *map(comparable, (*positives, *negatives))}),
             )
         )
     return kept, Cleaning(len(kept), dict(sorted(dropped.items())))
@@ -206,6 +211,15 @@ def _sides(same: Sequence[Example], drop: Any) -> tuple[dict[str, float | None],
                     seen[alike] = place
                     sides[place][text] = scores[number] if scores else None
     return sides[0], sides[1]
+
+
+def _unjudged(same: Sequence[Example], known: set[str]) -> tuple[str, ...]:
+    """What nobody judged, in order; the first of those that are alike, and none that is known."""
+    found: dict[str, str] = {}
+    for example in same:
+        for text in example.unjudged:
+            found.setdefault(comparable(text), text)
+    return tuple(text for alike, text in found.items() if alike not in known)
 
 
 def split(examples: Sequence[Example], share: float, seed: str = "split") -> tuple[list[Example], list[Example]]:
@@ -258,5 +272,6 @@ def without_leaks(examples: Iterable[Example], evaluated: Sequence[Dataset]) -> 
 
 def data_hash(examples: Iterable[Example]) -> str:
     """SHA-256 of examples, whatever their order."""
-    lines = sorted(orjson.dumps([e.query, e.positives, e.negatives]) for e in examples)
+    told = ([e.query, e.positives, e.negatives, e.positive_scores, e.negative_scores, e.unjudged] for e in examples)
+    lines = sorted(orjson.dumps(one) for one in told)
     return hashlib.sha256(b"\n".join(lines)).hexdigest()

@@ -57,7 +57,7 @@ class TrainOptions:
         patience: looks without an improvement after which it ends; 0 for never.
         looks: how often in all it is looked at validation.
         replay: share of groups that come from general examples, against forgetting.
-        mine: whether to look for negatives where an example has too few.
+        mine: whether to look for negatives where an example has too few, and to ask the base about them.
         precision: of the compiled candidate.
         device: `auto`, `cpu` or `cuda`.
         checkpointing: save memory by computing activations twice.
@@ -242,6 +242,8 @@ def _prepared(
         training = with_negatives(training, options.size - 1, score)
         validation = with_negatives(validation, options.size - 1, score, among=training)
         others = with_negatives(others, options.size - 1, score)
+    elif not options.mine and options.loss != "distil":
+        training, validation, others = ([_taken(one) for one in side] for side in (training, validation, others))
     training, validation, others = ([one for one in side if one.negatives] for side in (training, validation, others))
     if not training or not validation:
         raise InvalidRequestError(
@@ -249,6 +251,15 @@ def _prepared(
         )
     say(f"{len(training)} examples to train on, {len(validation)} to watch, {leaked} left out as leaks")
     return _Sides(training, validation, others, cleaning, leaked)
+
+
+def _taken(example: Example) -> Example:
+    """With all that nobody judged among its negatives."""
+    if not example.unjudged:
+        return example
+    return dataclasses.replace(
+        example, negatives=example.negatives + example.unjudged, positive_scores=(), negative_scores=(), unjudged=()
+    )
 
 
 def groups_of(

@@ -1,9 +1,9 @@
 """Hard negatives: passages that look like answers and are none.
 
 The best are documents that our own system ranked high and users rejected; those come with the examples. Where an
-example has too few, keyword search over all passages finds more, and the champion drops those that it holds for
-answers. (sentence-transformers' `mine_hard_negatives` looks with a bi-encoder; none is at hand offline, and keywords
-find what fools vector search and rerankers alike.)
+example has too few, its candidates that nobody judged and keyword search over all passages give more, and the champion
+drops those that it holds for answers. (sentence-transformers' `mine_hard_negatives` looks with a bi-encoder; none is at
+hand offline, and keywords find what fools vector search and rerankers alike.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def with_negatives(
     margin: float = MARGIN,
     among: Sequence[Example] = (),
 ) -> list[Example]:
-    """Give every example `count` negatives where they can be found.
+    """Give every example `count` negatives where they can be found; candidates that nobody judged come first.
 
     Args:
         examples: cleaned.
@@ -36,7 +36,9 @@ def with_negatives(
         margin: a found passage stays if its score is below `(1 - margin)` times that of the best answer.
         among: examples whose passages are looked through too.
     """
-    passages = dict.fromkeys(text for one in (*examples, *among) for text in (*one.positives, *one.negatives))
+    passages = dict.fromkeys(
+        text for one in (*examples, *among) for text in (*one.positives, *one.negatives, *one.unjudged)
+    )
     texts = {str(number): text for number, text in enumerate(passages)}
     few = {str(n): e for n, e in enumerate(examples) if len(e.negatives) < count}
     if not few or len(texts) < 2:
@@ -45,7 +47,8 @@ def with_negatives(
     full = list(examples)
     for number, example in few.items():
         own = {comparable(text) for text in (*example.positives, *example.negatives)}
-        offered = [texts[doc] for doc in found.get(number, ()) if comparable(texts[doc]) not in own]
+        offered = list(dict.fromkeys((*example.unjudged, *(texts[doc] for doc in found.get(number, ())))))[:DEPTH]
+        offered = [text for text in offered if comparable(text) not in own]
         if score is not None and offered:
             scores = score(example.query, [*example.positives, *offered])
             best = max(scores[: len(example.positives)])

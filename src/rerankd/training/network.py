@@ -79,7 +79,12 @@ class Network(Module):
 
     def checkpointing(self) -> None:
         """Compute activations again on the way back: a third slower, a fraction of the memory."""
-        self.model.gradient_checkpointing_enable()  # type: ignore[operator]  # of transformers' models
+        from transformers import PreTrainedModel
+
+        model: Any = next(module for module in self.model.modules() if isinstance(module, PreTrainedModel))
+        # The older name goes away in transformers 6. Not reentrant, or frozen embeddings would end the gradient.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
     @property
     def body(self) -> str:

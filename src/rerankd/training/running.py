@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rerankd.training.finetune import TrainOptions
 
 FINGERPRINT = "run.sha256"
+NOISE = 1e-5  # of a loss: less is no improvement
 INDIFFERENT = ("precision", "pairs", "checkpointing")  # options that change no weight
 
 
@@ -71,8 +72,8 @@ class Run:
         watched = finetune.groups_of(validation, (), options, 1)
         network = open_network(self._files, options.max_length)
         learning = self._prepare(network)
-        trainer = self._trainer(network, rows, watched)
         last = self._last_checkpoint(rows, watched)
+        trainer = self._trainer(network, rows, watched, begins=last is None)
         self._say("Training" if last is None else f"Going on from {Path(last).name}")
         if last is None or not trainer.ended(last):
             trainer.train(resume_from_checkpoint=last)
@@ -82,6 +83,7 @@ class Run:
         figures: dict[str, Any] = {
             "learning_parameters": learning,
             "steps": trainer.state.global_step,
+            "watched": _watched(history),
             "history": history,
             "resumed": last is not None,
         }
@@ -106,7 +108,9 @@ class Run:
         parity = merge(network, verification_pairs(pairs))
         return {"pairs": parity.pairs, "largest": parity.largest, "head_unchanged": parity.head_unchanged}
 
-    def _trainer(self, network: Network, rows: list[dict[str, Any]], watched: list[dict[str, Any]]) -> Trainer:
+    def _trainer(
+        self, network: Network, rows: list[dict[str, Any]], watched: list[dict[str, Any]], *, begins: bool
+    ) -> Trainer:
         options = self._options
         gpu = options.device != "cpu" and torch.cuda.is_available()
         model = cross_encoder(network, "cuda" if gpu else "cpu")
@@ -124,6 +128,7 @@ class Run:
             use_cpu=not gpu,
             eval_strategy="steps",
             eval_steps=every,
+            eval_on_start=begins,  # the base's own loss
             save_strategy="steps",
             save_steps=every,
             save_total_limit=2,
@@ -142,7 +147,7 @@ class Run:
         arguments._n_gpu = min(1, arguments._n_gpu)
         callbacks: list[Any] = [Watch(self._progress)]
         if options.patience:
-            callbacks.append(EarlyStoppingCallback(options.patience))
+            callbacks.append(EarlyStoppingCallback(options.patience, NOISE))
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -172,6 +177,12 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Of what a trainer logs: steps and losses."""
     kept = ("step", "loss", "eval_loss")
     return [{name: entry[name] for name in kept if name in entry} for entry in log if entry.keys() & kept[1:]]
+
+
+def _watched(history: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Loss of the watched side: of the base, and of the weights that were taken."""
+    looks = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    return {"before": looks.pop(0, None), "after": min(looks.values(), default=None)}
 
 
 def _hashes(files: ModelFiles) -> dict[str, str]:

@@ -1,0 +1,72 @@
+"""Examples that can be learned, and a small late-interaction model to learn them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import BertConfig, BertModel
+
+from rerankd.models.architecture import Architecture
+from rerankd.models.files import ModelFiles
+from rerankd.models.manifest import Manifest, sha256, write_manifest
+from rerankd.models.reference import ModelReference
+from rerankd.models.template import PairTemplate
+from rerankd.training.examples import Example
+from rerankd.training.late_interaction import Ranker
+from rerankd.training.writing import save_graph
+
+ANIMALS = ["panda", "tiger", "whale", "eagle", "horse", "snake", "mouse", "camel", "goose", "zebra", "shark", "otter"]
+FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", "grass", "leaves", "seals", "crabs"]
+
+
+def animals(count: int = 12) -> list[Example]:
+    """What animals eat; answers say `eats`, others `fears`, so that what is learned holds for other animals too."""
+    found = []
+    for place in range(count):
+        animal, food = ANIMALS[place % 12], FOODS[place % 12]
+        turn = "" if place < 12 else f" {place}"
+        others = [f"the {ANIMALS[(place + step) % 12]} fears {FOODS[(place + step) % 12]}{turn}" for step in (1, 2, 3)]
+        found.append(Example(f"what does the {animal} eat?{turn}", (f"the {animal} eats {food}{turn}",), tuple(others)))
+    return found
+
+
+def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed: int = 0) -> Path:
+    """A random model of the bundled one's kind, with the tokenizer of another."""
+    from tokenizers import Tokenizer
+
+    out.mkdir(parents=True)
+    shutil.copyfile(bert / "tokenizer.json", out / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    cls, sep = tokenizer.encode("").ids
+    architecture = Architecture("bert", 2, 32, 4, 64, tokenizer.get_vocab_size(), 128, 2, 1e-5, 0)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=architecture.vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        layer_norm_eps=1e-5,
+    )
+    ranker = Ranker(BertModel(config, add_pooling_layer=False))
+    for weigher in (ranker.meaning, ranker.piece):
+        torch.nn.init.normal_(weigher.weight)
+    weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
+    template = PairTemplate((cls, *tokenizer.encode("query", add_special_tokens=False).ids[:1]), (sep, cls), (sep,))
+    save_graph(weights, architecture, template, out / "model.onnx", precision, frozenset())
+    hashes = {path.name: sha256(path) for path in sorted(out.iterdir())}
+    write_manifest(out, Manifest("tiny-late", architecture, template, 128, precision, files=hashes, licence="MIT"))
+    return out
+
+
+def files_of(folder: Path) -> ModelFiles:
+    """The files of a folder."""
+    from rerankd.models.files import load_model
+
+    files: ModelFiles = load_model(str(folder))
+    assert isinstance(files.reference, ModelReference)
+    return files

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rerankd import Reranker
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.dataset import Dataset
+from rerankd.models.files import load_model
+from rerankd.training import finetune
+from rerankd.training.examples import Example
+from rerankd.training.finetune import TrainOptions, fine_tune
+from tests.unit.training.material import animals, late_interaction_model
+
+OPTIONS = TrainOptions(
+    epochs=1, groups=3, size=4, max_length=48, rank=4, looks=2, validation=0.25, precision="fp32", device="cpu"
+)
+RECORD = {
+    "base", "base_version", "name", "options", "examples", "training", "validation", "general", "data", "seconds",
+    "peak_memory_mb", "compiled", "learning_parameters", "steps", "watched", "history", "resumed", "lora",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["bert", "late"])
+def base(request: pytest.FixtureRequest, bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    late = tmp_path_factory.mktemp("late") / "model"
+    return bert if request.param == "bert" else late_interaction_model(bert, late)
+
+
+def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    shares: list[float] = []
+    judged = Dataset("zoo", {"1": animals()[0].query.upper()}, {}, {}, {}, "")
+    examples = [*animals(), Example("no answer", ())]
+    few = [replace(one, negatives=one.negatives[:1]) for one in examples]
+    outcome = fine_tune(
+        str(base),
+        few,
+        tmp_path / "out",
+        OPTIONS,
+        general=[Example("what is the capital of France?", ("Paris",), ("Rome",))],
+        evaluated=[judged],
+        name="zoo",
+        say=said.append,
+        progress=lambda share, losses: shares.append(share),
+    )
+    record = outcome.record
+    assert record.keys() == RECORD
+    assert json.loads((tmp_path / "out" / "train.json").read_bytes()) == json.loads(json.dumps(record))
+    assert record["examples"]["leaked"] == 1
+    assert record["examples"]["dropped"] == {"queries without an answer": 1}
+    assert (record["training"], record["validation"], record["general"]) == (8, 3, 1)
+    assert record["compiled"]["passed"]
+    assert record["peak_memory_mb"] > 100
+    assert shares[-1] == 1.0
+    assert said[0] == "Looking for negatives"
+    assert said[-1] == "Calibrating"
+    manifest = load_model(str(outcome.model)).manifest
+    assert manifest.name == "zoo"
+    assert manifest.calibration is None or manifest.calibration["pairs"] > 0
+    assert "Fine-tuned from" in (outcome.model / "README.md").read_text(encoding="utf-8")
+    scores = Reranker(str(outcome.model), device="cpu").score([("what does the panda eat?", "bamboo")])
+    assert np.isfinite(scores).all()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == []
+
+
+def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None:
+    lonely = [Example(f"q{n}", (f"a{n}",)) for n in range(8)]
+    with pytest.raises(InvalidRequestError, match="does not answer"):
+        fine_tune(str(bert), lonely, tmp_path, replace(OPTIONS, mine=False))
+
+
+def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) -> None:
+    found = [replace(one, negatives=(), unjudged=one.negatives) for one in animals()]
+    outcome = fine_tune(str(bert), found, tmp_path, replace(OPTIONS, mine=False))
+    assert outcome.record["training"] == 9
+
+
+def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Path) -> None:
+    scored = [replace(e, positive_scores=(4.0,), negative_scores=(1.0, 0.5, -3.0)) for e in animals()]
+    outcome = fine_tune(str(bert), scored, tmp_path, replace(OPTIONS, loss="distil", size=8, method="full"))
+    assert "lora" not in outcome.record
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": "qlora"}, "no method 'qlora'"),
+        ({"loss": "hinge"}, "no loss 'hinge'"),
+        ({"size": 1}, "2 passages at least"),
+        ({"validation": 0.0}, "shares under 0.9"),
+        ({"replay": 0.95}, "shares under 0.9"),
+        ({"precision": "int3"}, "Cannot compile to 'int3'"),
+        ({"rate": 0.0}, "learning rate"),
+        ({"rank": 0}, "1 at least"),
+        ({"patience": -1}, "1 at least"),
+        ({"max_length": 4}, "16 tokens"),
+        ({"device": "tpu"}, "Unknown device"),
+    ],
+)
+def test_options_that_are_refused_before_anything_is_done(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        fine_tune("nowhere", animals(), tmp_path / "out", replace(OPTIONS, **change))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "cuda_available", lambda: False)
+    with pytest.raises(InvalidRequestError, match="sees no CUDA GPU"):
+        fine_tune("nowhere", animals(), tmp_path, replace(OPTIONS, device="cuda"))
+
+
+def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_path: Path) -> None:
+    reranker = Reranker(str(tiny), device="cpu", max_length=48)
+    found = []
+    for one in animals(4):
+        own = [*one.positives, *one.negatives]
+        order = np.argsort(reranker.score([(one.query, text) for text in own]), kind="stable")
+        texts = [own[place] for place in order]
+        found.append(Example(one.query, (texts[0],), tuple(texts[1:])))
+    before = (tiny / "rerankd.json").read_bytes()
+    assert finetune._calibrated(tiny, tmp_path, found, OPTIONS) == tiny
+    assert (tiny / "rerankd.json").read_bytes() == before

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rerankd.errors import InvalidRequestError
+from rerankd.training.examples import Example
+from rerankd.training.finetune import TrainOptions, groups_of
+from rerankd.training.losses import CERTAIN, LOSSES, labels_of, loss_of
+from rerankd.training.network import cross_encoder, open_network
+from tests.unit.training.material import animals, files_of
+
+SCORED = Example("q", ("a",), ("b", "c"), (3.0,), (1.0, -2.0))
+
+
+def test_labels() -> None:
+    assert labels_of("softmax", SCORED, 0, [1, 0]) == [CERTAIN, 0.0, 0.0]
+    assert labels_of("pairwise", SCORED, 0, [0]) == [1.0, 0.0]
+    assert labels_of("lambda", SCORED, 0, [0]) == [1.0, 0.0]
+    assert labels_of("distil", SCORED, 0, [1, 0]) == [3.0, -2.0, 1.0]
+    with pytest.raises(InvalidRequestError, match="needs pos_scores"):
+        labels_of("distil", Example("q", ("a",), ("b",)), 0, [0])
+
+
+def test_an_unknown_loss(bert: Path) -> None:
+    model = cross_encoder(open_network(files_of(bert), 64), "cpu")
+    with pytest.raises(InvalidRequestError, match="no loss 'hinge'"):
+        loss_of("hinge", model, 8)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_lowers_what_is_wrong(bert: Path, name: str) -> None:
+    torch.manual_seed(0)
+    network = open_network(files_of(bert), 64)
+    model = cross_encoder(network, "cpu")
+    loss = loss_of(name, model, 8)
+    examples = [
+        Example(e.query, e.positives, e.negatives, (2.0,), (-1.0, -1.5, -2.0)) for e in animals(4)
+    ]  # scores are read by `distil` only
+    rows = groups_of(examples, (), TrainOptions(loss=name), 1)
+    inputs = [[row["query"] for row in rows], [row["docs"] for row in rows]]
+    labels = [torch.tensor(row["label"]) for row in rows]
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    seen = []
+    network.eval()  # no dropout: what is measured is what is learned
+    for _ in range(12):
+        value = loss(inputs, labels)
+        seen.append(float(value.detach()))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert min(seen[-3:]) < 0.9 * seen[0]
+
+
+def test_the_group_loss_is_cross_entropy_of_the_answer(bert: Path) -> None:
+    network = open_network(files_of(bert), 64).eval()
+    example = animals(1)[0]
+    texts = [*example.positives, *example.negatives]
+    found = loss_of("softmax", cross_encoder(network, "cpu"), 2)(
+        [[example.query], [texts]], [torch.tensor([CERTAIN, 0, 0, 0])]
+    )
+    logits = network.logits(network.preprocess([(example.query, text) for text in texts]))
+    assert float(found.detach()) == pytest.approx(float(-logits.log_softmax(0)[0].detach()), abs=1e-4)

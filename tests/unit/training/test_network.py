@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rerankd import Reranker
+from rerankd.errors import InvalidRequestError
+from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.training.network import LateInteractionNetwork, cross_encoder, logits_of, open_network
+from tests.unit.training.material import animals, files_of, late_interaction_model
+
+PAIRS = [("what does the panda eat", text) for text in ("bamboo", "the tiger eats deer", "")] + [("熊猫", "竹子 " * 30)]
+
+
+@pytest.fixture(scope="module", params=["xlmr", "bert", "late"])
+def model(request: pytest.FixtureRequest, bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "late":
+        return late_interaction_model(bert, tmp_path_factory.mktemp("late") / "model")
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+def test_pairs_are_cut_as_they_are_when_served(model: Path, mixed_pairs: list[tuple[str, str]]) -> None:
+    length, files = 24, files_of(model)
+    network = open_network(files, length)
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    pairs = [pair for query, text in mixed_pairs[:20] for pair in ((query, text), (query, text[: len(text) // 2]))]
+    features = network.preprocess(pairs)
+    assert features["input_ids"].shape[1] <= length
+    for place, (query, text) in enumerate(pairs):
+        served = encoder.encode(query, [text], EncodingPolicy(length))[0][0]
+        size = int(features["attention_mask"][place].sum())
+        assert features["input_ids"][place, :size].tolist() == served.ids.tolist()
+        if "token_type_ids" in features:
+            kinds = features["token_type_ids"][place, :size]
+            assert kinds.tolist() == [int(n >= served.document_start) for n in range(size)]
+
+
+def test_it_scores_as_it_is_served(model: Path, mixed_pairs: list[tuple[str, str]]) -> None:
+    pairs = PAIRS + mixed_pairs[:12]
+    served = Reranker(str(model), device="cpu", max_length=100).score(pairs, activation="none")
+    found = logits_of(open_network(files_of(model), 100), pairs)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
+
+
+def test_gradients_with_checkpointing_are_the_same(model: Path) -> None:
+    pairs = [(one.query, text) for one in animals(3) for text in one.negatives]
+    found = []
+    for saving in (False, True):
+        network = open_network(files_of(model), 64)
+        if saving:
+            network.checkpointing()
+        network.train()
+        torch.manual_seed(5)  # of dropout
+        network.logits(network.preprocess(pairs)).square().mean().backward()  # type: ignore[no-untyped-call]
+        found.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert len(found[0]) > 20
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_the_trainers_model_gives_logits(model: Path) -> None:
+    network = open_network(files_of(model), 64)
+    scores = cross_encoder(network, "cpu").predict(PAIRS, show_progress_bar=False)
+    np.testing.assert_allclose(np.asarray(scores).reshape(-1), logits_of(network, PAIRS).numpy(), atol=1e-4)
+
+
+def test_pieces_of_late_interaction_do_not_learn(bert: Path, tmp_path: Path) -> None:
+    network = open_network(files_of(late_interaction_model(bert, tmp_path / "m")), 64)
+    assert isinstance(network, LateInteractionNetwork)
+    frozen = [name for name, value in network.named_parameters() if not value.requires_grad]
+    assert frozen == ["model.encoder.bert.embeddings.word_embeddings.weight"]
+
+
+def test_a_compiled_cross_encoder_is_refused(tiny: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="Pass the checkpoint it was compiled from"):
+        open_network(files_of(tiny), 64)

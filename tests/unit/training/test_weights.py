@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rerankd import Reranker
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.fold import write_calibrated
+from rerankd.evaluation.platt import Platt
+from rerankd.training.network import logits_of, open_network
+from rerankd.training.weights import is_late_interaction, read_weights
+from rerankd.training.writing import verification_pairs, write_late_interaction
+from tests.unit.training.material import files_of, late_interaction_model
+
+TOLERANCE = {"fp32": 1e-3, "int8": 0.7}  # of a logit; int8 files also round what passes between layers
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_weights_are_read_back(bert: Path, tmp_path: Path, precision: str) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model", precision)
+    assert is_late_interaction(files_of(folder))
+    pairs = verification_pairs([], 20)
+    served = Reranker(str(folder), device="cpu", max_length=100).score(pairs, activation="none")
+    found = logits_of(open_network(files_of(folder), 100), pairs).numpy()
+    np.testing.assert_allclose(found, served, atol=TOLERANCE[precision])
+    assert np.corrcoef(found, served)[0, 1] > 0.98
+
+
+def test_a_model_that_is_written_again_is_the_same(bert: Path, tmp_path: Path) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model", "int8")
+    network = open_network(files_of(folder), 100)
+    write_late_interaction(network, files_of(folder), tmp_path / "again", "int8", "again")
+    before, after = (read_weights(files_of(path)) for path in (folder, tmp_path / "again"))
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, atol=1e-6, err_msg=name)
+
+
+def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model")
+    write_calibrated(files_of(folder), tmp_path / "calibrated", Platt(0.5, -1.25), {})
+    pairs = verification_pairs([], 8)
+    plain = logits_of(open_network(files_of(folder), 100), pairs)
+    found = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
+    np.testing.assert_allclose(found.numpy(), 0.5 * plain.numpy() - 1.25, atol=1e-4)
+    served = Reranker(str(tmp_path / "calibrated"), device="cpu", max_length=100).score(pairs, activation="none")
+    np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
+
+
+def test_a_model_of_another_kind(tiny: Path) -> None:
+    assert not is_late_interaction(files_of(tiny))
+    with pytest.raises(InvalidRequestError, match="its weights cannot be trained"):
+        read_weights(files_of(tiny))
+
+
+def test_the_bundled_model_is_read_back() -> None:
+    """Float against the int8 file: activations that the file rounds to 8 bits move a logit by less than 0.7."""
+    reranker = Reranker("mini", device="cpu")
+    pairs = [
+        ("what do pandas eat?", "A giant panda eats bamboo for most of the day."),
+        ("what do pandas eat?", "The stock market fell on Monday."),
+        ("熊猫吃什么?", "大熊猫主要吃竹子。"),
+        ("熊猫吃什么?", "Paris is the capital of France."),
+    ]
+    served = reranker.score(pairs, activation="none")
+    found = logits_of(open_network(reranker.files, 128), pairs).numpy()
+    np.testing.assert_allclose(found, served, atol=0.7)
+    assert (found[0] > found[1], found[2] > found[3]) == (True, True)
