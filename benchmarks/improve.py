@@ -135,8 +135,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     found = []
-    for name in options.pack:
-        for shuffled in (False, True):
+    for shuffled in (False, True):
+        for name in options.pack:
             if options.only == ("labels" if shuffled else "shuffled"):
                 continue
             work = Path(tempfile.mkdtemp(prefix="rerankd-improve-"))

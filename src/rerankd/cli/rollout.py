@@ -35,7 +35,7 @@ ATTEMPTS = 5
 @app.command()
 def start(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on.")],
-    challenger: Annotated[str, typer.Option(help="The other model: bundled, a folder, or org/name[@revision].")],
+    challenger: Annotated[str, typer.Option(help="The other model: any reference, as registry:NAME@challenger.")],
     kind: Annotated[Kind, typer.Option(help="How it is tried.")] = "canary",
     model: Annotated[str | None, typer.Option("--model", "-m", help="Name that requests use.")] = None,
     unit: Annotated[Literal["user", "tenant", "session"], typer.Option(help="What sticks to an arm.")] = "user",
@@ -82,7 +82,8 @@ def start(
         if check:
             from rerankd.models.files import load_model
 
-            load_model(challenger, cache_dir=settings.cache_dir)
+            load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
+            wanted = replace(wanted, challenger=_pinned(challenger, settings))
         new = store.start(wanted, _who())
     if wants_json(as_json):
         write_rows([_described(new)])
@@ -132,18 +133,24 @@ def advance(name: Name, traces_url: Url = None) -> None:
 def stop(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="An experiment.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that run or were promoted.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the registry as a promotion made it.")] = False,
     traces_url: Url = None,
 ) -> None:
-    """Give everything back to the champion; of what was promoted, this takes the promotion back."""
+    """Give everything back to the champion; this takes a promotion back, in the registry too."""
     from rerankd.rollout.guardrails import Decision
 
     if (name is None) != every:
         raise InvalidRequestError("Say what to stop.", hint="Use NAME, or --all.")
+    if keep and every:
+        raise InvalidRequestError("Say what to keep.", hint="Use NAME with --keep.")
     with opened(traces_url) as (store, _):
         names = [name] if name is not None else [one.name for one in store.active()]
         for one in names:
             known = store.named(one)
-            action: Literal["roll_back", "stop"] = "roll_back" if known.state == "promoted" else "stop"
+            if keep:
+                _check_moved(store, known)
+            back = known.state == "promoted" and not keep
+            action: Literal["roll_back", "stop"] = "roll_back" if back else "stop"
             new = _by_hand(store, one, Decision(action, "by hand", {}), ("running", "promoted"))
             say(_sentence(new))
     if not names:
@@ -213,7 +220,39 @@ def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, A
     row = _described(one) | record_of(one, evidence, decision) | {"reason": ""}
     if one.state == "running" and one.kind != "shadow":
         row |= {"decision": decision.action, "reason": decision.reason}
+    elif told := _told(store, one):
+        row |= {"registry": told, "reason": told["reason"]}
     return row | {"means": _means(evidence)}
+
+
+def _told(store: ExperimentStore, one: Experiment) -> dict[str, Any]:
+    """How far the registry is with the experiment's promotion; empty where it has no part in it."""
+    from rerankd.rollout.ledger import Ledger
+
+    last = Ledger(store).last(one)
+    return {} if last is None else {"phase": last.phase, "reason": last.reason, **last.data}
+
+
+def _check_moved(store: ExperimentStore, one: Experiment) -> None:
+    told = _told(store, one)
+    if one.state != "promoted" or told.get("phase") != "moved":
+        said = f" {told['reason']}." if told else ""
+        raise ConflictError(
+            f"The registry's champion is not the challenger of {one.name}.{said}",
+            hint="See: rerankd rollout history. Without --keep the champion of before answers.",
+        )
+
+
+def _pinned(challenger: str, settings: Settings) -> str:
+    """The same with the number that an alias means now: one version is tried, whatever becomes of the alias."""
+    from rerankd.models.reference import REGISTRY, parse_reference
+
+    reference = parse_reference(challenger)
+    if reference.alias is None:
+        return challenger
+    from rerankd.registry.registry import Registry
+
+    return f"{REGISTRY}{reference.name}@{Registry.open(settings).resolve(reference.name, reference.alias).version}"
 
 
 def _means(evidence: Evidence) -> dict[str, dict[str, Any]]:

@@ -68,7 +68,7 @@ class Follower:
     """
 
     def __init__(self, pool: ModelPool, registry: Registry, seconds: float) -> None:
-        self._pool, self._registry, self._seconds = pool, registry, seconds
+        self._pool, self.registry, self._seconds = pool, registry, seconds
         self._known = Known(registry.cache.root, registry.store.where)
         self._followed: dict[str, Followed] = {}
         self._task: asyncio.Task[None] | None = None
@@ -177,7 +177,7 @@ class Follower:
             first = error
             self._refuse(name, followed, found, error)
         version = self._known.last(alias.name, str(alias.revision))
-        if version is None or not await in_daemon(lambda: self._registry.cache.holds(version)):
+        if version is None or not await in_daemon(lambda: self.registry.cache.holds(version)):
             raise _without_known(alias, first)
         _log.warning("%s is served as last known, %s: %s", alias, version, followed.fault)
         fault = followed.fault
@@ -213,7 +213,7 @@ class Follower:
     async def _resolved(self, followed: Followed) -> ModelVersion:
         alias = followed.reference
         try:
-            version = await in_daemon(lambda: self._registry.resolve(alias.name, str(alias.revision)))
+            version = await in_daemon(lambda: self.registry.resolve(alias.name, str(alias.revision)))
         except UnavailableError:
             self.up = False
             raise
@@ -240,7 +240,7 @@ class Follower:
 
     def _check(self, version: ModelVersion, offline: bool, run: bool) -> None:
         check_trusted(version)
-        folder = self._registry.cache.folder(version) if offline else self._registry.fetch(version)
+        folder = self.registry.cache.folder(version) if offline else self.registry.fetch(version)
         files = check_copy(folder, version)
         self._known.note(version, str(version.version))
         if run:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, Experiment, PromotionHook
+from rerankd.rollout.experiment import CHALLENGER, CHAMPION, Experiment
 from rerankd.rollout.guardrails import Decision, Plan, Seen, decide, next_step
 from rerankd.rollout.router import share_of
 from rerankd.rollout.said import Said, merged
@@ -44,7 +44,6 @@ class Controller:
         store: where experiments are.
         who: name of the instance, in the records of decisions.
         decided: told of each decision that this instance made.
-        on_promote: told of promotions, by one instance; None for nobody.
     """
 
     def __init__(
@@ -52,9 +51,8 @@ class Controller:
         store: ExperimentStore,
         who: str,
         decided: Callable[[str], None] = lambda action: None,
-        on_promote: PromotionHook | None = None,
     ) -> None:
-        self._store, self._who, self._decided, self._on_promote = store, who, decided, on_promote
+        self._store, self._who, self._decided = store, who, decided
         self._said: dict[int, Said] = {}
 
     def look(self, experiments: list[Experiment]) -> bool:
@@ -66,9 +64,7 @@ class Controller:
         self._said = {one.id: self._said.get(one.id) or Said(one) for one in experiments if one.kind != "shadow"}
         changed = False
         for one in experiments:
-            if one.state == "promoted":
-                self._tell(one)
-            elif one.kind != "shadow":
+            if one.state == "running" and one.kind != "shadow":
                 changed = self._decide(one) or changed
         return changed
 
@@ -94,17 +90,6 @@ class Controller:
         reason = f"slow is over {objective:g} ms, the champion's 95th percentile of {found.count} requests"
         event = Event(one.name, "objective", reason, self._who, one.coverage, {})
         return self._store.change(one, event, plan=replace(one.plan, objective_ms=objective)) is not None
-
-    def _tell(self, one: Experiment) -> None:
-        if self._on_promote is None or not self._store.claim_promotion(one):
-            return
-        reason = "told of the promotion"
-        try:
-            self._on_promote(one)
-        except Exception as error:  # whatever a registry raises; requests go to the challenger all the same
-            _log.exception("%s was promoted here, but not where models are registered", one.name, exc_info=error)
-            reason = f"could not be told of the promotion ({type(error).__name__}); do it by hand"
-        self._store.note(one, Event(one.name, "hook", reason, self._who, one.coverage, {}))
 
 
 def evidence_of(one: Experiment, sums: SumsOf, units: Mapping[str, int], said: Said) -> Evidence:

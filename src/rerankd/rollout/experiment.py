@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -68,10 +67,6 @@ class Experiment:
     def served_as(self) -> str:
         """Name of its challenger in a pool of models."""
         return f"{self.model}~{self.name}"
-
-
-PromotionHook = Callable[[Experiment], None]
-"""Told once, by one instance, that an experiment was promoted; where a registry is, it moves its alias."""
 
 
 def checked(experiment: Experiment) -> Experiment:

@@ -11,11 +11,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelError, RerankdError
 from rerankd.rollout.controller import Controller
-from rerankd.rollout.experiment import Experiment, PromotionHook
+from rerankd.rollout.experiment import Experiment
 from rerankd.rollout.router import Routes
 from rerankd.rollout.store import Event, ExperimentStore
 from rerankd.rollout.tally import Taken
@@ -29,6 +30,23 @@ LONGEST_REST = 300.0
 _log = logger(__name__)
 
 
+class Promotions(Protocol):
+    """What takes promotions further, such as `rerankd.registry.promoting.RegistryPromotions`; nobody waits for it."""
+
+    @property
+    def details(self) -> str:
+        """What is not as it should be, in a sentence; empty if nothing."""
+        ...
+
+    def look(self, store: ExperimentStore) -> None:
+        """Begin what there is to do; called in the thread that looks at experiments."""
+        ...
+
+    def leave(self, store: ExperimentStore) -> None:
+        """Leave to others what is not done; called once, at the end."""
+        ...
+
+
 class LiveRollout:
     """Keeps an instance's traffic as the database says.
 
@@ -39,7 +57,7 @@ class LiveRollout:
         seconds: between looks.
         who: name of the instance, in records of decisions.
         decided: told of each decision that this instance made.
-        on_promote: told of promotions, by one instance.
+        promotions: takes promotions further; None for nobody.
         promoted_only: whether running experiments are others' business, as with workers, which answer nobody.
     """
 
@@ -51,13 +69,13 @@ class LiveRollout:
         seconds: float,
         who: str = "",
         decided: Callable[[str], None] = lambda action: None,
-        on_promote: PromotionHook | None = None,
+        promotions: Promotions | None = None,
         *,
         promoted_only: bool = False,
     ) -> None:
         self._promoted_only = promoted_only
         self._open, self._pool, self._traffic, self._seconds = open_store, pool, traffic, seconds
-        self._who, self._decided, self._on_promote = who, decided, on_promote
+        self._who, self._decided, self._promotions = who, decided, promotions
         self.experiments: tuple[Experiment, ...] = ()
         self.fault = ""
         self._last: float | None = None
@@ -91,6 +109,8 @@ class LiveRollout:
         if self.stale:
             since = "since the start" if self._last is None else f"for {self.age:.0f} s"
             said.insert(0, f"the database of experiments was not reached {since}; what was known last is in force")
+        if self._promotions is not None and self._promotions.details:
+            said.append(self._promotions.details)
         return "; ".join(said)
 
     def start(self) -> None:
@@ -126,6 +146,9 @@ class LiveRollout:
             self._wake.clear()
         with contextlib.suppress(Exception):  # the last of the counts; without a database they are lost
             self._flush(self._opened(), self.experiments)
+        with contextlib.suppress(Exception):  # another instance takes it over later
+            if self._store is not None and self._promotions is not None:
+                self._promotions.leave(self._store)
         if self._store is not None:
             self._store.close()
 
@@ -140,6 +163,8 @@ class LiveRollout:
             self._flush(store, experiments)
             if not self._promoted_only and self._decide(store, experiments):
                 self._hand_over(store.active())
+            if self._promotions is not None:
+                self._promotions.look(store)
         except Exception as error:
             self._failed(error)
             return
@@ -163,7 +188,7 @@ class LiveRollout:
 
     def _opened_controller(self, store: ExperimentStore) -> Controller:
         if self._controller is None:
-            self._controller = Controller(store, self._who, self._decided, self._on_promote)
+            self._controller = Controller(store, self._who, self._decided)
         return self._controller
 
     def _flush(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> None:

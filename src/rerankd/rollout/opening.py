@@ -7,8 +7,7 @@ import socket
 from collections.abc import Callable
 
 from rerankd.engine.pool import ModelPool
-from rerankd.rollout.experiment import PromotionHook
-from rerankd.rollout.live import LiveRollout
+from rerankd.rollout.live import LiveRollout, Promotions
 from rerankd.rollout.store import ExperimentStore
 from rerankd.rollout.traffic import Traffic
 from rerankd.settings import Settings
@@ -26,12 +25,17 @@ def open_experiments(settings: Settings) -> ExperimentStore:
     return ExperimentStore(open_store(settings))
 
 
+def instance_name() -> str:
+    """What this process is called in records of decisions."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def open_rollout(
     settings: Settings,
     pool: ModelPool,
     traffic: Traffic,
     decided: Callable[[str], None] = lambda action: None,
-    on_promote: PromotionHook | None = None,
+    promotions: Promotions | None = None,
     *,
     promoted_only: bool = False,
 ) -> LiveRollout | None:
@@ -42,19 +46,18 @@ def open_rollout(
         pool: its models.
         traffic: of its pipeline.
         decided: told of each decision that this instance made.
-        on_promote: told of promotions, by one instance.
+        promotions: takes promotions further.
         promoted_only: whether running experiments are others' business.
     """
     if not settings.rollout:
         return None
-    who = f"{socket.gethostname()}:{os.getpid()}"
     return LiveRollout(
         lambda: open_experiments(settings),
         pool,
         traffic,
         settings.rollout_seconds,
-        who,
+        instance_name(),
         decided,
-        on_promote,
+        promotions,
         promoted_only=promoted_only,
     )

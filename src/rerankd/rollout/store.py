@@ -25,7 +25,7 @@ from rerankd.traces.store import TraceStore, translated
 MAX_ACTIVE = 16
 MAX_REASON = 500
 _FIELDS = [field.name for field in dataclasses.fields(Experiment)]
-_COLUMNS = [schema.experiment.c[name] for name in _FIELDS]
+COLUMNS = [schema.experiment.c[name] for name in _FIELDS]
 SumsOf = Mapping[tuple[int, str, str], Sums]
 """By step, arm and metric."""
 
@@ -36,7 +36,7 @@ class Event:
 
     Attributes:
         experiment: its name.
-        action: `start`, `advance`, `promote`, `roll_back`, `stop`, `refuse`, `objective` or `hook`.
+        action: `start`, `advance`, `promote`, `roll_back`, `stop`, `refuse`, `objective`, or `registry`.
         reason: one sentence.
         who: a person at the command line, or an instance.
         coverage: from then on.
@@ -96,7 +96,7 @@ class ExperimentStore:
                 row = _row(new) | {"told": False}
                 [number] = connection.execute(insert(schema.experiment).values(row)).inserted_primary_key or (0,)
                 new = replace(new, id=int(number))
-                _write(connection, new, Event(new.name, "start", f"{new.kind} of {new.challenger}", who, 0.0, {}))
+                write_event(connection, new, Event(new.name, "start", f"{new.kind} of {new.challenger}", who, 0.0, {}))
         except InvalidRequestError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise ConflictError(
@@ -108,15 +108,15 @@ class ExperimentStore:
 
     def active(self) -> list[Experiment]:
         """What is running or promoted, oldest first."""
-        query = select(*_COLUMNS).where(schema.experiment.c.state.in_(ACTIVE)).order_by(schema.experiment.c.id)
+        query = select(*COLUMNS).where(schema.experiment.c.state.in_(ACTIVE)).order_by(schema.experiment.c.id)
         with self.traces.reading() as connection:
-            return [_experiment(row) for row in connection.execute(query)]
+            return [experiment_of(row) for row in connection.execute(query)]
 
     def latest(self, limit: int = 50) -> list[Experiment]:
         """The newest experiments, whatever became of them."""
-        query = select(*_COLUMNS).order_by(schema.experiment.c.id.desc()).limit(limit)
+        query = select(*COLUMNS).order_by(schema.experiment.c.id.desc()).limit(limit)
         with self.traces.reading() as connection:
-            return [_experiment(row) for row in connection.execute(query)]
+            return [experiment_of(row) for row in connection.execute(query)]
 
     def named(self, name: str) -> Experiment:
         """The newest experiment of a name.
@@ -125,12 +125,12 @@ class ExperimentStore:
             NotFoundError: there was none.
         """
         own = schema.experiment.c
-        query = select(*_COLUMNS).where(own.name == name).order_by(own.id.desc()).limit(1)
+        query = select(*COLUMNS).where(own.name == name).order_by(own.id.desc()).limit(1)
         with self.traces.reading() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"There is no experiment {name[:100]!r}.", hint="See: rerankd rollout status.")
-        return _experiment(row)
+        return experiment_of(row)
 
     def change(self, known: Experiment, event: Event, **values: Any) -> Experiment | None:
         """Change an experiment unless somebody else did since it was read: of several only one wins.
@@ -152,22 +152,10 @@ class ExperimentStore:
         with translated(), self.traces.changing() as connection:
             if not connection.execute(update(schema.experiment).where(same).values(_row(new))).rowcount:
                 return None
-            _write(connection, new, event)
+            write_event(connection, new, event)
             if new.state not in ACTIVE:  # who took part is nobody's business any more
                 connection.execute(delete(schema.experiment_unit).where(schema.experiment_unit.c.experiment == new.id))
         return new
-
-    def claim_promotion(self, known: Experiment) -> bool:
-        """Whether the caller is the one who tells others of a promotion."""
-        own = schema.experiment.c
-        untold = (own.id == known.id) & (own.state == "promoted") & own.told.is_(False)
-        with translated(), self.traces.changing() as connection:
-            return bool(connection.execute(update(schema.experiment).where(untold).values(told=True)).rowcount)
-
-    def note(self, known: Experiment, event: Event) -> None:
-        """Write an event that changes nothing."""
-        with translated(), self.traces.changing() as connection:
-            _write(connection, known, event)
 
     def events(self, name: str | None = None, limit: int = 200) -> list[Event]:
         """What was decided, newest first."""
@@ -221,12 +209,14 @@ def _row(one: Experiment) -> dict[str, Any]:
     return row | {"plan": plan_json(one.plan)} | names
 
 
-def _experiment(row: Row[Any]) -> Experiment:
+def experiment_of(row: Row[Any]) -> Experiment:
+    """A row of `COLUMNS`."""
     values = dict(zip(_FIELDS, row, strict=True))
     return Experiment(**values | {"plan": plan_of(values["plan"])})
 
 
-def _write(connection: Connection, one: Experiment, event: Event) -> None:
+def write_event(connection: Connection, one: Experiment, event: Event) -> None:
+    """Write what was decided."""
     values = {
         "experiment": one.id,
         "time": time.time(),

@@ -15,8 +15,9 @@ from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.registry.following import Follower, open_follower
+from rerankd.registry.promoting import RegistryPromotions
 from rerankd.rollout.live import LiveRollout
-from rerankd.rollout.opening import open_rollout
+from rerankd.rollout.opening import instance_name, open_rollout
 from rerankd.rollout.shadow import ShadowQueue
 from rerankd.rollout.traffic import Traffic
 from rerankd.rules.live import LiveRules, open_rules, rules_of
@@ -214,7 +215,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
     pipeline, tracing = Pipeline(pool, traces, rules_of(rules), traffic), Tracing(settings.otel_endpoint)
-    rollout = open_rollout(settings, pool, traffic, metrics.decided)
+    follower = open_follower(settings, pool)
+    promotions = RegistryPromotions(follower, pool, instance_name(), metrics.decided)
+    rollout = open_rollout(settings, pool, traffic, metrics.decided, promotions)
     shadow = ShadowQueue(pipeline.score_on, traffic, after_answer)
     traffic.shadow = shadow.offer
     desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
@@ -231,11 +234,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         SearchDesk(settings, pipeline),
         traces,
         rules,
-        open_follower(settings, pool),
+        follower,
         rollout,
         shadow,
     )
-    metrics.watch_registry(pool, service.follower)
+    metrics.watch_registry(pool, follower)
     metrics.watch_rollout(rollout, traffic, shadow)
     metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)

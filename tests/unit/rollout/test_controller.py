@@ -155,22 +155,6 @@ def test_a_worse_ranking_is_rolled_back() -> None:
     assert rankings <= 1000
 
 
-def test_promotions_are_told_once_and_a_failure_is_noted(store: ExperimentStore) -> None:
-    told: list[str] = []
-    one = begun(store)
-    assert store.change(one, store.events("e")[0], state="promoted") is not None
-
-    def hook(experiment: Experiment) -> None:
-        told.append(experiment.challenger)
-        raise RuntimeError("no registry")
-
-    for _ in range(2):
-        Controller(store, "instance", on_promote=hook).look(store.active())
-    assert told == ["other"]
-    assert store.events("e")[0].action == "hook"
-    assert "RuntimeError" in store.events("e")[0].reason
-
-
 def test_latency_is_compared_within_a_step(store: ExperimentStore) -> None:
     """With little to do the challenger was fast; now that it has its half, it is slower than the champion."""
     one, draw = begun(store), np.random.default_rng(11)

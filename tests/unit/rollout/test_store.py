@@ -115,10 +115,3 @@ def test_units_are_bounded(store: ExperimentStore, monkeypatch: pytest.MonkeyPat
             tally.add(one.id, 0, "champion", {}, f"u{number}")
         store.add(tally.take())
     assert store.units(one) == {"champion": 8}
-
-
-def test_one_instance_tells_of_a_promotion(store: ExperimentStore) -> None:
-    one = store.start(NEW, "me")
-    assert not store.claim_promotion(one)
-    assert store.change(one, event("promote"), state="promoted") is not None
-    assert [store.claim_promotion(one) for _ in range(3)] == [True, False, False]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rerankd.rollout import ledger as module
+from rerankd.rollout.experiment import Experiment, State
+from rerankd.rollout.guardrails import Plan
+from rerankd.rollout.ledger import Ledger
+from rerankd.rollout.store import Event, ExperimentStore
+from rerankd.traces.store import TraceStore
+
+NEW = Experiment("e", "canary", "med", "registry:med@2", plan=Plan(steps=(1.0,)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ExperimentStore]:
+    made = ExperimentStore(TraceStore(f"sqlite:///{tmp_path}/traces.sqlite"))
+    yield made
+    made.close()
+
+
+def moved(store: ExperimentStore, one: Experiment, state: State, action: str = "promote") -> Experiment:
+    found = store.change(one, Event("e", action, "by hand", "ann", 1.0, {}), state=state)
+    assert found is not None
+    return found
+
+
+def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: ExperimentStore) -> None:
+    one, ledger = store.start(NEW, "me"), Ledger(store)
+    assert ledger.candidates() == []
+    assert not ledger.claim(moved(store, one, "stopped"), "a", "now") or ledger.candidates() == []
+    one = moved(store, store.start(NEW, "me"), "promoted")
+    assert ledger.candidates() == [one]
+    assert ledger.decision(one, "promote") == "by hand (ann)"
+    assert ledger.decision(one, "roll_back") == ""
+    assert ledger.claim(one, "a", "now")
+    one = moved(store, one, "rolled_back", "roll_back")
+    assert ledger.candidates() == [one]
+    ledger.forget(one)
+    assert ledger.candidates() == []
+
+
+def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, ledger = moved(store, store.start(NEW, "me"), "promoted"), Ledger(store)
+    won: list[str] = []
+    threads = [
+        threading.Thread(target=lambda who=who: won.append(who) if ledger.claim(one, who, "now") else None)
+        for who in "abcd"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    ledger.note(one, "waiting", "MLflow is away", won[0])
+    assert not ledger.claim(one, "other", "now")
+    monkeypatch.setattr(module, "CLAIM_SECONDS", -1.0)
+    assert ledger.claim(one, "other", "now")  # the first one died
+    monkeypatch.undo()
+    ledger.note(one, "left", "it ends", "other")
+    assert ledger.claim(one, "third", "now")
+    ledger.note(one, "moved", "done", "third", after=2)
+    last = ledger.last(one)
+    assert last is not None
+    assert (last.phase, last.reason, last.who, last.data) == ("moved", "done", "third", {"after": 2})
+
+
+def test_a_claim_needs_the_state_that_was_seen(store: ExperimentStore) -> None:
+    one = moved(store, store.start(NEW, "me"), "promoted")
+    moved(store, one, "stopped", "stop")
+    assert not Ledger(store).claim(one, "a", "now")
+    assert Ledger(store).last(one) is None
