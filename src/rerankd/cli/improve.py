@@ -56,8 +56,24 @@ def improve(
     from rerankd.improve.plan import Plan
 
     training = TrainOptions(method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate)
-    paths = [tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)]
-    plan = Plan(name, out.resolve(), *paths, cases, base, served, online, shadow_requests, training, max_queries)
+    examples, sets, kept, general_examples = (
+        tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)
+    )
+    plan = Plan(
+        name,
+        out.resolve(),
+        examples,
+        sets,
+        kept,
+        general_examples,
+        cases=cases,
+        base=base,
+        served=served,
+        online=online,
+        shadow_requests=shadow_requests,
+        training=training,
+        max_queries=max_queries,
+    )
     if anew and not dry_run:
         restart(plan)
     with bar("Training") as progress:

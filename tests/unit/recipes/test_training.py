@@ -98,7 +98,7 @@ def test_training_learns_what_labels_say_and_a_student_follows() -> None:
     student = train.Student(train.shortened(ranker, [1]), 4.0)
     small, lift = train.narrowed(ranker, 1, 32, 4)
     students = {"one": student, "small": train.Student(small, 15.0, lift, True)}
-    how = {"tokens": 400, "workers": 0}
+    how: dict[str, Any] = {"tokens": 400, "workers": 0}
     imitated = train.imitate("i", bank, ranker, students, 1.0, CPU, **how)
     curve = train.train("t", bank, ranker, students, 2.0, CPU, start=start, **how)
     assert imitated[-1]["one"] < 1
