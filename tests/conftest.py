@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# torch's threads would spin between the steps of tiny models, and take the processor from servers beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 

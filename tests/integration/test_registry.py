@@ -1,4 +1,4 @@
-"""Instances that follow a registry: promotion and rollback under load, bad versions, and MLflow going away."""
+"""Instances that follow a registry: promotions by hand and by experiments, bad versions, MLflow going away."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,36 @@ from rerankd import Reranker
 from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
+from rerankd.rollout.experiment import Experiment
+from rerankd.rollout.guardrails import Plan
+from rerankd.rollout.ledger import Ledger
+from rerankd.rollout.store import ExperimentStore
+from rerankd.traces.store import TraceStore
+from tests import program
 from tests.integration.mlflow_server import TrackingServer, tracking_server
 from tests.integration.serving import Served, free_port, serve
 from tests.registered import gate_record, variant, with_parity
 
 SECONDS = 2.0
-PAUSE = 0.01  # of a client between requests; without it the commands would wait for the processor
+PAUSE = 0.03  # of a client between requests; without it the commands would wait for the processor
+LOOK = 0.2
 DOCUMENTS = ["Paris is the capital of France.", "Berlin is the capital of Germany."]
 BODY = {"query": "capital of France?", "documents": DOCUMENTS, "cache": False}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client was told.
+
+    Attributes:
+        version: in the header.
+        scores: of the documents, in their order.
+        part: of an experiment; empty for none.
+    """
+
+    version: str
+    scores: tuple[float, ...]
+    part: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +59,47 @@ def models(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [tiny, variant(tiny, tmp_path_factory.mktemp("variants") / "two", 3.0)]
 
 
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def known(models: list[Path]) -> list[tuple[float, ...]]:
+    """Scores of each."""
+    found = [scores(model) for model in models]
+    assert found[0] != found[1]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="module")
+def uri(folder: Path, models: list[Path]) -> str:
     """A registry that is a file."""
-    return f"sqlite:///{tmp_path}/registry/mlflow.sqlite"
+    made = f"sqlite:///{folder}/registry/mlflow.sqlite"
+    registered(made, models, folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def traces_url(folder: Path) -> str:
+    return f"sqlite:///{folder}/traces.sqlite"
+
+
+@pytest.fixture(scope="module")
+def pair(uri: str, traces_url: str, folder: Path) -> Iterator[list[Served]]:
+    """Two instances that share a registry and experiments."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        caches = [folder / name for name in "ab"]
+        yield list(pool.map(lambda cache: stack.enter_context(instance(uri, cache, traces_url)), caches))
+
+
+@pytest.fixture
+def urls(uri: str, pair: list[Served]) -> list[str]:
+    """Both instances at version 1, whatever a test before left."""
+    Store(uri).set_alias("med", "champion", 1)
+    found = [one.url for one in pair]
+    until(lambda: {version(url) for url in found} == {1})
+    return found
 
 
 @pytest.fixture
@@ -52,29 +112,29 @@ def tracking(tmp_path: Path) -> Iterator[TrackingServer]:
 
 def rerankd(uri: str, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
     """Run a command that writes JSON lines."""
-    command = [sys.executable, "-m", "rerankd", "models", *arguments, "--registry", uri, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = program.rerankd("models", *arguments, "--registry", uri, "--json")
     assert done.returncode == code, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def registered(uri: str, models: list[Path], tmp_path: Path) -> None:
+def registered(uri: str, models: list[Path], folder: Path) -> None:
     """Two versions of `med`; the first is champion, the second challenger."""
-    registry = Registry(Store(uri), Cache(tmp_path / "cache"))
+    registry = Registry(Store(uri), Cache(folder / "cache"))
     for model in models:
-        registry.register(model, "med", gate=gate_record(model, tmp_path / f"{model.name}.json"), alias="challenger")
+        registry.register(model, "med", gate=gate_record(model, folder / f"{model.name}.json"), alias="challenger")
     registry.promote("med", 1, "the first")
 
 
-def instance(uri: str, cache: Path) -> contextlib.AbstractContextManager[Served]:
+def instance(uri: str, cache: Path, traces_url: str = "") -> contextlib.AbstractContextManager[Served]:
     env = {
         "RERANKD_REGISTRY": uri,
         "RERANKD_REGISTRY_SECONDS": str(SECONDS),
         "RERANKD_CACHE_DIR": str(cache),
         "RERANKD_MODEL": "registry:med",
         "RERANKD_THREADS": "1",
+        "RERANKD_ROLLOUT_SECONDS": str(LOOK),
     }
-    return serve(env=env)
+    return serve(env=env | ({"RERANKD_TRACES_URL": traces_url} if traces_url else {}))
 
 
 def version(url: str) -> int:
@@ -92,6 +152,11 @@ def state(url: str) -> dict[str, Any]:
     return dict(found)
 
 
+def metric(url: str, name: str) -> float:
+    text = httpx.get(f"{url}/metrics").text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
 def until(good: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not good():
@@ -99,16 +164,18 @@ def until(good: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def scores(model: Path) -> list[float]:
+def scores(model: Path) -> tuple[float, ...]:
     found = Reranker(str(model)).score([(str(BODY["query"]), text) for text in DOCUMENTS])
-    return [round(float(score), 3) for score in found]
+    return tuple(round(float(score), 3) for score in found)
 
 
-def asked(client: httpx.Client, url: str) -> list[float]:
-    answer = client.post(f"{url}/v1/rerank", json=BODY)
+def asked(client: httpx.Client, url: str, user: str = "") -> Answer:
+    headers = {"x-rerankd-user": user} if user else {}
+    answer = client.post(f"{url}/v1/rerank", json=BODY, headers=headers)
     assert answer.status_code == 200, answer.text
     results = sorted(answer.json()["results"], key=lambda one: one["index"])
-    return [round(one["relevance_score"], 3) for one in results]
+    found = tuple(round(one["relevance_score"], 3) for one in results)
+    return Answer(answer.headers["x-rerankd-model-version"], found, answer.headers.get("x-rerankd-experiment", ""))
 
 
 class Load:
@@ -119,30 +186,40 @@ class Load:
         self._pool = ThreadPoolExecutor(2 * len(urls))
         self._asking = [self._pool.submit(self._ask, url) for url in urls * 2]
 
-    def _ask(self, url: str) -> list[tuple[float, list[float]]]:
-        answers = []
+    def _ask(self, url: str) -> list[Answer]:
+        answers: list[Answer] = []
         with httpx.Client(timeout=30) as client:
             while not self._stop.wait(PAUSE):
-                answers.append((time.monotonic(), asked(client, url)))
+                answers.append(asked(client, url, f"user-{len(answers) % 40}"))
         return answers
 
-    def end(self) -> list[tuple[float, list[float]]]:
-        """All answers; raises what a client met."""
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
-        found = [one for asking in self._asking for one in asking.result(60)]
         self._pool.shutdown()
-        return sorted(found)
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All of them, at the end; raises what a client met."""
+        return [one for asking in self._asking for one in asking.result(60)]
 
 
-def test_promotion_and_rollback_under_load_fail_no_request(uri: str, models: list[Path], tmp_path: Path) -> None:
-    registered(uri, models, tmp_path)
-    known = [scores(model) for model in models]
-    assert known[0] != known[1]
-    with instance(uri, tmp_path / "a") as one, instance(uri, tmp_path / "b") as other:
-        urls = [one.url, other.url]
-        assert [version(url) for url in urls] == [1, 1]
-        load = Load(urls)
-        took = []
+def exact(answers: list[Answer], known: list[tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    """Scores by version: each answer is of one known model, and names it."""
+    found = {answer.version: answer.scores for answer in answers}
+    assert all(found[answer.version] == answer.scores for answer in answers)
+    assert sorted(found.values()) == sorted(known)
+    return found
+
+
+def test_promotion_and_rollback_under_load_fail_no_request(
+    uri: str, urls: list[str], known: list[tuple[float, ...]]
+) -> None:
+    swaps = metric(urls[0], "rerankd_registry_swaps_total")
+    took = []
+    with Load(urls) as load:
         for command, wanted in (("promote", 2), ("rollback", 1)):
             [move] = rerankd(uri, command, "med", "--reason", "a test")
             began = time.monotonic()
@@ -150,51 +227,114 @@ def test_promotion_and_rollback_under_load_fail_no_request(uri: str, models: lis
             until(lambda wanted=wanted: {version(url) for url in urls} == {wanted})  # type: ignore[misc]
             took.append(time.monotonic() - began)
             with httpx.Client(timeout=30) as client:
-                assert {tuple(asked(client, url)) for url in urls} == {tuple(known[wanted - 1])}
+                assert {asked(client, url).scores for url in urls} == {known[wanted - 1]}
         [again] = rerankd(uri, "rollback", "med")
         assert not again["changed"]
-        answers = load.end()
-        text = httpx.get(f"{one.url}/metrics").text
-        assert 'rerankd_registry_version{model="med",version="1"} 1.0' in text
-        assert 'rerankd_registry_swaps_total{model="med"} 2.0' in text
-        assert 'rerankd_registry_stale{model="med"} 0.0' in text
+    answers = load.answers
+    text = httpx.get(f"{urls[0]}/metrics").text
+    assert 'rerankd_registry_version{model="med",version="1"} 1.0' in text
+    assert f'rerankd_registry_swaps_total{{model="med"}} {swaps + 2}' in text
+    assert 'rerankd_registry_stale{model="med"} 0.0' in text
     assert len(answers) > 100
-    assert all(answer in known for _, answer in answers)
+    exact(answers, known)
     assert max(took) < SECONDS, took
-    rows = rerankd(uri, "history", "med")
-    assert [row["action"] for row in rows if row["kind"] == "decision"] == ["rollback", "promote", "promote"]
+    rows = [row for row in rerankd(uri, "history", "med") if row["kind"] == "decision"]
+    assert [row["action"] for row in rows[:2]] == ["rollback", "promote"]
 
 
-def test_a_bad_champion_is_refused_and_said(uri: str, models: list[Path], tmp_path: Path) -> None:
-    registered(uri, models, tmp_path)
+def rollout(uri: str, traces_url: str, *arguments: str) -> str:
+    env = {"RERANKD_REGISTRY": uri}
+    done = program.rerankd("rollout", *arguments, "--traces-url", traces_url, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
+    uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
+) -> None:
+    registry = Registry(Store(uri), Cache(Path(uri)))
+    told = ("--model", "med", "--steps", "50", "--min-seconds", "0", "--proven-from", "200", "--alpha", "0.000001")
+    rails = ("--min-requests", "20", "--margin", "latency=100", "--margin", "slow=100")
+
+    def shown() -> dict[str, Any]:
+        return dict(json.loads(rollout(uri, traces_url, "status", "two", "--json")))
+
+    with Load(urls) as load, httpx.Client(timeout=30) as client:
+        rollout(uri, traces_url, "start", "two", "--challenger", "registry:med@challenger", *told, *rails)
+        assert shown()["challenger"] == "registry:med@2"  # whatever becomes of the alias
+        until(lambda: shown().get("registry", {}).get("phase") == "moved")
+        assert (shown()["state"], shown()["reason"]) == ("promoted", "med 2 is the registry's champion, after 1")
+        assert [registry.resolve("med", alias).version for alias in ("champion", "previous")] == [2, 1]
+        until(lambda: {version(url) for url in urls} == {2})
+        found = {asked(client, url) for url in urls}
+        assert {(one.part, one.scores) for one in found} == {("two/challenger", known[1])}
+        [challenger] = {one.version for one in found}
+        rollout(uri, traces_url, "stop", "two")
+        until(lambda: shown()["registry"]["phase"] == "moved_back")
+        until(lambda: {version(url) for url in urls} == {1})
+        assert {asked(client, url).scores for url in urls} == {known[0]}
+    assert registry.resolve("med").version == 1
+    answers = load.answers
+    by_version = exact(answers, known)
+    assert by_version[challenger] == known[1]
+    assert {one.version for one in answers if one.part == "two/challenger"} == {challenger}
+    assert challenger not in {one.version for one in answers if one.part == "two/champion"}
+    back, forth = registry.history("med").moves[:2]
+    assert [move.action for move in (forth, back)] == ["promote", "rollback"]
+    assert forth.reason.startswith("experiment two #")
+    assert "Nothing is worse than it may be." in forth.reason
+    assert "by hand" in back.reason
+
+
+def test_an_experiment_that_ends_after_the_swap_drops_nothing(
+    uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
+) -> None:
+    with contextlib.closing(ExperimentStore(TraceStore(traces_url))) as store, Load(urls) as load:
+        one = store.start(Experiment("kept", "canary", "med", "registry:med@2", plan=Plan(steps=(1.0,))), "test")
+        until(lambda: all(metric(url, "rerankd_experiment_coverage") == 1 for url in urls))
+        early = program.rerankd("rollout", "stop", "kept", "--keep", "--traces-url", traces_url)
+        assert (early.returncode, "is not the challenger of kept" in early.stderr) == (2, True)
+        rollout(uri, traces_url, "advance", "kept")
+        until(lambda: {version(url) for url in urls} == {2})
+        rollout(uri, traces_url, "stop", "kept", "--keep")
+        until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0 for url in urls))
+        with httpx.Client(timeout=30) as client:
+            assert {(found.part, found.scores) for url in urls for found in (asked(client, url),)} == {("", known[1])}
+        last = Ledger(store).last(one)
+    assert last is not None
+    assert last.phase == "moved"
+    exact(load.answers, known)
+    assert [version(url) for url in urls] == [2, 2]
+
+
+def test_a_bad_champion_is_refused_and_said(
+    uri: str, urls: list[str], models: list[Path], pair: list[Served], tmp_path: Path
+) -> None:
     waived = with_parity(shutil.copytree(models[0], tmp_path / "waived"), passed=False, waived=True)
     rerankd(uri, "register", str(waived), "--name", "med", code=5)
     Registry(Store(uri), Cache(tmp_path / "cache")).register(waived, "med", allow_unverified=True)
     rerankd(uri, "promote", "med", "3", code=9)
-    store = Store(uri)
-    with instance(uri, tmp_path / "a") as one:
-        store.set_alias("med", "champion", 3)  # past the command, as MLflow's own pages can
-        until(lambda: state(one.url)["stale"])
-        assert "not verified" in state(one.url)["reason"]
-        assert version(one.url) == 1
-        text = httpx.get(f"{one.url}/metrics").text
-        assert 'rerankd_registry_stale{model="med"} 1.0' in text
-        assert 'rerankd_registry_refused_total{model="med"} 1.0' in text
-        store.set_alias("med", "champion", 2)
-        until(lambda: version(one.url) == 2)
-        assert not state(one.url)["stale"]
-        assert one.log.count("is refused") == 1
+    store, one = Store(uri), pair[0]
+    store.set_alias("med", "champion", 3)  # past the command, as MLflow's own pages can
+    until(lambda: state(one.url)["stale"])
+    assert "not verified" in state(one.url)["reason"]
+    assert version(one.url) == 1
+    text = httpx.get(f"{one.url}/metrics").text
+    assert 'rerankd_registry_stale{model="med"} 1.0' in text
+    assert 'rerankd_registry_refused_total{model="med"} 1.0' in text
+    store.set_alias("med", "champion", 2)
+    until(lambda: version(one.url) == 2)
+    assert not state(one.url)["stale"]
+    assert one.log.count("is refused") == 1
 
 
 def test_serving_goes_on_without_the_tracking_server(
-    tracking: TrackingServer, models: list[Path], tmp_path: Path
+    tracking: TrackingServer, models: list[Path], known: list[tuple[float, ...]], tmp_path: Path
 ) -> None:
     uri = tracking.url
     registered(uri, models, tmp_path)
-    known = [scores(model) for model in models]
     cache = tmp_path / "a"
-    with instance(uri, cache) as one:
-        load = Load([one.url])
+    with instance(uri, cache) as one, Load([one.url]) as load:
         tracking.stop()
         until(lambda: state(one.url)["stale"])
         assert "cannot be reached" in state(one.url)["reason"]
@@ -209,7 +349,7 @@ def test_serving_goes_on_without_the_tracking_server(
             until(lambda: {version(url) for url in (one.url, restarted.url)} == {2})
             assert not state(restarted.url)["stale"]
         until(lambda: not state(one.url)["stale"])
-        assert all(answer in known for _, answer in load.end())
+    exact(load.answers, known)
     rows = rerankd(uri, "history", "med")
     assert [row["reason"] for row in rows if row["kind"] == "decision"] == ["back", "the first"]
     assert {row["field"] for row in rerankd(uri, "diff", "med", "previous", "champion")} >= {"version"}
