@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidRequestError, UnavailableError
+from rerankd.folders import make_private
 from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 
@@ -74,8 +74,7 @@ class SqliteStore(JobStore):
         self._watchers: list[Callable[[str], None]] = []
         self._ended: list[str] = []
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # texts of others: for the owner alone
+            make_private(path)  # texts of others
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
             self._prepare()

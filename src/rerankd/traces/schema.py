@@ -8,7 +8,6 @@ Experiments stand here too, since all instances share this database, and traces 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from sqlalchemy.exc import ArgumentError
 
 from rerankd.errors import InvalidRequestError
 from rerankd.extras import require
+from rerankd.folders import make_private
 
 HEAD = "0004"
 VERSION_TABLE = "trace_version"
@@ -230,8 +230,7 @@ def _sqlite(url: str, path: Path) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _make_file(*_: object) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # texts of others: for the owner alone
+        make_private(path)  # texts of others
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:

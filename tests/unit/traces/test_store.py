@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +161,15 @@ def test_few_texts_are_remembered(store: TraceStore) -> None:
         write(store, ranking(documents=[f"text {number % 7}", f"text {number % 5}"]))
     assert all(None not in found.texts for found in store.full(store.traces()))
     assert len(store._texts._known) <= 4 + 4
+
+
+def test_another_process_leaves_the_log_that_is_being_read(store: TraceStore, path: Path) -> None:
+    """Two stores of one process, as the writer's and that of experiments; locks are by process."""
+    write(store, ranking("r1"))
+    with schema.open_engine(f"sqlite:///{path}").connect():
+        pass
+    other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 1'); c.close()"
+    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+    assert Path(f"{path}-wal").exists()  # the last one that closes a database takes its log away
+    write(store, ranking("r2"))
+    assert len(store.traces()) == 2
