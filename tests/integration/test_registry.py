@@ -369,13 +369,6 @@ def test_an_instance_with_nothing_to_serve_says_so(tmp_path: Path) -> None:
     assert done.returncode == 8, done.stderr
     assert "No version of registry:med@champion is known on this machine" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
-    shown = subprocess.run(
-        [sys.executable, "-m", "rerankd", "config", "show", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        env={"RERANKD_REGISTRY": uri, "PYTHONPATH": ":".join(sys.path)},
-    )
+    shown = program.rerankd("config", "show", "--json", env={"RERANKD_REGISTRY": uri})
     assert "(hidden)" in shown.stdout
     assert "hunter2" not in shown.stdout

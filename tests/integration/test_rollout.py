@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
@@ -22,9 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 
 from rerankd.client import Client
-from rerankd.compile import CompileOptions, compile_model
 from rerankd.errors import InvalidRequestError
-from rerankd.models.files import load_model
 from rerankd.models.reference import bundled_folder
 from rerankd.rollout.experiment import Experiment, Kind
 from rerankd.rollout.guardrails import Plan
@@ -34,22 +32,53 @@ from rerankd.traces.store import TraceFilter, TraceStore
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
+from tests.program import rerankd
 
 LOOK = 0.2
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Bamboo grows fast.", "Fish swim."]
 
 
 @pytest.fixture(scope="module")
-def other(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound model that ranks otherwise than the bundled one."""
-    folder = tmp_path_factory.mktemp("rollout") / "other"
-    compile_model(load_model(str(bert)), folder, CompileOptions("fp32"))
-    return folder
+def postgres_url(postgres: Postgres) -> str:
+    return postgres.fresh("rollout")
 
 
 @pytest.fixture(scope="module")
-def postgres_url(postgres: Postgres) -> str:
-    return postgres.fresh("rollout")
+def pair(postgres_url: str) -> Iterator[list[Served]]:
+    """Two servers of one database."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        yield list(pool.map(lambda _: stack.enter_context(serve(env=env(postgres_url))), range(2)))
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A server, what makes its challengers faulty, and a challenger."""
+
+    url: str
+    control: Path
+    folder: Path
+    traces_url: str
+
+
+@pytest.fixture(scope="module")
+def one_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    made = tmp_path_factory.mktemp("faulty")
+    folder, control, url = made / "copy", made / "control.json", f"sqlite:///{made}/traces.sqlite"
+    shutil.copytree(bundled_folder("mini"), folder)
+    control.write_text("{}")
+    program = ("-m", "tests.integration.rollout_server", str(control))
+    root = str(Path(__file__).parents[2])
+    with serve(env=env(url, cache=False) | {"PYTHONPATH": f"{root}:{root}/src"}, program=program) as served:
+        yield Faulty(served.url, control, folder, url)
+
+
+@pytest.fixture
+def faulty(one_faulty: Faulty) -> Iterator[Faulty]:
+    """The server, sound again and without experiments after the test."""
+    yield one_faulty
+    told(one_faulty.control)
+    command(one_faulty.traces_url, "stop", "--all")
+    until(lambda: metric(one_faulty.url, "rerankd_experiment_coverage") == 0, "no experiment", 20)
 
 
 def env(url: str, **more: object) -> dict[str, str]:
@@ -77,9 +106,8 @@ def metric(url: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "rerankd", "rollout", *arguments, "--traces-url", url]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+def command(url: str, *arguments: str) -> CompletedProcess[str]:
+    return rerankd("rollout", *arguments, "--traces-url", url)
 
 
 def told(control: Path, **faults: bool) -> None:
@@ -89,7 +117,7 @@ def told(control: Path, **faults: bool) -> None:
     new.replace(control)
 
 
-def in_force(served: Served, name: str, state: str = "running") -> None:
+def in_force(served: Served | Faulty, name: str, state: str = "running") -> None:
     shown = f'rerankd_experiment_coverage{{experiment="{name}"'
     until(
         lambda: any(
@@ -155,13 +183,15 @@ def versions(urls: list[str], users: int = 20) -> list[list[str]]:
     return [[version_of(ask(url, f"user-{number}")) for number in range(users)] for url in urls]
 
 
-def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(postgres_url: str, other: Path) -> None:
-    settings = env(postgres_url)
-    with serve(env=settings) as one, serve(env=settings) as two, experiments(postgres_url) as store:
-        urls = [one.url, two.url]
+def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
+    postgres_url: str, pair: list[Served], tiny: Path
+) -> None:
+    one, two = pair
+    urls = [one.url, two.url]
+    with experiments(postgres_url) as store:
         champion = version_of(ask(one.url, "user-1"))
         with Load(urls).running() as load:
-            flags = ("--challenger", str(other), "--model", "mini", "--steps", "10,60", "--seed", "seed")
+            flags = ("--challenger", str(tiny), "--model", "mini", "--steps", "10,60", "--seed", "seed")
             done = command(postgres_url, "start", "canary", *flags, "--min-seconds", "3600")
             assert done.returncode == 0, done.stderr
             again = command(postgres_url, "start", "second", *flags)
@@ -204,52 +234,54 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(postgres_url
         )
 
 
-def test_without_its_database_what_was_known_stays_in_force(postgres: Postgres, postgres_url: str, other: Path) -> None:
-    with serve(env=env(postgres_url)) as served:
-        with experiments(postgres_url) as store:
-            begun(store, "canary", other, steps=(0.5,), min_seconds=1e6)
-        in_force(served, "canary")
-        before = versions([served.url], 10)
-        with Client(served.url) as client:
-            named = [client.rank("what eats bamboo?", TEXTS, user=f"user-{number}") for number in range(10)]
-            assert [found.version for found in named] == before[0]
-            assert {found.experiment for found in named} == {"canary/champion", "canary/challenger"}
-            with pytest.raises(InvalidRequestError, match="ASCII"):
-                client.rank("q", TEXTS, session="会话")
-        assert len(set(before[0])) == 2
-        postgres.stop()
-        try:
-            until(lambda: metric(served.url, "rerankd_experiments_stale") == 1, "stale", 20)
-            ready = httpx.get(f"{served.url}/readyz")
-            assert ready.status_code == 200
-            assert "was not reached for" in ready.json()["details"]
-            assert versions([served.url], 10) == before
-        finally:
-            postgres.start()
-        until(lambda: metric(served.url, "rerankd_experiments_stale") == 0, "read again", 40)
-        assert "details" not in httpx.get(f"{served.url}/readyz").json()
-        with experiments(postgres_url) as store:
-            one = store.named("canary")
-            until(lambda: sum(sums.count for key, sums in store.sums(one).items() if key[2] == "errors") >= 20, "sums")
-            assert sum(store.units(one).values()) == 10
-            assert command(postgres_url, "stop", "canary").returncode == 0
-        shown = json.loads(command(postgres_url, "status", "canary", "--json").stdout)
-        assert (shown["state"], shown["bounds"]["latency"]["low"]) == ("stopped", None)
+def test_without_its_database_what_was_known_stays_in_force(
+    postgres: Postgres, postgres_url: str, pair: list[Served], tiny: Path
+) -> None:
+    served = pair[0]
+    with experiments(postgres_url) as store:
+        begun(store, "canary", tiny, steps=(0.5,), min_seconds=1e6)
+    in_force(served, "canary")
+    before = versions([served.url], 10)
+    with Client(served.url) as client:
+        named = [client.rank("what eats bamboo?", TEXTS, user=f"user-{number}") for number in range(10)]
+        assert [found.version for found in named] == before[0]
+        assert {found.experiment for found in named} == {"canary/champion", "canary/challenger"}
+        with pytest.raises(InvalidRequestError, match="ASCII"):
+            client.rank("q", TEXTS, session="会话")
+    assert len(set(before[0])) == 2
+    postgres.stop()
+    try:
+        until(lambda: metric(served.url, "rerankd_experiments_stale") == 1, "stale", 20)
+        ready = httpx.get(f"{served.url}/readyz")
+        assert ready.status_code == 200
+        assert "was not reached for" in ready.json()["details"]
+        assert versions([served.url], 10) == before
+    finally:
+        postgres.start()
+    until(lambda: metric(served.url, "rerankd_experiments_stale") == 0, "read again", 40)
+    assert "details" not in httpx.get(f"{served.url}/readyz").json()
+    with experiments(postgres_url) as store:
+        one = store.named("canary")
+        until(lambda: sum(sums.count for key, sums in store.sums(one).items() if key[2] == "errors") >= 20, "sums")
+        assert sum(store.units(one).values()) == 10
+        assert command(postgres_url, "stop", "canary").returncode == 0
+    shown = json.loads(command(postgres_url, "status", "canary", "--json").stdout)
+    assert (shown["state"], shown["bounds"]["latency"]["low"]) == ("stopped", None)
 
 
-def test_a_challenger_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/traces.sqlite"
-    with serve(env=env(url)) as served, experiments(url) as store:
+def test_a_challenger_that_cannot_be_loaded_is_refused(faulty: Faulty, tmp_path: Path) -> None:
+    url = faulty.traces_url
+    with experiments(url) as store:
         refused = command(url, "start", "lost", "--challenger", str(tmp_path / "nothing"))
         assert refused.returncode == 3, refused.stderr
         begun(store, "canary", tmp_path / "nothing")
         until(lambda: store.named("canary").state == "stopped", "refused", 20)
         assert store.events()[0].action == "refuse"
         assert "cannot be loaded" in store.events()[0].reason
-        assert part_of(ask(served.url, "user-1")) == ""
+        assert part_of(ask(faulty.url, "user-1")) == ""
         assert (
             httpx.post(
-                f"{served.url}/v1/rerank",
+                f"{faulty.url}/v1/rerank",
                 json={"query": "q", "documents": ["d"]},
                 headers={"x-rerankd-user": "u" * 300},
             ).status_code
@@ -257,27 +289,14 @@ def test_a_challenger_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
         )
 
 
-@pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[tuple[Served, Path, Path, str]]:
-    """A server, what makes its challengers faulty, a challenger, and the database."""
-    folder, control, url = tmp_path / "copy", tmp_path / "control.json", f"sqlite:///{tmp_path}/traces.sqlite"
-    shutil.copytree(bundled_folder("mini"), folder)
-    control.write_text("{}")
-    program = ("-m", "tests.integration.rollout_server", str(control))
-    root = str(Path(__file__).parents[2])
-    with serve(env=env(url, cache=False) | {"PYTHONPATH": f"{root}:{root}/src"}, program=program) as served:
-        yield served, control, folder, url
-
-
-def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: tuple[Served, Path, Path, str]) -> None:
-    served, control, folder, url = faulty
-    with experiments(url) as store:
-        begun(store, "canary", folder, steps=(0.5, 1.0))
-        in_force(served, "canary")
-        told(control, always=True)  # it was sound when it was loaded
+def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: Faulty) -> None:
+    with experiments(faulty.traces_url) as store:
+        begun(store, "canary", faulty.folder, steps=(0.5, 1.0))
+        in_force(faulty, "canary")
+        told(faulty.control, always=True)  # it was sound when it was loaded
         parts: Counter[str] = Counter()
         while store.named("canary").state == "running":
-            parts[part_of(ask(served.url, f"user-{parts.total()}"))] += 1
+            parts[part_of(ask(faulty.url, f"user-{parts.total()}"))] += 1
             assert parts.total() < 500
         event = store.events("canary")[0]
         assert (event.action, event.coverage) == ("roll_back", 0.0)
@@ -285,42 +304,41 @@ def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: tuple[Serve
         assert 2 <= event.data["requests"]["challenger"] < 100
         assert parts["canary/fallback"] >= 2
         assert parts["canary/challenger"] == 0
-        until(lambda: part_of(ask(served.url, "user-1")) == "", "the champion alone", 20)
+        until(lambda: part_of(ask(faulty.url, "user-1")) == "", "the champion alone", 20)
 
 
-def test_a_shadow_is_never_in_the_way(faulty: tuple[Served, Path, Path, str]) -> None:
-    served, control, folder, url = faulty
-    with experiments(url) as store:
-        one = begun(store, "shadow", folder)
-        in_force(served, "shadow")
-        told(control, hang=True)
-        answers = [ask(served.url, query=f"what eats {number}?") for number in range(80)]
+def test_a_shadow_is_never_in_the_way(faulty: Faulty) -> None:
+    with experiments(faulty.traces_url) as store:
+        one = begun(store, "shadow", faulty.folder)
+        in_force(faulty, "shadow")
+        told(faulty.control, hang=True)
+        answers = [ask(faulty.url, query=f"what eats {number}?") for number in range(80)]
         assert {part_of(answer) for answer in answers} == {""}  # all were answered while the challenger hung
-        assert metric(served.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="compared"}') == 0
-        assert metric(served.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="dropped"}') > 0
-        told(control)
+        assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="compared"}') == 0
+        assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="dropped"}') > 0
+        told(faulty.control)
         until(lambda: store.sums(one).get((0, "challenger", "tau")) is not None, "compared", 20)
         sums = store.sums(one)
         assert -1 <= sums[0, "challenger", "tau"].mean <= 1
         assert sums[0, "challenger", "errors"].total == 0
 
 
-def test_feedback_ends_an_interleaving_whose_challenger_loses(other: Path, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/traces.sqlite"
-    with serve(env=env(url)) as served, experiments(url) as store:
-        begun(store, "interleave", other, auto_promote=False)
-        in_force(served, "interleave")
+def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, tiny: Path) -> None:
+    with experiments(faulty.traces_url) as store:
+        begun(store, "interleave", tiny, auto_promote=False)
+        in_force(faulty, "interleave")
         rows: list[tuple[str, str]] = []
         for number in range(40):
-            answer = ask(served.url, f"user-{number}", name=f"r{number}", query=f"what eats bamboo, {number}?")
+            answer = ask(faulty.url, f"user-{number}", name=f"r{number}", query=f"what eats bamboo, {number}?")
             assert part_of(answer) == "interleave/interleaved"
             scores = [one["relevance_score"] for one in answer.json()["results"]]
             assert scores == sorted(scores, reverse=True)
         held = schema.trace.c
 
         def traced() -> bool:
+            own = select(held.request_id, held.teams).where(held.experiment == "interleave")
             with store.traces.reading() as connection:
-                rows[:] = [(row[0], row[1]) for row in connection.execute(select(held.request_id, held.teams))]
+                rows[:] = [(row[0], row[1]) for row in connection.execute(own)]
             return len(rows) == 40
 
         until(traced, "traces", 20)
@@ -328,7 +346,7 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(other: Path, tmp_p
         for name, teams in rows:
             if "0" in teams:
                 body = {"request_id": name, "kind": "click", "index": teams.index("0")}
-                assert httpx.post(f"{served.url}/v1/feedback", json=body).status_code == 202
+                assert httpx.post(f"{faulty.url}/v1/feedback", json=body).status_code == 202
         until(lambda: store.named("interleave").state == "rolled_back", "rolled back", 20)
         event = store.events("interleave")[0]
         assert "The ranking is worse: 0 rankings won" in event.reason
