@@ -84,16 +84,7 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
     state = dict(os.environ, XDG_STATE_HOME=str(work / "state"), RERANKD_GATE_KEY="0123456789abcdef-benchmark")
     command = [
         *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
-        *(
-            "--data",
-            str(train),
-            "--domain",
-            str(test),
-            "--out",
-            str(work / "run"),
-            "--max-queries",
-            str(options.queries),
-        ),
+        *("--data", str(train), "--domain", str(test), "--out", str(work / "run")),
         *("--epochs", str(options.epochs), "--max-length", str(options.max_length)),
         *(part for folder in others for part in ("--general", str(folder))),
     ]

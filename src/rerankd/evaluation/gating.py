@@ -75,6 +75,6 @@ def run_gate(
         Contender(name, f"{rerankers[name].model}-{rerankers[name].version}", rerankers[name].files.size)
         for name in ("candidate", "champion")
     )
-    names = [[dataset.name for dataset in part] for part in (sets.domain, sets.general, sets.cases)]
-    decision = judge(evaluation, new, old, *names, limits)
+    domain, general, cases = ([dataset.name for dataset in part] for part in (sets.domain, sets.general, sets.cases))
+    decision = judge(evaluation, new, old, domain, general, cases, limits)
     return (decision.signed(key) if key else decision), evaluation

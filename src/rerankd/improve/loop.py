@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class Loop:
         plan: Plan,
         settings: Settings,
         say: Say = lambda sentence: None,
-        bar: Bar | None = None,
+        bar: Bar = lambda title: nullcontext(None),
         progress: Progress = lambda share, losses: None,
     ) -> None:
         if not plan.domain:
@@ -105,6 +106,9 @@ class Loop:
     def _base(self) -> str:
         if self.plan.base:
             return self.plan.base
+        path = self._registry.store.path
+        if path is not None and not path.is_file():
+            return "mini"  # nothing was registered yet on this machine
         try:
             return f"registry:{self.plan.name}@{self._registry.resolve(self.plan.name, CHAMPION).version}"
         except (ModelNotFoundError, NotFoundError):
@@ -187,7 +191,7 @@ class Loop:
             self._sets(),
             limits=self.plan.limits,
             key=self._settings.gate_key,
-            **({"bar": self._bar} if self._bar else {}),
+            bar=self._bar,
         )
         write_decision(record, decision)
         failed = [f"{check.name}: {check.says}" for check in decision.checks if not check.passed]

@@ -18,7 +18,7 @@ from rerankd.improve.plan import Done, Ledger, Plan
 from rerankd.rollout.controller import apply
 from rerankd.rollout.guardrails import Decision
 from rerankd.rollout.opening import open_experiments
-from rerankd.settings import Settings
+from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
 
 WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
@@ -74,7 +74,7 @@ def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
+    return load_settings(
         registry=f"sqlite:///{tmp_path}/mlflow.sqlite",
         traces_url=f"sqlite:///{tmp_path}/traces.sqlite",
         cache_dir=str(tmp_path / "cache"),
@@ -106,6 +106,12 @@ def test_from_examples_to_champion_once(
     # The champion is what the next run starts from and is judged against.
     later = Loop(dataclasses.replace(plan, out=tmp_path / "later", base=""), settings)
     assert later._base() == f"registry:{plan.name}@{champion.version}"
+
+
+def test_without_a_registry_it_begins_with_mini(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
+    loop = Loop(dataclasses.replace(a_plan(data, tmp_path / "z", bert), base=""), settings)
+    assert loop._base() == "mini"
+    assert "fine-tune mini" in loop.intentions()[1][2]
 
 
 def test_wrong_labels_are_refused(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_what_cannot_be_loaded_is_refused_for_all(url: str, store: Experim
     async with Instance(url) as instance:
         store.start(Experiment("e", "canary", "a", "bad"), "me")
         await instance.look()
-        await until(lambda: store.named("e").state == "stopped")
+        await until(lambda: store.named("e").state == "stopped" and instance.decisions)
         assert (instance.arm, instance.decisions) == (None, ["refuse"])
         assert store.events("e")[0].reason == "The challenger cannot be loaded: Nothing there."
         await instance.look()
