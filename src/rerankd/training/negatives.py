@@ -8,15 +8,17 @@ hand offline, and keywords find what fools vector search and rerankers alike.)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rerankd.evaluation.first_stage import keyword_candidates
+from rerankd.evaluation.first_stage import MAX_WORK, keyword_candidates
 from rerankd.training.examples import Example, comparable
 
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 
 DEPTH = 50
+LOOKED = 2  # times as many candidates as are wanted are held against the champion
 MARGIN = 0.05  # a passage that scores within it of the best answer may be one
 
 
@@ -43,18 +45,22 @@ def with_negatives(
     few = {str(n): e for n, e in enumerate(examples) if len(e.negatives) < count}
     if not few or len(texts) < 2:
         return list(examples)
-    found = keyword_candidates({number: e.query for number, e in few.items()}, texts, DEPTH)
+    searched = {n: e.query for n, e in few.items() if len(e.negatives) + len(e.unjudged) < LOOKED * count}
+    if searched:  # as many passages as can be looked through in memory
+        texts = dict(itertools.islice(texts.items(), MAX_WORK // len(searched)))
+    found = keyword_candidates(searched, texts, DEPTH) if searched else {}
     full = list(examples)
     for number, example in few.items():
         own = {comparable(text) for text in (*example.positives, *example.negatives)}
         offered = list(dict.fromkeys((*example.unjudged, *(texts[doc] for doc in found.get(number, ())))))[:DEPTH]
-        offered = [text for text in offered if comparable(text) not in own]
+        wanted = count - len(example.negatives)
+        offered = [text for text in offered if comparable(text) not in own][: LOOKED * wanted]
         if score is not None and offered:
             scores = score(example.query, [*example.positives, *offered])
             best = max(scores[: len(example.positives)])
             rest = scores[len(example.positives) :]
             offered = [text for text, own_score in zip(offered, rest, strict=True) if own_score < (1 - margin) * best]
-        if more := tuple(offered[: count - len(example.negatives)]):
+        if more := tuple(offered[:wanted]):
             full[int(number)] = replace(
                 example, negatives=example.negatives + more, positive_scores=(), negative_scores=()
             )
