@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Features = dict[str, torch.Tensor]
+WIDTH = 16
 
 
 class Network(Module):
@@ -56,6 +57,8 @@ class Network(Module):
             start = end
         pad = self._files.manifest.architecture.pad_id
         ids = pad_sequence([torch.from_numpy(pair.ids) for pair in pairs], batch_first=True, padding_value=pad)
+        limit = self._files.manifest.architecture.max_length
+        ids = torch.nn.functional.pad(ids, (0, _rounded(ids.shape[1], limit) - ids.shape[1]), value=pad)
         sizes = torch.tensor([len(pair) for pair in pairs])
         starts = torch.tensor([pair.document_start for pair in pairs])
         places = torch.arange(ids.shape[1])[None]
@@ -110,7 +113,8 @@ class LateInteractionNetwork(Network):
     def _side(self, ids: torch.Tensor, begin: torch.Tensor, end: torch.Tensor, lead: int) -> Side:
         """Texts from `begin` to `end`, moved to the left, encoded."""
         sizes = end - begin
-        places = torch.arange(int(sizes.max()), device=ids.device)[None]
+        width = _rounded(int(sizes.max()), self._files.manifest.architecture.max_length)
+        places = torch.arange(width, device=ids.device)[None]
         mask = (places < sizes[:, None]).long()
         rows = ids.gather(1, (places + begin[:, None]).clamp(max=ids.shape[1] - 1)) * mask
         content = mask * (places >= lead) * (rows != SEP)
@@ -124,6 +128,11 @@ class LateInteractionNetwork(Network):
     def checkpointing(self) -> None:
         """Compute activations again on the way back."""
         self._ranker.encoder.checkpointing = True
+
+
+def _rounded(width: int, limit: int) -> int:
+    """The width that rows are padded to: few widths, because kernels are made anew for each shape."""
+    return max(width, min(limit, -(-width // WIDTH) * WIDTH))
 
 
 def open_network(files: ModelFiles, max_length: int) -> Network:
