@@ -69,6 +69,7 @@ class DatasetOptions:
         texts: whether documents must be there, because models are to read them.
         first_stage: whether there must be candidates.
         search: makes the candidates from all documents, whatever run there is.
+        judged: whether documents that were judged are read too where they are no candidates, as training needs them.
     """
 
     candidates: Path | None = None
@@ -78,6 +79,7 @@ class DatasetOptions:
     texts: bool = True
     first_stage: bool = True
     search: Search | None = None
+    judged: bool = False
 
 
 def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Iterable[Rankings] = ()) -> Dataset:
@@ -127,7 +129,8 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
         )
     wanted = {document for ranking in kept.values() for document in ranking}
     wanted |= {document for run in extra for q in qrels for document in run.get(q, ())}
-    documents = _documents(corpus, wanted) if corpus else {}
+    judged = {document for grades in qrels.values() for document in grades} if options.judged else set()
+    documents = _documents(corpus, wanted | judged) if corpus else {}
     if options.texts and (missing := wanted - documents.keys()):
         raise InvalidInputFileError(
             f"{folder}: {len(missing)} candidates are not in the corpus, among them {min(missing)}.",

@@ -86,7 +86,7 @@ class TrainOptions:
     seed: int = 7
 
 
-RATES = {"lora": 2e-4, "full": 3e-5}
+RATES = {"lora": 1e-4, "full": 3e-5}
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,3 +164,15 @@ def test_the_hash_is_of_what_is_learned() -> None:
     assert data_hash(examples) != data_hash(examples[:4])
     scored = [replace(one, positive_scores=(2.0,), negative_scores=(1.0, 0.0, 0.0)) for one in examples]
     assert data_hash(scored) != data_hash(examples)
+
+
+def test_an_answer_that_the_first_stage_missed_is_learned_from(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "far"}\n{"_id": "b", "text": "near"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "question"}\n')
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nother\tb\t1\n")
+    (folder / "candidates.trec").write_text("q Q0 b 1 2.0 first\n")
+    [example] = read_examples(folder)
+    assert (example.positives, example.unjudged) == (("far",), ("near",))
