@@ -121,7 +121,8 @@ class Run:
             num_train_epochs=1,  # rows hold every epoch, each with other negatives
             per_device_train_batch_size=options.groups,
             per_device_eval_batch_size=options.groups,
-            learning_rate=options.rate or finetune.RATES[options.method],
+            learning_rate=options.rate
+            or finetune.RATES[options.method] * (finetune.GENTLE if self._files.compiled else 1),
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
             bf16=torch.cuda.is_bf16_supported() if gpu else quick_bfloat16(),
