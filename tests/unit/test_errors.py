@@ -35,7 +35,6 @@ OF_THE_SERVICE = (
     errors.PermissionDeniedError,
     errors.PayloadTooLargeError,
     errors.BodyTimeoutError,
-    errors.ConflictError,
 )
 
 
@@ -54,6 +53,7 @@ def test_every_class_has_an_exit_code() -> None:
         "VerificationError": 5,
         "ScoringError": 6,
         "NotFoundError": 2,
+        "ConflictError": 2,
         "RetryableError": 8,
         "OverloadedError": 8,
         "RateLimitedError": 8,

@@ -57,8 +57,8 @@ class Network(Module):
             start = end
         pad = self._files.manifest.architecture.pad_id
         ids = pad_sequence([torch.from_numpy(pair.ids) for pair in pairs], batch_first=True, padding_value=pad)
-        limit = self._files.manifest.architecture.max_length
-        ids = torch.nn.functional.pad(ids, (0, _rounded(ids.shape[1], limit) - ids.shape[1]), value=pad)
+        width = _rounded(ids.shape[1], self.max_length)
+        ids = torch.nn.functional.pad(ids, (0, width - ids.shape[1]), value=pad)
         sizes = torch.tensor([len(pair) for pair in pairs])
         starts = torch.tensor([pair.document_start for pair in pairs])
         places = torch.arange(ids.shape[1])[None]
@@ -113,7 +113,7 @@ class LateInteractionNetwork(Network):
     def _side(self, ids: torch.Tensor, begin: torch.Tensor, end: torch.Tensor, lead: int) -> Side:
         """Texts from `begin` to `end`, moved to the left, encoded."""
         sizes = end - begin
-        width = _rounded(int(sizes.max()), self._files.manifest.architecture.max_length)
+        width = _rounded(int(sizes.max()), self.max_length)
         places = torch.arange(width, device=ids.device)[None]
         mask = (places < sizes[:, None]).long()
         rows = ids.gather(1, (places + begin[:, None]).clamp(max=ids.shape[1] - 1)) * mask

@@ -35,12 +35,6 @@ NOISE = 1e-5  # of a loss: less is no improvement
 INDIFFERENT = ("precision", "pairs", "checkpointing")  # options that change no weight
 
 
-def quick_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices several times as fast as float32 ones (AMX)."""
-    has = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(has and has())
-
-
 class Run:
     """Trains in a folder; goes on from the last checkpoint of the same run.
 
@@ -125,7 +119,7 @@ class Run:
             or finetune.RATES[options.method] * (finetune.GENTLE if self._files.compiled else 1),
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
-            bf16=torch.cuda.is_bf16_supported() if gpu else quick_bfloat16(),
+            bf16=gpu and torch.cuda.is_bf16_supported(),
             use_cpu=not gpu,
             eval_strategy="steps",
             eval_steps=every,

@@ -56,7 +56,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> Plan:
     training = TrainOptions(
-        "full", epochs=2, size=6, rate=2e-3, max_length=32, precision="fp32", device="cpu", looks=2, patience=0
+        "full",
+        epochs=2,
+        size=6,
+        rate=2e-3,
+        max_length=32,
+        precision="fp32",
+        device="cpu",
+        looks=2,
+        patience=0,
+        mine=False,
     )
     plan = Plan(
         f"domain-{out.name}",
