@@ -45,7 +45,7 @@ def train(
     groups: Annotated[int, typer.Option(min=1, help="Queries of a step.")] = DEFAULTS.groups,
     size: Annotated[int, typer.Option(min=2, help="Passages of a query.")] = DEFAULTS.size,
     rate: Annotated[
-        float | None, typer.Option(help="Learning rate.  [default: 1e-4 lora, 3e-5 full; 0.3 of it on mini]")
+        float | None, typer.Option(help="Learning rate.  [default: 1e-4 lora, 3e-5 full; half of it on mini]")
     ] = None,
     max_length: Annotated[int, typer.Option(min=16, help="Longest pair in tokens.")] = DEFAULTS.max_length,
     rank: Annotated[int, typer.Option(min=1, help="Of LoRA; alpha is twice that.")] = DEFAULTS.rank,
