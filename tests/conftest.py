@@ -15,10 +15,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # torch's threads would spin between the steps of tiny models, and take the processor from servers beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import hypothesis
 import pytest
 
 from benchmarks.model import train_xlmr_tokenizer, write_xlmr_settings
 from rerankd.demo import load_traps
+
+# How long one example takes says more about the machine's load than about the code.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 # Services keep jobs and traces there; those of tests are none of the user's.
 _STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")

@@ -98,9 +98,23 @@ def sample(queries: Sequence[str], limit: int) -> list[str]:
 
 
 def evaluate_pack(
-    pack: data.Pack, score: Scorer, limit: int = QUERIES, unseen: bool = False
+    pack: data.Pack,
+    score: Scorer,
+    limit: int = QUERIES,
+    unseen: bool = False,
+    others: dict[str, Scorer] | None = None,
+    compare: int = QUERIES,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measures of one pack, and its differences to BM25 per query (alone, fused)."""
+    """Measures of one pack, and its differences to BM25 per query (alone, fused).
+
+    Args:
+        pack: queries, documents, and the first stage's candidates.
+        score: the model.
+        limit: queries at most.
+        unseen: the model never saw the pack: all its queries count.
+        others: other files of the same model, to compare with.
+        compare: queries at most of that comparison.
+    """
     chosen = sample(sorted(pack.qrels) if unseen else pack.held_out_queries, limit)
     logits = logits_of(pack, chosen, score)
     first = {q: list(pack.candidates.get(q, {}).values()) for q in chosen}
@@ -117,6 +131,8 @@ def evaluate_pack(
     differences = {"alone": found["mini"][nDCG @ 10] - before, "fused": found["fused"][nDCG @ 10] - before}
     for prefix, difference in (("", differences["alone"]), ("fused ", differences["fused"])):
         row |= {f"{prefix}delta": round(float(difference.mean()), 4), f"{prefix}interval": interval(difference)}
+    if others:
+        row["against"] = compared(pack, {q: logits[q] for q in sample(chosen, compare)}, others, unseen)
     return row, differences
 
 
@@ -128,13 +144,16 @@ def evaluate(
     packs: Sequence[str] = data.PACKS,
     unseen: bool = False,
     threads: int = 0,
+    against: Sequence[str] = (),
+    compare: int = QUERIES,
 ) -> dict[str, Any]:
     """Evaluate a model on packs, print a row for each, and write them to `out` with those of a language together."""
     score = scorer(model, threads)
+    others = {name: scorer(name, threads) for name in against}
     found: dict[str, Any] = {"packs": [], "together": []}
     differences: dict[str, dict[str, np.ndarray]] = {}
     for name in packs:
-        row, differences[name] = evaluate_pack(data.load_pack(root, name), score, limit, unseen)
+        row, differences[name] = evaluate_pack(data.load_pack(root, name), score, limit, unseen, others, compare)
         found["packs"].append(row)
         print(json.dumps(row), flush=True)
         found["together"] = together(differences)
@@ -196,23 +215,19 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
     }
 
 
-def precision(
-    root: Path, models: Sequence[str], limit: int, packs: Sequence[str], threads: int = 0
-) -> list[dict[str, Any]]:
-    """nDCG@10 of several files of one model on the same queries, the first being the reference."""
-    scorers = [scorer(model, threads) for model in models]
-    rows = []
-    for name in packs:
-        pack = data.load_pack(root, name)
-        chosen = sample(pack.held_out_queries, limit)
-        found = [nested(pack, chosen, logits_of(pack, chosen, score))[nDCG @ 10] for score in scorers]
-        rows.append(
-            {"pack": name, "queries": len(chosen)}
-            | {model: round(float(values.mean()), 4) for model, values in zip(models, found, strict=True)}
-            | {"differences": [round(float((values - found[0]).mean()), 4) for values in found[1:]]}
-            | {"intervals": [interval(values - found[0]) for values in found[1:]]}
-        )
-        print(json.dumps(rows[-1]), flush=True)
+def compared(
+    pack: data.Pack, logits: dict[str, list[float]], others: dict[str, Scorer], unseen: bool
+) -> dict[str, dict[str, Any]]:
+    """nDCG@10 of the model less that of other files of it (float32 against int8, say), on the same queries."""
+    own = nested(pack, list(logits), logits, unseen)[nDCG @ 10]
+    rows = {}
+    for name, score in others.items():
+        difference = own - nested(pack, list(logits), logits_of(pack, list(logits), score), unseen)[nDCG @ 10]
+        rows[name] = {
+            "queries": len(difference),
+            "delta": round(float(difference.mean()), 4),
+            "interval": interval(difference),
+        }
     return rows
 
 
@@ -225,24 +240,27 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=QUERIES, help="held-out queries per pack")
     parser.add_argument("--unseen", action="store_true", help="the model never saw these packs: take all their queries")
     parser.add_argument("--checks", action="store_true", help="only traps and cross-lingual ranking")
-    parser.add_argument("--against", nargs="+", help="other files of the same model: only compare nDCG@10")
+    parser.add_argument("--against", nargs="+", default=[], help="other files of the same model: compare nDCG@10")
+    parser.add_argument("--compare", type=int, default=QUERIES, help="queries per pack of that comparison")
     parser.add_argument("--threads", type=int, default=0, help="0 for one per core")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
-    if arguments.against:
-        found: Any = precision(
-            arguments.data,
-            [arguments.model, *arguments.against],
-            arguments.queries,
-            arguments.packs,
-            arguments.threads,
-        )
-    elif arguments.checks:
+    if arguments.checks:
         score = scorer(arguments.model, arguments.threads)
-        found = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
+        found: Any = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
         print(json.dumps(found, ensure_ascii=False, indent=1), flush=True)
     else:
-        evaluate(arguments.data, arguments.model, arguments.out, arguments.queries, arguments.packs, arguments.unseen)
+        evaluate(
+            arguments.data,
+            arguments.model,
+            arguments.out,
+            arguments.queries,
+            arguments.packs,
+            arguments.unseen,
+            arguments.threads,
+            arguments.against,
+            arguments.compare,
+        )
         return
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rerankd.engine.admission import RateMeter
 from rerankd.errors import RerankdError, ScoringError
+from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.scorer import Scorer, not_finite
 from rerankd.telemetry import Observer, logger
@@ -64,43 +65,34 @@ class BatchRunner:
             plan: from `plan`.
         """
         outcomes: dict[int, Outcome] = {}
-        for part in plan:
-            self._attempt(part, pairs, outcomes)
+        for found in self._scorer.lanes.each(lambda backend, part: self._attempt(backend, part, pairs), plan):
+            outcomes |= found
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
         return [outcomes[place] for place in range(len(pairs))]
 
     def _attempt(
-        self, part: list[int], pairs: Sequence[EncodedPair], outcomes: dict[int, Outcome], *, again: bool = False
-    ) -> None:
+        self, backend: Backend, part: list[int], pairs: Sequence[EncodedPair], *, again: bool = False
+    ) -> dict[int, Outcome]:
         try:
-            logits = self._scorer.backend.logits([pairs[place] for place in part]).tolist()
+            logits = backend.logits([pairs[place] for place in part]).tolist()
             scored = dict(zip(part, logits, strict=True))
         except Exception as error:  # whatever a backend raises, the batch is searched for who caused it
-            self._failed(error, part, pairs, outcomes, again=again)
-            return
-        for place, logit in scored.items():
-            outcomes[place] = logit if math.isfinite(logit) else not_finite(1)
+            return self._failed(error, backend, part, pairs, again=again)
+        return {place: logit if math.isfinite(logit) else not_finite(1) for place, logit in scored.items()}
 
     def _failed(
-        self,
-        error: Exception,
-        part: list[int],
-        pairs: Sequence[EncodedPair],
-        outcomes: dict[int, Outcome],
-        *,
-        again: bool,
-    ) -> None:
+        self, error: Exception, backend: Backend, part: list[int], pairs: Sequence[EncodedPair], *, again: bool
+    ) -> dict[int, Outcome]:
         memory = out_of_memory(error)
         if memory:
             self._shrink(sum(len(pairs[place]) for place in part))
         if len(part) > 1:
             middle = len(part) // 2
-            self._attempt(part[:middle], pairs, outcomes)
-            self._attempt(part[middle:], pairs, outcomes)
-        elif memory and not again:
-            self._attempt(part, pairs, outcomes, again=True)
-        else:
-            outcomes[part[0]] = self._blame(error, len(pairs[part[0]]), memory=memory)
+            halves = (part[:middle], part[middle:])
+            return self._attempt(backend, halves[0], pairs) | self._attempt(backend, halves[1], pairs)
+        if memory and not again:
+            return self._attempt(backend, part, pairs, again=True)
+        return {part[0]: self._blame(error, len(pairs[part[0]]), memory=memory)}
 
     def _shrink(self, tokens: int) -> None:
         """Half of what did not fit is the budget from now on; it grows again slowly."""

@@ -73,11 +73,11 @@ class LateInteractionGraph(GraphBuilder):
         one = self._number("one float", 1.0, np.float32)
         self._others = self.op("Sub", one, self.op("ReduceMax", self._ones, axes=[2], keepdims=1))
 
-    def _matmul(self, value: str, layers: list[str]) -> str:
+    def _matmul(self, value: str, layers: list[str], bias: str = "") -> str:
         if not self.int8 or layers[0] not in self.careful:
-            return super()._matmul(value, layers)
+            return super()._matmul(value, layers, bias)
         special = super()._matmul(self.op("GatherND", value, self._special, batch_dims=1), layers)
-        others = super()._matmul(self.op("Mul", value, self._others), layers)
+        others = super()._matmul(self.op("Mul", value, self._others), layers, bias)
         return self.op("Add", others, self.op("MatMul", self._ones, special))
 
     def _hole(self) -> str:

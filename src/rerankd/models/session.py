@@ -7,6 +7,9 @@ from typing import Any
 
 from rerankd.errors import CorruptModelError
 
+# What these put together takes the runtime longer than its parts do.
+SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
+
 
 def open_session(model: str | bytes, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession`.
@@ -28,7 +31,9 @@ def open_session(model: str | bytes, threads: int = 0) -> Any:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSIONS
+        )
     except Exception as error:  # the runtime's own exceptions share no public base class
         where = model if isinstance(model, str) else "The model"
         first = (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,5 +1,9 @@
 """ONNX Runtime on the CPU.
 
+One sequence does not keep several cores at work: each step of a layer is over before all have joined. Sequences are
+therefore computed side by side, one core each, as long as there are enough of them, by a second session with one
+thread. A large model's weights would take too much memory twice, and its steps are long enough to share.
+
 int8 runs one unpadded sequence at a time: with one activation scale per tensor, a pair's score cannot depend on what
 else is being scored, because nothing else is in the tensor. fp32 joins short sequences of nearly the same length: a
 few hundred tokens fill the matrix units, more of them only spill the caches.
@@ -13,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.models.files import ONNX, ModelFiles
-from rerankd.models.session import open_session
+from rerankd.models.session import open_session, usable_cores
 from rerankd.scoring.encoder import EncodedPair
+
+LANES_BYTES = 300_000_000  # weights up to this size are held twice, see above
 
 
 class OnnxBackend:
@@ -29,13 +35,18 @@ class OnnxBackend:
     device = "cpu"
     max_batch_tokens: int | None = 384
     max_padding: float | None = 0.05
+    lanes = 1
+    lane: OnnxBackend | None = None
 
     def __init__(self, files: ModelFiles, *, threads: int = 0) -> None:
         self.precision = files.manifest.precision
         self.max_batch_pairs: int | None = None if self.precision == "fp32" else 1
         self._segments = files.manifest.architecture.segments
         self._pad_id = files.manifest.architecture.pad_id
-        self._session = open_session(str(files.folder / ONNX), threads)
+        cores = threads or usable_cores()
+        self._session = open_session(str(files.folder / ONNX), cores)
+        if cores > 1 and files.size <= LANES_BYTES:
+            self.lanes, self.lane = cores, OnnxBackend(files, threads=1)
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
         """Logits of the pairs, computed in one run, shape (pairs,), float32."""

@@ -11,6 +11,7 @@ from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.scoring.lanes import Lanes
 from rerankd.telemetry import StepTimer
 from rerankd.types import PairScore
 
@@ -23,6 +24,7 @@ class Scorer:
     def __init__(self, encoder: PairEncoder, backend: Backend) -> None:
         self.encoder = encoder
         self.backend = backend
+        self.lanes = Lanes(backend)
 
     def score(
         self,
@@ -85,8 +87,10 @@ class Scorer:
     ) -> npt.NDArray[np.float32]:
         logits = np.empty(len(pairs), dtype=np.float32)
         done = 0
-        for batch in self.plan(pairs, max_batch_tokens, max_batch_pairs):
-            logits[batch] = self.backend.logits([pairs[i] for i in batch])
+        batches = self.plan(pairs, max_batch_tokens, max_batch_pairs)
+        computed = self.lanes.each(lambda backend, batch: backend.logits([pairs[i] for i in batch]), batches)
+        for batch, found in zip(batches, computed, strict=True):
+            logits[batch] = found
             done += len(batch)
             if progress is not None:
                 progress(done, len(pairs))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rerankd import Reranker
+from rerankd.models.files import load_model
+from rerankd.scoring.backend import Backend
+from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.lanes import Lanes
+from rerankd.scoring.onnx_backend import OnnxBackend
+from tests.faults import ScriptedBackend, scripted_scorer
+
+
+class TwoLanes(ScriptedBackend):
+    """Two lanes, which are a backend of their own."""
+
+    lanes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lane: Backend = ScriptedBackend()  # type: ignore[assignment]
+
+
+def test_as_many_parts_as_lanes_run_side_by_side() -> None:
+    backend = TwoLanes()
+    both = threading.Barrier(2)
+
+    def compute(given: Backend, part: int) -> int:
+        assert given is backend.lane
+        both.wait(30)  # breaks unless two are inside at once
+        return part * 10
+
+    assert list(Lanes(backend).each(compute, [3, 1, 2, 4])) == [30, 10, 20, 40]
+
+
+def test_fewer_parts_run_in_turn_on_all_cores() -> None:
+    backend = TwoLanes()
+    assert list(Lanes(backend).each(lambda given, part: (given is backend, part), [7])) == [(True, 7)]
+
+
+def test_without_lanes() -> None:
+    backend = ScriptedBackend()
+    assert list(Lanes(backend).each(lambda given, part: (given is backend, part), [1, 2])) == [(True, 1), (True, 2)]
+
+
+def test_the_first_failure_is_raised() -> None:
+    def compute(given: Backend, part: int) -> int:
+        return 1 // part
+
+    with pytest.raises(ZeroDivisionError):
+        list(Lanes(TwoLanes()).each(compute, [1, 0, 2]))
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_lane_gives_the_same_scores_to_the_last_bit(compiled: dict[str, Path], precision: str) -> None:
+    files = load_model(str(compiled[precision]))
+    wide, narrow = OnnxBackend(files, threads=2), OnnxBackend(files, threads=1)
+    assert (wide.lanes, narrow.lanes, narrow.lane) == (2, 1, None)
+    assert wide.lane is not None
+    scorer = scripted_scorer(ScriptedBackend(), files)
+    documents = ["apple " * count for count in (1, 5, 20, 60, 100)]
+    pairs = [
+        pair for windows in scorer.encoder.encode("which fruit", documents, EncodingPolicy(64)) for pair in windows
+    ]
+    for pair in pairs:
+        assert np.array_equal(wide.logits([pair]), wide.lane.logits([pair]))
+
+
+def test_scores_do_not_depend_on_how_many_cores_there_are() -> None:
+    pairs = [("苹果手机", f"第{number}台手机 " * number) for number in range(1, 9)]
+    one, two = (Reranker("mini", device="cpu", threads=threads) for threads in (1, 2))
+    assert np.array_equal(one.score(pairs), two.score(pairs))
+
+
+def test_a_large_model_is_held_once(compiled: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rerankd.scoring.onnx_backend.LANES_BYTES", 10)
+    assert OnnxBackend(load_model(str(compiled["int8"])), threads=2).lane is None
