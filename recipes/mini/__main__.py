@@ -70,7 +70,7 @@ def main() -> None:
     if not (calibrated / "calibration.json").exists():
         calibrate.calibrate(data, trained, calibrated)
     if not (exported / "rerankd.json").exists():
-        export.export(calibrated, exported)
+        export.export(calibrated, exported, root=data)
     if not (work / "mini.json").exists():
         measured = evaluate.evaluate(data, str(exported), None, arguments.queries)
         measured["transfer"] = json.loads((work / "transfer.json").read_text())

@@ -6,12 +6,10 @@ import argparse
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from rerankd.agreement import agreement
@@ -21,17 +19,18 @@ from rerankd.models.late_interaction_graph import LateInteractionGraph, named
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
-from rerankd.training.late_interaction import load
+from rerankd.training.late_interaction import Ranker, load
+from rerankd.training.rounding import outlying, rounded_weights
 
-from . import tokens
+from . import data, tokens
 from .tokens import CLS, SEP, Tokens
 from .vocabulary import SPECIAL
 
 MAX_BYTES = {"mini": 30_000_000, "nano": 8_000_000}
 MIN_KENDALL_TAU = 0.9
 CHECKED_LENGTH = 256
-OUTLYING = 2.0
 PAIRS_WATCHED = 12
+QUERIES_ROUNDED = 12  # of each pack
 NEVER = -1000.0  # score of a piece that no text is cut into
 
 
@@ -62,50 +61,56 @@ def write_tokenizer(source: Path, target: Path) -> None:
     target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
-def outlying(start: Path) -> frozenset[str]:
-    """Linear layers whose input at [CLS] and [SEP] is many times as large as elsewhere in the verification pairs."""
-    model = load(start).eval()
-    own = Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
-    largest: dict[str, tuple[float, float]] = {}
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            sizes, (special, others) = inputs[0].abs().amax(-1), largest.get(name, (0.0, 0.0))
-            ends = seen[0].sum(1) - 1
-            framed = seen[0].clone()  # of the tokens that are there, 1 for [CLS] and [SEP], 2 for others
-            framed[:, 1:] += (torch.arange(1, framed.shape[1])[None] < ends[:, None]).long()
-            largest[name] = (
-                max(special, float(sizes[framed == 1].max())),
-                max(others, float(sizes[framed == 2].max())),
-            )
-
-        return hook
-
-    seen: list[torch.Tensor] = [torch.empty(0)]
-    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(0, inputs[1]))
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.endswith((".intermediate.dense", ".output.dense")):
-            module.register_forward_pre_hook(watch(name.removeprefix("encoder.")))
-    with torch.inference_mode():
-        for query, documents in list(read_pairs(DEFAULT_PAIRS).items())[:PAIRS_WATCHED]:
-            tokens.score(model, own, query, documents[:1], CHECKED_LENGTH)
-    return frozenset(name for name, (special, others) in largest.items() if special > OUTLYING * others)
+def texts(root: Path) -> list[tuple[str, list[str]]]:
+    """Queries of each pack's training side with their first candidates, to round weights by."""
+    found = []
+    for name in data.PACKS:
+        pack = data.load_pack(root, name)
+        held_out = set(pack.held_out_queries)
+        queries = [query for query in sorted(pack.qrels) if query not in held_out and pack.candidates.get(query)]
+        for query in queries[:QUERIES_ROUNDED]:
+            documents = [pack.corpus[doc] for doc in list(pack.candidates[query])[:2]]
+            found.append((pack.queries[query], documents))
+    return found
 
 
 def write(
-    start: Path, out: Path, precision: str = "int8", name: str = "mini", careful: frozenset[str] = frozenset()
+    start: Path,
+    out: Path,
+    precision: str = "int8",
+    name: str = "mini",
+    root: Path | None = None,
+    careful: frozenset[str] | None = None,
 ) -> Manifest:
-    """Write the ranker in `start` as a model folder, not yet checked."""
+    """Write the ranker in `start` as a model folder, not yet checked.
+
+    Args:
+        start: folder of the ranker.
+        out: folder to write.
+        precision: `int8` or `fp32`.
+        name: what the model is called.
+        root: folder of packs, whose texts int8 weights are rounded by; None to round each to the nearest.
+        careful: layers where int8 multiplies special tokens by themselves; None for those where they outlie.
+    """
     import onnx
 
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    weights = {key: value.numpy() for key, value in load_file(start / "ranker.safetensors").items()}
     write_tokenizer(start / "tokenizer.json", out / "tokenizer.json")
     own = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
+    ranker = load(start).eval()
+    if precision == "int8":
+        watched = [(query, documents[:1]) for query, documents in read_pairs(DEFAULT_PAIRS).items()]
+        if careful is None:
+            careful = outlying(ranker, lambda: _score(ranker, own, watched[:PAIRS_WATCHED]))
+        print(f"Special tokens are multiplied by themselves in {len(careful)} layers: {', '.join(sorted(careful))}")
+    weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
+    if precision == "int8" and root is not None:
+        known = texts(root)
+        weights |= rounded_weights(ranker, lambda: _score(ranker, own, known))
     architecture = architecture_of(start)
     builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
-    builder.prefix, builder.careful = len(own.prefixes["query"]), careful
+    builder.prefix, builder.careful = len(own.prefixes["query"]), careful or frozenset()
     weights["mix"] = weights["mix"][None]
     onnx.save(builder.build(), str(out / "model.onnx"))
     manifest = Manifest(
@@ -123,11 +128,14 @@ def write(
     return manifest
 
 
-def export(start: Path, out: Path, name: str = "mini", precision: str = "int8") -> None:
+def _score(ranker: Ranker, own: Tokens, groups: list[tuple[str, list[str]]]) -> None:
+    for query, documents in groups:
+        tokens.score(ranker, own, query, documents, CHECKED_LENGTH)
+
+
+def export(start: Path, out: Path, name: str = "mini", precision: str = "int8", root: Path | None = None) -> None:
     """Write the model to `out` and its agreement with the float ranker into the manifest."""
-    careful = outlying(start) if precision == "int8" else frozenset()
-    print(f"Special tokens are multiplied by themselves in {len(careful)} layers: {', '.join(sorted(careful))}")
-    manifest = write(start, out, precision, name, careful)
+    manifest = write(start, out, precision, name, root)
     ranker = load(start).eval()
     own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     reranker = Reranker(str(out), max_length=CHECKED_LENGTH)
@@ -159,8 +167,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", choices=tuple(MAX_BYTES), default="mini")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
+    parser.add_argument("--data", type=Path, help="folder with dev/, whose texts int8 weights are rounded by")
     arguments = parser.parse_args()
-    export(arguments.start, arguments.out, arguments.name, arguments.precision)
+    export(arguments.start, arguments.out, arguments.name, arguments.precision, arguments.data)
 
 
 if __name__ == "__main__":

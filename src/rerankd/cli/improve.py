@@ -13,7 +13,7 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
-from rerankd.cli.train import DEFAULTS, General, Loss, Method, bar
+from rerankd.cli.train import DEFAULTS, Bf16, General, Loss, Method, bar
 from rerankd.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.training.finetune import TrainOptions
@@ -42,6 +42,7 @@ def improve(
     epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = DEFAULTS.epochs,
     max_length: Annotated[int, typer.Option(min=16, help="Longest pair in training.")] = DEFAULTS.max_length,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    bf16: Bf16 = None,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Of each set at the gate.")] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for requests; then run it again.")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
@@ -55,7 +56,7 @@ def improve(
     from rerankd.improve.loop import Loop, restart
     from rerankd.improve.plan import Plan
 
-    training = TrainOptions(method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate)
+    training = TrainOptions(method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate, bf16=bf16)
     examples, sets, kept, general_examples = (
         tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)
     )

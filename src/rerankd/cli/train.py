@@ -28,6 +28,10 @@ Loss = Annotated[
     Literal["softmax", "pairwise", "lambda", "distil"],
     typer.Option(help="distil needs pos_scores and neg_scores in the data."),
 ]
+Bf16 = Annotated[
+    bool | None,
+    typer.Option("--bf16/--no-bf16", help="Products in bfloat16.  [default: on a GPU; on CPUs with AMX twice as fast]"),
+]
 DEFAULTS = TrainOptions()
 
 
@@ -55,6 +59,7 @@ def train(
     mine: Annotated[bool, typer.Option(help="Look for negatives where there are too few.")] = True,
     precision: Annotated[Literal["int8", "fp32"], typer.Option(help="Of the candidate.")] = "int8",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bf16: Bf16 = None,
     checkpointing: Annotated[bool, typer.Option(help="Less memory, a third more time.")] = False,
     name: Annotated[str, typer.Option(help="What the candidate is called.")] = "",
     seed: Annotated[int, typer.Option(help="Of all draws.")] = DEFAULTS.seed,
@@ -66,7 +71,7 @@ def train(
     """
     wanted = TrainOptions(
         method, loss, epochs, groups, size, rate, max_length, rank, 2 * rank, validation, patience,
-        replay=replay, mine=mine, precision=precision, device=device, checkpointing=checkpointing, seed=seed,
+        replay=replay, mine=mine, precision=precision, device=device, bf16=bf16, checkpointing=checkpointing, seed=seed,
     )  # fmt: skip
     examples, others = read_all(data), read_all(general or [])
     evaluated = open_datasets(judged or [], None, None, None, None, True, False, [])

@@ -35,6 +35,7 @@ from rerankd.training.negatives import with_negatives
 METHODS = ("lora", "full")
 DEVICES = ("auto", "cpu", "cuda")
 RECORD = "train.json"
+ROUNDED = 64  # examples of the domain that int8 weights are rounded by
 Say = Callable[[str], None]
 Progress = Callable[[float, Mapping[str, float]], None]
 
@@ -60,6 +61,7 @@ class TrainOptions:
         mine: whether to look for negatives where an example has too few, and to ask the base about them.
         precision: of the compiled candidate.
         device: `auto`, `cpu` or `cuda`.
+        bf16: whether products are computed in bfloat16, weights staying float32; None for a GPU that can.
         checkpointing: save memory by computing activations twice.
         pairs: pairs computed at once.
         seed: of draws and of adapters.
@@ -81,6 +83,7 @@ class TrainOptions:
     mine: bool = True
     precision: str = "int8"
     device: str = "auto"
+    bf16: bool | None = None
     checkpointing: bool = False
     pairs: int = 32
     seed: int = 7
@@ -150,7 +153,8 @@ def fine_tune(
 
     called = name or f"{files.manifest.name.rpartition('/')[2]}-tuned"
     shutil.rmtree(out / "model", ignore_errors=True)
-    model = write_candidate(network, files, out, options.precision, called, say)
+    texts = [*_texts(sides.training, ROUNDED), *_texts(sides.general, ROUNDED // 3)]
+    model = write_candidate(network, files, out, options.precision, called, say, texts)
     say("Calibrating")
     model = _calibrated(model, out, sides.validation, options)
     record = {
@@ -173,6 +177,11 @@ def fine_tune(
 
     write_card(model, record)
     return Outcome(model, record)
+
+
+def _texts(examples: Sequence[Example], count: int) -> list[tuple[str, str]]:
+    """The answer and one other passage of the first examples."""
+    return [(one.query, text) for one in examples[:count] for text in (one.positives[0], *one.negatives[:1])]
 
 
 def _peak_memory() -> int:

@@ -11,6 +11,7 @@ training does not show.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,18 @@ class Encoder(torch.nn.Module):
     """Hidden states of a BERT encoder.
 
     On a CPU attention is written out, three to eight times as fast as torch's fused one when gradients are wanted, and
-    the three products at its start are one.
+    the three products at its start are one. An adapter's two thin products are added to the weight they stand beside,
+    which is a small matrix, and not to what comes out, which is a large one.
 
     Attributes:
         quantised: compute with products of 8 and 7 bits as the int8 file does; gradients pass through as if it did not.
+        watch: told of each linear layer and what goes into it.
+        there: which tokens are no padding, of the texts being encoded, shape (texts, length).
+        own: which are the text's own, neither padding nor [CLS] nor [SEP].
     """
 
     quantised = False
+    watch: Callable[[torch.nn.Linear, torch.Tensor], None] | None = None
 
     def __init__(self, bert: BertModel) -> None:
         super().__init__()
@@ -50,7 +56,8 @@ class Encoder(torch.nn.Module):
         kind = embeddings.token_type_embeddings.weight[0]
         hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + places + kind)
         bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * HIDDEN
-        self._watched = (mask > 0) & (ids != CLS) & (ids != SEP)
+        self.there = mask > 0
+        self.own = self.there & (ids != CLS) & (ids != SEP)
         for layer in self.bert.encoder.layer:
             if self.checkpointing and self.training:
                 hidden = checkpoint(self._layer, layer, hidden, bias, use_reentrant=False)
@@ -65,16 +72,16 @@ class Encoder(torch.nn.Module):
 
     def _product(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         if self.quantised:
-            value, weight = _eight_bits(value, self._watched), _seven_bits(weight)
+            value, weight = _eight_bits(value, self.own), _seven_bits(weight)
         return linear(value, weight, bias)
 
     def _layer(self, layer: Any, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         own, (batch, length, width) = layer.attention.self, hidden.shape
-        parts = (own.query, own.key, own.value)
-        if all(type(part) is torch.nn.Linear for part in parts):
-            packed = self._product(hidden, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
-        else:  # with adapters on them
-            packed = torch.cat([part(hidden) for part in parts], -1)
+        parts = [_adapted(part) for part in (own.query, own.key, own.value)]
+        packed = self._product(hidden, *(torch.cat(values) for values in zip(*parts, strict=True)))
+        if self.watch:
+            for part in (own.query, own.key, own.value):
+                self.watch(part, hidden)
         query, key, value = packed.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if hidden.is_cuda:
             seen = bias.to(query.dtype).expand(batch, self.heads, length, length)
@@ -89,10 +96,19 @@ class Encoder(torch.nn.Module):
         return found
 
     def _dense(self, dense: torch.nn.Linear, value: torch.Tensor) -> torch.Tensor:
-        if self.quantised:
-            return self._product(value, dense.weight, dense.bias)
-        found: torch.Tensor = dense(value)  # as a module, which may have an adapter or be watched
-        return found
+        if self.watch:
+            self.watch(dense, value)
+        return self._product(value, *_adapted(dense))
+
+
+def _adapted(dense: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a linear layer, its adapters added, if there are any."""
+    if type(dense) is torch.nn.Linear:
+        return dense.weight, dense.bias
+    weight: torch.Tensor = dense.base_layer.weight
+    for name in () if dense.disable_adapters or dense.merged else dense.active_adapters:
+        weight = weight + dense.scaling[name] * (dense.lora_B[name].weight @ dense.lora_A[name].weight)
+    return weight, dense.base_layer.bias
 
 
 def _eight_bits(value: torch.Tensor, watched: torch.Tensor) -> torch.Tensor:

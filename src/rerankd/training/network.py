@@ -105,10 +105,20 @@ class LateInteractionNetwork(Network):
         template = self._files.manifest.template
         lead = len(template.middle) - 1  # the document's own [CLS] and prefix, before its first token
         starts = segments.argmax(1) - lead  # the closing [SEP] is of the second segment, so there is always one
-        query = self._side(ids, torch.zeros_like(starts), starts, len(template.start))
+        begins = self._fresh(ids, starts)
+        query = self._side(ids[begins], torch.zeros_like(starts[begins]), starts[begins], len(template.start))
+        query = query.rows(begins.cumsum(0) - 1)
         document = self._side(ids, starts, mask.sum(1), len(template.middle) - 1)
         found: torch.Tensor = self.model(query, document)
         return found
+
+    @staticmethod
+    def _fresh(ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Rows whose query is not that of the row before; a query is encoded once for the documents that follow it."""
+        fresh = torch.ones_like(starts, dtype=torch.bool)
+        read = torch.arange(ids.shape[1], device=ids.device)[None] < starts[1:, None]
+        fresh[1:] = (starts[1:] != starts[:-1]) | ((ids[1:] != ids[:-1]) & read).any(1)
+        return fresh
 
     def _side(self, ids: torch.Tensor, begin: torch.Tensor, end: torch.Tensor, lead: int) -> Side:
         """Texts from `begin` to `end`, moved to the left, encoded."""

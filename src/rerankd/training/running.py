@@ -119,7 +119,7 @@ class Run:
             or finetune.RATES[options.method] * (finetune.GENTLE if self._files.compiled else 1),
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
-            bf16=gpu and torch.cuda.is_bf16_supported(),
+            bf16=gpu and torch.cuda.is_bf16_supported() if options.bf16 is None else options.bf16,
             use_cpu=not gpu,
             eval_strategy="steps",
             eval_steps=every,

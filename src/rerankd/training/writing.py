@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rerankd.agreement import agreement
 from rerankd.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
@@ -23,13 +22,21 @@ from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of
+from rerankd.training.rounding import outlying, rounded_weights
 
 Say = Callable[[str], None]
-OUTLYING = 2.0
 WATCHED = 12
 
 
-def write_candidate(network: Network, files: ModelFiles, out: Path, precision: str, name: str, say: Say) -> Path:
+def write_candidate(
+    network: Network,
+    files: ModelFiles,
+    out: Path,
+    precision: str,
+    name: str,
+    say: Say,
+    texts: Sequence[tuple[str, str]] = (),
+) -> Path:
     """Write the model folder of a trained network that has no adapters any more.
 
     Args:
@@ -39,6 +46,7 @@ def write_candidate(network: Network, files: ModelFiles, out: Path, precision: s
         precision: `int8` or `fp32`.
         name: what the model is called.
         say: told each step.
+        texts: pairs of the domain, which the weights of late interaction are rounded by.
 
     Raises:
         VerificationError: the compiled model does not rank as the network does.
@@ -47,7 +55,7 @@ def write_candidate(network: Network, files: ModelFiles, out: Path, precision: s
     target = out / "model"
     if isinstance(network.model, Ranker):
         say("Compiling and checking")
-        write_late_interaction(network, files, target, precision, name)
+        write_late_interaction(network, files, target, precision, name, texts)
         return target
     merged = out / "merged"
     shutil.rmtree(merged, ignore_errors=True)
@@ -69,8 +77,12 @@ def write_candidate(network: Network, files: ModelFiles, out: Path, precision: s
     return target
 
 
-def write_late_interaction(network: Network, files: ModelFiles, out: Path, precision: str, name: str) -> Manifest:
+def write_late_interaction(
+    network: Network, files: ModelFiles, out: Path, precision: str, name: str, texts: Sequence[tuple[str, str]] = ()
+) -> Manifest:
     """Compile a late-interaction network, and prove that the file ranks as it does.
+
+    The network keeps its own weights; int8 ones are rounded by what `texts` need, or each to the nearest without.
 
     Raises:
         VerificationError: it does not; nothing is left.
@@ -78,8 +90,12 @@ def write_late_interaction(network: Network, files: ModelFiles, out: Path, preci
     ranker = network.model
     assert isinstance(ranker, Ranker)  # noqa: S101  the caller's choice
     groups = read_pairs(DEFAULT_PAIRS)
-    careful = outlying(network, groups) if precision == "int8" else frozenset()
-    weights = {key: value.detach().float().numpy() for key, value in ranker.state_dict().items()}
+    careful = frozenset[str]()
+    if precision == "int8":
+        careful = outlying(ranker, lambda: logits_of(network, texts_of(groups, WATCHED)))
+    weights = {key: value.detach().float().clone().numpy() for key, value in ranker.state_dict().items()}
+    if precision == "int8" and texts:
+        weights |= rounded_weights(ranker, lambda: logits_of(network, texts))
     working = out.parent / f".{out.name}.{os.getpid()}.partial"
     shutil.rmtree(working, ignore_errors=True)
     try:
@@ -129,39 +145,6 @@ def save_graph(
     builder = LateInteractionGraph(architecture, lambda key: held[named(key)], precision, words="int4")
     builder.prefix, builder.careful = len(template.start) - 1, careful
     onnx.save(builder.build(), str(path))
-
-
-def outlying(network: Network, groups: dict[str, list[str]]) -> frozenset[str]:
-    """Linear layers whose input at special tokens is many times as large as elsewhere."""
-    ranker, largest = network.model, dict[str, tuple[float, float]]()
-    assert isinstance(ranker, Ranker)  # noqa: S101
-    seen: list[torch.Tensor] = []
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            sizes, (special, others) = inputs[0].abs().amax(-1), largest.get(name, (0.0, 0.0))
-            mask = seen[-1]
-            framed = mask.clone()  # 1 for [CLS] and [SEP], 2 for other tokens
-            places = torch.arange(mask.shape[1])[None]
-            framed += ((places > 0) & (places < mask.sum(1, keepdim=True) - 1)).long()
-            largest[name] = (
-                max(special, float(sizes[framed == 1].max())),
-                max(others, float(sizes[framed == 2].max())) if (framed == 2).any() else others,
-            )
-
-        return hook
-
-    hooks = [ranker.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))]
-    for name, module in ranker.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.endswith((".intermediate.dense", ".output.dense")):
-            hooks.append(module.register_forward_pre_hook(watch(name.removeprefix("encoder."))))
-    try:
-        for query, documents in list(groups.items())[:WATCHED]:
-            logits_of(network, [(query, documents[0])])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return frozenset(name for name, (special, others) in largest.items() if special > OUTLYING * others)
 
 
 def _report(network: Network, out: Path, groups: dict[str, list[str]], limit: float) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_product_computes_what_the_ranker_computes(ranker: Ranker, tmp_path: Path, precision: str) -> None:
+    torch.manual_seed(0)
     for weigher in (ranker.meaning, ranker.piece):
         torch.nn.init.normal_(weigher.weight)
     ranker.save(tmp_path / "start", a_tokenizer(tmp_path))

@@ -47,6 +47,21 @@ def test_it_scores_as_it_is_served(model: Path, mixed_pairs: list[tuple[str, str
     np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
 
 
+def test_scores_do_not_depend_on_the_pairs_before(model: Path) -> None:
+    network = open_network(files_of(model), 64)
+    pairs = [
+        ("熊猫", "竹子"),
+        ("熊猫", "老虎"),
+        ("熊猫吃", "竹子"),
+        ("what", "竹子"),
+        ("熊猫", "竹子"),
+        ("熊猫", "竹子"),
+    ]
+    together = logits_of(network, pairs)
+    alone = torch.cat([logits_of(network, [pair]) for pair in pairs])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
 def test_gradients_with_checkpointing_are_the_same(model: Path) -> None:
     pairs = [(one.query, text) for one in animals(3) for text in one.negatives]
     found = []

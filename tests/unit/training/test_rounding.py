@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankd import Reranker
+from rerankd.models.graph import INT8_LIMIT
+from rerankd.training.late_interaction import Ranker
+from rerankd.training.network import Network, logits_of, open_network
+from rerankd.training.rounding import outlying, rounded, rounded_weights
+from rerankd.training.writing import verification_pairs, write_candidate
+from tests.unit.training.material import files_of, late_interaction_model
+
+
+def nearest(weight: torch.Tensor) -> torch.Tensor:
+    """What the graph does to a matrix."""
+    scale = (weight.abs().amax(1, keepdim=True) / INT8_LIMIT).clamp(min=1e-12)
+    return (weight / scale).round() * scale
+
+
+def inputs(draw: torch.Generator, tokens: int, width: int) -> torch.Tensor:
+    """Tokens whose features go together, as those of texts do."""
+    return torch.randn(tokens, width // 8, generator=draw) @ torch.randn(width // 8, width, generator=draw)
+
+
+@given(seed=st.integers(0, 1000), outputs=st.integers(1, 6), width=st.integers(2, 24))
+def test_rounded_weights_are_what_the_graph_keeps(seed: int, outputs: int, width: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    weight, seen = torch.randn(outputs, width, generator=draw), torch.randn(50, width, generator=draw)
+    found = rounded(weight, seen.T @ seen)
+    torch.testing.assert_close(nearest(found), found)
+    torch.testing.assert_close(found.abs().amax(1), weight.abs().amax(1))
+
+
+def test_weights_on_the_grid_stay() -> None:
+    draw = torch.Generator().manual_seed(1)
+    weight, seen = nearest(torch.randn(30, 64, generator=draw)), inputs(draw, 500, 64)
+    torch.testing.assert_close(rounded(weight, seen.T @ seen), weight)
+
+
+def test_products_are_nearer_than_with_each_weight_to_its_nearest() -> None:
+    draw = torch.Generator().manual_seed(2)
+    weight, seen, others = torch.randn(40, 160, generator=draw), inputs(draw, 600, 160), inputs(draw, 1, 160)
+    exact = seen @ weight.T
+    errors = [(seen @ one.T - exact).square().mean() for one in (rounded(weight, seen.T @ seen), nearest(weight))]
+    assert errors[0] < 0.2 * errors[1]
+    assert (rounded(weight, seen.T @ seen) @ others.T).isfinite().all()
+
+
+def test_a_change_below_half_a_step_survives() -> None:
+    draw = torch.Generator().manual_seed(3)
+    base, seen = nearest(torch.randn(40, 160, generator=draw)), inputs(draw, 600, 160)
+    step = base.abs().amax(1, keepdim=True) / INT8_LIMIT
+    change = torch.randn(40, 2, generator=draw) @ torch.randn(2, 160, generator=draw)
+    change *= 0.4 * step / change.abs().amax(1, keepdim=True)
+    change[base.abs() == base.abs().amax(1, keepdim=True)] = 0  # the grid stays
+    assert torch.allclose(nearest(base + change), base), "rounding to the nearest loses it"
+    wanted = seen @ change.T
+    got = seen @ (rounded(base + change, seen.T @ seen) - base).T
+    assert (got - wanted).square().mean() < 0.3 * wanted.square().mean()
+
+
+@pytest.fixture
+def late(bert: Path, tmp_path: Path) -> Path:
+    return late_interaction_model(bert, tmp_path / "late")
+
+
+def ranker_of(network: Network) -> Ranker:
+    """The torch model."""
+    assert isinstance(network.model, Ranker)
+    return network.model
+
+
+def test_a_network_keeps_its_own_weights(late: Path) -> None:
+    network = open_network(files_of(late), 40)
+    ranker, pairs = ranker_of(network), verification_pairs([], 8)
+    before = {name: value.clone() for name, value in ranker.state_dict().items()}
+    found = rounded_weights(ranker, lambda: logits_of(network, pairs))
+    layers = ranker.encoder.bert.config.num_hidden_layers
+    assert len(found) == 6 * layers
+    for name, weight in found.items():
+        assert weight.shape == before[name].shape
+    for name, value in ranker.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert ranker.encoder.watch is None
+
+
+def test_layers_with_outlying_ends_are_found(late: Path) -> None:
+    network = open_network(files_of(late), 40)
+    ranker, pairs = ranker_of(network), verification_pairs([], 4)
+    assert outlying(ranker, lambda: logits_of(network, pairs)) == frozenset()
+    # [CLS] and [SEP] alone light up the first unit of the first feed-forward layer.
+    layer = ranker.encoder.bert.encoder.layer[0]
+    own: list[torch.Tensor] = []
+
+    def light(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        own.append(ranker.encoder.own)
+        return torch.where(ranker.encoder.own[..., None], output, 50 * output)
+
+    handle = layer.attention.output.LayerNorm.register_forward_hook(light)
+    found = outlying(ranker, lambda: logits_of(network, pairs))
+    handle.remove()
+    assert own
+    assert "bert.encoder.layer.0.intermediate.dense" in found
+
+
+def test_an_int8_candidate_rounded_by_texts_ranks_as_the_network(late: Path, tmp_path: Path) -> None:
+    files = files_of(late)
+    network = open_network(files, 40)
+    texts = verification_pairs([], 16)
+    model = write_candidate(network, files, tmp_path / "run", "int8", "zoo", lambda sentence: None, texts)
+    served = Reranker(str(model), device="cpu", max_length=40).score(texts, activation="none")
+    exact = logits_of(network, texts).numpy()
+    assert np.corrcoef(served, exact)[0, 1] > 0.95
