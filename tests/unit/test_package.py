@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,16 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_ranking_with_the_bundled_model_needs_no_torch() -> None:
     code = "from rerankd import Reranker\nReranker().rank('panda', ['bear', 'car'])"
     assert loaded_after(code) & {"torch", "transformers", "onnx", "rich"} == set()
+
+
+@pytest.mark.parametrize(("readme", "answer"), [("README.md", "'End membership'"), ("README.zh-CN.md", "“结束会员”")])
+def test_the_first_example_of_the_readme_puts_the_answer_first(
+    readme: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    exec(compile(found[1], readme, "exec"), {})  # noqa: S102  our own example
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("1 ")
+    assert answer in first
