@@ -46,7 +46,7 @@ docs: $(VENV)/.dev ## write the generated parts of docs/ and README again
 mini: $(VENV)/.recipe ## train the bundled model again (DATA=folder with dev/ and corpora/)
 	@$(BIN)/python -m recipes.mini --data $(DATA) --work build/mini
 
-quality: $(VENV)/.dev ## measure the bundled model against BM25 on held-out documents (DATA=folder with dev/; 25 minutes)
+quality: $(VENV)/.dev ## measure the bundled model against BM25 on held-out documents (DATA=folder with dev/; an hour on 2 cores)
 	@$(BIN)/python -m recipes.mini.evaluate --data $(DATA)
 
 image: ## build the images rerankd:VERSION and rerankd:VERSION-cuda (needs docker); VERSION is the git tag

@@ -163,14 +163,13 @@ def main() -> None:
     server.add_flags(parser)
     arguments = parser.parse_args()
     path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
+    if arguments.only_bundled or arguments.only_server:
+        known = path.exists()
+        kept = json.loads(path.read_text(encoding="utf-8")) if known else {"machine": machine(arguments.threads)}
     if arguments.only_bundled:
-        kept = json.loads(path.read_text(encoding="utf-8"))
         _write(path, kept | {"bundled": _bundled(arguments.threads)})
         return
     if arguments.only_server:
-        kept = (
-            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": machine(arguments.threads)}
-        )
         _write(path, kept | {"server": _server(arguments)})
         return
     report: dict[str, Any] = {"machine": machine(arguments.threads)}

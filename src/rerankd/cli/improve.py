@@ -42,6 +42,9 @@ def improve(
     epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = DEFAULTS.epochs,
     max_length: Annotated[int, typer.Option(min=16, help="Longest pair in training.")] = DEFAULTS.max_length,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    mine: Annotated[
+        bool, typer.Option(help="Ask the base which unjudged passages may be negatives; --no-mine takes them all.")
+    ] = True,
     bf16: Bf16 = None,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Of each set at the gate.")] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for requests; then run it again.")] = 0.0,
@@ -56,7 +59,9 @@ def improve(
     from rerankd.improve.loop import Loop, restart
     from rerankd.improve.plan import Plan
 
-    training = TrainOptions(method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate, bf16=bf16)
+    training = TrainOptions(
+        method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate, mine=mine, bf16=bf16
+    )
     examples, sets, kept, general_examples = (
         tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_layers_with_outlying_ends_are_found(late: Path) -> None:
     ranker, pairs = ranker_of(network), verification_pairs([], 4)
     assert outlying(ranker, lambda: logits_of(network, pairs)) == frozenset()
     # [CLS] and [SEP] alone light up the first unit of the first feed-forward layer.
-    layer = ranker.encoder.bert.encoder.layer[0]
+    layer: Any = ranker.encoder.bert.encoder.layer[0]
     own: list[torch.Tensor] = []
 
     def light(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
