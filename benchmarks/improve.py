@@ -86,6 +86,7 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
         *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
         *("--data", str(train), "--domain", str(test), "--out", str(work / "run")),
         *(("--rate", str(options.rate)) if options.rate else ()),
+        *(("--guard", str(options.guard)) if options.guard is not None else ()),
         *(("--no-mine",) if options.no_mine else ()),
         *(("--bf16",) if options.bf16 else ()),
         *("--epochs", str(options.epochs), "--max-length", str(options.max_length)),
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-length", type=int, default=192)
     parser.add_argument("--rate", type=float, default=None, help="learning rate; default: the command's own")
+    parser.add_argument("--guard", type=float, default=None, help="default: the command's own")
     parser.add_argument("--no-mine", action="store_true", help="every unjudged candidate is a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)

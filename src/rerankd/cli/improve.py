@@ -13,7 +13,7 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
-from rerankd.cli.train import DEFAULTS, Bf16, General, Loss, Method, bar
+from rerankd.cli.train import DEFAULTS, Bf16, General, Guard, Loss, Method, bar
 from rerankd.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.training.finetune import TrainOptions
@@ -42,6 +42,7 @@ def improve(
     epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = DEFAULTS.epochs,
     max_length: Annotated[int, typer.Option(min=16, help="Longest pair in training.")] = DEFAULTS.max_length,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    guard: Guard = DEFAULTS.guard,
     mine: Annotated[
         bool, typer.Option(help="Ask the base which unjudged passages may be negatives; --no-mine takes them all.")
     ] = True,
@@ -60,7 +61,14 @@ def improve(
     from rerankd.improve.plan import Plan
 
     training = TrainOptions(
-        method=method, loss=loss, epochs=epochs, max_length=max_length, rate=rate, mine=mine, bf16=bf16
+        method=method,
+        loss=loss,
+        epochs=epochs,
+        max_length=max_length,
+        rate=rate,
+        guard=guard,
+        mine=mine,
+        bf16=bf16,
     )
     examples, sets, kept, general_examples = (
         tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)

@@ -34,6 +34,10 @@ Bf16 = Annotated[
 ]
 DEFAULTS = TrainOptions()
 
+Guard = Annotated[
+    float, typer.Option(min=0, max=0.99, help="Share of the base's own opinion in what softmax trains towards.")
+]
+
 
 def train(
     data: Data,
@@ -54,6 +58,7 @@ def train(
     max_length: Annotated[int, typer.Option(min=16, help="Longest pair in tokens.")] = DEFAULTS.max_length,
     rank: Annotated[int, typer.Option(min=1, help="Of LoRA; alpha is twice that.")] = DEFAULTS.rank,
     replay: Annotated[float, typer.Option(min=0, max=0.9, help="Share of general groups.")] = DEFAULTS.replay,
+    guard: Guard = DEFAULTS.guard,
     validation: Annotated[float, typer.Option(help="Share that training is watched on.")] = DEFAULTS.validation,
     patience: Annotated[int, typer.Option(min=0, help="Looks without gain before it ends.")] = DEFAULTS.patience,
     mine: Annotated[bool, typer.Option(help="Look for negatives where there are too few.")] = True,
@@ -71,7 +76,8 @@ def train(
     """
     wanted = TrainOptions(
         method, loss, epochs, groups, size, rate, max_length, rank, 2 * rank, validation, patience,
-        replay=replay, mine=mine, precision=precision, device=device, bf16=bf16, checkpointing=checkpointing, seed=seed,
+        replay=replay, guard=guard, mine=mine, precision=precision, device=device, bf16=bf16,
+        checkpointing=checkpointing, seed=seed,
     )  # fmt: skip
     examples, others = read_all(data), read_all(general or [])
     evaluated = open_datasets(judged or [], None, None, None, None, True, False, [])

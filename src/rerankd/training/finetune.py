@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -29,8 +29,8 @@ from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.scoring.backend import cuda_available
 from rerankd.training.examples import Cleaning, Example, cleaned, data_hash, split, without_leaks
-from rerankd.training.losses import LOSSES, labels_of, loss_of
-from rerankd.training.negatives import with_negatives
+from rerankd.training.losses import LOSSES, guarded, labels_of, loss_of
+from rerankd.training.negatives import Score, with_negatives
 
 METHODS = ("lora", "full")
 DEVICES = ("auto", "cpu", "cuda")
@@ -58,6 +58,8 @@ class TrainOptions:
         patience: looks without an improvement after which it ends; 0 for never.
         looks: how often in all it is looked at validation.
         replay: share of groups that come from general examples, against forgetting.
+        guard: share of the base's own opinion in what a group should come out as, with the loss `softmax`; training
+            on labels alone takes away what the base knows of topics that they do not show.
         mine: whether to look for negatives where an example has too few, and to ask the base about them.
         precision: of the compiled candidate.
         device: `auto`, `cpu` or `cuda`.
@@ -80,6 +82,7 @@ class TrainOptions:
     patience: int = 3
     looks: int = 8
     replay: float = 0.2
+    guard: float = 0.33
     mine: bool = True
     precision: str = "int8"
     device: str = "auto"
@@ -205,6 +208,8 @@ def _check(options: TrainOptions) -> None:
         raise InvalidRequestError("validation and replay are shares under 0.9.")
     if options.precision not in PRECISIONS:
         raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
+    if not 0 <= options.guard < 1:
+        raise InvalidRequestError("guard is a share under 1.", hint="0 trains on the labels alone.")
     if options.rate is not None and not 0 < options.rate < 1:
         raise InvalidRequestError("A learning rate is between 0 and 1.", hint="Leave it out for the method's own.")
     if min(options.rank, options.alpha, options.looks, options.pairs) < 1 or options.patience < 0:
@@ -243,12 +248,7 @@ def _prepared(
     mine = options.mine and options.loss != "distil"  # what is found has no score of the teacher
     if mine and any(len(one.negatives) < options.size - 1 for one in (*kept, *others)):
         say("Looking for negatives")
-        champion = Reranker(base, device="cpu", max_length=options.max_length)
-
-        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-            found: list[float] = champion.score([(query, text) for text in texts], activation="sigmoid").tolist()
-            return found
-
+        score = _scorer(base, options, "sigmoid")
         training = with_negatives(training, options.size - 1, score)
         validation = with_negatives(validation, options.size - 1, score, among=training)
         others = with_negatives(others, options.size - 1, score)
@@ -261,6 +261,24 @@ def _prepared(
         )
     say(f"{len(training)} examples to train on, {len(validation)} to watch, {leaked} left out as leaks")
     return _Sides(training, validation, others, cleaning, leaked)
+
+
+def _scorer(base: str, options: TrainOptions, activation: Literal["sigmoid", "none"]) -> Score:
+    """What the base says of a query's texts."""
+    device = "cpu" if options.device == "cpu" else "auto"
+    champion = Reranker(base, device=device, max_length=options.max_length)
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        found: list[float] = champion.score([(query, text) for text in texts], activation=activation).tolist()
+        return found
+
+    return score
+
+
+def guarded_rows(rows: Sequence[dict[str, Any]], base: str, options: TrainOptions) -> list[dict[str, Any]]:
+    """Rows whose labels ask for the base's order too, as far as `guard` says."""
+    score = _scorer(base, options, "none")
+    return [row | {"label": guarded(row["label"], score(row["query"], row["docs"]), options.guard)} for row in rows]
 
 
 def _taken(example: Example) -> Example:

@@ -7,6 +7,7 @@ of a stronger reranker, which the examples bring.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 LOSSES = ("softmax", "pairwise", "lambda", "distil")
+LEAST = 1e-13
 CERTAIN = 30.0  # of the answer: softmax of 30 against zeros is 1
 
 
@@ -44,6 +46,30 @@ def loss_of(name: str, model: CrossEncoder, batch: int) -> torch.nn.Module:
         return listwise
     grouped: torch.nn.Module = losses.ListNetLoss(model, mini_batch_size=batch)
     return grouped
+
+
+def guarded(labels: Sequence[float], logits: Sequence[float], guard: float) -> list[float]:
+    """Labels of a group that also ask for the base's own order, as logarithms of what each passage should get.
+
+    Cross-entropy to them is `1 - guard` times that to the answer and `guard` times the divergence from the base.
+
+    Args:
+        labels: of `softmax`: the answer's is the largest.
+        logits: of the base, one for each passage.
+        guard: share of the base's opinion, from 0 to below 1.
+
+    Example:
+        >>> [round(label, 2) for label in guarded([30.0, 0.0], [0.0, 0.0], 0.5)]
+        [-0.29, -1.39]
+    """
+    wanted, known = _softmax(labels), _softmax(logits)
+    return [math.log(max((1 - guard) * want + guard * base, LEAST)) for want, base in zip(wanted, known, strict=True)]
+
+
+def _softmax(values: Sequence[float]) -> list[float]:
+    top = max(values)
+    powers = [math.exp(value - top) for value in values]
+    return [power / sum(powers) for power in powers]
 
 
 def labels_of(name: str, example: Example, positive: int, negatives: Sequence[int]) -> list[float]:

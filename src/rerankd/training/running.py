@@ -64,6 +64,9 @@ class Run:
         options = self._options
         rows = finetune.groups_of(training, general, options, options.epochs)
         watched = finetune.groups_of(validation, (), options, 1)
+        if options.loss == "softmax" and options.guard:
+            self._say("Asking the base for its own order")
+            rows, watched = (finetune.guarded_rows(side, str(self._files.folder), options) for side in (rows, watched))
         network = open_network(self._files, options.max_length)
         learning = self._prepare(network)
         last = self._last_checkpoint(rows, watched)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
 from rerankd.training.examples import Example
 from rerankd.training.finetune import TrainOptions, groups_of
-from rerankd.training.losses import CERTAIN, LOSSES, labels_of, loss_of
+from rerankd.training.losses import CERTAIN, LOSSES, guarded, labels_of, loss_of
 from rerankd.training.network import cross_encoder, open_network
 from tests.unit.training.material import animals, files_of
 
@@ -22,6 +24,23 @@ def test_labels() -> None:
     assert labels_of("distil", SCORED, 0, [1, 0]) == [3.0, -2.0, 1.0]
     with pytest.raises(InvalidRequestError, match="needs pos_scores"):
         labels_of("distil", Example("q", ("a",), ("b",)), 0, [0])
+
+
+@given(
+    logits=st.lists(st.floats(-50, 50), min_size=2, max_size=9),
+    answer=st.integers(0, 8),
+    guard=st.floats(0, 0.99),
+)
+def test_guarded_labels_are_a_distribution_between_the_answer_and_the_base(
+    logits: list[float], answer: int, guard: float
+) -> None:
+    answer %= len(logits)
+    labels = [CERTAIN if place == answer else 0.0 for place in range(len(logits))]
+    found = torch.tensor(guarded(labels, logits, guard), dtype=torch.float64).exp()
+    base = torch.tensor(logits, dtype=torch.float64).softmax(0)
+    wanted = guard * base
+    wanted[answer] += 1 - guard
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_an_unknown_loss(bert: Path) -> None:

@@ -20,7 +20,9 @@ from rerankd.training.network import Network, cross_encoder, logits_of, open_net
 from rerankd.training.running import Run
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
-QUICK = TrainOptions(epochs=2, groups=2, size=4, max_length=48, rank=4, looks=4, patience=0, validation=0.25, rate=1e-3)
+QUICK = TrainOptions(
+    epochs=2, groups=2, size=4, max_length=48, rank=4, looks=4, patience=0, validation=0.25, rate=1e-3, guard=0
+)
 PAIRS = [(one.query, text) for one in animals(6) for text in (*one.positives, *one.negatives)]
 
 
@@ -168,3 +170,13 @@ def test_checkpoints_hold_what_learns_and_are_two_at_most(bert: Path, tmp_path: 
         assert all("lora_" in name for name in load_file(folder / "trained.safetensors"))
         assert json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["max_steps"] == 9
         assert not (folder / "model.safetensors").exists()
+
+
+def test_a_guard_keeps_the_order_of_the_base(bert: Path, tmp_path: Path) -> None:
+    before = logits_of(open_network(files_of(bert), QUICK.max_length), PAIRS)
+    moved = []
+    for guard in (0.0, 0.95):
+        network, _, said = trained(bert, tmp_path / str(guard), replace(QUICK, guard=guard))
+        moved.append(float((logits_of(network, PAIRS) - before).abs().mean()))
+        assert ("Asking the base for its own order" in said) == (guard > 0)
+    assert moved[1] < 0.7 * moved[0]
