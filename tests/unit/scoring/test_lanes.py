@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -79,3 +80,55 @@ def test_scores_do_not_depend_on_how_many_cores_there_are() -> None:
 def test_a_large_model_is_held_once(compiled: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rerankd.scoring.onnx_backend.LANES_BYTES", 10)
     assert OnnxBackend(load_model(str(compiled["int8"])), threads=2).lane is None
+
+
+def test_what_has_not_begun_is_left_out_when_it_is_left_early() -> None:
+    begun: list[int] = []
+    gate = threading.Event()
+
+    def compute(given: Backend, part: int) -> int:
+        begun.append(part)
+        if part > 1:
+            gate.wait(30)
+        return part
+
+    results = Lanes(TwoLanes()).each(compute, list(range(1, 50)))
+    assert next(results) == 1
+    threading.Timer(0.05, gate.set).start()
+    results.close()  # type: ignore[attr-defined]  # a generator
+    assert len(begun) < 10
+    count = len(begun)
+    assert list(Lanes(TwoLanes()).each(lambda given, part: part, [1, 2])) == [1, 2]
+    assert len(begun) == count, "nothing is left running"
+
+
+def test_threads_end_with_their_lanes() -> None:
+    lanes = Lanes(TwoLanes())
+    seen: set[threading.Thread] = set()
+
+    def compute(given: Backend, part: int) -> int:
+        seen.add(threading.current_thread())
+        return part
+
+    assert list(lanes.each(compute, [1, 2, 3])) == [1, 2, 3]
+    assert seen
+    del lanes
+    gc.collect()
+    for thread in seen:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_several_callers_get_their_own_results() -> None:
+    lanes = Lanes(TwoLanes())
+    found: dict[int, list[int]] = {}
+
+    def call(number: int) -> None:
+        found[number] = list(lanes.each(lambda given, part: part + number, range(200)))
+
+    callers = [threading.Thread(target=call, args=(1000 * number,)) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert found == {1000 * n: [1000 * n + part for part in range(200)] for n in range(4)}
