@@ -112,11 +112,13 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(bert: Path, tmp_path: Pat
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
-def test_a_run_that_ended_is_not_trained_again(bert: Path, tmp_path: Path) -> None:
-    first, figures, _ = trained(bert, tmp_path / "out", replace(QUICK, patience=1, rate=0.5))
-    assert figures["steps"] < 9, "it was to end early"
+@pytest.mark.parametrize(("change", "steps"), [({}, 9), ({"patience": 1, "rate": 1e-12, "looks": 9}, 2)])
+def test_a_run_that_ended_is_not_trained_again(bert: Path, tmp_path: Path, change: dict[str, Any], steps: int) -> None:
+    options = replace(QUICK, **change)  # the second rate changes no loss, so that patience ends the run
+    first, figures, _ = trained(bert, tmp_path / "out", options)
+    assert figures["steps"] == steps
     shutil.move(tmp_path / "out", tmp_path / "moved")
-    second, again, said = trained(bert, tmp_path / "moved", replace(QUICK, patience=1, rate=0.5), stop=0.0)
+    second, again, said = trained(bert, tmp_path / "moved", options, stop=0.0)
     assert said[0].startswith("Going on")
     assert again["history"] == figures["history"]
     assert torch.equal(logits_of(first, PAIRS), logits_of(second, PAIRS))
