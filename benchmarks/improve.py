@@ -35,12 +35,15 @@ def rows_of(path: Path) -> list[str]:
 def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool) -> tuple[Path, Path]:
     """Write the pack twice: what is trained on, and what is judged. No answer stands on both sides.
 
+    Queries whose answers the first stage did not find are on neither: training leaves them out, and at the gate no
+    order of their candidates would count.
+
     Args:
         folder: of the pack.
         out: where to.
         limits: queries to train on, and to judge on, at most.
         depth: first-stage candidates of a query.
-        shuffled: give every training query the answers of another one.
+        shuffled: call another candidate of each training query its answer.
     """
     judged: dict[str, list[str]] = {}
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
@@ -53,12 +56,18 @@ def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shu
         if len(sides) == 1:
             parts["test" if sides.pop() else "train"].append(query)
     draw = random.Random(11)
+    ranks = [line.split() for line in rows_of(folder / "candidates.trec.gz")]
+    shown = {(line[0], line[2]) for line in ranks if int(line[3]) <= depth}
     for name, limit in zip(("train", "test"), limits, strict=True):
+        parts[name] = [query for query in parts[name] if any((query, doc) in shown for doc in judged[query])]
         parts[name] = sorted(draw.sample(parts[name], min(limit, len(parts[name]))))
     answers = {query: judged[query] for query in (*parts["train"], *parts["test"])}
     if shuffled:
-        others = parts["train"][1:] + parts["train"][:1]
-        answers |= {query: judged[other] for query, other in zip(parts["train"], others, strict=True)}
+        found: dict[str, list[str]] = {}
+        for line in ranks:
+            if (line[0], line[2]) in shown and line[2] not in judged.get(line[0], ()):
+                found.setdefault(line[0], []).append(line[2])
+        answers |= {query: [draw.choice(found[query])] for query in parts["train"] if query in found}
     folders = []
     for name, queries in parts.items():
         target = out / f"{folder.name}-{name}"
@@ -66,8 +75,7 @@ def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shu
         for file in ("corpus.jsonl.gz", "queries.jsonl.gz"):
             os.symlink((folder / file).resolve(), target / file)
         wanted = set(queries)
-        lines = [line.split() for line in rows_of(folder / "candidates.trec.gz")]
-        run = [" ".join(line) for line in lines if line[0] in wanted and int(line[3]) <= depth]
+        run = [" ".join(line) for line in ranks if line[0] in wanted and int(line[3]) <= depth]
         (target / "candidates.trec").write_text("\n".join(run) + "\n", encoding="utf-8")
         grades = [f"{query}\t{document}\t1" for query in queries for document in answers[query]]
         text = "query-id\tcorpus-id\tscore\n" + "\n".join(grades) + "\n"

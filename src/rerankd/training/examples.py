@@ -21,6 +21,8 @@ from rerankd.evaluation.lines import json_rows
 
 MAX_TEXT = 200_000  # characters of one text
 MAX_PASSAGES = 1000  # of one query and kind
+LEAST = 4  # examples that can be divided
+MISSED = "answers that the first stage missed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Example:
         time: when it was asked, seconds since 1970; None where nobody knows.
         source: where it is from, for people.
         unjudged: passages that a search found and nobody judged; others, where the champion thinks so too.
+        missed: answers that the search did not find. A reranker is never shown such; learning to put them before
+            passages that were found would teach it to distrust the words that they were found by.
     """
 
     query: str
@@ -46,11 +50,18 @@ class Example:
     time: float | None = None
     source: str = ""
     unjudged: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The query, made comparable."""
         return comparable(self.query)
+
+    @property
+    def with_missed(self) -> Example:
+        """The same, with the answers that the search missed among the others."""
+        scores = self.positive_scores if not self.missed else ()
+        return replace(self, positives=self.positives + self.missed, positive_scores=scores, missed=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +87,8 @@ def read_examples(path: Path) -> list[Example]:
 
     Args:
         path: JSON lines with `query`, `pos`, `neg` and perhaps `pos_scores`, `neg_scores`, `time`; or a folder, whose
-            negatives are the documents that were judged irrelevant; of its judgements those for training
-            (`qrels/train.tsv`) where they stand apart.
+            negatives are the documents that were judged irrelevant, and whose answers are those that its run found;
+            of its judgements those for training (`qrels/train.tsv`) where they stand apart.
 
     Raises:
         InvalidInputFileError: a line or a file that is neither.
@@ -99,15 +110,17 @@ def _of_dataset(dataset: Dataset) -> list[Example]:
         grades = dataset.qrels[query]
         positive = [doc for doc, grade in grades.items() if grade > 0 and doc in dataset.documents]
         negative = [doc for doc, grade in grades.items() if grade <= 0]
-        others = [doc for doc in dataset.candidates.get(query, ()) if doc not in grades]
+        shown = dataset.candidates.get(query, ())
+        others = [doc for doc in shown if doc not in grades]
         texts = dataset.documents
         found.append(
             Example(
                 text,
-                tuple(texts[doc] for doc in positive),
+                tuple(texts[doc] for doc in positive if doc in shown),
                 tuple(texts[doc] for doc in negative if doc in texts),
                 source=dataset.name,
                 unjudged=tuple(texts[doc] for doc in others if doc in texts),
+                missed=tuple(texts[doc] for doc in positive if doc not in shown),
             )
         )
     return found
@@ -151,7 +164,8 @@ def _of_row(row: dict[str, Any], place: str, source: str) -> Example:
 def cleaned(examples: Iterable[Example]) -> tuple[list[Example], Cleaning]:
     """Drop what teaches nothing: empty texts, queries without an answer, passages on both sides, doubles.
 
-    Examples of one query become one. A passage that answers is never a negative of the same query.
+    Examples of one query become one. A passage that answers is never a negative of the same query, whether a search
+    found it or not.
 
     Example:
         >>> found, said = cleaned([Example("q", ("a",), ("a", "b")), Example(" Q", ("a",), ("",))])
@@ -174,6 +188,8 @@ def cleaned(examples: Iterable[Example]) -> tuple[list[Example], Cleaning]:
     for same in joined.values():
         drop("repeated queries", len(same) - 1)
         positives, negatives = _sides(same, drop)
+        missed = {comparable(text) for one in same for text in one.missed} - {"", *map(comparable, positives)}
+        drop(MISSED, len(missed))
         if not positives:
             drop("queries without an answer")
             continue
@@ -188,7 +204,8 @@ def cleaned(examples: Iterable[Example]) -> tuple[list[Example], Cleaning]:
                 positive_scores=tuple(s for s in positives.values() if s is not None) if scored else (),
                 negative_scores=tuple(s for s in negatives.values() if s is not None) if scored else (),
                 time=max(times, default=None),
-                unjudged=_unjudged(same, {"", *map(comparable, (*positives, *negatives))}),
+                unjudged=_unjudged(same, {"", *missed, *map(comparable, (*positives, *negatives))}),
+                missed=(),
             )
         )
     return kept, Cleaning(len(kept), dict(sorted(dropped.items())))
@@ -198,6 +215,7 @@ def _sides(same: Sequence[Example], drop: Any) -> tuple[dict[str, float | None],
     """Texts of each side with their scores; the first of those that are alike."""
     sides: list[dict[str, float | None]] = [{}, {}]
     seen: dict[str, int] = {}
+    missed = {comparable(text) for example in same for text in example.missed}
     for place, name in enumerate(("positives", "negatives")):
         for example in same:
             scores = getattr(example, name[:-1] + "_scores")
@@ -207,6 +225,8 @@ def _sides(same: Sequence[Example], drop: Any) -> tuple[dict[str, float | None],
                     drop("empty texts")
                 elif alike in seen:
                     drop("repeated texts" if seen[alike] == place else "contradicting negatives")
+                elif place and alike in missed:
+                    drop("contradicting negatives")
                 else:
                     seen[alike] = place
                     sides[place][text] = scores[number] if scores else None
@@ -235,7 +255,7 @@ def split(examples: Sequence[Example], share: float, seed: str = "split") -> tup
     Raises:
         InvalidRequestError: too few to divide.
     """
-    if len(examples) < 4:
+    if len(examples) < LEAST:
         raise InvalidRequestError(
             f"There are {len(examples)} examples, too few to train and validate on.", hint="Label more bad cases."
         )

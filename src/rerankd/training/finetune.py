@@ -28,7 +28,7 @@ from rerankd.extras import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.scoring.backend import cuda_available
-from rerankd.training.examples import Cleaning, Example, cleaned, data_hash, split, without_leaks
+from rerankd.training.examples import LEAST, Cleaning, Example, cleaned, data_hash, split, without_leaks
 from rerankd.training.losses import LOSSES, guarded, labels_of, loss_of
 from rerankd.training.negatives import Score, with_negatives
 
@@ -93,7 +93,6 @@ class TrainOptions:
 
 
 RATES = {"lora": 1e-4, "full": 3e-5}
-GENTLE = 0.5  # of it for a compiled base, whose int8 file has to rank as the tuned network does
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +239,9 @@ def _prepared(
     say: Say,
 ) -> _Sides:
     kept, cleaning = cleaned(examples)
+    if len(kept) < LEAST and any(one.missed for one in examples):
+        say("The first stage found next to no answer; learning from those that it missed")
+        kept, cleaning = cleaned(one.with_missed for one in examples)
     kept, leaked = without_leaks(kept, evaluated)
     others, _ = without_leaks(cleaned(general)[0], evaluated)
     training, validation = split(kept, options.validation)

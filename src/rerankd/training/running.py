@@ -118,8 +118,7 @@ class Run:
             num_train_epochs=1,  # rows hold every epoch, each with other negatives
             per_device_train_batch_size=options.groups,
             per_device_eval_batch_size=options.groups,
-            learning_rate=options.rate
-            or finetune.RATES[options.method] * (finetune.GENTLE if self._files.compiled else 1),
+            learning_rate=options.rate or finetune.RATES[options.method],
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
             bf16=gpu and torch.cuda.is_bf16_supported() if options.bf16 is None else options.bf16,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.training.examples import (
+    MISSED,
     Example,
     cleaned,
     comparable,
@@ -87,6 +88,7 @@ EXAMPLES = st.lists(
         st.lists(TEXTS, max_size=4).map(tuple),
         time=st.none() | st.floats(0, 9),
         unjudged=st.lists(TEXTS, max_size=3).map(tuple),
+        missed=st.lists(TEXTS, max_size=2).map(tuple),
     ),
     max_size=6,
 )
@@ -104,7 +106,10 @@ def test_cleaning_is_done_once_and_leaves_no_contradiction(examples: list[Exampl
     assert cleaned(kept)[1].dropped == {}
     assert said.kept == len(kept)
     assert len({one.key for one in kept}) == len(kept)
+    missed = {(one.key, comparable(text)) for one in examples for text in one.missed}
     for one in kept:
+        assert not one.missed
+        assert missed.isdisjoint((one.key, comparable(text)) for text in (*one.negatives, *one.unjudged))
         sides = [{comparable(text) for text in side} for side in (one.positives, one.negatives)]
         assert one.positives
         assert "" not in sides[0] | sides[1]
@@ -166,13 +171,26 @@ def test_the_hash_is_of_what_is_learned() -> None:
     assert data_hash(scored) != data_hash(examples)
 
 
-def test_an_answer_that_the_first_stage_missed_is_learned_from(tmp_path: Path) -> None:
+def test_an_answer_that_the_first_stage_missed_is_not_learned_from(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "far"}\n{"_id": "b", "text": "near"}\n')
-    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "question"}\n')
-    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nother\tb\t1\n")
-    (folder / "candidates.trec").write_text("q Q0 b 1 2.0 first\n")
-    [example] = read_examples(folder)
-    assert (example.positives, example.unjudged) == (("far",), ("near",))
+    texts = {"far": "beyond", "near": "close", "found": "here"}
+    rows = [f'{{"_id": "{name}", "text": "{text}"}}' for name, text in texts.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(rows))
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "one"}\n{"_id": "p", "text": "other"}\n')
+    judged = "q\tfar\t1\nq\tfound\t1\np\tfar\t1\n"
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nanother\tnear\t1\n")
+    (folder / "candidates.trec").write_text("q Q0 near 1 2.0 x\nq Q0 found 2 1.0 x\np Q0 near 1 2.0 x\n")
+    examples = {one.query: one for one in read_examples(folder)}
+    assert (examples["one"].positives, examples["one"].missed) == (("here",), ("beyond",))
+    assert (examples["other"].positives, examples["other"].missed) == ((), ("beyond",))
+    kept, said = cleaned(examples.values())
+    assert kept == [Example("one", ("here",), source="set", unjudged=("close",))]
+    assert said.dropped == {MISSED: 2, "queries without an answer": 1}
+
+
+def test_a_missed_answer_is_no_negative() -> None:
+    [one], said = cleaned([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
+    assert (one.negatives, one.unjudged) == (("c",), ("d",))
+    assert said.dropped == {"contradicting negatives": 1, MISSED: 1}

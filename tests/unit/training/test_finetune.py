@@ -81,6 +81,15 @@ def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) 
     assert outcome.record["training"] == 9
 
 
+def test_where_the_first_stage_missed_all_its_misses_are_learned_from(bert: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    lost = [replace(one, positives=(), missed=one.positives) for one in animals()]
+    outcome = fine_tune(str(bert), lost, tmp_path, OPTIONS, say=said.append)
+    assert "learning from those that it missed" in said[0]
+    assert outcome.record["training"] == 9
+    assert outcome.record["examples"]["dropped"] == {}
+
+
 def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Path) -> None:
     scored = [replace(e, positive_scores=(4.0,), negative_scores=(1.0, 0.5, -3.0)) for e in animals()]
     outcome = fine_tune(str(bert), scored, tmp_path, replace(OPTIONS, loss="distil", size=8, method="full"))
