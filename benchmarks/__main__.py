@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import statistics
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from benchmarks import bundled, model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
+from benchmarks.machine import flags, processor
 from rerankd.models.session import usable_cores
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,13 +133,11 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def machine(threads: int) -> dict[str, Any]:
     """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    known = flags()
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
     return {
-        "processor": names[0] if names else platform.processor(),
-        "flags": [flag for flag in wanted if flag in flags],
+        "processor": processor(),
+        "flags": [flag for flag in wanted if flag in known],
         "threads": threads,
         "load_before": round(os.getloadavg()[0], 2),
         "packages": {name: version(name) for name in PACKAGES},

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import workload
 from benchmarks.load import Closed, Drawn, LoadProcess, Shot, percentile
-from benchmarks.soak import _processor
+from benchmarks.machine import processor
 from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
@@ -125,7 +125,7 @@ def measure(seconds: float, pause: float = PAUSE_SECONDS) -> dict[str, Any]:
         shots, events = run(made, front, seconds, pause)
         retried = sum("," in json.loads(line)["instance"] for line in front.access_log.splitlines())
     return {
-        "machine": {"processor": _processor(), "cores": usable_cores()},
+        "machine": {"processor": processor(), "cores": usable_cores()},
         "instances": {"count": 2, "threads": 1, "model": "mini", "drain_seconds": float(DRAIN_SECONDS)},
         "load": {
             "clients": CLIENTS,

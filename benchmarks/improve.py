@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -21,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import flags, processor
 
 RESULTS = Path(__file__).with_name("results") / "improve.json"
 HELD_OUT = 0.35
@@ -128,8 +129,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/")
     parser.add_argument("--pack", nargs="+", default=["toyhom-zh", "tatqa-en"])
     parser.add_argument("--general", nargs="*", default=["cmrc-zh"], help="packs on which it must not lose")
-    parser.add_argument("--train-queries", type=int, default=600)
-    parser.add_argument("--queries", type=int, default=250, help="judged of the pack at most")
+    parser.add_argument("--train-queries", type=int, default=1600)
+    parser.add_argument("--queries", type=int, default=850, help="judged of the pack at most")
     parser.add_argument("--general-queries", type=int, default=40, help="judged of each general set at most")
     parser.add_argument("--depth", type=int, default=20, help="candidates of a query")
     parser.add_argument("--epochs", type=int, default=1)
@@ -153,7 +154,7 @@ def main() -> None:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
-            machine = {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+            machine = {"cpus": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}
             settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "only")}
             options.out.write_text(
                 json.dumps({"machine": machine, "options": settings, "runs": found}, indent=1, ensure_ascii=False)

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Closed, Drawn, LoadProcess, Open, percentile
-from benchmarks.soak import _processor, _spread, read_metrics
+from benchmarks.machine import processor
+from benchmarks.soak import _spread, read_metrics
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
@@ -141,7 +142,7 @@ def measure(seconds: float) -> dict[str, Any]:
             if count == 1:
                 waits = [wait(load, found[0], share, 4 * seconds) for share in SHARES]
     return {
-        "machine": {"processor": _processor(), "cores": usable_cores()},
+        "machine": {"processor": processor(), "cores": usable_cores()},
         "model": "mini",
         "clients_per_instance": CLIENTS,
         "seconds": seconds,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import signal
 import sys
@@ -34,6 +33,7 @@ from benchmarks.load import (
     pairs_per_second,
     percentile,
 )
+from benchmarks.machine import processor
 from rerankd.models.session import usable_cores
 from tests.integration.serving import serve
 
@@ -236,7 +236,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     memory = [(moment - began, megabytes) for moment, megabytes, _ in watch.samples[1:-1]]
     storming = [one for one in memory if one[0] <= arguments.seconds] or memory
     return {
-        "machine": {"processor": _processor(), "threads": arguments.threads},
+        "machine": {"processor": processor(), "threads": arguments.threads},
         "model": arguments.model,
         "documents": [LEAST_DOCUMENTS, MOST_DOCUMENTS],
         "characters": CHARACTERS,
@@ -270,13 +270,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         },
         "connections": report.connections,
     }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def _queue(samples: Sequence[dict[str, float]]) -> dict[str, float]:
