@@ -33,6 +33,24 @@ def rows_of(path: Path) -> list[str]:
         return [line.rstrip("\n") for line in lines]
 
 
+def answers_of(folder: Path) -> dict[str, list[str]]:
+    """Relevant documents of a pack's queries."""
+    judged: dict[str, list[str]] = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            judged.setdefault(query, []).append(document)
+    return judged
+
+
+def share_found(folder: Path, depth: int) -> float:
+    """Share of a pack's queries of which the first stage finds an answer."""
+    judged = answers_of(folder)
+    ranks = (line.split() for line in rows_of(folder / "candidates.trec.gz"))
+    found = {line[0] for line in ranks if int(line[3]) <= depth and line[2] in judged.get(line[0], ())}
+    return len(found) / len(judged)
+
+
 def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool) -> tuple[Path, Path]:
     """Write the pack twice: what is trained on, and what is judged. No answer stands on both sides.
 
@@ -46,19 +64,14 @@ def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shu
         depth: first-stage candidates of a query.
         shuffled: call another candidate of each training query its answer.
     """
-    judged: dict[str, list[str]] = {}
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        if int(grade) > 0:
-            judged.setdefault(query, []).append(document)
+    judged, ranks = answers_of(folder), [line.split() for line in rows_of(folder / "candidates.trec.gz")]
+    shown = {(line[0], line[2]) for line in ranks if int(line[3]) <= depth}
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for query, documents in judged.items():
         sides = {hashlib.sha256(f"improve:{doc}".encode()).digest()[0] < 256 * HELD_OUT for doc in documents}
         if len(sides) == 1:
             parts["test" if sides.pop() else "train"].append(query)
     draw = random.Random(11)
-    ranks = [line.split() for line in rows_of(folder / "candidates.trec.gz")]
-    shown = {(line[0], line[2]) for line in ranks if int(line[3]) <= depth}
     for name, limit in zip(("train", "test"), limits, strict=True):
         parts[name] = [query for query in parts[name] if any((query, doc) in shown for doc in judged[query])]
         parts[name] = sorted(draw.sample(parts[name], min(limit, len(parts[name]))))
@@ -107,6 +120,7 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
     record: dict[str, Any] = {
         "pack": pack.name,
         "shuffled": shuffled,
+        "queries with an answer found": round(share_found(pack, options.depth), 3),
         "exit code": done.returncode,
         "seconds": round(time.monotonic() - began),
         "peak memory, MB": round(used.ru_maxrss / 1000),
@@ -153,13 +167,12 @@ def main() -> None:
                 found.append(improve(options.data / "dev" / name, general, work, options, shuffled))
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-            print(json.dumps(found[-1], ensure_ascii=False), flush=True)
-            machine = {"cpus": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}
             settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "only")}
-            options.out.write_text(
-                json.dumps({"machine": machine, "options": settings, "runs": found}, indent=1, ensure_ascii=False)
-                + "\n"
-            )
+            found[-1] = {"options": json.loads(json.dumps(settings, default=str)), **found[-1]}
+            print(json.dumps(found[-1], ensure_ascii=False), flush=True)
+            machine = {"cores": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}
+            text = json.dumps({"machine": machine, "runs": found}, indent=1, ensure_ascii=False)
+            options.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

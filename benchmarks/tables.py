@@ -243,6 +243,34 @@ def rules() -> str:
     return f"{_table(head, rows)}\n\n{about}"
 
 
+def improve() -> str:
+    """What the loop gave on packs, and what it took."""
+    found = _read("improve.json")
+    rows = []
+    for run in found["runs"]:
+        options, checks = run["options"], run["checks"]
+        failed = [name.partition(" on ")[0] for name, (passed, _) in checks.items() if not passed]
+        rows.append(
+            [
+                run["pack"],
+                "shuffled" if run["shuffled"] else run.get("note", "as they are"),
+                f"{run['training']:,} ({'all' if options['no_mine'] else 'filtered'}), {run['steps']} steps",
+                f"{run['training seconds'] / 60:.0f} min, {run['seconds'] / 60:.0f} min",
+                f"{run['peak memory, MB'] / 1000:.1f} GB",
+                next(says for name, (_, says) in checks.items() if name.startswith("gain")).rstrip("."),
+                "passed" if run["passed"] else f"refused: {', '.join(dict.fromkeys(failed))}",
+            ]
+        )
+    machine, last = found["machine"], found["runs"][-1]["options"]
+    about = (
+        f"`mini`, LoRA, bfloat16, BM25's first {last['depth']} of each query; {machine['cores']} cores "
+        f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
+        "`python -m benchmarks.improve --data DATA --bf16 --no-mine`."
+    )
+    head = ["pack", "labels", "examples (negatives)", "training, whole", "memory", "held-out queries", "gate"]
+    return f"{_table(head, rows)}\n\n{about}"
+
+
 def retrieval() -> str:
     """The index in figures, and each stage on packs."""
     found = _read("retrieval.json")

@@ -32,6 +32,7 @@ def documents() -> dict[Path, str]:
         REFERENCE / "http.md": NOTE + _http(),
         REFERENCE / "metrics.md": NOTE + _metrics(),
         ROOT / "docs/jobs.md": tables.fill(_text("docs/jobs.md"), "jobs", tables.jobs()),
+        ROOT / "docs/improve.md": tables.fill(_text("docs/improve.md"), "improve", tables.improve()),
         ROOT / "docs/rules.md": tables.fill(_text("docs/rules.md"), "rules", tables.rules()),
         ROOT / "docs/rag.md": tables.fill(_text("docs/rag.md"), "retrieval", tables.retrieval()),
         ROOT / "docs/scale.md": _scale(),
