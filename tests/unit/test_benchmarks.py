@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import jobs, soak, tables, workload
+from benchmarks import improve, jobs, soak, tables, workload
 from benchmarks.load import (
     Closed,
     Drawn,
@@ -270,3 +271,27 @@ def test_memory_that_grows_is_not_flat() -> None:
 
 def test_bars_of_jobs() -> None:
     assert jobs.bars({"throughput": {"held": False}, "interactive": {}}) == {"throughput": False}
+
+
+def test_the_loops_pack_is_divided_by_answer(tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    qrels = ["query\tdocument\tgrade"] + [f"q{n}\td{n}\t1" for n in range(60)] + ["q0\td99\t0"]
+    (pack / "qrels.tsv").write_text("\n".join(qrels) + "\n", encoding="utf-8")
+    run = [f"q{n} Q0 d{(n + place) % 60} {place} {9 - place} x" for n in range(60) for place in range(n % 2, 5)]
+    with gzip.open(pack / "candidates.trec.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(run) + "\n")  # odd queries: the answer is not found
+    assert improve.share_found(pack, 5) == 0.5
+    sides = {}
+    for shuffled in (False, True):
+        folders = improve.split_pack(pack, tmp_path / str(shuffled), (40, 40), 5, shuffled)
+        sides[shuffled] = [
+            dict(line.split("\t")[:2] for line in (folder / "qrels" / f"{name}.tsv").read_text().splitlines()[1:])
+            for folder, name in zip(folders, ("train", "test"), strict=True)
+        ]
+    (train, test), (wrong, same) = sides[False], sides[True]
+    assert test == same
+    assert len(train) + len(test) == 30
+    assert set(train.values()).isdisjoint(test.values())
+    assert train.keys() == wrong.keys()
+    assert all(train[query] != wrong[query] for query in train)
