@@ -22,8 +22,8 @@ demo: $(VENV)/.base ## install the base package and show what a reranker does
 
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
-	@$(BIN)/python -m pytest tests/unit --numprocesses 2; unit=$$?; \
-	$(BIN)/python -m pytest tests/integration tests/e2e && exit $$unit
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2; beside=$$?; \
+	$(BIN)/python -m pytest -m alone && exit $$beside
 
 check: $(VENV)/.dev ## lint, types, layers, generated documents
 	@$(BIN)/ruff check .

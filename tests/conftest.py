@@ -30,6 +30,22 @@ _STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
 atexit.register(_STATE.cleanup)
 os.environ["XDG_STATE_HOME"] = _STATE.name
 SHARED = Path(__file__).parents[2] / "shared"
+# Modules that measure time, fill the machine or count on a server's pace: not beside others (`make test`).
+ALONE = {
+    f"test_{name}"
+    for name in (
+        *("bulk_queue", "contract_bodies", "contract_clients", "faults", "jobs_http", "jobs_redis", "memory", "nginx"),
+        *("registry", "rollout", "rules", "server", "trusted_proxies"),
+    )
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs alone."""
+    for item in items:
+        if item.path.stem in ALONE and item.path.parent.name == "integration":
+            item.add_marker("alone")
 
 
 def shared(*parts: str) -> Path:
