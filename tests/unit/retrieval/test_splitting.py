@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
@@ -81,6 +81,7 @@ BLOCKS = st.lists(
 
 
 @given(BLOCKS, st.integers(16, 40), st.integers(0, 8))
+@example([Block("a手a手a手a"), Block("a手a手a手a 。a a")], 16, 0)  # a word with a full stop in it, where a passage ends
 def test_no_passage_is_too_long_and_nothing_is_lost(blocks: list[Block], tokens: int, overlap: int) -> None:
     found = list(split(blocks, offsets, SplitOptions(tokens, overlap)))
     assert all(len(offsets(one.text)) <= tokens for one in found)
@@ -88,7 +89,7 @@ def test_no_passage_is_too_long_and_nothing_is_lost(blocks: list[Block], tokens:
     shown = "".join("".join(one.text.split()) for one in found)
     assert len(shown) >= len(written)
     for block in blocks:
-        for word in block.text.split():
+        for word in block.text.replace("。", "。 ").split():
             assert (
                 any(word in "".join(one.text.split("\n")) or word in one.text for one in found)
                 or len(offsets(word)) > 1
