@@ -11,11 +11,12 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
+from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.late_interaction_graph import SEP
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.training.late_interaction import Ranker, Side
-from rerankd.training.weights import read_weights
+from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -146,14 +147,16 @@ def _rounded(width: int, limit: int) -> int:
 
 
 def open_network(files: ModelFiles, max_length: int) -> Network:
-    """The network of a checkpoint or of a compiled late-interaction model, float32, on the CPU.
+    """The network of a checkpoint or of a compiled model, float32, on the CPU.
 
     Raises:
-        InvalidRequestError: a compiled model of another kind.
+        InvalidRequestError: a compiled model whose weights cannot be read back.
         CorruptModelError: weights that do not fit.
     """
-    if files.compiled:
+    if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
+    if files.compiled:
+        return Network(files, sequence_classifier(files, read_weights(files)), max_length)
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
@@ -162,22 +165,46 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     return Network(files, model, max_length)
 
 
+def sequence_classifier(files: ModelFiles, weights: Mapping[str, Any]) -> PreTrainedModel:
+    """The network of a cross-encoder with these weights."""
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        XLMRobertaConfig,
+        XLMRobertaForSequenceClassification,
+    )
+
+    shape = files.manifest.architecture
+    settings = _settings(shape) | {"num_labels": 1}
+    model: PreTrainedModel
+    if shape.family == "bert":
+        model = BertForSequenceClassification(BertConfig(**settings))
+    else:
+        model = XLMRobertaForSequenceClassification(XLMRobertaConfig(**settings))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
+    return model
+
+
+def _settings(shape: Architecture) -> dict[str, Any]:
+    """Of a transformers encoder."""
+    return {
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+        "max_position_embeddings": shape.positions,
+        "type_vocab_size": shape.segment_types,
+        "layer_norm_eps": shape.layer_norm_eps,
+        "pad_token_id": shape.pad_id,
+    }
+
+
 def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> Ranker:
     """The network of a late-interaction model with these weights; its pieces do not learn."""
     from transformers import BertConfig, BertModel
 
-    shape = files.manifest.architecture
-    config = BertConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        max_position_embeddings=shape.positions,
-        type_vocab_size=shape.segment_types,
-        layer_norm_eps=shape.layer_norm_eps,
-        pad_token_id=shape.pad_id,
-    )
+    config = BertConfig(**_settings(files.manifest.architecture))
     ranker = Ranker(BertModel(config, add_pooling_layer=False))
     ranker.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)

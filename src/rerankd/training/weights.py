@@ -1,4 +1,4 @@
-"""Weights of a compiled late-interaction model, read back from its ONNX file to train on.
+"""Weights of a compiled model, read back from its ONNX file to train on.
 
 int8 products come back as they are computed: whole numbers times a scale. A model that is written again without
 training is the same file but for rounding.
@@ -6,6 +6,7 @@ training is the same file but for rounding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,49 @@ def is_late_interaction(files: ModelFiles) -> bool:
 
 
 def read_weights(files: ModelFiles) -> dict[str, Array]:
-    """Weights of a late-interaction model under its network's names, float32.
+    """Weights of a compiled model under its network's names, float32.
+
+    What `rerankd calibrate` put behind the network goes into its last step.
 
     Raises:
-        InvalidRequestError: a compiled model of another kind; those are trained from their checkpoint.
+        InvalidRequestError: the file was not written by this package, or by one that named things otherwise.
     """
     found = constants_of(files.folder / ONNX)
-    if MARK not in found:
+    read = _late_interaction if MARK in found else _cross_encoder
+    try:
+        weights = read(found, files.manifest.architecture)
+    except (KeyError, ValueError) as error:
         raise InvalidRequestError(
-            f"{files.reference} is compiled, and its weights cannot be trained.",
+            f"{files.reference} is compiled, and its weights cannot be read back ({error}).",
             hint="Pass the checkpoint it was compiled from.",
-        )
-    architecture = files.manifest.architecture
+        ) from error
+    return {name: np.array(value, np.float32, order="C") for name, value in weights.items()}
+
+
+def _late_interaction(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    weights = _encoder(found, architecture)
+    for weigher in ("meaning", "piece"):
+        weights |= {f"{weigher}.weight": found[f"{weigher}.weight"].T, f"{weigher}.bias": found[f"{weigher}.bias"]}
+    scale, offset = _calibration(found)
+    weights |= {"mix": scale * found["mix"].reshape(-1), "bias": scale * found["bias"].reshape(-1) + offset}
+    return {named(name): value for name, value in weights.items()}
+
+
+def _cross_encoder(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    weights = _encoder(found, architecture)
+    scale, offset = _calibration(found)
+    dense, out = architecture.head
+    weights |= {f"{dense}.{part}": found[f"{dense}.{part}"] for part in ("weight", "bias")}
+    weights |= {f"{out}.weight": scale * found[f"{out}.weight"], f"{out}.bias": scale * found[f"{out}.bias"] + offset}
+    for name, shape in architecture.shapes().items():
+        if weights[name].shape != shape:
+            raise ValueError(f"{name} has shape {weights[name].shape}, not {shape}")
+    return weights
+
+
+def _encoder(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    """Embeddings and layers."""
+    prefix = f"{architecture.prefix}."
     weights: dict[str, Array] = {}
     for name, value in found.items():
         if name.endswith((".scale", ".packed", ".zero")):
@@ -62,20 +94,26 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
             weights |= _products(name, _scaled(value, found.get(f"{name.removesuffix('.weight')}.scale")))
         elif name.endswith(".attention.bias"):
             parts = ("query", "key", "value")
-            prefix = name.removesuffix(".bias")
-            weights |= {f"{prefix}.self.{part}.bias": one for part, one in zip(parts, np.split(value, 3), strict=True)}
-        elif name.endswith((".weight", ".bias")) and name.startswith("bert."):
+            layer = name.removesuffix(".bias")
+            weights |= {f"{layer}.self.{part}.bias": one for part, one in zip(parts, np.split(value, 3), strict=True)}
+        elif name.endswith((".weight", ".bias")) and name.startswith(prefix):
             weights[name] = _scaled(value, found.get(f"{name}.scale"))
-    weights["bert.embeddings.word_embeddings.weight"] = _words(found, architecture)
+    weights[f"{prefix}embeddings.word_embeddings.weight"] = _words(found, architecture)
+    weights[f"{prefix}embeddings.token_type_embeddings.weight"] = _kinds(found, architecture)
+    return weights
+
+
+def _kinds(found: Mapping[str, Array], architecture: Architecture) -> Array:
+    if "segments" in found:
+        return found["segments"]
     kinds = np.zeros((architecture.segment_types, architecture.hidden), np.float32)
     kinds[0] = found["segment"]
-    weights["bert.embeddings.token_type_embeddings.weight"] = kinds
-    for weigher in ("meaning", "piece"):
-        weights |= {f"{weigher}.weight": found[f"{weigher}.weight"].T, f"{weigher}.bias": found[f"{weigher}.bias"]}
-    # What `rerankd calibrate` put behind the network goes into its last step.
+    return kinds
+
+
+def _calibration(found: Mapping[str, Array]) -> tuple[float, float]:
     scale, offset = (float(found.get(name, default)) for name, default in ((SCALE, 1.0), (OFFSET, 0.0)))
-    weights |= {"mix": scale * found["mix"].reshape(-1), "bias": scale * found["bias"].reshape(-1) + offset}
-    return {named(name): np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+    return scale, offset
 
 
 def _scaled(value: Array, scale: Array | None) -> Array:
@@ -89,8 +127,8 @@ def _products(name: str, matrix: Array) -> dict[str, Array]:
     return {f"{layer}.weight": part.T for layer, part in zip(layers, parts, strict=True)}
 
 
-def _words(found: dict[str, Array], architecture: Architecture) -> Array:
-    name = "bert.embeddings.word_embeddings.weight"
+def _words(found: Mapping[str, Array], architecture: Architecture) -> Array:
+    name = f"{architecture.prefix}.embeddings.word_embeddings.weight"
     if f"{name}.packed" not in found:
         return _scaled(found[name], found.get(f"{name}.scale"))
     packed = found[f"{name}.packed"].reshape(-1, BLOCK // 2)

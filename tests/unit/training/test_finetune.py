@@ -69,6 +69,15 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == []
 
 
+def test_a_candidate_can_be_trained_again(base: Path, tmp_path: Path) -> None:
+    first = fine_tune(str(base), animals(), tmp_path / "first", OPTIONS, name="first")
+    again = fine_tune(str(first.model), animals(), tmp_path / "second", OPTIONS, name="second")
+    assert again.record["compiled"]["passed"]
+    assert again.record["lora"]["largest"] < 1e-3
+    manifest = load_model(str(again.model)).manifest
+    assert (manifest.name, manifest.source) == ("second", "first")
+
+
 def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None:
     lonely = [Example(f"q{n}", (f"a{n}",)) for n in range(8)]
     with pytest.raises(InvalidRequestError, match="does not answer"):

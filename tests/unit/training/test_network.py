@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from rerankd import Reranker
-from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.training.network import LateInteractionNetwork, cross_encoder, logits_of, open_network
 from tests.unit.training.material import animals, files_of, late_interaction_model
@@ -92,6 +91,8 @@ def test_pieces_of_late_interaction_do_not_learn(bert: Path, tmp_path: Path) -> 
     assert frozen == ["model.encoder.bert.embeddings.word_embeddings.weight"]
 
 
-def test_a_compiled_cross_encoder_is_refused(tiny: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="Pass the checkpoint it was compiled from"):
-        open_network(files_of(tiny), 64)
+def test_a_compiled_cross_encoder_is_the_network_it_was_compiled_from(
+    checkpoint: Path, compiled: dict[str, Path]
+) -> None:
+    before, after = (open_network(files_of(path), 64) for path in (checkpoint, compiled["fp32"]))
+    np.testing.assert_allclose(logits_of(after, PAIRS).numpy(), logits_of(before, PAIRS).numpy(), atol=1e-5)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from rerankd import Reranker
+from rerankd.compile import CompileOptions, compile_model
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.fold import write_calibrated
 from rerankd.evaluation.platt import Platt
+from rerankd.models.manifest import sha256, write_manifest
 from rerankd.training.network import logits_of, open_network
 from rerankd.training.weights import is_late_interaction, read_weights
 from rerankd.training.writing import verification_pairs, write_late_interaction
@@ -49,10 +54,55 @@ def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
 
 
-def test_a_model_of_another_kind(tiny: Path) -> None:
-    assert not is_late_interaction(files_of(tiny))
-    with pytest.raises(InvalidRequestError, match="its weights cannot be trained"):
-        read_weights(files_of(tiny))
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_cross_encoder_is_read_back(checkpoint: Path, compiled: dict[str, Path], precision: str) -> None:
+    files = files_of(compiled[precision])
+    assert not is_late_interaction(files)
+    found, source = read_weights(files), files_of(checkpoint).checkpoint()
+    assert found.keys() == files.manifest.architecture.shapes().keys()
+    for name, value in found.items():
+        expected = source.tensor(name)
+        if precision == "fp32":
+            np.testing.assert_array_equal(value, expected, err_msg=name)
+        else:  # a step is the largest of a channel or row over 63 or 127; half of it is lost at most
+            np.testing.assert_allclose(value, expected, atol=np.abs(expected).max() / 63 / 1.9, err_msg=name)
+
+
+def test_a_cross_encoder_with_words_in_blocks_is_read_back(bert: Path, tmp_path: Path) -> None:
+    options = CompileOptions("int8", words="int4", waive=True)
+    compile_model(files_of(bert), tmp_path / "model", options)
+    name = "bert.embeddings.word_embeddings.weight"
+    found, expected = read_weights(files_of(tmp_path / "model"))[name], files_of(bert).checkpoint().tensor(name)
+    np.testing.assert_allclose(found, expected, atol=np.abs(expected).max() / 8)
+
+
+def test_a_calibrated_cross_encoder_is_read_back(compiled: dict[str, Path], tmp_path: Path) -> None:
+    files = files_of(compiled["fp32"])
+    write_calibrated(files, tmp_path / "calibrated", Platt(2.0, 0.75), {})
+    pairs = verification_pairs([], 8)
+    plain = logits_of(open_network(files, 100), pairs)
+    found = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
+    np.testing.assert_allclose(found.numpy(), 2 * plain.numpy() + 0.75, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["name", "shape"])
+def test_a_graph_that_something_else_wrote(tiny: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    graph = onnx.load(str(folder / "model.onnx"))
+    dense = next(one for one in graph.graph.initializer if one.name == "classifier.weight")
+    if change == "name":
+        dense.name = "onnx::MatMul_12"
+        for node in graph.graph.node:
+            node.input[:] = ["onnx::MatMul_12" if name == "classifier.weight" else name for name in node.input]
+    else:
+        dense.CopyFrom(onnx.numpy_helper.from_array(np.zeros((2, 64), np.float32), "classifier.weight"))
+    onnx.save(graph, str(folder / "model.onnx"))
+    hashes = files_of(tiny).manifest.files | {"model.onnx": sha256(folder / "model.onnx")}
+    write_manifest(folder, replace(files_of(tiny).manifest, files=hashes))
+    with pytest.raises(InvalidRequestError, match="cannot be read back") as raised:
+        read_weights(files_of(folder))
+    assert raised.value.hint == "Pass the checkpoint it was compiled from."
 
 
 def test_the_bundled_model_is_read_back() -> None:
