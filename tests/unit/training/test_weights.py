@@ -98,7 +98,7 @@ def test_a_graph_that_something_else_wrote(tiny: Path, tmp_path: Path, change: s
     else:
         dense.CopyFrom(onnx.numpy_helper.from_array(np.zeros((2, 64), np.float32), "classifier.weight"))
     onnx.save(graph, str(folder / "model.onnx"))
-    hashes = files_of(tiny).manifest.files | {"model.onnx": sha256(folder / "model.onnx")}
+    hashes = dict(files_of(tiny).manifest.files) | {"model.onnx": sha256(folder / "model.onnx")}
     write_manifest(folder, replace(files_of(tiny).manifest, files=hashes))
     with pytest.raises(InvalidRequestError, match="cannot be read back") as raised:
         read_weights(files_of(folder))
