@@ -68,7 +68,8 @@ def one_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     control.write_text("{}")
     program = ("-m", "tests.integration.rollout_server", str(control))
     root = str(Path(__file__).parents[2])
-    with serve(env=env(url, cache=False) | {"PYTHONPATH": f"{root}:{root}/src"}, program=program) as served:
+    settings = env(url, cache=False, index=made / "index", search_threshold=0)
+    with serve(env=settings | {"PYTHONPATH": f"{root}:{root}/src"}, program=program) as served:
         yield Faulty(served.url, control, folder, url)
 
 
@@ -321,6 +322,32 @@ def test_a_shadow_is_never_in_the_way(faulty: Faulty) -> None:
         sums = store.sums(one)
         assert -1 <= sums[0, "challenger", "tau"].mean <= 1
         assert sums[0, "challenger", "errors"].total == 0
+
+
+def test_questions_to_the_index_take_part(faulty: Faulty) -> None:
+    document = faulty.control.with_name("pandas.txt")
+    document.write_text("Pandas eat bamboo.")
+    assert rerankd("index", str(document), "--index", str(faulty.control.with_name("index"))).returncode == 0
+    flags = ("--challenger", str(faulty.folder), "--kind", "split", "--steps", "100")
+    done = command(faulty.traces_url, "start", "halves", *flags)
+    assert done.returncode == 0, done.stderr
+    in_force(faulty, "halves")
+    arms = Counter[str]()
+    for number in range(12):
+        headers = {"x-rerankd-user": f"u{number}", "x-request-id": f"question{number}"}
+        body = {"query": "what eats bamboo?"}
+        found = httpx.post(f"{faulty.url}/v1/search", json=body, headers=headers, timeout=60)
+        answered = httpx.post(f"{faulty.url}/v1/ask", json=body, headers=headers, timeout=60)
+        streamed = httpx.post(f"{faulty.url}/v1/ask", json=body | {"stream": True}, headers=headers, timeout=60)
+        arm = part_of(found)
+        assert (part_of(answered), part_of(streamed)) == (arm, arm)
+        assert found.json()["experiment"] == answered.json()["experiment"] == arm
+        assert found.json()["version"] == version_of(found) == version_of(answered) == version_of(streamed)
+        arms[arm] += 1
+    assert set(arms) == {"halves/champion", "halves/challenger"}
+    nobody = httpx.post(f"{faulty.url}/v1/search", json={"query": "what eats bamboo?"}, timeout=60)
+    assert part_of(nobody) == nobody.json()["experiment"] == ""
+    command(faulty.traces_url, "stop", "halves")
 
 
 def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, tiny: Path) -> None:

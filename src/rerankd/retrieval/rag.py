@@ -94,6 +94,8 @@ class SearchResult:
         rules: version of the rules in force.
         timings: milliseconds by stage: `retrieve`, `rerank`, `select`, and `answer` where there is one.
         request_id: what traces and feedback call the ranking.
+        version: of that model.
+        experiment: experiment and arm that the ranking was part of, as `RerankResult.experiment`.
     """
 
     query: str
@@ -104,6 +106,8 @@ class SearchResult:
     rules: str
     timings: dict[str, float]
     request_id: str
+    version: str = ""
+    experiment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +195,11 @@ class Rag:
         timings["select"], began = _since(began)
         kept = tuple(one for one in found if not one.dropped)
         dropped = tuple(one for one in found if one.dropped)
-        model, rules = (result.model, result.rules) if result else ("", "")
-        return SearchResult(query, asked, kept, dropped, model, rules, timings, base.request_id)
+        about = (query, asked, kept, dropped)
+        if result is None:
+            return SearchResult(*about, "", "", timings, base.request_id)
+        who = (result.version, result.experiment)
+        return SearchResult(*about, result.model, result.rules, timings, base.request_id, *who)
 
     def _selected(self, ranked: Sequence[RankedDocument], options: SearchOptions) -> list[Found]:
         """Which passages are kept, in the order of the ranking; a passage too long for what is left gives way."""

@@ -45,6 +45,8 @@ def search_answer(found: SearchResult, *, explain: bool) -> Json:
         "query": found.query,
         "passages": [passage(one, explain=explain) for one in found.passages],
         "model": found.model,
+        "version": found.version,
+        "experiment": found.experiment,
         "timings": dict(found.timings),
     }
     if explain:

@@ -1,4 +1,4 @@
-"""What every request that scores has in common: its tokens are charged, and it stops when its caller goes away."""
+"""What every request that scores has in common: it is charged, ends when its caller goes away, says who answered."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ class Meter:
         if log.key is not None and log.charged:
             await self._quotas.correct(log.key, tokens - log.charged, time.time())
             log.charged = 0
+
+
+def version_headers(version: str, experiment: str) -> dict[str, str]:
+    """Which version answered, and in which experiment; nothing of what is empty."""
+    named = {"x-rerankd-model-version": version, "x-rerankd-experiment": experiment}
+    return {name: value for name, value in named.items() if value}
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

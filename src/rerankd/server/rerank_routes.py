@@ -19,7 +19,7 @@ from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.edge import current
-from rerankd.server.metering import Meter, unless_gone
+from rerankd.server.metering import Meter, unless_gone, version_headers
 from rerankd.server.reading import (
     SESSION_HEADER,
     USER_HEADER,
@@ -254,10 +254,7 @@ class Answers:
             "x-queue-time": f"{timings['queue']:.3f}",
             "x-inference-time": f"{timings['inference']:.3f}",
             "x-compute-tokens": str(tokens),
-            "x-rerankd-model-version": version,
-        }
-        if experiment:
-            headers["x-rerankd-experiment"] = experiment
+        } | version_headers(version, experiment)
         return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
 
 

@@ -15,8 +15,16 @@ from rerankd.errors import RerankdError, UnavailableError
 from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
 from rerankd.retrieval.wire import ask_answer, search_answer
 from rerankd.server.edge import current
-from rerankd.server.metering import Meter, unless_gone
-from rerankd.server.reading import fusion_of, parse_json, timeout_of, validated
+from rerankd.server.metering import Meter, unless_gone, version_headers
+from rerankd.server.reading import (
+    SESSION_HEADER,
+    USER_HEADER,
+    fusion_of,
+    parse_json,
+    timeout_of,
+    unit_header,
+    validated,
+)
 from rerankd.server.search_bodies import AskBody, SearchBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
@@ -35,7 +43,7 @@ class Questions:
         rag, work, options = await self._opened(request, body, given)
         found = await unless_gone(request, self._settled(rag.search(given.query, options, work)))
         self._note(found)
-        return _json(search_answer(found, explain=bool(given.explain)))
+        return _json(search_answer(found, explain=bool(given.explain)), found)
 
     async def ask(self, request: Request) -> Response:
         """Answer a question with numbered citations; without a language model, with the passages themselves."""
@@ -47,10 +55,13 @@ class Questions:
             parts = rag.ask(given.query, options, work)
             # What is wrong before there is anything to send is an error with its own status.
             first = await unless_gone(request, self._settled(anext(parts)))
-            return StreamingResponse(self._events(first, parts, explain), media_type="text/event-stream")
+            headers = version_headers(first.version, first.experiment) if isinstance(first, SearchResult) else None
+            return StreamingResponse(
+                self._events(first, parts, explain), headers=headers, media_type="text/event-stream"
+            )
         answer = await unless_gone(request, self._settled(rag.answer(given.query, options, work)))
         self._note(answer.found)
-        return _json(ask_answer(answer, explain=explain))
+        return _json(ask_answer(answer, explain=explain), answer.found)
 
     async def _opened(
         self, request: Request, body: bytes, given: SearchBody
@@ -72,6 +83,8 @@ class Questions:
             tenant=log.key.id if log.key else "",
             source="http",
             fusion=fusion_of(given, settings),
+            user=unit_header(request, USER_HEADER),
+            session=unit_header(request, SESSION_HEADER),
         )
         usual = self._service.search_desk.options
         options = SearchOptions(
@@ -115,6 +128,10 @@ class Questions:
         log, metrics = current.get(), self._service.metrics
         count = len(found.passages) + len(found.dropped)
         log.fields |= {"model": found.model, "documents": count, "passages": len(found.passages)}
+        if found.version:
+            log.fields["version"] = found.version
+        if found.experiment:
+            log.fields["experiment"] = found.experiment
         metrics.searches.labels("found" if found.passages else "nothing").inc()
         metrics.retrieval.observe(found.timings["retrieve"] / 1000)
 
@@ -123,8 +140,9 @@ def _sent(name: str, content: Any) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(content) + b"\n\n"
 
 
-def _json(content: Any) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
+def _json(content: Any, found: SearchResult) -> Response:
+    headers = version_headers(found.version, found.experiment)
+    return Response(orjson.dumps(content), headers=headers, media_type="application/json")
 
 
 def search_router(service: Service) -> APIRouter:

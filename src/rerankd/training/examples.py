@@ -274,22 +274,6 @@ def split(examples: Sequence[Example], share: float, seed: str = "split") -> tup
     return training, validation
 
 
-def without_leaks(examples: Iterable[Example], evaluated: Sequence[Dataset]) -> tuple[list[Example], int]:
-    """Leave out what the model will be judged on: queries of evaluation sets, alike but for case and spaces.
-
-    Returns:
-        The rest, and how many were left out.
-    """
-    known = {comparable(text) for dataset in evaluated for text in dataset.queries.values()}
-    kept, leaked = [], 0
-    for example in examples:
-        if example.key in known:
-            leaked += 1
-        else:
-            kept.append(example)
-    return kept, leaked
-
-
 def data_hash(examples: Iterable[Example]) -> str:
     """SHA-256 of examples, whatever their order."""
     told = ([e.query, e.positives, e.negatives, e.positive_scores, e.negative_scores, e.unjudged] for e in examples)

@@ -28,7 +28,8 @@ from rerankd.extras import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.scoring.backend import cuda_available
-from rerankd.training.examples import LEAST, Cleaning, Example, cleaned, data_hash, split, without_leaks
+from rerankd.training.examples import LEAST, Cleaning, Example, cleaned, data_hash, split
+from rerankd.training.leaks import Checked, without_leaks
 from rerankd.training.losses import LOSSES, guarded, labels_of, loss_of
 from rerankd.training.negatives import Score, with_negatives
 
@@ -164,7 +165,7 @@ def fine_tune(
         "base_version": Reranker(str(files.folder), device="cpu").version,
         "name": called,
         "options": dataclasses.asdict(options),
-        "examples": dataclasses.asdict(sides.cleaning) | {"leaked": sides.leaked},
+        "examples": dataclasses.asdict(sides.cleaning) | _leaks(sides.checked),
         "training": len(sides.training),
         "validation": len(sides.validation),
         "general": len(sides.general),
@@ -227,7 +228,7 @@ class _Sides:
     validation: list[Example]
     general: list[Example]
     cleaning: Cleaning
-    leaked: int
+    checked: Checked
 
 
 def _prepared(
@@ -242,9 +243,9 @@ def _prepared(
     if len(kept) < LEAST and any(one.missed for one in examples):
         say("The first stage found next to no answer; learning from those that it missed")
         kept, cleaning = cleaned(one.with_missed for one in examples)
-    kept, leaked = without_leaks(kept, evaluated)
-    others, _ = without_leaks(cleaned(general)[0], evaluated)
-    training, validation = split(kept, options.validation)
+    checked = without_leaks(kept, evaluated)
+    others = without_leaks(cleaned(general)[0], evaluated).kept
+    training, validation = split(checked.kept, options.validation)
     watched = {one.key for one in validation}
     others = [one for one in others if one.key not in watched]
     mine = options.mine and options.loss != "distil"  # what is found has no score of the teacher
@@ -261,8 +262,13 @@ def _prepared(
         raise InvalidRequestError(
             "No example has a passage that does not answer.", hint="Add neg to the examples, or more examples to mine."
         )
-    say(f"{len(training)} examples to train on, {len(validation)} to watch, {leaked} left out as leaks")
-    return _Sides(training, validation, others, cleaning, leaked)
+    say(f"{len(training)} examples to train on, {len(validation)} to watch, {checked.leaked} left out as leaks")
+    return _Sides(training, validation, others, cleaning, checked)
+
+
+def _leaks(checked: Checked) -> dict[str, int]:
+    """What the record says of the comparison with evaluation sets."""
+    return {"leaked": checked.leaked, "nearly_asked": checked.near, "shared_answers": checked.shared}
 
 
 def _scorer(base: str, options: TrainOptions, activation: Literal["sigmoid", "none"]) -> Score:

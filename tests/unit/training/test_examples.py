@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.dataset import Dataset
 from rerankd.training.examples import (
     MISSED,
     Example,
@@ -18,7 +17,6 @@ from rerankd.training.examples import (
     data_hash,
     read_examples,
     split,
-    without_leaks,
 )
 from tests.unit.evaluation.folders import write_folder
 from tests.unit.training.material import animals
@@ -154,13 +152,6 @@ def test_too_few_to_divide() -> None:
         split(animals(3), 0.1)
     with pytest.raises(InvalidRequestError, match="share their answers"):
         split([Example(f"q{n}", ("same",)) for n in range(6)], 0.2)
-
-
-def test_queries_of_evaluation_sets_are_left_out() -> None:
-    judged = Dataset("zoo", {"1": "  WHAT does the Panda eat?"}, {}, {}, {}, "")
-    kept, leaked = without_leaks(animals(4), [judged])
-    assert leaked == 1
-    assert [one.query for one in kept] == [one.query for one in animals(4)[1:]]
 
 
 def test_the_hash_is_of_what_is_learned() -> None:
