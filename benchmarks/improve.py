@@ -107,6 +107,7 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
     command = [
         *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
         *("--data", str(train), "--domain", str(test), "--out", str(work / "run")),
+        *(("--base", options.base) if options.base else ()),
         *(("--rate", str(options.rate)) if options.rate else ()),
         *(("--guard", str(options.guard)) if options.guard is not None else ()),
         *(("--no-mine",) if options.no_mine else ()),
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--guard", type=float, default=None, help="default: the command's own")
     parser.add_argument("--no-mine", action="store_true", help="every unjudged candidate is a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
+    parser.add_argument("--base", default=None, help="model to start from; default: the bundled one")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
