@@ -107,6 +107,12 @@ def metric(url: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
+def answers_of(url: str, version: str) -> float:
+    """Answers of an exact version, as the metrics count them."""
+    lines = [line for line in httpx.get(f"{url}/metrics").text.splitlines() if line.startswith("rerankd_answers_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if f'version="{version}"' in line)
+
+
 def command(url: str, *arguments: str) -> CompletedProcess[str]:
     return rerankd("rollout", *arguments, "--traces-url", url)
 
@@ -228,6 +234,8 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
             assert (trace.version, f"{trace.experiment}/{trace.arm}".strip("/")) == (version, part)
         actions = [event.action for event in store.events("canary") if event.action != "objective"]
         assert actions == ["roll_back", "promote", "advance", "start"]
+        for version, count in Counter(version for _, version, _ in load.answers.values()).items():
+            assert sum(answers_of(url, version) for url in urls) >= count
         counted = Counter(arm for _, _, arm in load.answers.values())
         assert (
             len(store.traces.traces(TraceFilter(experiment="canary", arm="challenger"), limit=10**6))

@@ -44,6 +44,9 @@ class Metrics(Observer):
         model = ("model",)
         self.requests = counter("rerankd_request_count", "Requests by path and status", ("path", "status"))
         self.duration = seconds("rerankd_request_duration_seconds", "Of a request", ("path",))
+        self.answers = counter(
+            "rerankd_answers", "Answers by the exact version of the model that gave them", ("model", "version")
+        )
         self.documents = sizes("rerankd_request_documents", "Documents of a request", model)
         self.queue = seconds("rerankd_request_queue_duration_seconds", "Until the first pair ran", model)
         self.inference = seconds("rerankd_request_inference_duration_seconds", "From the first pair on", model)

@@ -246,6 +246,7 @@ class Answers:
             about = {"model": model, "version": version, "documents": log.fields.get("documents", 0), "tokens": tokens}
             named = {f"rerankd.{name}": value for name, value in about.items()}
             log.span.describe(named | {"rerankd.request_id": log.request_id}, timings)
+        metrics.answers.labels(model, version).inc()
         metrics.documents.labels(model).observe(log.fields.get("documents", 0))
         metrics.queue.labels(model).observe(timings["queue"] / 1000)
         metrics.inference.labels(model).observe(timings["inference"] / 1000)

@@ -130,6 +130,7 @@ class Questions:
         log.fields |= {"model": found.model, "documents": count, "passages": len(found.passages)}
         if found.version:
             log.fields["version"] = found.version
+            metrics.answers.labels(found.model, found.version).inc()
         if found.experiment:
             log.fields["experiment"] = found.experiment
         metrics.searches.labels("found" if found.passages else "nothing").inc()
