@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from rerankd.keys import new_key, write_keys
 from rerankd.retrieval.chat import ChatError, ChatModel, ChatOptions
 from rerankd.retrieval.embedding import EndpointEmbedder
 from rerankd.retrieval.external import ExternalRetriever, parse_mapping
@@ -86,6 +87,21 @@ def test_search_finds_and_explains(url: str) -> None:
     assert first["score_before"] > 0
     nothing = post(url, "/v1/search", {"query": "zzzz qqqq", "threshold": 0.5})
     assert nothing["passages"] == []
+
+
+def test_a_question_is_charged_for_what_was_computed(folder: Path, tmp_path: Path) -> None:
+    clear, key = new_key("team", tokens_per_minute=1000)
+    write_keys(tmp_path / "keys.json", [key])
+    env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
+    headers = {"authorization": f"Bearer {clear}"}
+    with serve(env=env) as served:
+
+        def search(query: str) -> int:
+            return httpx.post(f"{served.url}/v1/search", json={"query": query}, headers=headers, timeout=60).status_code
+
+        # All but the first are found in the cache and cost nothing; computed, so many would not be let in.
+        assert [search("the warranty of phones") for _ in range(20)] == [200] * 20
+        assert 429 in [search(f"the warranty of phones, number {n}") for n in range(20)]
 
 
 def test_an_answer_cites_what_was_given(url: str, llm: Served) -> None:

@@ -38,11 +38,12 @@ class SearchDesk:
         settings = self._settings
         return SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
 
-    async def rag(self, charge: Charge | None) -> Rag:
+    async def rag(self, charge: Charge | None, settle: Charge) -> Rag:
         """The pipeline of one question.
 
         Args:
-            charge: told of the tokens of its ranking.
+            charge: told of the tokens of its ranking before it begins.
+            settle: told how many it were, those of cached scores left out.
 
         Raises:
             NotFoundError: there is no index yet.
@@ -54,7 +55,9 @@ class SearchDesk:
                 self._retriever = await asyncio.to_thread(open_retriever, self._settings)
 
         async def rank(request: RerankRequest) -> RerankResult:
-            return await self._pipeline.run(request, charge)
+            result = await self._pipeline.run(request, charge)
+            await settle(result.computed_tokens or 0)
+            return result
 
         return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expanded)
 

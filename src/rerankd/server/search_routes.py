@@ -93,7 +93,7 @@ class Questions:
             usual.threshold if given.threshold is None else given.threshold,
             given.max_tokens or usual.budget,
         )
-        return await self._service.search_desk.rag(self._meter.charge(log)), work, options
+        return await self._service.search_desk.rag(self._meter.charge(log), self._meter.settle), work, options
 
     async def _settled(self, work: Any) -> Any:
         """Tokens of what failed are given back."""
