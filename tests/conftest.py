@@ -30,12 +30,15 @@ _STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
 atexit.register(_STATE.cleanup)
 os.environ["XDG_STATE_HOME"] = _STATE.name
 SHARED = Path(__file__).parents[2] / "shared"
+# Failed asserts in it show what they compared, as those in test modules do.
+pytest.register_assert_rewrite("tests.integration.contract")
 # Modules that measure time, fill the machine or count on a server's pace: not beside others (`make test`).
 ALONE = {
     f"test_{name}"
     for name in (
-        *("bulk_queue", "contract_bodies", "contract_clients", "faults", "jobs_http", "jobs_redis", "memory", "nginx"),
-        *("registry", "rollout", "rules", "server", "trusted_proxies"),
+        *("bulk_queue", "contract_applications", "contract_clients", "contract_errors", "contract_keys"),
+        *("contract_libraries", "contract_score", "contract_service", "contract_tei", "contract_union", "faults"),
+        *("jobs_http", "jobs_redis", "memory", "nginx", "registry", "rollout", "rules", "server", "trusted_proxies"),
     )
 }
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
 from rerankd import Reranker
+from tests.integration.contract import DOCUMENTS, QUERY
 from tests.integration.nginx import MISSING, nginx_binary
 from tests.integration.postgres import Postgres, running_postgres
 from tests.integration.serving import API_KEY, Served, serve
@@ -47,6 +49,32 @@ def guarded_url() -> Iterator[str]:
 def mini() -> Reranker:
     """The model that the servers serve, in this process."""
     return Reranker("mini")
+
+
+@pytest.fixture(scope="session")
+def scores(mini: Reranker) -> list[float]:
+    """What the model gives the contract's documents."""
+    return [float(score) for score in mini.score([(QUERY, text) for text in DOCUMENTS])]
+
+
+@pytest.fixture(scope="session")
+def logits(mini: Reranker) -> list[float]:
+    """The same, without an activation."""
+    return [float(score) for score in mini.score([(QUERY, text) for text in DOCUMENTS], activation="none")]
+
+
+@pytest.fixture(scope="module")
+def wire(server_url: str) -> Iterator[httpx.Client]:
+    """Bare HTTP to the open server."""
+    with httpx.Client(base_url=server_url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def guarded(guarded_url: str) -> Iterator[httpx.Client]:
+    """Bare HTTP, with no key, to the server that asks for one."""
+    with httpx.Client(base_url=guarded_url, trust_env=False, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

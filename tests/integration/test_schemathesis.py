@@ -36,12 +36,6 @@ def api(server_url: str) -> BaseSchema:
     return schemathesis.openapi.from_url(f"{server_url}/openapi.json")
 
 
-@pytest.fixture(scope="module")
-def wire(server_url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server_url, trust_env=False, timeout=60) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 def still_well(server: Served) -> Iterator[None]:
     """After every test the server answers, and has written no traceback."""

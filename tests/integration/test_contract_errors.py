@@ -1,0 +1,161 @@
+"""Errors: what is refused, with which status, in a body that every client of the path can read."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.contract import (
+    POST_PATHS,
+    PREFIXED_PATHS,
+    QUERY,
+    SCORE_PATHS,
+    TEI_PATHS,
+    UNION_PATHS,
+    assert_json,
+    assert_tei_error,
+    assert_union,
+    assert_union_error,
+    tei_body,
+    union_body,
+)
+from tests.integration.serving import serve
+
+
+@pytest.mark.parametrize("path", [*UNION_PATHS, *PREFIXED_PATHS])
+def test_empty_documents(path: str, wire: httpx.Client) -> None:
+    assert_union_error(wire.post(path, json=union_body(documents=[])), 400)
+
+
+WRONG_BODIES: list[dict[str, Any]] = [
+    {},
+    {"query": QUERY},
+    {"documents": ["a"]},
+    {"query": QUERY, "documents": None},
+    {"query": QUERY, "documents": 7},
+    {"query": QUERY, "documents": {}},
+    {"query": QUERY, "documents": [1]},
+    {"query": QUERY, "documents": [None]},
+    {"query": QUERY, "documents": ["a", {}]},
+    {"query": QUERY, "documents": [{"text": 1}]},
+    {"query": QUERY, "documents": [{"text": None}]},
+    {"query": QUERY, "documents": [["a"]]},
+    {"query": QUERY, "documents": [{"content": 1}]},
+    {"query": None, "documents": ["a"]},
+    {"query": 7, "documents": ["a"]},
+    {"query": [], "documents": ["a"]},
+    {"query": {}, "documents": ["a"]},
+    {"query": {"text": None}, "documents": ["a"]},
+    {"query": "", "documents": ["a"]},
+    {"query": QUERY, "documents": ["a"], "top_n": "many"},
+    {"query": QUERY, "documents": ["a"], "top_n": [1]},
+    {"query": QUERY, "documents": ["a"], "return_documents": "perhaps"},
+    {"query": QUERY, "documents": ["a"], "raw_scores": [True]},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_BODIES, ids=str)
+def test_bad_requests(wrong: dict[str, Any], wire: httpx.Client) -> None:
+    for path in (*UNION_PATHS, *PREFIXED_PATHS):
+        if "voyage" in path and ("top_n" in wrong or "raw_scores" in wrong):
+            continue  # not among Voyage's fields
+        assert_union_error(wire.post(path, json=wrong), 400)
+
+
+MALFORMED = [
+    b"",
+    b" ",
+    b"{",
+    b"null",
+    b"[]",
+    b"7",
+    b'"query"',
+    b"{'query': 'a'}",
+    b'{"query": "a", "documents": ["b"]',
+    b'{"query": "a", "documents": ["b"]} x',
+    b'{"query": "a", "documents": ["b"],}',
+    b'{"query": "\xff", "documents": ["b"]}',
+    b'{"query": "a\n\x00", "documents": ["b"]}',
+    b"\x00",
+    b"query=a&documents=b",
+    b"[" * 100_000,
+    b'{"query":' * 20_000,
+]
+
+
+@pytest.mark.parametrize("content", MALFORMED, ids=lambda content: repr(content[:30]))
+def test_malformed_json(content: bytes, wire: httpx.Client) -> None:
+    for path in POST_PATHS:
+        answer = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        if path in TEI_PATHS and isinstance(assert_json(answer).get("error"), str):
+            assert_tei_error(answer, 400, 422)
+        else:
+            assert_union_error(answer, 400)
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v3/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
+def test_not_found(path: str, wire: httpx.Client) -> None:
+    assert_union_error(wire.get(path), 404)
+    assert_union_error(wire.post(path, json=union_body()), 404)
+
+
+@pytest.mark.parametrize("path", [*UNION_PATHS, "/invocations", *SCORE_PATHS, *PREFIXED_PATHS])
+def test_method_not_allowed(path: str, wire: httpx.Client) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        answer = wire.request(method, path)
+        assert_union_error(answer, 405)
+        assert "POST" in answer.headers["allow"]
+
+
+def test_too_large(wire: httpx.Client) -> None:
+    for body in (union_body(documents=["x" * 1024] * 33_000), tei_body(texts=["x" * 1024] * 33_000)):
+        assert_union_error(wire.post("/rerank", json=body), 413)
+    assert_union(wire.post("/rerank", json=union_body()))
+
+
+def test_overload_says_when_to_come_back() -> None:
+    """What the Cohere SDK and Haystack wait for; in TEI's words to TEI bodies."""
+    words = ["some words to read " * 40 + str(number) for number in range(150)]
+
+    def ask(number: int) -> httpx.Response:
+        body = {"query": f"what is {number}?", "texts" if number % 2 else "documents": words}
+        return httpx.post(f"{served.url}/rerank", json=body, timeout=60, trust_env=False)
+
+    with serve(env={"RERANKD_MAX_QUEUE_SECONDS": "0.001"}) as served, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(8)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    for answer in refused:
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert int(answer.headers["retry-after-ms"]) >= 1
+    in_tei = [answer for answer in refused if "error_type" in answer.json()]
+    assert 0 < len(in_tei) < len(refused)
+    for answer in refused:
+        if answer in in_tei:
+            assert_tei_error(answer, 429, kind="Overloaded")
+        else:
+            assert_union_error(answer, 429)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rb'{"query": "\ud800", "documents": ["a", "b"], "return_documents": true}',
+        rb'{"query": "a", "documents": ["\udfff", "b"], "return_documents": true}',
+        rb'{"query": "a\udc00\ud800b", "documents": [{"text": "\ud800\ud800"}], "return_documents": true}',
+        rb'{"query": "a", "documents": ["b"], "model": "\ud800"}',
+        rb'{"query": "a", "documents": ["b"], "\ud800": "\ud800"}',
+        rb'{"query": "a", "texts": ["\ud800"], "return_text": true}',
+        rb'{"queries": "a", "documents": ["\ud800"], "text_1": "a", "text_2": "\ud800"}',
+    ],
+    ids=str,
+)
+def test_lone_surrogates(content: bytes, wire: httpx.Client) -> None:
+    for path in POST_PATHS:
+        answer = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (200, 400), (path, answer.text)
+        assert json.loads(answer.content.decode("utf-8"))

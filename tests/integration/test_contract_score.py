@@ -1,0 +1,77 @@
+"""Scores of pairs, in the order of the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from rerankd import Reranker
+from tests.integration.contract import (
+    DOCUMENTS,
+    QUERY,
+    SCORE_PATHS,
+    assert_json,
+    assert_scores,
+    assert_union_error,
+    assert_usage,
+    by_index,
+    is_count,
+)
+
+
+@pytest.mark.parametrize("path", SCORE_PATHS)
+@pytest.mark.parametrize(
+    ("queries", "documents"),
+    [("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2")],
+)
+def test_score_keeps_the_order(
+    path: str, queries: str, documents: str, wire: httpx.Client, scores: list[float]
+) -> None:
+    for query in (QUERY, [QUERY], [QUERY] * len(DOCUMENTS)):
+        answer = wire.post(path, json={"model": "mini", queries: query, documents: DOCUMENTS})
+        assert answer.status_code == 200, answer.text
+        body = assert_json(answer)
+        assert body["object"] == "list"
+        assert is_count(body["created"])
+        assert isinstance(body["id"], str)
+        assert isinstance(body["model"], str)
+        assert_usage(body["usage"])
+        assert [each["index"] for each in body["data"]] == list(range(len(DOCUMENTS)))
+        assert {each["object"] for each in body["data"]} == {"score"}
+        assert_scores(by_index(body["data"], "score"), scores)
+
+
+def test_score_pairs_by_position(wire: httpx.Client, mini: Reranker) -> None:
+    queries = [QUERY, "大熊猫吃什么?", "   fruit  "]
+    wanted = mini.score(list(zip(queries, DOCUMENTS, strict=False))).tolist()
+    answer = wire.post("/v1/score", json={"text_1": queries, "text_2": DOCUMENTS[:3]})
+    assert_scores(by_index(answer.json()["data"], "score"), wanted)
+
+
+def test_score_takes_one_pair(wire: httpx.Client, scores: list[float], logits: list[float]) -> None:
+    body = {"text_1": QUERY, "text_2": DOCUMENTS[0]}
+    assert_scores(by_index(wire.post("/score", json=body).json()["data"], "score"), scores)
+    raw = wire.post("/score", json={**body, "use_activation": False})
+    assert_scores(by_index(raw.json()["data"], "score"), logits)
+
+
+@pytest.mark.parametrize("path", SCORE_PATHS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"queries": ["a", "b"], "documents": ["a", "b", "c"]},
+        {"queries": ["a", "b"], "documents": ["a"]},
+        {"queries": [], "documents": ["a"]},
+        {"queries": "a", "documents": []},
+        {"queries": "a"},
+        {"documents": ["a"]},
+        {"queries": 7, "documents": ["a"]},
+        {"queries": "a", "documents": [None]},
+        {},
+    ],
+    ids=str,
+)
+def test_score_refuses(path: str, wrong: dict[str, Any], wire: httpx.Client) -> None:
+    assert_union_error(wire.post(path, json=wrong), 400)
