@@ -29,17 +29,16 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.__main__ import RESULTS, machine
-from benchmarks.bulk import make_nano, pairs, rate, write
-from benchmarks.load import percentile
-from benchmarks.server import median_ratio
+from benchmarks.bulk import make_nano, pairs, write
 from benchmarks.soak import FLAT, FLAT_MEGABYTES, read_metrics
+from benchmarks.timings import Turns, rate, spread
 from rerankd.demo import load_traps
 from rerankd.jobs.job import RankWork
 from rerankd.jobs.queue import JobQueue, open_queue
@@ -63,6 +62,7 @@ BATCHING_BAR, THROUGHPUT_BAR, CORES_BAR = 1.3, 0.95, 1.8
 FAULTS = ((0.15, "worker"), (0.35, "worker"), (0.55, "redis"), (0.75, "worker"))
 RUN_SECONDS, END_SECONDS, SAMPLE_SECONDS = 1800.0, 120.0, 0.5
 INTERACTIVE_DOCUMENTS = 5
+LATENCY = ("p50", "p95", "max")
 Request = tuple[str, list[str]]
 
 
@@ -277,17 +277,14 @@ def summary_of_batching(seconds: dict[str, list[float]], used: dict[str, list[Us
     def middle(name: str, of: Callable[[Used], float]) -> float:
         return statistics.median(of(one) for one in used[name])
 
-    processor = {name: [one.seconds for one in own] for name, own in used.items()}
+    turns = Turns(seconds, {name: [one.seconds for one in own] for name, own in used.items()})
     return {
         "tokens_per_pair": round(middle("one", lambda u: u.tokens / u.pairs), 1),
-        "ratio": round(median_ratio(seconds["many"], seconds["one"]), 3),
-        "ratios": [round(a / b, 3) for a, b in zip(seconds["many"], seconds["one"], strict=True)],
-        "processor_time_ratio": round(median_ratio(processor["many"], processor["one"]), 3),
-        "processor_time_ratios": [round(a / b, 3) for a, b in zip(processor["many"], processor["one"], strict=True)],
+        **turns.ratios("many", "one"),
         **{
             name: {
                 "seconds": round(statistics.median(seconds[name]), 3),
-                "processor_seconds": round(statistics.median(processor[name]), 3),
+                "processor_seconds": round(statistics.median(turns.processor[name]), 3),
                 "pairs_per_batch": round(middle(name, lambda u: u.pairs / u.batches), 1),
                 "batches": middle(name, lambda u: u.batches),
                 "computed_pairs": middle(name, lambda u: u.pairs),
@@ -319,8 +316,8 @@ def tiny(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "jobs": len(job),
         "model": arguments.model,
         "threads": arguments.threads,
-        "job_ms": spread(job),
-        "library_ms": spread(library),
+        "job_ms": spread(job, *LATENCY),
+        "library_ms": spread(library, *LATENCY),
         "overhead_ms": round(statistics.median(job) - statistics.median(library), 2),
     }
 
@@ -336,41 +333,7 @@ def latency(own: Measured, request: Request) -> float:
     return time.perf_counter() - begun
 
 
-def spread(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile and worst.
-
-    Example:
-        >>> spread([3.0, 1.0, 2.0])
-        {'p50': 2.0, 'p95': 3.0, 'max': 3.0}
-    """
-    shares = (("p50", 0.5), ("p95", 0.95), ("max", 1.0))
-    return {name: round(percentile(milliseconds, share), 1) for name, share in shares}
-
-
 # -- bulk work
-
-
-@dataclass
-class Turns:
-    """Seconds on the clock and on cores of what takes turns, by name."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    processor: dict[str, list[float]] = field(default_factory=dict)
-
-    def note(self, name: str, seconds: float, processor: float) -> None:
-        """One turn."""
-        self.seconds.setdefault(name, []).append(seconds)
-        self.processor.setdefault(name, []).append(processor)
-
-    def ratios(self, base: str, other: str, times: float = 1.0) -> dict[str, Any]:
-        """How much faster `other` is than `base`; `times` is how many cores it has where that has one."""
-        seconds, processor = (self.seconds[base], self.seconds[other]), (self.processor[base], self.processor[other])
-        return {
-            "ratio": round(median_ratio(*seconds), 3),
-            "ratios": [round(a / b, 3) for a, b in zip(*seconds, strict=True)],
-            "processor_time_ratio": round(times * median_ratio(*processor), 3),
-            "processor_time_ratios": [round(times * a / b, 3) for a, b in zip(*processor, strict=True)],
-        }
 
 
 def throughput(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -693,7 +656,7 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                     (request,) = requests(1, INTERACTIVE_DOCUMENTS, DOCUMENT_CHARACTERS, seed)
                     milliseconds[name].append(latency(own, request) * 1000)
                     time.sleep(0.1)
-            print(f"  interactive: {name} {spread(milliseconds[name])}", file=sys.stderr)
+            print(f"  interactive: {name} {spread(milliseconds[name], *LATENCY)}", file=sys.stderr)
     return {
         "model": arguments.model,
         "threads": arguments.threads,
@@ -701,8 +664,8 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "characters": DOCUMENT_CHARACTERS,
         "jobs": len(milliseconds["idle"]),
         "concurrency": "one interactive job at a time, 0.1 s between them; one bulk run of pairs of about 45 tokens",
-        "idle_ms": spread(milliseconds["idle"]),
-        "bulk_ms": spread(milliseconds["bulk"]),
+        "idle_ms": spread(milliseconds["idle"], *LATENCY),
+        "bulk_ms": spread(milliseconds["bulk"], *LATENCY),
     }
 
 

@@ -489,22 +489,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed (nearest rank).
-
-    Example:
-        >>> percentile([4, 1, 3, 2], 0.5)
-        2
-
-    Raises:
-        ValueError: there are none.
-    """
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("There is no percentile of nothing.")
-    return ordered[max(0, min(len(ordered), -int(-share * len(ordered) // 1)) - 1)]
-
-
 def pairs_per_second(shots: Iterable[Shot], start: float, end: float) -> float:
     """Documents that were answered with 200 between two moments, in a second."""
     return sum(shot.pairs for shot in shots if shot.status == 200 and start <= shot.done < end) / (end - start)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import percentile
+from benchmarks.timings import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.opening import open_offsets

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import percentile
+from benchmarks.timings import percentile
 from rerankd.rules.rule_file import parse_rules
 from rerankd.types import Document
 

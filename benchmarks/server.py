@@ -27,8 +27,9 @@ import psutil
 
 from benchmarks import model, workload
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot, percentile
+from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot
 from benchmarks.soak import read_metrics
+from benchmarks.timings import median_ratio, percentile
 from tests.integration.serving import free_port, serve
 
 INFINITY = ("torch==2.13.0", "infinity-emb[server,torch,optimum]==0.0.78")
@@ -107,16 +108,6 @@ def answered(shots: Sequence[Shot], name: str) -> None:
     bad = [shot.status for shot in shots if shot.status != 200]
     if bad or not shots:
         raise RuntimeError(f"{name} answered {bad[0] if bad else 'nothing'} where 200 was due.")
-
-
-def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
-    """Median of `base / other` turn by turn: above 1 where `other` took less time.
-
-    Example:
-        >>> median_ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0])
-        2.0
-    """
-    return statistics.median(one / two for one, two in zip(base, other, strict=True))
 
 
 @contextlib.contextmanager

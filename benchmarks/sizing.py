@@ -23,9 +23,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Closed, Drawn, LoadProcess, Open, percentile
+from benchmarks.load import Closed, Drawn, LoadProcess, Open
 from benchmarks.machine import processor
-from benchmarks.soak import _spread, read_metrics
+from benchmarks.soak import read_metrics
+from benchmarks.timings import percentile, spread
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
@@ -167,7 +168,7 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
         "requests": len(shots),
         "refused": sum(shot.status != 200 for shot in shots),
         "p95_ms": round(percentile(latency, 0.95), 1),
-        "ms": _spread(latency),
+        "ms": spread(latency, "p50", "p99", "max", digits=3),
     }
     print(found, file=sys.stderr)
     return found

@@ -31,9 +31,9 @@ from benchmarks.load import (
     Open,
     Shot,
     pairs_per_second,
-    percentile,
 )
 from benchmarks.machine import processor
+from benchmarks.timings import percentile, spread
 from rerankd.models.session import usable_cores
 from tests.integration.serving import serve
 
@@ -134,10 +134,8 @@ def _statuses(shots: Iterable[Shot]) -> dict[str, int]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median, 99th percentile and worst."""
-    if not values:
-        return None
-    return {name: round(percentile(values, share), 3) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+    """Median, 99th percentile and worst; None of nothing."""
+    return spread(values, "p50", "p99", "max", digits=3) if values else None
 
 
 def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float) -> dict[str, Any]:

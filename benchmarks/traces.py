@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Closed, Drawn, LoadProcess, percentile
+from benchmarks.load import Closed, Drawn, LoadProcess
+from benchmarks.timings import percentile
 from rerankd.traces.detection import Detective
 from rerankd.traces.feedback import Feedback, add_feedback
 from rerankd.traces.monitoring import Windows, monitor

@@ -20,10 +20,9 @@ from benchmarks.load import (
     Target,
     pairs_per_second,
     parse_response,
-    percentile,
 )
 from benchmarks.model import SHAPES, executed_flops
-from benchmarks.server import median_ratio
+from benchmarks.timings import Turns, median_ratio, percentile
 from tests.conftest import shared
 
 
@@ -243,7 +242,7 @@ def test_batching_is_many_to_one() -> None:
 
 
 def test_turns_count_cores() -> None:
-    turns = jobs.Turns()
+    turns = Turns()
     turns.note("one", 10.0, 9.0)
     turns.note("two", 5.0, 10.0)
     assert turns.ratios("one", "two", 2.0) == {
