@@ -26,7 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,8 +36,9 @@ import psutil
 
 from benchmarks.__main__ import RESULTS, machine
 from benchmarks.bulk import make_nano, pairs, write
-from benchmarks.soak import FLAT, FLAT_MEGABYTES, read_metrics
+from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import Turns, rate, spread
+from benchmarks.usage import grew_not, processor_seconds, resident_megabytes
 from rerankd.demo import load_traps
 from rerankd.jobs.job import RankWork
 from rerankd.jobs.queue import JobQueue, open_queue
@@ -137,9 +137,7 @@ class Measured:
 
     def used(self) -> Used:
         """So far."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
-            found = read_metrics(answer.read().decode())
+        found = fetch_metrics(f"http://127.0.0.1:{self.metrics_port}")
         names = ("rerankd_computed_pairs_total", "rerankd_computed_tokens_total", "rerankd_padding_tokens_total")
         counts = [found.get(name, 0.0) for name in (*names, "rerankd_batch_next_size_count")]
         return Used(self.seconds(), *counts)
@@ -151,12 +149,6 @@ class Measured:
     def broker_seconds(self) -> float:
         """What Redis has used of cores so far."""
         return processor_seconds(self.broker.process.pid) if self.broker.process else 0.0
-
-
-def processor_seconds(pid: int) -> float:
-    """What a process has used of cores so far."""
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
 
 
 @contextlib.contextmanager
@@ -459,7 +451,7 @@ class Memory(threading.Thread):
         while not self._ended.wait(SAMPLE_SECONDS):
             for pid, samples in list(self._lives.items()):
                 with contextlib.suppress(psutil.Error):
-                    if megabytes := psutil.Process(pid).memory_info().rss / 1e6:  # nothing after its end
+                    if megabytes := resident_megabytes(pid):  # nothing after its end
                         samples.append(megabytes)
 
     def end(self) -> list[list[float]]:
@@ -491,11 +483,6 @@ def flatness(lives: Iterable[Sequence[float]]) -> dict[str, Any]:
         )
     peak = max(max(row["first_half_megabytes"], row["second_half_megabytes"]) for row in rows)
     return {"workers": rows, "flat": all(row["flat"] for row in rows), "peak_megabytes": peak}
-
-
-def grew_not(before: float, after: float) -> bool:
-    """Whether megabytes are the same, but for what comes and goes."""
-    return after <= max(FLAT * before, before + FLAT_MEGABYTES)
 
 
 def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from typing import Any
 
 from benchmarks.load import Closed, Drawn, LoadProcess, Open
 from benchmarks.machine import processor
-from benchmarks.soak import read_metrics
+from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
@@ -74,11 +73,9 @@ def bodies(documents: int, characters: int) -> Drawn:
 
 def computed(made: Sequence[Instance]) -> tuple[float, float]:
     """Tokens and pairs that instances have computed so far."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     totals = [0.0, 0.0]
     for one in made:
-        with opener.open(f"{one.url}/metrics", timeout=30) as answer:
-            found = read_metrics(answer.read().decode())
+        found = fetch_metrics(one.url)
         totals[0] += found.get("rerankd_computed_tokens_total", 0.0)
         totals[1] += found.get("rerankd_computed_pairs_total", 0.0)
     return totals[0], totals[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import improve, jobs, soak, tables, workload
+from benchmarks import improve, jobs, metrics, soak, tables, workload
 from benchmarks.load import (
     Closed,
     Drawn,
@@ -216,7 +216,7 @@ def test_missed_bars_are_named() -> None:
 
 def test_metrics_are_summed() -> None:
     text = '# HELP a b\na_total{model="x",reason="y z"} 2.0\na_total{model="w"} 1.5\nb 1e-05\n'
-    assert soak.read_metrics(text) == {"a_total": 3.5, "b": 1e-05}
+    assert metrics.read_metrics(text) == {"a_total": 3.5, "b": 1e-05}
 
 
 def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
