@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import RESULTS, machine
+from benchmarks import RESULTS
+from benchmarks.machine import machine
 from benchmarks.model import train_xlmr_tokenizer
 from benchmarks.timings import Turns, rate
 from rerankd.demo import load_traps

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
+from benchmarks import RESULTS, workload
 from benchmarks.load import Closed, Drawn, LoadProcess, Shot
 from benchmarks.machine import processor
 from benchmarks.timings import spread
 from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
-RESULT = Path(__file__).parent / "results" / "failover.json"
+RESULT = RESULTS / "failover.json"
 CLIENTS, PAUSE_SECONDS = 16, 0.25
 LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 10, 60
 DRAIN_SECONDS = "2"

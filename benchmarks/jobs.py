@@ -34,8 +34,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks.__main__ import RESULTS, machine
+from benchmarks import RESULTS
 from benchmarks.bulk import make_nano, pairs, write
+from benchmarks.machine import machine
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import Turns, rate, spread
 from benchmarks.usage import grew_not, processor_seconds, resident_megabytes

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import RESULTS
 from benchmarks.load import Closed, Drawn, LoadProcess, Open
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
@@ -31,7 +32,7 @@ from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, instances, proxy
 
-RESULT = Path(__file__).parent / "results" / "sizing.json"
+RESULT = RESULTS / "sizing.json"
 CLIENTS = 8
 WARM_SECONDS = 2.0
 POINTS = ((10, 300), (50, 100), (20, 900))

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
+from benchmarks import RESULTS, workload
 from benchmarks.load import (
     REFUSED,
     Closed,
@@ -35,7 +35,7 @@ from benchmarks.usage import grew_not, processor_seconds, resident_megabytes
 from rerankd.models.session import usable_cores
 from tests.integration.serving import serve
 
-RESULT = Path(__file__).parent / "results" / "soak.json"
+RESULT = RESULTS / "soak.json"
 LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 50, 60
 CLIENTS = 8
 WARM_SECONDS = 3.0

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import RESULTS
 from benchmarks.load import Closed, Drawn, LoadProcess
 from benchmarks.timings import percentile
 from rerankd.traces.detection import Detective
@@ -33,7 +34,7 @@ from rerankd.types import Document, PairScore, Ranking, RerankRequest
 from tests.integration.postgres import running_postgres
 from tests.integration.serving import serve
 
-RESULTS = Path(__file__).with_name("results") / "traces.json"
+RESULT = RESULTS / "traces.json"
 CANDIDATES, TENANTS, CORPUS, QUERIES = 50, 20, 100_000, 200
 SPAN_SECONDS = 24 * 3600.0
 
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("store", "server"))
     given = parser.parse_args()
     rankings = Rankings()
-    result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     result["load_average_at_start"] = round(os.getloadavg()[0], 1)
     if given.only != "server":
@@ -205,7 +206,7 @@ def main() -> None:
     if given.only != "store":
         result["server"] = server(given.turns, given.requests, rankings)
         print(json.dumps(result["server"], indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
