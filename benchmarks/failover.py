@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, workload
-from benchmarks.load import Closed, Drawn, LoadProcess, Shot
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess, Shot
 from benchmarks.machine import processor
 from benchmarks.timings import spread
 from rerankd.models.session import usable_cores

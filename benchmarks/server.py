@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import model, workload
+from benchmarks.bodies import Drawn, Listed
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot
+from benchmarks.load import Closed, LoadProcess, Report, Shot
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import median_ratio, percentile
 from benchmarks.usage import processor_seconds

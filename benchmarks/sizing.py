@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.load import Closed, Drawn, LoadProcess, Open
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess, Open
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread

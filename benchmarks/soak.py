@@ -19,15 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, workload
-from benchmarks.load import (
-    REFUSED,
-    Closed,
-    Drawn,
-    LoadProcess,
-    Open,
-    Shot,
-    pairs_per_second,
-)
+from benchmarks.bodies import Drawn
+from benchmarks.load import REFUSED, Closed, LoadProcess, Open, Shot, pairs_per_second
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread

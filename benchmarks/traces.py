@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.load import Closed, Drawn, LoadProcess
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess
 from benchmarks.timings import percentile
 from rerankd.traces.detection import Detective
 from rerankd.traces.feedback import Feedback, add_feedback

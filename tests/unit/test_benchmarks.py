@@ -9,23 +9,14 @@ from typing import Any
 import pytest
 
 from benchmarks import improve, metrics, soak, tables, workload
+from benchmarks.bodies import Drawn, Listed
 from benchmarks.jobs import batching, faults, memory, small_jobs
 from benchmarks.jobs.__main__ import bars
 from benchmarks.jobs.worker import Used
-from benchmarks.load import (
-    Closed,
-    Drawn,
-    Generator,
-    Listed,
-    Open,
-    Response,
-    Shot,
-    Target,
-    pairs_per_second,
-    parse_response,
-)
+from benchmarks.load import Closed, Generator, Open, Shot, pairs_per_second
 from benchmarks.model import SHAPES, executed_flops
 from benchmarks.timings import Turns, median_ratio, percentile
+from benchmarks.wire import Response, Target, parse_response
 from tests.conftest import shared
 
 
