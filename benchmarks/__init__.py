@@ -1,1 +1,7 @@
 """Speed and memory against the libraries a user would pick instead, on the same weights and the same requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bundled, model, peak, server, workload
+from benchmarks import RESULTS, bundled, model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
-from benchmarks.machine import flags, processor
+from benchmarks.machine import machine
 from rerankd.models.session import usable_cores
 
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("rerankd", "onnxruntime", "torch", "transformers", "sentence-transformers")
 BASELINE = "sentence-transformers"
 
 
@@ -129,19 +125,6 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
             f"peak_megabytes_after_{n}": round(peaks[n - 1] / 1e6, 1) for n in (100, 500, 1000) if n <= len(peaks)
         }
     return rows
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """What it ran on."""
-    known = flags()
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    return {
-        "processor": processor(),
-        "flags": [flag for flag in wanted if flag in known],
-        "threads": threads,
-        "load_before": round(os.getloadavg()[0], 2),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 def main() -> None:

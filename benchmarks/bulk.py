@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -18,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import RESULTS, machine
+from benchmarks import RESULTS
+from benchmarks.machine import machine
 from benchmarks.model import train_xlmr_tokenizer
-from benchmarks.server import median_ratio
+from benchmarks.timings import Turns, rate
 from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
 
@@ -77,9 +77,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
 
     reranker = Reranker(arguments.model, threads=arguments.threads)
     settings = load_settings(model=arguments.model, threads=arguments.threads)
-    seconds: dict[str, list[float]] = {"library": [], "bulk": []}
-    computing: dict[str, list[float]] = {"library": [], "bulk": []}
-    tokens = 0
+    turns, tokens = Turns(), 0
     for turn in range(arguments.rounds + 1):
         rows = list(pairs(arguments.pairs if turn else 128, seed=turn))
         source = write(folder / "in.jsonl", iter(rows))
@@ -92,28 +90,16 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
             else:
                 tokens = run_bulk(BulkJob(source, folder / "out.jsonl", restart=True), executor).tokens
             if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - started)
-                computing[name].append(time.process_time() - worked)
+                turns.note(name, time.perf_counter() - started, time.process_time() - worked)
         print(f"  against the library: turn {turn} of {arguments.rounds}", file=sys.stderr)
     return {
         "model": f"{reranker.model} ({reranker.backend})",
         "threads": arguments.threads,
         "pairs": arguments.pairs,
         "tokens_per_pair": round(tokens / arguments.pairs, 1),
-        **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in seconds.items()},
-        "ratio": round(median_ratio(seconds["library"], seconds["bulk"]), 3),
-        "ratios": [round(a / b, 3) for a, b in zip(seconds["library"], seconds["bulk"], strict=True)],
-        # Of time on a core instead of time on the clock: what others on the machine take does not count.
-        "processor_time_ratio": round(median_ratio(computing["library"], computing["bulk"]), 3),
-        "processor_time_ratios": [
-            round(a / b, 3) for a, b in zip(computing["library"], computing["bulk"], strict=True)
-        ],
+        **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in turns.seconds.items()},
+        **turns.ratios("library", "bulk"),
     }
-
-
-def rate(count: int, seconds: list[float]) -> float:
-    """Pairs per second in the middle turn."""
-    return round(count / statistics.median(seconds), 1)
 
 
 def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -122,8 +108,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     if len(cores) < 2:
         return {"skipped": "this process may use one core only"}
     half = arguments.pairs // 2
-    seconds: dict[str, list[float]] = {"one": [], "two": []}
-    computing: dict[str, list[float]] = {"one": [], "two": []}
+    turns = Turns()
     for turn in range(arguments.rounds):
         rows = list(pairs(2 * half, seed=100 + turn))
         whole = write(folder / "whole.jsonl", iter(rows))
@@ -133,19 +118,14 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             running = [start(source, core, arguments.model) for source, core in plan]
             # Both load their model first; what counts is the run itself, which each times alone.
             ends = [finished(process) for process in running]
-            seconds[name].append(max(end["seconds"] for end in ends))
-            computing[name].append(sum(end["processor_seconds"] for end in ends))
+            turns.note(name, max(end["seconds"] for end in ends), sum(end["processor_seconds"] for end in ends))
         print(f"  two cores: turn {turn + 1} of {arguments.rounds}", file=sys.stderr)
     return {
         "threads_per_process": 1,
         "pairs": 2 * half,
-        "one_pairs_per_second": rate(2 * half, seconds["one"]),
-        "two_pairs_per_second": rate(2 * half, seconds["two"]),
-        "ratio": round(median_ratio(seconds["one"], seconds["two"]), 3),
-        "ratios": [round(a / b, 3) for a, b in zip(seconds["one"], seconds["two"], strict=True)],
-        # What the ratio comes to if nothing else wants the cores: twice the cores, at what a pair takes of each.
-        "processor_time_ratio": round(2 * median_ratio(computing["one"], computing["two"]), 3),
-        "processor_time_ratios": [round(2 * a / b, 3) for a, b in zip(computing["one"], computing["two"], strict=True)],
+        "one_pairs_per_second": rate(2 * half, turns.seconds["one"]),
+        "two_pairs_per_second": rate(2 * half, turns.seconds["two"]),
+        **turns.ratios("one", "two", 2.0),
     }
 
 

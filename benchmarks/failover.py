@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
-from benchmarks.load import Closed, Drawn, LoadProcess, Shot, percentile
+from benchmarks import RESULTS, workload
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess, Shot
 from benchmarks.machine import processor
+from benchmarks.timings import spread
 from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
-RESULT = Path(__file__).parent / "results" / "failover.json"
+RESULT = RESULTS / "failover.json"
 CLIENTS, PAUSE_SECONDS = 16, 0.25
 LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 10, 60
 DRAIN_SECONDS = "2"
@@ -110,13 +112,7 @@ def summary(shots: Sequence[Shot], events: Sequence[Event], retried: int) -> dic
 def latency(shots: Sequence[Shot]) -> dict[str, float]:
     """Percentiles in milliseconds."""
     values = [shot.latency * 1000 for shot in shots]
-    return {
-        "requests": len(values),
-        **{
-            name: round(percentile(values, share), 1)
-            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
-        },
-    }
+    return {"requests": len(values), **spread(values, "p50", "p95", "p99", "max")}
 
 
 def measure(seconds: float, pause: float = PAUSE_SECONDS) -> dict[str, Any]:

@@ -21,9 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import RESULTS
 from benchmarks.machine import flags, processor
 
-RESULTS = Path(__file__).with_name("results") / "improve.json"
+RESULT = RESULTS / "improve.json"
 HELD_OUT = 0.35
 
 
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
     parser.add_argument("--base", default=None, help="model to start from; default: the bundled one")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     found = []
     for shuffled in (False, True):

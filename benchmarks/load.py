@@ -8,168 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
-import json
 import multiprocessing
 import random
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
+
+from benchmarks.bodies import Bodies
+from benchmarks.wire import Connection, Target
 
 MAX_SECONDS = 1800.0
 MAX_REQUESTS = 1_000_000
 MAX_CONNECTIONS = 4096
 ANSWER_SECONDS = 120.0
 GIVE_WAY_SECONDS = 0.25
-MAX_HEAD_BYTES = 64 * 1024
 REFUSED = (429, 503)
-_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)\r", re.IGNORECASE)
-_RETRY_AFTER = re.compile(rb"\r\nretry-after:\s*(\d+)\r", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked\r", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:\s*close\r", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where requests go."""
-
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, url: str) -> Target:
-        """Read a URL.
-
-        Raises:
-            ValueError: it is not plain HTTP to the loopback interface.
-        """
-        parts = urlsplit(url)
-        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
-        try:
-            loopback = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        if parts.scheme != "http" or not loopback:
-            raise ValueError(f"{url!r} is not on this machine; load is sent to http://127.0.0.1 only.")
-        return cls(host, parts.port or 80, parts.path or "/")
-
-    def request(self, body: bytes) -> bytes:
-        """One POST as it goes over the wire."""
-        head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
-        return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What is kept of an answer; `size` counts its bytes, head and body."""
-
-    status: int
-    retry_after: int | None
-    size: int
-    close: bool
-
-
-def parse_response(data: bytes | bytearray) -> Response | None:
-    """Read an answer; None while it has not come in whole.
-
-    Raises:
-        ValueError: it is not HTTP/1.1, or neither its length nor chunks say where it ends.
-    """
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        if len(data) > MAX_HEAD_BYTES:
-            raise ValueError("The head of the answer does not end.")
-        return None
-    head, end = bytes(data[: end + 2]), end + 4
-    length = _LENGTH.search(head)
-    if not head.startswith(b"HTTP/1.1 ") or not (length or _CHUNKED.search(head)):
-        raise ValueError(f"Not an HTTP/1.1 answer whose end is known: {head[:200]!r}.")
-    size = end + int(length[1]) if length else _chunks_end(data, end)
-    if size is None or len(data) < size:
-        return None
-    after = _RETRY_AFTER.search(head)
-    return Response(int(head[9:12]), int(after[1]) if after else None, size, _CLOSE.search(head) is not None)
-
-
-def _chunks_end(data: bytes | bytearray, place: int) -> int | None:
-    """Where a chunked body ends; None while it has not come in whole."""
-    while (line := data.find(b"\r\n", place)) >= 0:
-        size = int(bytes(data[place:line]).partition(b";")[0], 16)
-        place = line + 2 + size + 2
-        if size == 0:
-            return place
-    return None
-
-
-class Bodies(Protocol):
-    """Bodies by number: the same number is the same body, and no two numbers share a pair."""
-
-    def body(self, serial: int) -> bytes:
-        """The body of that number."""
-
-    def pairs(self, serial: int) -> int:
-        """Its documents."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Requests that are known beforehand; after the last comes the first."""
-
-    requests: Sequence[tuple[str, Sequence[str]]]
-
-    def body(self, serial: int) -> bytes:
-        """The body of that number."""
-        query, documents = self.requests[serial % len(self.requests)]
-        content = {"model": "mini", "query": query, "documents": documents, "return_documents": False}
-        return json.dumps(content, ensure_ascii=False).encode()
-
-    def pairs(self, serial: int) -> int:
-        """Its documents."""
-        return len(self.requests[serial % len(self.requests)][1])
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Any number of bodies from a few texts: the number is in the query, so no pair comes twice.
-
-    Attributes:
-        query: start of every query.
-        texts: documents are drawn from these, already JSON.
-        least: documents of a body at least.
-        most: documents of a body at most.
-        seed: draws other bodies.
-    """
-
-    query: str
-    texts: Sequence[bytes]
-    least: int
-    most: int
-    seed: int = 0
-
-    @classmethod
-    def of(cls, query: str, texts: Iterable[str], least: int, most: int, seed: int = 0) -> Drawn:
-        """From texts that are not JSON yet."""
-        return cls(query, [json.dumps(text, ensure_ascii=False).encode() for text in texts], least, most, seed)
-
-    def _draw(self, serial: int) -> random.Random:
-        return random.Random(self.seed * 1_000_003 + serial)
-
-    def body(self, serial: int) -> bytes:
-        """The body of that number."""
-        draw = self._draw(serial)
-        documents = draw.choices(self.texts, k=draw.randint(self.least, self.most))
-        query = json.dumps(f"{self.query} ({self.seed}-{serial})", ensure_ascii=False).encode()
-        return b'{"query":%b,"documents":[%b],"return_documents":false}' % (query, b",".join(documents))
-
-    def pairs(self, serial: int) -> int:
-        """Its documents."""
-        return self._draw(serial).randint(self.least, self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,51 +110,6 @@ class Report:
     connections: int
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time over one connection."""
-
-    def __init__(self) -> None:
-        self.open = True
-        self._transport: Any = None
-        self._data = bytearray()
-        self._waiter: asyncio.Future[Response] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.open = False
-        self._fail(ConnectionError("The server closed the connection."))
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        try:
-            response = parse_response(self._data)
-        except ValueError as error:
-            self._fail(error)
-            self.close()
-            return
-        if response is None:
-            return
-        self._data.clear()
-        self.open = not response.close
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(response)
-
-    def post(self, data: bytes) -> asyncio.Future[Response]:
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._transport.write(data)
-        return self._waiter
-
-    def close(self) -> None:
-        self.open = False
-        self._transport.close()
-
-    def _fail(self, error: Exception) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
-
-
 class Generator:
     """Sends loads to one target; lives in one event loop.
 
@@ -308,7 +119,7 @@ class Generator:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[Connection] = deque()
         self._begun = 0.0
         self._flying = 0
         self.opened = 0
@@ -401,7 +212,7 @@ class Generator:
             self._idle.append(connection)
         return Shot(serial, attempt, pairs, due, sent, self._now(), response.status, response.retry_after)
 
-    async def _connection(self) -> _Connection:
+    async def _connection(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
@@ -410,7 +221,7 @@ class Generator:
             raise ConnectionError(f"{MAX_CONNECTIONS} requests are on their way already.")
         self.opened += 1
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(_Connection, self._target.host, self._target.port)
+        _, made = await loop.create_connection(Connection, self._target.host, self._target.port)
         return made
 
 
@@ -487,22 +298,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed (nearest rank).
-
-    Example:
-        >>> percentile([4, 1, 3, 2], 0.5)
-        2
-
-    Raises:
-        ValueError: there are none.
-    """
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("There is no percentile of nothing.")
-    return ordered[max(0, min(len(ordered), -int(-share * len(ordered) // 1)) - 1)]
 
 
 def pairs_per_second(shots: Iterable[Shot], start: float, end: float) -> float:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+PACKAGES = ("rerankd", "onnxruntime", "torch", "transformers", "sentence-transformers")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 _CPUS = Path("/proc/cpuinfo")
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What stands beside a result: processor, threads, load before, and versions."""
+    known = flags()
+    return {
+        "processor": processor(),
+        "flags": [flag for flag in FLAGS if flag in known],
+        "threads": threads,
+        "load_before": round(os.getloadavg()[0], 2),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
 
 
 def processor() -> str:

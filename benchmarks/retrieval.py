@@ -18,13 +18,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import percentile
+from benchmarks import RESULTS
+from benchmarks.timings import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.opening import open_offsets
 from rerankd.settings import load_settings
 
-RESULTS = Path(__file__).with_name("results") / "retrieval.json"
+RESULT = RESULTS / "retrieval.json"
 QUESTIONS = 300
 
 
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--only-stages", action="store_true")
     given = parser.parse_args()
-    result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     result["load_average_at_start"] = round(os.getloadavg()[0], 1)
     if not given.only_stages:
@@ -130,7 +131,7 @@ def main() -> None:
         print(json.dumps(result["index"], indent=1), flush=True)
     if given.data:
         result["stages"] = stages(given.data, given.model, given.queries)
-    RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ import os
 import platform
 import random
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.load import percentile
+from benchmarks import RESULTS
+from benchmarks.timings import percentile
 from rerankd.rules.rule_file import parse_rules
 from rerankd.types import Document
 
-RESULTS = Path(__file__).with_name("results") / "rules.json"
+RESULT = RESULTS / "rules.json"
 TERMS, DOCUMENTS, CHARACTERS, REQUESTS = 10_000, 50, 600, 400
 HAN = "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里"
 
@@ -79,7 +79,7 @@ def main() -> None:
         "rows": rows,
     }
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
 from benchmarks import model, workload
+from benchmarks.bodies import Drawn, Listed
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Closed, Drawn, Listed, LoadProcess, Report, Shot, percentile
-from benchmarks.soak import read_metrics
+from benchmarks.load import Closed, LoadProcess, Report, Shot
+from benchmarks.metrics import fetch_metrics
+from benchmarks.timings import median_ratio, percentile
+from benchmarks.usage import processor_seconds
 from tests.integration.serving import free_port, serve
 
 INFINITY = ("torch==2.13.0", "infinity-emb[server,torch,optimum]==0.0.78")
@@ -83,9 +84,7 @@ class Endpoint:
 
     def computed_pairs(self) -> float:
         """Pairs that a rerankd server has computed so far, by its own count: unfinished requests count too."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.url}/metrics", timeout=30) as answer:
-            return read_metrics(answer.read().decode()).get("rerankd_computed_pairs_total", 0.0)
+        return fetch_metrics(self.url).get("rerankd_computed_pairs_total", 0.0)
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
         """Seconds from the first request's sending to the last answer.
@@ -107,16 +106,6 @@ def answered(shots: Sequence[Shot], name: str) -> None:
     bad = [shot.status for shot in shots if shot.status != 200]
     if bad or not shots:
         raise RuntimeError(f"{name} answered {bad[0] if bad else 'nothing'} where 200 was due.")
-
-
-def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
-    """Median of `base / other` turn by turn: above 1 where `other` took less time.
-
-    Example:
-        >>> median_ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0])
-        2.0
-    """
-    return statistics.median(one / two for one, two in zip(base, other, strict=True))
 
 
 @contextlib.contextmanager
@@ -208,8 +197,8 @@ class Idlers:
     """Processor time of the systems that have nothing to do."""
 
     def __init__(self, systems: Iterable[System]) -> None:
-        self._processes = {system.name: psutil.Process(system.pid) for system in systems}
-        self._idle = dict.fromkeys(self._processes, (0.0, 0.0))
+        self._pids = {system.name: system.pid for system in systems}
+        self._idle = dict.fromkeys(self._pids, (0.0, 0.0))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -227,12 +216,7 @@ class Idlers:
                 self._idle[name] = (self._idle[name][0] + used - before[name], self._idle[name][1] + wall)
 
     def _used(self) -> dict[str, float]:
-        return {name: _processor_seconds(process) for name, process in self._processes.items()}
-
-
-def _processor_seconds(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return used.user + used.system
+        return {name: processor_seconds(pid) for name, pid in self._pids.items()}
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -16,22 +16,24 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Closed, Drawn, LoadProcess, Open, percentile
+from benchmarks import RESULTS
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess, Open
 from benchmarks.machine import processor
-from benchmarks.soak import _spread, read_metrics
+from benchmarks.metrics import fetch_metrics
+from benchmarks.timings import percentile, spread
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, instances, proxy
 
-RESULT = Path(__file__).parent / "results" / "sizing.json"
+RESULT = RESULTS / "sizing.json"
 CLIENTS = 8
 WARM_SECONDS = 2.0
 POINTS = ((10, 300), (50, 100), (20, 900))
@@ -73,11 +75,9 @@ def bodies(documents: int, characters: int) -> Drawn:
 
 def computed(made: Sequence[Instance]) -> tuple[float, float]:
     """Tokens and pairs that instances have computed so far."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     totals = [0.0, 0.0]
     for one in made:
-        with opener.open(f"{one.url}/metrics", timeout=30) as answer:
-            found = read_metrics(answer.read().decode())
+        found = fetch_metrics(one.url)
         totals[0] += found.get("rerankd_computed_tokens_total", 0.0)
         totals[1] += found.get("rerankd_computed_pairs_total", 0.0)
     return totals[0], totals[1]
@@ -167,7 +167,7 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
         "requests": len(shots),
         "refused": sum(shot.status != 200 for shot in shots),
         "p95_ms": round(percentile(latency, 0.95), 1),
-        "ms": _spread(latency),
+        "ms": spread(latency, "p50", "p99", "max", digits=3),
     }
     print(found, file=sys.stderr)
     return found

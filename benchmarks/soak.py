@@ -9,42 +9,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import signal
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks import workload
-from benchmarks.load import (
-    REFUSED,
-    Closed,
-    Drawn,
-    LoadProcess,
-    Open,
-    Shot,
-    pairs_per_second,
-    percentile,
-)
+from benchmarks import RESULTS, workload
+from benchmarks.bodies import Drawn
+from benchmarks.load import REFUSED, Closed, LoadProcess, Open, Shot, pairs_per_second
 from benchmarks.machine import processor
+from benchmarks.metrics import fetch_metrics
+from benchmarks.timings import percentile, spread
+from benchmarks.usage import grew_not, processor_seconds, resident_megabytes
 from rerankd.models.session import usable_cores
 from tests.integration.serving import serve
 
-RESULT = Path(__file__).parent / "results" / "soak.json"
+RESULT = RESULTS / "soak.json"
 LEAST_DOCUMENTS, MOST_DOCUMENTS, CHARACTERS = 2, 50, 60
 CLIENTS = 8
 WARM_SECONDS = 3.0
 WINDOW, STEP = 1.0, 0.25
 FULL_SPEED, RECOVERY_SECONDS = 0.9, 2.0
 TRUE_SHARE = 0.9
-FLAT, FLAT_MEGABYTES = 1.1, 16.0
 OFFERED_SHARE = 0.95
 ALLOWED = (200, *REFUSED)
 GAUGES = ("rerankd_queue_size", "rerankd_queue_tokens", "rerankd_queue_capacity_tokens", "rerankd_tokens_per_second")
@@ -56,13 +46,12 @@ class Watch(threading.Thread):
 
     Args:
         pid: the server.
-        url: its `/metrics`.
+        url: where it listens.
     """
 
     def __init__(self, pid: int, url: str) -> None:
         super().__init__(daemon=True)
-        self._process, self._url = psutil.Process(pid), url
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._pid, self._url = pid, url
         self._ended = threading.Event()
         self.samples: list[tuple[float, float, dict[str, float]]] = []
 
@@ -73,9 +62,9 @@ class Watch(threading.Thread):
 
     def sample(self) -> float:
         """Take one now; returns megabytes."""
-        megabytes = self._process.memory_info().rss / 1e6
-        with self._opener.open(self._url, timeout=30) as answer:
-            self.samples.append((time.perf_counter(), megabytes, read_metrics(answer.read().decode())))
+        megabytes = resident_megabytes(self._pid)
+        metrics = fetch_metrics(self._url)
+        self.samples.append((time.perf_counter(), megabytes, metrics))
         return megabytes
 
     def end(self) -> None:
@@ -85,21 +74,7 @@ class Watch(threading.Thread):
 
     def processor_seconds(self) -> float:
         """What the server has used so far."""
-        used = self._process.cpu_times()
-        return used.user + used.system
-
-
-def read_metrics(text: str) -> dict[str, float]:
-    """Sums of Prometheus samples by name.
-
-    Example:
-        >>> read_metrics('a{x="1"} 2.0\\na{x="2"} 3.0')
-        {'a': 5.0}
-    """
-    found: Counter[str] = Counter()
-    for name, value in re.findall(r"^([a-z_]+)(?:\{.*\})? (\S+)$", text, re.MULTILINE):
-        found[name] += float(value)  # type: ignore[assignment]
-    return dict(found)
+        return processor_seconds(self._pid)
 
 
 def summary(shots: Sequence[Shot], load: Open, capacity: float) -> dict[str, Any]:
@@ -134,10 +109,8 @@ def _statuses(shots: Iterable[Shot]) -> dict[str, int]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median, 99th percentile and worst."""
-    if not values:
-        return None
-    return {name: round(percentile(values, share), 3) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+    """Median, 99th percentile and worst; None of nothing."""
+    return spread(values, "p50", "p99", "max", digits=3) if values else None
 
 
 def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float) -> dict[str, Any]:
@@ -164,10 +137,7 @@ def missed(found: dict[str, Any], max_queue_seconds: float) -> list[str]:
     overload, memory, after = found["overload"], found["memory_megabytes"], found["recovery"]
     other = {s for part in (overload["first"], overload["retries"]["statuses"]) for s in part} - set(map(str, ALLOWED))
     accepted, retries = overload["accepted_seconds"], overload["retries"]
-    full, bound = (
-        after["seconds_to_full_speed"],
-        max(FLAT * memory["first_half"], memory["first_half"] + FLAT_MEGABYTES),
-    )
+    full = after["seconds_to_full_speed"]
     bars = {
         f"other answers than 200, 429 and 503: {sorted(other)}": not other,
         f"refusals without Retry-After: {overload['refused_without_retry_after']}": not overload[
@@ -179,7 +149,9 @@ def missed(found: dict[str, Any], max_queue_seconds: float) -> list[str]:
         f"99 % of the accepted took {accepted and accepted['p99']} s, more than {max_queue_seconds} s": bool(
             accepted and accepted["p99"] <= max_queue_seconds
         ),
-        f"memory grew from {memory['first_half']} to {memory['second_half']} MB": memory["second_half"] <= bound,
+        f"memory grew from {memory['first_half']} to {memory['second_half']} MB": grew_not(
+            memory["first_half"], memory["second_half"]
+        ),
         f"full speed came back after {full} s, later than {RECOVERY_SECONDS} s": full is not None
         and full <= RECOVERY_SECONDS,
         f"after the overload it ran at {after['after']} of its speed": after["after"] >= FULL_SPEED,
@@ -219,7 +191,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         pairs, refused = _capacity(load, bodies, arguments.capacity_seconds, 2_000_000)
         requests = 2 * pairs / (LEAST_DOCUMENTS + MOST_DOCUMENTS)
         print(f"  capacity: {pairs:.0f} documents/s, {requests:.1f} requests/s", file=sys.stderr)
-        watch = Watch(served.process.pid, f"{served.url}/metrics")
+        watch = Watch(served.process.pid, served.url)
         start, used, began = watch.sample(), watch.processor_seconds(), time.perf_counter()
         watch.start()
         storm = Open(

@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Closed, Drawn, LoadProcess, percentile
+from benchmarks import RESULTS
+from benchmarks.bodies import Drawn
+from benchmarks.load import Closed, LoadProcess
+from benchmarks.timings import percentile
 from rerankd.traces.detection import Detective
 from rerankd.traces.feedback import Feedback, add_feedback
 from rerankd.traces.monitoring import Windows, monitor
@@ -32,7 +35,7 @@ from rerankd.types import Document, PairScore, Ranking, RerankRequest
 from tests.integration.postgres import running_postgres
 from tests.integration.serving import serve
 
-RESULTS = Path(__file__).with_name("results") / "traces.json"
+RESULT = RESULTS / "traces.json"
 CANDIDATES, TENANTS, CORPUS, QUERIES = 50, 20, 100_000, 200
 SPAN_SECONDS = 24 * 3600.0
 
@@ -191,7 +194,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("store", "server"))
     given = parser.parse_args()
     rankings = Rankings()
-    result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     result["load_average_at_start"] = round(os.getloadavg()[0], 1)
     if given.only != "server":
@@ -204,7 +207,7 @@ def main() -> None:
     if given.only != "store":
         result["server"] = server(given.turns, given.requests, rankings)
         print(json.dumps(result["server"], indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

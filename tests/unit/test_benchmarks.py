@@ -8,22 +8,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import improve, jobs, soak, tables, workload
-from benchmarks.load import (
-    Closed,
-    Drawn,
-    Generator,
-    Listed,
-    Open,
-    Response,
-    Shot,
-    Target,
-    pairs_per_second,
-    parse_response,
-    percentile,
-)
+from benchmarks import improve, metrics, soak, tables, workload
+from benchmarks.bodies import Drawn, Listed
+from benchmarks.jobs import batching, faults, memory, small_jobs
+from benchmarks.jobs.__main__ import bars
+from benchmarks.jobs.worker import Used
+from benchmarks.load import Closed, Generator, Open, Shot, pairs_per_second
 from benchmarks.model import SHAPES, executed_flops
-from benchmarks.server import median_ratio
+from benchmarks.timings import Turns, median_ratio, percentile
+from benchmarks.wire import Response, Target, parse_response
 from tests.conftest import shared
 
 
@@ -217,7 +210,7 @@ def test_missed_bars_are_named() -> None:
 
 def test_metrics_are_summed() -> None:
     text = '# HELP a b\na_total{model="x",reason="y z"} 2.0\na_total{model="w"} 1.5\nb 1e-05\n'
-    assert soak.read_metrics(text) == {"a_total": 3.5, "b": 1e-05}
+    assert metrics.read_metrics(text) == {"a_total": 3.5, "b": 1e-05}
 
 
 def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -228,22 +221,22 @@ def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_small_requests_differ_and_have_one_length() -> None:
-    one, other = jobs.requests(3, 4, 100, 7, mark="a"), jobs.requests(3, 4, 100, 7, mark="b")
+    one, other = small_jobs.requests(3, 4, 100, 7, mark="a"), small_jobs.requests(3, 4, 100, 7, mark="b")
     texts = [text for made in (one, other) for _, documents in made for text in documents]
     assert len(set(texts)) == 24
     assert [len(text) for text in texts[:12]] == [len(text) for text in texts[12:]]
-    assert jobs.requests(3, 4, 100, 7, mark="a") == one
+    assert small_jobs.requests(3, 4, 100, 7, mark="a") == one
 
 
 def test_batching_is_many_to_one() -> None:
-    used = {"one": [jobs.Used(2.0, 256, 2560, 0, 16)] * 2, "many": [jobs.Used(2.5, 256, 2560, 10, 32)] * 2}
-    found = jobs.summary_of_batching({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
+    used = {"one": [Used(2.0, 256, 2560, 0, 16)] * 2, "many": [Used(2.5, 256, 2560, 10, 32)] * 2}
+    found = batching.summary({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
     assert (found["ratio"], found["processor_time_ratio"], found["tokens_per_pair"]) == (1.15, 1.25, 10.0)
     assert (found["one"]["pairs_per_batch"], found["many"]["batches"]) == (16.0, 32)
 
 
 def test_turns_count_cores() -> None:
-    turns = jobs.Turns()
+    turns = Turns()
     turns.note("one", 10.0, 9.0)
     turns.note("two", 5.0, 10.0)
     assert turns.ratios("one", "two", 2.0) == {
@@ -259,18 +252,18 @@ def test_output_of_a_fault_run_is_compared(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_text("".join(json.dumps(row) + "\n" for row in rows))
     bad.write_text("".join(json.dumps(row) + "\n" for row in [rows[0], rows[0], {"id": "2", "error": {}}]))
-    assert jobs.compare(good, good, 3) == {"scored": 3, "missing": 0, "twice": 0, "identical": True}
-    assert jobs.compare(good, bad, 3) == {"scored": 1, "missing": 2, "twice": 1, "identical": False}
+    assert faults.compare(good, good, 3) == {"scored": 3, "missing": 0, "twice": 0, "identical": True}
+    assert faults.compare(good, bad, 3) == {"scored": 1, "missing": 2, "twice": 1, "identical": False}
 
 
 def test_memory_that_grows_is_not_flat() -> None:
     flat, grown = [50.0, *[100.0] * 8], [100.0, *[100.0] * 4, *[150.0] * 4]
-    assert jobs.flatness([flat, [80.0]])["flat"]
-    assert not jobs.flatness([flat, grown])["flat"]
+    assert memory.flatness([flat, [80.0]])["flat"]
+    assert not memory.flatness([flat, grown])["flat"]
 
 
 def test_bars_of_jobs() -> None:
-    assert jobs.bars({"throughput": {"held": False}, "interactive": {}}) == {"throughput": False}
+    assert bars({"throughput": {"held": False}, "interactive": {}}) == {"throughput": False}
 
 
 def test_the_loops_pack_is_divided_by_answer(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Jobs and bulk work through a real Redis to real workers, against the library: `python -m benchmarks.jobs`."""

@@ -1,0 +1,103 @@
+"""`python -m benchmarks.jobs`: jobs and bulk work through a real Redis to real workers, against the library.
+
+Writes `benchmarks/results/jobs.json`. What is compared takes turns, and ratios are taken turn by turn; processor time
+stands beside time on the clock, since what others on the machine take counts in the latter. Redis keeps everything on
+disk before it answers (`appendonly yes`, `appendfsync always`).
+
+- batching: many small jobs of different owners at once, against one job with all their pairs; and what one tiny job
+  costs beside its computing.
+- throughput: a bulk run from file to file by one worker, against one `Reranker.score` over the same pairs in memory.
+- cores: two workers on a core each against one.
+- faults: workers that are killed and a Redis that is, against a run that nothing happens to; memory of the workers.
+- interactive: small jobs while bulk work saturates the worker, against an idle one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS
+from benchmarks.jobs.batching import batching
+from benchmarks.jobs.cores import on_two_cores
+from benchmarks.jobs.faults import faults
+from benchmarks.jobs.interactive import interactive
+from benchmarks.jobs.throughput import throughput
+from benchmarks.machine import machine
+from rerankd.models.session import usable_cores
+
+MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "batching": batching,
+    "throughput": throughput,
+    "cores": on_two_cores,
+    "faults": faults,
+    "interactive": interactive,
+}
+
+
+def bars(report: dict[str, Any]) -> dict[str, bool]:
+    """What was to be reached, and whether it was.
+
+    Example:
+        >>> bars({"cores": {"held": True}, "faults": {"held": True, "memory_held": False}})
+        {'cores': True, 'faults': True, 'memory': False}
+    """
+    found = {name: bool(report[name]["held"]) for name in MEASURES if "held" in report.get(name, {})}
+    if "memory_held" in report.get("faults", {}):
+        found["memory"] = bool(report["faults"]["memory_held"])
+    return found
+
+
+def read_flags() -> argparse.Namespace:
+    """What the command was given."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="mini", help="bundled model or folder")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of a worker, where it is not one")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of what is compared")
+    parser.add_argument("--pairs", type=int, default=2048, help="of a bulk run of the bundled model")
+    parser.add_argument("--nano-pairs", type=int, default=20_480, help="of a bulk run of the small random model")
+    parser.add_argument("--tiny-jobs", type=int, default=100)
+    parser.add_argument("--interactive-jobs", type=int, default=40, help="a turn")
+    parser.add_argument("--interactive-rounds", type=int, default=3)
+    parser.add_argument("--fault-pairs", type=int, default=200_000)
+    parser.add_argument("--lease-seconds", type=float, default=30.0, help="of the fault run's workers")
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, help="measure some things; keep the others")
+    parser.add_argument("--out", type=Path, default=RESULTS / "jobs.json")
+    return parser.parse_args()
+
+
+def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One of the measures, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="rerankd-jobs-") as folder:
+        return {"machine": machine(arguments.threads), **MEASURES[name](Path(folder), arguments)}
+
+
+def main() -> None:
+    """Run, write the result, and exit with 1 if a bar was missed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended on the way out
+    arguments = read_flags()
+    kept = arguments.only and arguments.out.exists()
+    report: dict[str, Any] = json.loads(arguments.out.read_text(encoding="utf-8")) if kept else {}
+    for name in arguments.only or MEASURES:
+        report[name] = measure(name, arguments)
+        print(json.dumps({name: report[name]}, indent=1))
+        report["bars"] = bars(report)
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+    missed = [name for name, held in report["bars"].items() if not held]
+    for name in missed:
+        print(f"Missed: {name}.", file=sys.stderr)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

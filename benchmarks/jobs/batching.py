@@ -1,0 +1,92 @@
+"""Many small jobs at once, against one job with all their pairs."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.jobs.small_jobs import DOCUMENT_CHARACTERS, Request, ranking, requests
+from benchmarks.jobs.tiny import tiny
+from benchmarks.jobs.worker import Measured, Used, measured
+from benchmarks.timings import Turns
+
+JOBS, JOB_DOCUMENTS = 32, 8
+BAR = 1.3
+
+
+def batching(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Many small jobs at once against one with all their pairs, for a packed int8 model and for padded batches."""
+    int8, fp32 = arguments.model, arguments.models / "mini-fp32"
+    rows = [_row(folder / "int8", str(int8), arguments)]
+    if fp32.is_dir():
+        rows.append(_row(folder / "fp32", str(fp32), arguments))
+    return {
+        "jobs": JOBS,
+        "documents_per_job": JOB_DOCUMENTS,
+        "characters": DOCUMENT_CHARACTERS,
+        "concurrency": f"{JOBS} jobs of {JOBS} owners, handed in from a thread each",
+        "bar": BAR,
+        "rows": rows,
+        "tiny_job": tiny(folder / "tiny", arguments),
+        "held": all(row["processor_time_ratio"] <= BAR and row["ratio"] <= BAR for row in rows),
+    }
+
+
+def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = {"one": [], "many": []}
+    used: dict[str, list[Used]] = {"one": [], "many": []}
+    with measured(folder, model, arguments.threads) as own:
+        for turn in range(arguments.rounds + 1):
+            for name in ("one", "many") if turn % 2 else ("many", "one"):
+                made = requests(JOBS, JOB_DOCUMENTS, DOCUMENT_CHARACTERS, turn, mark="ab"[name == "one"])
+                took, cost = _handed_in(own, made, together=name == "one")
+                if turn:  # the first turn warms up
+                    seconds[name].append(took)
+                    used[name].append(cost)
+            print(f"  batching, {Path(model).name}: turn {turn} of {arguments.rounds}", file=sys.stderr)
+    return summary(seconds, used) | {"model": Path(model).name, "threads": arguments.threads}
+
+
+def _handed_in(own: Measured, made: Sequence[Request], *, together: bool) -> tuple[float, Used]:
+    """Seconds from the submission to the last end, and what the worker used."""
+    before, working, begun = own.used(), own.seconds(), time.perf_counter()
+    works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]
+    with ThreadPoolExecutor(len(works)) as owners:
+        jobs = list(owners.map(lambda n: own.queue.submit(works[n], owner=f"owner {n}")[0].id, range(len(works))))
+    took = own.ends.wait(jobs) - begun
+    working = own.seconds() - working
+    return took, replace(own.used() - before, seconds=working)
+
+
+def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dict[str, Any]:
+    """Ratios of many small jobs to one large, above 1 where the small ones take more, and what was computed."""
+    turns = Turns(seconds, {name: [one.seconds for one in own] for name, own in used.items()})
+    return {
+        "tokens_per_pair": round(statistics.median(one.tokens / one.pairs for one in used["one"]), 1),
+        **turns.ratios("many", "one"),
+        **{name: _middle(seconds[name], used[name]) for name in ("one", "many")},
+    }
+
+
+def _middle(seconds: Sequence[float], used: Sequence[Used]) -> dict[str, Any]:
+    """Medians over the turns."""
+
+    def middle(of: Callable[[Used], float]) -> float:
+        return statistics.median(of(one) for one in used)
+
+    return {
+        "seconds": round(statistics.median(seconds), 3),
+        "processor_seconds": round(middle(lambda u: u.seconds), 3),
+        "pairs_per_batch": round(middle(lambda u: u.pairs / u.batches), 1),
+        "batches": middle(lambda u: u.batches),
+        "computed_pairs": middle(lambda u: u.pairs),
+        "computed_tokens": middle(lambda u: u.tokens),
+        "padding_tokens": middle(lambda u: u.padding),
+    }

@@ -1,0 +1,50 @@
+"""The moments at which jobs end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from rerankd.jobs.queue import JobQueue
+
+END_SECONDS = 120.0
+
+
+class Ends:
+    """Hears when jobs end, at the moment at which they do.
+
+    Args:
+        queue: of the jobs.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue, self._ended = queue, dict[str, float]()
+        self._heard = threading.Condition()
+        self._stop = queue.store.watch(self._hear)
+
+    def _hear(self, job: str) -> None:
+        with self._heard:
+            self._ended.setdefault(job, time.perf_counter())
+            self._heard.notify_all()
+
+    def wait(self, jobs: Iterable[str]) -> float:
+        """The moment at which the last of them ended.
+
+        Raises:
+            RuntimeError: one did not succeed, or not in time.
+        """
+        names = set(jobs)
+        with self._heard:
+            if not self._heard.wait_for(lambda: names <= self._ended.keys(), END_SECONDS):
+                raise RuntimeError(f"{len(names - self._ended.keys())} jobs did not end in {END_SECONDS:.0f} s.")
+            last = max(self._ended[name] for name in names)
+        for name in names:
+            found = self._queue.store.get(name)
+            if found is None or found.state != "succeeded":
+                raise RuntimeError(f"A job ended as {found.state if found else 'nothing'}.")
+        return last
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._stop()

@@ -1,0 +1,67 @@
+"""Memory of workers over their lives."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psutil
+
+from benchmarks.usage import grew_not, resident_megabytes
+from tests.integration.queueing import Worker
+
+SAMPLE_SECONDS = 0.5
+
+
+class Memory(threading.Thread):
+    """Samples the memory of workers as they come and go."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._lives: dict[int, list[float]] = {}
+        self._ended = threading.Event()
+
+    def watch(self, worker: Worker) -> Worker:
+        """Sample this one too."""
+        self._lives[worker.process.pid] = []
+        return worker
+
+    def run(self) -> None:
+        """Twice a second."""
+        while not self._ended.wait(SAMPLE_SECONDS):
+            for pid, samples in list(self._lives.items()):
+                with contextlib.suppress(psutil.Error):
+                    if megabytes := resident_megabytes(pid):  # nothing after its end
+                        samples.append(megabytes)
+
+    def end(self) -> list[list[float]]:
+        """Stop; megabytes of each life."""
+        self._ended.set()
+        self.join()
+        return [samples for samples in self._lives.values() if samples]
+
+
+def flatness(lives: Iterable[Sequence[float]]) -> dict[str, Any]:
+    """Whether no worker's memory grew from the first half of its life, less what it loads in, to the second.
+
+    Example:
+        >>> flatness([[1.0, 100.0, 101.0, 102.0, 101.0]])["flat"]
+        True
+    """
+    rows = [_halves(life) for life in lives]
+    peak = max(max(row["first_half_megabytes"], row["second_half_megabytes"]) for row in rows)
+    return {"workers": rows, "flat": all(row["flat"] for row in rows), "peak_megabytes": peak}
+
+
+def _halves(life: Sequence[float]) -> dict[str, Any]:
+    settled = life[len(life) // 5 :]
+    middle = (len(settled) + 1) // 2
+    first, second = max(settled[:middle]), max(settled[middle:], default=settled[-1])
+    return {
+        "seconds": round(len(life) * SAMPLE_SECONDS, 1),
+        "first_half_megabytes": round(first, 1),
+        "second_half_megabytes": round(second, 1),
+        "flat": grew_not(first, second),
+    }

@@ -1,0 +1,51 @@
+"""Small jobs: a question with a few short documents each."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from benchmarks.jobs.worker import Measured
+from rerankd.demo import load_traps
+from rerankd.jobs.job import RankWork
+from rerankd.jobs.results import rows_of
+from rerankd.types import Document, RerankRequest
+
+DOCUMENT_CHARACTERS = 100
+LATENCY = ("p50", "p95", "max")
+Request = tuple[str, list[str]]
+
+
+def requests(count: int, documents: int, characters: int, seed: int, mark: str = "") -> list[Request]:
+    """Small requests of bundled texts; every document is another, so that none is cached or shared.
+
+    Another mark makes other texts of the same length.
+    """
+    draw = random.Random(seed)
+    traps = load_traps()
+    texts = [text for trap in traps for text in trap.documents]
+
+    def document(number: int) -> str:
+        return f"{seed} {number} {mark} {' '.join(draw.choices(texts, k=8))}"[:characters]
+
+    return [
+        (f"{draw.choice(traps).query} {seed} {n}", [document(n * documents + place) for place in range(documents)])
+        for n in range(count)
+    ]
+
+
+def ranking(request: Request) -> RankWork:
+    """A request as work of a job."""
+    query, documents = request
+    return RankWork(RerankRequest(query, [Document(text) for text in documents]))
+
+
+def latency(own: Measured, request: Request) -> float:
+    """Seconds from handing a job in to having its result."""
+    begun = time.perf_counter()
+    job, _ = own.queue.submit([ranking(request)])
+    own.ends.wait([job.id])
+    (row,) = rows_of(own.queue.store.results(job.id))
+    if not row or len(row["results"]) != len(request[1]):
+        raise RuntimeError("A job has no result.")
+    return time.perf_counter() - begun

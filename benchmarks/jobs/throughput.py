@@ -1,0 +1,114 @@
+"""Bulk work by one worker, against the library over the same pairs in memory."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bulk import make_nano, pairs, write
+from benchmarks.jobs.bulk_run import tokens_of_run
+from benchmarks.jobs.worker import Measured, measured
+from benchmarks.timings import Turns, rate
+from rerankd import Reranker
+from rerankd.bulk.queue import QueueExecutor
+
+BAR = 0.95
+WARM_PAIRS = 512
+
+
+def throughput(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """For the bundled model, and for one that hardly computes."""
+    nano = str(make_nano(arguments.models))
+    rows = [
+        _row(folder / "mini", arguments.model, arguments.pairs, arguments.rounds),
+        _row(folder / "nano", nano, arguments.nano_pairs, arguments.rounds),
+    ]
+    return {"bar": BAR, "rows": rows, "held": all(row["held"] for row in rows)}
+
+
+def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
+    reranker = Reranker(model, threads=1)
+    with measured(folder, model, 1) as own:
+        race = Race(own, reranker, folder)
+        for turn in range(rounds + 1):
+            race.run(list(pairs(count if turn else WARM_PAIRS, seed=turn)), turn)
+            print(f"  throughput, {Path(model).name}: turn {turn} of {rounds}", file=sys.stderr)
+    ratios = race.turns.ratios("library", "bulk")
+    return {
+        "model": f"{Path(model).name} ({reranker.backend})",
+        "threads": 1,
+        "pairs": count,
+        "tokens_per_pair": round(race.tokens / count, 1),
+        **{f"{name}_pairs_per_second": rate(count, own) for name, own in race.turns.seconds.items()},
+        **ratios,
+        "held": ratios["ratio"] >= BAR,
+        "processor_ms_per_pair": race.processor_ms(count),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds on the clock, and on cores: of this process, of the worker and of Redis."""
+
+    clock: float
+    here: float
+    worker: float
+    broker: float
+
+
+@dataclass
+class Race:
+    """A worker and the library over the same pairs, in turn.
+
+    Attributes:
+        others: seconds on cores beside the worker's: Redis and this process, which reads and writes.
+        tokens: of the pairs of the last turn.
+    """
+
+    own: Measured
+    reranker: Reranker
+    folder: Path
+    turns: Turns = field(default_factory=Turns)
+    others: list[float] = field(default_factory=list)
+    tokens: int = 0
+
+    def run(self, rows: list[dict[str, str]], turn: int) -> None:
+        """One turn of both; the first warms up."""
+        source = write(self.folder / "in.jsonl", iter(rows))
+        given = [(row["query"], row["document"]) for row in rows]
+        executor = QueueExecutor(self.own.queue)
+        works: dict[str, Callable[[], object]] = {
+            "library": lambda: self.reranker.score(given),
+            "bulk": lambda: self._bulk(source, executor),
+        }
+        for name in ("library", "bulk") if turn % 2 else ("bulk", "library"):
+            spent = self._spent(works[name])
+            if turn:
+                self._note(name, spent)
+
+    def _bulk(self, source: Path, executor: QueueExecutor) -> None:
+        self.tokens = tokens_of_run(source, self.folder / "out.jsonl", executor)
+
+    def _spent(self, work: Callable[[], object]) -> Spent:
+        begun, here, worker = time.perf_counter(), time.process_time(), self.own.seconds()
+        broker = self.own.broker_seconds()
+        work()
+        took, here = time.perf_counter() - begun, time.process_time() - here
+        return Spent(took, here, self.own.seconds() - worker, self.own.broker_seconds() - broker)
+
+    def _note(self, name: str, spent: Spent) -> None:
+        self.turns.note(name, spent.clock, spent.here if name == "library" else spent.worker)
+        if name == "bulk":
+            self.others.append(spent.here + spent.broker)
+
+    def processor_ms(self, count: int) -> dict[str, float]:
+        """Of a pair. Reading, writing and Redis go on beside the worker; the library has its pairs in memory."""
+        processor = self.turns.processor
+        seconds = {"library": processor["library"], "worker": processor["bulk"], "command_and_redis": self.others}
+        return {name: round(1000 * statistics.median(own) / count, 4) for name, own in seconds.items()}

@@ -1,0 +1,33 @@
+"""What servers and workers of this machine count themselves, as their `/metrics` tells it."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections import Counter
+
+# Nothing goes through a proxy, whatever the environment says.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def fetch_metrics(url: str) -> dict[str, float]:
+    """What stands there now.
+
+    Args:
+        url: of the service, without a slash at the end.
+    """
+    with _OPENER.open(f"{url}/metrics", timeout=30) as answer:
+        return read_metrics(answer.read().decode())
+
+
+def read_metrics(text: str) -> dict[str, float]:
+    """Sums of Prometheus samples by name.
+
+    Example:
+        >>> read_metrics('a{x="1"} 2.0\\na{x="2"} 3.0')
+        {'a': 5.0}
+    """
+    found: Counter[str] = Counter()
+    for name, value in re.findall(r"^([a-z_]+)(?:\{.*\})? (\S+)$", text, re.MULTILINE):
+        found[name] += float(value)  # type: ignore[assignment]
+    return dict(found)
