@@ -108,7 +108,7 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
     command = [
         *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
         *("--data", str(train), "--domain", str(test), "--out", str(work / "run")),
-        *(("--base", options.base) if options.base else ()),
+        *(("--base", str(Path(options.base).resolve())) if options.base else ()),
         *(("--rate", str(options.rate)) if options.rate else ()),
         *(("--guard", str(options.guard)) if options.guard is not None else ()),
         *(("--no-mine",) if options.no_mine else ()),
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--guard", type=float, default=None, help="default: the command's own")
     parser.add_argument("--no-mine", action="store_true", help="every unjudged candidate is a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
-    parser.add_argument("--base", default=None, help="model to start from; default: the bundled one")
+    parser.add_argument("--base", default=None, help="folder of the model to start from; default: the bundled one")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -171,6 +171,7 @@ def main() -> None:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
             settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "only")}
+            settings["base"] = Path(options.base).name if options.base else "mini"
             found[-1] = {"options": json.loads(json.dumps(settings, default=str)), **found[-1]}
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
             machine = {"cores": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}

@@ -251,6 +251,7 @@ def improve() -> str:
         failed = [name.partition(" on ")[0] for name, (passed, _) in checks.items() if not passed]
         rows.append(
             [
+                options.get("base", "mini"),
                 run["pack"],
                 "shuffled" if run["shuffled"] else run.get("note", "as they are"),
                 f"{run['training']:,} ({'all' if options['no_mine'] else 'filtered'}), {run['steps']} steps",
@@ -262,11 +263,11 @@ def improve() -> str:
         )
     machine, last = found["machine"], found["runs"][-1]["options"]
     about = (
-        f"`mini`, LoRA, bfloat16, BM25's first {last['depth']} of each query; {machine['cores']} cores "
+        f"LoRA, bfloat16, BM25's first {last['depth']} of each query; {machine['cores']} cores "
         f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
         "`python -m benchmarks.improve --data DATA --bf16 --no-mine`."
     )
-    head = ["pack", "labels", "examples (negatives)", "training, whole", "memory", "held-out queries", "gate"]
+    head = ["base", "pack", "labels", "examples (negatives)", "training, whole", "memory", "held-out queries", "gate"]
     return f"{_table(head, rows)}\n\n{about}"
 
 

@@ -85,7 +85,7 @@ def write(
     """Write the ranker in `start` as a model folder, not yet checked.
 
     Args:
-        start: folder of the ranker.
+        start: folder of the ranker, or of the encoder that it begins from.
         out: folder to write.
         precision: `int8` or `fp32`.
         name: what the model is called.
@@ -112,6 +112,7 @@ def write(
     builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
     builder.prefix, builder.careful = len(own.prefixes["query"]), careful or frozenset()
     weights["mix"] = weights["mix"][None]
+    calibration = start / "calibration.json"
     onnx.save(builder.build(), str(out / "model.onnx"))
     manifest = Manifest(
         name=name,
@@ -121,7 +122,7 @@ def write(
         precision=precision,
         source="recipes/mini",
         files={path.name: sha256(path) for path in sorted(out.iterdir())},
-        calibration=json.loads((start / "calibration.json").read_text()),
+        calibration=json.loads(calibration.read_text()) if calibration.exists() else None,
         licence="Apache-2.0",
     )
     write_manifest(out, manifest)
@@ -162,7 +163,9 @@ def export(start: Path, out: Path, name: str = "mini", precision: str = "int8", 
 
 def main() -> None:
     """Export one ranker."""
-    parser = argparse.ArgumentParser(description="Write a calibrated ranker as a model folder.")
+    parser = argparse.ArgumentParser(
+        description="Write a ranker, or the encoder that it begins from, as a model folder."
+    )
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", choices=tuple(MAX_BYTES), default="mini")

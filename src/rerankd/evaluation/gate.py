@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.comparison import Comparison
+from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation
 from rerankd.evaluation.labels import joined, labelled
 from rerankd.evaluation.platt import Platt
@@ -171,21 +171,22 @@ def judge(
     return Decision(new, old, all(check.passed for check in checks), tuple(checks), limits, data, time.time())
 
 
-def _compared(result: DatasetResult) -> Comparison:
+def _delta(result: DatasetResult, measure: str) -> tuple[Interval, str]:
+    """How the candidate differs by the first measure, and that in a sentence."""
     [comparison] = result.comparisons
-    return comparison
+    new, old = (float(result.measured(name).values[:, 0].mean()) for name in (comparison.system, comparison.baseline))
+    delta = comparison.deltas[0]
+    return delta, f"{measure} {new:.4f} against {old:.4f}: {delta.mean:+.4f}, at least {delta.low:+.4f}."
 
 
 def _gain(result: DatasetResult, measure: str, limit: float) -> Check:
-    delta = _compared(result).deltas[0]
-    name, says = f"gain on {result.dataset.name}", f"{measure} {delta.mean:+.4f}, at least {delta.low:+.4f}."
-    return Check(name, delta.low > limit, round(delta.low, 6), limit, says)
+    delta, says = _delta(result, measure)
+    return Check(f"gain on {result.dataset.name}", delta.low > limit, round(delta.low, 6), limit, says)
 
 
 def _loss(result: DatasetResult, measure: str, limit: float) -> Check:
-    delta = _compared(result).deltas[0]
-    name, says = f"no loss on {result.dataset.name}", f"{measure} {delta.mean:+.4f}, at least {delta.low:+.4f}."
-    return Check(name, delta.low > -limit, round(delta.low, 6), -limit, says)
+    delta, says = _delta(result, measure)
+    return Check(f"no loss on {result.dataset.name}", delta.low > -limit, round(delta.low, 6), -limit, says)
 
 
 def _cases(results: Sequence[DatasetResult], candidate: Contender, champion: Contender, limit: int) -> Check:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def test_a_better_model_passes() -> None:
         "size",
     ]
     assert decision.candidate == "candidate@v2"
+    said = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].says)
+    assert said is not None
+    new, old, gain, least = map(float, said.groups())
+    assert new - old == pytest.approx(gain, abs=2e-4)
+    assert least == pytest.approx(decision.checks[0].measured, abs=1e-4)
 
 
 def test_the_same_model_and_a_worse_one_are_refused() -> None:
