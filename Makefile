@@ -22,7 +22,7 @@ demo: $(VENV)/.base ## install the base package and show what a reranker does
 
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist worksteal; beside=$$?; \
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile; beside=$$?; \
 	$(BIN)/python -m pytest -m alone && exit $$beside
 
 check: $(VENV)/.dev ## lint, types, layers, generated documents

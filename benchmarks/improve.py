@@ -26,6 +26,7 @@ from benchmarks.machine import flags, processor
 
 RESULT = RESULTS / "improve.json"
 HELD_OUT = 0.35
+SALT = "improve"
 
 
 def rows_of(path: Path) -> list[str]:
@@ -52,7 +53,9 @@ def share_found(folder: Path, depth: int) -> float:
     return len(found) / len(judged)
 
 
-def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool) -> tuple[Path, Path]:
+def split_pack(
+    folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool, salt: str = SALT
+) -> tuple[Path, Path]:
     """Write the pack twice: what is trained on, and what is judged. No answer stands on both sides.
 
     Queries whose answers the first stage did not find are on neither: training leaves them out, and at the gate no
@@ -64,12 +67,13 @@ def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shu
         limits: queries to train on, and to judge on, at most.
         depth: first-stage candidates of a query.
         shuffled: call another candidate of each training query its answer.
+        salt: of the hash that divides answers.
     """
     judged, ranks = answers_of(folder), [line.split() for line in rows_of(folder / "candidates.trec.gz")]
     shown = {(line[0], line[2]) for line in ranks if int(line[3]) <= depth}
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for query, documents in judged.items():
-        sides = {hashlib.sha256(f"improve:{doc}".encode()).digest()[0] < 256 * HELD_OUT for doc in documents}
+        sides = {hashlib.sha256(f"{salt}:{doc}".encode()).digest()[0] < 256 * HELD_OUT for doc in documents}
         if len(sides) == 1:
             parts["test" if sides.pop() else "train"].append(query)
     draw = random.Random(11)
@@ -102,7 +106,7 @@ def split_pack(folder: Path, out: Path, limits: tuple[int, int], depth: int, shu
 def improve(pack: Path, general: list[Path], work: Path, options: argparse.Namespace, shuffled: bool) -> dict[str, Any]:
     """Run the loop once, and say what came out."""
     limits = (options.train_queries, options.queries)
-    train, test = split_pack(pack, work, limits, options.depth, shuffled)
+    train, test = split_pack(pack, work, limits, options.depth, shuffled, options.split)
     others = [split_pack(folder, work, (1, options.general_queries), options.depth, False)[1] for folder in general]
     state = dict(os.environ, XDG_STATE_HOME=str(work / "state"), RERANKD_GATE_KEY="0123456789abcdef-benchmark")
     command = [
@@ -155,6 +159,7 @@ def main() -> None:
     parser.add_argument("--guard", type=float, default=None, help="default: the command's own")
     parser.add_argument("--no-mine", action="store_true", help="every unjudged candidate is a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
+    parser.add_argument("--split", default=SALT, help="another word divides the answers otherwise")
     parser.add_argument("--base", default=None, help="folder of the model to start from; default: the bundled one")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
     parser.add_argument("--out", type=Path, default=RESULT)
