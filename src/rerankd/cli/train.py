@@ -42,7 +42,7 @@ Guard = Annotated[
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the run; the candidate is model/ in it.")],
-    base: Annotated[str, typer.Option(metavar="REF", help="mini, a checkpoint folder, or org/name.")] = "mini",
+    base: Annotated[str, typer.Option(metavar="REF", help="mini, a folder, registry:NAME, or org/name.")] = "mini",
     method: Method = "lora",
     loss: Loss = "softmax",
     general: General = None,

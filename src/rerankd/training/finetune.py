@@ -125,7 +125,7 @@ def fine_tune(
     """Fine-tune a model. Interrupted, it goes on from its last checkpoint when called again with the same arguments.
 
     Args:
-        base: reference of the model: a checkpoint, or the bundled one.
+        base: reference of the model: a checkpoint, the bundled one, or what was compiled or trained before.
         examples: of the domain.
         out: folder of the run.
         options: how.
