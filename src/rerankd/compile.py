@@ -10,7 +10,7 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,7 @@ DEFAULT_PAIRS = Path(__file__).parent / "models" / "verification.tsv"
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
 Step = Callable[[str], None]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,11 @@ class CompileOptions:
 
 
 def compile_model(
-    files: ModelFiles, out: Path, options: CompileOptions | None = None, step: Step | None = None
+    files: ModelFiles,
+    out: Path,
+    options: CompileOptions | None = None,
+    step: Step | None = None,
+    weights: Mapping[str, Array] | None = None,
 ) -> Manifest:
     """Compile a checkpoint into `out`.
 
@@ -74,6 +79,8 @@ def compile_model(
         out: the model folder to make.
         options: precision and verification.
         step: called with a sentence at the beginning of each step.
+        weights: what to write in place of the checkpoint's, by name, such as weights that lie on the grid already; the
+            reference is the checkpoint all the same.
 
     Returns:
         The manifest that was written, parity report included.
@@ -93,7 +100,7 @@ def compile_model(
     try:
         working.mkdir(parents=True)
         say("Writing the graph")
-        _write_graph(files, working / ONNX, options)
+        _write_graph(files, working / ONNX, options, weights or {})
         for name in _COPIED:
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, working / name)
@@ -170,11 +177,15 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
         raise InvalidRequestError(f"{out} exists.", hint="Use --force to replace it.")
 
 
-def _write_graph(files: ModelFiles, path: Path, options: CompileOptions) -> None:
+def _write_graph(files: ModelFiles, path: Path, options: CompileOptions, weights: Mapping[str, Array]) -> None:
     import onnx
 
-    architecture = files.manifest.architecture
-    model = GraphBuilder(architecture, files.checkpoint().tensor, options.precision, options.words).build()
+    architecture, checkpoint = files.manifest.architecture, files.checkpoint()
+
+    def weight(name: str) -> Array:
+        return weights[name] if name in weights else checkpoint.tensor(name)
+
+    model = GraphBuilder(architecture, weight, options.precision, options.words).build()
     size = architecture.parameters * (1 if options.precision == "int8" else 4)
     onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
 

@@ -96,12 +96,28 @@ def test_a_question_is_charged_for_what_was_computed(folder: Path, tmp_path: Pat
     headers = {"authorization": f"Bearer {clear}"}
     with serve(env=env) as served:
 
-        def search(query: str) -> int:
-            return httpx.post(f"{served.url}/v1/search", json={"query": query}, headers=headers, timeout=60).status_code
+        def search(query: str, path: str = "/v1/search", **more: object) -> int:
+            body = {"query": query} | more
+            return httpx.post(f"{served.url}{path}", json=body, headers=headers, timeout=60).status_code
 
         # All but the first are found in the cache and cost nothing; computed, so many would not be let in.
         assert [search("the warranty of phones") for _ in range(20)] == [200] * 20
+        assert [search("the warranty of phones", "/v1/ask", stream=True) for _ in range(20)] == [200] * 20
         assert 429 in [search(f"the warranty of phones, number {n}") for n in range(20)]
+
+
+def test_a_question_whose_time_is_up_stays_charged(folder: Path, tmp_path: Path) -> None:
+    clear, key = new_key("team", tokens_per_minute=1000)
+    write_keys(tmp_path / "keys.json", [key])
+    env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
+    with serve(env=env) as served:
+
+        def ask(number: int) -> int:
+            body = {"query": f"the warranty of phones, number {number}", "timeout": 0.001}
+            headers = {"authorization": f"Bearer {clear}"}
+            return httpx.post(f"{served.url}/v1/search", json=body, headers=headers, timeout=60).status_code
+
+        assert set(map(ask, range(40))) == {504, 429}  # time limits are no way around a quota
 
 
 def test_an_answer_cites_what_was_given(url: str, llm: Served) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerankd.retrieval.keywords import keywords
+from rerankd.retrieval.keywords import is_han, keywords
 
 SHINGLE = 3
 SAME = 0.8  # of the shorter one's shingles
@@ -37,7 +37,7 @@ def duplicates(texts: Sequence[str], share: float = SAME) -> dict[int, int]:
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
     """Runs of three words; Han texts by character. Short texts are one run."""
-    words = [word for word in keywords(text) if len(word) != 2 or word.isascii()]
+    words = [word for word in keywords(text) if len(word) != 2 or not is_han(word)]
     if len(words) <= SHINGLE:
         return frozenset([tuple(words)])
     return frozenset(zip(*(words[start:] for start in range(SHINGLE)), strict=False))

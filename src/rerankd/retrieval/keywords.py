@@ -19,11 +19,16 @@ def keywords(text: str) -> list[str]:
     """
     tokens: list[str] = []
     for piece in _PIECE.findall(text.lower()):
-        if "㐀" <= piece[0] <= "鿿":
+        if is_han(piece):
             tokens += [*piece, *(piece[i : i + 2] for i in range(len(piece) - 1))]
         else:
             tokens.append(piece)
     return tokens
+
+
+def is_han(word: str) -> bool:
+    """Whether a word begins with a Han character; then it is nothing else."""
+    return "㐀" <= word[0] <= "鿿"
 
 
 class KeywordIndex:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from rerankd.errors import RequestCancelledError
+from rerankd.errors import DeadlineExceededError, RequestCancelledError
 from rerankd.pipeline.pipeline import Charge
 from rerankd.server.edge import RequestLog, current
 from rerankd.server.service import Service
@@ -34,6 +34,19 @@ class Meter:
             log.charged = tokens
 
         return charge
+
+    async def settled(self, work: Awaitable[Result]) -> Result:
+        """Wait for the work; tokens of a request that we failed or refused are given back.
+
+        What the caller ended itself, by a deadline or by going away, may have been computed, and stays charged.
+        """
+        try:
+            return await work
+        except (DeadlineExceededError, RequestCancelledError, asyncio.CancelledError):
+            raise
+        except BaseException:
+            await self.settle(0)
+            raise
 
     async def settle(self, tokens: int) -> None:
         """Say how many tokens it were in truth; 0 gives all back."""

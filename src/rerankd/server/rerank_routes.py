@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rerankd.activation import activate
 from rerankd.documents import to_query
 from rerankd.engine.admission import caller_name
-from rerankd.errors import DeadlineExceededError, RequestCancelledError, UnavailableError
+from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ScoredPairs
 from rerankd.server import dialects
 from rerankd.server.bodies import Body, PredictBody, RerankBody, ScoreBody, TeiBody
@@ -82,22 +82,13 @@ class Answers:
         return await self._traced(request, self._predict_pairs(request))
 
     async def _traced(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
-        """Answer inside a span; tokens of a request that we failed or refused are given back.
-
-        What the caller ended itself, by a deadline or by going away, may have been computed, and stays charged.
-        """
+        """Answer inside a span; what we failed or refused costs nothing."""
         log = current.get()
         if not self._service.started:  # a proxy goes to the next instance, rather than wait for the model
             answer.close()
             raise UnavailableError("The service is starting.", hint="Send the request again.")
         with self._service.tracing.request(request.url.path, request.headers) as log.span:
-            try:
-                return await answer
-            except (DeadlineExceededError, RequestCancelledError, asyncio.CancelledError):
-                raise
-            except BaseException:
-                await self._meter.settle(0)
-                raise
+            return await self._meter.settled(answer)
 
     async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
         return await self._traced(request, self._ranked(request, dialect))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from rerankd.engine.admission import caller_name
-from rerankd.errors import RerankdError, UnavailableError
+from rerankd.errors import UnavailableError
 from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
 from rerankd.retrieval.wire import ask_answer, search_answer
 from rerankd.server.edge import current
@@ -41,7 +41,7 @@ class Questions:
         body = await request.body()
         given = validated(SearchBody, parse_json(body, self._service.settings.max_json_depth))
         rag, work, options = await self._opened(request, body, given)
-        found = await unless_gone(request, self._settled(rag.search(given.query, options, work)))
+        found = await unless_gone(request, self._meter.settled(rag.search(given.query, options, work)))
         self._note(found)
         return _json(search_answer(found, explain=bool(given.explain)), found)
 
@@ -54,12 +54,12 @@ class Questions:
         if given.stream:
             parts = rag.ask(given.query, options, work)
             # What is wrong before there is anything to send is an error with its own status.
-            first = await unless_gone(request, self._settled(anext(parts)))
+            first = await unless_gone(request, self._meter.settled(anext(parts)))
             headers = version_headers(first.version, first.experiment) if isinstance(first, SearchResult) else None
             return StreamingResponse(
                 self._events(first, parts, explain), headers=headers, media_type="text/event-stream"
             )
-        answer = await unless_gone(request, self._settled(rag.answer(given.query, options, work)))
+        answer = await unless_gone(request, self._meter.settled(rag.answer(given.query, options, work)))
         self._note(answer.found)
         return _json(ask_answer(answer, explain=explain), answer.found)
 
@@ -94,14 +94,6 @@ class Questions:
             given.max_tokens or usual.budget,
         )
         return await self._service.search_desk.rag(self._meter.charge(log), self._meter.settle), work, options
-
-    async def _settled(self, work: Any) -> Any:
-        """Tokens of what failed are given back."""
-        try:
-            return await work
-        except RerankdError:
-            await self._meter.settle(0)
-            raise
 
     async def _events(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from rerankd.evaluation.dataset import Dataset
 from rerankd.retrieval.duplicates import shingles
 from rerankd.training.examples import Example, comparable
 
+_MARK = re.compile(r"\d+(?:[.,]\d+)*|[+#<>=≤≥%$€¥&]")
 NEAR = 0.8  # of the runs of three words that either has, both have
 
 
@@ -39,8 +41,8 @@ class Checked:
 def without_leaks(examples: Iterable[Example], evaluated: Sequence[Dataset]) -> Checked:
     """Leave out what evaluation sets ask, word for word or nearly.
 
-    Two queries are nearly the same where 80 % of their runs of three words, or Han characters, are in both.
-    Punctuation is no word; of up to three words all have to be the same.
+    Two queries are nearly the same where 80 % of their runs of three words, or Han characters, are in both, and so are
+    all numbers and signs such as + and >. Punctuation is no word; of up to three words all have to be the same.
 
     Example:
         >>> asked = Dataset("zoo", {"1": "What do pandas eat?"}, {}, {}, {}, "")
@@ -55,7 +57,7 @@ def without_leaks(examples: Iterable[Example], evaluated: Sequence[Dataset]) -> 
     for example in examples:
         if example.key in queries:
             same += 1
-        elif index.has(example.query):
+        elif index.has(example.key):
             near += 1
         else:
             kept.append(example)
@@ -77,14 +79,24 @@ class _Index:
 
     def __init__(self, queries: Iterable[str]) -> None:
         self._sizes: list[int] = []
+        self._marks: list[list[str]] = []
         self._places: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for place, query in enumerate(queries):
             own = shingles(query)
             self._sizes.append(len(own))
+            self._marks.append(_marks(query))
             for one in own:
                 self._places[one].append(place)
 
     def has(self, query: str) -> bool:
-        own = shingles(query)
+        own, marks = shingles(query), _marks(query)
         common = Counter(place for one in own if any(one) for place in self._places.get(one, ()))
-        return any(count >= NEAR * (len(own) + self._sizes[place] - count) for place, count in common.items())
+        return any(
+            count >= NEAR * (len(own) + self._sizes[place] - count) and self._marks[place] == marks
+            for place, count in common.items()
+        )
+
+
+def _marks(query: str) -> list[str]:
+    """Numbers and signs, by which questions differ that are alike in all else."""
+    return sorted(_MARK.findall(query))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
+from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.late_interaction_graph import SEP
+from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.training.late_interaction import Ranker, Side
 from rerankd.training.weights import is_late_interaction, read_weights
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Features = dict[str, torch.Tensor]
+Filled = TypeVar("Filled", bound=torch.nn.Module)
 WIDTH = 16
 
 
@@ -181,8 +184,20 @@ def sequence_classifier(files: ModelFiles, weights: Mapping[str, Any]) -> PreTra
         model = BertForSequenceClassification(BertConfig(**settings))
     else:
         model = XLMRobertaForSequenceClassification(XLMRobertaConfig(**settings))
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
-    return model
+    return _filled(model, weights, files)
+
+
+def _filled(module: Filled, weights: Mapping[str, Any], files: ModelFiles) -> Filled:
+    """A network with these weights, which it takes as they are."""
+    try:
+        module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()
+        raise CorruptModelError(
+            f"{files.reference}: the weights do not fit what {FILE_NAME} says ({said}).",
+            hint="Compile the model again, or pass the checkpoint it was compiled from.",
+        ) from error
+    return module
 
 
 def _settings(shape: Architecture) -> dict[str, Any]:
@@ -205,8 +220,7 @@ def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> Ranker:
     from transformers import BertConfig, BertModel
 
     config = BertConfig(**_settings(files.manifest.architecture))
-    ranker = Ranker(BertModel(config, add_pooling_layer=False))
-    ranker.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    ranker = _filled(Ranker(BertModel(config, add_pooling_layer=False)), weights, files)
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     return ranker
 

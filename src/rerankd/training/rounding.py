@@ -8,7 +8,9 @@ inputs: a change that all tokens of the domain feel survives, though no single w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +32,54 @@ def rounded_weights(ranker: Ranker, run: Callable[[], object]) -> dict[str, np.n
         run: scores texts of the domain, some ten thousand tokens of them.
     """
     names = {module: f"{name}.weight" for name, module in ranker.named_modules()}
-    curvature: dict[torch.nn.Linear, torch.Tensor] = {}
+    seen = _Inputs()
+    _watched(ranker, run, lambda layer, value: seen.add(layer, value[ranker.encoder.there]))
+    return {names[layer]: weight for layer, weight in seen.rounded()}
 
-    def watch(layer: torch.nn.Linear, value: torch.Tensor) -> None:
-        rows = torch.nn.functional.normalize(value[ranker.encoder.there], dim=-1)  # an outlying token counts as one
+
+def rounded_layers(model: torch.nn.Module, layers: str, run: Callable[[], object]) -> dict[str, np.ndarray]:
+    """As `rounded_weights`, for a transformers model, which is called with its `attention_mask` by name.
+
+    Args:
+        model: the network, without adapters.
+        layers: pattern of the names of its linear layers.
+        run: scores texts of the domain.
+    """
+    names: dict[Any, str] = {one: name for name, one in model.named_modules() if re.fullmatch(layers, name)}
+    seen, there = _Inputs(), list[torch.Tensor]()
+
+    def begin(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        there[:] = [kwargs["attention_mask"].bool()]
+
+    def watch(layer: Any, args: tuple[torch.Tensor, ...]) -> None:
+        seen.add(layer, args[0][there[0]])
+
+    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
+    handles += [layer.register_forward_pre_hook(watch) for layer in names]
+    try:
+        with torch.inference_mode():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {f"{names[layer]}.weight": weight for layer, weight in seen.rounded()}
+
+
+class _Inputs:
+    """Sums of the outer products of what linear layers were given; an outlying token counts as one."""
+
+    def __init__(self) -> None:
+        self._sums: dict[torch.nn.Linear, torch.Tensor] = {}
+
+    def add(self, layer: torch.nn.Linear, tokens: torch.Tensor) -> None:
+        rows = torch.nn.functional.normalize(tokens, dim=-1)
         found = rows.T @ rows
-        curvature[layer] = curvature[layer] + found if layer in curvature else found
+        self._sums[layer] = self._sums[layer] + found if layer in self._sums else found
 
-    _watched(ranker, run, watch)
-    return {names[layer]: rounded(layer.weight.data, inputs).numpy() for layer, inputs in curvature.items()}
+    def rounded(self) -> Iterator[tuple[torch.nn.Linear, np.ndarray]]:
+        """Each layer with its weights rounded."""
+        for layer, inputs in self._sums.items():
+            yield layer, rounded(layer.weight.data, inputs).numpy()
 
 
 def outlying(ranker: Ranker, run: Callable[[], object]) -> frozenset[str]:

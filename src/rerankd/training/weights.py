@@ -37,9 +37,23 @@ def constants_of(path: Path) -> dict[str, Array]:
     return {one.name: numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer}
 
 
+def _names(files: ModelFiles) -> set[str]:
+    """Names of the constants of a compiled model; what lies in a file beside it is not read."""
+    require("onnx", "train", "Training a compiled model")
+    import onnx
+
+    return {one.name for one in onnx.load(str(files.folder / ONNX), load_external_data=False).graph.initializer}
+
+
 def is_late_interaction(files: ModelFiles) -> bool:
     """Whether a compiled model compares states of tokens at its end, as the bundled one does."""
-    return files.compiled and MARK in constants_of(files.folder / ONNX)
+    return files.compiled and MARK in _names(files)
+
+
+def words_of(files: ModelFiles, precision: str) -> str:
+    """How a candidate keeps its word embeddings: as its base does, `int8` or `int4`."""
+    name = f"{files.manifest.architecture.prefix}.embeddings.word_embeddings.weight.packed"
+    return "int4" if precision == "int8" and files.compiled and name in _names(files) else "int8"
 
 
 def read_weights(files: ModelFiles) -> dict[str, Array]:
@@ -59,7 +73,7 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
             f"{files.reference} is compiled, and its weights cannot be read back ({error}).",
             hint="Pass the checkpoint it was compiled from.",
         ) from error
-    return {name: np.array(value, np.float32, order="C") for name, value in weights.items()}
+    return {name: np.require(value, np.float32, ["C", "W", "O"]) for name, value in weights.items()}
 
 
 def _late_interaction(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
@@ -77,6 +91,8 @@ def _cross_encoder(found: Mapping[str, Array], architecture: Architecture) -> di
     dense, out = architecture.head
     weights |= {f"{dense}.{part}": found[f"{dense}.{part}"] for part in ("weight", "bias")}
     weights |= {f"{out}.weight": scale * found[f"{out}.weight"], f"{out}.bias": scale * found[f"{out}.bias"] + offset}
+    if unknown := weights.keys() - architecture.shapes().keys():
+        raise ValueError(f"it holds {min(unknown)}")
     for name, shape in architecture.shapes().items():
         if weights[name].shape != shape:
             raise ValueError(f"{name} has shape {weights[name].shape}, not {shape}")
@@ -88,7 +104,7 @@ def _encoder(found: Mapping[str, Array], architecture: Architecture) -> dict[str
     prefix = f"{architecture.prefix}."
     weights: dict[str, Array] = {}
     for name, value in found.items():
-        if name.endswith((".scale", ".packed", ".zero")):
+        if name.endswith((".scale", ".packed", ".zero", ".word_embeddings.weight")):
             continue
         if name.endswith(".weight") and ".encoder.layer." in name and "LayerNorm" not in name:
             weights |= _products(name, _scaled(value, found.get(f"{name.removesuffix('.weight')}.scale")))

@@ -22,7 +22,8 @@ from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of
-from rerankd.training.rounding import outlying, rounded_weights
+from rerankd.training.rounding import outlying, rounded_layers, rounded_weights
+from rerankd.training.weights import words_of
 
 Say = Callable[[str], None]
 WATCHED = 12
@@ -46,7 +47,7 @@ def write_candidate(
         precision: `int8` or `fp32`.
         name: what the model is called.
         say: told each step.
-        texts: pairs of the domain, which the weights of late interaction are rounded by.
+        texts: pairs of the domain, which int8 weights are rounded by.
 
     Raises:
         VerificationError: the compiled model does not rank as the network does.
@@ -73,7 +74,12 @@ def write_candidate(
         licence=files.manifest.licence,
     )
     written = dataclasses.replace(written, manifest=own)
-    compile_model(written, target, CompileOptions(precision, name=name, force=True), say)
+    options = CompileOptions(precision, words=words_of(files, precision), name=name, force=True)
+    rounded = {}
+    if precision == "int8" and texts:
+        say("Rounding by texts of the domain")
+        rounded = rounded_layers(network.model, network.body, lambda: logits_of(network, texts))
+    compile_model(written, target, options, say, rounded)
     return target
 
 

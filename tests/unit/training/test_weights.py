@@ -10,12 +10,12 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.compile import CompileOptions, compile_model
-from rerankd.errors import InvalidRequestError
+from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.evaluation.fold import write_calibrated
 from rerankd.evaluation.platt import Platt
 from rerankd.models.manifest import sha256, write_manifest
 from rerankd.training.network import logits_of, open_network
-from rerankd.training.weights import is_late_interaction, read_weights
+from rerankd.training.weights import is_late_interaction, read_weights, words_of
 from rerankd.training.writing import verification_pairs, write_late_interaction
 from tests.unit.training.material import files_of, late_interaction_model
 
@@ -41,6 +41,14 @@ def test_a_model_that_is_written_again_is_the_same(bert: Path, tmp_path: Path) -
     assert before.keys() == after.keys()
     for name, value in before.items():
         np.testing.assert_allclose(after[name], value, atol=1e-6, err_msg=name)
+
+
+def test_a_late_interaction_model_of_another_shape(bert: Path, tmp_path: Path) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model")
+    manifest = files_of(folder).manifest
+    write_manifest(folder, replace(manifest, architecture=replace(manifest.architecture, intermediate=96)))
+    with pytest.raises(CorruptModelError, match="the weights do not fit what rerankd.json says"):
+        open_network(files_of(folder), 100)
 
 
 def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path) -> None:
@@ -72,8 +80,14 @@ def test_a_cross_encoder_with_words_in_blocks_is_read_back(bert: Path, tmp_path:
     options = CompileOptions("int8", words="int4", waive=True)
     compile_model(files_of(bert), tmp_path / "model", options)
     name = "bert.embeddings.word_embeddings.weight"
-    found, expected = read_weights(files_of(tmp_path / "model"))[name], files_of(bert).checkpoint().tensor(name)
+    files = files_of(tmp_path / "model")
+    found, expected = read_weights(files)[name], files_of(bert).checkpoint().tensor(name)
     np.testing.assert_allclose(found, expected, atol=np.abs(expected).max() / 8)
+    assert (words_of(files, "int8"), words_of(files, "fp32"), words_of(files_of(bert), "int8")) == (
+        "int4",
+        "int8",
+        "int8",
+    )
 
 
 def test_a_calibrated_cross_encoder_is_read_back(compiled: dict[str, Path], tmp_path: Path) -> None:
@@ -85,7 +99,7 @@ def test_a_calibrated_cross_encoder_is_read_back(compiled: dict[str, Path], tmp_
     np.testing.assert_allclose(found.numpy(), 2 * plain.numpy() + 0.75, atol=1e-4)
 
 
-@pytest.mark.parametrize("change", ["name", "shape"])
+@pytest.mark.parametrize("change", ["name", "shape", "layer"])
 def test_a_graph_that_something_else_wrote(tiny: Path, tmp_path: Path, change: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
@@ -95,6 +109,9 @@ def test_a_graph_that_something_else_wrote(tiny: Path, tmp_path: Path, change: s
         dense.name = "onnx::MatMul_12"
         for node in graph.graph.node:
             node.input[:] = ["onnx::MatMul_12" if name == "classifier.weight" else name for name in node.input]
+    elif change == "layer":
+        more = onnx.numpy_helper.from_array(np.zeros((64, 64), np.float32), "bert.encoder.layer.9.output.dense.weight")
+        graph.graph.initializer.append(more)
     else:
         dense.CopyFrom(onnx.numpy_helper.from_array(np.zeros((2, 64), np.float32), "classifier.weight"))
     onnx.save(graph, str(folder / "model.onnx"))
