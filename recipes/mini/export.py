@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from rerankd.agreement import agreement
+from rerankd._common.rank_correlation import agreement
 from rerankd.compile import DEFAULT_PAIRS, read_pairs
 from rerankd.models.architecture import Architecture
 from rerankd.models.late_interaction_graph import LateInteractionGraph, named

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.async_reranker import AsyncReranker

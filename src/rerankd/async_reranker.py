@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.documents import DocumentLike
+from rerankd._common.validation import DocumentLike
 from rerankd.reranker import DEFAULT_TOP_N, Reranker
 from rerankd.types import RerankResult
 

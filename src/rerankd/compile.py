@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.agreement import Agreement, agreement
+from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.graph import BLOCK, GraphBuilder
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest

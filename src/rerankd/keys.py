@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 PREFIX = "rk-"
 LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.activation import activate, check_activation
-from rerankd.documents import DocumentLike, to_documents, to_pairs, to_query
+from rerankd._common.validation import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.ranking import checked_fusion, checked_threshold, rank_request, usage_of
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
@@ -27,7 +27,7 @@ from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.version import version_of
-from rerankd.telemetry import StepTimer, logger
+from rerankd._common.logging import StepTimer, logger
 from rerankd.types import (
     Activation,
     LongDocuments,

@@ -11,23 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from rerankd import (
-    AsyncClient,
-    AuthenticationError,
-    Client,
-    DeadlineExceededError,
-    Document,
-    InvalidRequestError,
-    ModelNotFoundError,
-    OverloadedError,
-    PayloadTooLargeError,
-    PermissionDeniedError,
-    RateLimitedError,
-    RerankdError,
-    ScoringError,
-    UnavailableError,
-    reranker,
-)
+from rerankd import AsyncClient, AuthenticationError, Client, DeadlineExceededError, Document, InvalidRequestError, ModelNotFoundError, OverloadedError, PayloadTooLargeError, PermissionDeniedError, RateLimitedError, RerankdError, ScoringError, UnavailableError, reranker
 from rerankd.activation import activate
 from rerankd.client import calls
 

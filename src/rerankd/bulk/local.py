@@ -10,7 +10,7 @@ from typing import Protocol
 from rerankd.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
 from rerankd.bulk.executor import in_order
 from rerankd.bulk.scorer import Check
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.types import PairScore
 
 _log = logger(__name__)

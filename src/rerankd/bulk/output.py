@@ -24,7 +24,7 @@ from rerankd.bulk.journal import INPUT, Fingerprint, Journal, differences
 from rerankd.bulk.reader import Position
 from rerankd.bulk.rows import Kind
 from rerankd.errors import InvalidRequestError
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 _log = logger(__name__)
 CHECKPOINT_SECONDS = 1.0

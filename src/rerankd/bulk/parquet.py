@@ -11,7 +11,7 @@ from typing import Any, Self
 from rerankd.bulk.reader import Position, RawRow
 from rerankd.bulk.rows import Kind, kind_of
 from rerankd.errors import InvalidInputFileError
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 COLUMNS = ("id", "query", "documents", "document", "text", "top_n")
 _ROWS_AT_ONCE = 128

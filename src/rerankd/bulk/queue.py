@@ -22,7 +22,7 @@ from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, Un
 from rerankd.jobs.job import Job, ScoreWork
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.results import rows_of
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.types import PolicyChange
 
 WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end

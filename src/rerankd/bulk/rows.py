@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rerankd.bulk.chunk import Group, RowError
-from rerankd.documents import to_documents, to_query
+from rerankd._common.validation import to_documents, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.types import Document
 

@@ -20,7 +20,7 @@ from rerankd.bulk.output import Output, Paths
 from rerankd.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
 from rerankd.bulk.rows import BadRow, Kind, Row, identity_of, parse_row
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.types import Activation
 
 MAX_FAILED_CHUNKS = 3

@@ -11,7 +11,7 @@ import orjson
 
 from rerankd.bulk import files
 from rerankd.bulk.rows import Kind
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 * 1024 * 1024

@@ -24,7 +24,7 @@ from rerankd.evaluation.labels import LabelledPairs, joined, labelled, read_labe
 from rerankd.evaluation.page import write_page
 from rerankd.evaluation.reliability import Reliability
 from rerankd.evaluation.system import ranked_by
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 

@@ -22,7 +22,7 @@ from rerankd.evaluation.retrieving import searching
 from rerankd.evaluation.summary import CASES, rows
 from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
 from rerankd.evaluation.trec import Rankings, read_run, write_run
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.ranking import checked_fusion
 from rerankd.retrieval.opening import open_embedder
 from rerankd.settings import Settings, load_settings

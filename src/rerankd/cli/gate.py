@@ -16,7 +16,7 @@ from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.gate import Decision, Limits, read_decision, write_decision
 from rerankd.evaluation.gating import GateSets, run_gate
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 
 Folders = list[Path] | None

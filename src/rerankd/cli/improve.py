@@ -14,7 +14,7 @@ from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.cli.train import DEFAULTS, Bf16, General, Guard, Loss, Method, bar
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.training.finetune import TrainOptions
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.types import Document, Pair
 
 MAX_BYTES = 2 * 1024**3

@@ -54,7 +54,7 @@ from rerankd.errors import (
     ScoringError,
     VerificationError,
 )
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (VerificationError, 5),

@@ -17,7 +17,7 @@ from rerankd.async_reranker import AsyncReranker
 from rerankd.cli import options
 from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
 from rerankd.cli.traces import say
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.settings import Settings, load_settings
 from rerankd.types import RerankRequest, RerankResult
 

@@ -14,7 +14,7 @@ from rerankd.cli.evaluate import Candidates, Data, Depth, MaxQueries, Qrels, ope
 from rerankd.cli.output import stdout, wants_json, write_rows
 from rerankd.evaluation.system import ranked_by
 from rerankd.evaluation.tuning import FOLDS, Tuning, tune
-from rerankd.progress import progress_bar
+from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.types import Fusion
 

@@ -27,7 +27,7 @@ from rerankd.client.calls import (
     T,
 )
 from rerankd.client.job_calls import JobCalls, JobOptions
-from rerankd.documents import DocumentLike
+from rerankd._common.validation import DocumentLike
 from rerankd.types import RerankResult
 
 

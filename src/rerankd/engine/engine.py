@@ -30,7 +30,7 @@ from rerankd.errors import (
 )
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
 from rerankd.scoring.scorer import Scorer
-from rerankd.telemetry import Observer, logger
+from rerankd._common.logging import Observer, logger
 from rerankd.types import PairScore
 
 _log = logger(__name__)

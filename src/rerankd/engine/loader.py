@@ -16,7 +16,7 @@ from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.version import version_of
 from rerankd.settings import Settings
-from rerankd.telemetry import Observer
+from rerankd._common.logging import Observer
 
 
 class SettingsLoader(ModelLoader):

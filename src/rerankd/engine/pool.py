@@ -13,7 +13,7 @@ from rerankd.engine.engine import Engine
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, UnavailableError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 _log = logger(__name__)
 MEGABYTE = 1_000_000

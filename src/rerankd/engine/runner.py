@@ -10,7 +10,7 @@ from rerankd.errors import RerankdError, ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.scorer import Scorer, not_finite
-from rerankd.telemetry import Observer, logger
+from rerankd._common.logging import Observer, logger
 
 _log = logger(__name__)
 MIN_BATCH_TOKENS = 256

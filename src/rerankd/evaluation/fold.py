@@ -19,7 +19,7 @@ import numpy as np
 
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.evaluation.platt import Platt
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.trec import Qrels, Rankings, decreasing
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@10", "P@1", "Judged@10")
 GAIN = "gain = grade, discount = log2(rank + 1)"

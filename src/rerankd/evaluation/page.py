@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.markup import Markup, element, joined
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 # Nothing may be loaded from anywhere, nothing may run; only the page's own styles apply.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

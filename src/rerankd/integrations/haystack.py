@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rerankd.errors import InvalidRequestError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.integrations.ranker import LocalRanker, Ranker, kept
 
 try:

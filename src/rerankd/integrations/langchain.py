@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.integrations.ranker import LocalRanker, Ranker, kept
 
 try:

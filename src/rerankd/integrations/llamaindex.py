@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rerankd.errors import InvalidRequestError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.integrations.ranker import LocalRanker, Ranker, kept
 
 try:

@@ -21,7 +21,7 @@ from rerankd.rollout.opening import open_rollout
 from rerankd.rollout.traffic import Traffic
 from rerankd.rules.live import open_rules, rules_of
 from rerankd.settings import Settings
-from rerankd.telemetry import Observer, logger
+from rerankd._common.logging import Observer, logger
 from rerankd.traces.opening import open_writer
 
 PATIENCE_SECONDS = 86_400.0

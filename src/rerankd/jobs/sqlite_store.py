@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidRequestError, UnavailableError
-from rerankd.folders import make_private
+from rerankd._common.paths import make_private
 from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 

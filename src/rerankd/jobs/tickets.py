@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rerankd.errors import UnavailableError
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 TASK = "rerankd.work"
 QUEUE = "rerankd"

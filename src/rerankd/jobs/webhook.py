@@ -24,7 +24,7 @@ import orjson
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.jobs.job import Hook, Job
 from rerankd.jobs.store import JobStore
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 SECONDS = 10.0
 ALL_SECONDS = 30.0

@@ -33,7 +33,7 @@ from rerankd.jobs.webhook import Announcer
 from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
 from rerankd.ranking import usage_of
 from rerankd.settings import Settings
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.types import PairScore, RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256

@@ -18,7 +18,7 @@ from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
 from rerankd.rollout.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
 from rerankd.rollout.router import Route
 from rerankd.rollout.traffic import Traffic, outcome
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 _log = logger(__name__)
 Score = Callable[[str], Awaitable[ScoredPairs]]

@@ -22,7 +22,7 @@ from rerankd.registry.daemon import in_daemon
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 # A look comes after a share of the interval between these, so that instances do not ask at the same moment and a move
 # is seen, fetched and swapped to within the interval.

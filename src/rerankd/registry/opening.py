@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from rerankd.errors import UnavailableError
-from rerankd.folders import state_folder
+from rerankd._common.paths import state_folder
 from rerankd.models.reference import CHAMPION, ModelReference
 from rerankd.registry.cache import Cache, Known
 from rerankd.registry.checking import check_trusted
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
 from rerankd.registry.version import ModelVersion
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 _log = logger(__name__)
 

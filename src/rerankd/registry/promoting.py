@@ -22,7 +22,7 @@ from rerankd.registry.version import PREVIOUS
 from rerankd.rollout.experiment import Experiment
 from rerankd.rollout.ledger import HELD, OPEN, Ledger, Phase
 from rerankd.rollout.store import ExperimentStore
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 FIRST_REST, LONGEST_REST = 1.0, 300.0
 LEAVE_SECONDS = 2.0

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 EXPERIMENT = "rerankd"
 MODEL_FOLDER, EVIDENCE_FOLDER = "model", "evidence"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rerankd.errors import ModelNotFoundError, UnsupportedModelError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.models import hub
 from rerankd.models.architecture import Architecture, read_encoder_architecture
 from rerankd.models.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from rerankd.documents import plain_metadata
+from rerankd._common.validation import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retriever import DEFAULT_K, scored
 from rerankd.types import Document

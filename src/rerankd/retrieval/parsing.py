@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from rerankd.errors import InvalidInputFileError, MissingDependencyError, RerankdError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.retrieval.decoding import decode
 from rerankd.retrieval.splitting import Block
 

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rerankd.documents import to_query
+from rerankd._common.validation import to_query
 from rerankd.errors import RerankdError
 from rerankd.ranking import checked_threshold
 from rerankd.retrieval.chat import ChatModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rerankd.documents import plain_metadata
+from rerankd._common.validation import plain_metadata
 from rerankd.ranking import SCORE
 from rerankd.retrieval.rag import Answer, Found, SearchResult, source_of
 

@@ -15,7 +15,7 @@ from rerankd.rollout.router import share_of
 from rerankd.rollout.said import Said, merged
 from rerankd.rollout.sequential import Sums, sign_evidence
 from rerankd.rollout.store import Event, ExperimentStore, SumsOf
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 OBJECTIVE_REQUESTS = 200
 Z95 = 1.645  # of the 95th percentile of a normal distribution

@@ -21,7 +21,7 @@ from rerankd.rollout.router import Routes
 from rerankd.rollout.store import Event, ExperimentStore
 from rerankd.rollout.tally import Taken
 from rerankd.rollout.traffic import Traffic
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 MAX_ATTEMPTS = 4
 SETTLE_SECONDS = 10.0

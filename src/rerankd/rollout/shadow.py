@@ -18,7 +18,7 @@ from rerankd.pipeline.scored import ScoredPairs
 from rerankd.rollout.experiment import CHALLENGER
 from rerankd.rollout.router import Route
 from rerankd.rollout.traffic import Answered, Group, Traffic
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.traces.trace import kendall_tau, rank_biased_overlap
 from rerankd.types import RerankRequest
 

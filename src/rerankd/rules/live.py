@@ -11,7 +11,7 @@ from rerankd.errors import RerankdError
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.settings import Settings
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 LOOK_SECONDS = 1.0
 NO_RULES = RuleSet(())

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 
 def normalized(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.errors import InvalidRequestError, MissingDependencyError
-from rerankd.extras import installed
+from rerankd._common.optional import installed
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
 

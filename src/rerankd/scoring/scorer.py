@@ -12,7 +12,7 @@ from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.lanes import Lanes
-from rerankd.telemetry import StepTimer
+from rerankd._common.logging import StepTimer
 from rerankd.types import PairScore
 
 Progress = Callable[[int, int], None]

@@ -21,7 +21,7 @@ from rerankd.server.model_routes import model_router
 from rerankd.server.rerank_routes import rerank_router
 from rerankd.server.search_routes import search_router
 from rerankd.server.service import Service
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 
 def create_app(service: Service) -> FastAPI:

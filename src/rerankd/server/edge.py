@@ -29,7 +29,7 @@ from rerankd.server.afterwards import Call, pending
 from rerankd.server.dialects import Dialect, error_answer
 from rerankd.server.service import Service
 from rerankd.server.tracing import RequestSpan
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 _log = logger(__name__)
 

@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from rerankd.documents import to_query
+from rerankd._common.validation import to_query
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job, RankWork

@@ -11,9 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rerankd.server.rollout_gauges import RolloutGauges
-from rerankd.telemetry import Observer
+from rerankd._common.logging import Observer
 from rerankd.traces.writer import DROPS
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool

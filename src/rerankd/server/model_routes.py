@@ -13,7 +13,7 @@ from rerankd.server.bodies import SwapBody
 from rerankd.server.edge import current
 from rerankd.server.reading import parse_json, validated
 from rerankd.server.service import Service
-from rerankd.version import __version__
+from rerankd._common.version import __version__
 
 STARTED = int(time.time())
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.keys import LIMITS, ApiKey
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 
 DAY = 86_400
 MARGIN = 0.001  # added to retry_after: seconds since 1970 are only exact to a quarter of a microsecond

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from rerankd.activation import activate
-from rerankd.documents import to_query
+from rerankd._common.validation import to_query
 from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ScoredPairs

@@ -29,7 +29,7 @@ from rerankd.server.search_desk import SearchDesk
 from rerankd.server.trace_desk import TraceDesk
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.traces.opening import open_writer
 from rerankd.traces.writer import TraceWriter
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rerankd.extras import require
+from rerankd._common.optional import require
 
 STEPS = ("tokenization", "queue", "inference")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rerankd.errors import InvalidRequestError
-from rerankd.extras import require
-from rerankd.folders import state_folder
+from rerankd._common.optional import require
+from rerankd._common.paths import state_folder
 from rerankd.settings import Settings
 from rerankd.traces.redaction import redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions

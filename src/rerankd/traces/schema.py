@@ -36,8 +36,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError
 
 from rerankd.errors import InvalidRequestError
-from rerankd.extras import require
-from rerankd.folders import make_private
+from rerankd._common.optional import require
+from rerankd._common.paths import make_private
 
 HEAD = "0004"
 VERSION_TABLE = "trace_version"

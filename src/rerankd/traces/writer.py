@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rerankd.errors import RerankdError
-from rerankd.telemetry import logger
+from rerankd._common.logging import logger
 from rerankd.types import Ranking
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.fold import write_calibrated
 from rerankd.evaluation.platt import fit_platt
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.scoring.backend import cuda_available

@@ -14,7 +14,7 @@ import numpy as np
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.fold import OFFSET, SCALE
-from rerankd.extras import require
+from rerankd._common.optional import require
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.graph import BLOCK

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.agreement import agreement
+from rerankd._common.rank_correlation import agreement
 from rerankd.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
 from rerankd.errors import VerificationError
 from rerankd.models.architecture import Architecture

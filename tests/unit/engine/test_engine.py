@@ -20,7 +20,7 @@ from rerankd.errors import (
     UnavailableError,
 )
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.telemetry import Observer
+from rerankd._common.logging import Observer
 from tests.faults import ScriptedBackend, expected, scripted_scorer, token_id
 
 POLICY = EncodingPolicy(64)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rerankd.documents import plain_metadata, to_documents, to_pairs, to_query
+from rerankd._common.validation import plain_metadata, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.types import Document
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from rerankd.agreement import agreement, kendall_tau, top_overlap
+from rerankd._common.rank_correlation import agreement, kendall_tau, top_overlap
 
 small = st.lists(st.integers(-4, 4), min_size=2, max_size=25)
 

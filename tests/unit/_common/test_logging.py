@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from rerankd.telemetry import StepTimer, logger
+from rerankd._common.logging import StepTimer, logger
 
 
 def test_timer_adds_up_also_when_a_step_fails() -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import rerankd
 from rerankd.cli.main import app
 from rerankd.server.metrics import Metrics
-from rerankd.version import UNKNOWN, __version__, read_version
+from rerankd._common.version import UNKNOWN, __version__, read_version
 
 SOURCES = Path(rerankd.__file__).parent
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rerankd.errors import MissingDependencyError
-from rerankd.extras import installed, require
+from rerankd._common.optional import installed, require
 
 
 def test_require() -> None:
