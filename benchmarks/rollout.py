@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rerankd.rollout.guardrails import Plan, Seen, decide, next_step
-from rerankd.rollout.interleaving import interleave
+from rerankd.ranking.team_draft import interleave
 from rerankd.rollout.sequential import Sums, sign_evidence
 
 LIMIT, EVERY = 2_000_000, 500

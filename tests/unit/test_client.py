@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rerankd import AsyncClient, AuthenticationError, Client, DeadlineExceededError, Document, InvalidRequestError, ModelNotFoundError, OverloadedError, PayloadTooLargeError, PermissionDeniedError, RateLimitedError, RerankdError, ScoringError, UnavailableError, reranker
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd.client import calls
 
 KEY = "rk-very-secret"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rerankd import AsyncReranker, Document, InvalidRequestError, Reranker, ScoringError
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd.bulk.batches import Batch
 from rerankd.bulk.chunk import ChunkResult, Outcome, RowError
 from rerankd.bulk.rows import BadRow, Kind, Row
-from rerankd.ranking import rank_documents
+from rerankd.ranking.order import rank_documents
 from rerankd.types import Activation, PairScore
 
 

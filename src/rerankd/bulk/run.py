@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rerankd.activation import check_activation
+from rerankd.ranking.activation import check_activation
 from rerankd.bulk import files
 from rerankd.bulk.answer import answer
 from rerankd.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches

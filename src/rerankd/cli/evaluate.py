@@ -23,7 +23,7 @@ from rerankd.evaluation.summary import CASES, rows
 from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
 from rerankd.evaluation.trec import Rankings, read_run, write_run
 from rerankd._common.progress import progress_bar
-from rerankd.ranking import checked_fusion
+from rerankd.ranking.order import checked_fusion
 from rerankd.retrieval.opening import open_embedder
 from rerankd.settings import Settings, load_settings
 

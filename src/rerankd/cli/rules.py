@@ -15,7 +15,7 @@ from rerankd.cli.inputs import read_documents
 from rerankd.cli.output import cell, movement, stdout, wants_json, write_rows
 from rerankd.cli.traces import Model, Since, Tenant, Until, Url, opened, print_replays, say, trace_filter
 from rerankd.errors import NotFoundError
-from rerankd.ranking import order_of
+from rerankd.ranking.order import order_of
 from rerankd.rules.rule_file import read_rules
 from rerankd.settings import load_settings
 from rerankd.types import Adjustment, PairScore

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd.errors import ScoringError
 from rerankd.types import Activation, Document, FiredRule, RankedDocument, RerankResult, Usage
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rerankd.evaluation.dataset import Scores, Search
-from rerankd.ranking import SCORE
+from rerankd.ranking.order import SCORE
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.retriever import Row

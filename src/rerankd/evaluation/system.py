@@ -12,7 +12,7 @@ import numpy as np
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.trec import Rankings
-from rerankd.ranking import fused
+from rerankd.ranking.order import fused
 from rerankd.reranker import Reranker
 from rerankd.types import Fusion
 

@@ -31,7 +31,7 @@ from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import Announcer
 from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
-from rerankd.ranking import usage_of
+from rerankd.ranking.order import usage_of
 from rerankd.settings import Settings
 from rerankd._common.logging import logger
 from rerankd.types import PairScore, RankedDocument, RerankRequest

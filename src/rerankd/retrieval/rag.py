@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rerankd._common.validation import to_query
 from rerankd.errors import RerankdError
-from rerankd.ranking import checked_threshold
+from rerankd.ranking.order import checked_threshold
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.citations import CitationCheck
 from rerankd.retrieval.duplicates import duplicates

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rerankd.ranking import RRF_CONSTANT, SCORE
+from rerankd.ranking.order import RRF_CONSTANT, SCORE
 from rerankd.types import Document
 
 DEFAULT_K = 50

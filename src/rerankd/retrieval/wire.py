@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rerankd._common.validation import plain_metadata
-from rerankd.ranking import SCORE
+from rerankd.ranking.order import SCORE
 from rerankd.retrieval.rag import Answer, Found, SearchResult, source_of
 
 Json = dict[str, Any]

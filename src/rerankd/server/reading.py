@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
-from rerankd.ranking import checked_fusion
+from rerankd.ranking.order import checked_fusion
 from rerankd.settings import Settings
 from rerankd.types import Fusion
 

@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd._common.validation import to_query
 from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError

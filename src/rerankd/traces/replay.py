@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.ranking import SCORE, checked_fusion, order_of
+from rerankd.ranking.order import SCORE, checked_fusion, order_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.traces.store import FullTrace
 from rerankd.traces.trace import Trace, kendall_tau

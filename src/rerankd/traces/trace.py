@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from rerankd.activation import activate
-from rerankd.ranking import SCORE, first_scores, order_of, rank_request
+from rerankd.ranking.activation import activate
+from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
 from rerankd.traces.packing import Candidates
 from rerankd.traces.texts import encoded
 from rerankd.types import Document, FiredRule, PolicyChange, Ranking

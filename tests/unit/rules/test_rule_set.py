@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from rerankd.ranking import order_of, rank_documents
+from rerankd.ranking.order import order_of, rank_documents
 from rerankd.rules.rule_file import parse_rules
 from rerankd.rules.rule_set import RuleSet, language_of
 from rerankd.types import Adjustment, Document, PairScore, RankedDocument

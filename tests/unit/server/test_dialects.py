@@ -8,7 +8,7 @@ from rerankd.errors import (
     ScoringError,
     UnavailableError,
 )
-from rerankd.ranking import rank_documents, usage_of
+from rerankd.ranking.order import rank_documents, usage_of
 from rerankd.server import dialects
 from rerankd.types import Document, PairScore, RerankResult
 

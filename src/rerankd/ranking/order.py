@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd.errors import InvalidRequestError
 from rerankd.types import (
     Activation,

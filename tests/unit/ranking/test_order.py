@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
-from rerankd.ranking import (
+from rerankd.ranking.order import (
     checked_fusion,
     first_score,
     fused,

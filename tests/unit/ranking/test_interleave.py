@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.pipeline.merging import merge
-from rerankd.ranking import order_of, rank_request
+from rerankd.ranking.interleave import merge
+from rerankd.ranking.order import order_of, rank_request
 from rerankd.types import Adjustment, Document, Fusion, PairScore, RerankRequest
 
 LOGITS = st.lists(st.tuples(*[st.floats(-10, 10).map(lambda value: round(value, 1))] * 2), min_size=1, max_size=30)

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rerankd.ranking import order_of
-from rerankd.rollout.interleaving import interleave
+from rerankd.ranking.order import order_of
+from rerankd.ranking.team_draft import interleave
 from rerankd.types import Adjustment, PairScore, RerankRequest
 
 NEITHER = "-"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.activation import activate
+from rerankd.ranking.activation import activate
 from rerankd.errors import InvalidRequestError
 
 logits = st.lists(st.floats(-1e6, 1e6), max_size=30)
