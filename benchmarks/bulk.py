@@ -170,7 +170,7 @@ def make_nano(folder: Path, name: str = "nano", *, layers: int = 1, hidden: int 
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
     source = folder / name

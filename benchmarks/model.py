@@ -85,7 +85,7 @@ def _make(shape: str, out: Path) -> None:
 
 def make_compiled(shape: str, precision: str, folder: Path) -> Path:
     """Return the folder of the compiled checkpoint, making it if it is not there."""
-    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
     out = folder / f"{shape}-{precision}"

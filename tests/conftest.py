@@ -179,7 +179,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The checkpoint compiled to fp32 and int8."""
-    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
     folders = {}
@@ -194,7 +194,7 @@ def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 @pytest.fixture(scope="session")
 def tiny(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small compiled model, verified; `tests.registered.variant` makes others of it."""
-    from rerankd.compile import CompileOptions, compile_model
+    from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
     folder = tmp_path_factory.mktemp("compiled") / "tiny"

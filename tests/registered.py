@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from rerankd import Reranker
-from rerankd.evaluation.fold import write_calibrated
+from rerankd.compiler.calibrate import write_calibrated
 from rerankd.evaluation.gate import Check, Decision, Limits, write_decision
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.platt import Platt
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME, sha256
 

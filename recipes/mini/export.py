@@ -13,9 +13,9 @@ import torch
 from tokenizers import Tokenizer
 
 from rerankd._common.rank_correlation import agreement
-from rerankd.compile import DEFAULT_PAIRS, read_pairs
+from rerankd.compiler.compile import DEFAULT_PAIRS, read_pairs
 from rerankd.models.architecture import Architecture
-from rerankd.models.late_interaction_graph import LateInteractionGraph, named
+from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from tokenizers import Tokenizer
 
-from rerankd.models.late_interaction_graph import CLS, SEP
+from rerankd.compiler.late_interaction_graph import CLS, SEP
 from rerankd.training.late_interaction import Ranker, Side
 
 PART_TOKENS = 3000

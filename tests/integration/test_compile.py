@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rerankd import InvalidRequestError, Reranker, VerificationError
-from rerankd import compile as module
-from rerankd.compile import CompileOptions, compile_model, read_pairs
+from rerankd.compiler import compile as module
+from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.models.files import load_model
 

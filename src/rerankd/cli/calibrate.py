@@ -19,7 +19,7 @@ from rerankd.cli.output import bar, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.calibration import Calibration, calibrate
 from rerankd.evaluation.calibration_report import AFTER, BEFORE, calibration_report
-from rerankd.evaluation.fold import write_calibrated
+from rerankd.compiler.calibrate import write_calibrated
 from rerankd.evaluation.labels import LabelledPairs, joined, labelled, read_labelled
 from rerankd.evaluation.page import write_page
 from rerankd.evaluation.reliability import Reliability

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from rerankd.cli import options, registry
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
-from rerankd.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
+from rerankd.compiler.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.hub import cached_models
 from rerankd.models.manifest import FILE_NAME

@@ -8,7 +8,7 @@ import numpy as np
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.labels import LabelledPairs
-from rerankd.evaluation.platt import Platt, fit_platt
+from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.evaluation.reliability import Reliability, reliability
 
 FOLDS = 5

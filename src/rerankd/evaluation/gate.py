@@ -20,7 +20,7 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation
 from rerankd.evaluation.labels import joined, labelled
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.platt import Platt
 from rerankd.evaluation.reliability import reliability
 from rerankd.evaluation.system import System
 

@@ -14,7 +14,7 @@ from rerankd.evaluation.labels import labelled
 from rerankd.evaluation.markup import Markup, element, joined
 from rerankd.evaluation.measures import GAIN
 from rerankd.evaluation.page import figure, page
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.platt import Platt
 from rerankd.evaluation.reliability import Reliability, reliability
 from rerankd.evaluation.summary import CASES
 from rerankd.evaluation.system import Latency

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from rerankd.compile import PRECISIONS
+from rerankd.compiler.compile import PRECISIONS
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
-from rerankd.evaluation.fold import write_calibrated
-from rerankd.evaluation.platt import fit_platt
+from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.platt import fit_platt
 from rerankd._common.optional import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker

@@ -21,7 +21,7 @@ from torch.nn.functional import embedding, gelu, linear, normalize, scaled_dot_p
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 
-from rerankd.models.late_interaction_graph import CLS, HIDDEN, SEP
+from rerankd.compiler.late_interaction_graph import CLS, HIDDEN, SEP
 
 START_MIX = (20.0, 20.0, 2.0)  # of cosine, best matches, and repeated pieces
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rerankd.models.graph import INT8_LIMIT
+from rerankd.compiler.graph import INT8_LIMIT
 from rerankd.training.late_interaction import Ranker
 
 DAMPING = 0.01  # of the mean curvature, on its diagonal

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.fold import OFFSET, SCALE
+from rerankd.compiler.calibrate import OFFSET, SCALE
 from rerankd._common.optional import require
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles
-from rerankd.models.graph import BLOCK
-from rerankd.models.late_interaction_graph import named
+from rerankd.compiler.graph import BLOCK
+from rerankd.compiler.late_interaction_graph import named
 
 Array = np.ndarray[Any, Any]
 MARK = "meaning.weight"

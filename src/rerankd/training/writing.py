@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from rerankd._common.rank_correlation import agreement
-from rerankd.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
+from rerankd.compiler.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
 from rerankd.errors import VerificationError
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles, load_model
-from rerankd.models.late_interaction_graph import LateInteractionGraph, named
+from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker

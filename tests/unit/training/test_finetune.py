@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rerankd import Reranker
-from rerankd.compile import MIN_KENDALL_TAU
+from rerankd.compiler.compile import MIN_KENDALL_TAU
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.models.files import load_model

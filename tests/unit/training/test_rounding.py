@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd import Reranker
-from rerankd.compile import MIN_KENDALL_TAU
-from rerankd.models.graph import INT8_LIMIT
+from rerankd.compiler.compile import MIN_KENDALL_TAU
+from rerankd.compiler.graph import INT8_LIMIT
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of, open_network
 from rerankd.training.rounding import outlying, rounded, rounded_layers, rounded_weights

@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 from rerankd import Reranker
-from rerankd.compile import CompileOptions, compile_model
+from rerankd.compiler.compile import CompileOptions, compile_model
 from rerankd.errors import CorruptModelError, InvalidRequestError
-from rerankd.evaluation.fold import write_calibrated
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.platt import Platt
 from rerankd.models.manifest import sha256, write_manifest
 from rerankd.training.network import logits_of, open_network
 from rerankd.training.weights import is_late_interaction, read_weights, words_of

@@ -54,7 +54,7 @@ def test_a_candidate_that_ranks_otherwise_is_refused_and_leaves_nothing(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MIN_KENDALL_TAU", {"fp32": 1.1})
-    monkeypatch.setattr("rerankd.compile.MIN_KENDALL_TAU", {"fp32": 1.1})
+    monkeypatch.setattr("rerankd.compiler.compile.MIN_KENDALL_TAU", {"fp32": 1.1})
     with pytest.raises(VerificationError, match="Kendall tau"):
         write_candidate(open_network(files_of(base), 40), files_of(base), tmp_path, "fp32", "zoo", silent)
     assert not (tmp_path / "model").exists()

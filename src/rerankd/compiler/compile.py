@@ -23,7 +23,7 @@ from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd._common.optional import require
 from rerankd.models.files import ONNX, ModelFiles
-from rerankd.models.graph import BLOCK, GraphBuilder
+from rerankd.compiler.graph import BLOCK, GraphBuilder
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.onnx_backend import OnnxBackend

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.platt import Platt
 from rerankd._common.optional import require
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ONNX, ModelFiles

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rerankd.models.architecture import Architecture
-from rerankd.models.graph import GraphBuilder, Weights
+from rerankd.compiler.graph import GraphBuilder, Weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto

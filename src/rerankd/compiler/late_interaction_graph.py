@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.models.graph import GraphBuilder
+from rerankd.compiler.graph import GraphBuilder
 
 CLS, SEP = 2, 3  # ids of the special tokens in such a model's vocabulary
 FLOAT, INT64 = 1, 7

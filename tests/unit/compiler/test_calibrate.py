@@ -8,8 +8,8 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.fold import write_calibrated
-from rerankd.evaluation.platt import Platt
+from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.platt import Platt
 from rerankd.models.files import load_model
 
 PAIRS = [("what eats bamboo?", "A panda eats bamboo."), ("what eats bamboo?", "A car."), ("熊猫吃什么?", "竹子")]

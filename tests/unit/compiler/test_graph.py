@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerankd.models.graph import BLOCK, four_bit_blocks
+from rerankd.compiler.graph import BLOCK, four_bit_blocks
 
 
 def opened(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:

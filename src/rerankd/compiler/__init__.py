@@ -1,0 +1,1 @@
+"""Checkpoint to a verified ONNX model."""
