@@ -22,10 +22,10 @@ from rerankd import Reranker
 from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.ledger import Ledger
-from rerankd.rollout.store import ExperimentStore
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.promotion_log import Ledger
+from rerankd.experiments.store import ExperimentStore
 from rerankd.traces.store import TraceStore
 from tests import program
 from tests.integration.mlflow_server import TrackingServer, tracking_server

@@ -24,9 +24,9 @@ from sqlalchemy import select, text
 from rerankd.client import Client
 from rerankd.errors import InvalidRequestError
 from rerankd.models.reference import bundled_folder
-from rerankd.rollout.experiment import Experiment, Kind
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.store import ExperimentStore
+from rerankd.experiments.experiment import Experiment, Kind
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.store import ExperimentStore
 from rerankd.traces import schema
 from rerankd.traces.store import TraceFilter, TraceStore
 from tests.integration.postgres import Postgres

@@ -20,10 +20,10 @@ from rerankd.errors import ConflictError, InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from rerankd.rollout.controller import Evidence
-    from rerankd.rollout.experiment import Experiment
-    from rerankd.rollout.guardrails import Decision, Guardrail
-    from rerankd.rollout.store import ExperimentStore
+    from rerankd.experiments.controller import Evidence
+    from rerankd.experiments.experiment import Experiment
+    from rerankd.experiments.guardrails import Decision, Guardrail
+    from rerankd.experiments.store import ExperimentStore
 
 app = typer.Typer(help="Try a model on a part of the requests, and let it take over or not.", no_args_is_help=True)
 
@@ -58,8 +58,8 @@ def start(
 ) -> None:
     """Start an experiment; every service of the database takes it up within rollout_seconds."""
     from rerankd.models.reference import BUNDLED
-    from rerankd.rollout.experiment import Experiment, checked
-    from rerankd.rollout.guardrails import STEPS, Plan
+    from rerankd.experiments.experiment import Experiment, checked
+    from rerankd.experiments.guardrails import STEPS, Plan
 
     usual = STEPS if kind in ("canary", "split") else (1.0,)
     plan = Plan(
@@ -102,7 +102,7 @@ def status(
         shown = store.latest() if name is None else [store.named(name)]
         rows = [_row(store, one, whole=name is not None) for one in shown]
     if wants_json(as_json):
-        from rerankd.rollout.store import finite
+        from rerankd.experiments.store import finite
 
         write_rows(finite(row) for row in rows)
         return
@@ -122,7 +122,7 @@ def status(
 @app.command()
 def advance(name: Name, traces_url: Url = None) -> None:
     """Go one step up now, and from the last step to the champion's place."""
-    from rerankd.rollout.guardrails import Decision
+    from rerankd.experiments.guardrails import Decision
 
     with opened(traces_url) as (store, _):
         new = _by_hand(store, name, Decision("advance", "by hand", {}), ("running",))
@@ -137,7 +137,7 @@ def stop(
     traces_url: Url = None,
 ) -> None:
     """Give everything back to the champion; this takes a promotion back, in the registry too."""
-    from rerankd.rollout.guardrails import Decision
+    from rerankd.experiments.guardrails import Decision
 
     if (name is None) != every:
         raise InvalidRequestError("Say what to stop.", hint="Use NAME, or --all.")
@@ -180,7 +180,7 @@ def history(
 @contextmanager
 def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
     """The experiments of the database that options and settings name, and the settings."""
-    from rerankd.rollout.opening import open_experiments
+    from rerankd.wiring.experiments import open_experiments
 
     settings = load_settings(traces_url=url)
     store = open_experiments(settings)
@@ -192,7 +192,7 @@ def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
 
 def _by_hand(store: ExperimentStore, name: str, decision: Decision, states: Sequence[str]) -> Experiment:
     """Write a person's decision; services change experiments too, so it is tried again where one was faster."""
-    from rerankd.rollout.controller import apply
+    from rerankd.experiments.controller import apply
 
     for _ in range(ATTEMPTS):
         one = store.named(name)
@@ -208,8 +208,8 @@ def _by_hand(store: ExperimentStore, name: str, decision: Decision, states: Sequ
 
 
 def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, Any]:
-    from rerankd.rollout.controller import evidence_of, record_of, verdict
-    from rerankd.rollout.said import Said
+    from rerankd.experiments.controller import evidence_of, record_of, verdict
+    from rerankd.experiments.feedback_metrics import Said
 
     said = Said(one)
     if whole and one.kind != "shadow":
@@ -227,7 +227,7 @@ def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, A
 
 def _told(store: ExperimentStore, one: Experiment) -> dict[str, Any]:
     """How far the registry is with the experiment's promotion; empty where it has no part in it."""
-    from rerankd.rollout.ledger import Ledger
+    from rerankd.experiments.promotion_log import Ledger
 
     last = Ledger(store).last(one)
     return {} if last is None else {"phase": last.phase, "reason": last.reason, **last.data}
@@ -298,7 +298,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _rails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
-    from rerankd.rollout.guardrails import DEFAULT_GUARDRAILS
+    from rerankd.experiments.guardrails import DEFAULT_GUARDRAILS
 
     rails = {rail.name: rail for rail in DEFAULT_GUARDRAILS}
     for text in margins:

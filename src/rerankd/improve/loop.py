@@ -25,8 +25,8 @@ from rerankd.training.examples import Example, read_examples
 from rerankd.training.finetune import fine_tune
 
 if TYPE_CHECKING:
-    from rerankd.rollout.experiment import Experiment
-    from rerankd.rollout.store import ExperimentStore
+    from rerankd.experiments.experiment import Experiment
+    from rerankd.experiments.store import ExperimentStore
 
 Say = Callable[[str], None]
 Progress = Callable[[float, Any], None]
@@ -224,10 +224,10 @@ class Loop:
 
     def _experiment(self, kind: str) -> tuple[Experiment, dict[str, int]]:
         """The run's experiment of a kind, started if it is not there yet, and what was counted."""
-        from rerankd.rollout.experiment import Experiment, checked
-        from rerankd.rollout.guardrails import STEPS as SHARES
-        from rerankd.rollout.guardrails import Plan as RolloutPlan
-        from rerankd.rollout.opening import open_experiments
+        from rerankd.experiments.experiment import Experiment, checked
+        from rerankd.experiments.guardrails import STEPS as SHARES
+        from rerankd.experiments.guardrails import Plan as RolloutPlan
+        from rerankd.wiring.experiments import open_experiments
 
         name = f"{self.plan.name}-{self.ledger.found('register', 'version')}-{kind}".lower()
         store: ExperimentStore = open_experiments(self._settings)
@@ -263,9 +263,9 @@ class Loop:
         return Done("refused", f"{known.name} is {known.state}: rerankd rollout history {known.name}.")
 
     def _stop(self, name: str) -> None:
-        from rerankd.rollout.controller import apply
-        from rerankd.rollout.guardrails import Decision
-        from rerankd.rollout.opening import open_experiments
+        from rerankd.experiments.controller import apply
+        from rerankd.experiments.guardrails import Decision
+        from rerankd.wiring.experiments import open_experiments
 
         store = open_experiments(self._settings)
         try:

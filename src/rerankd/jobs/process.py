@@ -17,8 +17,8 @@ from rerankd.jobs.tickets import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.rollout.opening import open_rollout
-from rerankd.rollout.traffic import Traffic
+from rerankd.wiring.experiments import open_rollout
+from rerankd.experiments.traffic import Traffic
 from rerankd.rules.live import open_rules, rules_of
 from rerankd.settings import Settings
 from rerankd._common.logging import Observer, logger

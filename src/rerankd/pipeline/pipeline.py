@@ -12,12 +12,12 @@ from rerankd.engine.engine import Engine, too_long
 from rerankd.engine.job import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
-from rerankd.pipeline.arms import ArmScorer
+from rerankd.pipeline.experiment import ArmScorer
 from rerankd.ranking.interleave import merge
 from rerankd.pipeline.scored import Charge, ChargeOnce, ScoredPairs
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
-from rerankd.rollout.traffic import Traffic
+from rerankd.experiments.traffic import Traffic
 from rerankd.rules.live import rules_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.encoder import EncodingPolicy

@@ -19,9 +19,9 @@ from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, U
 from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
 from rerankd.registry.following import Follower
 from rerankd.registry.version import PREVIOUS
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.ledger import HELD, OPEN, Ledger, Phase
-from rerankd.rollout.store import ExperimentStore
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.promotion_log import HELD, OPEN, Ledger, Phase
+from rerankd.experiments.store import ExperimentStore
 from rerankd._common.logging import logger
 
 FIRST_REST, LONGEST_REST = 1.0, 300.0

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
     from rerankd.registry.following import Follower
-    from rerankd.rollout.live import LiveRollout
-    from rerankd.rollout.shadow import ShadowQueue
-    from rerankd.rollout.traffic import Traffic
+    from rerankd.experiments.sync import LiveRollout
+    from rerankd.pipeline.shadow import ShadowQueue
+    from rerankd.experiments.traffic import Traffic
     from rerankd.rules.live import LiveRules
     from rerankd.traces.monitoring import Activity
     from rerankd.traces.writer import TraceWriter

@@ -9,9 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from rerankd.rollout.live import LiveRollout
-    from rerankd.rollout.shadow import ShadowQueue
-    from rerankd.rollout.traffic import Traffic
+    from rerankd.experiments.sync import LiveRollout
+    from rerankd.pipeline.shadow import ShadowQueue
+    from rerankd.experiments.traffic import Traffic
 
 
 class RolloutGauges(Collector):

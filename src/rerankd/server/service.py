@@ -16,10 +16,10 @@ from rerankd.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.registry.following import Follower, open_follower
 from rerankd.registry.promoting import RegistryPromotions
-from rerankd.rollout.live import LiveRollout
-from rerankd.rollout.opening import instance_name, open_rollout
-from rerankd.rollout.shadow import ShadowQueue
-from rerankd.rollout.traffic import Traffic
+from rerankd.experiments.sync import LiveRollout
+from rerankd.wiring.experiments import instance_name, open_rollout
+from rerankd.pipeline.shadow import ShadowQueue
+from rerankd.experiments.traffic import Traffic
 from rerankd.rules.live import LiveRules, open_rules, rules_of
 from rerankd.server.afterwards import after_answer
 from rerankd.server.desk import JobDesk

@@ -15,9 +15,9 @@ from rerankd.evaluation.gate import Limits
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.plan import Done, Ledger, Plan
-from rerankd.rollout.controller import apply
-from rerankd.rollout.guardrails import Decision
-from rerankd.rollout.opening import open_experiments
+from rerankd.experiments.controller import apply
+from rerankd.experiments.guardrails import Decision
+from rerankd.wiring.experiments import open_experiments
 from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
 

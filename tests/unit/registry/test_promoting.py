@@ -18,10 +18,10 @@ from rerankd.registry.following import Follower
 from rerankd.registry.promoting import RegistryPromotions
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
-from rerankd.rollout.experiment import Experiment, State
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.ledger import Entry, Ledger
-from rerankd.rollout.store import Event, ExperimentStore
+from rerankd.experiments.experiment import Experiment, State
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.promotion_log import Entry, Ledger
+from rerankd.experiments.store import Event, ExperimentStore
 from rerankd.traces.store import TraceStore
 from tests.registered import fresh_name, gate_record
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from rerankd.errors import DeadlineExceededError, InvalidRequestError, RateLimitedError, ScoringError
 from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
-from rerankd.rollout.router import Route
-from rerankd.rollout.traffic import Traffic, outcome
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
+from rerankd.experiments.router import Route
+from rerankd.experiments.traffic import Traffic, outcome
 from rerankd._common.logging import logger
 
 _log = logger(__name__)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from rerankd.rollout.sequential import Sums
+from rerankd.experiments.sequential_tests import Sums
 
 MAX_UNITS = 20_000
 Key = tuple[int, int, str, str]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rerankd.rollout.sequential import Bounds, Sums, difference, ratio_evidence
+from rerankd.experiments.sequential_tests import Bounds, Sums, difference, ratio_evidence
 
 Action = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)

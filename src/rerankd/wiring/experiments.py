@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable
 
 from rerankd.engine.pool import ModelPool
-from rerankd.rollout.live import LiveRollout, Promotions
-from rerankd.rollout.store import ExperimentStore
-from rerankd.rollout.traffic import Traffic
+from rerankd.experiments.sync import LiveRollout, Promotions
+from rerankd.experiments.store import ExperimentStore
+from rerankd.experiments.traffic import Traffic
 from rerankd.settings import Settings
 from rerankd.traces.opening import open_store
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.rollout import said as module
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.said import Said, merged
-from rerankd.rollout.sequential import Sums
+from rerankd.experiments import feedback_metrics as module
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.feedback_metrics import Said, merged
+from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces.feedback import Feedback, add_feedback
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import draft

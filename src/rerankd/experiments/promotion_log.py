@@ -14,8 +14,8 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import Connection, select, update
 
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
 from rerankd.traces import schema
 from rerankd.traces.store import translated
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, Experiment
-from rerankd.rollout.guardrails import Decision, Plan, Seen, decide, next_step
-from rerankd.rollout.router import share_of
-from rerankd.rollout.said import Said, merged
-from rerankd.rollout.sequential import Sums, sign_evidence
-from rerankd.rollout.store import Event, ExperimentStore, SumsOf
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
+from rerankd.experiments.guardrails import Decision, Plan, Seen, decide, next_step
+from rerankd.experiments.router import share_of
+from rerankd.experiments.feedback_metrics import Said, merged
+from rerankd.experiments.sequential_tests import Sums, sign_evidence
+from rerankd.experiments.store import Event, ExperimentStore, SumsOf
 from rerankd._common.logging import logger
 
 OBJECTIVE_REQUESTS = 200

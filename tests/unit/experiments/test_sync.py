@@ -8,11 +8,11 @@ import pytest
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.live import LiveRollout
-from rerankd.rollout.store import Event, ExperimentStore
-from rerankd.rollout.traffic import Traffic, outcome
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.sync import LiveRollout
+from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.traffic import Traffic, outcome
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest
 from tests.unit.engine.test_pool import FakeLoader

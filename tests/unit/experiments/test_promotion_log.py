@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.rollout import ledger as module
-from rerankd.rollout.experiment import Experiment, State
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.ledger import Ledger
-from rerankd.rollout.store import Event, ExperimentStore
+from rerankd.experiments import promotion_log as module
+from rerankd.experiments.experiment import Experiment, State
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.promotion_log import Ledger
+from rerankd.experiments.store import Event, ExperimentStore
 from rerankd.traces.store import TraceStore
 
 NEW = Experiment("e", "canary", "med", "registry:med@2", plan=Plan(steps=(1.0,)))

@@ -8,12 +8,12 @@ import pytest
 
 from rerankd.engine.job import Scored
 from rerankd.pipeline.scored import ScoredPairs
-from rerankd.rollout import shadow as module
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.router import Route
-from rerankd.rollout.shadow import ShadowQueue, compared
-from rerankd.rollout.traffic import Answered, Group, Traffic
+from rerankd.pipeline import shadow as module
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.router import Route
+from rerankd.pipeline.shadow import ShadowQueue, compared
+from rerankd.experiments.traffic import Answered, Group, Traffic
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore, RerankRequest
 

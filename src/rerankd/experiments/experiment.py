@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from rerankd.errors import InvalidRequestError
-from rerankd.rollout.guardrails import Guardrail, Plan
+from rerankd.experiments.guardrails import Guardrail, Plan
 
 Kind = Literal["shadow", "interleave", "split", "canary"]
 Unit = Literal["user", "tenant", "session"]

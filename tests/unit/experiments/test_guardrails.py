@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerankd.rollout.guardrails import Guardrail, Plan, Seen, decide, next_step
-from rerankd.rollout.sequential import Sums
+from rerankd.experiments.guardrails import Guardrail, Plan, Seen, decide, next_step
+from rerankd.experiments.sequential_tests import Sums
 
 RAILS = (Guardrail("errors", 0.01, tripwire=0.5), Guardrail("slow", 0.05))
 PLAN = Plan(guardrails=RAILS, min_requests=200, min_seconds=0.0)

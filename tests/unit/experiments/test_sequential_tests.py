@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from rerankd.rollout.sequential import Sums, difference, ratio_evidence, sign_evidence
+from rerankd.experiments.sequential_tests import Sums, difference, ratio_evidence, sign_evidence
 
 RUNS = 1000
 ALPHA = 0.05

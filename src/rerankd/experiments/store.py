@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
-from rerankd.rollout.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
-from rerankd.rollout.sequential import Sums
-from rerankd.rollout.tally import MAX_UNITS, Taken
+from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
+from rerankd.experiments.sequential_tests import Sums
+from rerankd.experiments.counters import MAX_UNITS, Taken
 from rerankd.traces import schema
 from rerankd.traces.store import TraceStore, translated
 

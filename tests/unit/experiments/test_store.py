@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
-from rerankd.rollout import store as module
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.sequential import Sums
-from rerankd.rollout.store import Event, ExperimentStore
-from rerankd.rollout.tally import Tally
+from rerankd.experiments import store as module
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.sequential_tests import Sums
+from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.counters import Tally
 from rerankd.traces.store import TraceStore
 
 NEW = Experiment("new", "canary", "mini", "org/name", plan=Plan(steps=(0.1, 1.0)))

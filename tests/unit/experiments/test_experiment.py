@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.rollout.experiment import Experiment, checked, plan_json, plan_of
-from rerankd.rollout.guardrails import Guardrail, Plan
+from rerankd.experiments.experiment import Experiment, checked, plan_json, plan_of
+from rerankd.experiments.guardrails import Guardrail, Plan
 
 GOOD = Experiment("new", "canary", "mini", "org/name")
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from rerankd.rollout.experiment import CHALLENGER, Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.router import Routes
-from rerankd.rollout.traffic import Answered, Traffic, outcome
+from rerankd.experiments.experiment import CHALLENGER, Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.router import Routes
+from rerankd.experiments.traffic import Answered, Traffic, outcome
 from rerankd.types import RerankRequest
 
 ONE = Experiment("e", "canary", "mini", "other", seed="s", coverage=1.0, id=3)

@@ -14,12 +14,12 @@ from rerankd.errors import (
     RateLimitedError,
     ScoringError,
 )
-from rerankd.pipeline.arms import ArmScorer
+from rerankd.pipeline.experiment import ArmScorer
 from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
-from rerankd.rollout.guardrails import Plan
-from rerankd.rollout.router import Route
-from rerankd.rollout.traffic import Traffic
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.router import Route
+from rerankd.experiments.traffic import Traffic
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore
 

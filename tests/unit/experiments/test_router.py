@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, Kind
-from rerankd.rollout.router import NO_UNIT, OUTSIDE, Routes, share_of, unit_hash
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, Kind
+from rerankd.experiments.router import NO_UNIT, OUTSIDE, Routes, share_of, unit_hash
 from rerankd.types import RerankRequest
 
 SHARES = st.floats(0.0001, 1.0)

@@ -15,12 +15,12 @@ from typing import Protocol
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelError, RerankdError
-from rerankd.rollout.controller import Controller
-from rerankd.rollout.experiment import Experiment
-from rerankd.rollout.router import Routes
-from rerankd.rollout.store import Event, ExperimentStore
-from rerankd.rollout.tally import Taken
-from rerankd.rollout.traffic import Traffic
+from rerankd.experiments.controller import Controller
+from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.router import Routes
+from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.counters import Taken
+from rerankd.experiments.traffic import Traffic
 from rerankd._common.logging import logger
 
 MAX_ATTEMPTS = 4

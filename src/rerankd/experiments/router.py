@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rerankd.rollout.assignment import Arm, assigned
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.experiments.assignment import Arm, assigned
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.types import RerankRequest
 
 NO_UNIT, OUTSIDE = "no_unit", "outside"

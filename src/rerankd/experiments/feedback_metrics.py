@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
-from rerankd.rollout.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
-from rerankd.rollout.sequential import Sums
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces import schema
 from rerankd.traces.packing import Candidates, unpack
 from rerankd.traces.store import TraceStore

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
-from rerankd.rollout.assignment import Arm, assigned, fnv1a32, place_of
+from rerankd.experiments.assignment import Arm, assigned, fnv1a32, place_of
 
 ARMS = [Arm("champion", 0.5), Arm("challenger", 0.3), Arm("third", 0.2)]
 UNITS = [f"user-{i}" for i in range(20_000)]
@@ -34,7 +34,7 @@ def test_experiments_do_not_go_together() -> None:
 
 
 def test_every_process_says_the_same() -> None:
-    program = "from rerankd.rollout.assignment import place_of; print([place_of('s', f'用户{i}') for i in range(50)])"
+    program = "from rerankd.experiments.assignment import place_of; print([place_of('s', f'用户{i}') for i in range(50)])"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == str([place_of("s", f"用户{i}") for i in range(50)])
 
