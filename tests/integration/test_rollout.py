@@ -27,7 +27,7 @@ from rerankd.models.reference import bundled_folder
 from rerankd.experiments.experiment import Experiment, Kind
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.store import ExperimentStore
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.store import TraceFilter, TraceStore
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until

@@ -16,7 +16,7 @@ from sqlalchemy import and_, func, select
 
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.packing import Candidates, unpack
 from rerankd.traces.store import TraceStore
 from rerankd.traces.texts import slices

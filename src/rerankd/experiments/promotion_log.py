@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select, update
 
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.store import translated
 
 ACTION = "registry"

@@ -19,7 +19,7 @@ from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.counters import MAX_UNITS, Taken
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.store import TraceStore, translated
 
 MAX_ACTIVE = 16

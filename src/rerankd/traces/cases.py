@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.errors import InvalidRequestError, NotFoundError
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.detectors import DETECTORS, MANUAL, WHOLE, Finding
 from rerankd.traces.store import FullTrace, TraceStore, translated
 from rerankd.traces.texts import slices, text_hash

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.cases import add_cases
 from rerankd.traces.detectors import (
     CHOSEN_LOW,

@@ -19,7 +19,7 @@ from typing import IO, Literal, get_args
 from sqlalchemy import and_, insert, select
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.store import TraceFilter, TraceStore, translated
 from rerankd.traces.texts import slices
 from rerankd.traces.trace import Trace

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.detectors import chosen
 from rerankd.traces.feedback import Feedback, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore

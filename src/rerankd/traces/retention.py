@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select
 from sqlalchemy.exc import OperationalError
 
 from rerankd.errors import UnavailableError
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
 from rerankd.traces.store import TraceStore, translated

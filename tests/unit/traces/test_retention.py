@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.feedback import Feedback, add_feedback, read_feedback
 from rerankd.traces.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
 from rerankd.traces.store import TraceFilter, TraceStore

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from rerankd.errors import InvalidRequestError
-from rerankd.traces import schema
+from rerankd.database import schema
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.texts import Texts
 from rerankd.traces.trace import draft
