@@ -25,11 +25,11 @@ from benchmarks import RESULTS
 from benchmarks.bodies import Drawn
 from benchmarks.load import Closed, LoadProcess
 from benchmarks.timings import percentile
-from rerankd.traces.detection import Detective
-from rerankd.traces.feedback import Feedback, add_feedback
-from rerankd.traces.monitoring import Windows, monitor
+from rerankd.feedback.detection import Detective
+from rerankd.feedback.feedback import Feedback, add_feedback
+from rerankd.feedback.monitoring import Windows, monitor
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.texts import encoded
+from rerankd.traces.passages import encoded
 from rerankd.traces.writer import TraceWriter, WriterOptions
 from rerankd.types import Document, PairScore, Ranking, RerankRequest
 from tests.integration.postgres import running_postgres

@@ -15,7 +15,7 @@ import httpx
 from rerankd.client import Client
 from rerankd.keys import new_key, write_keys
 from rerankd.traces import writer
-from rerankd.traces.cases import CaseFilter, list_cases
+from rerankd.feedback.cases import CaseFilter, list_cases
 from rerankd.traces.store import TraceStore
 from tests.integration.queueing import until
 from tests.integration.serving import serve

@@ -21,8 +21,8 @@ import pytest
 from rerankd import Document
 from rerankd.client import Client
 from rerankd.keys import new_key, write_keys
-from rerankd.traces.feedback import read_feedback
-from rerankd.traces.retention import erase_tenant
+from rerankd.feedback.feedback import read_feedback
+from rerankd.feedback.retention import erase_tenant
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import PairScore, Ranking, RerankRequest

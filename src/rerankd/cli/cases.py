@@ -43,9 +43,9 @@ def detect(
     as_json: Json = False,
 ) -> None:
     """Look for bad cases now, as services do by themselves every minute."""
-    from rerankd.traces.detection import DetectionLimits, detect_disagreement
-    from rerankd.traces.detection import detect as detected
-    from rerankd.traces.detectors import Bounds
+    from rerankd.feedback.detection import DetectionLimits, detect_disagreement
+    from rerankd.feedback.detection import detect as detected
+    from rerankd.feedback.detectors import Bounds
 
     bounds = Bounds(low, margin, outlier, agreement)
     wanted = trace_filter(tenant, since, until, None)
@@ -75,8 +75,8 @@ def list_cases(
     as_json: Json = False,
 ) -> None:
     """List cases, the worst first."""
-    from rerankd.traces.cases import CaseFilter, count_cases
-    from rerankd.traces.cases import list_cases as listed
+    from rerankd.feedback.cases import CaseFilter, count_cases
+    from rerankd.feedback.cases import list_cases as listed
 
     with opened(traces_url) as (store, _):
         found = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
@@ -97,7 +97,7 @@ def list_cases(
 @app.command()
 def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
     """Show a case: every candidate before and after, with its label."""
-    from rerankd.traces.cases import one_case
+    from rerankd.feedback.cases import one_case
 
     with opened(traces_url) as (store, _):
         found = one_case(store, case)
@@ -126,7 +126,7 @@ def flag(
     traces_url: Url = None,
 ) -> None:
     """Put a ranking into the queue by hand."""
-    from rerankd.traces.cases import flag as flagged
+    from rerankd.feedback.cases import flag as flagged
 
     with opened(traces_url) as (store, _):
         new = flagged(store, request, tenant, document, note)
@@ -141,7 +141,7 @@ def label(
     traces_url: Url = None,
 ) -> None:
     """Say which documents answer; an open case is labelled then."""
-    from rerankd.traces.cases import change
+    from rerankd.feedback.cases import change
 
     grades = _grades(irrelevant, 0) | _grades(relevant, 1)
     if not grades:
@@ -159,7 +159,7 @@ def set_state(
     traces_url: Url = None,
 ) -> None:
     """Say what became of a case."""
-    from rerankd.traces.cases import change
+    from rerankd.feedback.cases import change
 
     with opened(traces_url) as (store, _):
         found = change(store, case, state=state, note=note)
@@ -179,9 +179,9 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Write labelled cases as data."""
-    from rerankd.traces.case_export import training_lines, write_beir
-    from rerankd.traces.cases import CaseFilter, each_case, mark_cases
-    from rerankd.traces.texts import text_hash
+    from rerankd.feedback.case_export import training_lines, write_beir
+    from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
+    from rerankd.traces.passages import text_hash
 
     if beir is None and training is None:
         raise InvalidRequestError("Say where to.", hint="Use --beir FOLDER, --training FILE, or both.")

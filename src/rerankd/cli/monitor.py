@@ -14,7 +14,7 @@ from rerankd.cli.output import cell, stdout, wants_json, write_rows
 from rerankd.cli.traces import Model, Tenant, Url, opened, seconds, trace_filter
 
 if TYPE_CHECKING:
-    from rerankd.traces.monitoring import Activity
+    from rerankd.feedback.monitoring import Activity
 
 
 def monitor(
@@ -27,8 +27,8 @@ def monitor(
     as_json: Json = False,
 ) -> None:
     """Show, by model and tenant, how much reranking moved, how it scored, and how people took it."""
-    from rerankd.traces.monitoring import Windows
-    from rerankd.traces.monitoring import monitor as monitored
+    from rerankd.feedback.monitoring import Windows
+    from rerankd.feedback.monitoring import monitor as monitored
 
     windows = Windows(seconds(window), seconds(reference), floor)
     with opened(traces_url) as (store, _):

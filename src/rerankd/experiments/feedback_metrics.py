@@ -19,7 +19,7 @@ from rerankd.experiments.sequential_tests import Sums
 from rerankd.database import schema
 from rerankd.traces.packing import Candidates, unpack
 from rerankd.traces.store import TraceStore
-from rerankd.traces.texts import slices
+from rerankd.traces.passages import slices
 
 AT_ONCE = 5000
 MAX_RANKINGS = 50_000

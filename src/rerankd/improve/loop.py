@@ -128,8 +128,8 @@ class Loop:
 
     def _cases(self) -> int:
         """Write labelled cases of the traces beside the run."""
-        from rerankd.traces.case_export import training_lines
-        from rerankd.traces.cases import CaseFilter, each_case, mark_cases
+        from rerankd.feedback.case_export import training_lines
+        from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
         from rerankd.traces.opening import open_store, traces_url
 
         url = traces_url(self._settings)
@@ -283,7 +283,7 @@ class Loop:
 
     def _fixed(self) -> int:
         """Cases that were trained on are fixed now."""
-        from rerankd.traces.cases import CaseFilter, each_case, mark_cases
+        from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
         from rerankd.traces.opening import open_store
 
         store = open_store(self._settings)

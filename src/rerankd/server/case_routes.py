@@ -40,7 +40,7 @@ class Cases:
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="so many at most")] = 50,
     ) -> Response:
         """List cases, the worst first."""
-        from rerankd.traces.cases import CaseFilter
+        from rerankd.feedback.cases import CaseFilter
 
         self._check()
         wanted = CaseFilter(_tenant(), state, detector)
@@ -63,7 +63,7 @@ class Cases:
 
     async def activity(self) -> Response:
         """What reranking did in the window of the settings, by model and tenant."""
-        from rerankd.traces.monitoring import Windows
+        from rerankd.feedback.monitoring import Windows
 
         self._check()
         settings = self._service.settings

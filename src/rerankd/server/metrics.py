@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.experiments.traffic import Traffic
     from rerankd.rules.live import LiveRules
-    from rerankd.traces.monitoring import Activity
+    from rerankd.feedback.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

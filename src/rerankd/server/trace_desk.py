@@ -10,9 +10,9 @@ from rerankd.settings import Settings
 from rerankd.traces.opening import open_store
 
 if TYPE_CHECKING:
-    from rerankd.traces.cases import BadCase, CaseFilter, State
-    from rerankd.traces.feedback import Feedback
-    from rerankd.traces.monitoring import Activity, Windows
+    from rerankd.feedback.cases import BadCase, CaseFilter, State
+    from rerankd.feedback.feedback import Feedback
+    from rerankd.feedback.monitoring import Activity, Windows
     from rerankd.traces.store import TraceStore
 
 
@@ -47,25 +47,25 @@ class TraceDesk:
             InvalidRequestError: an item that cannot be.
             UnavailableError: the database cannot be reached.
         """
-        from rerankd.traces.feedback import add_feedback
+        from rerankd.feedback.feedback import add_feedback
 
         return add_feedback(self.store, items)
 
     def cases(self, wanted: CaseFilter, limit: int) -> list[BadCase]:
         """Cases, the worst first."""
-        from rerankd.traces.cases import list_cases
+        from rerankd.feedback.cases import list_cases
 
         return list_cases(self.store, wanted, limit=limit)
 
     def case(self, number: int, tenant: str | None) -> BadCase:
         """One case."""
-        from rerankd.traces.cases import one_case
+        from rerankd.feedback.cases import one_case
 
         return one_case(self.store, number, tenant)
 
     def flag(self, request_id: str, tenant: str | None, index: int | None, note: str) -> bool:
         """Put a ranking into the queue; whether it is new there."""
-        from rerankd.traces.cases import flag
+        from rerankd.feedback.cases import flag
 
         return bool(flag(self.store, request_id, tenant, index, note))
 
@@ -73,13 +73,13 @@ class TraceDesk:
         self, number: int, tenant: str | None, grades: Mapping[int, int], state: State | None, note: str
     ) -> BadCase:
         """Label a case, and say what became of it."""
-        from rerankd.traces.cases import change
+        from rerankd.feedback.cases import change
 
         return change(self.store, number, tenant, grades, state, note)
 
     def activity(self, tenant: str | None, windows: Windows) -> list[Activity]:
         """What reranking did lately."""
-        from rerankd.traces.monitoring import monitor
+        from rerankd.feedback.monitoring import monitor
         from rerankd.traces.store import TraceFilter
 
         return monitor(self.store, windows, TraceFilter(tenant=tenant))

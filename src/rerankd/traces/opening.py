@@ -13,9 +13,9 @@ from rerankd.traces.redaction import redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions
 
 if TYPE_CHECKING:
-    from rerankd.traces.detection import Detective
-    from rerankd.traces.monitoring import Activity
-    from rerankd.traces.retention import Retention
+    from rerankd.feedback.detection import Detective
+    from rerankd.feedback.monitoring import Activity
+    from rerankd.feedback.retention import Retention
     from rerankd.traces.store import TraceStore
 
 MEGABYTE = 1_000_000
@@ -77,9 +77,9 @@ def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | Non
     detective: Detective | None = None
 
     def upkeep(store: TraceStore) -> bool:
-        from rerankd.traces.detection import Detective
-        from rerankd.traces.monitoring import Windows, monitor
-        from rerankd.traces.retention import prune
+        from rerankd.feedback.detection import Detective
+        from rerankd.feedback.monitoring import Windows, monitor
+        from rerankd.feedback.retention import prune
 
         nonlocal detective
         if prune(store, retention(settings))[1]:
@@ -96,6 +96,6 @@ def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | Non
 
 def retention(settings: Settings) -> Retention:
     """What the settings keep."""
-    from rerankd.traces.retention import Retention
+    from rerankd.feedback.retention import Retention
 
     return Retention(settings.traces_days * DAY, int(settings.traces_mb * MEGABYTE), settings.feedback_hours * HOUR)

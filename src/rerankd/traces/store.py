@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.database import schema
 from rerankd.traces.packing import Candidates, pack, unpack
-from rerankd.traces.texts import Texts, read_texts, slices
+from rerankd.traces.passages import Texts, read_texts, slices
 from rerankd.traces.trace import Draft, Trace
 
 MAX_DIGITS = 18

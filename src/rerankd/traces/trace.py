@@ -17,7 +17,7 @@ import orjson
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
 from rerankd.traces.packing import Candidates
-from rerankd.traces.texts import encoded
+from rerankd.traces.passages import encoded
 from rerankd.types import Document, FiredRule, PolicyChange, Ranking
 
 PROMOTED = 10

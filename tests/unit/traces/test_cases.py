@@ -8,8 +8,8 @@ import pytest
 
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.evaluation.dataset import open_dataset
-from rerankd.traces.case_export import training_lines, write_beir
-from rerankd.traces.cases import (
+from rerankd.feedback.case_export import training_lines, write_beir
+from rerankd.feedback.cases import (
     CaseFilter,
     add_cases,
     change,
@@ -20,12 +20,12 @@ from rerankd.traces.cases import (
     mark_cases,
     one_case,
 )
-from rerankd.traces.detection import DetectionLimits, Detective, detect, detect_disagreement
-from rerankd.traces.detectors import Finding
-from rerankd.traces.feedback import Feedback, add_feedback
-from rerankd.traces.retention import Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.detection import DetectionLimits, Detective, detect, detect_disagreement
+from rerankd.feedback.detectors import Finding
+from rerankd.feedback.feedback import Feedback, add_feedback
+from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.texts import text_hash
+from rerankd.traces.passages import text_hash
 from rerankd.traces.trace import draft
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking

@@ -6,9 +6,9 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.traces.replay import Move, replay, summary
-from rerankd.traces.retention import erase_text
+from rerankd.feedback.retention import erase_text
 from rerankd.traces.store import TraceStore
-from rerankd.traces.texts import text_hash
+from rerankd.traces.passages import text_hash
 from rerankd.traces.trace import draft
 from rerankd.traces.writer import TraceWriter
 from rerankd.types import Document

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import func, select
 
 from rerankd.database import schema
-from rerankd.traces.feedback import Feedback, add_feedback, read_feedback
-from rerankd.traces.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.feedback import Feedback, add_feedback, read_feedback
+from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.texts import text_hash
+from rerankd.traces.passages import text_hash
 from rerankd.traces.trace import draft
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
@@ -108,7 +108,7 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
 
 
 def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rerankd.traces.retention.AT_ONCE", 50)
+    monkeypatch.setattr("rerankd.feedback.retention.AT_ONCE", 50)
     for number in range(10):
         texts = [[f"{number} {place} " + "汉字" * 50] for place in range(50)]
         long_ago = time.time() - 10 * DAY + number

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from rerankd.database import schema
-from rerankd.traces.cases import add_cases
-from rerankd.traces.detectors import (
+from rerankd.feedback.cases import add_cases
+from rerankd.feedback.detectors import (
     CHOSEN_LOW,
     DEMOTED,
     LOW_MARGIN,
@@ -23,7 +23,7 @@ from rerankd.traces.detectors import (
     disagreement,
     find,
 )
-from rerankd.traces.feedback import Feedback, read_feedback
+from rerankd.feedback.feedback import Feedback, read_feedback
 from rerankd.traces.replay import Score, replay
 from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from sqlalchemy import select
 
 from rerankd.database import schema
-from rerankd.traces.detectors import chosen
-from rerankd.traces.feedback import Feedback, read_feedback
+from rerankd.feedback.detectors import chosen
+from rerankd.feedback.feedback import Feedback, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 

@@ -17,10 +17,10 @@ from sqlalchemy.exc import OperationalError
 
 from rerankd.errors import UnavailableError
 from rerankd.database import schema
-from rerankd.traces.cases import erase_case_texts, erase_tenant_cases
+from rerankd.feedback.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
 from rerankd.traces.store import TraceStore, translated
-from rerankd.traces.texts import SEEN_SECONDS, slices
+from rerankd.traces.passages import SEEN_SECONDS, slices
 
 AT_ONCE = 2000
 DAY = 86_400.0
@@ -140,7 +140,7 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
 
 
 def erase_text(store: TraceStore, digest: str) -> Forgotten:
-    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.texts.text_hash` gives it; the traces stay.
+    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.passages.text_hash` gives it; the traces stay.
 
     Raises:
         UnavailableError: the database cannot be reached, or is read by others without a pause.

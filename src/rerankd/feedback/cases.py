@@ -18,9 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.database import schema
-from rerankd.traces.detectors import DETECTORS, MANUAL, WHOLE, Finding
+from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Finding
 from rerankd.traces.store import FullTrace, TraceStore, translated
-from rerankd.traces.texts import slices, text_hash
+from rerankd.traces.passages import slices, text_hash
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 STATES: tuple[State, ...] = get_args(State)

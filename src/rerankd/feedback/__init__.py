@@ -1,0 +1,1 @@
+"""Clicks, grades and bad cases."""
