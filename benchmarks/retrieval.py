@@ -22,7 +22,7 @@ from benchmarks import RESULTS
 from benchmarks.timings import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
-from rerankd.retrieval.opening import open_offsets
+from rerankd.wiring.retrieval import open_offsets
 from rerankd.settings import load_settings
 
 RESULT = RESULTS / "retrieval.json"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.engine.loader import SettingsLoader
+from rerankd.wiring.engine import SettingsLoader
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair

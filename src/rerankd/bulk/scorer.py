@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rerankd.bulk.chunk import Group
 from rerankd.engine.cache import MemoryCache, pair_keys
-from rerankd.engine.loader import SettingsLoader
+from rerankd.wiring.engine import SettingsLoader
 from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer

@@ -24,7 +24,7 @@ from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, fused_wi
 from rerankd.evaluation.trec import Rankings, read_run, write_run
 from rerankd._common.progress import progress_bar
 from rerankd.ranking.order import checked_fusion
-from rerankd.retrieval.opening import open_embedder
+from rerankd.wiring.retrieval import open_embedder
 from rerankd.settings import Settings, load_settings
 
 EXIT_BELOW = 9

@@ -46,7 +46,7 @@ def index(
 ) -> None:
     """Put documents into the index; what is there already is not read again, what is gone is taken out."""
     from rerankd.retrieval.ingest import IngestOptions, ingest
-    from rerankd.retrieval.opening import open_index, open_offsets
+    from rerankd.wiring.retrieval import open_index, open_offsets
     from rerankd.retrieval.splitting import SplitOptions
 
     settings = load_settings(index=folder)
@@ -157,7 +157,7 @@ async def _ask(question: str, settings: Settings, shown: bool, explain: bool) ->
 @asynccontextmanager
 async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag, SearchOptions]]:
     """The whole pipeline as settings describe it, with rankings traced where they are elsewhere."""
-    from rerankd.retrieval.opening import open_chat, open_offsets, open_retriever
+    from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
     from rerankd.retrieval.rag import Rag, SearchOptions
 
     retriever = open_retriever(settings)

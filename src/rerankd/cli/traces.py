@@ -164,7 +164,7 @@ def prune(
     traces_url: Url = None,
 ) -> None:
     """Forget traces by age and size now, as services do by themselves every minute."""
-    from rerankd.traces.opening import retention
+    from rerankd.wiring.traces import retention
     from rerankd.feedback.retention import Forgotten
     from rerankd.feedback.retention import prune as pruned
 
@@ -323,7 +323,7 @@ def when(seconds: float) -> str:
 @contextmanager
 def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
     """The database that options and settings name, and the settings."""
-    from rerankd.traces.opening import open_store
+    from rerankd.wiring.traces import open_store
 
     settings = load_settings(traces_url=url)
     store = open_store(settings)

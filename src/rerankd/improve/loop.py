@@ -130,7 +130,7 @@ class Loop:
         """Write labelled cases of the traces beside the run."""
         from rerankd.feedback.case_export import training_lines
         from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
-        from rerankd.traces.opening import open_store, traces_url
+        from rerankd.wiring.traces import open_store, traces_url
 
         url = traces_url(self._settings)
         if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
@@ -284,7 +284,7 @@ class Loop:
     def _fixed(self) -> int:
         """Cases that were trained on are fixed now."""
         from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
-        from rerankd.traces.opening import open_store
+        from rerankd.wiring.traces import open_store
 
         store = open_store(self._settings)
         try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from rerankd.engine.loader import SettingsLoader, open_pool
+from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.queue import open_store
@@ -22,7 +22,7 @@ from rerankd.experiments.traffic import Traffic
 from rerankd.rules.live import open_rules, rules_of
 from rerankd.settings import Settings
 from rerankd._common.logging import Observer, logger
-from rerankd.traces.opening import open_writer
+from rerankd.wiring.traces import open_writer
 
 PATIENCE_SECONDS = 86_400.0
 COLLECT_AFTER = 10_000

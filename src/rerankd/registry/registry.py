@@ -64,7 +64,7 @@ class Registry:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """The registry that the settings name; nothing is asked or made yet."""
-        from rerankd.registry.opening import cache_folder, registry_uri
+        from rerankd.wiring.registry import cache_folder, registry_uri
 
         return cls(Store(registry_uri(settings.registry)), Cache(cache_folder(settings.cache_dir)), settings.gate_key)
 

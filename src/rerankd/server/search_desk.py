@@ -6,7 +6,7 @@ import asyncio
 
 from rerankd.pipeline.pipeline import Charge, Pipeline
 from rerankd.retrieval.chat import ChatModel
-from rerankd.retrieval.opening import open_chat, open_offsets, open_retriever
+from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
 from rerankd.retrieval.rag import Rag, SearchOptions
 from rerankd.retrieval.retriever import Retriever
 from rerankd.retrieval.splitting import Offsets

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rerankd.engine.loader import SettingsLoader, open_pool
+from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
 from rerankd.keys import KeyRing
@@ -30,7 +30,7 @@ from rerankd.server.trace_desk import TraceDesk
 from rerankd.server.tracing import Tracing
 from rerankd.settings import Settings
 from rerankd._common.logging import logger
-from rerankd.traces.opening import open_writer
+from rerankd.wiring.traces import open_writer
 from rerankd.traces.writer import TraceWriter
 
 PROBE_SECONDS = 1.0

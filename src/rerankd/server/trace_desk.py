@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rerankd.settings import Settings
-from rerankd.traces.opening import open_store
+from rerankd.wiring.traces import open_store
 
 if TYPE_CHECKING:
     from rerankd.feedback.cases import BadCase, CaseFilter, State

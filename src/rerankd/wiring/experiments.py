@@ -11,7 +11,7 @@ from rerankd.experiments.sync import LiveRollout, Promotions
 from rerankd.experiments.store import ExperimentStore
 from rerankd.experiments.traffic import Traffic
 from rerankd.settings import Settings
-from rerankd.traces.opening import open_store
+from rerankd.wiring.traces import open_store
 
 
 def open_experiments(settings: Settings) -> ExperimentStore:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rerankd.engine.job import ScoreRequest
-from rerankd.engine.loader import SettingsLoader, open_pool
+from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
 from rerankd.registry.following import Follower

@@ -8,7 +8,7 @@ import pytest
 from rerankd import Reranker
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
 from rerankd.models.files import load_model
-from rerankd.registry.opening import cache_folder, registry_uri
+from rerankd.wiring.registry import cache_folder, registry_uri
 from rerankd.registry.registry import Registry
 from tests.registered import fresh_name, with_parity
 
