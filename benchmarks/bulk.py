@@ -70,9 +70,9 @@ def write(path: Path, rows: Iterator[dict[str, str]]) -> Path:
 def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Pairs per second of a bulk run from file to file, and of one `Reranker.score` over the same pairs in memory."""
     from rerankd import Reranker
-    from rerankd.bulk.local import LocalExecutor
-    from rerankd.bulk.run import BulkJob, run_bulk
-    from rerankd.bulk.scorer import open_scorer
+    from rerankd.jobs.bulk.local import LocalExecutor
+    from rerankd.jobs.bulk.run import BulkJob, run_bulk
+    from rerankd.jobs.bulk.scorer import open_scorer
     from rerankd.settings import load_settings
 
     reranker = Reranker(arguments.model, threads=arguments.threads)

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from rerankd.bulk.queue import QueueExecutor
-from rerankd.bulk.run import BulkJob, run_bulk
+from rerankd.jobs.bulk.queue import QueueExecutor
+from rerankd.jobs.bulk.run import BulkJob, run_bulk
 
 RUN_SECONDS = 1800.0
 

@@ -17,7 +17,7 @@ from benchmarks.jobs.bulk_run import tokens_of_run
 from benchmarks.jobs.worker import started
 from benchmarks.timings import Turns, rate
 from benchmarks.usage import processor_seconds
-from rerankd.bulk.queue import QueueExecutor
+from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.queue import JobQueue, open_queue
 from rerankd.settings import load_settings
 from tests.integration.queueing import Worker, broker

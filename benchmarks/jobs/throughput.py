@@ -16,7 +16,7 @@ from benchmarks.jobs.bulk_run import tokens_of_run
 from benchmarks.jobs.worker import Measured, measured
 from benchmarks.timings import Turns, rate
 from rerankd import Reranker
-from rerankd.bulk.queue import QueueExecutor
+from rerankd.jobs.bulk.queue import QueueExecutor
 
 BAR = 0.95
 WARM_PAIRS = 512

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.bulk.local import LocalExecutor
-from rerankd.bulk.run import BulkJob, Moment, run_bulk
-from rerankd.bulk.scorer import open_scorer
+from rerankd.jobs.bulk.local import LocalExecutor
+from rerankd.jobs.bulk.run import BulkJob, Moment, run_bulk
+from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.settings import load_settings
-from tests.unit.bulk.fakes import Rows, write_rows
+from tests.unit.jobs.bulk.fakes import Rows, write_rows
 
 
 class _Ended(BaseException):
@@ -55,8 +55,8 @@ def test_ended_between_any_chunks_it_gives_the_same_bytes(
 PROGRAM = """
 import sys
 from pathlib import Path
-from rerankd.bulk.run import BulkJob, run_bulk
-from tests.unit.bulk.fakes import FakeExecutor
+from rerankd.jobs.bulk.run import BulkJob, run_bulk
+from tests.unit.jobs.bulk.fakes import FakeExecutor
 
 executor = FakeExecutor()
 class Forgetful(list):

@@ -14,7 +14,7 @@ import pytest
 import redis
 from standardwebhooks import Webhook
 
-from rerankd.jobs.tickets import MAX_WAITING, Tickets, make_celery
+from rerankd.jobs.wakeups import MAX_WAITING, Tickets, make_celery
 from rerankd.jobs.webhook import new_secret
 from tests.integration.queueing import Broker, broker, until, worker
 from tests.integration.serving import Served, free_port, serve

@@ -13,14 +13,14 @@ from typing import Annotated
 
 import typer
 
-from rerankd.bulk.batches import CHUNK_PAIRS
-from rerankd.bulk.executor import Executor
-from rerankd.bulk.local import LocalExecutor
-from rerankd.bulk.meter import duration
-from rerankd.bulk.output import Paths
-from rerankd.bulk.queue import QueueExecutor
-from rerankd.bulk.run import BulkJob, Moment, check_job, run_bulk
-from rerankd.bulk.scorer import open_scorer
+from rerankd.jobs.bulk.batches import CHUNK_PAIRS
+from rerankd.jobs.bulk.executor import Executor
+from rerankd.jobs.bulk.local import LocalExecutor
+from rerankd.jobs.bulk.eta import duration
+from rerankd.jobs.bulk.output import Paths
+from rerankd.jobs.bulk.queue import QueueExecutor
+from rerankd.jobs.bulk.run import BulkJob, Moment, check_job, run_bulk
+from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import shown, unscored
 from rerankd.cli.output import stderr, write_rows

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from rerankd.bulk.meter import Meter, Pace, duration
-from rerankd.bulk.run import Moment, Watch
+from rerankd.jobs.bulk.eta import Meter, Pace, duration
+from rerankd.jobs.bulk.run import Moment, Watch
 
 LINE_SECONDS = 10.0
 

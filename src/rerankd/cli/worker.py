@@ -31,7 +31,7 @@ def worker(
     Its threads share one engine a model, so that jobs of many users are batched together.
     """
     settings = load_settings(**flags)
-    from rerankd.jobs.process import WorkerProcess
+    from rerankd.wiring.worker import WorkerProcess
     from rerankd.registry.following import Follower, open_follower
     from rerankd.server import logs
     from rerankd.server.metrics import Metrics

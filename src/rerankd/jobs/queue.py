@@ -145,7 +145,7 @@ def open_wake(settings: Settings) -> Callable[[int], None]:
     """What tells workers of a queue; without one nobody need be told, a service looks at its file by itself."""
     if not settings.queue_url:
         return lambda parts: None
-    from rerankd.jobs.tickets import Tickets, make_celery
+    from rerankd.jobs.wakeups import Tickets, make_celery
 
     return Tickets(make_celery(settings.queue_url)).send
 

@@ -1,0 +1,134 @@
+"""One row of the input: a query with candidates, or a pair. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rerankd.jobs.bulk.chunk import Group, RowError
+from rerankd._common.validation import to_documents, to_query
+from rerankd.errors import InvalidRequestError
+from rerankd.types import Document
+
+Kind = Literal["queries", "pairs"]
+Identity = str | int | None
+_HINT = "Write rows with 'query' and 'documents', or rows with 'query' and 'document'."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that can be scored.
+
+    Attributes:
+        index: its place in the input, from 0.
+        line: the line or row that people find it at, from 1.
+        id: the caller's own name for it.
+        query: the question.
+        documents: the candidates; of a pair, the one.
+        top_n: how many of them to keep; None for what the run says.
+        fields: the whole row, if it is to be carried along.
+    """
+
+    index: int
+    line: int
+    id: Identity
+    query: str
+    documents: tuple[Document, ...]
+    top_n: int | None
+    fields: Mapping[str, Any]
+
+    @property
+    def group(self) -> Group:
+        """What is scored of it."""
+        return self.query, tuple(document.text for document in self.documents)
+
+    @property
+    def characters(self) -> int:
+        """Length of its texts."""
+        return len(self.query) + sum(len(document.text) for document in self.documents)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be scored, and why."""
+
+    index: int
+    line: int
+    id: Identity
+    error: RowError
+    fields: Mapping[str, Any]
+
+
+def kind_of(content: object) -> Kind | None:
+    """What a row is; None if it does not tell.
+
+    Example:
+        >>> kind_of({"query": "panda?", "documents": ["a bear"]})
+        'queries'
+    """
+    if not isinstance(content, Mapping) or "query" not in content:
+        return None
+    if "documents" in content:
+        return "queries"
+    return "pairs" if "document" in content or "text" in content else None
+
+
+def parse_row(content: object, kind: Kind, index: int, line: int, *, max_documents: int, keep_fields: bool) -> Row:
+    """Check a row.
+
+    Raises:
+        InvalidRequestError: it is not of this kind; the message says what is wrong with it.
+
+    Example:
+        >>> row = parse_row({"query": "q", "text": "d"}, "pairs", 0, 1, max_documents=10, keep_fields=False)
+        >>> row.group
+        ('q', ('d',))
+    """
+    if not isinstance(content, Mapping):
+        raise InvalidRequestError(f"A {type(content).__name__}, not an object.", hint=_HINT)
+    found = kind_of(content)
+    if found != kind:
+        expected = "a query with 'documents'" if kind == "queries" else "a pair of 'query' and 'document'"
+        raise InvalidRequestError(f"This is not {expected}, as the rows before it.", hint=_HINT)
+    query = to_query(content["query"])
+    if kind == "queries":
+        documents = to_documents(content["documents"])
+    else:
+        documents = to_documents([content["document"] if "document" in content else content["text"]])
+    if len(documents) > max_documents:
+        raise InvalidRequestError(
+            f"{len(documents):,} documents, more than {max_documents:,}.",
+            hint="Raise it with RERANKD_MAX_DOCUMENTS, or split the row.",
+        )
+    return Row(
+        index,
+        line,
+        identity_of(content, strict=True),
+        query,
+        tuple(documents),
+        _top_n(content.get("top_n")),
+        content if keep_fields else {},
+    )
+
+
+def identity_of(content: object, *, strict: bool = False) -> Identity:
+    """The row's `id`; None where it has none that can be used.
+
+    Raises:
+        InvalidRequestError: with `strict`, an `id` that is neither a string nor a whole number.
+    """
+    value = content.get("id") if isinstance(content, Mapping) else None
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return value
+    if strict:
+        raise InvalidRequestError(
+            f"The id is of type {type(value).__name__}.", hint="An id is a string or a whole number."
+        )
+    return None
+
+
+def _top_n(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise InvalidRequestError(f"top_n is {value!r}.", hint="top_n is a whole number from 1.")

@@ -1,0 +1,241 @@
+"""A bulk run, spelled out from top to bottom: lock, read, cut, score, write, name."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rerankd.ranking.activation import check_activation
+from rerankd.jobs.bulk import files
+from rerankd.jobs.bulk.answer import answer
+from rerankd.jobs.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches
+from rerankd.jobs.bulk.chunk import Chunk, RowError
+from rerankd.jobs.bulk.executor import Executor
+from rerankd.jobs.bulk.journal import Fingerprint, input_fingerprint
+from rerankd.jobs.bulk.output import Output, Paths
+from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
+from rerankd.jobs.bulk.rows import BadRow, Kind, Row, identity_of, parse_row
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
+from rerankd._common.optional import require
+from rerankd.types import Activation
+
+MAX_FAILED_CHUNKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BulkJob:
+    """What to score, and where it goes.
+
+    Attributes:
+        source: jsonl (also gzipped) or Parquet.
+        out: jsonl or Parquet.
+        source_format: `jsonl` or `parquet`; None to tell by the ending.
+        out_format: the same of `out`.
+        on_error: a row that cannot be scored ends the run (`stop`), or gets an error in place of a score (`skip`).
+        top_n: documents of a query that are kept; None for all.
+        activation: `sigmoid` or `none`.
+        keep_fields: carry the fields of the input along.
+        chunk_pairs: pairs that are scored together.
+        max_documents: documents of one row at most.
+        restart: drop what an earlier run left.
+    """
+
+    source: Path
+    out: Path
+    source_format: str | None = None
+    out_format: str | None = None
+    on_error: Literal["stop", "skip"] = "stop"
+    top_n: int | None = None
+    activation: Activation = "sigmoid"
+    keep_fields: bool = False
+    chunk_pairs: int = CHUNK_PAIRS
+    max_documents: int = 10_000
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far a run is.
+
+    Attributes:
+        rows: rows that were written.
+        pairs: pairs that were scored.
+        unscored: rows without a score.
+        tokens: tokens of the scored pairs.
+        truncated: pairs of which something was not read.
+        share: how much of the input was read, if that can be told.
+    """
+
+    rows: int
+    pairs: int
+    unscored: int
+    tokens: int
+    truncated: int
+    share: float | None = None
+
+
+Watch = Callable[[Moment], None]
+
+
+def check_job(job: BulkJob) -> str:
+    """Check what can be checked before a model is loaded; returns the format of the output.
+
+    Raises:
+        InvalidRequestError: formats that nothing tells, or an output that is the input.
+        MissingDependencyError: Parquet without pyarrow.
+    """
+    formats = format_of(job.source, job.source_format, "--format"), format_of(job.out, job.out_format, "--out-format")
+    if "parquet" in formats:
+        require("pyarrow.parquet", "parquet", "Parquet")
+    if job.out.suffix == ".gz":
+        raise InvalidRequestError("The output is not packed.", hint="Leave .gz out of --out.")
+    if job.out.exists() and job.source.exists() and job.out.samefile(job.source):
+        raise InvalidRequestError("The output would replace the input.", hint="Use another --out.")
+    check_activation(job.activation)
+    if job.activation == "softmax":
+        raise InvalidRequestError("A bulk run knows no softmax.", hint="Use sigmoid or none.")
+    return formats[1]
+
+
+def run_bulk(job: BulkJob, executor: Executor, watch: Watch = lambda moment: None) -> Moment:
+    """Score a file, or go on where an earlier run of the same job was ended.
+
+    Args:
+        job: what to score.
+        executor: who scores.
+        watch: told how far the run is, at its beginning and after every chunk.
+
+    Returns:
+        The end: what all runs of the job did together.
+
+    Raises:
+        InvalidInputFileError: the input cannot be read, or a row of it with `on_error="stop"`.
+        InvalidRequestError: the output cannot be written, or belongs to another job.
+        ScoringError: several chunks one after the other could not be scored at all.
+
+    Example:
+        >>> run_bulk(BulkJob(Path("in.jsonl"), Path("out.jsonl")), LocalExecutor(open_scorer(load_settings())))
+        ... # doctest: +SKIP
+        Moment(rows=1000, pairs=50000, unscored=0, tokens=3211932, truncated=0, share=1.0)
+    """
+    out_format = check_job(job)
+    paths = Paths(job.out)
+    with files.locked(paths.lock), open_reader(job.source, job.source_format, keep_fields=job.keep_fields) as reader:
+        kind = detect_kind(reader, job.source)
+        fingerprint = _fingerprint(job, kind, executor)
+        output = Output(paths, fingerprint, restart=job.restart, confirms=reader.confirms)
+        watch(_moment(output, reader.share(output.journal.position)))
+        if not output.complete:
+            try:
+                _Run(job, kind, reader, output, watch).score(executor)
+            except BaseException:
+                with suppress(RerankdError):
+                    output.note()
+                output.close()
+                raise
+        output.finish(kind, out_format)
+        return _moment(output, 1.0)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Reading ahead and writing behind an executor."""
+
+    job: BulkJob
+    kind: Kind
+    reader: Reader
+    output: Output
+    watch: Watch
+    flying: deque[Batch] = field(default_factory=deque)
+    bad: RerankdError | None = None
+
+    def score(self, executor: Executor) -> None:
+        """Write all that is left to write."""
+        failed = 0
+        results = executor.run(self._chunks())
+        for result in results:
+            batch = self.flying.popleft()
+            if (result.number, len(result.outcomes)) != (batch.chunk.number, len(batch.chunk.groups)):
+                raise ScoringError(
+                    f"Chunk {batch.chunk.number} was answered with chunk {result.number}.", hint="Report this."
+                )
+            failed = failed + 1 if result.failed else 0
+            if failed == MAX_FAILED_CHUNKS:
+                raise _gives_up(result.outcomes[-1])
+            said = answer(batch, result, self.kind, self.job.top_n, self.job.activation)
+            self.output.append(batch, result, said)
+            if not failed:  # those before a giving up are tried again by the next run
+                self.output.settle()
+            self.watch(_moment(self.output, batch.share))
+        self.output.settle(now=True)
+        if self.bad is not None:
+            raise self.bad
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Chunks up to the end, or up to a row that ends the run: what is on its way then is still written."""
+        begun = self.output.journal
+        rows = self._rows(begun.position)
+        try:
+            for batch in batches(rows, begun.chunks, pairs=self.job.chunk_pairs, share=self.reader.share):
+                self.flying.append(batch)
+                yield batch.chunk
+        except RerankdError as error:
+            self.bad = error
+
+    def _rows(self, start: Position) -> Iterator[ReadRow]:
+        index = start.rows
+        for raw in self.reader.rows(start):
+            yield self._row(raw, index), raw.after
+            index += 1
+
+    def _row(self, raw: RawRow, index: int) -> Row | BadRow:
+        job, line = self.job, raw.after.line
+        try:
+            if raw.fault is not None:
+                raise raw.fault
+            return parse_row(
+                raw.content, self.kind, index, line, max_documents=job.max_documents, keep_fields=job.keep_fields
+            )
+        except InvalidRequestError as fault:
+            if job.on_error == "stop":
+                again = (
+                    "Mend it and run the same command again: what was scored is kept."
+                    if self.reader.unit == "line"
+                    else "Mend it and score the new file with --restart."
+                )
+                raise InvalidInputFileError(
+                    f"{job.source}, {self.reader.unit} {line}: {fault.message}",
+                    hint=f"{fault.hint} {again} Or go past such rows with --on-error skip.",
+                ) from fault
+            fields = raw.content if job.keep_fields and isinstance(raw.content, dict) else {}
+            error = RowError(InvalidInputFileError.code, str(fault))
+            return BadRow(index, line, identity_of(raw.content), error, fields)
+
+
+def _fingerprint(job: BulkJob, kind: Kind, executor: Executor) -> Fingerprint:
+    # Not in it: how bad rows are dealt with and what makes one, so that a run that such a row ended can be helped on.
+    options = {
+        "kind": kind,
+        "top_n": job.top_n,
+        "activation": job.activation,
+        "keep_fields": job.keep_fields,
+        "chunk_pairs": job.chunk_pairs,
+    }
+    return {**input_fingerprint(job.source), **options, **executor.identity}
+
+
+def _gives_up(outcome: object) -> ScoringError:
+    last = outcome.message if isinstance(outcome, RowError) else ""
+    return ScoringError(
+        f"{MAX_FAILED_CHUNKS} chunks one after the other could not be scored. The last said: {last}",
+        hint="Look at the model with `rerankd doctor`; then run the same command again: what was scored is kept.",
+    )
+
+
+def _moment(output: Output, share: float | None) -> Moment:
+    now = output.journal
+    return Moment(now.position.rows, now.pairs, now.unscored, now.tokens, now.truncated, share)

@@ -1,0 +1,120 @@
+"""Scores of a chunk's pairs on this machine; a pair that was scored already is not scored again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rerankd.jobs.bulk.chunk import Group
+from rerankd.engine.cache import MemoryCache, pair_keys
+from rerankd.wiring.engine import SettingsLoader
+from rerankd.errors import InvalidRequestError
+from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.version import version_of
+from rerankd.settings import Settings
+from rerankd.types import PairScore
+
+CACHE_ENTRIES = 16_384
+Check = Callable[[], None]
+
+
+class PairScorer:
+    """One model and one policy.
+
+    Inside a chunk every distinct pair is scored once. Pairs of earlier chunks are remembered only where a score does
+    not depend on what is computed beside it; elsewhere what is remembered would show in the last bits of the others.
+
+    Args:
+        scorer: encoder and backend.
+        policy: how pairs are cut.
+        model: name of the model.
+        version: changes with its files and with what computes them.
+        max_batch_tokens: tokens computed together at most.
+    """
+
+    def __init__(
+        self, scorer: Scorer, policy: EncodingPolicy, *, model: str, version: str, max_batch_tokens: int
+    ) -> None:
+        self._scorer, self._policy = scorer, policy
+        self._version, self._max_batch_tokens = version, max_batch_tokens
+        alone = scorer.backend.max_batch_pairs == 1
+        self._cache = MemoryCache(CACHE_ENTRIES if alone else 0)
+        self.backend = f"{scorer.backend.name} {scorer.backend.device} {scorer.backend.precision}"
+        self.identity: dict[str, str | int] = {"model": model, "version": version, "policy": repr(policy)}
+        if not alone:
+            self.identity["max_batch_tokens"] = max_batch_tokens
+
+    def score(self, groups: Sequence[Group], check: Check | None = None) -> list[list[PairScore]]:
+        """Score groups together.
+
+        Args:
+            groups: queries with their documents.
+            check: called between batches; may stop the work by raising.
+
+        Returns:
+            One list per group, in order.
+
+        Raises:
+            ScoringError: the model gave no usable score.
+        """
+        places: dict[str, dict[str, list[tuple[int, int]]]] = {}
+        for number, (query, documents) in enumerate(groups):
+            own = places.setdefault(query, {})
+            for place, document in enumerate(documents):
+                own.setdefault(document, []).append((number, place))
+        keys = {
+            query: dict(zip(own, pair_keys(self._version, self._policy, query, list(own)), strict=True))
+            for query, own in places.items()
+        }
+        found = self._cache.get([key for own in keys.values() for key in own.values()])
+        wanted = [(query, [text for text, key in own.items() if key not in found]) for query, own in keys.items()]
+        scored = self._scorer.score(
+            [(query, texts) for query, texts in wanted if texts],
+            self._policy,
+            max_batch_tokens=self._max_batch_tokens,
+            progress=(lambda done, total: check()) if check else None,
+        )
+        fresh: dict[bytes, PairScore] = {}
+        for (query, texts), scores in zip([one for one in wanted if one[1]], scored, strict=True):
+            fresh |= {keys[query][text]: score for text, score in zip(texts, scores, strict=True)}
+        self._cache.put(fresh)
+        found |= fresh
+        result: list[dict[int, PairScore]] = [{} for _ in groups]
+        for query, own in places.items():
+            for text, spots in own.items():
+                score = found[keys[query][text]]
+                for number, place in spots:
+                    result[number][place] = score
+        return [[scores[place] for place in range(len(scores))] for scores in result]
+
+
+def open_scorer(settings: Settings) -> PairScorer:
+    """The scorer that the settings describe.
+
+    Raises:
+        ModelError: the model cannot be found, is not supported, or its files are damaged.
+        InvalidRequestError: a max_length that the model does not have.
+    """
+    loader = SettingsLoader(settings)
+    files = loader.find(settings.model)
+    manifest = files.manifest
+    if settings.max_length is not None and settings.max_length > (limit := manifest.architecture.max_length):
+        raise InvalidRequestError(
+            f"max_length is {settings.max_length}; {manifest.name} reads at most {limit} tokens.",
+            hint="Use a smaller --max-length, or --long-documents chunk.",
+        )
+    policy = EncodingPolicy(
+        settings.max_length or manifest.max_length,
+        settings.truncation,
+        settings.long_documents,
+        settings.chunk_overlap,
+        settings.max_chunks,
+    )
+    backend = loader.backend(files)
+    return PairScorer(
+        Scorer(PairEncoder(files.tokenizer(), manifest.template), backend),
+        policy,
+        model=manifest.name,
+        version=version_of(files, backend),
+        max_batch_tokens=settings.max_batch_tokens,
+    )

@@ -1,0 +1,191 @@
+"""The worker process: one engine for each model, in one event loop, fed by the threads of a Celery worker."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd.engine.pool import ModelPool
+from rerankd.errors import InvalidRequestError, UnavailableError
+from rerankd.jobs.queue import open_store
+from rerankd.jobs.wakeups import Tickets, make_celery
+from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.wiring.experiments import open_rollout
+from rerankd.experiments.traffic import Traffic
+from rerankd.rules.live import open_rules, rules_of
+from rerankd.settings import Settings
+from rerankd._common.logging import Observer, logger
+from rerankd.wiring.traces import open_writer
+
+PATIENCE_SECONDS = 86_400.0
+COLLECT_AFTER = 10_000
+
+_log = logger(__name__)
+T = TypeVar("T")
+
+
+class Following(Protocol):
+    """What keeps a pool at what its references mean, such as `rerankd.registry.following.Follower`."""
+
+    async def begin(self, eager: Iterable[str]) -> None:
+        """Load the models that have to be there from the start."""
+        ...
+
+    def start(self) -> None:
+        """Begin to look for others."""
+        ...
+
+    async def close(self) -> None:
+        """Stop looking."""
+        ...
+
+
+class WorkerProcess:
+    """A Celery worker whose threads share one engine a model, so that jobs of many users are batched together.
+
+    Celery's thread pool does not fork: engines are made in the process that uses them.
+
+    Args:
+        settings: of the program.
+        observer: told what the engines do.
+        follow: makes what keeps the models up to date; None for nothing.
+
+    Raises:
+        InvalidRequestError: no `queue_url`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None = None,
+        follow: Callable[[Settings, ModelPool], Following] | None = None,
+    ) -> None:
+        if not settings.queue_url:
+            raise InvalidRequestError(
+                "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
+            )
+        self._settings = settings
+        # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
+        patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
+        self.pool = open_pool(settings, SettingsLoader(patient, observer))
+        self._following = follow(settings, self.pool) if follow else None
+        self.traces = open_writer(settings)
+        self.rules = open_rules(settings)
+        self._traffic = Traffic()
+        self._rollout = open_rollout(settings, self.pool, self._traffic, promoted_only=True)
+        self.ready = False
+        self._celery = make_celery(settings.queue_url)
+        self._tickets = Tickets(self._celery)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine loop", daemon=True)
+        self._worker: JobWorker | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Load the model, work until SIGTERM or Ctrl-C, hand back what is not finished.
+
+        Raises:
+            ModelError: the default model cannot be loaded.
+            UnavailableError: Celery gave up.
+        """
+        self._thread.start()
+        try:
+            self._wait(self._open())
+            self._tickets.answer(self._turn)
+            self._serve()
+        finally:
+            self._wait(self._close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _serve(self) -> None:
+        from celery.signals import setup_logging, worker_ready, worker_shutting_down
+
+        def ours(**_: Any) -> None:
+            """Logging is set up already."""
+
+        def end(**_: Any) -> None:
+            """Celery waits for its threads; they are let go here."""
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+
+        def up(**_: Any) -> None:
+            self.ready = True
+            _log.info("working with %d threads", self._settings.worker_threads)
+
+        setup_logging.connect(ours, weak=False)
+        worker_ready.connect(up, weak=False)
+        worker_shutting_down.connect(end, weak=False)
+        worker = self._celery.Worker(
+            pool="threads",
+            concurrency=self._settings.worker_threads,
+            without_gossip=True,
+            without_mingle=True,
+            quiet=True,
+        )
+        worker.start()
+        if self._closing is None:
+            raise UnavailableError("Celery's worker ended by itself.", hint="Look at its log, and start it again.")
+
+    def _turn(self) -> bool:
+        return self._worker is not None and self._wait(self._worker.turn())
+
+    async def _open(self) -> None:
+        settings = self._settings
+        eager = dict.fromkeys([self.pool.default, *settings.preload])
+        if self._following is not None:
+            await self._following.begin(eager)
+            self._following.start()
+        for name in eager:
+            async with self.pool.lease(name):
+                pass
+        if self._rollout is not None:
+            self._rollout.start()
+            await self._rollout.settled()
+        self._store = open_store(settings)
+        announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
+        threads = settings.worker_threads
+        options = WorkerOptions.of(settings, threads, max(1, threads // 2))
+        self._worker = JobWorker(
+            Pipeline(self.pool, self.traces, rules_of(self.rules), self._traffic), self._store, announcer, options
+        )
+        self._worker.start()
+        if self.rules is not None:
+            self.rules.start()
+        # What is loaded stays: there is no garbage to look for in it.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, 20, 20)
+
+    def _begin_to_close(self) -> None:
+        if self._worker is not None and self._closing is None:
+            self.ready = False
+            self._closing = asyncio.create_task(self._worker.close(self._settings.shutdown_seconds))
+
+    async def _close(self) -> None:
+        self._begin_to_close()
+        if self._closing is not None:
+            await self._closing
+            await asyncio.to_thread(self._store.close)
+        if self._following is not None:
+            await self._following.close()
+        if self._rollout is not None:
+            await self._rollout.close()
+        await self.pool.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
+        if self.rules is not None:
+            self.rules.close()
+
+    def _wait(self, work: Awaitable[T]) -> T:
+        async def waited() -> T:
+            return await work
+
+        future: Future[T] = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+        return future.result()

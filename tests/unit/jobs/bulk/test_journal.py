@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rerankd.jobs.bulk.journal import Journal, differences, input_fingerprint
+from rerankd.jobs.bulk.reader import Position
+from rerankd.errors import InvalidInputFileError
+
+
+def test_a_journal_comes_back_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    assert Journal.read(path) is None
+    journal = Journal({"model": "m", "top_n": None, "keep_fields": True}, Position(5, 2, 1, "ab"), 1, 2, 3, 4, 5, 6, 7)
+    journal.write(path)
+    assert Journal.read(path) == journal
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "fingerprint": {}}'])
+def test_what_is_no_journal_is_a_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "journal"
+    path.write_text(content)
+    with pytest.raises(InvalidInputFileError, match="--restart"):
+        Journal.read(path)
+
+
+def test_inputs_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"a" * 200_000)
+    os.utime(path, (1, 1))
+    first = input_fingerprint(path)
+    assert input_fingerprint(path) == first
+    for data, time, names in (
+        (b"a" * 200_001, 1, ["input_size"]),
+        (b"b" + b"a" * 199_999, 1, ["input_edges"]),
+        (b"a" * 199_999 + b"b", 1, ["input_edges"]),
+        (b"a" * 200_000, 2, ["input_time"]),
+    ):
+        path.write_bytes(data)
+        os.utime(path, (time, time))
+        assert set(names) <= set(differences(first, input_fingerprint(path)))
+    with pytest.raises(InvalidInputFileError, match="cannot be read"):
+        input_fingerprint(tmp_path / "gone")
