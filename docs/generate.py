@@ -12,7 +12,7 @@ from rerankd import errors
 from rerankd.cli.main import exit_code
 from rerankd.models.reference import bundled_folder
 from rerankd.server.app import create_app
-from rerankd.server.edge import OPEN_PATHS
+from rerankd.server.middleware import OPEN_PATHS
 from rerankd.server.service import open_service
 from rerankd.settings import Settings, load_settings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rerankd.keys import KeyRing, read_keys
+from rerankd.server.auth.keys import KeyRing, read_keys
 
 PROGRAM = [sys.executable, "-m", "rerankd", "keys"]
 

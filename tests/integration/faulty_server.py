@@ -19,7 +19,7 @@ from rerankd.wiring.engine import SettingsLoader
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
-from rerankd.server import logs
+from rerankd.server.observability import logs
 from rerankd.server.run import listen, run
 from rerankd.server.service import open_service
 from rerankd.settings import load_settings

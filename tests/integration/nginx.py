@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from rerankd.cli.deploy import facts
-from rerankd.deploy.nginx import Nginx, Rate, render
+from rerankd.server.nginx.config import Nginx, Rate, render
 from rerankd.settings import load_settings
 from tests.integration.serving import END_SECONDS, START_SECONDS, Served, free_port, wait_ready
 

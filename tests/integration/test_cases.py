@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from rerankd.client import Client
-from rerankd.keys import new_key, write_keys
+from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces import writer
 from rerankd.feedback.cases import CaseFilter, list_cases
 from rerankd.traces.store import TraceStore

@@ -13,7 +13,7 @@ import pytest
 
 from rerankd import Client
 from rerankd.errors import NotFoundError
-from rerankd.keys import new_key, write_keys
+from rerankd.server.auth.keys import new_key, write_keys
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import asyncio as redis
 
 from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
-from rerankd.keys import ApiKey, new_key
-from rerankd.server.quotas import DAY, MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.auth.keys import ApiKey, new_key
+from rerankd.server.auth.quotas import DAY, MemoryQuotas, QuotaStore, RedisQuotas
 
 NOON = 20_000 * DAY + DAY / 2
 PATIENT = 10.0  # seconds; a busy test machine is not an outage

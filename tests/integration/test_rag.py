@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rerankd.keys import new_key, write_keys
+from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.retrieval.chat import ChatError, ChatModel, ChatOptions
 from rerankd.retrieval.embedding import EndpointEmbedder
 from rerankd.retrieval.external import ExternalRetriever, parse_mapping

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from rerankd import Client, InvalidRequestError, Reranker
-from rerankd.keys import new_key, write_keys
+from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.models.reference import bundled_folder
 from tests.integration.serving import Served, serve
 

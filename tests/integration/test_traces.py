@@ -20,7 +20,7 @@ import pytest
 
 from rerankd import Document
 from rerankd.client import Client
-from rerankd.keys import new_key, write_keys
+from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.feedback.feedback import read_feedback
 from rerankd.feedback.retention import erase_tenant
 from rerankd.traces.store import TraceFilter, TraceStore

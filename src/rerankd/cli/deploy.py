@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rerankd.cli.output import stderr
-from rerankd.deploy.nginx import Facts, Nginx, Rate, render
+from rerankd.server.nginx.config import Facts, Nginx, Rate, render
 from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
@@ -85,8 +85,8 @@ def nginx(
 
 def facts(settings: Settings) -> Facts:
     """What nginx must know of the service."""
-    from rerankd.server.edge import BODY_PAUSE_SECONDS, REQUEST_ID
-    from rerankd.server.rerank_routes import SCORING_PATHS
+    from rerankd.server.middleware import BODY_PAUSE_SECONDS, REQUEST_ID
+    from rerankd.server.routes.rerank import SCORING_PATHS
     from rerankd.server.run import KEEP_ALIVE_SECONDS
 
     return Facts(

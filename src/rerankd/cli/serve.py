@@ -67,7 +67,7 @@ def serve(**flags: Any) -> None:
     Every flag is also an environment variable, RERANKD_NAME, and a key in rerankd.toml; lists and tables are JSON.
     """
     settings = load_settings(**flags)
-    from rerankd.server import logs
+    from rerankd.server.observability import logs
     from rerankd.server.run import listen, run
     from rerankd.server.service import open_service
 

@@ -33,8 +33,8 @@ def worker(
     settings = load_settings(**flags)
     from rerankd.wiring.worker import WorkerProcess
     from rerankd.registry.following import Follower, open_follower
-    from rerankd.server import logs
-    from rerankd.server.metrics import Metrics
+    from rerankd.server.observability import logs
+    from rerankd.server.observability.metrics import Metrics
 
     logs.configure(settings.log_format, settings.log_level)
     metrics = Metrics()

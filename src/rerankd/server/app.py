@@ -11,15 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from rerankd.errors import NotFoundError
-from rerankd.server.case_routes import case_router
-from rerankd.server.docs_routes import docs_router
-from rerankd.server.edge import Edge, current
-from rerankd.server.feedback_routes import feedback_router
-from rerankd.server.health_routes import health_router
-from rerankd.server.job_routes import job_router
-from rerankd.server.model_routes import model_router
-from rerankd.server.rerank_routes import rerank_router
-from rerankd.server.search_routes import search_router
+from rerankd.server.routes.cases import case_router
+from rerankd.server.routes.docs import docs_router
+from rerankd.server.middleware import Edge, current
+from rerankd.server.routes.feedback import feedback_router
+from rerankd.server.routes.health import health_router
+from rerankd.server.routes.jobs import job_router
+from rerankd.server.routes.models import model_router
+from rerankd.server.routes.rerank import rerank_router
+from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
 from rerankd._common.version import __version__
 

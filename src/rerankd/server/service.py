@@ -12,7 +12,7 @@ from pathlib import Path
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
-from rerankd.keys import KeyRing
+from rerankd.server.auth.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.registry.following import Follower, open_follower
 from rerankd.registry.promoting import RegistryPromotions
@@ -21,13 +21,13 @@ from rerankd.wiring.experiments import instance_name, open_rollout
 from rerankd.pipeline.shadow import ShadowQueue
 from rerankd.experiments.traffic import Traffic
 from rerankd.rules.live import LiveRules, open_rules, rules_of
-from rerankd.server.afterwards import after_answer
-from rerankd.server.desk import JobDesk
-from rerankd.server.metrics import Metrics
-from rerankd.server.quotas import MemoryQuotas, QuotaStore, RedisQuotas
-from rerankd.server.search_desk import SearchDesk
-from rerankd.server.trace_desk import TraceDesk
-from rerankd.server.tracing import Tracing
+from rerankd.server.background import after_answer
+from rerankd.server.job_service import JobDesk
+from rerankd.server.observability.metrics import Metrics
+from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.search_service import SearchDesk
+from rerankd.server.trace_service import TraceDesk
+from rerankd.server.observability.tracing import Tracing
 from rerankd.settings import Settings
 from rerankd._common.logging import logger
 from rerankd.wiring.traces import open_writer

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import rerankd
 from rerankd.cli.main import app
-from rerankd.server.metrics import Metrics
+from rerankd.server.observability.metrics import Metrics
 from rerankd._common.version import UNKNOWN, __version__, read_version
 
 SOURCES = Path(rerankd.__file__).parent

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from rerankd.server.edge import OPEN_PATHS
+from rerankd.server.middleware import OPEN_PATHS
 from rerankd.server.run import LAST_CALL_SECONDS
 from rerankd.server.service import open_service
 from rerankd.settings import Settings, load_settings

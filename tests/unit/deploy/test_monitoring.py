@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rerankd.server.metrics import Metrics
+from rerankd.server.observability.metrics import Metrics
 from rerankd.server.service import open_service
 from rerankd.settings import load_settings
 

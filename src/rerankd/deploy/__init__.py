@@ -1,1 +1,0 @@
-"""What deployments need: configuration made from the settings of the service."""

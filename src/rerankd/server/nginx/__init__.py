@@ -1,0 +1,1 @@
+"""Configuration for nginx in front of several instances."""

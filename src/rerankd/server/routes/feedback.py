@@ -1,0 +1,54 @@
+"""The path of feedback."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from rerankd.errors import NotFoundError
+from rerankd.server.middleware import current
+from rerankd.server.schemas.feedback import FeedbackBody, FeedbackItem
+from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.service import Service
+
+
+class Opinions:
+    """Takes feedback for one instance. A key speaks of its own requests only."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def add(self, request: Request) -> Response:
+        """Say what became of a ranking: click, citation, thumb or grade, one or many; a request may be traced later."""
+        if self._service.traces is None:
+            raise NotFoundError("Rankings are not traced here.", hint="Set traces = true.")
+        content = parse_json(await request.body(), self._service.settings.max_json_depth)
+        if "items" not in content:
+            one = validated(FeedbackItem, content)
+            body = FeedbackBody(request_id=None, items=[one])
+        else:
+            body = validated(FeedbackBody, content)
+        key = current.get().key
+        known = await asyncio.to_thread(self._service.trace_desk.add_feedback, body.feedback(key.id if key else ""))
+        count = len(body.items)
+        self._service.metrics.feedback.inc(count)
+        return Response(
+            orjson.dumps({"object": "feedback", "accepted": count, "pending": count - known}),
+            202,
+            media_type="application/json",
+        )
+
+
+def feedback_router(service: Service) -> APIRouter:
+    """The path of feedback."""
+    router, opinions = APIRouter(tags=["feedback"]), Opinions(service)
+    one, many = FeedbackItem.model_json_schema(), FeedbackBody.model_json_schema()
+    del many["$defs"]
+    many["properties"]["items"]["items"] = one
+    body = {"required": True, "content": {"application/json": {"schema": {"anyOf": [one, many]}}}}
+    router.add_api_route(
+        "/v1/feedback", opinions.add, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
+    )
+    return router

@@ -1,0 +1,55 @@
+"""The paths that operators ask: alive, ready, metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+
+from rerankd.server.observability import metrics
+from rerankd.server.service import Service
+
+
+class Health:
+    """Answers operators of one instance."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def livez(self) -> Response:
+        """200 while the process works; 503 when only a restart helps."""
+        alive = self._service.alive
+        return _json({"status": "ok" if alive else "stuck"}, 200 if alive else 503)
+
+    async def readyz(self) -> Response:
+        """200 when a pair was scored just now, through the queue; 503 with the reason otherwise."""
+        found = await self._service.ready()
+        body: dict[str, Any] = {"status": "ready"} if found.ready else {"status": "not ready", "reason": found.reason}
+        follower = self._service.follower
+        if follower is not None and follower.followed:
+            body["registry"] = follower.details()
+        if details := self._service.details:
+            body["details"] = details
+        return _json(body, 200 if found.ready else 503)
+
+    async def metrics(self) -> Response:
+        """Prometheus metrics."""
+        return Response(self._service.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def _json(content: dict[str, Any], status: int) -> Response:
+    headers = {} if status == 200 else {"retry-after": "1"}
+    return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
+
+
+def health_router(service: Service) -> APIRouter:
+    """The paths that operators ask; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
+    router, health = APIRouter(tags=["health"]), Health(service)
+    router.add_api_route("/livez", health.livez, methods=["GET"])
+    router.add_api_route("/livez", health.livez, methods=["HEAD"], include_in_schema=False)
+    for path in ("/readyz", "/health", "/ping"):
+        router.add_api_route(path, health.readyz, methods=["GET"], name=f"ready {path}")
+        router.add_api_route(path, health.readyz, methods=["HEAD"], include_in_schema=False)
+    router.add_api_route("/metrics", health.metrics, methods=["GET"])
+    return router

@@ -1,0 +1,247 @@
+"""The paths of jobs: hand in, look at, fetch, cancel, try again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
+
+from rerankd._common.validation import to_query
+from rerankd.engine.pool import ServedModel
+from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.jobs.job import STATES, Job, RankWork
+from rerankd.jobs.results import rows_of
+from rerankd.jobs.store import PartResult
+from rerankd.pipeline.pipeline import changed_policy
+from rerankd.server.schemas.rerank import RerankBody
+from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.middleware import current
+from rerankd.server.schemas.jobs import JobBody, Submission, read_submission
+from rerankd.server.request_parsing import check_count, fusion_of
+from rerankd.server.service import Service
+from rerankd.types import RerankRequest
+
+LARGE_JOB = 50
+MAX_LISTED = 1000
+
+
+class Jobs:
+    """Serves the jobs of one instance. A key sees its own jobs, an admin key all."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def submit(self, request: Request) -> Response:
+        """Hand in one ranking or many, as JSON, JSON lines or a file in a form; answers 202 at once."""
+        submission = await read_submission(request, self._service.settings)
+        options = submission.options
+        queue = await self._service.desk.queue()
+        queue.check(options.webhook, options.idempotency_key)
+        large = len(submission.requests) > LARGE_JOB
+        work = await asyncio.to_thread(self._work, submission) if large else self._work(submission)
+        await self._charge(work)
+        several = len(work) > 1
+        try:
+            job, new = await asyncio.to_thread(
+                queue.submit,
+                work,
+                owner=self._owner,
+                priority=options.priority or ("bulk" if several else "interactive"),
+                timeout=options.timeout,
+                webhook=options.webhook,
+                idempotency=options.idempotency_key,
+            )
+        except BaseException:
+            await self._uncharge()
+            raise
+        if not new:
+            await self._uncharge()
+        current.get().fields |= {"job": job.id, "requests": job.total}
+        self._service.metrics.jobs.labels(job.priority).inc(new)
+        return _json(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
+
+    async def newest(self, request: Request) -> Response:
+        """The newest jobs; `?state=` and `?limit=` narrow them."""
+        state, limit = request.query_params.get("state"), request.query_params.get("limit", "100")
+        states = [one for one in STATES if one == state]
+        if state and not states:
+            raise InvalidRequestError(f"There is no state {state[:50]!r}.", hint=f"Use one of: {', '.join(STATES)}.")
+        if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_LISTED:
+            raise InvalidRequestError(f"limit is no number from 1 to {MAX_LISTED}.")
+        queue = await self._service.desk.queue()
+        owner = None if self._admin else self._owner
+        jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
+        return _json({"object": "list", "data": [_card(job) for job in jobs]})
+
+    async def one(self, request: Request, job: str) -> Response:
+        """A job's state and progress, and its results once it has ended; `?results=false` leaves them out."""
+        found = await self._found(job)
+        card = _card(found)
+        wanted = request.query_params.get("results", "").lower()
+        if wanted != "false" and (found.final or wanted == "true"):
+            parts = await self._parts(job)
+            card["results"] = await asyncio.to_thread(lambda: [_row(*one) for one in enumerate(rows_of(parts))])
+        return _json(card)
+
+    async def results(self, job: str) -> Response:
+        """The results as JSON lines, one a request, in their order; what has no result yet is null there."""
+        await self._found(job)
+        return StreamingResponse(_written(await self._parts(job)), media_type="application/x-ndjson")
+
+    async def cancel(self, job: str) -> Response:
+        """End a job; what of it is being computed stops within a batch. One that has ended stays as it is."""
+        await self._found(job)
+        queue = await self._service.desk.queue()
+        ended = await asyncio.to_thread(queue.store.cancel, job)
+        return _json(_card(ended or await self._found(job)))
+
+    async def retry(self, job: str) -> Response:
+        """Queue the failed, cancelled or expired parts of a job again."""
+        await self._found(job)
+        if (key := current.get().key) is not None:
+            await self._service.quotas.charge(key, 0, time.time())
+        queue = await self._service.desk.queue()
+        again = await asyncio.to_thread(queue.retry, job)
+        return _json(_card(again or await self._found(job)), 202)
+
+    @property
+    def _owner(self) -> str:
+        key = current.get().key
+        return key.id if key else ""
+
+    @property
+    def _admin(self) -> bool:
+        key = current.get().key
+        return key is None or key.admin
+
+    async def _found(self, job: str) -> Job:
+        queue = await self._service.desk.queue()
+        found = await asyncio.to_thread(queue.store.get, job[:200])
+        if found is None or not (self._admin or found.owner == self._owner):
+            raise NotFoundError(f"There is no job {job[:100]!r}.", hint="It may have expired, or be another key's.")
+        return found
+
+    async def _parts(self, job: str) -> list[PartResult]:
+        queue = await self._service.desk.queue()
+        return await asyncio.to_thread(queue.store.results, job)
+
+    def _work(self, submission: Submission) -> list[RankWork]:
+        many = len(submission.requests) > 1
+        return [
+            self._ranking(body, f"requests.{place}: " if many else "") for place, body in enumerate(submission.requests)
+        ]
+
+    def _ranking(self, body: RerankBody, place: str) -> RankWork:
+        try:
+            if not body.documents:
+                raise EmptyDocumentsError("documents")
+            check_count(len(body.documents), "documents", self._service.settings)
+            self._service.pool.resolve(body.model)
+            request = RerankRequest(
+                to_query(body.query),
+                body.read_documents(),
+                body.kept,
+                "none" if body.raw else "sigmoid",
+                body.model,
+                body.policy([]),
+                cache=body.cache is not False,
+                threshold=body.threshold,
+                fusion=fusion_of(body, self._service.settings),
+            )
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"{place}{error.message}", hint=error.hint) from None
+        return RankWork(request, bool(body.return_documents))
+
+    async def _charge(self, work: list[RankWork]) -> None:
+        """Count the job as one request, and its tokens by the default model's estimate."""
+        log, pool = current.get(), self._service.pool
+        if log.key is None:
+            return
+        async with pool.lease(pool.default) as model:
+            tokens = await asyncio.to_thread(_estimated, model, work)
+        await self._service.quotas.charge(log.key, tokens, time.time())
+        log.charged = tokens
+
+    async def _uncharge(self) -> None:
+        log = current.get()
+        if log.key is not None and log.charged:
+            await self._service.quotas.correct(log.key, -log.charged, time.time())
+            log.charged = 0
+
+
+def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
+    """About the tokens of rankings, each as it is to be read."""
+    tokens = 0
+    for request in (one.request for one in work):
+        try:
+            policy = changed_policy(model, request.policy)
+        except InvalidRequestError:  # another model may read that much
+            policy = replace(model.policy, max_length=request.policy.max_length or model.policy.max_length)
+        tokens += model.engine.estimated_tokens([(request.query, [one.text for one in request.documents])], policy)
+    return tokens
+
+
+def _card(job: Job) -> dict[str, Any]:
+    card: dict[str, Any] = {
+        "id": job.id,
+        "object": "job",
+        "state": job.state,
+        "priority": job.priority,
+        "progress": round((job.done + job.failed) / job.total, 4) if job.total else 1.0,
+        "total": job.total,
+        "done": job.done,
+        "failed": job.failed,
+        "created": job.created,
+        "started": job.started or None,
+        "finished": job.finished or None,
+        "deadline": job.deadline or None,
+        "error": job.error or None,
+    }
+    return card | ({"webhook": job.webhook_state} if job.webhook else {})
+
+
+def _row(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
+    if row is None:
+        return {"index": index, "result": None}
+    if "error" in row:
+        return {"index": index, "error": {name: row["error"][name] for name in ("code", "message")}}
+    return {"index": index, **row}
+
+
+def _written(parts: list[PartResult]) -> Iterator[bytes]:
+    for one in enumerate(rows_of(parts)):
+        yield orjson.dumps(_row(*one), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
+
+
+def job_router(service: Service) -> APIRouter:
+    """The paths of jobs."""
+    router, jobs = APIRouter(tags=["jobs"]), Jobs(service)
+    lines = {"schema": {"type": "string", "description": "one ranking a line"}}
+    form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
+    body = {
+        "required": True,
+        "content": {
+            "application/json": {"schema": JobBody.model_json_schema(ref_template="#/components/schemas/{model}")},
+            "application/x-ndjson": lines,
+            "multipart/form-data": form,
+        },
+    }
+    router.add_api_route(
+        "/v1/jobs", jobs.submit, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
+    )
+    router.add_api_route("/v1/jobs", jobs.newest, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}", jobs.one, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}", jobs.cancel, methods=["DELETE"])
+    router.add_api_route("/v1/jobs/{job}/results", jobs.results, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}/retry", jobs.retry, methods=["POST"], status_code=202)
+    return router

@@ -1,0 +1,130 @@
+"""The paths that tell of models, and the two that change them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from rerankd.errors import ModelNotFoundError, PermissionDeniedError
+from rerankd.server.schemas.rerank import SwapBody
+from rerankd.server.middleware import current
+from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.service import Service
+from rerankd._common.version import __version__
+
+STARTED = int(time.time())
+
+
+class Models:
+    """Tells of the models of one instance."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._pool = service, service.pool
+
+    def _card(self, name: str) -> dict[str, Any]:
+        model = self._pool.loaded.get(name)
+        card: dict[str, Any] = {
+            "id": name,
+            "object": "model",
+            "created": STARTED,
+            "owned_by": "rerankd",
+            "model_type": "rerank",
+            "model_name": name,
+            "loaded": model is not None,
+        }
+        if model is not None:
+            card |= {
+                "max_model_len": model.files.manifest.architecture.max_length,
+                "max_length": model.policy.max_length,
+                "precision": model.engine.scorer.backend.precision,
+                "version": model.engine.version,
+                "bytes": model.files.size,
+            }
+        follower = self._service.follower
+        if follower is not None and (registered := follower.card(name)) is not None:
+            card["registry"] = registered
+        return card
+
+    async def list(self) -> Response:
+        """All models, loaded or not."""
+        return _json({"object": "list", "data": [self._card(name) for name in self._pool.names]})
+
+    async def one(self, name: str) -> Response:
+        """One model; unknown names show the default model, unless the service is strict."""
+        return _json(self._card(self._pool.resolve(name)) | {"id": name})
+
+    async def cluster_auth(self) -> Response:
+        """Whether a key is needed; Xinference's clients ask first."""
+        return _json({"auth": self._service.keys.required})
+
+    async def info(self) -> Response:
+        """What text-embeddings-inference tells of itself, of the default model."""
+        settings = self._service.settings
+        async with self._pool.lease(self._pool.default) as model:
+            manifest = model.files.manifest
+            return _json(
+                {
+                    "model_id": str(model.files.reference),
+                    "model_sha": manifest.revision or model.engine.version,
+                    "model_dtype": model.engine.scorer.backend.precision,
+                    "served_model_name": model.name,
+                    "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+                    "max_concurrent_requests": 512,
+                    "max_input_length": model.policy.max_length,
+                    "max_batch_tokens": settings.max_batch_tokens,
+                    "max_batch_requests": None,
+                    "max_client_batch_size": settings.max_documents,
+                    "auto_truncate": True,
+                    "tokenization_workers": 1,
+                    "version": __version__,
+                    "sha": None,
+                    "docker_label": None,
+                }
+            )
+
+    async def swap(self, request: Request, name: str) -> Response:
+        """Put another model under a name, without a gap. Needs an admin key."""
+        self._check_admin()
+        self._check_known(name)
+        given = validated(SwapBody, parse_json(await request.body(), self._service.settings.max_json_depth))
+        await self._pool.swap(name, given.source)
+        return _json(self._card(name))
+
+    async def unload(self, name: str) -> Response:
+        """Take a model out of memory; the next request for it loads it again. Needs an admin key."""
+        self._check_admin()
+        self._check_known(name)
+        return _json({"id": name, "unloaded": await self._pool.unload(name)})
+
+    def _check_admin(self) -> None:
+        key = current.get().key
+        if key is None or not key.admin:
+            raise PermissionDeniedError("This needs an admin key.", hint="Make one: rerankd keys add NAME --admin.")
+
+    def _check_known(self, name: str) -> None:
+        if name not in self._pool.names:
+            raise ModelNotFoundError(
+                f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self._pool.names)}."
+            )
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def model_router(service: Service) -> APIRouter:
+    """The paths that tell of models."""
+    router, models = APIRouter(tags=["models"]), Models(service)
+    body = {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": SwapBody.model_json_schema()}}}
+    }
+    router.add_api_route("/v1/models", models.list, methods=["GET"])
+    router.add_api_route("/v1/models/{name:path}", models.one, methods=["GET"])
+    router.add_api_route("/v1/models/{name:path}", models.swap, methods=["PUT"], openapi_extra=body)
+    router.add_api_route("/v1/models/{name:path}", models.unload, methods=["DELETE"])
+    router.add_api_route("/v1/cluster/auth", models.cluster_auth, methods=["GET"])
+    router.add_api_route("/info", models.info, methods=["GET"])
+    return router
