@@ -20,7 +20,7 @@ from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.late_interaction import Ranker, load
-from rerankd.training.rounding import outlying, rounded_weights
+from rerankd.training.gptq import outlying, rounded_weights
 
 from . import data, tokens
 from .tokens import CLS, SEP, Tokens

@@ -26,7 +26,7 @@ from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
-from rerankd.scoring.version import version_of
+from rerankd.scoring.fingerprint import version_of
 from rerankd._common.logging import StepTimer, logger
 from rerankd.types import (
     Activation,

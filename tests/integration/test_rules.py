@@ -196,7 +196,7 @@ def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
 
 # The service as it is, looking at its rules a thousand times a second instead of once.
 RELOADING = """
-import rerankd.rules.live as live, sys
+import rerankd.rules.watcher as live, sys
 wait = live.LiveRules.__init__
 def init(self, path, seconds=0.001, changed=lambda good: None):
     wait(self, path, 0.001, changed)

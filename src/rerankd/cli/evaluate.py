@@ -16,11 +16,11 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, Search, check_pairs, open_dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
-from rerankd.evaluation.page import write_page
-from rerankd.evaluation.report import report
-from rerankd.evaluation.retrieving import searching
+from rerankd.evaluation.report.page import write_page
+from rerankd.evaluation.report.report import report
+from rerankd.evaluation.retrieval_run import searching
 from rerankd.evaluation.summary import CASES, rows
-from rerankd.evaluation.system import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
+from rerankd.evaluation.run import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
 from rerankd.evaluation.trec import Rankings, read_run, write_run
 from rerankd._common.progress import progress_bar
 from rerankd.ranking.order import checked_fusion

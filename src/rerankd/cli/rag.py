@@ -92,7 +92,7 @@ def search(
     )
     found = asyncio.run(_search(question, settings))
     if wants_json(as_json):
-        from rerankd.retrieval.wire import search_answer
+        from rerankd.retrieval.serialization import search_answer
 
         write_rows([search_answer(found, explain=explain)])
         return
@@ -126,7 +126,7 @@ def ask(
     streamed = not wants_json(as_json)
     answer = asyncio.run(_ask(question, settings, streamed, explain))
     if not streamed:
-        from rerankd.retrieval.wire import ask_answer
+        from rerankd.retrieval.serialization import ask_answer
 
         write_rows([ask_answer(answer, explain=explain)])
     if answer.error is not None:

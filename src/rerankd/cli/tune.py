@@ -12,7 +12,7 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, Data, Depth, MaxQueries, Qrels, open_datasets
 from rerankd.cli.output import stdout, wants_json, write_rows
-from rerankd.evaluation.system import ranked_by
+from rerankd.evaluation.run import ranked_by
 from rerankd.evaluation.tuning import FOLDS, Tuning, tune
 from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings

@@ -32,7 +32,7 @@ def worker(
     """
     settings = load_settings(**flags)
     from rerankd.wiring.worker import WorkerProcess
-    from rerankd.registry.following import Follower, open_follower
+    from rerankd.registry.alias_follower import Follower, open_follower
     from rerankd.server.observability import logs
     from rerankd.server.observability.metrics import Metrics
 

@@ -16,9 +16,9 @@ from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rerankd.engine.admission import Admission, TokenEstimate
-from rerankd.engine.board import Board
+from rerankd.engine.in_flight import Board
 from rerankd.engine.cache import ScoreCache, pair_keys
-from rerankd.engine.job import Flight, Group, Job, ScoreRequest
+from rerankd.engine.request import Flight, Group, Job, ScoreRequest
 from rerankd.engine.runner import BatchRunner
 from rerankd.engine.scheduler import Scheduler, Ticket
 from rerankd.errors import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.labels import LabelledPairs
+from rerankd.evaluation.calibration_pairs import LabelledPairs
 from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.evaluation.reliability import Reliability, reliability
 

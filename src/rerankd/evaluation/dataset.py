@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.first_stage import DEPTH, keyword_candidates
-from rerankd.evaluation.lines import field as cell
-from rerankd.evaluation.lines import json_rows
+from rerankd.evaluation.text_io import field as cell
+from rerankd.evaluation.text_io import json_rows
 from rerankd.evaluation.trec import Qrels, Rankings, order_of, read_qrels, read_scores
 
 SAMPLE_SEED = 23

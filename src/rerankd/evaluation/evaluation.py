@@ -13,7 +13,7 @@ from rerankd.evaluation.bootstrap import Interval, intervals
 from rerankd.evaluation.comparison import Comparison, compare, corrected
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.measures import check_measures, measure
-from rerankd.evaluation.system import System
+from rerankd.evaluation.run import System
 
 Values = npt.NDArray[np.float64]
 

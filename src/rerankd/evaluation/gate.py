@@ -19,10 +19,10 @@ import orjson
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation
-from rerankd.evaluation.labels import joined, labelled
+from rerankd.evaluation.calibration_pairs import joined, labelled
 from rerankd.compiler.platt import Platt
 from rerankd.evaluation.reliability import reliability
-from rerankd.evaluation.system import System
+from rerankd.evaluation.run import System
 
 MIN_KEY = 16
 TIE = 1e-9

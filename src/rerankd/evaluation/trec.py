@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.lines import field, json_rows, text_lines
+from rerankd.evaluation.text_io import field, json_rows, text_lines
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Grades by query id and document id."""

@@ -12,7 +12,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval, intervals
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.measures import measure
-from rerankd.evaluation.system import System, first_stage, fused_with_first_stage
+from rerankd.evaluation.run import System, first_stage, fused_with_first_stage
 from rerankd.types import Fusion
 
 Values = npt.NDArray[np.float64]

@@ -31,7 +31,7 @@ _log = logger(__name__)
 
 
 class Promotions(Protocol):
-    """What takes promotions further, such as `rerankd.registry.promoting.RegistryPromotions`; nobody waits for it."""
+    """What takes promotions further, such as `rerankd.registry.promotion_sync.RegistryPromotions`; nobody waits for it."""
 
     @property
     def details(self) -> str:

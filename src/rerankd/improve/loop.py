@@ -15,7 +15,7 @@ import orjson
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.gate import write_decision
-from rerankd.evaluation.gating import Bar, GateSets, run_gate
+from rerankd.evaluation.gate_runner import Bar, GateSets, run_gate
 from rerankd.improve.plan import STEPS, Done, Ledger, Plan
 from rerankd.models.reference import CHAMPION
 from rerankd.registry.registry import Registry

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from rerankd.engine.job import Group
+from rerankd.engine.request import Group
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from rerankd.engine.engine import Engine, too_long
-from rerankd.engine.job import Group, Scored, ScoreRequest
+from rerankd.engine.request import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.pipeline.experiment import ArmScorer
@@ -18,7 +18,7 @@ from rerankd.pipeline.scored import Charge, ChargeOnce, ScoredPairs
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
 from rerankd.experiments.traffic import Traffic
-from rerankd.rules.live import rules_of
+from rerankd.rules.watcher import rules_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from rerankd.engine.job import Scored
+from rerankd.engine.request import Scored
 from rerankd.scoring.encoder import EncodingPolicy
 
 Charge = Callable[[int], Awaitable[None]]

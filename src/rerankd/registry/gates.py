@@ -10,7 +10,7 @@ from rerankd.errors import InvalidInputFileError, PromotionRefusedError
 from rerankd.evaluation.gate import Decision, read_decision
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
-from rerankd.registry.checking import versions_of
+from rerankd.registry.verification import versions_of
 from rerankd.registry.version import ModelVersion
 
 FILE_NAME = "gate.json"

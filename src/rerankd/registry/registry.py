@@ -22,8 +22,8 @@ from rerankd.models.files import load_model
 from rerankd.models.reference import CHAMPION
 from rerankd.registry import evidence
 from rerankd.registry.cache import Cache
-from rerankd.registry.checking import check_copy
-from rerankd.registry.comparing import Difference, differences
+from rerankd.registry.verification import check_copy
+from rerankd.registry.diff import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
 from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, ModelVersion, Move
 from rerankd.settings import Settings
@@ -97,9 +97,9 @@ class Registry:
             cache_dir: the hub's cache folder.
 
         Raises:
-            RerankdError: as `rerankd.registry.registering.register`.
+            RerankdError: as `rerankd.registry.registration.register`.
         """
-        from rerankd.registry import registering
+        from rerankd.registry import registration as registering
         from rerankd.registry.version import checked_alias
 
         if alias is not None:

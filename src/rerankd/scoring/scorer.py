@@ -11,7 +11,7 @@ from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
-from rerankd.scoring.lanes import Lanes
+from rerankd.scoring.parallel import Lanes
 from rerankd._common.logging import StepTimer
 from rerankd.types import PairScore
 

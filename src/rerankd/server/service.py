@@ -14,13 +14,13 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
 from rerankd.server.auth.keys import KeyRing
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.registry.following import Follower, open_follower
-from rerankd.registry.promoting import RegistryPromotions
+from rerankd.registry.alias_follower import Follower, open_follower
+from rerankd.registry.promotion_sync import RegistryPromotions
 from rerankd.experiments.sync import LiveRollout
 from rerankd.wiring.experiments import instance_name, open_rollout
 from rerankd.pipeline.shadow import ShadowQueue
 from rerankd.experiments.traffic import Traffic
-from rerankd.rules.live import LiveRules, open_rules, rules_of
+from rerankd.rules.watcher import LiveRules, open_rules, rules_of
 from rerankd.server.background import after_answer
 from rerankd.server.job_service import JobDesk
 from rerankd.server.observability.metrics import Metrics

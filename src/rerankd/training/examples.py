@@ -17,7 +17,7 @@ import orjson
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
-from rerankd.evaluation.lines import json_rows
+from rerankd.evaluation.text_io import json_rows
 
 MAX_TEXT = 200_000  # characters of one text
 MAX_PASSAGES = 1000  # of one query and kind

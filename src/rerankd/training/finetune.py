@@ -148,11 +148,11 @@ def fine_tune(
     began = time.monotonic()
     files = load_model(base, registry=registry)
     sides = _prepared(str(files.folder), examples, general, evaluated, options, say)
-    from rerankd.training import running
+    from rerankd.training import run as running
 
     work = running.Run(files, out, options, say, progress)
     network, figures = work.trained(sides.training, sides.validation, sides.general)
-    from rerankd.training.writing import write_candidate
+    from rerankd.training.export import write_candidate
 
     called = name or f"{files.manifest.name.rpartition('/')[2]}-tuned"
     shutil.rmtree(out / "model", ignore_errors=True)

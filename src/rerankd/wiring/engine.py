@@ -14,7 +14,7 @@ from rerankd.models.reference import REGISTRY, parse_reference
 from rerankd.scoring.backend import Backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
-from rerankd.scoring.version import version_of
+from rerankd.scoring.fingerprint import version_of
 from rerankd.settings import Settings
 from rerankd._common.logging import Observer
 

@@ -9,7 +9,7 @@ from rerankd.errors import UnavailableError
 from rerankd._common.paths import state_folder
 from rerankd.models.reference import CHAMPION, ModelReference
 from rerankd.registry.cache import Cache, Known
-from rerankd.registry.checking import check_trusted
+from rerankd.registry.verification import check_trusted
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
 from rerankd.registry.version import ModelVersion

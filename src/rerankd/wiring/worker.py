@@ -19,7 +19,7 @@ from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.wiring.experiments import open_rollout
 from rerankd.experiments.traffic import Traffic
-from rerankd.rules.live import open_rules, rules_of
+from rerankd.rules.watcher import open_rules, rules_of
 from rerankd.settings import Settings
 from rerankd._common.logging import Observer, logger
 from rerankd.wiring.traces import open_writer
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Following(Protocol):
-    """What keeps a pool at what its references mean, such as `rerankd.registry.following.Follower`."""
+    """What keeps a pool at what its references mean, such as `rerankd.registry.alias_follower.Follower`."""
 
     async def begin(self, eager: Iterable[str]) -> None:
         """Load the models that have to be there from the start."""

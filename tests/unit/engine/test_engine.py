@@ -10,7 +10,7 @@ import pytest
 
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
-from rerankd.engine.job import Job, Scored, ScoreRequest
+from rerankd.engine.request import Job, Scored, ScoreRequest
 from rerankd.errors import (
     DeadlineExceededError,
     OverloadedError,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankd.engine.engine import Engine
-from rerankd.engine.job import ScoreRequest
+from rerankd.engine.request import ScoreRequest
 from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd.models.files import ModelFiles, load_model

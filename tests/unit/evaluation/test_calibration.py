@@ -8,7 +8,7 @@ import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.calibration import calibrate
-from rerankd.evaluation.labels import LabelledPairs, joined, labelled, read_labelled
+from rerankd.evaluation.calibration_pairs import LabelledPairs, joined, labelled, read_labelled
 from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.evaluation.reliability import reliability
 

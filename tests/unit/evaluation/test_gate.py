@@ -12,7 +12,7 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.gate import Contender, Decision, Limits, judge, read_decision, write_decision
-from rerankd.evaluation.system import Latency, System
+from rerankd.evaluation.run import Latency, System
 
 KEY = "a key of many characters"
 OLD, NEW = Contender("champion", "v1", 1000), Contender("candidate", "v2", 1000)

@@ -6,7 +6,7 @@ import pytest
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
-from rerankd.evaluation.system import System, fused_with_first_stage
+from rerankd.evaluation.run import System, fused_with_first_stage
 from rerankd.evaluation.tuning import GRID, tune
 from rerankd.types import Fusion
 

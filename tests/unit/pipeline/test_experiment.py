@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rerankd.engine.job import Scored
+from rerankd.engine.request import Scored
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from rerankd.engine.job import Scored
+from rerankd.engine.request import Scored
 from rerankd.pipeline.scored import ScoredPairs
 from rerankd.pipeline import shadow as module
 from rerankd.experiments.experiment import Experiment

@@ -17,7 +17,7 @@ from rerankd.training.examples import Example, split
 from rerankd.training.finetune import TrainOptions, groups_of, guarded_rows
 from rerankd.training.losses import loss_of
 from rerankd.training.network import Network, cross_encoder, logits_of, open_network
-from rerankd.training.running import Run
+from rerankd.training.run import Run
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
 QUICK = TrainOptions(

@@ -10,7 +10,7 @@ from rerankd.wiring.engine import SettingsLoader
 from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
-from rerankd.scoring.version import version_of
+from rerankd.scoring.fingerprint import version_of
 from rerankd.settings import Settings
 from rerankd.types import PairScore
 

@@ -18,11 +18,11 @@ from rerankd._common.version import __version__
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
     from rerankd.jobs.store import Waiting
-    from rerankd.registry.following import Follower
+    from rerankd.registry.alias_follower import Follower
     from rerankd.experiments.sync import LiveRollout
     from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.experiments.traffic import Traffic
-    from rerankd.rules.live import LiveRules
+    from rerankd.rules.watcher import LiveRules
     from rerankd.feedback.monitoring import Activity
     from rerankd.traces.writer import TraceWriter
 

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError
 from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
-from rerankd.retrieval.wire import ask_answer, search_answer
+from rerankd.retrieval.serialization import ask_answer, search_answer
 from rerankd.server.middleware import current
 from rerankd.server.auth.usage import Meter, unless_gone, version_headers
 from rerankd.server.request_parsing import (

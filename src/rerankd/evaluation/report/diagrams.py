@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rerankd.evaluation.axes import Axes, line, path, picture
-from rerankd.evaluation.cases import Case, Move
-from rerankd.evaluation.markup import Markup, element
+from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
+from rerankd.evaluation.query_diff import Case, Move
+from rerankd.evaluation.report.markup import Markup, element
 from rerankd.evaluation.reliability import Reliability
 
 SHOWN = 10  # ranks drawn at full distance

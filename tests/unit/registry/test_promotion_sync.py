@@ -13,9 +13,9 @@ import pytest
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.models.reference import parse_reference
-from rerankd.registry import promoting as module
-from rerankd.registry.following import Follower
-from rerankd.registry.promoting import RegistryPromotions
+from rerankd.registry import promotion_sync as module
+from rerankd.registry.alias_follower import Follower
+from rerankd.registry.promotion_sync import RegistryPromotions
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.experiments.experiment import Experiment, State

@@ -17,7 +17,7 @@ from typing import Any
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, UnavailableError
 from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
-from rerankd.registry.following import Follower
+from rerankd.registry.alias_follower import Follower
 from rerankd.registry.version import PREVIOUS
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.promotion_log import HELD, OPEN, Ledger, Phase

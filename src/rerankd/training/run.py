@@ -25,7 +25,7 @@ from rerankd.training.examples import Example
 from rerankd.training.losses import loss_of
 from rerankd.training.network import Network, cross_encoder, open_network
 from rerankd.training.trainer import Trainer, Watch, last_checkpoint
-from rerankd.training.writing import verification_pairs
+from rerankd.training.export import verification_pairs
 
 if TYPE_CHECKING:
     from rerankd.training.finetune import TrainOptions

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.evaluation.axes import Axes, line, path, picture
+from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
 from rerankd.evaluation.bootstrap import Interval
-from rerankd.evaluation.markup import Markup, element, joined
-from rerankd.evaluation.system import Latency
+from rerankd.evaluation.report.markup import Markup, element, joined
+from rerankd.evaluation.run import Latency
 
 Values = npt.NDArray[np.float64]
 _ROW = 30

@@ -10,7 +10,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.gate import Contender, Decision, Limits, judge
-from rerankd.evaluation.system import Progress, ranked_by
+from rerankd.evaluation.run import Progress, ranked_by
 from rerankd.reranker import Reranker
 
 Bar = Callable[[str], AbstractContextManager[Progress | None]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.rules.live import LiveRules, rules_of
+from rerankd.rules.watcher import LiveRules, rules_of
 
 
 def write(path: Path, content: str) -> None:

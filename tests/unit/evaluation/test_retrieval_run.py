@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rerankd.evaluation.retrieving import searching
+from rerankd.evaluation.retrieval_run import searching
 
 
 def test_documents_are_indexed_and_asked() -> None:

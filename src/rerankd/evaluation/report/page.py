@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.markup import Markup, element, joined
+from rerankd.evaluation.report.markup import Markup, element, joined
 from rerankd._common.version import __version__
 
 # Nothing may be loaded from anywhere, nothing may run; only the page's own styles apply.

@@ -16,7 +16,7 @@ from rerankd.errors import (
 )
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME
-from rerankd.registry.registering import Evidence, register
+from rerankd.registry.registration import Evidence, register
 from rerankd.registry.registry import Registry
 from tests.registered import broken, files_of, fresh_name, gate_record, with_parity
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rerankd.evaluation.calibration import FOLDS, Calibration
-from rerankd.evaluation.diagrams import reliability_diagram
-from rerankd.evaluation.markup import element
-from rerankd.evaluation.page import figure, page
+from rerankd.evaluation.report.diagrams import reliability_diagram
+from rerankd.evaluation.report.markup import element
+from rerankd.evaluation.report.page import figure, page
 from rerankd.evaluation.reliability import Reliability
 
 BEFORE, AFTER = "as it is", "calibrated"

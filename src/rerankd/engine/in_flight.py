@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rerankd.engine.job import Flight, Job
+from rerankd.engine.request import Flight, Job
 from rerankd.engine.runner import Outcome
 from rerankd.engine.scheduler import Scheduler, Ticket
 from rerankd.errors import RerankdError

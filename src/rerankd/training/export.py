@@ -22,7 +22,7 @@ from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of
-from rerankd.training.rounding import outlying, rounded_layers, rounded_weights
+from rerankd.training.gptq import outlying, rounded_layers, rounded_weights
 from rerankd.training.weights import words_of
 
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ from rerankd.registry.version import ModelVersion
 from rerankd.scoring.backend import BACKENDS, PRECISIONS, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer
-from rerankd.scoring.version import fingerprint
+from rerankd.scoring.fingerprint import fingerprint
 
 PROBE = ("What is the capital of France?", ["Paris is the capital of France.", "熊猫吃竹子。"])
 PROBE_TOKENS = 1024
@@ -74,7 +74,7 @@ def probe(files: ModelFiles) -> None:
 
 
 def versions_of(files: ModelFiles) -> set[str]:
-    """What `rerankd.scoring.version.version_of` may call a model, whatever computes it.
+    """What `rerankd.scoring.fingerprint.version_of` may call a model, whatever computes it.
 
     A gate may have run on a GPU, and a registry on a machine without one.
     """

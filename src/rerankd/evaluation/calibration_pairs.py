@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.evaluation.lines import field, json_rows
+from rerankd.evaluation.text_io import field, json_rows
 from rerankd.evaluation.trec import Qrels
 from rerankd.types import Pair
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rerankd.engine.job import ScoreRequest
+from rerankd.engine.request import ScoreRequest
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
-from rerankd.registry.following import Follower
+from rerankd.registry.alias_follower import Follower
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
@@ -93,7 +93,7 @@ async def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
     assert cut.version == 1
     unverified = with_parity(shutil.copytree(tiny, tmp_path / "waived"), passed=False, waived=True)
     assert registry.register(unverified, name, allow_unverified=True).version == 3
-    monkeypatch.setattr("rerankd.registry.registering.probe", lambda files: None)
+    monkeypatch.setattr("rerankd.registry.registration.probe", lambda files: None)
     assert registry.register(broken(tiny, tmp_path / "nan"), name).version == 4
     monkeypatch.undo()
     run = registry.resolve(name, 1).run_id
@@ -271,8 +271,8 @@ async def test_a_thread_that_hangs_keeps_nothing_from_ending(
             raise UnavailableError("too late")
 
         monkeypatch.setattr(Registry, "resolve", hanging)
-        monkeypatch.setattr("rerankd.registry.following.SOONEST", 0.0)
-        monkeypatch.setattr("rerankd.registry.following.LATEST", 0.0)
+        monkeypatch.setattr("rerankd.registry.alias_follower.SOONEST", 0.0)
+        monkeypatch.setattr("rerankd.registry.alias_follower.LATEST", 0.0)
         follower.start()
         from asyncio import to_thread
 

@@ -17,7 +17,7 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import MissingDependencyError, RerankdError, UnavailableError
 from rerankd.models.reference import REGISTRY, ModelReference, parse_reference
 from rerankd.registry.cache import Known
-from rerankd.registry.checking import check_copy, check_trusted, probe
+from rerankd.registry.verification import check_copy, check_trusted, probe
 from rerankd.registry.daemon import in_daemon
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion

@@ -11,7 +11,7 @@ from rerankd import Reranker
 from rerankd.models.files import load_model
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.scoring.lanes import Lanes
+from rerankd.scoring.parallel import Lanes
 from rerankd.scoring.onnx_backend import OnnxBackend
 from tests.faults import ScriptedBackend, scripted_scorer
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rerankd.evaluation.markup import Markup, element, joined
+from rerankd.evaluation.report.markup import Markup, element, joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Evaluation reports: HTML pages and SVG charts."""
