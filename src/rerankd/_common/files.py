@@ -1,0 +1,145 @@
+"""Files that other processes may read or write at the same time: atomic replacement and locks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+def write_atomic(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Replace a file in one step: readers see the old content or the new one, also after a crash.
+
+    Args:
+        path: file to write; its folder must exist.
+        content: the new content.
+        mode: permissions of the file; None keeps those of the file that is replaced, or the umask's for a new one.
+
+    Raises:
+        OSError: the file cannot be written; the old one is untouched.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_atomic(folder / "state.json", b"{}")
+        >>> (folder / "state.json").read_bytes()
+        b'{}'
+    """
+    path = Path(os.path.realpath(path))  # a symbolic link keeps pointing where it does
+    if mode is None:
+        mode = _mode_of(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which becomes `target` if the block succeeds and is deleted if it raises.
+
+    It is made beside `target`, so that the last step is a rename. A folder that `target` names already is replaced.
+
+    Args:
+        target: the folder to make.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        OSError: a folder cannot be made or moved; `target` is as it was.
+
+    Example:
+        >>> target = Path(tempfile.mkdtemp()) / "model"
+        >>> with atomic_folder(target) as folder:
+        ...     _ = (folder / "config.json").write_text("{}")
+        >>> target.is_dir()
+        True
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    working.chmod(0o777 & ~_umask())
+    try:
+        yield working
+        replace_folder(working, target)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; what `target` held before is deleted once the new content is in place.
+
+    Raises:
+        OSError: the folders are on different file systems or not writable; `target` is as it was.
+    """
+    old: Path | None = None
+    if target.is_symlink() or target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)) / target.name
+        target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        if old is not None:
+            old.rename(target)
+            old.parent.rmdir()
+        raise
+    if old is not None:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def lock_file(path: Path, *, timeout: float = -1) -> FileLock:
+    """Return a lock between processes, and between threads, on a file that is made for it.
+
+    Args:
+        path: lock file; it stays where it is after the lock is released.
+        timeout: seconds to wait for the lock; 0 to fail at once, negative to wait without end.
+
+    Returns:
+        A context manager; entering it raises `filelock.Timeout` if the lock is not free in time. The operating system
+        releases the lock of a process that dies.
+
+    Example:
+        >>> with lock_file(Path(tempfile.mkdtemp()) / "store.lock", timeout=5):
+        ...     pass
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, timeout=timeout)
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
