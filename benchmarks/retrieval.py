@@ -22,8 +22,8 @@ from benchmarks import RESULTS
 from benchmarks.timings import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
-from rerankd.wiring.retrieval import open_offsets
 from rerankd.settings import load_settings
+from rerankd.wiring.retrieval import open_offsets
 
 RESULT = RESULTS / "retrieval.json"
 QUESTIONS = 300

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rerankd.experiments.guardrails import Plan, Seen, decide, next_step
-from rerankd.ranking.team_draft import interleave
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
+from rerankd.ranking.team_draft import interleave
 
 LIMIT, EVERY = 2_000_000, 500
 SIGMA, ERRORS, FEEDBACK = 0.5, 0.01, 0.2

@@ -28,8 +28,8 @@ from benchmarks.timings import percentile
 from rerankd.feedback.detection import Detective
 from rerankd.feedback.feedback import Feedback, add_feedback
 from rerankd.feedback.monitoring import Windows, monitor
-from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.passages import encoded
+from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.writer import TraceWriter, WriterOptions
 from rerankd.types import Document, PairScore, Ranking, RerankRequest
 from tests.integration.postgres import running_postgres

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rerankd import Reranker
 from rerankd.compiler.calibrate import write_calibrated
-from rerankd.evaluation.gate import Check, Decision, Limits, write_decision
 from rerankd.compiler.platt import Platt
+from rerankd.evaluation.gate import Check, Decision, Limits, write_decision
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME, sha256
 

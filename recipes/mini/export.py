@@ -14,13 +14,13 @@ from tokenizers import Tokenizer
 
 from rerankd._common.rank_correlation import agreement
 from rerankd.compiler.compile import DEFAULT_PAIRS, read_pairs
-from rerankd.models.architecture import Architecture
 from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
+from rerankd.models.architecture import Architecture
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
-from rerankd.training.late_interaction import Ranker, load
 from rerankd.training.gptq import outlying, rounded_weights
+from rerankd.training.late_interaction import Ranker, load
 
 from . import data, tokens
 from .tokens import CLS, SEP, Tokens

@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.ranking.activation import activate, check_activation
+from rerankd._common.logging import StepTimer, logger
+from rerankd._common.progress import progress_bar
 from rerankd._common.validation import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
-from rerankd._common.progress import progress_bar
+from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold, rank_request, usage_of
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.fingerprint import version_of
-from rerankd._common.logging import StepTimer, logger
+from rerankd.scoring.scorer import Scorer
 from rerankd.types import (
     Activation,
     LongDocuments,

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.wiring.engine import SettingsLoader
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
@@ -23,6 +22,7 @@ from rerankd.server.observability import logs
 from rerankd.server.run import listen, run
 from rerankd.server.service import open_service
 from rerankd.settings import load_settings
+from rerankd.wiring.engine import SettingsLoader
 from tests.faults import ScriptedBackend
 
 

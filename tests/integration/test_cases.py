@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from rerankd.client import Client
+from rerankd.feedback.cases import CaseFilter, list_cases
 from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces import writer
-from rerankd.feedback.cases import CaseFilter, list_cases
 from rerankd.traces.store import TraceStore
 from tests.integration.queueing import until
 from tests.integration.serving import serve

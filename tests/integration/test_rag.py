@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.retrieval.chat import ChatError, ChatModel, ChatOptions
 from rerankd.retrieval.embedding import EndpointEmbedder
 from rerankd.retrieval.external import ExternalRetriever, parse_mapping
+from rerankd.server.auth.keys import new_key, write_keys
 from tests.integration.serving import Served, serve
 
 PROGRAM = (str(Path(__file__).with_name("chat_server.py")),)

@@ -19,13 +19,13 @@ import httpx
 import pytest
 
 from rerankd import Reranker
-from rerankd.registry.cache import Cache
-from rerankd.registry.registry import Registry
-from rerankd.registry.store import Store
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.promotion_log import Ledger
 from rerankd.experiments.store import ExperimentStore
+from rerankd.registry.cache import Cache
+from rerankd.registry.registry import Registry
+from rerankd.registry.store import Store
 from rerankd.traces.store import TraceStore
 from tests import program
 from tests.integration.mlflow_server import TrackingServer, tracking_server

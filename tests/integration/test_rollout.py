@@ -22,12 +22,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 
 from rerankd.client import Client
+from rerankd.database import schema
 from rerankd.errors import InvalidRequestError
-from rerankd.models.reference import bundled_folder
 from rerankd.experiments.experiment import Experiment, Kind
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.store import ExperimentStore
-from rerankd.database import schema
+from rerankd.models.reference import bundled_folder
 from rerankd.traces.store import TraceFilter, TraceStore
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from rerankd import Client, InvalidRequestError, Reranker
-from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.models.reference import bundled_folder
+from rerankd.server.auth.keys import new_key, write_keys
 from tests.integration.serving import Served, serve
 
 BODY = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}

@@ -20,9 +20,9 @@ import pytest
 
 from rerankd import Document
 from rerankd.client import Client
-from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.feedback.feedback import read_feedback
 from rerankd.feedback.retention import erase_tenant
+from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import PairScore, Ranking, RerankRequest

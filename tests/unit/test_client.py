@@ -11,9 +11,25 @@ import httpx
 import numpy as np
 import pytest
 
-from rerankd import AsyncClient, AuthenticationError, Client, DeadlineExceededError, Document, InvalidRequestError, ModelNotFoundError, OverloadedError, PayloadTooLargeError, PermissionDeniedError, RateLimitedError, RerankdError, ScoringError, UnavailableError, reranker
-from rerankd.ranking.activation import activate
+from rerankd import (
+    AsyncClient,
+    AuthenticationError,
+    Client,
+    DeadlineExceededError,
+    Document,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RerankdError,
+    ScoringError,
+    UnavailableError,
+    reranker,
+)
 from rerankd.client import calls
+from rerankd.ranking.activation import activate
 
 KEY = "rk-very-secret"
 LOGITS = [-1.0, 3.0, 0.5]

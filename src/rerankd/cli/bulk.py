@@ -13,18 +13,18 @@ from typing import Annotated
 
 import typer
 
-from rerankd.jobs.bulk.batches import CHUNK_PAIRS
-from rerankd.jobs.bulk.executor import Executor
-from rerankd.jobs.bulk.local import LocalExecutor
-from rerankd.jobs.bulk.eta import duration
-from rerankd.jobs.bulk.output import Paths
-from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.jobs.bulk.run import BulkJob, Moment, check_job, run_bulk
-from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import shown, unscored
 from rerankd.cli.output import stderr, write_rows
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.bulk.batches import CHUNK_PAIRS
+from rerankd.jobs.bulk.eta import duration
+from rerankd.jobs.bulk.executor import Executor
+from rerankd.jobs.bulk.local import LocalExecutor
+from rerankd.jobs.bulk.output import Paths
+from rerankd.jobs.bulk.queue import QueueExecutor
+from rerankd.jobs.bulk.run import BulkJob, Moment, check_job, run_bulk
+from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.jobs.queue import open_queue
 from rerankd.settings import Settings, load_settings
 from rerankd.types import PolicyChange

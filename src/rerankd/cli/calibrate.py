@@ -13,18 +13,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, MaxQueries, Qrels, open_datasets
 from rerankd.cli.output import bar, stderr, stdout, wants_json, write_rows
+from rerankd.compiler.calibrate import write_calibrated
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.calibration import Calibration, calibrate
-from rerankd.evaluation.report.calibration_report import AFTER, BEFORE, calibration_report
-from rerankd.compiler.calibrate import write_calibrated
 from rerankd.evaluation.calibration_pairs import LabelledPairs, joined, labelled, read_labelled
-from rerankd.evaluation.report.page import write_page
 from rerankd.evaluation.reliability import Reliability
+from rerankd.evaluation.report.calibration_report import AFTER, BEFORE, calibration_report
+from rerankd.evaluation.report.page import write_page
 from rerankd.evaluation.run import ranked_by
-from rerankd._common.progress import progress_bar
 from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from rerankd.cli.output import stderr
-from rerankd.server.nginx.config import Facts, Nginx, Rate, render
 from rerankd.errors import InvalidRequestError
+from rerankd.server.nginx.config import Facts, Nginx, Rate, render
 from rerankd.settings import Settings, load_settings
 
 app = typer.Typer(help="Write the configuration of what stands around the service.", no_args_is_help=True)

@@ -12,16 +12,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from rerankd._common.optional import installed
+from rerankd._common.version import __version__
 from rerankd.cli import options
 from rerankd.cli.output import cell, stdout, wants_json, write_rows
 from rerankd.errors import RerankdError
-from rerankd._common.optional import installed
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
 from rerankd.models.session import usable_cores
 from rerankd.scoring.backend import choose_backend
 from rerankd.settings import load_settings
-from rerankd._common.version import __version__
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
 _EXTRAS = (

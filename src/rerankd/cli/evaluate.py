@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate_tables import print_tables
 from rerankd.cli.output import stderr, stdout, wants_json, write_rows
@@ -19,13 +20,12 @@ from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
 from rerankd.evaluation.report.page import write_page
 from rerankd.evaluation.report.report import report
 from rerankd.evaluation.retrieval_run import searching
-from rerankd.evaluation.summary import CASES, rows
 from rerankd.evaluation.run import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
+from rerankd.evaluation.summary import CASES, rows
 from rerankd.evaluation.trec import Rankings, read_run, write_run
-from rerankd._common.progress import progress_bar
 from rerankd.ranking.order import checked_fusion
-from rerankd.wiring.retrieval import open_embedder
 from rerankd.settings import Settings, load_settings
+from rerankd.wiring.retrieval import open_embedder
 
 EXIT_BELOW = 9
 

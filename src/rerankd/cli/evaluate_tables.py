@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rerankd.cli.output import cell
-from rerankd.evaluation.query_diff import Case, extreme_cases
 from rerankd.evaluation.comparison import Comparison
 from rerankd.evaluation.evaluation import Evaluation
 from rerankd.evaluation.measures import GAIN
+from rerankd.evaluation.query_diff import Case, extreme_cases
 from rerankd.evaluation.summary import latency
 
 _STYLE = {"better": "green", "worse": "red"}

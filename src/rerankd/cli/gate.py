@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.gate import Decision, Limits, read_decision, write_decision
 from rerankd.evaluation.gate_runner import GateSets, run_gate
-from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 
 Folders = list[Path] | None

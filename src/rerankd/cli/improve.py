@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.cli.train import DEFAULTS, Bf16, General, Guard, Loss, Method, bar
-from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.training.finetune import TrainOptions
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rerankd.errors import InvalidInputFileError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError
 from rerankd.types import Document, Pair
 
 MAX_BYTES = 2 * 1024**3

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from rerankd._common.version import __version__
 from rerankd.cli import (
     bench,
     bulk,
@@ -54,7 +55,6 @@ from rerankd.errors import (
     ScoringError,
     VerificationError,
 )
-from rerankd._common.version import __version__
 
 EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (VerificationError, 5),

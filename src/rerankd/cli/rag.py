@@ -13,11 +13,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from rerankd._common.progress import progress_bar
 from rerankd.async_reranker import AsyncReranker
 from rerankd.cli import options
 from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
 from rerankd.cli.traces import say
-from rerankd._common.progress import progress_bar
 from rerankd.settings import Settings, load_settings
 from rerankd.types import RerankRequest, RerankResult
 
@@ -46,8 +46,8 @@ def index(
 ) -> None:
     """Put documents into the index; what is there already is not read again, what is gone is taken out."""
     from rerankd.retrieval.ingest import IngestOptions, ingest
-    from rerankd.wiring.retrieval import open_index, open_offsets
     from rerankd.retrieval.splitting import SplitOptions
+    from rerankd.wiring.retrieval import open_index, open_offsets
 
     settings = load_settings(index=folder)
     how = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
@@ -157,8 +157,8 @@ async def _ask(question: str, settings: Settings, shown: bool, explain: bool) ->
 @asynccontextmanager
 async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag, SearchOptions]]:
     """The whole pipeline as settings describe it, with rankings traced where they are elsewhere."""
-    from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
     from rerankd.retrieval.rag import Rag, SearchOptions
+    from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
 
     retriever = open_retriever(settings)
     async with AsyncReranker(options.open_reranker(settings)) as reranker:

@@ -57,9 +57,9 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start an experiment; every service of the database takes it up within rollout_seconds."""
-    from rerankd.models.reference import BUNDLED
     from rerankd.experiments.experiment import Experiment, checked
     from rerankd.experiments.guardrails import STEPS, Plan
+    from rerankd.models.reference import BUNDLED
 
     usual = STEPS if kind in ("canary", "split") else (1.0,)
     plan = Plan(

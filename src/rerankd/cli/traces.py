@@ -164,9 +164,9 @@ def prune(
     traces_url: Url = None,
 ) -> None:
     """Forget traces by age and size now, as services do by themselves every minute."""
-    from rerankd.wiring.traces import retention
     from rerankd.feedback.retention import Forgotten
     from rerankd.feedback.retention import prune as pruned
+    from rerankd.wiring.traces import retention
 
     total, more = Forgotten(), True
     with opened(traces_url) as (store, settings):

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, Data, Depth, MaxQueries, Qrels, open_datasets
 from rerankd.cli.output import stdout, wants_json, write_rows
 from rerankd.evaluation.run import ranked_by
 from rerankd.evaluation.tuning import FOLDS, Tuning, tune
-from rerankd._common.progress import progress_bar
 from rerankd.settings import load_settings
 from rerankd.types import Fusion
 

@@ -31,10 +31,10 @@ def worker(
     Its threads share one engine a model, so that jobs of many users are batched together.
     """
     settings = load_settings(**flags)
-    from rerankd.wiring.worker import WorkerProcess
     from rerankd.registry.alias_follower import Follower, open_follower
     from rerankd.server.observability import logs
     from rerankd.server.observability.metrics import Metrics
+    from rerankd.wiring.worker import WorkerProcess
 
     logs.configure(settings.log_format, settings.log_level)
     metrics = Metrics()

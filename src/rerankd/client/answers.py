@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rerankd.ranking.activation import activate
 from rerankd.errors import ScoringError
+from rerankd.ranking.activation import activate
 from rerankd.types import Activation, Document, FiredRule, RankedDocument, RerankResult, Usage
 
 NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.validation import DocumentLike
 from rerankd.client.answers import JobStatus
 from rerankd.client.calls import (
     DEFAULT_TOP_N,
@@ -27,7 +28,6 @@ from rerankd.client.calls import (
     T,
 )
 from rerankd.client.job_calls import JobCalls, JobOptions
-from rerankd._common.validation import DocumentLike
 from rerankd.types import RerankResult
 
 

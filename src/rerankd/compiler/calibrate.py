@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.errors import InvalidRequestError, UnsupportedModelError
-from rerankd.compiler.platt import Platt
 from rerankd._common.optional import require
+from rerankd.compiler.platt import Platt
+from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd._common.rank_correlation import Agreement, agreement
-from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd._common.optional import require
-from rerankd.models.files import ONNX, ModelFiles
+from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.graph import BLOCK, GraphBuilder
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
+from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.onnx_backend import OnnxBackend
@@ -33,7 +33,7 @@ WORDS = ("int8", "int4")
 MIN_KENDALL_TAU = {"fp32": 0.999, "int8": 0.9}
 EXTERNAL_DATA_BYTES = 1_500_000_000  # protobuf holds at most 2 GiB
 VERIFY_LENGTH = 256
-DEFAULT_PAIRS = Path(__file__).parent / "models" / "verification.tsv"
+DEFAULT_PAIRS = Path(__file__).with_name("verification.tsv")
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
 Step = Callable[[str], None]

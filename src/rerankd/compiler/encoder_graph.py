@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rerankd.models.architecture import Architecture
 from rerankd.compiler.graph import GraphBuilder, Weights
+from rerankd.models.architecture import Architecture
 
 if TYPE_CHECKING:
     from onnx import ModelProto

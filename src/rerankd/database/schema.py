@@ -35,9 +35,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError
 
-from rerankd.errors import InvalidRequestError
 from rerankd._common.optional import require
 from rerankd._common.paths import make_private
+from rerankd.errors import InvalidRequestError
 
 HEAD = "0004"
 VERSION_TABLE = "trace_version"

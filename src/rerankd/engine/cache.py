@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from rerankd._common.logging import logger
 from rerankd._common.optional import require
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd._common.logging import logger
 from rerankd.types import PairScore
 
 _log = logger(__name__)

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from rerankd._common.logging import Observer, logger
 from rerankd.engine.admission import Admission, TokenEstimate
-from rerankd.engine.in_flight import Board
 from rerankd.engine.cache import ScoreCache, pair_keys
+from rerankd.engine.in_flight import Board
 from rerankd.engine.request import Flight, Group, Job, ScoreRequest
 from rerankd.engine.runner import BatchRunner
 from rerankd.engine.scheduler import Scheduler, Ticket
@@ -30,7 +31,6 @@ from rerankd.errors import (
 )
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
 from rerankd.scoring.scorer import Scorer
-from rerankd._common.logging import Observer, logger
 from rerankd.types import PairScore
 
 _log = logger(__name__)

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rerankd._common.logging import logger
 from rerankd.engine.engine import Engine
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, UnavailableError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd._common.logging import logger
 
 _log = logger(__name__)
 MEGABYTE = 1_000_000

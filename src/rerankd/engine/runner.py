@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rerankd._common.logging import Observer, logger
 from rerankd.engine.admission import RateMeter
 from rerankd.errors import RerankdError, ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.scorer import Scorer, not_finite
-from rerankd._common.logging import Observer, logger
 
 _log = logger(__name__)
 MIN_BATCH_TOKENS = 256

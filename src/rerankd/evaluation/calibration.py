@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.calibration_pairs import LabelledPairs
-from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.evaluation.reliability import Reliability, reliability
 
 FOLDS = 5

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval
-from rerankd.evaluation.evaluation import DatasetResult, Evaluation
 from rerankd.evaluation.calibration_pairs import joined, labelled
-from rerankd.compiler.platt import Platt
+from rerankd.evaluation.evaluation import DatasetResult, Evaluation
 from rerankd.evaluation.reliability import reliability
 from rerankd.evaluation.run import System
 

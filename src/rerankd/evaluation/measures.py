@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.trec import Qrels, Rankings, decreasing
-from rerankd._common.optional import require
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@10", "P@1", "Judged@10")
 GAIN = "gain = grade, discount = log2(rank + 1)"

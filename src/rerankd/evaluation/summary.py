@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rerankd.evaluation.query_diff import Case, extreme_cases
 from rerankd.evaluation.comparison import Comparison
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation
+from rerankd.evaluation.query_diff import Case, extreme_cases
 from rerankd.evaluation.run import Latency
 
 CASES = 5

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
+from rerankd.experiments.feedback_metrics import Said, merged
 from rerankd.experiments.guardrails import Decision, Plan, Seen, decide, next_step
 from rerankd.experiments.router import share_of
-from rerankd.experiments.feedback_metrics import Said, merged
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
 from rerankd.experiments.store import Event, ExperimentStore, SumsOf
-from rerankd._common.logging import logger
 
 OBJECTIVE_REQUESTS = 200
 Z95 = 1.645  # of the 95th percentile of a normal distribution

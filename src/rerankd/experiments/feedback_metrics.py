@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
+from rerankd.database import schema
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.database import schema
 from rerankd.traces.packing import Candidates, unpack
-from rerankd.traces.store import TraceStore
 from rerankd.traces.passages import slices
+from rerankd.traces.store import TraceStore
 
 AT_ONCE = 5000
 MAX_RANKINGS = 50_000

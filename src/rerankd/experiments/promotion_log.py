@@ -14,9 +14,9 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import Connection, select, update
 
+from rerankd.database import schema
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
-from rerankd.database import schema
 from rerankd.traces.store import translated
 
 ACTION = "registry"

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from rerankd.database import schema
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
+from rerankd.experiments.counters import MAX_UNITS, Taken
 from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.experiments.counters import MAX_UNITS, Taken
-from rerankd.database import schema
 from rerankd.traces.store import TraceStore, translated
 
 MAX_ACTIVE = 16

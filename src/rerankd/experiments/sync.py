@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelError, RerankdError
 from rerankd.experiments.controller import Controller
+from rerankd.experiments.counters import Taken
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.router import Routes
 from rerankd.experiments.store import Event, ExperimentStore
-from rerankd.experiments.counters import Taken
 from rerankd.experiments.traffic import Traffic
-from rerankd._common.logging import logger
 
 MAX_ATTEMPTS = 4
 SETTLE_SECONDS = 10.0
@@ -31,7 +31,7 @@ _log = logger(__name__)
 
 
 class Promotions(Protocol):
-    """What takes promotions further, such as `rerankd.registry.promotion_sync.RegistryPromotions`; nobody waits for it."""
+    """Carries promotions further, such as `rerankd.registry.promotion_sync.RegistryPromotions`."""
 
     @property
     def details(self) -> str:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rerankd.experiments.counters import Tally
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.router import Route, Routes
-from rerankd.experiments.counters import Tally
 from rerankd.types import RerankRequest
 
 Group = tuple[str, Sequence[str]]

@@ -16,11 +16,11 @@ import orjson
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.database import schema
+from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Finding
-from rerankd.traces.store import FullTrace, TraceStore, translated
 from rerankd.traces.passages import slices, text_hash
+from rerankd.traces.store import FullTrace, TraceStore, translated
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 STATES: tuple[State, ...] = get_args(State)

@@ -18,10 +18,10 @@ from typing import IO, Literal, get_args
 
 from sqlalchemy import and_, insert, select
 
-from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.database import schema
-from rerankd.traces.store import TraceFilter, TraceStore, translated
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.traces.passages import slices
+from rerankd.traces.store import TraceFilter, TraceStore, translated
 from rerankd.traces.trace import Trace
 
 Kind = Literal["click", "citation", "thumb", "grade"]

@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from rerankd.errors import UnavailableError
 from rerankd.database import schema
+from rerankd.errors import UnavailableError
 from rerankd.feedback.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
-from rerankd.traces.store import TraceStore, translated
 from rerankd.traces.passages import SEEN_SECONDS, slices
+from rerankd.traces.store import TraceStore, translated
 
 AT_ONCE = 2000
 DAY = 86_400.0

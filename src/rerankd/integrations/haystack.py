@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rerankd.errors import InvalidRequestError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError
 from rerankd.integrations.ranker import LocalRanker, Ranker, kept
 
 try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rerankd.errors import InvalidRequestError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError
 from rerankd.integrations.ranker import LocalRanker, Ranker, kept
 
 try:

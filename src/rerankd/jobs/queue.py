@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
+from rerankd._common.logging import logger
 from rerankd._common.paths import state_folder
+from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
 from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.store import JobStore, StoreOptions
 from rerankd.jobs.webhook import check_url
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
 
 MAX_TICKETS = 64
 MAX_IDEMPOTENCY = 255

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rerankd.errors import InvalidRequestError, UnavailableError
+from rerankd._common.logging import logger
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs import redis_scripts as scripts
 from rerankd.jobs.job import Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
-from rerankd._common.logging import logger
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0

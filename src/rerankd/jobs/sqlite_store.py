@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd._common.paths import make_private
+from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, Priority, State
 from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
 

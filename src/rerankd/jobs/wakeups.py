@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rerankd.errors import UnavailableError
 from rerankd._common.optional import require
+from rerankd.errors import UnavailableError
 
 TASK = "rerankd.work"
 QUEUE = "rerankd"

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.jobs.job import Hook, Job
 from rerankd.jobs.store import JobStore
-from rerankd._common.logging import logger
 
 SECONDS = 10.0
 ALL_SECONDS = 30.0

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from rerankd._common.logging import logger
 from rerankd.engine.request import Group
 from rerankd.errors import (
     DeadlineExceededError,
@@ -33,7 +34,6 @@ from rerankd.jobs.webhook import Announcer
 from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
 from rerankd.ranking.order import usage_of
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
 from rerankd.types import PairScore, RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256

@@ -13,12 +13,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from rerankd._common.logging import logger
 from rerankd.errors import DeadlineExceededError, InvalidRequestError, RateLimitedError, ScoringError
-from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic, outcome
-from rerankd._common.logging import logger
+from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
 
 _log = logger(__name__)
 Score = Callable[[str], Awaitable[ScoredPairs]]

@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from rerankd.engine.engine import Engine, too_long
-from rerankd.engine.request import Group, Scored, ScoreRequest
 from rerankd.engine.pool import ModelPool, ServedModel
+from rerankd.engine.request import Group, Scored, ScoreRequest
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
+from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import ArmScorer
-from rerankd.ranking.interleave import merge
 from rerankd.pipeline.scored import Charge, ChargeOnce, ScoredPairs
+from rerankd.ranking.interleave import merge
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
-from rerankd.experiments.traffic import Traffic
-from rerankd.rules.watcher import rules_of
 from rerankd.rules.rule_set import RuleSet
+from rerankd.rules.watcher import rules_of
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import (
     Adjustment,

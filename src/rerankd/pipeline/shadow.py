@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from rerankd.pipeline.scored import ScoredPairs
+from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Answered, Group, Traffic
-from rerankd._common.logging import logger
+from rerankd.pipeline.scored import ScoredPairs
 from rerankd.traces.trace import kendall_tau, rank_biased_overlap
 from rerankd.types import RerankRequest
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.ranking.activation import activate
 from rerankd.errors import InvalidRequestError
+from rerankd.ranking.activation import activate
 from rerankd.types import (
     Activation,
     Adjustment,

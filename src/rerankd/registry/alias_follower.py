@@ -13,16 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import MissingDependencyError, RerankdError, UnavailableError
 from rerankd.models.reference import REGISTRY, ModelReference, parse_reference
 from rerankd.registry.cache import Known
-from rerankd.registry.verification import check_copy, check_trusted, probe
 from rerankd.registry.daemon import in_daemon
 from rerankd.registry.registry import Registry
+from rerankd.registry.verification import check_copy, check_trusted, probe
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
 
 # A look comes after a share of the interval between these, so that instances do not ask at the same moment and a move
 # is seen, fetched and swapped to within the interval.

@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, UnavailableError
-from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
-from rerankd.registry.alias_follower import Follower
-from rerankd.registry.version import PREVIOUS
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.promotion_log import HELD, OPEN, Ledger, Phase
 from rerankd.experiments.store import ExperimentStore
-from rerankd._common.logging import logger
+from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
+from rerankd.registry.alias_follower import Follower
+from rerankd.registry.version import PREVIOUS
 
 FIRST_REST, LONGEST_REST = 1.0, 300.0
 LEAVE_SECONDS = 2.0

@@ -13,8 +13,8 @@ from rerankd.errors import InvalidRequestError, RerankdError, VerificationError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
 from rerankd.registry import evidence, gates
-from rerankd.registry.verification import probe, verified
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
+from rerankd.registry.verification import probe, verified
 from rerankd.registry.version import (
     CONTENT_TAG,
     MAX_FILES,

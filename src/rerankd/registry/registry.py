@@ -22,9 +22,9 @@ from rerankd.models.files import load_model
 from rerankd.models.reference import CHAMPION
 from rerankd.registry import evidence
 from rerankd.registry.cache import Cache
-from rerankd.registry.verification import check_copy
 from rerankd.registry.diff import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
+from rerankd.registry.verification import check_copy
 from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, ModelVersion, Move
 from rerankd.settings import Settings
 

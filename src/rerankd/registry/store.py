@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 
 EXPERIMENT = "rerankd"
 MODEL_FOLDER, EVIDENCE_FOLDER = "model", "evidence"

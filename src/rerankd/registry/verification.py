@@ -10,8 +10,8 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.registry.version import ModelVersion
 from rerankd.scoring.backend import BACKENDS, PRECISIONS, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.fingerprint import fingerprint
+from rerankd.scoring.scorer import Scorer
 
 PROBE = ("What is the capital of France?", ["Paris is the capital of France.", "熊猫吃竹子。"])
 PROBE_TOKENS = 1024

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.errors import ModelNotFoundError, UnsupportedModelError
 from rerankd._common.optional import require
+from rerankd.compiler.encoder_graph import Pooling, graph_bytes
+from rerankd.errors import ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub
 from rerankd.models.architecture import Architecture, read_encoder_architecture
 from rerankd.models.checkpoint import Checkpoint
-from rerankd.compiler.encoder_graph import Pooling, graph_bytes
 from rerankd.models.files import load_tokenizer, read_config
 from rerankd.models.reference import parse_reference
 from rerankd.models.session import open_session

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
+from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
-from rerankd._common.optional import require
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, reciprocal_rank_fusion, scored

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from rerankd.errors import InvalidInputFileError, MissingDependencyError, RerankdError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError, MissingDependencyError, RerankdError
 from rerankd.retrieval.decoding import decode
 from rerankd.retrieval.splitting import Block
 

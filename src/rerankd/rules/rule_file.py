@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from rerankd.errors import InvalidInputFileError
 from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Action, Rule, When, Which
 from rerankd.rules.rule_set import RuleSet, comparable
 from rerankd.rules.terms import normalized

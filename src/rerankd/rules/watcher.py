@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rerankd._common.logging import logger
 from rerankd.errors import RerankdError
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
 
 LOOK_SECONDS = 1.0
 NO_RULES = RuleSet(())

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd._common.optional import installed
+from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
 

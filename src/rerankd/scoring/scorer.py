@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.logging import StepTimer
 from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.parallel import Lanes
-from rerankd._common.logging import StepTimer
 from rerankd.types import PairScore
 
 Progress = Callable[[int, int], None]

@@ -10,10 +10,11 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from rerankd._common.version import __version__
 from rerankd.errors import NotFoundError
+from rerankd.server.middleware import Edge, current
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
-from rerankd.server.middleware import Edge, current
 from rerankd.server.routes.feedback import feedback_router
 from rerankd.server.routes.health import health_router
 from rerankd.server.routes.jobs import job_router
@@ -21,7 +22,6 @@ from rerankd.server.routes.models import model_router
 from rerankd.server.routes.rerank import rerank_router
 from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
-from rerankd._common.version import __version__
 
 
 def create_app(service: Service) -> FastAPI:

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
+from rerankd._common.logging import logger
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.jobs.queue import JobQueue, jobs_file, open_store, open_wake
 from rerankd.jobs.store import Waiting
 from rerankd.jobs.webhook import Announcer, signature
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
 
 SLOTS = 4
 BULK_SLOTS = 2

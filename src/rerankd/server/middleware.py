@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rerankd._common.logging import logger
 from rerankd.errors import (
     AuthenticationError,
     BodyTimeoutError,
@@ -26,10 +27,9 @@ from rerankd.errors import (
 )
 from rerankd.server.auth.keys import ApiKey, presented_key
 from rerankd.server.background import Call, pending
+from rerankd.server.observability.tracing import RequestSpan
 from rerankd.server.schemas.dialects import Dialect, error_answer
 from rerankd.server.service import Service
-from rerankd.server.observability.tracing import RequestSpan
-from rerankd._common.logging import logger
 
 _log = logger(__name__)
 

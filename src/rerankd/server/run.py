@@ -11,11 +11,11 @@ from typing import Any
 
 import uvicorn
 
-from rerankd.errors import InvalidRequestError
+from rerankd._common.logging import logger
 from rerankd._common.optional import installed
+from rerankd.errors import InvalidRequestError
 from rerankd.server.app import create_app
 from rerankd.server.service import Service
-from rerankd._common.logging import logger
 
 _log = logger(__name__)
 LAST_CALL_SECONDS = 0.5

@@ -6,12 +6,12 @@ import asyncio
 
 from rerankd.pipeline.pipeline import Charge, Pipeline
 from rerankd.retrieval.chat import ChatModel
-from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
 from rerankd.retrieval.rag import Rag, SearchOptions
 from rerankd.retrieval.retriever import Retriever
 from rerankd.retrieval.splitting import Offsets
 from rerankd.settings import Settings
 from rerankd.types import RerankRequest, RerankResult
+from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
 
 
 class SearchDesk:

@@ -9,29 +9,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
-from rerankd.server.auth.keys import KeyRing
+from rerankd.experiments.sync import LiveRollout
+from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.pipeline import Pipeline
+from rerankd.pipeline.shadow import ShadowQueue
 from rerankd.registry.alias_follower import Follower, open_follower
 from rerankd.registry.promotion_sync import RegistryPromotions
-from rerankd.experiments.sync import LiveRollout
-from rerankd.wiring.experiments import instance_name, open_rollout
-from rerankd.pipeline.shadow import ShadowQueue
-from rerankd.experiments.traffic import Traffic
 from rerankd.rules.watcher import LiveRules, open_rules, rules_of
+from rerankd.server.auth.keys import KeyRing
+from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
 from rerankd.server.background import after_answer
 from rerankd.server.job_service import JobDesk
 from rerankd.server.observability.metrics import Metrics
-from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.observability.tracing import Tracing
 from rerankd.server.search_service import SearchDesk
 from rerankd.server.trace_service import TraceDesk
-from rerankd.server.observability.tracing import Tracing
 from rerankd.settings import Settings
-from rerankd._common.logging import logger
-from rerankd.wiring.traces import open_writer
 from rerankd.traces.writer import TraceWriter
+from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd.wiring.experiments import instance_name, open_rollout
+from rerankd.wiring.traces import open_writer
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5

@@ -20,8 +20,8 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.database import schema
+from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.traces.packing import Candidates, pack, unpack
 from rerankd.traces.passages import Texts, read_texts, slices
 from rerankd.traces.trace import Draft, Trace

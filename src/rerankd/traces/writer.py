@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rerankd.errors import RerankdError
 from rerankd._common.logging import logger
+from rerankd.errors import RerankdError
 from rerankd.types import Ranking
 
 if TYPE_CHECKING:

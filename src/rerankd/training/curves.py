@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rerankd.evaluation.report.svg_axes import Axes, path
 from rerankd.evaluation.report.markup import element
+from rerankd.evaluation.report.svg_axes import Axes, path
 
 STYLE = (
     "text{font:12px sans-serif;fill:#444}.grid{stroke:#ddd}.middle{text-anchor:middle}.end{text-anchor:end}"

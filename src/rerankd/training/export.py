@@ -13,16 +13,16 @@ import numpy as np
 
 from rerankd._common.rank_correlation import agreement
 from rerankd.compiler.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
+from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.errors import VerificationError
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles, load_model
-from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
+from rerankd.training.gptq import outlying, rounded_layers, rounded_weights
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of
-from rerankd.training.gptq import outlying, rounded_layers, rounded_weights
 from rerankd.training.weights import words_of
 
 Say = Callable[[str], None]

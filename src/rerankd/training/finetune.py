@@ -19,12 +19,12 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
+from rerankd._common.optional import require
+from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.compile import PRECISIONS
+from rerankd.compiler.platt import fit_platt
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
-from rerankd.compiler.calibrate import write_calibrated
-from rerankd.compiler.platt import fit_platt
-from rerankd._common.optional import require
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.scoring.backend import cuda_available

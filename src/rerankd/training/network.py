@@ -11,10 +11,10 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
+from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
-from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
 from rerankd.training.late_interaction import Ranker, Side

@@ -22,10 +22,10 @@ from rerankd.training import finetune
 from rerankd.training.adapters import add_adapters, merge, save_adapters
 from rerankd.training.curves import learning_curves
 from rerankd.training.examples import Example
+from rerankd.training.export import verification_pairs
 from rerankd.training.losses import loss_of
 from rerankd.training.network import Network, cross_encoder, open_network
 from rerankd.training.trainer import Trainer, Watch, last_checkpoint
-from rerankd.training.export import verification_pairs
 
 if TYPE_CHECKING:
     from rerankd.training.finetune import TrainOptions

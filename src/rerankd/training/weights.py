@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.errors import InvalidRequestError
-from rerankd.compiler.calibrate import OFFSET, SCALE
 from rerankd._common.optional import require
-from rerankd.models.architecture import Architecture
-from rerankd.models.files import ONNX, ModelFiles
+from rerankd.compiler.calibrate import OFFSET, SCALE
 from rerankd.compiler.graph import BLOCK
 from rerankd.compiler.late_interaction_graph import named
+from rerankd.errors import InvalidRequestError
+from rerankd.models.architecture import Architecture
+from rerankd.models.files import ONNX, ModelFiles
 
 Array = np.ndarray[Any, Any]
 MARK = "meaning.weight"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rerankd._common.logging import Observer
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.pool import ModelLoader, ModelPool
@@ -13,10 +14,9 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.reference import REGISTRY, parse_reference
 from rerankd.scoring.backend import Backend, open_backend
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.fingerprint import version_of
+from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
-from rerankd._common.logging import Observer
 
 
 class SettingsLoader(ModelLoader):

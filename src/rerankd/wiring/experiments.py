@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 
 from rerankd.engine.pool import ModelPool
-from rerankd.experiments.sync import LiveRollout, Promotions
 from rerankd.experiments.store import ExperimentStore
+from rerankd.experiments.sync import LiveRollout, Promotions
 from rerankd.experiments.traffic import Traffic
 from rerankd.settings import Settings
 from rerankd.wiring.traces import open_store

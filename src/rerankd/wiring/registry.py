@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rerankd.errors import UnavailableError
+from rerankd._common.logging import logger
 from rerankd._common.paths import state_folder
+from rerankd.errors import UnavailableError
 from rerankd.models.reference import CHAMPION, ModelReference
 from rerankd.registry.cache import Cache, Known
-from rerankd.registry.verification import check_trusted
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
+from rerankd.registry.verification import check_trusted
 from rerankd.registry.version import ModelVersion
-from rerankd._common.logging import logger
 
 _log = logger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rerankd.errors import InvalidRequestError
 from rerankd._common.paths import state_folder
+from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.retrieval.chat import ChatModel, ChatOptions
 from rerankd.retrieval.embedding import Embedder, EndpointEmbedder, parse_prefixes

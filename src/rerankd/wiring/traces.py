@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rerankd.errors import InvalidRequestError
 from rerankd._common.optional import require
 from rerankd._common.paths import state_folder
+from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings
 from rerankd.traces.redaction import redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions

@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd._common.logging import Observer, logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
+from rerankd.experiments.traffic import Traffic
 from rerankd.jobs.queue import open_store
 from rerankd.jobs.wakeups import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.wiring.experiments import open_rollout
-from rerankd.experiments.traffic import Traffic
 from rerankd.rules.watcher import open_rules, rules_of
 from rerankd.settings import Settings
-from rerankd._common.logging import Observer, logger
+from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd.wiring.experiments import open_rollout
 from rerankd.wiring.traces import open_writer
 
 PATIENCE_SECONDS = 86_400.0

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rerankd.errors import MissingDependencyError
 from rerankd._common.optional import installed, require
+from rerankd.errors import MissingDependencyError
 
 
 def test_require() -> None:

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 import rerankd
+from rerankd._common.version import UNKNOWN, __version__, read_version
 from rerankd.cli.main import app
 from rerankd.server.observability.metrics import Metrics
-from rerankd._common.version import UNKNOWN, __version__, read_version
 
 SOURCES = Path(rerankd.__file__).parent
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SETUPTOOLS_SCM_"))}
 
 

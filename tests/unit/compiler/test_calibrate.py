@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rerankd import Reranker
-from rerankd.errors import InvalidRequestError
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import Platt
+from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 
 PAIRS = [("what eats bamboo?", "A panda eats bamboo."), ("what eats bamboo?", "A car."), ("熊猫吃什么?", "竹子")]

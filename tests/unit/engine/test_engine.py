@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rerankd._common.logging import Observer
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.request import Job, Scored, ScoreRequest
@@ -20,7 +21,6 @@ from rerankd.errors import (
     UnavailableError,
 )
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd._common.logging import Observer
 from tests.faults import ScriptedBackend, expected, scripted_scorer, token_id
 
 POLICY = EncodingPolicy(64)

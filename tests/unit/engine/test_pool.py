@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rerankd.engine.engine import Engine
-from rerankd.engine.request import ScoreRequest
 from rerankd.engine.pool import ModelLoader, ModelPool
+from rerankd.engine.request import ScoreRequest
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.encoder import EncodingPolicy

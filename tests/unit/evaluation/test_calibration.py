@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.calibration import calibrate
 from rerankd.evaluation.calibration_pairs import LabelledPairs, joined, labelled, read_labelled
-from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.evaluation.reliability import reliability
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.query_diff import extreme_cases
 from rerankd.evaluation.comparison import compare, corrected
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.measures import measure
-from rerankd.evaluation.summary import rows
+from rerankd.evaluation.query_diff import extreme_cases
 from rerankd.evaluation.run import FIRST_STAGE, Latency, System, first_stage
+from rerankd.evaluation.summary import rows
 from rerankd.evaluation.trec import Qrels, Rankings
 from tests.unit.evaluation.folders import made_up, shaken
 

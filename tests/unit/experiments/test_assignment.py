@@ -34,7 +34,9 @@ def test_experiments_do_not_go_together() -> None:
 
 
 def test_every_process_says_the_same() -> None:
-    program = "from rerankd.experiments.assignment import place_of; print([place_of('s', f'用户{i}') for i in range(50)])"
+    program = (
+        "from rerankd.experiments.assignment import place_of; print([place_of('s', f'用户{i}') for i in range(50)])"
+    )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == str([place_of("s", f"用户{i}") for i in range(50)])
 

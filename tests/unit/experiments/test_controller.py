@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from rerankd.experiments.controller import Controller, evidence_of, verdict
+from rerankd.experiments.counters import Taken, Tally
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment, Kind
+from rerankd.experiments.feedback_metrics import Said
 from rerankd.experiments.guardrails import Plan, Seen
 from rerankd.experiments.router import route, share_of
-from rerankd.experiments.feedback_metrics import Said
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.store import ExperimentStore
-from rerankd.experiments.counters import Taken, Tally
 from rerankd.experiments.traffic import outcome
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.experiments import counters as module
-from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.counters import Tally
+from rerankd.experiments.sequential_tests import Sums
 
 KEYS = st.tuples(st.integers(1, 2), st.integers(0, 1), st.sampled_from(["champion", "challenger"]))
 VALUES = st.dictionaries(st.sampled_from(["errors", "latency"]), st.integers(-3, 3).map(float), max_size=2)

@@ -9,11 +9,11 @@ import pytest
 
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments import store as module
+from rerankd.experiments.counters import Tally
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.store import Event, ExperimentStore
-from rerankd.experiments.counters import Tally
 from rerankd.traces.store import TraceStore
 
 NEW = Experiment("new", "canary", "mini", "org/name", plan=Plan(steps=(0.1, 1.0)))

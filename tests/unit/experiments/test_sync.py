@@ -10,8 +10,8 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.sync import LiveRollout
 from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.sync import LiveRollout
 from rerankd.experiments.traffic import Traffic, outcome
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest

@@ -12,14 +12,14 @@ pytest.importorskip("mlflow")
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.gate import Limits
+from rerankd.experiments.controller import apply
+from rerankd.experiments.guardrails import Decision
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.plan import Done, Ledger, Plan
-from rerankd.experiments.controller import apply
-from rerankd.experiments.guardrails import Decision
-from rerankd.wiring.experiments import open_experiments
 from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
+from rerankd.wiring.experiments import open_experiments
 
 WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
 

@@ -14,12 +14,12 @@ from rerankd.errors import (
     RateLimitedError,
     ScoringError,
 )
-from rerankd.pipeline.experiment import ArmScorer
-from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic
+from rerankd.pipeline.experiment import ArmScorer
+from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore
 

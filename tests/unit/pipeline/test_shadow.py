@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from rerankd.engine.request import Scored
-from rerankd.pipeline.scored import ScoredPairs
-from rerankd.pipeline import shadow as module
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.router import Route
-from rerankd.pipeline.shadow import ShadowQueue, compared
 from rerankd.experiments.traffic import Answered, Group, Traffic
+from rerankd.pipeline import shadow as module
+from rerankd.pipeline.scored import ScoredPairs
+from rerankd.pipeline.shadow import ShadowQueue, compared
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore, RerankRequest
 

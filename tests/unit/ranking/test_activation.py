@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.ranking.activation import activate
 from rerankd.errors import InvalidRequestError
+from rerankd.ranking.activation import activate
 
 logits = st.lists(st.floats(-1e6, 1e6), max_size=30)
 

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.ranking.team_draft import interleave, seed_of
 from rerankd.experiments.sequential_tests import Sums, difference, sign_evidence
+from rerankd.ranking.team_draft import interleave, seed_of
 
 RANKINGS = st.integers(0, 12).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.permutations(range(n))))
 

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rerankd.engine.request import ScoreRequest
-from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.engine.pool import ModelPool
+from rerankd.engine.request import ScoreRequest
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
 from rerankd.registry.alias_follower import Follower
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
+from rerankd.wiring.engine import SettingsLoader, open_pool
 from tests.registered import broken, fresh_name, with_parity
 
 

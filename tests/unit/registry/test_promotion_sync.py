@@ -12,16 +12,16 @@ import pytest
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
+from rerankd.experiments.experiment import Experiment, State
+from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.promotion_log import Entry, Ledger
+from rerankd.experiments.store import Event, ExperimentStore
 from rerankd.models.reference import parse_reference
 from rerankd.registry import promotion_sync as module
 from rerankd.registry.alias_follower import Follower
 from rerankd.registry.promotion_sync import RegistryPromotions
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
-from rerankd.experiments.experiment import Experiment, State
-from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.promotion_log import Entry, Ledger
-from rerankd.experiments.store import Event, ExperimentStore
 from rerankd.traces.store import TraceStore
 from tests.registered import fresh_name, gate_record
 

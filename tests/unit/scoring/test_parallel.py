@@ -11,8 +11,8 @@ from rerankd import Reranker
 from rerankd.models.files import load_model
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodingPolicy
-from rerankd.scoring.parallel import Lanes
 from rerankd.scoring.onnx_backend import OnnxBackend
+from rerankd.scoring.parallel import Lanes
 from tests.faults import ScriptedBackend, scripted_scorer
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
-from rerankd.server.schemas.rerank import PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.request_parsing import check_count, parse_json, timeout_of, validated
+from rerankd.server.schemas.rerank import PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.settings import load_settings
 from rerankd.types import PolicyChange
 

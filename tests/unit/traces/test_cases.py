@@ -24,8 +24,8 @@ from rerankd.feedback.detection import DetectionLimits, Detective, detect, detec
 from rerankd.feedback.detectors import Finding
 from rerankd.feedback.feedback import Feedback, add_feedback
 from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
-from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.passages import text_hash
+from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from rerankd import Reranker
-from rerankd.traces.replay import Move, replay, summary
 from rerankd.feedback.retention import erase_text
-from rerankd.traces.store import TraceStore
 from rerankd.traces.passages import text_hash
+from rerankd.traces.replay import Move, replay, summary
+from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import draft
 from rerankd.traces.writer import TraceWriter
 from rerankd.types import Document

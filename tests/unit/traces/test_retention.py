@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from rerankd.database import schema
 from rerankd.feedback.feedback import Feedback, add_feedback, read_feedback
 from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
-from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.passages import text_hash
+from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking

@@ -14,10 +14,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
-from rerankd.errors import InvalidRequestError
 from rerankd.database import schema
-from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.errors import InvalidRequestError
 from rerankd.traces.passages import Texts
+from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import Document, Ranking
 from tests.unit.traces.rankings import ranking

@@ -14,8 +14,8 @@ from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.reference import ModelReference
 from rerankd.models.template import PairTemplate
 from rerankd.training.examples import Example
-from rerankd.training.late_interaction import Ranker
 from rerankd.training.export import save_graph
+from rerankd.training.late_interaction import Ranker
 
 ANIMALS = ["panda", "tiger", "whale", "eagle", "horse", "snake", "mouse", "camel", "goose", "zebra", "shark", "otter"]
 FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", "grass", "leaves", "seals", "crabs"]

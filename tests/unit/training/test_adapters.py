@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from rerankd.errors import VerificationError
 from rerankd.training import adapters
 from rerankd.training.adapters import add_adapters, merge, save_adapters
-from rerankd.training.network import Network, logits_of, open_network
 from rerankd.training.export import verification_pairs
+from rerankd.training.network import Network, logits_of, open_network
 from tests.unit.training.material import files_of, late_interaction_model
 
 PER_LAYER = (

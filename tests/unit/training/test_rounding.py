@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rerankd import Reranker
 from rerankd.compiler.compile import MIN_KENDALL_TAU
 from rerankd.compiler.graph import INT8_LIMIT
+from rerankd.training.export import verification_pairs, write_candidate
+from rerankd.training.gptq import outlying, rounded, rounded_layers, rounded_weights
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of, open_network
-from rerankd.training.gptq import outlying, rounded, rounded_layers, rounded_weights
 from rerankd.training.weights import read_weights
-from rerankd.training.export import verification_pairs, write_candidate
 from tests.unit.training.material import files_of, late_interaction_model
 
 

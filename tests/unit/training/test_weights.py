@@ -9,14 +9,14 @@ import onnx
 import pytest
 
 from rerankd import Reranker
-from rerankd.compiler.compile import CompileOptions, compile_model
-from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.compile import CompileOptions, compile_model
 from rerankd.compiler.platt import Platt
+from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.manifest import sha256, write_manifest
+from rerankd.training.export import verification_pairs, write_late_interaction
 from rerankd.training.network import logits_of, open_network
 from rerankd.training.weights import is_late_interaction, read_weights, words_of
-from rerankd.training.export import verification_pairs, write_late_interaction
 from tests.unit.training.material import files_of, late_interaction_model
 
 TOLERANCE = {"fp32": 1e-3, "int8": 0.7}  # of a logit; int8 files also round what passes between layers

@@ -10,8 +10,8 @@ from rerankd import Reranker
 from rerankd.errors import VerificationError
 from rerankd.models.files import load_model
 from rerankd.training import export as writing
-from rerankd.training.network import logits_of, open_network
 from rerankd.training.export import verification_pairs, write_candidate
+from rerankd.training.network import logits_of, open_network
 from tests.unit.training.material import files_of, late_interaction_model
 
 

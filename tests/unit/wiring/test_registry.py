@@ -8,8 +8,8 @@ import pytest
 from rerankd import Reranker
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
 from rerankd.models.files import load_model
-from rerankd.wiring.registry import cache_folder, registry_uri
 from rerankd.registry.registry import Registry
+from rerankd.wiring.registry import cache_folder, registry_uri
 from tests.registered import fresh_name, with_parity
 
 PAIRS = [("capital of France?", "Paris is the capital."), ("capital of France?", "Pears.")]

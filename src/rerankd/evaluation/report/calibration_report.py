@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rerankd.evaluation.calibration import FOLDS, Calibration
+from rerankd.evaluation.reliability import Reliability
 from rerankd.evaluation.report.diagrams import reliability_diagram
 from rerankd.evaluation.report.markup import element
 from rerankd.evaluation.report.page import figure, page
-from rerankd.evaluation.reliability import Reliability
 
 BEFORE, AFTER = "as it is", "calibrated"
 

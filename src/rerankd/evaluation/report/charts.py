@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.report.markup import Markup, element, joined
+from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
 from rerankd.evaluation.run import Latency
 
 Values = npt.NDArray[np.float64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
 from rerankd.evaluation.query_diff import Case, Move
-from rerankd.evaluation.report.markup import Markup, element
 from rerankd.evaluation.reliability import Reliability
+from rerankd.evaluation.report.markup import Markup, element
+from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
 
 SHOWN = 10  # ranks drawn at full distance
 _STEP = 22.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rerankd._common.version import __version__
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.report.markup import Markup, element, joined
-from rerankd._common.version import __version__
 
 # Nothing may be loaded from anywhere, nothing may run; only the page's own styles apply.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

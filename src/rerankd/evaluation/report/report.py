@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerankd.evaluation.bootstrap import LEVEL, SAMPLES, Interval
-from rerankd.evaluation.query_diff import Case, extreme_cases
-from rerankd.evaluation.report.charts import delta_bars, forest, latency_curves, legend, scatter, side, signed
-from rerankd.evaluation.comparison import Comparison
-from rerankd.evaluation.report.diagrams import rank_moves, reliability_diagram
-from rerankd.evaluation.evaluation import DatasetResult, Evaluation, Measured
-from rerankd.evaluation.calibration_pairs import labelled
-from rerankd.evaluation.report.markup import Markup, element, joined
-from rerankd.evaluation.measures import GAIN
-from rerankd.evaluation.report.page import figure, page
 from rerankd.compiler.platt import Platt
+from rerankd.evaluation.bootstrap import LEVEL, SAMPLES, Interval
+from rerankd.evaluation.calibration_pairs import labelled
+from rerankd.evaluation.comparison import Comparison
+from rerankd.evaluation.evaluation import DatasetResult, Evaluation, Measured
+from rerankd.evaluation.measures import GAIN
+from rerankd.evaluation.query_diff import Case, extreme_cases
 from rerankd.evaluation.reliability import Reliability, reliability
-from rerankd.evaluation.summary import CASES
+from rerankd.evaluation.report.charts import delta_bars, forest, latency_curves, legend, scatter, side, signed
+from rerankd.evaluation.report.diagrams import rank_moves, reliability_diagram
+from rerankd.evaluation.report.markup import Markup, element, joined
+from rerankd.evaluation.report.page import figure, page
 from rerankd.evaluation.run import Latency
+from rerankd.evaluation.summary import CASES
 
 _TEXT = 260
 _LISTED = 5

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from rerankd.ranking.activation import activate
 from rerankd.jobs.bulk.batches import Batch
 from rerankd.jobs.bulk.chunk import ChunkResult, Outcome, RowError
 from rerankd.jobs.bulk.rows import BadRow, Kind, Row
+from rerankd.ranking.activation import activate
 from rerankd.ranking.order import rank_documents
 from rerankd.types import Activation, PairScore
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
+from rerankd.errors import InvalidInputFileError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.reader import Position
-from rerankd.errors import InvalidInputFileError
 
 FORMAT = 1
 _EDGE = 64 * 1024

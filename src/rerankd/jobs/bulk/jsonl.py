@@ -13,9 +13,9 @@ from typing import IO, Self, cast
 
 import orjson
 
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk.reader import Position, RawRow
 from rerankd.jobs.bulk.rows import Kind
-from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
 MAX_LINE = 32 * 1024 * 1024
 _BLOCK = 1024 * 1024

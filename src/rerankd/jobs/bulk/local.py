@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Protocol
 
+from rerankd._common.logging import logger
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
 from rerankd.jobs.bulk.executor import in_order
 from rerankd.jobs.bulk.scorer import Check
-from rerankd._common.logging import logger
 from rerankd.types import PairScore
 
 _log = logger(__name__)

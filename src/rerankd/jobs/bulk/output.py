@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rerankd._common.logging import logger
+from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.answer import Answer
 from rerankd.jobs.bulk.batches import Batch
@@ -23,8 +25,6 @@ from rerankd.jobs.bulk.chunk import ChunkResult
 from rerankd.jobs.bulk.journal import INPUT, Fingerprint, Journal, differences
 from rerankd.jobs.bulk.reader import Position
 from rerankd.jobs.bulk.rows import Kind
-from rerankd.errors import InvalidRequestError
-from rerankd._common.logging import logger
 
 _log = logger(__name__)
 CHECKPOINT_SECONDS = 1.0

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError
 from rerankd.jobs.bulk.reader import Position, RawRow
 from rerankd.jobs.bulk.rows import Kind, kind_of
-from rerankd.errors import InvalidInputFileError
-from rerankd._common.optional import require
 
 COLUMNS = ("id", "query", "documents", "document", "text", "top_n")
 _ROWS_AT_ONCE = 128

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from rerankd._common.logging import logger
+from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
 from rerankd.jobs.bulk.executor import in_order
-from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
 from rerankd.jobs.job import Job, ScoreWork
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.results import rows_of
-from rerankd._common.logging import logger
 from rerankd.types import PolicyChange
 
 WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end

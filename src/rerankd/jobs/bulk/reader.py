@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from rerankd.jobs.bulk.rows import Kind, kind_of
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.jobs.bulk.rows import Kind, kind_of
 
 FORMATS = ("jsonl", "parquet")
 _ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "pq": "parquet"}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rerankd.jobs.bulk.chunk import Group, RowError
 from rerankd._common.validation import to_documents, to_query
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.bulk.chunk import Group, RowError
 from rerankd.types import Document
 
 Kind = Literal["queries", "pairs"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rerankd.ranking.activation import check_activation
+from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.answer import answer
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches
@@ -19,8 +20,7 @@ from rerankd.jobs.bulk.journal import Fingerprint, input_fingerprint
 from rerankd.jobs.bulk.output import Output, Paths
 from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
 from rerankd.jobs.bulk.rows import BadRow, Kind, Row, identity_of, parse_row
-from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
-from rerankd._common.optional import require
+from rerankd.ranking.activation import check_activation
 from rerankd.types import Activation
 
 MAX_FAILED_CHUNKS = 3

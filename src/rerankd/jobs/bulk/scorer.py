@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rerankd.jobs.bulk.chunk import Group
 from rerankd.engine.cache import MemoryCache, pair_keys
-from rerankd.wiring.engine import SettingsLoader
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.bulk.chunk import Group
 from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.scorer import Scorer
 from rerankd.scoring.fingerprint import version_of
+from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
 from rerankd.types import PairScore
+from rerankd.wiring.engine import SettingsLoader
 
 CACHE_ENTRIES = 16_384
 Check = Callable[[], None]

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.optional import require
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.rows import Kind
-from rerankd._common.optional import require
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 * 1024 * 1024

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd._common.logging import logger
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
 PREFIX = "rk-"
 LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
-from rerankd._common.optional import require
-from rerankd.server.auth.keys import LIMITS, ApiKey
 from rerankd._common.logging import logger
+from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
+from rerankd.server.auth.keys import LIMITS, ApiKey
 
 DAY = 86_400
 MARGIN = 0.001  # added to retry_after: seconds since 1970 are only exact to a quarter of a microsecond

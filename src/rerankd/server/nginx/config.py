@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from rerankd.server.nginx.parts import error_locations, limited, limits, temporary_folders, tls
 from rerankd.errors import InvalidRequestError
+from rerankd.server.nginx.parts import error_locations, limited, limits, temporary_folders, tls
 
 FAIL_SECONDS = 1
 MAX_FAILS = 3

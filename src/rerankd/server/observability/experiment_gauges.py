@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from rerankd.experiments.sync import LiveRollout
-    from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.experiments.traffic import Traffic
+    from rerankd.pipeline.shadow import ShadowQueue
 
 
 class RolloutGauges(Collector):

@@ -10,20 +10,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rerankd.server.observability.experiment_gauges import RolloutGauges
 from rerankd._common.logging import Observer
-from rerankd.traces.writer import DROPS
 from rerankd._common.version import __version__
+from rerankd.server.observability.experiment_gauges import RolloutGauges
+from rerankd.traces.writer import DROPS
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
-    from rerankd.jobs.store import Waiting
-    from rerankd.registry.alias_follower import Follower
     from rerankd.experiments.sync import LiveRollout
-    from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.experiments.traffic import Traffic
-    from rerankd.rules.watcher import LiveRules
     from rerankd.feedback.monitoring import Activity
+    from rerankd.jobs.store import Waiting
+    from rerankd.pipeline.shadow import ShadowQueue
+    from rerankd.registry.alias_follower import Follower
+    from rerankd.rules.watcher import LiveRules
     from rerankd.traces.writer import TraceWriter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from rerankd.errors import NotFoundError
-from rerankd.server.schemas.cases import MAX_LISTED, CaseBody, FlagBody, StateName
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.schemas.cases import MAX_LISTED, CaseBody, FlagBody, StateName
 from rerankd.server.service import Service
 
 Number = Annotated[int, Path(description="the case's number")]

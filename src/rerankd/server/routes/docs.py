@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from rerankd.errors import NotFoundError
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 _FILES = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 

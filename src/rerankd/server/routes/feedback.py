@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 
 from rerankd.errors import NotFoundError
 from rerankd.server.middleware import current
-from rerankd.server.schemas.feedback import FeedbackBody, FeedbackItem
 from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.schemas.feedback import FeedbackBody, FeedbackItem
 from rerankd.server.service import Service
 
 

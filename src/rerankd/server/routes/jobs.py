@@ -19,11 +19,11 @@ from rerankd.jobs.job import STATES, Job, RankWork
 from rerankd.jobs.results import rows_of
 from rerankd.jobs.store import PartResult
 from rerankd.pipeline.pipeline import changed_policy
-from rerankd.server.schemas.rerank import RerankBody
-from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.middleware import current
-from rerankd.server.schemas.jobs import JobBody, Submission, read_submission
 from rerankd.server.request_parsing import check_count, fusion_of
+from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.schemas.jobs import JobBody, Submission, read_submission
+from rerankd.server.schemas.rerank import RerankBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from rerankd._common.version import __version__
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
-from rerankd.server.schemas.rerank import SwapBody
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.schemas.rerank import SwapBody
 from rerankd.server.service import Service
-from rerankd._common.version import __version__
 
 STARTED = int(time.time())
 

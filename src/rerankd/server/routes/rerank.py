@@ -11,15 +11,13 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from rerankd.ranking.activation import activate
 from rerankd._common.validation import to_query
 from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ScoredPairs
-from rerankd.server.schemas import dialects
-from rerankd.server.schemas.rerank import Body, PredictBody, RerankBody, ScoreBody, TeiBody
-from rerankd.server.middleware import current
+from rerankd.ranking.activation import activate
 from rerankd.server.auth.usage import Meter, unless_gone, version_headers
+from rerankd.server.middleware import current
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
     USER_HEADER,
@@ -30,6 +28,8 @@ from rerankd.server.request_parsing import (
     unit_header,
     validated,
 )
+from rerankd.server.schemas import dialects
+from rerankd.server.schemas.rerank import Body, PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.service import Service
 from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
 

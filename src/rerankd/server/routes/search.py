@@ -14,8 +14,8 @@ from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError
 from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
 from rerankd.retrieval.serialization import ask_answer, search_answer
-from rerankd.server.middleware import current
 from rerankd.server.auth.usage import Meter, unless_gone, version_headers
+from rerankd.server.middleware import current
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
     USER_HEADER,

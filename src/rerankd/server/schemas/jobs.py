@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
-from rerankd.server.schemas.rerank import RerankBody
 from rerankd.server.request_parsing import check_depth, parse_json, validated
+from rerankd.server.schemas.rerank import RerankBody
 from rerankd.settings import Settings
 
 LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson", "application/x-jsonlines"})

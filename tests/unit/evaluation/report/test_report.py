@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.report.svg_axes import ticks
 from rerankd.evaluation.calibration import calibrate
-from rerankd.evaluation.report.calibration_report import calibration_report
+from rerankd.evaluation.calibration_pairs import LabelledPairs
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.calibration_pairs import LabelledPairs
+from rerankd.evaluation.report.calibration_report import calibration_report
 from rerankd.evaluation.report.markup import element, escaped
 from rerankd.evaluation.report.page import POLICY, write_page
 from rerankd.evaluation.report.report import report
+from rerankd.evaluation.report.svg_axes import ticks
 from rerankd.evaluation.run import Latency, System, first_stage
 from tests.unit.evaluation.folders import made_up, shaken
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from rerankd.errors import RerankdError
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Outcome, RowError
 from rerankd.jobs.bulk.executor import in_order
-from rerankd.errors import RerankdError
 from rerankd.types import PairScore
 
 Rows = list[dict[str, Any]]

@@ -5,8 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError
 from rerankd.errors import ScoringError
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 GROUPS = st.lists(st.tuples(TEXT, st.lists(TEXT, max_size=3).map(tuple)), max_size=4).map(tuple)

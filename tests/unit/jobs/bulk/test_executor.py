@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankd.errors import UnavailableError
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult
 from rerankd.jobs.bulk.executor import in_order
-from rerankd.errors import UnavailableError
 
 
 @given(st.integers(0, 20), st.integers(1, 6), st.randoms(use_true_random=False))

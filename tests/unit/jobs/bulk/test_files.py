@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.jobs.bulk import files
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.bulk import files
 
 
 def test_a_file_grows_from_the_length_that_is_kept(tmp_path: Path) -> None:

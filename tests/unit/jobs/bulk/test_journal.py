@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rerankd.errors import InvalidInputFileError
 from rerankd.jobs.bulk.journal import Journal, differences, input_fingerprint
 from rerankd.jobs.bulk.reader import Position
-from rerankd.errors import InvalidInputFileError
 
 
 def test_a_journal_comes_back_from_its_file(tmp_path: Path) -> None:

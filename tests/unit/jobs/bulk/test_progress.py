@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from rerankd.jobs.bulk.run import Moment
 from rerankd.cli.bulk_progress import shown
+from rerankd.jobs.bulk.run import Moment
 
 
 class Clock:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from rerankd.errors import RerankdError, ScoringError
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.errors import RerankdError, ScoringError
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.sqlite_store import SqliteStore
 

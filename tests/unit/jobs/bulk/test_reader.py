@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk import jsonl
 from rerankd.jobs.bulk.jsonl import JsonlReader
 from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
-from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from tests.unit.jobs.bulk.fakes import Rows, pair_rows, query_rows, write_rows
 
 LINES = st.lists(st.sampled_from(["", "  ", "{}", '{"a": "熊猫"}', "nonsense", "[1]", '{"b": "' + "x" * 40 + '"}']))

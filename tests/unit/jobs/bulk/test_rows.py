@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from rerankd.jobs.bulk.rows import Kind, Row, identity_of, kind_of, parse_row
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.bulk.rows import Kind, Row, identity_of, kind_of, parse_row
 from rerankd.types import Document
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from rerankd.jobs.bulk import output
 from rerankd.jobs.bulk.chunk import ChunkResult
 from rerankd.jobs.bulk.run import BulkJob, Moment, run_bulk
-from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from tests.unit.jobs.bulk.fakes import Crash, FakeExecutor, dying, pair_rows, query_rows, read_rows, write_rows
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=40)

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from rerankd import Reranker
+from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.chunk import Group
 from rerankd.jobs.bulk.scorer import PairScorer, open_scorer
-from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
 from rerankd.scoring.scorer import Scorer

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from rerankd.cli.deploy import facts
 from rerankd.cli.main import app
-from rerankd.server.nginx.config import Nginx, Rate, render
 from rerankd.errors import InvalidRequestError
+from rerankd.server.nginx.config import Nginx, Rate, render
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.settings import load_settings
 from tests.integration.nginx import MISSING, certificate, nginx_binary
 
-EXAMPLE = Path(__file__).parents[3] / "deploy" / "nginx" / "nginx.conf"
+EXAMPLE = Path(__file__).parents[4] / "deploy" / "nginx" / "nginx.conf"
 TWO = ("10.0.0.1:8000", "10.0.0.2:8000")
 
 

@@ -7,9 +7,9 @@ import pytest
 from starlette.requests import Request
 
 from rerankd.errors import PayloadTooLargeError
+from rerankd.server.request_parsing import validated
 from rerankd.server.schemas import jobs as job_bodies
 from rerankd.server.schemas.jobs import read_submission
-from rerankd.server.request_parsing import validated
 from rerankd.settings import load_settings
 
 
