@@ -26,8 +26,8 @@ from benchmarks.bodies import Drawn
 from benchmarks.load import Closed, LoadProcess
 from benchmarks.timings import percentile
 from rerankd.feedback.detection import Detective
-from rerankd.feedback.feedback import Feedback, add_feedback
 from rerankd.feedback.monitoring import Windows, monitor
+from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.passages import encoded
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.writer import TraceWriter, WriterOptions

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 
 from rerankd.client import Client
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import InvalidRequestError
 from rerankd.experiments.experiment import Experiment, Kind
 from rerankd.experiments.guardrails import Plan
@@ -368,7 +368,7 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
             assert part_of(answer) == "interleave/interleaved"
             scores = [one["relevance_score"] for one in answer.json()["results"]]
             assert scores == sorted(scores, reverse=True)
-        held = schema.trace.c
+        held = tables.trace.c
 
         def traced() -> bool:
             own = select(held.request_id, held.teams).where(held.experiment == "interleave")
@@ -389,8 +389,8 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
 
 def test_traces_of_the_version_before_are_kept(url: str) -> None:
     """They are brought up to date, and an instance of that version may go on writing."""
-    engine = schema.open_engine(url)
-    script = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
+    engine = tables.open_engine(url)
+    script = ScriptDirectory(str(Path(tables.__file__).with_name("migrations")))
     line = text(
         "INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached, "
         "tokens, tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version) "
@@ -398,7 +398,7 @@ def test_traces_of_the_version_before_are_kept(url: str) -> None:
     )
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         options = {
-            "version_table": schema.VERSION_TABLE,
+            "version_table": tables.VERSION_TABLE,
             "fn": lambda revision, _: script._upgrade_revs("0003", revision),
         }
         context = MigrationContext.configure(connection, opts=options)

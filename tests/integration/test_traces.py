@@ -20,8 +20,8 @@ import pytest
 
 from rerankd import Document
 from rerankd.client import Client
-from rerankd.feedback.feedback import read_feedback
 from rerankd.feedback.retention import erase_tenant
+from rerankd.feedback.store import read_feedback
 from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft

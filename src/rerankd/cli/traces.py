@@ -70,7 +70,7 @@ def list_traces(
 @app.command()
 def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
     """Show a trace: every candidate before and after, with what was said of it since."""
-    from rerankd.feedback.feedback import read_feedback
+    from rerankd.feedback.store import read_feedback
     from rerankd.traces.store import TraceFilter
 
     with opened(traces_url) as (store, _):
@@ -214,7 +214,7 @@ def import_csv(
     traces_url: Url = None,
 ) -> None:
     """Read feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
-    from rerankd.feedback.feedback import import_feedback, read_csv
+    from rerankd.feedback.store import import_feedback, read_csv
 
     with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
         count, known = import_feedback(store, read_csv(lines, tenant))
@@ -231,7 +231,7 @@ def list_feedback(
     as_json: Json = False,
 ) -> None:
     """List feedback, the newest first, with the trace that it is of."""
-    from rerankd.feedback.feedback import read_feedback
+    from rerankd.feedback.store import read_feedback
 
     with opened(traces_url) as (store, _):
         found = read_feedback(store, trace_filter(tenant, since, until, None), limit=limit)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces.packing import Candidates, unpack
@@ -65,16 +65,16 @@ class Said:
 
     def _before(self, store: TraceStore) -> int | None:
         """The last feedback from before the experiment; None while there is none since."""
-        given = schema.feedback.c
+        given = tables.feedback.c
         since = select(func.min(given.id)).where(given.time >= self._experiment.created - SETTLED_SECONDS)
         with store.reading() as connection:
             first = connection.scalar(since)
         return None if first is None else int(first) - 1
 
     def _read(self, store: TraceStore, settled: int) -> int:
-        given, own = schema.feedback.c, schema.trace.c
-        joined = schema.feedback.outerjoin(
-            schema.trace,
+        given, own = tables.feedback.c, tables.trace.c
+        joined = tables.feedback.outerjoin(
+            tables.trace,
             and_(
                 own.request_id == given.request_id,
                 own.tenant == given.tenant,
@@ -96,7 +96,7 @@ class Said:
     def _know(self, connection: Any, rows: Sequence[Any]) -> None:
         """Read where the documents of rankings stood."""
         missing = {row[5]: row for row in rows if row[5] not in self._rankings and row[6] in _ARMS}
-        held = schema.candidates.c
+        held = tables.candidates.c
         for some in slices(sorted(missing)):
             for trace, data in connection.execute(select(held.trace, held.data).where(held.trace.in_(some))):
                 if len(self._rankings) >= MAX_RANKINGS:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import Connection, select, update
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
 from rerankd.traces.store import translated
@@ -62,7 +62,7 @@ class Ledger:
 
     def candidates(self) -> list[Experiment]:
         """Promoted experiments, and those taken back of which others were told, oldest first."""
-        own = schema.experiment.c
+        own = tables.experiment.c
         taken_back = (own.state == "rolled_back") & own.told.is_(True)
         query = select(*COLUMNS).where((own.state == "promoted") | taken_back).order_by(own.id)
         with self._traces.reading() as connection:
@@ -75,11 +75,11 @@ class Ledger:
 
     def claim(self, known: Experiment, who: str, reason: str) -> bool:
         """Whether the caller is the one who tells others now."""
-        own = schema.experiment.c
+        own = tables.experiment.c
         same = (own.id == known.id) & (own.state == known.state)
         with translated(), self._traces.changing() as connection:
             # The row is locked by that, so of two who claim the second sees the first one's entry.
-            if not connection.execute(update(schema.experiment).where(same).values(told=True)).rowcount:
+            if not connection.execute(update(tables.experiment).where(same).values(told=True)).rowcount:
                 return False
             last = _last(connection, known)
             if last is not None and not last.free(who):
@@ -94,7 +94,7 @@ class Ledger:
 
     def decision(self, known: Experiment, action: str) -> str:
         """Why an experiment was promoted or taken back, and by whom; empty if nothing tells."""
-        held = schema.experiment_event.c
+        held = tables.experiment_event.c
         own = (held.experiment == known.id) & (held.action == action)
         query = select(held.reason, held.who).where(own).order_by(held.id.desc()).limit(1)
         with self._traces.reading() as connection:
@@ -103,9 +103,9 @@ class Ledger:
 
     def forget(self, known: Experiment) -> None:
         """Nobody need be told of an experiment any more."""
-        own = schema.experiment.c
+        own = tables.experiment.c
         with translated(), self._traces.changing() as connection:
-            connection.execute(update(schema.experiment).where(own.id == known.id).values(told=False))
+            connection.execute(update(tables.experiment).where(own.id == known.id).values(told=False))
 
 
 def _write(
@@ -115,7 +115,7 @@ def _write(
 
 
 def _last(connection: Connection, known: Experiment) -> Entry | None:
-    held = schema.experiment_event.c
+    held = tables.experiment_event.c
     own = (held.experiment == known.id) & (held.action == ACTION)
     query = select(held.reason, held.who, held.time, held.data).where(own).order_by(held.id.desc()).limit(1)
     row = connection.execute(query).first()

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments.counters import MAX_UNITS, Taken
 from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
@@ -25,7 +25,7 @@ from rerankd.traces.store import TraceStore, translated
 MAX_ACTIVE = 16
 MAX_REASON = 500
 _FIELDS = [field.name for field in dataclasses.fields(Experiment)]
-COLUMNS = [schema.experiment.c[name] for name in _FIELDS]
+COLUMNS = [tables.experiment.c[name] for name in _FIELDS]
 SumsOf = Mapping[tuple[int, str, str], Sums]
 """By step, arm and metric."""
 
@@ -90,11 +90,11 @@ class ExperimentStore:
         )
         try:
             with translated(), self.traces.changing() as connection:
-                running = connection.scalar(select(func.count()).where(schema.experiment.c.state.in_(ACTIVE)))
+                running = connection.scalar(select(func.count()).where(tables.experiment.c.state.in_(ACTIVE)))
                 if (running or 0) >= MAX_ACTIVE:
                     raise ConflictError(f"{running} experiments run.", hint="Stop one: rerankd rollout stop NAME.")
                 row = _row(new) | {"told": False}
-                [number] = connection.execute(insert(schema.experiment).values(row)).inserted_primary_key or (0,)
+                [number] = connection.execute(insert(tables.experiment).values(row)).inserted_primary_key or (0,)
                 new = replace(new, id=int(number))
                 write_event(connection, new, Event(new.name, "start", f"{new.kind} of {new.challenger}", who, 0.0, {}))
         except InvalidRequestError as error:
@@ -108,13 +108,13 @@ class ExperimentStore:
 
     def active(self) -> list[Experiment]:
         """What is running or promoted, oldest first."""
-        query = select(*COLUMNS).where(schema.experiment.c.state.in_(ACTIVE)).order_by(schema.experiment.c.id)
+        query = select(*COLUMNS).where(tables.experiment.c.state.in_(ACTIVE)).order_by(tables.experiment.c.id)
         with self.traces.reading() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
     def latest(self, limit: int = 50) -> list[Experiment]:
         """The newest experiments, whatever became of them."""
-        query = select(*COLUMNS).order_by(schema.experiment.c.id.desc()).limit(limit)
+        query = select(*COLUMNS).order_by(tables.experiment.c.id.desc()).limit(limit)
         with self.traces.reading() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
@@ -124,7 +124,7 @@ class ExperimentStore:
         Raises:
             NotFoundError: there was none.
         """
-        own = schema.experiment.c
+        own = tables.experiment.c
         query = select(*COLUMNS).where(own.name == name).order_by(own.id.desc()).limit(1)
         with self.traces.reading() as connection:
             row = connection.execute(query).first()
@@ -147,21 +147,21 @@ class ExperimentStore:
         new = replace(known, **values, revision=known.revision + 1, changed=now)
         if new.step != known.step:
             new = replace(new, stepped=now)
-        own = schema.experiment.c
+        own = tables.experiment.c
         same = (own.id == known.id) & (own.revision == known.revision)
         with translated(), self.traces.changing() as connection:
-            if not connection.execute(update(schema.experiment).where(same).values(_row(new))).rowcount:
+            if not connection.execute(update(tables.experiment).where(same).values(_row(new))).rowcount:
                 return None
             write_event(connection, new, event)
             if new.state not in ACTIVE:  # who took part is nobody's business any more
-                connection.execute(delete(schema.experiment_unit).where(schema.experiment_unit.c.experiment == new.id))
+                connection.execute(delete(tables.experiment_unit).where(tables.experiment_unit.c.experiment == new.id))
         return new
 
     def events(self, name: str | None = None, limit: int = 200) -> list[Event]:
         """What was decided, newest first."""
-        held, own = schema.experiment_event.c, schema.experiment.c
+        held, own = tables.experiment_event.c, tables.experiment.c
         columns = (own.name, held.action, held.reason, held.who, held.coverage, held.data, held.time)
-        query = select(*columns).join(schema.experiment, own.id == held.experiment)
+        query = select(*columns).join(tables.experiment, own.id == held.experiment)
         if name is not None:
             query = query.where(own.name == name)
         with self.traces.reading() as connection:
@@ -183,7 +183,7 @@ class ExperimentStore:
 
     def sums(self, known: Experiment) -> dict[tuple[int, str, str], Sums]:
         """What all instances counted, by step, arm and metric."""
-        held = schema.experiment_sums.c
+        held = tables.experiment_sums.c
         columns = (held.step, held.arm, held.metric, held.count, held.total, held.squares)
         with self.traces.reading() as connection:
             rows = connection.execute(select(*columns).where(held.experiment == known.id)).all()
@@ -191,7 +191,7 @@ class ExperimentStore:
 
     def units(self, known: Experiment) -> dict[str, int]:
         """Units that were seen in the experiment's step, by arm."""
-        held = schema.experiment_unit.c
+        held = tables.experiment_unit.c
         own = (held.experiment == known.id) & (held.step == known.step)
         with self.traces.reading() as connection:
             rows = connection.execute(select(held.arm, func.count()).where(own).group_by(held.arm)).all()
@@ -226,7 +226,7 @@ def write_event(connection: Connection, one: Experiment, event: Event) -> None:
         "coverage": one.coverage,
         "data": orjson.dumps(finite(event.data)).decode(),
     }
-    connection.execute(insert(schema.experiment_event).values(values))
+    connection.execute(insert(tables.experiment_event).values(values))
 
 
 def finite(value: Any) -> Any:
@@ -244,7 +244,7 @@ def finite(value: Any) -> Any:
 
 
 def _add_sums(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    held = schema.experiment_sums
+    held = tables.experiment_sums
     given = _insert(connection)(held)
     added = {name: held.c[name] + given.excluded[name] for name in ("count", "total", "squares")}
     keys = ["experiment", "step", "arm", "metric"]
@@ -252,7 +252,7 @@ def _add_sums(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _add_units(connection: Connection, taken: Taken) -> None:
-    held = schema.experiment_unit
+    held = tables.experiment_unit
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for (experiment, step, unit), arm in sorted(taken.units.items()):
         groups.setdefault((experiment, step), []).append(

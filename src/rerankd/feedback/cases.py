@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Finding
 from rerankd.traces.passages import slices, text_hash
@@ -95,7 +95,7 @@ class CaseFilter:
 
     def applied(self, query: Select[Any]) -> Select[Any]:
         """A statement that looks at these only."""
-        columns = schema.bad_case.c
+        columns = tables.bad_case.c
         for name in ("tenant", "state", "detector"):
             if (value := getattr(self, name)) is not None:
                 query = query.where(columns[name] == value)
@@ -115,7 +115,7 @@ def add_cases(store: TraceStore, found: FullTrace, findings: Iterable[Finding]) 
     wanted = {(one.detector, one.position): one for one in findings}
     if not wanted or not trace.request_id:
         return 0
-    columns = schema.bad_case.c
+    columns = tables.bad_case.c
     own = (columns.tenant == trace.tenant, columns.request_id == trace.request_id)
     with translated(), store.changing() as connection:
         known = {tuple(row) for row in connection.execute(select(columns.detector, columns.position).where(*own))}
@@ -124,7 +124,7 @@ def add_cases(store: TraceStore, found: FullTrace, findings: Iterable[Finding]) 
         if rows:
             insert = sqlite.insert if store.sqlite else postgresql.insert
             # Another instance may have found the same a moment ago.
-            connection.execute(insert(schema.bad_case).on_conflict_do_nothing(), rows)
+            connection.execute(insert(tables.bad_case).on_conflict_do_nothing(), rows)
     return len(new)
 
 
@@ -168,8 +168,8 @@ def checked_note(note: str) -> str:
 
 def list_cases(store: TraceStore, wanted: CaseFilter | None = None, *, limit: int = 50) -> list[BadCase]:
     """Cases, the worst of each detector first; the newest of equal ones."""
-    columns = schema.bad_case.c
-    query = (wanted or CaseFilter()).applied(select(schema.bad_case))
+    columns = tables.bad_case.c
+    query = (wanted or CaseFilter()).applied(select(tables.bad_case))
     query = query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit)
     with store.reading() as connection:
         return [_case(row) for row in connection.execute(query)]
@@ -179,9 +179,9 @@ def each_case(store: TraceStore, wanted: CaseFilter | None = None, *, at_once: i
     """All cases, by number."""
     last = 0
     while True:
-        query = (wanted or CaseFilter()).applied(select(schema.bad_case)).where(schema.bad_case.c.id > last)
+        query = (wanted or CaseFilter()).applied(select(tables.bad_case)).where(tables.bad_case.c.id > last)
         with store.reading() as connection:
-            found = [_case(row) for row in connection.execute(query.order_by(schema.bad_case.c.id).limit(at_once))]
+            found = [_case(row) for row in connection.execute(query.order_by(tables.bad_case.c.id).limit(at_once))]
         if not found:
             return
         yield from found
@@ -201,7 +201,7 @@ def one_case(store: TraceStore, number: int, tenant: str | None = None) -> BadCa
 
 def count_cases(store: TraceStore) -> dict[str, int]:
     """How many cases are in each state."""
-    query = select(schema.bad_case.c.state, func.count()).group_by(schema.bad_case.c.state)
+    query = select(tables.bad_case.c.state, func.count()).group_by(tables.bad_case.c.state)
     with store.reading() as connection:
         found = {str(state): int(count) for state, count in connection.execute(query)}
     return {state: found.get(state, 0) for state in STATES}
@@ -251,14 +251,14 @@ def change(
         said = "\n".join(filter(None, (case.note, checked_note(note))))[-MAX_NOTE:]
         values: dict[str, object] = {"changed": time.time(), "state": wanted, "note": said}
         values["data"] = _packed(case.query, case.candidates, kept)
-        connection.execute(update(schema.bad_case).where(schema.bad_case.c.id == number).values(values))
+        connection.execute(update(tables.bad_case).where(tables.bad_case.c.id == number).values(values))
     return one_case(store, number)
 
 
 def _numbered(number: int, tenant: str | None) -> Select[Any]:
     if not 0 < number < 2**63:
         raise NotFoundError(f"There is no case {number}.", hint="See: rerankd cases list")
-    return CaseFilter(tenant).applied(select(schema.bad_case)).where(schema.bad_case.c.id == number)
+    return CaseFilter(tenant).applied(select(tables.bad_case)).where(tables.bad_case.c.id == number)
 
 
 def _found(row: Row[Any] | None, number: int) -> BadCase:
@@ -272,13 +272,13 @@ def mark_cases(store: TraceStore, numbers: Sequence[int], state: State) -> None:
     with translated(), store.changing() as connection:
         for some in slices(list(numbers)):
             connection.execute(
-                update(schema.bad_case).where(schema.bad_case.c.id.in_(some)).values(changed=time.time(), state=state)
+                update(tables.bad_case).where(tables.bad_case.c.id.in_(some)).values(changed=time.time(), state=state)
             )
 
 
 def erase_tenant_cases(connection: Connection, tenant: str) -> int:
     """Forget a tenant's cases, inside a transaction."""
-    return int(connection.execute(delete(schema.bad_case).where(schema.bad_case.c.tenant == tenant)).rowcount)
+    return int(connection.execute(delete(tables.bad_case).where(tables.bad_case.c.tenant == tenant)).rowcount)
 
 
 def erase_case_texts(
@@ -286,7 +286,7 @@ def erase_case_texts(
 ) -> int:
     """Forget texts in cases, by the document's id or by SHA-256, inside a transaction; the cases stay, without them."""
     gone = 0
-    query = CaseFilter(tenant).applied(select(schema.bad_case.c.id, schema.bad_case.c.data))
+    query = CaseFilter(tenant).applied(select(tables.bad_case.c.id, tables.bad_case.c.data))
     for number, data in connection.execute(query).all():
         query_text, candidates = _unpacked(bytes(data))
 
@@ -304,7 +304,7 @@ def erase_case_texts(
         gone += sum(a != b for a, b in zip(kept, candidates, strict=True)) + (asked != query_text)
         grades = {one.index: one.grade for one in kept if one.grade is not None}
         packed = _packed(asked, kept, grades)
-        connection.execute(update(schema.bad_case).where(schema.bad_case.c.id == number).values(data=packed))
+        connection.execute(update(tables.bad_case).where(tables.bad_case.c.id == number).values(data=packed))
     return gone
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.feedback.cases import add_cases
 from rerankd.feedback.detectors import (
     CHOSEN_LOW,
@@ -23,7 +23,7 @@ from rerankd.feedback.detectors import (
     disagreement,
     find,
 )
-from rerankd.feedback.feedback import Feedback, read_feedback
+from rerankd.feedback.store import Feedback, read_feedback
 from rerankd.traces.replay import Score, replay
 from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
@@ -155,7 +155,7 @@ def _by_score(
 
 def usual_of(store: TraceStore, model: str, version: str) -> Usual | None:
     """How a version of a model usually scores what it puts first, by its newest traces."""
-    columns = schema.trace.c
+    columns = tables.trace.c
     own = select(columns.top_score).where(columns.model == model, columns.version == version)
     with store.reading() as connection:
         scores = list(connection.scalars(own.order_by(columns.time.desc()).limit(USUAL)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rerankd.feedback.feedback import Feedback
+from rerankd.feedback.store import Feedback
 from rerankd.traces.replay import Replay
 from rerankd.traces.store import FullTrace
 

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.feedback.detectors import chosen
-from rerankd.feedback.feedback import Feedback, read_feedback
+from rerankd.feedback.store import Feedback, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -142,7 +142,7 @@ class _Rankings:
 
 
 def _read(store: TraceStore, wanted: TraceFilter, since: float, until: float, limit: int) -> dict[Key, _Rankings]:
-    columns = schema.trace.c
+    columns = tables.trace.c
     asked = select(columns.model, columns.tenant, columns.version, *(columns[name] for name in _MEASURED))
     window = TraceFilter(wanted.tenant, since, until, wanted.model)
     with store.reading() as connection:

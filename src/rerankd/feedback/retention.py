@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import UnavailableError
 from rerankd.feedback.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
@@ -75,15 +75,15 @@ def prune(store: TraceStore, retention: Retention, *, now: float | None = None) 
     too_large = bool(retention.size) and store.size() > retention.size
     with translated(), store.changing() as connection:
         _claim(connection)
-        old = select(schema.trace.c.id).order_by(schema.trace.c.time).limit(AT_ONCE)
+        old = select(tables.trace.c.id).order_by(tables.trace.c.time).limit(AT_ONCE)
         if not too_large:
-            old = old.where(schema.trace.c.time < cutoff)
+            old = old.where(tables.trace.c.time < cutoff)
         numbers = list(connection.scalars(old))
         _forget_traces(connection, numbers)
-        oldest = connection.scalar(select(func.min(schema.trace.c.time)))
+        oldest = connection.scalar(select(func.min(tables.trace.c.time)))
         # Time that a text was last seen is up to an hour behind, and clocks of instances differ.
         unseen = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
-        texts = _count(connection, delete(schema.passage).where(schema.passage.c.seen < unseen))
+        texts = _count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen))
         rated = _forget_feedback(connection, max(cutoff, 0.0), now - retention.pending_seconds)
     if store.sqlite and (numbers or texts):
         with translated():
@@ -99,11 +99,11 @@ def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
     """
     with translated(), store.changing() as connection:
         _claim(connection)
-        own = list(connection.scalars(select(schema.trace.c.id).where(schema.trace.c.tenant == tenant)))
+        own = list(connection.scalars(select(tables.trace.c.id).where(tables.trace.c.tenant == tenant)))
         texts = _texts_of(connection, own)
         _forget_traces(connection, own)
         gone = _forget_texts(connection, texts - _used(connection, texts))
-        rated = _count(connection, delete(schema.feedback).where(schema.feedback.c.tenant == tenant))
+        rated = _count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
         cases = erase_tenant_cases(connection, tenant)
     scrub(store)
     return Forgotten(len(own), gone, rated, cases)
@@ -123,8 +123,8 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
         _claim(connection)
         texts: set[int] = set()
         elsewhere: set[int] = set()
-        joined = select(schema.trace.c.tenant, schema.candidates.c.data).join(
-            schema.candidates, schema.candidates.c.trace == schema.trace.c.id
+        joined = select(tables.trace.c.tenant, tables.candidates.c.data).join(
+            tables.candidates, tables.candidates.c.trace == tables.trace.c.id
         )
         for owner, data in connection.execute(joined.execution_options(yield_per=1000)):
             if tenant is not None and owner != tenant:
@@ -147,9 +147,9 @@ def erase_text(store: TraceStore, digest: str) -> Forgotten:
     """
     with translated(), store.changing() as connection:
         _claim(connection)
-        named = select(schema.passage.c.id).where(schema.passage.c.hash == bytes.fromhex(digest))
+        named = select(tables.passage.c.id).where(tables.passage.c.hash == bytes.fromhex(digest))
         _forget_metadata(connection, set(connection.execute(named).scalars()))
-        gone = _count(connection, delete(schema.passage).where(schema.passage.c.hash == bytes.fromhex(digest)))
+        gone = _count(connection, delete(tables.passage).where(tables.passage.c.hash == bytes.fromhex(digest)))
         gone += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
     return Forgotten(texts=gone)
@@ -159,7 +159,7 @@ def _forget_metadata(connection: Connection, texts: set[int]) -> None:
     """Take the metadata of these texts out of the traces that have some: it may say what the text did."""
     if not texts:
         return
-    held = schema.candidates.c
+    held = tables.candidates.c
     changed: list[dict[str, object]] = []
     for trace, data in connection.execute(select(held.trace, held.data).execution_options(yield_per=1000)):
         if texts.isdisjoint(passages_of(bytes(data)).tolist()):
@@ -170,7 +170,7 @@ def _forget_metadata(connection: Connection, texts: set[int]) -> None:
             kept = [{} if number in texts else own for number, own in zip(numbers, found.metadata, strict=True)]
             changed.append({"number": trace, "content": pack(replace(found, metadata=kept))})
     if changed:
-        update_one = update(schema.candidates).where(held.trace == bindparam("number"))
+        update_one = update(tables.candidates).where(held.trace == bindparam("number"))
         connection.execute(update_one.values(data=bindparam("content")), changed)
 
 
@@ -185,7 +185,7 @@ def scrub(store: TraceStore) -> None:
     with translated():
         if not store.sqlite:
             with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in schema.metadata.sorted_tables:
+                for table in tables.metadata.sorted_tables:
                     connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             return
         _outside(store, "VACUUM")
@@ -213,16 +213,16 @@ def _outside(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
 
 def _claim(connection: Connection) -> None:
     """Keep writers waiting until the end of this transaction; afterwards they trust no number they remember."""
-    connection.execute(update(schema.store).values(erased=schema.store.c.erased + 1))
+    connection.execute(update(tables.store).values(erased=tables.store.c.erased + 1))
 
 
 def _texts_of(connection: Connection, traces: Collection[int]) -> set[int]:
     texts: set[int] = set()
     for some in slices(sorted(traces)):
-        held = select(schema.candidates.c.data).where(schema.candidates.c.trace.in_(some))
+        held = select(tables.candidates.c.data).where(tables.candidates.c.trace.in_(some))
         for data in connection.scalars(held):
             texts.update(passages_of(bytes(data)).tolist())
-        columns = schema.trace.c
+        columns = tables.trace.c
         for pair in connection.execute(select(columns.query, columns.parameters).where(columns.id.in_(some))):
             texts.update(pair)
     return texts
@@ -233,31 +233,31 @@ def _used(connection: Connection, texts: set[int]) -> set[int]:
     used: set[int] = set()
     if not texts:
         return used
-    for data in connection.scalars(select(schema.candidates.c.data).execution_options(yield_per=1000)):
+    for data in connection.scalars(select(tables.candidates.c.data).execution_options(yield_per=1000)):
         used.update(texts.intersection(passages_of(bytes(data)).tolist()))
-    for column in (schema.trace.c.query, schema.trace.c.parameters):
+    for column in (tables.trace.c.query, tables.trace.c.parameters):
         used.update(texts.intersection(connection.scalars(select(column).distinct())))
     return used
 
 
 def _forget_traces(connection: Connection, numbers: Iterable[int]) -> None:
     for some in slices(list(numbers)):
-        connection.execute(delete(schema.candidates).where(schema.candidates.c.trace.in_(some)))
-        connection.execute(delete(schema.trace).where(schema.trace.c.id.in_(some)))
+        connection.execute(delete(tables.candidates).where(tables.candidates.c.trace.in_(some)))
+        connection.execute(delete(tables.trace).where(tables.trace.c.id.in_(some)))
 
 
 def _forget_texts(connection: Connection, numbers: Iterable[int]) -> int:
     return sum(
-        _count(connection, delete(schema.passage).where(schema.passage.c.id.in_(some)))
+        _count(connection, delete(tables.passage).where(tables.passage.c.id.in_(some)))
         for some in slices(sorted(numbers))
     )
 
 
 def _forget_feedback(connection: Connection, cutoff: float, pending: float) -> int:
-    rated, trace = schema.feedback.c, schema.trace.c
+    rated, trace = tables.feedback.c, tables.trace.c
     known = select(trace.id).where(and_(trace.request_id == rated.request_id, trace.tenant == rated.tenant)).exists()
-    lonely = delete(schema.feedback).where(rated.time < pending).where(~known)
-    return _count(connection, delete(schema.feedback).where(rated.time < cutoff)) + _count(connection, lonely)
+    lonely = delete(tables.feedback).where(rated.time < pending).where(~known)
+    return _count(connection, delete(tables.feedback).where(rated.time < cutoff)) + _count(connection, lonely)
 
 
 def _count(connection: Connection, statement: Delete) -> int:

@@ -11,8 +11,8 @@ from rerankd.wiring.traces import open_store
 
 if TYPE_CHECKING:
     from rerankd.feedback.cases import BadCase, CaseFilter, State
-    from rerankd.feedback.feedback import Feedback
     from rerankd.feedback.monitoring import Activity, Windows
+    from rerankd.feedback.store import Feedback
     from rerankd.traces.store import TraceStore
 
 
@@ -47,7 +47,7 @@ class TraceDesk:
             InvalidRequestError: an item that cannot be.
             UnavailableError: the database cannot be reached.
         """
-        from rerankd.feedback.feedback import add_feedback
+        from rerankd.feedback.store import add_feedback
 
         return add_feedback(self.store, items)
 

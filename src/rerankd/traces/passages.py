@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 
-from rerankd.database.schema import passage, store
+from rerankd.database.tables import passage, store
 
 KNOWN = 100_000
 SEEN_SECONDS = 3600.0

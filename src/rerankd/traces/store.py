@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.traces.packing import Candidates, pack, unpack
 from rerankd.traces.passages import Texts, read_texts, slices
@@ -28,7 +28,7 @@ from rerankd.traces.trace import Draft, Trace
 
 MAX_DIGITS = 18
 Order = Literal["newest", "oldest", "margin"]
-_COLUMNS = [schema.trace.c[field.name] for field in dataclasses.fields(Trace)]
+_COLUMNS = [tables.trace.c[field.name] for field in dataclasses.fields(Trace)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TraceFilter:
 
     def applied(self, query: Select[Any]) -> Select[Any]:
         """A query that looks at these only."""
-        columns = schema.trace.c
+        columns = tables.trace.c
         for column, value in (
             (columns.tenant, self.tenant),
             (columns.model, self.model),
@@ -106,10 +106,10 @@ class TraceStore:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = schema.open_engine(url)
+        self.engine = tables.open_engine(url)
         self._texts = Texts()
         with translated():
-            schema.migrate(self.engine)
+            tables.migrate(self.engine)
 
     @property
     def sqlite(self) -> bool:
@@ -124,8 +124,8 @@ class TraceStore:
         """
         contents = {digest: content for one in drafts for digest, content in one.contents.items()}
         with self.changing() as connection:
-            claimed = update(schema.store).values(next_trace=schema.store.c.next_trace + len(drafts))
-            row = connection.execute(claimed.returning(*schema.store.c)).one()
+            claimed = update(tables.store).values(next_trace=tables.store.c.next_trace + len(drafts))
+            row = connection.execute(claimed.returning(*tables.store.c)).one()
             numbers = self._texts.keep(connection, contents, row.next_passage, row.erased)
             first = row.next_trace - len(drafts)
             rows, packed = [], []
@@ -134,8 +134,8 @@ class TraceStore:
                 rows.append(one.row | {"id": number, "query": query, "parameters": parameters})
                 full = dataclasses.replace(one.candidates, passages=np.array(passages, np.int64))
                 packed.append({"trace": number, "data": pack(full)})
-            connection.execute(insert(schema.trace), rows)
-            connection.execute(insert(schema.candidates), packed)
+            connection.execute(insert(tables.trace), rows)
+            connection.execute(insert(tables.candidates), packed)
         self._texts.learn(numbers)
 
     def traces(self, wanted: TraceFilter | None = None, *, limit: int = 50, order: Order = "newest") -> list[Trace]:
@@ -146,7 +146,7 @@ class TraceStore:
             limit: so many at most.
             order: `newest` or `oldest` first, or the smallest `margin` between first and second first.
         """
-        columns = schema.trace.c
+        columns = tables.trace.c
         by = {"newest": desc(columns.time), "oldest": columns.time, "margin": columns.margin}[order]
         if order == "margin":  # found in the index alone; of the rows only those wanted are read
             ids = (wanted or TraceFilter()).applied(select(columns.id)).where(columns.margin.is_not(None))
@@ -160,9 +160,9 @@ class TraceStore:
         """All traces with their texts, by number, which is nearly the order in which they happened."""
         last = 0
         while True:
-            query = wanted.applied(select(*_COLUMNS)).where(schema.trace.c.id > last)
+            query = wanted.applied(select(*_COLUMNS)).where(tables.trace.c.id > last)
             with self.reading() as connection:
-                rows = [Trace(*row) for row in connection.execute(query.order_by(schema.trace.c.id).limit(at_once))]
+                rows = [Trace(*row) for row in connection.execute(query.order_by(tables.trace.c.id).limit(at_once))]
                 found = _full(connection, rows)
             if not rows:
                 return
@@ -180,7 +180,7 @@ class TraceStore:
         number = int(plain) if plain.isascii() and plain.isdecimal() and len(plain) <= MAX_DIGITS else None
         named = self.traces(TraceFilter(tenant=tenant, request_id=plain), limit=1)
         if not named and number is not None:
-            query = TraceFilter(tenant=tenant).applied(select(*_COLUMNS)).where(schema.trace.c.id == number)
+            query = TraceFilter(tenant=tenant).applied(select(*_COLUMNS)).where(tables.trace.c.id == number)
             with self.reading() as connection:
                 named = [Trace(*row) for row in connection.execute(query)]
         found = self.full(named)
@@ -201,7 +201,7 @@ class TraceStore:
                 )
                 return int((pages - free) * page)
             total = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS name"
-            names = {"names": [table.name for table in schema.metadata.sorted_tables]}
+            names = {"names": [table.name for table in tables.metadata.sorted_tables]}
             return int(connection.execute(text(total), names).scalar_one() or 0)
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class TraceStore:
 
 
 def _full(connection: Connection, traces: Sequence[Trace]) -> list[FullTrace]:
-    held = schema.candidates.c
+    held = tables.candidates.c
     packed: dict[int, Candidates] = {}
     for some in slices([trace.id for trace in traces]):
         rows = connection.execute(select(held.trace, held.data).where(held.trace.in_(some)))

@@ -11,7 +11,7 @@ from rerankd.experiments import feedback_metrics as module
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.feedback_metrics import Said, merged
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.feedback.feedback import Feedback, add_feedback
+from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import draft
 from rerankd.types import Document, PairScore, Ranking, RerankRequest

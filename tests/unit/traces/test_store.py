@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import InvalidRequestError
 from rerankd.traces.passages import Texts
 from rerankd.traces.store import TraceFilter, TraceStore
@@ -67,7 +67,7 @@ def test_a_text_is_stored_once(store: TraceStore) -> None:
     write(store, *same)
     write(store, *same)
     with store.reading() as connection:
-        assert len(connection.execute(select(schema.passage.c.id)).all()) == 5  # query, parameters, three documents
+        assert len(connection.execute(select(tables.passage.c.id)).all()) == 5  # query, parameters, three documents
     assert len(store.traces()) == 20
 
 
@@ -126,11 +126,11 @@ def test_odd_texts(store: TraceStore) -> None:
 
 
 def test_tables_are_what_the_migrations_make(store: TraceStore) -> None:
-    script = ScriptDirectory(str(Path(schema.__file__).with_name("migrations")))
-    assert script.get_heads() == [schema.HEAD]
+    script = ScriptDirectory(str(Path(tables.__file__).with_name("migrations")))
+    assert script.get_heads() == [tables.HEAD]
     with store.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
-        assert compare_metadata(context, schema.metadata) == []
+        context = MigrationContext.configure(connection, opts={"version_table": tables.VERSION_TABLE})
+        assert compare_metadata(context, tables.metadata) == []
 
 
 def test_migrating_again_changes_nothing(store: TraceStore, path: Path) -> None:
@@ -166,7 +166,7 @@ def test_few_texts_are_remembered(store: TraceStore) -> None:
 def test_another_process_leaves_the_log_that_is_being_read(store: TraceStore, path: Path) -> None:
     """Two stores of one process, as the writer's and that of experiments; locks are by process."""
     write(store, ranking("r1"))
-    with schema.open_engine(f"sqlite:///{path}").connect():
+    with tables.open_engine(f"sqlite:///{path}").connect():
         pass
     other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 1'); c.close()"
     subprocess.run([sys.executable, "-c", other, str(path)], check=True)

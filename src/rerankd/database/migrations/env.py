@@ -1,13 +1,13 @@
 """For `alembic` by hand, where migrations are written: `alembic -x url=sqlite:////folder/file ...`.
 
-The program itself runs migrations by `rerankd.database.schema.migrate`.
+The program itself runs migrations by `rerankd.database.tables.migrate`.
 """
 
 from __future__ import annotations
 
 from alembic import context
 
-from rerankd.database.schema import VERSION_TABLE, metadata, open_engine
+from rerankd.database.tables import VERSION_TABLE, metadata, open_engine
 
 engine = open_engine(context.get_x_argument(as_dictionary=True)["url"])
 with engine.connect().execution_options(writes=True) as connection:

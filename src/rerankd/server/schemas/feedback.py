@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerankd.feedback.feedback import MAX_NAME, Feedback
+from rerankd.feedback.store import MAX_NAME, Feedback
 
 MAX_ITEMS = 1000
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]

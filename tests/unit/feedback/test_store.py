@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.feedback.feedback import Feedback, add_feedback, checked, import_feedback, read_csv, read_feedback
+from rerankd.feedback.store import Feedback, add_feedback, checked, import_feedback, read_csv, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
 from tests.unit.traces.rankings import ranking

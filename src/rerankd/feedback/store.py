@@ -18,7 +18,7 @@ from typing import IO, Literal, get_args
 
 from sqlalchemy import and_, insert, select
 
-from rerankd.database import schema
+from rerankd.database import tables
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.traces.passages import slices
 from rerankd.traces.store import TraceFilter, TraceStore, translated
@@ -113,9 +113,9 @@ def add_feedback(store: TraceStore, items: Sequence[Feedback]) -> int:
     if not rows:
         return 0
     with translated(), store.changing() as connection:
-        connection.execute(insert(schema.feedback), rows)
+        connection.execute(insert(tables.feedback), rows)
     known: set[tuple[str, str]] = set()
-    columns = schema.trace.c
+    columns = tables.trace.c
     with store.reading() as connection:
         for some in slices(sorted({item.request_id for item in items})):
             found = connection.execute(select(columns.tenant, columns.request_id).where(columns.request_id.in_(some)))
@@ -144,17 +144,17 @@ def read_feedback(store: TraceStore, wanted: TraceFilter | None = None, *, limit
         wanted: which; `model` is the trace's.
         limit: so many at most.
     """
-    given, own = schema.feedback.c, schema.trace.c
+    given, own = tables.feedback.c, tables.trace.c
     newest = (
         select(own.id)
         .where(own.request_id == given.request_id, own.tenant == given.tenant)
         .order_by(own.time.desc())
         .limit(1)
-        .correlate(schema.feedback)
+        .correlate(tables.feedback)
         .scalar_subquery()
     )
     columns = [own[name] for name in Trace.__dataclass_fields__]
-    query = select(schema.feedback, *columns).select_from(schema.feedback.outerjoin(schema.trace, own.id == newest))
+    query = select(tables.feedback, *columns).select_from(tables.feedback.outerjoin(tables.trace, own.id == newest))
     wanted = wanted or TraceFilter()
     conditions = [
         None if wanted.tenant is None else given.tenant == wanted.tenant,
@@ -171,7 +171,7 @@ def read_feedback(store: TraceStore, wanted: TraceFilter | None = None, *, limit
 
 
 def _feedback(row: Sequence[object]) -> Feedback:
-    held = dict(zip((column.name for column in schema.feedback.c), row, strict=True))
+    held = dict(zip((column.name for column in tables.feedback.c), row, strict=True))
     return Feedback(
         request_id=str(held["request_id"]),
         kind=held["kind"],  # type: ignore[arg-type]  # checked when it was written

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.feedback.detectors import WHOLE, Bounds, Usual, chosen, disagreement, find
-from rerankd.feedback.feedback import Feedback
+from rerankd.feedback.store import Feedback
 from rerankd.traces.replay import Move, Replay
 from rerankd.traces.store import FullTrace, TraceStore
 from rerankd.traces.trace import draft

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from rerankd.database import schema
-from rerankd.feedback.feedback import Feedback, add_feedback, read_feedback
+from rerankd.database import tables
 from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.store import Feedback, add_feedback, read_feedback
 from rerankd.traces.passages import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
@@ -57,7 +57,7 @@ def test_compressed_texts_go_too(store: TraceStore) -> None:
     text = "".join(chr(97 + (number * number) % 23) for number in range(2000))
     write(store, "mine", text)
     with store.reading() as connection:
-        query = select(schema.passage.c.data).where(schema.passage.c.deflated)
+        query = select(tables.passage.c.data).where(tables.passage.c.deflated)
         (data,) = connection.scalars(query)
     assert bytes(data)[4:-4] in bytes_of(store)
     erase_tenant(store, "mine")
@@ -92,9 +92,9 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
         write(store, "mine", f"text of {age}", at=now - age * DAY, request_id=f"r{age}")
     with store.changing() as connection:  # as if it had been written then
         texts = {f"text of {age}": now - age * DAY for age in (40, 20, 0)}
-        for row in connection.execute(select(schema.passage.c.id, schema.passage.c.data)).all():
+        for row in connection.execute(select(tables.passage.c.id, tables.passage.c.data)).all():
             seen = texts.get(bytes(row.data).decode(), now)
-            connection.execute(schema.passage.update().where(schema.passage.c.id == row.id).values(seen=seen))
+            connection.execute(tables.passage.update().where(tables.passage.c.id == row.id).values(seen=seen))
     old = Feedback("r40", "click", 0, tenant="mine", time=now - 39 * DAY)
     pending = Feedback("never", "click", 0, tenant="mine", time=now - 2 * DAY)
     fresh = Feedback("soon", "click", 0, tenant="mine")
@@ -114,13 +114,13 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
         long_ago = time.time() - 10 * DAY + number
         store.write([draft(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
     with store.changing() as connection:
-        connection.execute(schema.passage.update().values(seen=time.time() - 20 * DAY))
+        connection.execute(tables.passage.update().values(seen=time.time() - 20 * DAY))
     before, more = store.size(), True
     while more:
         _, more = prune(store, Retention(0, before // 2))
     assert store.size() <= before // 2
     with store.reading() as connection:
-        assert connection.scalar(select(func.count()).select_from(schema.trace)) in range(1, 450)
+        assert connection.scalar(select(func.count()).select_from(tables.trace)) in range(1, 450)
 
 
 def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:

@@ -22,8 +22,8 @@ from rerankd.feedback.cases import (
 )
 from rerankd.feedback.detection import DetectionLimits, Detective, detect, detect_disagreement
 from rerankd.feedback.detectors import Finding
-from rerankd.feedback.feedback import Feedback, add_feedback
 from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.passages import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft

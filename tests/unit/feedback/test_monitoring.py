@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.feedback.feedback import Feedback, add_feedback
 from rerankd.feedback.monitoring import EVERYONE, Windows, feedback_rates, monitor, psi
+from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft, rank_biased_overlap
 from tests.unit.traces.rankings import ranking
