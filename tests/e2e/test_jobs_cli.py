@@ -11,7 +11,7 @@ import pytest
 
 from rerankd.jobs.job import Job, NewJob, Part, new_id, pack
 from rerankd.jobs.sqlite_store import SqliteStore
-from tests.unit.jobs.serving import scoring
+from tests.unit.jobs.scripted_worker import scoring
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from rerankd.errors import ConflictError, InvalidRequestError, PayloadTooLargeEr
 from rerankd.jobs.queue import JobQueue, jobs_file, open_store
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.settings import load_settings
-from tests.unit.jobs.serving import ranking, scoring
+from tests.unit.jobs.scripted_worker import ranking, scoring
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.types import Document, RerankRequest
 from tests.faults import ScriptedBackend, token_id
-from tests.unit.jobs.serving import new_job, ranking, scoring, working
+from tests.unit.jobs.scripted_worker import new_job, ranking, scoring, working
 
 
 def stands(store: SqliteStore, job: str) -> Job:

@@ -19,10 +19,10 @@ from pathlib import Path
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk import files
-from rerankd.jobs.bulk.answer import Answer
 from rerankd.jobs.bulk.batches import Batch
+from rerankd.jobs.bulk.checkpoint import INPUT, Fingerprint, Journal, differences
 from rerankd.jobs.bulk.chunk import ChunkResult
-from rerankd.jobs.bulk.journal import INPUT, Fingerprint, Journal, differences
+from rerankd.jobs.bulk.formatting import Answer
 from rerankd.jobs.bulk.reader import Position
 from rerankd.jobs.bulk.rows import Kind
 
@@ -148,7 +148,7 @@ class Output:
             self.settle(now=True)
             self.close()
             if out_format == "parquet":
-                from rerankd.jobs.bulk.table import write_parquet
+                from rerankd.jobs.bulk.parquet_writer import write_parquet
 
                 write_parquet(self._paths.part, self._paths.out, kind)
                 files.remove(self._paths.part)

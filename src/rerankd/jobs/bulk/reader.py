@@ -107,10 +107,10 @@ def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
         MissingDependencyError: Parquet without pyarrow.
     """
     if format_of(path, given, "--format") == "parquet":
-        from rerankd.jobs.bulk.parquet import ParquetReader
+        from rerankd.jobs.bulk.parquet_reader import ParquetReader
 
         return ParquetReader(path, keep_fields=keep_fields)
-    from rerankd.jobs.bulk.jsonl import JsonlReader
+    from rerankd.jobs.bulk.jsonl_reader import JsonlReader
 
     return JsonlReader(path)
 

@@ -12,11 +12,11 @@ from typing import Literal
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from rerankd.jobs.bulk import files
-from rerankd.jobs.bulk.answer import answer
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches
+from rerankd.jobs.bulk.checkpoint import Fingerprint, input_fingerprint
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.executor import Executor
-from rerankd.jobs.bulk.journal import Fingerprint, input_fingerprint
+from rerankd.jobs.bulk.formatting import answer
 from rerankd.jobs.bulk.output import Output, Paths
 from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
 from rerankd.jobs.bulk.rows import BadRow, Kind, Row, identity_of, parse_row

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk import jsonl
-from rerankd.jobs.bulk.jsonl import JsonlReader
+from rerankd.jobs.bulk.jsonl_reader import JsonlReader
 from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
 from tests.unit.jobs.bulk.fakes import Rows, pair_rows, query_rows, write_rows
 

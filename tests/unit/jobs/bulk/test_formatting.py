@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rerankd.jobs.bulk.answer import answer
 from rerankd.jobs.bulk.batches import Batch
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError
+from rerankd.jobs.bulk.formatting import answer
 from rerankd.jobs.bulk.reader import Position
 from rerankd.jobs.bulk.rows import BadRow, Row
 from rerankd.types import Document

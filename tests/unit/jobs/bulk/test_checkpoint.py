@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.jobs.bulk.journal import Journal, differences, input_fingerprint
+from rerankd.jobs.bulk.checkpoint import Journal, differences, input_fingerprint
 from rerankd.jobs.bulk.reader import Position
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rerankd.jobs.bulk import table
-from rerankd.jobs.bulk.table import write_parquet
+from rerankd.jobs.bulk.parquet_writer import write_parquet
 from tests.unit.jobs.bulk.fakes import write_rows
 
 RESULT = {"index": 1, "id": "b", "relevance_score": 0.5, "raw_score": 0.0}
