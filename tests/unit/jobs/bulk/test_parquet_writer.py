@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rerankd.jobs.bulk import table
+from rerankd.jobs.bulk import parquet_writer
 from rerankd.jobs.bulk.parquet_writer import write_parquet
 from tests.unit.jobs.bulk.fakes import write_rows
 
@@ -45,8 +45,8 @@ def test_carried_fields_keep_their_type_or_become_text(tmp_path: Path) -> None:
 
 
 def test_groups_are_bounded_and_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "GROUP_ROWS", 10)
-    monkeypatch.setattr(table, "GROUP_BYTES", 400)
+    monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 10)
+    monkeypatch.setattr(parquet_writer, "GROUP_BYTES", 400)
     rows = [{"index": n, "relevance_score": 0.5, "raw_score": 0.0, "t": "x" * (n % 30)} for n in range(100)]
     found = written(tmp_path, rows, "pairs")
     first = (tmp_path / "out.parquet").read_bytes()

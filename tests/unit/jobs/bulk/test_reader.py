@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.jobs.bulk import jsonl
+from rerankd.jobs.bulk import jsonl_reader
 from rerankd.jobs.bulk.jsonl_reader import JsonlReader
 from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
 from tests.unit.jobs.bulk.fakes import Rows, pair_rows, query_rows, write_rows
@@ -59,8 +59,8 @@ def test_a_changed_beginning_is_noticed_and_a_changed_end_is_not(tmp_path: Path)
 
 
 def test_bad_lines_are_told_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "MAX_LINE", 1 << 20)
-    monkeypatch.setattr(jsonl, "_BLOCK", 7)
+    monkeypatch.setattr(jsonl_reader, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(jsonl_reader, "_BLOCK", 7)
     path = tmp_path / "in.jsonl"
     long = b'"' + b"x" * (1 << 20) + b'"'
     path.write_bytes(b"\xef\xbb\xbf{}\n\n" + long + b"\n\xff\n{\n1\n" + long)
