@@ -1,4 +1,4 @@
-"""Markdown tables from the result files, for README, docs and model card."""
+"""Markdown tables made from the result files, for the READMEs, the documents and the model card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def speed() -> str:
-    """Ratios, rates, share of peak and memory of the last `make bench`."""
+    """Return ratios, rates, share of peak and memory of the last `make bench`."""
     report = _read("cpu.json")
     rows = [
         [
@@ -42,26 +42,26 @@ def _conditions(report: dict[str, Any]) -> str:
     peaks = " and ".join(f"{rate} GFLOP/s ({name})" for name, rate in report["peak_gflops"].items())
     lines = [
         f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
-        f"fp32 matrix-product peak {peaks}, the higher is 100 %; "
-        f"{report['requests']} requests of {report['documents']} documents, one after the other, "
+        f"peak of fp32 matrix products {peaks}, the higher of which is 100 %; "
+        f"{report['requests']} requests of {report['documents']} documents in sequence, "
         f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
         f"onnxruntime {packages['onnxruntime']}, torch {packages['torch']}, "
         f"sentence-transformers {packages['sentence-transformers']} (batch 32). `make bench`.",
     ]
     for row in report.get("single_pair", []):
         lines.append(
-            f"v2-m3's shape, one pair of {row['tokens']} tokens, {row['precision']}: {row['p50_ms']} ms "
-            f"(worst of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
+            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['precision']}: {row['p50_ms']} ms "
+            f"(slowest of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
         )
     if memory := report.get("memory"):
         for precision in ("fp32", "int8"):
             seen = ", ".join(f"{mb:.0f} MB after {key.rpartition('_')[2]}" for key, mb in memory[precision].items())
-            lines.append(f"Peak memory over {memory['requests']:,} requests of changing length, {precision}: {seen}.")
+            lines.append(f"Peak memory over {memory['requests']:,} requests of varying length, {precision}: {seen}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def server() -> str:
-    """HTTP against the library and Infinity, fairness, overhead, and the overload run; empty where none was made."""
+    """Return HTTP against the library and Infinity, fairness, overhead and overload; empty if never measured."""
     parts = []
     if (RESULTS / "cpu.json").exists() and (found := _read("cpu.json").get("server")):
         parts += [_throughput(found["throughput"]), _beside(found)]
@@ -81,7 +81,7 @@ def _throughput(found: dict[str, Any]) -> str:
         ]
         for row in found["rows"]
     ]
-    return _table(["clients", "", "pairs/s", "to the library", "to Infinity"], rows)
+    return _table(["clients", "", "pairs/s", "against the library", "against Infinity"], rows)
 
 
 def _beside(found: dict[str, Any]) -> str:
@@ -89,17 +89,17 @@ def _beside(found: dict[str, Any]) -> str:
     machine = found["machine"]
     small = {row["order"]: row for row in fair["rows"]}
     lines = [
-        f"{machine['processor']}, {machine['threads']} threads for each; 6 x 384 with random weights, Infinity 0.0.78 "
-        f"with torch fp32; {whole['documents']} documents a request, max length 512, cache off; the library takes one "
-        f"request after the other; ratios are medians of {whole['rounds']} rounds in turn. "
+        f"{machine['processor']}, {machine['threads']} threads each; 6 x 384 with random weights, Infinity 0.0.78 "
+        f"with torch fp32; {whole['documents']} documents per request, max length 512, cache off; the library takes "
+        f"requests in sequence; ratios are medians of {whole['rounds']} alternating rounds. "
         "`make bench BENCH_FLAGS=--only-server`.",
         f"p95 of requests of {fair['small_documents']} documents while {fair['clients']} clients send "
         f"{fair['documents']} documents of {fair['characters']} characters (int8): "
-        f"**{small['fair']['p95_ms']:,.0f} ms**, first come first served {small['first come']['p95_ms']:,.0f} ms, "
-        f"alone {small['alone']['p95_ms']:,.0f} ms.",
-        f"Cost of HTTP for one short document on the first `mini` (6 layers): {short['overhead_ms']} ms "
+        f"**{small['fair']['p95_ms']:,.0f} ms**, first come, first served {small['first come']['p95_ms']:,.0f} ms, "
+        f"without other load {small['alone']['p95_ms']:,.0f} ms.",
+        f"HTTP overhead for one short document with the first `mini` (6 layers): {short['overhead_ms']} ms "
         f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
-        f"{short['requests_per_second']:,.0f} requests/s at {short['clients']} clients.",
+        f"{short['requests_per_second']:,.0f} requests/s with {short['clients']} clients.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -112,25 +112,29 @@ def _overload(found: dict[str, Any]) -> str:
     share = f"{retries['answered']:.0%}" if retries["answered"] is not None else "none"
     soon = after["seconds_to_full_speed"]
     lines = [
-        f"Overload: {overload['offered_to_capacity']:.1f} x capacity for {found['seconds']:.0f} s "
+        f"Load shedding: {overload['offered_to_capacity']:.1f} x capacity for {found['seconds']:.0f} s "
         f"({found['machine']['processor']}, {found['machine']['threads']} threads, `{found['model']}`, {least} to "
         f"{most} documents of {found['characters']} characters, capacity "
-        f"{found['capacity']['pairs_per_second']:.0f} pairs/s at {found['capacity']['clients']} clients): {statuses}. "
-        "`make soak`.",
-        f"{share} of the {retries['made']:,} who came again after Retry-After were answered; "
-        f"{retries['due_later']:,} were told to come after the run's end.",
+        f"{found['capacity']['pairs_per_second']:.0f} pairs/s with {found['capacity']['clients']} clients): "
+        f"{statuses}. `make soak`.",
+        f"{share} of the {retries['made']:,} retries after Retry-After were answered; "
+        f"{retries['due_later']:,} were due after the end of the run.",
         f"Accepted requests took {accepted['p50']:.2f} s (median) and {accepted['p99']:.2f} s (p99) with "
         f"`max_queue_seconds` {found['max_queue_seconds']:g}."
         if accepted
         else "No request was accepted.",
-        f"Memory {memory['start']:.0f} MB before, {memory['peak']:.0f} MB at most, {memory['after']:.0f} MB after; "
-        + (f"full speed within {soon + 1:.2g} s." if soon is not None else "full speed was not seen again."),
+        f"Memory {memory['start']:.0f} MB before, {memory['peak']:.0f} MB peak, {memory['after']:.0f} MB after; "
+        + (
+            f"back at full throughput within {soon + 1:.2g} s."
+            if soon is not None
+            else "full throughput was not reached again."
+        ),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
 def sizing() -> str:
-    """The formula of docs/scale.md against measurement, and waiting at a share of capacity."""
+    """Return the formula of docs/scale.md against measurement, and latency at a share of capacity."""
     found = _read("sizing.json")
     rows = [
         [
@@ -159,21 +163,21 @@ def sizing() -> str:
     machine = f"{found['machine']['processor']}, {found['machine']['cores']} cores"
     return "\n\n".join(
         [
-            f"Checked at saturation (share = 1), `{found['model']}` int8 on {machine}, one thread and one core an "
-            f"instance, behind nginx, {found['clients_per_instance']} clients an instance. Ratios are medians of "
-            f"{found['turns']} turns in which prediction and measurement follow each other; least and most show how "
-            "much other work on that machine disturbed them. Where both cores have an instance, "
-            "nginx and the load generator use them too. `python -m benchmarks.sizing`.",
+            f"Measured at saturation (utilization = 1), `{found['model']}` int8 on {machine}, one thread and one core "
+            f"per instance, behind nginx, {found['clients_per_instance']} clients per instance. Ratios are medians of "
+            f"{found['turns']} rounds that alternate prediction and measurement, with minimum and maximum: other work "
+            "ran on that machine. With two instances, nginx and the load generator share their cores. "
+            "`python -m benchmarks.sizing`.",
             _table(head, rows),
             f"Poisson arrivals at a share of the measured capacity, one instance, {first['documents']} documents of "
             f"{first['characters']} characters, {first['seconds']:g} s each:",
-            _table(["share", "p50", "p95", "requests", "refused"], waits),
+            _table(["utilization", "p50", "p95", "requests", "rejected"], waits),
         ]
     )
 
 
 def failover() -> str:
-    """What happened to requests while instances were killed and restarted."""
+    """Return failed requests and latency while instances were killed and restarted."""
     found = _read("failover.json")
     load, away, events = found["load"], found["seconds_away"], found["events"]
     steady, during = found["steady_ms"], found["failover_ms"]
@@ -181,47 +185,76 @@ def failover() -> str:
     return (
         f"Two instances behind nginx, {load['clients']} clients with {load['pause_seconds']:g} s between requests, "
         f"{least} to {most} documents of {load['characters']} characters, {found['requests_per_second']:.0f} "
-        f"requests/s: {events['kill -9']} x `kill -9` and start, {events['SIGTERM']} x SIGTERM and start (back after "
-        f"{away['kill -9']:.1f} s and {away['SIGTERM']:.1f} s at most, drain and load included). "
-        f"**{found['failed']} of {found['requests']:,} requests failed**; {found['sent_to_a_second_instance']} went to "
-        f"a second instance. p95 {during['p95']:.0f} ms (p50 {during['p50']:.0f}) while one was away, "
+        f"requests/s: {events['kill -9']} x `kill -9` and restart, {events['SIGTERM']} x SIGTERM and restart (back "
+        f"within {away['kill -9']:.1f} s and {away['SIGTERM']:.1f} s, including draining and loading). "
+        f"**{found['failed']} of {found['requests']:,} requests failed**; {found['sent_to_a_second_instance']} were "
+        f"retried on a second instance. p95 {during['p95']:.0f} ms (p50 {during['p50']:.0f}) while one was away, "
         f"{steady['p95']:.0f} ms (p50 {steady['p50']:.0f}) otherwise. {found['machine']['processor']}, "
         f"{found['machine']['cores']} cores for everything. `python -m benchmarks.failover`."
     )
 
 
 def jobs() -> str:
-    """Jobs and bulk work through Redis."""
+    """Return throughput, latency and recovery of jobs through Redis."""
     found = _read("jobs.json")
     batching, cores, faults, interactive = (found[name] for name in ("batching", "cores", "faults", "interactive"))
     tiny, first = batching["tiny_job"], batching["rows"][0]
     lines = [
         f"{batching['jobs']} jobs of {batching['documents_per_job']} documents at once took "
-        f"{first['ratio']:.2f} x the time of one job with all their pairs (`{first['model']}`, "
-        f"{first['processor_time_ratio']:.2f} x its processor time); "
-        f"a job of one document {tiny['job_ms']['p50']:.0f} ms from hand to hand, {tiny['overhead_ms']:.0f} ms "
-        "more than the library, with Redis writing every change to disk.",
+        f"{first['ratio']:.2f} x the time of one job with the same pairs (`{first['model']}`, "
+        f"{first['processor_time_ratio']:.2f} x its CPU time); "
+        f"a job of one document {tiny['job_ms']['p50']:.0f} ms end to end, {tiny['overhead_ms']:.0f} ms "
+        "more than the library, with Redis syncing every write to disk.",
         *(
-            f"Bulk work through one worker: {row['ratio']:.2f} x the library on {row['model'].split(' ')[0]} "
-            f"({row['library_pairs_per_second']:,.0f} pairs/s there, {row['threads']} thread)."
+            f"Bulk throughput of one worker: {row['ratio']:.2f} x the library on {row['model'].split(' ')[0]} "
+            f"({row['library_pairs_per_second']:,.0f} pairs/s in the library, {row['threads']} thread)."
             for row in found["throughput"]["rows"]
         ),
-        f"Two workers with a core each: {cores['ratio']:.2f} x one with one core.",
+        f"Two workers with one core each: {cores['ratio']:.2f} x one worker with one core.",
         f"{faults['pairs']:,} pairs on {faults['workers']} workers, "
         f"{sum('worker' in event['what'] for event in faults['events'])} x `kill -9` of a worker and once of Redis: "
-        f"{faults['missing']} missing, {faults['twice']} twice, the same bytes as without; "
+        f"{faults['missing']} missing, {faults['twice']} duplicated, output bytes as without faults; "
         f"{faults['seconds_lost']:.0f} s lost with leases of {faults['lease_seconds']:.0f} s ({faults['model']}).",
         f"Interactive jobs: p50 {interactive['idle_ms']['p50']:.0f} ms, p95 {interactive['idle_ms']['p95']:.0f} ms; "
-        f"beside bulk work that fills the worker {interactive['bulk_ms']['p50']:.0f} and "
+        f"while bulk jobs saturate the worker {interactive['bulk_ms']['p50']:.0f} and "
         f"{interactive['bulk_ms']['p95']:.0f} ms.",
     ]
     processor = faults["machine"]["processor"]
-    where = f"{processor}, 2 cores for everything, shared with other work. `python -m benchmarks.jobs`."
+    where = f"{processor}, 2 cores for everything, with other work on them. `python -m benchmarks.jobs`."
     return "\n".join(f"- {line}" for line in [*lines, where])
 
 
+def traces() -> str:
+    """Return write throughput, size and query latency of the trace database."""
+    found = _read("traces.json")
+    rows = []
+    for name, title in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL")):
+        if row := found.get(name):
+            queries = row["queries"]
+            rows.append(
+                [
+                    title,
+                    f"{row['traces_per_second']:,.0f}",
+                    f"{row['bytes_per_trace_texts_repeated']:,}",
+                    f"{row['bytes_per_trace']:,}",
+                    f"{queries['last hour of a tenant']['p95_ms']:.1f} ms",
+                    f"{queries['one trace with its texts']['p95_ms']:.1f} ms",
+                ]
+            )
+    head = [
+        *("database", "traces/s", "bytes per trace, texts repeated in each", "bytes per trace, texts stored once"),
+        *("last hour of a tenant, p95", "one trace with texts, p95"),
+    ]
+    machine = found["machine"]
+    where = (
+        f"{found['traces']:,} traces of {found['candidates']} candidates, {found['corpus']:,} different documents; "
+        f"{machine['cores']} cores ({machine['processor']}). `python -m benchmarks.traces`."
+    )
+    return f"{_table(head, rows)}\n\n{where}"
+
+
 def rules() -> str:
-    """What terms cost a request."""
+    """Return the cost of rules with many terms per request."""
     found = _read("rules.json")
     rows = [
         [
@@ -238,12 +271,12 @@ def rules() -> str:
         f"Requests of {found['documents']} documents of {found['characters']} characters, half Chinese, half English; "
         f"{machine['cores']} cores ({machine['processor']}). `python -m benchmarks.rules`."
     )
-    head = [f"{found['terms']:,} terms as", "p50", "p95", "fired", "read"]
+    head = [f"{found['terms']:,} terms as", "p50", "p95", "matched", "loading"]
     return f"{_table(head, rows)}\n\n{about}"
 
 
 def improve() -> str:
-    """What the loop gave on packs, and what it took."""
+    """Return gain, gate result, time and memory of every run of the closed loop."""
     found = _read("improve.json")
     rows = []
     for run in found["runs"]:
@@ -253,33 +286,33 @@ def improve() -> str:
             [
                 options.get("base", "mini"),
                 run["pack"],
-                "shuffled" if run["shuffled"] else run.get("note", "as they are"),
+                "shuffled" if run["shuffled"] else run.get("note", "original"),
                 f"{run['training']:,} ({'all' if options['no_mine'] else 'filtered'}), {run['steps']} steps",
                 f"{run['training seconds'] / 60:.0f} min, {run['seconds'] / 60:.0f} min",
                 f"{run['peak memory, MB'] / 1000:.1f} GB",
-                next(says for name, (_, says) in checks.items() if name.startswith("gain")).rstrip("."),
+                next(message for name, (_, message) in checks.items() if name.startswith("gain")).rstrip("."),
                 "passed" if run["passed"] else f"refused: {', '.join(dict.fromkeys(failed))}",
             ]
         )
     machine, last = found["machine"], found["runs"][-1]["options"]
     about = (
-        f"LoRA, bfloat16, BM25's first {last['depth']} of each query; {machine['cores']} cores "
+        f"LoRA, bfloat16, BM25's top {last['depth']} per query; {machine['cores']} cores "
         f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
         "`python -m benchmarks.improve --data DATA --bf16 --no-mine`."
     )
-    head = ["base", "pack", "labels", "examples (negatives)", "training, whole", "memory", "held-out queries", "gate"]
+    head = ["base", "pack", "labels", "examples (negatives)", "training, total", "memory", "held-out queries", "gate"]
     return f"{_table(head, rows)}\n\n{about}"
 
 
 def retrieval() -> str:
-    """The index in figures, and each stage on packs."""
+    """Return indexing speed, search latency, and the quality of each stage."""
     found = _read("retrieval.json")
     index, machine = found["index"], found["machine"]
     lines = [
         f"- {index['passages']:,} passages ({index['text_mb']:.0f} MB, half Chinese, half English) of one jsonl file: "
         f"{index['index_seconds']:.0f} s ({index['passages_per_second']:,} passages/s), {index['index_mb']:.0f} MB; "
-        f"again unchanged: {index['unchanged_seconds']:.1f} s.",
-        f"- A question, 50 documents back: p50 {index['p50_ms']:.1f} ms, p95 **{index['p95_ms']:.1f} ms**.",
+        f"second run, nothing changed: {index['unchanged_seconds']:.1f} s.",
+        f"- First stage, 50 documents per query: p50 {index['p50_ms']:.1f} ms, p95 **{index['p95_ms']:.1f} ms**.",
         f"- {machine['cores']} cores ({machine['processor']}). `python -m benchmarks.retrieval --data DATA/...`.",
     ]
     rows = [
@@ -298,7 +331,7 @@ def retrieval() -> str:
 
 
 def quality() -> str:
-    """`mini` against BM25 on held-out documents of every pack, alone and with BM25's score counted in."""
+    """Return `mini` against BM25 on held-out documents of every pack, alone and fused with BM25's score."""
     rows = [
         [
             row["pack"],
@@ -315,7 +348,7 @@ def quality() -> str:
 
 
 def transfer() -> str:
-    """`mini` as it was before it saw the packs that show worth."""
+    """Return `mini` against BM25 on packs left out of its training."""
     found = _read("mini.json")["transfer"]
     rows = [
         [
@@ -327,7 +360,7 @@ def transfer() -> str:
         ]
         for row in found["packs"]
     ]
-    language = {"zh": "Chinese together", "en": "English together"}
+    language = {"zh": "Chinese, all", "en": "English, all"}
     rows += [
         [
             f"**{language[row['language']]}**",
@@ -347,7 +380,7 @@ def _difference(mean: float, interval: list[float]) -> str:
 
 
 def fill(text: str, name: str, content: str) -> str:
-    """Put `content` between `<!-- name -->` and `<!-- /name -->`."""
+    """Return `text` with `content` between `<!-- name -->` and `<!-- /name -->`."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     head, found, rest = text.partition(start)
     _, closed, tail = rest.partition(end)

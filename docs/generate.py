@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import tables
+from benchmarks.headlines import headlines
 from rerankd import errors
 from rerankd.cli.main import exit_code
 from rerankd.models.reference import bundled_folder
@@ -31,24 +32,23 @@ def documents() -> dict[Path, str]:
         REFERENCE / "errors.md": NOTE + _errors(),
         REFERENCE / "http.md": NOTE + _http(),
         REFERENCE / "metrics.md": NOTE + _metrics(),
-        ROOT / "docs/jobs.md": tables.fill(_text("docs/jobs.md"), "jobs", tables.jobs()),
-        ROOT / "docs/improve.md": tables.fill(_text("docs/improve.md"), "improve", tables.improve()),
-        ROOT / "docs/rules.md": tables.fill(_text("docs/rules.md"), "rules", tables.rules()),
-        ROOT / "docs/rag.md": tables.fill(_text("docs/rag.md"), "retrieval", tables.retrieval()),
-        ROOT / "docs/scale.md": _scale(),
+        ROOT / "docs/benchmarks.md": _benchmarks(),
         ROOT / "recipes/mini/CARD.md": card,
         bundled_folder("mini") / "README.md": card,
     }
-    for name in ("README.md", "README.zh-CN.md"):
-        text = tables.fill(_text(name), "speed", tables.speed())
-        text = tables.fill(text, "server", tables.server())
-        made[ROOT / name] = tables.fill(text, "quality", tables.quality())
+    for name, language in (("README.md", "en"), ("README.zh-CN.md", "zh")):
+        made[ROOT / name] = tables.fill(_text(name), "headlines", headlines(language))
     return made
 
 
-def _scale() -> str:
-    text = tables.fill(_text("docs/scale.md"), "sizing", tables.sizing())
-    return tables.fill(text, "failover", tables.failover())
+def _benchmarks() -> str:
+    text = _text("docs/benchmarks.md")
+    for table in (
+        *(tables.speed, tables.server, tables.quality, tables.sizing, tables.failover, tables.jobs, tables.traces),
+        *(tables.rules, tables.retrieval, tables.improve),
+    ):
+        text = tables.fill(text, table.__name__, table())
+    return text
 
 
 def _text(name: str) -> str:

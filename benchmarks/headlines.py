@@ -1,0 +1,52 @@
+"""The two figures of the READMEs: speed against sentence-transformers, and latency under mixed load."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks import RESULTS
+
+_TEXTS = {
+    "en": (
+        "- **Speed**: int8 scores **{small_ratio:.1f} x** (6 x 384 model) and **{base_ratio:.1f} x** (12 x 768) as many",
+        "  pairs per second as sentence-transformers in fp32. {processor}, {threads} threads, one client,",
+        "  {documents} documents per request, {tokens:.0f} tokens per pair. `make bench`",
+        "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small} documents",
+        "  have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384, int8,",
+        "  {characters} characters per document, {processor}, {threads} threads. `make bench BENCH_FLAGS=--only-server`",
+    ),
+    "zh": (
+        "- **速度**：int8 的吞吐量是 sentence-transformers（fp32）的 **{small_ratio:.1f} 倍**（6 x 384 模型）和",
+        "  **{base_ratio:.1f} 倍**（12 x 768）。{processor}，{threads} 线程，一个客户端，每个请求 {documents} 篇文档，",
+        "  每对 {tokens:.0f} 个词元。`make bench`",
+        "- **公平**：{clients} 个客户端不停发送 {large} 篇文档的请求时，只含 {small} 篇文档的请求 p95 延迟为",
+        "  **{fair:,.0f} ms**（先来先服务：{fcfs:,.0f} ms）。6 x 384，int8，每篇 {characters} 个字符，",
+        "  {processor}，{threads} 线程。`make bench BENCH_FLAGS=--only-server`",
+    ),
+}
+
+
+def headlines(language: str) -> str:
+    """Return both figures as Markdown list items.
+
+    Args:
+        language: `en` or `zh`.
+    """
+    report = json.loads((RESULTS / "cpu.json").read_text(encoding="utf-8"))
+    ratios = {row["shape"]: row["ratio"] for row in report["rows"] if row["contender"] == "rerankd onnx int8"}
+    fairness = report["server"]["fairness"]
+    p95 = {row["order"]: row["p95_ms"] for row in fairness["rows"]}
+    return "\n".join(_TEXTS[language]).format(
+        small_ratio=ratios["mini"],
+        base_ratio=ratios["base"],
+        processor=report["machine"]["processor"],
+        threads=report["machine"]["threads"],
+        documents=report["documents"],
+        tokens=report["rows"][0]["tokens_per_pair"],
+        clients=fairness["clients"],
+        large=fairness["documents"],
+        small=fairness["small_documents"],
+        characters=fairness["characters"],
+        fair=p95["fair"],
+        fcfs=p95["first come"],
+    )
