@@ -8,12 +8,13 @@ from benchmarks import RESULTS
 
 _TEXTS = {
     "en": (
-        "- **Speed**: int8 scores **{small_ratio:.1f} x** (6 x 384 model) and **{base_ratio:.1f} x** (12 x 768) as many",
-        "  pairs per second as sentence-transformers in fp32. {processor}, {threads} threads, one client,",
+        "- **Speed**: int8 scores **{small_ratio:.1f} x** (6 x 384 model) and **{base_ratio:.1f} x** (12 x 768) as",
+        "  many pairs per second as sentence-transformers in fp32. {processor}, {threads} threads, one client,",
         "  {documents} documents per request, {tokens:.0f} tokens per pair. `make bench`",
-        "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small} documents",
-        "  have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384, int8,",
-        "  {characters} characters per document, {processor}, {threads} threads. `make bench BENCH_FLAGS=--only-server`",
+        "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
+        "  documents have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384, int8,",
+        "  {characters} characters per document, {processor}, {threads} threads.",
+        "  `make bench BENCH_FLAGS=--only-server`",
     ),
     "zh": (
         "- **速度**：int8 的吞吐量是 sentence-transformers（fp32）的 **{small_ratio:.1f} 倍**（6 x 384 模型）和",
