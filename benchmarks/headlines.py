@@ -12,8 +12,8 @@ _TEXTS = {
         "  many pairs per second as sentence-transformers in fp32. {processor}, {threads} threads, one client,",
         "  {documents} documents per request, {tokens:.0f} tokens per pair. `make bench`",
         "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
-        "  documents have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384, int8,",
-        "  {characters} characters per document, {processor}, {threads} threads.",
+        "  documents have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384,",
+        "  int8, {characters} characters per document, {processor}, {threads} threads.",
         "  `make bench BENCH_FLAGS=--only-server`",
     ),
     "zh": (
