@@ -57,7 +57,7 @@ def measure(shape: str) -> dict[str, Any]:
         began = time.perf_counter()
         found = rules.adjustments("手机 warranty question", requests[number % len(requests)])
         times.append((time.perf_counter() - began) * 1000)
-        fired += sum(len(one.fired) for one in found)
+        fired += sum(len(one.matched_rules) for one in found)
     return {
         "shape": shape,
         "read_ms": round(reading, 1),

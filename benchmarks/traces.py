@@ -31,7 +31,7 @@ from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.passages import encoded
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.writer import TraceWriter, WriterOptions
-from rerankd.types import Document, PairScore, Ranking, RerankRequest
+from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
 from tests.integration.postgres import running_postgres
 from tests.integration.serving import serve
 
@@ -52,7 +52,7 @@ class Rankings:
         self.texts = [" ".join(self._draw.choices(words, common, k=self._draw.randint(40, 120))) for _ in range(CORPUS)]
         self._now = time.time()
 
-    def make(self, number: int, of: int) -> Ranking:
+    def make(self, number: int, of: int) -> RankingRecord:
         """One of them."""
         draw = self._draw
         places = {int(CORPUS * draw.random() ** 3) for _ in range(CANDIDATES * 2)}
@@ -64,7 +64,7 @@ class Rankings:
         scores = [PairScore(draw.gauss(0, 4), 120, False) for _ in documents]
         at = self._now - SPAN_SECONDS * (1 - number / of)
         timings = {"tokenization": 2.0, "queue": 1.0, "inference": 30.0, "total": 34.0}
-        return Ranking(request, scores, "mini", "0123456789abcdef", 512, timings, 0, at)
+        return RankingRecord(request, scores, "mini", "0123456789abcdef", 512, timings, 0, at)
 
 
 def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rerankd._common.logging import StepTimer, logger
+from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
+from rerankd._common.timing import StepTimer
 from rerankd._common.validation import DocumentLike, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
@@ -33,7 +34,7 @@ from rerankd.types import (
     LongDocuments,
     PairScore,
     Precision,
-    Ranking,
+    RankingRecord,
     Recorder,
     RerankRequest,
     RerankResult,
@@ -298,7 +299,7 @@ class Reranker:
             steps = {"tokenization": "encode", "inference": "compute"}
             timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
             about = (self.model, self.version, max_length, timings, 0, time.time())
-            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version))
+            self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version))
         results = rank_request(request, scores, adjustments)
         return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds), rules=rules.version)
 

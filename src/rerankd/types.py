@@ -70,13 +70,13 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True)
-class FiredRule:
+class MatchedRule:
     """A rule that acted on a document.
 
     Attributes:
-        rule: its name.
+        rule: name of the rule.
         action: `boost`, `bury`, `pin` or `filter`.
-        weight: logits that it moved the document by; of `pin` the place, of `filter` 0.
+        weight: logits by which it moved the document; the position for `pin`, 0 for `filter`.
     """
 
     rule: str
@@ -86,19 +86,19 @@ class FiredRule:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What rules do to a document.
+    """The combined effect of the rules on one document.
 
     Attributes:
-        shift: added to its logit.
-        place: where it is put, from 1; 0 for where its score puts it.
-        hidden: whether it is left out.
-        fired: the rules, in the order of their file.
+        boost: logits added to the model's score; negative moves the document down.
+        pin_to: position the document is pinned to, from 1; 0 for no pin.
+        filtered: True if the document is removed from the results.
+        matched_rules: rules that acted on the document, in the order of the rule file.
     """
 
-    shift: float = 0.0
-    place: int = 0
-    hidden: bool = False
-    fired: tuple[FiredRule, ...] = ()
+    boost: float = 0.0
+    pin_to: int = 0
+    filtered: bool = False
+    matched_rules: tuple[MatchedRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class RankedDocument:
     rank_after: int
     truncated: bool = False
     chunks: int = 1
-    rules: tuple[FiredRule, ...] = ()
+    rules: tuple[MatchedRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,23 +236,23 @@ class RerankResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """A request with everything that came of it, also the documents that were not kept.
+class RankingRecord:
+    """A request with its complete outcome, documents that were not returned included.
 
     Attributes:
-        request: what was asked.
-        scores: one for each of its documents, in their order.
+        request: the request.
+        scores: one score for each document of the request, in request order.
         model: name of the model that scored.
-        version: changes with the model's files and what computes them.
-        max_length: longest pair that was read, in tokens.
-        timings: milliseconds by step.
-        cached: pairs whose score was kept from before.
-        time: when it was done, seconds since 1970.
-        adjustments: what rules did to each document; empty without rules.
-        rules: version of the rules in force; empty for none.
-        experiment: name of the experiment that it was part of; empty for none.
-        arm: which of its arms answered.
-        teams: of an interleaved list, one character for each document: `0` champion, `1` challenger, `-` neither.
+        version: fingerprint of the model's files and of the backend that computed.
+        max_length: longest pair in tokens, special tokens included.
+        timings: milliseconds by step: `tokenization`, `queue`, `inference` and `total`.
+        cached: pairs whose score came from the cache.
+        time: when the ranking was finished, in seconds since 1970.
+        adjustments: effect of the rules on each document; empty without rules.
+        rules: version of the rule file in force; empty without rules.
+        experiment: name of the experiment that the request was part of; empty for none.
+        variant: variant of the experiment that answered; empty for none.
+        teams: one character for each document of an interleaved list: `0` champion, `1` challenger, `-` neither.
     """
 
     request: RerankRequest
@@ -266,13 +266,13 @@ class Ranking:
     adjustments: Sequence[Adjustment] = ()
     rules: str = ""
     experiment: str = ""
-    arm: str = ""
+    variant: str = ""
     teams: str = ""
 
 
 class Recorder(Protocol):
-    """Whoever wants to know of rankings, such as `rerankd.traces.writer.TraceWriter`."""
+    """A consumer of finished rankings, such as `rerankd.traces.writer.TraceWriter`."""
 
-    def record(self, ranking: Ranking) -> None:
-        """Take a ranking; returns at once and never raises. Called from any thread."""
+    def record(self, ranking: RankingRecord) -> None:
+        """Accept a ranking. Implementations return at once, never raise, and are called from any thread."""
         ...

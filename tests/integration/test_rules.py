@@ -196,11 +196,11 @@ def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
 
 # The service as it is, looking at its rules a thousand times a second instead of once.
 RELOADING = """
-import rerankd.rules.watcher as live, sys
-wait = live.LiveRules.__init__
-def init(self, path, seconds=0.001, changed=lambda good: None):
-    wait(self, path, 0.001, changed)
-live.LiveRules.__init__ = init
+import rerankd.rules.watcher as watcher, sys
+original = watcher.RulesWatcher.__init__
+def init(self, path, interval=0.001, on_reload=lambda success: None):
+    original(self, path, 0.001, on_reload)
+watcher.RulesWatcher.__init__ = init
 from rerankd.cli.main import main
 sys.argv[1:1] = ["serve"]
 main()

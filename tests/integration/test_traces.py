@@ -25,7 +25,7 @@ from rerankd.feedback.store import read_feedback
 from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
-from rerankd.types import PairScore, Ranking, RerankRequest
+from rerankd.types import PairScore, RankingRecord, RerankRequest
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
@@ -54,12 +54,12 @@ def env(url: str, **more: object) -> dict[str, str]:
     return {f"RERANKD_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def ranking(number: int, tenant: str, *texts: str) -> Ranking:
+def ranking(number: int, tenant: str, *texts: str) -> RankingRecord:
     request = RerankRequest(
         f"query {number}", [Document(text) for text in texts], tenant=tenant, request_id=f"r{number}"
     )
     scores = [PairScore(float(place), 5, False) for place in range(len(texts))]
-    return Ranking(request, scores, "mini", "v1", 512, {}, 0, time.time())
+    return RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time())
 
 
 def test_a_ranking_is_traced_and_spoken_of(url: str, tmp_path: Path) -> None:

@@ -53,14 +53,14 @@ def try_rules(
     scores = [PairScore(logit, 0, False) for logit in logits]
     adjustments = rules.adjustments(query, found, tenant)
     without, ruled = order_of(found, scores), order_of(found, scores, adjustments)
-    hidden = [place for place in without if adjustments[place].hidden]
+    hidden = [place for place in without if adjustments[place].filtered]
     places = {place: rank for rank, place in enumerate(ruled, 1)}
     before = {place: rank for rank, place in enumerate(without, 1)}
     if wants_json(as_json):
         write_rows(
             {"index": i, "id": found[i].id, "text": found[i].text, "rank_without": before[i], "rank": places.get(i)}
-            | {"raw_score": logits[i], "shift": adjustments[i].shift}
-            | {"rules": [asdict(one) for one in adjustments[i].fired]}
+            | {"raw_score": logits[i], "shift": adjustments[i].boost}
+            | {"rules": [asdict(one) for one in adjustments[i].matched_rules]}
             for i in [*ruled, *hidden]
         )
         return
@@ -69,7 +69,7 @@ def try_rules(
         rank = places.get(i)
         table.add_row(
             *("left out" if rank is None else str(rank), "" if rank is None else movement(before[i], rank)),
-            *(f"{logits[i]:.3f}", f"{adjustments[i].shift:+.3f}" if adjustments[i].shift else ""),
+            *(f"{logits[i]:.3f}", f"{adjustments[i].boost:+.3f}" if adjustments[i].boost else ""),
             *(cell(_fired(adjustments[i]), 80), cell(found[i].text, 60)),
         )
     stdout().print(table)
@@ -111,4 +111,4 @@ def preview(
 
 
 def _fired(adjustment: Adjustment) -> str:
-    return ", ".join(f"{one.rule} ({one.action} {one.weight:+g})" for one in adjustment.fired)
+    return ", ".join(f"{one.rule} ({one.action} {one.weight:+g})" for one in adjustment.matched_rules)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rerankd.errors import ScoringError
 from rerankd.ranking.activation import activate
-from rerankd.types import Activation, Document, FiredRule, RankedDocument, RerankResult, Usage
+from rerankd.types import Activation, Document, MatchedRule, RankedDocument, RerankResult, Usage
 
 NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
 
@@ -112,11 +112,11 @@ def read_ranking(
     )
 
 
-def _fired(given: Any) -> tuple[FiredRule, ...]:
+def _fired(given: Any) -> tuple[MatchedRule, ...]:
     """Rules that acted on a document; what is none is passed over."""
     rows = [row for row in given if isinstance(row, dict)] if isinstance(given, list) else []
     return tuple(
-        FiredRule(str(row.get("rule", "")), str(row.get("action", "")), number(row, "weight", 0.0)) for row in rows
+        MatchedRule(str(row.get("rule", "")), str(row.get("action", "")), number(row, "weight", 0.0)) for row in rows
     )
 
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from rerankd._common.logging import Observer, logger
+from rerankd._common.logging import logger
 from rerankd.engine.admission import Admission, TokenEstimate
 from rerankd.engine.cache import ScoreCache, pair_keys
 from rerankd.engine.in_flight import Board
+from rerankd.engine.observer import EngineObserver
 from rerankd.engine.request import Flight, Group, Job, ScoreRequest
 from rerankd.engine.runner import BatchRunner
 from rerankd.engine.scheduler import Scheduler, Ticket
@@ -92,14 +93,14 @@ class Engine:
         options: EngineOptions | None = None,
         *,
         cache: ScoreCache | None = None,
-        observer: Observer | None = None,
+        observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         options = options or EngineOptions()
         self.name, self.version, self.scorer = name, version, scorer
         self.admission = Admission(options.max_queue_seconds)
         self.estimate = TokenEstimate()
-        self._cache, self._observer, self._clock = cache, observer or Observer(), clock
+        self._cache, self._observer, self._clock = cache, observer or EngineObserver(), clock
         self._batch_seconds = options.batch_seconds
         self._runner = BatchRunner(
             scorer,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rerankd._common.logging import Observer, logger
+from rerankd._common.logging import logger
 from rerankd.engine.admission import RateMeter
+from rerankd.engine.observer import EngineObserver
 from rerankd.errors import RerankdError, ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
@@ -39,11 +40,11 @@ class BatchRunner:
         max_batch_tokens: int,
         batch_seconds: float,
         rate: RateMeter,
-        observer: Observer | None = None,
+        observer: EngineObserver | None = None,
         model: str = "",
     ) -> None:
         self._scorer, self._ceiling, self._batch_seconds, self._rate = scorer, max_batch_tokens, batch_seconds, rate
-        self._observer, self._model = observer or Observer(), model
+        self._observer, self._model = observer or EngineObserver(), model
         self._fits = float(max_batch_tokens)
 
     @property

@@ -31,7 +31,7 @@ from rerankd.errors import (
 from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import Announcer
-from rerankd.pipeline.pipeline import Pipeline, ScoredPairs
+from rerankd.pipeline.pipeline import ModelScores, Pipeline
 from rerankd.ranking.order import usage_of
 from rerankd.settings import Settings
 from rerankd.types import PairScore, RankedDocument, RerankRequest
@@ -253,7 +253,7 @@ class JobWorker:
         if isinstance(work, ScoreWork):
             return await self._scored(claim, work)
         request = replace(work.request, request_id=name, tenant=claim.owner, source="job")
-        rules, pieces = self._pipeline.rules, list[ScoredPairs]()
+        rules, pieces = self._pipeline.rules, list[ModelScores]()
         texts = [document.text for document in request.documents]
         query = rules.expanded(request.query, request.tenant)
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
@@ -272,7 +272,7 @@ class JobWorker:
         about = {"model": found.model, "version": found.version, "policy": repr(found.policy)}
         return about | {"scores": scores, "usage": _usage_row(flat)}
 
-    async def _score(self, groups: Sequence[Group], claim: Claim, request: RerankRequest) -> ScoredPairs:
+    async def _score(self, groups: Sequence[Group], claim: Claim, request: RerankRequest) -> ModelScores:
         """Score, as soon as there is a place in the queue: what was scored of the part is not given away for that."""
         caller = secrets.token_hex(8)
         while True:

@@ -18,13 +18,13 @@ from rerankd.errors import DeadlineExceededError, InvalidRequestError, RateLimit
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic, outcome
-from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
+from rerankd.pipeline.scored import ModelScores, OneTimeCharge
 
 _log = logger(__name__)
-Score = Callable[[str], Awaitable[ScoredPairs]]
+Score = Callable[[str], Awaitable[ModelScores]]
 
 
-class ArmScorer:
+class VariantScorer:
     """Scores one request as its route says.
 
     Args:
@@ -35,11 +35,11 @@ class ArmScorer:
             after the other, since scores of two models do not mix.
     """
 
-    def __init__(self, route: Route, traffic: Traffic, charge: ChargeOnce, *, fallback: bool = True) -> None:
+    def __init__(self, route: Route, traffic: Traffic, charge: OneTimeCharge, *, fallback: bool = True) -> None:
         self._route, self._traffic, self._charge, self._fallback = route, traffic, charge, fallback
         self._experiment = route.experiment
 
-    async def scored(self, name: str, score: Score) -> ScoredPairs:
+    async def scored(self, name: str, score: Score) -> ModelScores:
         """Score.
 
         Args:
@@ -60,11 +60,11 @@ class ArmScorer:
         arm = CHALLENGER if self._route.arm == INTERLEAVED else self._route.arm
         self._traffic.done(self._route, arm, outcome(self._experiment, timeouts=True))
 
-    def _part(self, found: ScoredPairs, name: str, arm: str) -> ScoredPairs:
-        self._traffic.answered(self._route, arm)
-        return replace(found, model=name, experiment=self._experiment.name, arm=arm)
+    def _part(self, found: ModelScores, name: str, variant: str) -> ModelScores:
+        self._traffic.answered(self._route, variant)
+        return replace(found, model=name, experiment=self._experiment.name, variant=variant)
 
-    async def _champion(self, name: str, score: Score) -> ScoredPairs:
+    async def _champion(self, name: str, score: Score) -> ModelScores:
         began = time.monotonic()
         try:
             found = await score(name)
@@ -75,9 +75,9 @@ class ArmScorer:
         self._measured(CHAMPION, found, began)
         return found
 
-    async def _challenged(self, name: str, score: Score) -> ScoredPairs:
+    async def _challenged(self, name: str, score: Score) -> ModelScores:
         failure = await self._tried(score)
-        if isinstance(failure, ScoredPairs):
+        if isinstance(failure, ModelScores):
             return self._part(failure, name, CHALLENGER)
         try:
             found = await score(name)
@@ -89,7 +89,7 @@ class ArmScorer:
         self._failed(CHALLENGER, failure)
         return self._part(found, name, FALLBACK)
 
-    async def _both(self, name: str, score: Score) -> ScoredPairs:
+    async def _both(self, name: str, score: Score) -> ModelScores:
         other = asyncio.create_task(self._tried(score))
         try:
             found = await self._champion(name, score)
@@ -97,12 +97,12 @@ class ArmScorer:
         finally:
             other.cancel()
             await asyncio.gather(other, return_exceptions=True)
-        if isinstance(tried, ScoredPairs):
+        if isinstance(tried, ModelScores):
             return replace(self._part(found, name, INTERLEAVED), other=tried.scored)
         self._failed(CHALLENGER, tried)
         return self._part(found, name, FALLBACK)
 
-    async def _tried(self, score: Score) -> ScoredPairs | Exception:
+    async def _tried(self, score: Score) -> ModelScores | Exception:
         """The challenger's scores, or why there are none.
 
         Raises:
@@ -120,7 +120,7 @@ class ArmScorer:
         self._measured(CHALLENGER, found, began)
         return found
 
-    def _measured(self, arm: str, found: ScoredPairs, began: float) -> None:
+    def _measured(self, arm: str, found: ModelScores, began: float) -> None:
         # What came from the cache says nothing of the model, and the champion's is warm when the challenger's is not.
         spent = math.nan if found.scored.cached else (time.monotonic() - began) * 1000
         self._traffic.done(self._route, arm, outcome(self._experiment, milliseconds=spent))
@@ -135,7 +135,7 @@ class ArmScorer:
         return error is self._charge.refusal or isinstance(error, InvalidRequestError | RateLimitedError)
 
 
-def _check_finite(found: ScoredPairs) -> None:
+def _check_finite(found: ModelScores) -> None:
     if not all(math.isfinite(score.raw_score) for group in found.scored.scores for score in group):
         raise ScoringError("The model gave no usable score.")
 

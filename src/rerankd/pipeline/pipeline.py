@@ -13,26 +13,26 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import Group, Scored, ScoreRequest
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.experiments.traffic import Traffic
-from rerankd.pipeline.experiment import ArmScorer
-from rerankd.pipeline.scored import Charge, ChargeOnce, ScoredPairs
+from rerankd.pipeline.experiment import VariantScorer
+from rerankd.pipeline.scored import Charge, ModelScores, OneTimeCharge
 from rerankd.ranking.interleave import merge
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
 from rerankd.rules.rule_set import RuleSet
-from rerankd.rules.watcher import rules_of
+from rerankd.rules.watcher import rules_provider
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import (
     Adjustment,
     PairScore,
     PolicyChange,
     RankedDocument,
-    Ranking,
+    RankingRecord,
     Recorder,
     RerankRequest,
     RerankResult,
 )
 
-__all__ = ["Charge", "Pipeline", "ScoredPairs", "changed_policy"]
+__all__ = ["Charge", "ModelScores", "Pipeline", "changed_policy"]
 
 
 class Pipeline:
@@ -55,7 +55,7 @@ class Pipeline:
         rules: Callable[[], RuleSet] | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        self._pool, self._recorder, self._rules = pool, recorder, rules or rules_of(None)
+        self._pool, self._recorder, self._rules = pool, recorder, rules or rules_provider(None)
         self._traffic = traffic or Traffic()
 
     @property
@@ -94,7 +94,7 @@ class Pipeline:
         )
 
     def finish(
-        self, request: RerankRequest, found: Sequence[ScoredPairs], rules: RuleSet
+        self, request: RerankRequest, found: Sequence[ModelScores], rules: RuleSet
     ) -> tuple[RankedDocument, ...]:
         """Rank what was scored in one piece or one after the other, and tell the recorder.
 
@@ -118,32 +118,32 @@ class Pipeline:
                 timings[step] = timings.get(step, 0.0) + spent
             last, cached = found[-1], sum(piece.scored.cached for piece in found)
             about = (last.model, last.version, last.policy.max_length, timings, cached, time.time())
-            part = (last.experiment, last.arm, teams)
-            self._recorder.record(Ranking(request, scores, *about, adjustments, rules.version, *part))
+            part = (last.experiment, last.variant, teams)
+            self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version, *part))
         return rank_request(request, scores, adjustments)
 
-    async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ScoredPairs:
+    async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ModelScores:
         """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
         return await self._routed(groups, request, charge, listed=False)
 
-    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ScoredPairs:
+    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ModelScores:
         """Score on a model of the pool by its name there, whatever experiments say; charges nobody."""
-        return await self._scored(name, groups, request, ChargeOnce(None), None)
+        return await self._scored(name, groups, request, OneTimeCharge(None), None)
 
     async def _routed(
         self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, *, listed: bool
-    ) -> ScoredPairs:
+    ) -> ModelScores:
         """Score on the model that the request names, or on what an experiment puts in its place."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
-        name, once = self._pool.resolve(request.model), ChargeOnce(charge)
+        name, once = self._pool.resolve(request.model), OneTimeCharge(charge)
 
-        async def score(model: str) -> ScoredPairs:
+        async def score(model: str) -> ModelScores:
             return await self._scored(model, groups, request, once, deadline)
 
         route = self._traffic.route(name, request, listed=listed)
         arm = None
         if route is not None:
-            arm = ArmScorer(route, self._traffic, once, fallback=listed or request.source != "job")
+            arm = VariantScorer(route, self._traffic, once, fallback=listed or request.source != "job")
         try:
             async with asyncio.timeout(request.timeout):
                 return await (score(name) if arm is None else arm.scored(name, score))
@@ -154,7 +154,7 @@ class Pipeline:
 
     async def _scored(
         self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge, deadline: float | None
-    ) -> ScoredPairs:
+    ) -> ModelScores:
         async with self._pool.lease(name) as model:
             policy = changed_policy(model, request.policy)
             await charge(model.engine.estimated_tokens(groups, policy))
@@ -163,7 +163,7 @@ class Pipeline:
                 *(groups, policy, request.key, request.caller, deadline, request.cache, not whole), request.background
             )
             scored = await _answer(model.engine, work)
-            found = ScoredPairs(name, model.engine.version, policy, scored)
+            found = ModelScores(name, model.engine.version, policy, scored)
         if whole:  # what came from the cache was not encoded
             _check_whole([score for group in scored.scores for score in group], policy)
         return found

@@ -12,7 +12,7 @@ Charge = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredPairs:
+class ModelScores:
     """Scores of pairs in their order, and what they cost.
 
     Attributes:
@@ -29,16 +29,16 @@ class ScoredPairs:
     policy: EncodingPolicy
     scored: Scored
     experiment: str = ""
-    arm: str = ""
+    variant: str = ""
     other: Scored | None = None
 
     @property
     def part_of(self) -> str:
         """Experiment and arm as answers name them; empty for none."""
-        return f"{self.experiment}/{self.arm}" if self.experiment else ""
+        return f"{self.experiment}/{self.variant}" if self.experiment else ""
 
 
-class ChargeOnce:
+class OneTimeCharge:
     """A charge that is made once, however many models score a request."""
 
     def __init__(self, charge: Charge | None) -> None:

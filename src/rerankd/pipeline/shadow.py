@@ -18,13 +18,13 @@ from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Answered, Group, Traffic
-from rerankd.pipeline.scored import ScoredPairs
+from rerankd.pipeline.scored import ModelScores
 from rerankd.traces.trace import kendall_tau, rank_biased_overlap
 from rerankd.types import RerankRequest
 
 MAX_WAITING, MAX_CHARACTERS = 64, 16_000_000
 OUTCOMES = ("compared", "dropped", "failed")
-ScoreOn = Callable[[str, Sequence[Group], RerankRequest], Awaitable[ScoredPairs]]
+ScoreOn = Callable[[str, Sequence[Group], RerankRequest], Awaitable[ModelScores]]
 Later = Callable[[Callable[[], None]], None]
 _log = logger(__name__)
 

@@ -59,20 +59,20 @@ def merge(
         >>> sorted(score.raw_score for score in found.scores), found.teams[0]
         ([1.0, 2.0, 3.0], '-')
     """
-    unpinned = tuple(replace(one, place=0) for one in adjustments)
+    unpinned = tuple(replace(one, pin_to=0) for one in adjustments)
     rankings = [order_of(request.documents, scores, unpinned, request.fusion) for scores in (champion, challenger)]
     mixed = interleave(rankings[0], rankings[1], seed)
-    shifts = [one.shift for one in adjustments] or [0.0] * len(champion)
+    shifts = [one.boost for one in adjustments] or [0.0] * len(champion)
     own = [score.raw_score + shift for score, shift in zip(champion, shifts, strict=True)]
     falling = _falling(sorted((own[place] for place in rankings[0]), reverse=True))
     logits, teams = list(own), [NEITHER] * len(champion)
     for place, document in enumerate(mixed.order):
         logits[document] = falling[place]
         team = mixed.teams[place]
-        if team is not None and not (adjustments and adjustments[document].place):
+        if team is not None and not (adjustments and adjustments[document].pin_to):
             teams[document] = str(team)
     scores = [replace(score, raw_score=logit) for score, logit in zip(champion, logits, strict=True)]
-    said = tuple(replace(one, shift=0.0) for one in adjustments)
+    said = tuple(replace(one, boost=0.0) for one in adjustments)
     return Merged(replace(request, fusion=None), scores, said, "".join(teams))
 
 

@@ -54,14 +54,14 @@ def rank_documents(
         [1, 0]
     """
     rules = adjustments or [_UNTOUCHED] * len(scores)
-    logits = [score.raw_score + rule.shift for score, rule in zip(scores, rules, strict=True)]
+    logits = [score.raw_score + rule.boost for score, rule in zip(scores, rules, strict=True)]
     activated = activate(logits, activation)
     kept = order_of(documents, scores, adjustments, fusion)
     if top_n is not None:
         kept = kept[:top_n]
     if threshold is not None:
         passed = activate([logits[i] for i in kept], "sigmoid") >= threshold
-        kept = [i for i, good in zip(kept, passed, strict=True) if good or rules[i].place]
+        kept = [i for i, good in zip(kept, passed, strict=True) if good or rules[i].pin_to]
     return tuple(
         RankedDocument(
             index=i,
@@ -72,7 +72,7 @@ def rank_documents(
             rank_after=place,
             truncated=scores[i].truncated,
             chunks=scores[i].chunks,
-            rules=rules[i].fired,
+            rules=rules[i].matched_rules,
         )
         for place, i in enumerate(kept, start=1)
     )
@@ -99,25 +99,25 @@ def order_of(
 
     Example:
         >>> scores = [PairScore(3.0, 5, False), PairScore(2.0, 5, False), PairScore(1.0, 5, False)]
-        >>> order_of([Document("")] * 3, scores, [Adjustment(), Adjustment(hidden=True), Adjustment(place=1)])
+        >>> order_of([Document("")] * 3, scores, [Adjustment(), Adjustment(filtered=True), Adjustment(pin_to=1)])
         [2, 0]
     """
     values = [score.raw_score for score in scores]
     if adjustments:
-        values = [value + rule.shift for value, rule in zip(values, adjustments, strict=True)]
+        values = [value + rule.boost for value, rule in zip(values, adjustments, strict=True)]
     if fusion is not None:
         values = fused(values, first_scores(documents), fusion).tolist()
     order = sorted(range(len(values)), key=lambda i: (-values[i], i))
     if not adjustments:
         return order
     slots: dict[int, int] = {}
-    pinned = [i for i in order if adjustments[i].place and not adjustments[i].hidden]
-    for i in sorted(pinned, key=lambda i: adjustments[i].place):  # a stable sort: of two pins the better one is first
-        place = adjustments[i].place
+    pinned = [i for i in order if adjustments[i].pin_to and not adjustments[i].filtered]
+    for i in sorted(pinned, key=lambda i: adjustments[i].pin_to):  # a stable sort: of two pins the better one is first
+        place = adjustments[i].pin_to
         while place in slots:
             place += 1
         slots[place] = i
-    others = iter([i for i in order if not adjustments[i].place and not adjustments[i].hidden])
+    others = iter([i for i in order if not adjustments[i].pin_to and not adjustments[i].filtered])
     found: list[int] = []
     while True:
         wanted = slots.pop(len(found) + 1, None)

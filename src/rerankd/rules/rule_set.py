@@ -10,7 +10,7 @@ from typing import Any
 
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Language, Rule, When
 from rerankd.rules.terms import TermIndex, normalized
-from rerankd.types import Adjustment, Document, FiredRule
+from rerankd.types import Adjustment, Document, MatchedRule
 
 REGEX_CHARACTERS = 2000
 MAX_SYNONYMS = 8
@@ -31,7 +31,7 @@ class RuleSet:
         >>> from rerankd.rules.rule import Which
         >>> rule = Rule("vat", 1, When(), Which({"vat": 1.0}), "boost", 0.5)
         >>> [found] = RuleSet([rule]).adjustments("tax", [Document("VAT is due.")])
-        >>> found.shift, found.fired[0].rule
+        >>> found.boost, found.matched_rules[0].rule
         (0.5, 'vat')
     """
 
@@ -107,20 +107,20 @@ class RuleSet:
         return found
 
     def _adjustment(self, rules: Sequence[Rule], document: Document, written: set[str], now: float) -> Adjustment:
-        shift, place, hidden = 0.0, 0, False
-        fired: list[FiredRule] = []
+        boost, pin_to, filtered = 0.0, 0, False
+        matched: list[MatchedRule] = []
         for rule in rules:
             weight = self._weight(rule, document, written, now)
             if weight is None:
                 continue
             moved = _SIGNS.get(rule.action, 0.0) * rule.weight * weight
-            shift += moved
+            boost += moved
             if rule.action == "pin":
-                place = min(place or rule.place, rule.place)
-            hidden = hidden or rule.action == "filter"
-            fired.append(FiredRule(rule.name, rule.action, float(rule.place) if rule.action == "pin" else moved))
-        bounded = max(-self.max_shift, min(self.max_shift, shift))
-        return Adjustment(bounded, place, hidden, tuple(fired)) if fired else _NONE
+                pin_to = min(pin_to or rule.place, rule.place)
+            filtered = filtered or rule.action == "filter"
+            matched.append(MatchedRule(rule.name, rule.action, float(rule.place) if rule.action == "pin" else moved))
+        bounded = max(-self.max_shift, min(self.max_shift, boost))
+        return Adjustment(bounded, pin_to, filtered, tuple(matched)) if matched else _NONE
 
     def _weight(self, rule: Rule, document: Document, present: set[str], now: float) -> float | None:
         """The weight of the terms that a document has, 1 where a rule names none; None where it does not match."""

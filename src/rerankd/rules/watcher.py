@@ -1,4 +1,4 @@
-"""A file of rules that may change while requests are answered: a good one takes over, a bad one never does."""
+"""A rule file that is reloaded while requests are served: a valid change takes over, an invalid one never does."""
 
 from __future__ import annotations
 
@@ -11,109 +11,113 @@ from rerankd._common.logging import logger
 from rerankd.errors import RerankdError
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
-from rerankd.settings import Settings
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 NO_RULES = RuleSet(())
 
 _log = logger(__name__)
 
 
-class LiveRules:
-    """The rules of a file as they are now. Thread-safe.
+class RulesWatcher:
+    """The current rules of a file. Thread-safe.
 
-    The file is looked at by a thread of its own, so no request waits for it, and a request keeps the rules that it
-    began with. A file that is written in place is read once it has rested for `seconds`, since half of it may be valid
-    rules too; one that is moved into place is read at once.
+    A thread of its own polls the file, so that no request waits for it; a request keeps the rules that it began with.
+    A file that is written in place is read once it has not changed for `interval` seconds, because half of it may be
+    valid too; a file that is moved into place is read at once.
 
     Args:
-        path: the file.
-        seconds: between looks.
-        changed: told of each attempt to take over a changed file, with True if it was good.
+        path: the rule file.
+        interval: seconds between two polls.
+        on_reload: called after each attempt to load a changed file, with True if it succeeded.
+
+    Attributes:
+        current: the rules in force.
+        error: message of the last failed reload; empty if the rules in force are those of the file.
+        reloads: number of successful reloads.
 
     Raises:
-        InvalidInputFileError: the file cannot be used; there is nothing else to fall back to yet.
+        InvalidInputFileError: the file cannot be used, and there are no earlier rules to keep.
 
     Example:
-        >>> LiveRules(Path("rules.yaml")).current.version  # doctest: +SKIP
+        >>> RulesWatcher(Path("rules.yaml")).current.version  # doctest: +SKIP
         'f1d2d2f924e9'
     """
 
     def __init__(
-        self, path: Path, seconds: float = LOOK_SECONDS, changed: Callable[[bool], None] = lambda good: None
+        self, path: Path, interval: float = POLL_SECONDS, on_reload: Callable[[bool], None] = lambda success: None
     ) -> None:
-        self._path, self._seconds, self._changed = path, seconds, changed
-        self._seen = self._stamp()
+        self._path, self._interval, self._on_reload = path, interval, on_reload
+        self._loaded_stat = self._stat()
         self.current: RuleSet = read_rules(path)
-        self.fault = ""
+        self.error = ""
         self.reloads = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread that polls the file."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="rerankd-rules", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the thread and wait for its end."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
-    def look(self) -> bool:
-        """Read the file if it changed since the last look; whether other rules are in force now."""
-        stamp = self._stamp()
-        if stamp == self._seen:
+    def poll(self) -> bool:
+        """Reload the file if it has changed since the last poll.
+
+        Returns:
+            True if other rules are in force now.
+        """
+        stat = self._stat()
+        if stat == self._loaded_stat:
             return False
-        if stamp[2] == self._seen[2] and 0 <= time.time() - stamp[0] / 1e9 < self._seconds:
-            return False
-        began = time.monotonic()
+        modified_ns, _, inode = stat
+        if inode == self._loaded_stat[2] and 0 <= time.time() - modified_ns / 1e9 < self._interval:
+            return False  # written in place, and perhaps still being written
+        started = time.monotonic()
         try:
-            found = read_rules(self._path)
+            rules = read_rules(self._path)
         except (RerankdError, MemoryError) as error:
-            self._seen, self.fault = stamp, str(error)
-            _log.error("rules %s stay in force: %s", self.current.version, error)
-            self._changed(False)
+            self._loaded_stat, self.error = stat, str(error)
+            _log.error("The rule file was not reloaded, version %s stays in force: %s", self.current.version, error)
+            self._on_reload(False)
             return False
-        self._seen, self.fault = stamp, ""
-        if found.version == self.current.version:
+        self._loaded_stat, self.error = stat, ""
+        if rules.version == self.current.version:
             return False
-        self.current = found
+        self.current = rules
         self.reloads += 1
-        spent = (time.monotonic() - began) * 1000
-        _log.info("rules %s in force, %d rules, read in %.0f ms", found.version, len(found), spent)
-        self._changed(True)
+        milliseconds = (time.monotonic() - started) * 1000
+        _log.info("Reloaded the rule file: version %s, %d rules, %.0f ms", rules.version, len(rules), milliseconds)
+        self._on_reload(True)
         return True
 
-    def _stamp(self) -> tuple[int, int, int]:
+    def _stat(self) -> tuple[int, int, int]:
         try:
-            about = self._path.stat()
+            stat = self._path.stat()
         except OSError:
             return 0, 0, 0
-        return about.st_mtime_ns, about.st_size, about.st_ino
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._seconds):
+        while not self._stop.wait(self._interval):
             try:
-                self.look()
-            except Exception as error:  # a watcher that dies would leave old rules in force for ever
-                _log.exception("rules could not be looked at", exc_info=error)
+                self.poll()
+            except Exception as error:  # a dead thread would keep old rules in force for ever
+                _log.exception("The rule file could not be polled", exc_info=error)
 
 
-def open_rules(settings: Settings, changed: Callable[[bool], None] = lambda good: None) -> LiveRules | None:
-    """The rules that the settings name, not watched yet; None where they name none.
+def rules_provider(watcher: RulesWatcher | None) -> Callable[[], RuleSet]:
+    """Return a function that gives the rules in force; without a watcher, an empty rule set.
 
-    Raises:
-        InvalidInputFileError: the file cannot be used.
-        MissingDependencyError: the extra `rules` is not installed.
+    Example:
+        >>> len(rules_provider(None)())
+        0
     """
-    return LiveRules(Path(settings.rules), changed=changed) if settings.rules else None
-
-
-def rules_of(live: LiveRules | None) -> Callable[[], RuleSet]:
-    """Gives the rules in force; those without a file are none."""
-    if live is None:
+    if watcher is None:
         return lambda: NO_RULES
-    return lambda: live.current
+    return lambda: watcher.current

@@ -18,7 +18,7 @@ from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.shadow import ShadowQueue
 from rerankd.registry.alias_follower import Follower, open_follower
 from rerankd.registry.promotion_sync import RegistryPromotions
-from rerankd.rules.watcher import LiveRules, open_rules, rules_of
+from rerankd.rules.watcher import RulesWatcher, rules_provider
 from rerankd.server.auth.keys import KeyRing
 from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
 from rerankd.server.background import after_answer
@@ -31,6 +31,7 @@ from rerankd.settings import Settings
 from rerankd.traces.writer import TraceWriter
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import instance_name, open_rollout
+from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_writer
 
 PROBE_SECONDS = 1.0
@@ -71,7 +72,7 @@ class Service:
     trace_desk: TraceDesk
     search_desk: SearchDesk
     traces: TraceWriter | None = None
-    rules: LiveRules | None = None
+    rules: RulesWatcher | None = None
     follower: Follower | None = None
     rollout: LiveRollout | None = None
     shadow: ShadowQueue | None = None
@@ -214,7 +215,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     traces = open_writer(settings, metrics.watch_activity() if settings.traces else None)
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
-    pipeline, tracing = Pipeline(pool, traces, rules_of(rules), traffic), Tracing(settings.otel_endpoint)
+    pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), Tracing(settings.otel_endpoint)
     follower = open_follower(settings, pool)
     promotions = RegistryPromotions(follower, pool, instance_name(), metrics.decided)
     rollout = open_rollout(settings, pool, traffic, metrics.decided, promotions)

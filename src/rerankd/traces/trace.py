@@ -18,7 +18,7 @@ from rerankd.ranking.activation import activate
 from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
 from rerankd.traces.packing import Candidates
 from rerankd.traces.passages import encoded
-from rerankd.types import Document, FiredRule, PolicyChange, Ranking
+from rerankd.types import Document, MatchedRule, PolicyChange, RankingRecord
 
 PROMOTED = 10
 PERSISTENCE = 0.9  # RBO's p: nine tenths of the weight is on the first 22 places or so
@@ -98,7 +98,7 @@ class Draft:
     candidates: Candidates
 
 
-def draft(ranking: Ranking, redact: Callable[[str], str] | None = None) -> Draft:
+def draft(ranking: RankingRecord, redact: Callable[[str], str] | None = None) -> Draft:
     """Make a trace of a ranking.
 
     Args:
@@ -115,14 +115,14 @@ def draft(ranking: Ranking, redact: Callable[[str], str] | None = None) -> Draft
     return Draft(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
 
 
-def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
+def _row(ranking: RankingRecord, found: Candidates) -> dict[str, Any]:
     request, timings, count = ranking.request, ranking.timings, len(found)
     places = np.argsort(found.ranks)
     raw = _logits(ranking)
     kept = len(rank_request(request, ranking.scores, ranking.adjustments))
     names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
     about = names | {"model": ranking.model, "version": ranking.version}
-    about |= {"experiment": ranking.experiment, "arm": ranking.arm}
+    about |= {"experiment": ranking.experiment, "arm": ranking.variant}
     numbers = {
         "time": ranking.time,
         "documents": count,
@@ -143,7 +143,7 @@ def _row(ranking: Ranking, found: Candidates) -> dict[str, Any]:
     return plain | numbers | steps | {"teams": ranking.teams or None}
 
 
-def _candidates(ranking: Ranking, redact: Callable[[str], str] | None) -> Candidates:
+def _candidates(ranking: RankingRecord, redact: Callable[[str], str] | None) -> Candidates:
     scores, documents = ranking.scores, ranking.request.documents
     raw = [score.raw_score for score in scores]
     final = np.asarray(activate(_logits(ranking).tolist(), ranking.request.activation), np.float32)
@@ -163,7 +163,11 @@ def _candidates(ranking: Ranking, redact: Callable[[str], str] | None) -> Candid
         np.fromiter((score.truncated for score in scores), np.bool_, len(raw)),
         np.fromiter((score.chunks for score in scores), np.int64, len(raw)),
         ids if any(name is not None for name in ids) else (),
-        {place: [_fired(one) for one in rule.fired] for place, rule in enumerate(ranking.adjustments) if rule.fired},
+        {
+            place: [_rule_label(rule) for rule in adjustment.matched_rules]
+            for place, adjustment in enumerate(ranking.adjustments)
+            if adjustment.matched_rules
+        },
         [_about(document, redact) for document in documents],
     )
 
@@ -186,17 +190,17 @@ def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     return value
 
 
-def _fired(one: FiredRule) -> str:
-    return f"{one.rule}: {one.action} {one.weight:+g}" if one.weight else f"{one.rule}: {one.action}"
+def _rule_label(rule: MatchedRule) -> str:
+    return f"{rule.rule}: {rule.action} {rule.weight:+g}" if rule.weight else f"{rule.rule}: {rule.action}"
 
 
-def _logits(ranking: Ranking) -> npt.NDArray[np.float64]:
+def _logits(ranking: RankingRecord) -> npt.NDArray[np.float64]:
     """Logits with what rules added."""
     raw = np.array([score.raw_score for score in ranking.scores], np.float64)
-    return raw + [rule.shift for rule in ranking.adjustments] if ranking.adjustments else raw
+    return raw + [rule.boost for rule in ranking.adjustments] if ranking.adjustments else raw
 
 
-def _parameters(ranking: Ranking) -> bytes:
+def _parameters(ranking: RankingRecord) -> bytes:
     request, max_length, usual = ranking.request, ranking.max_length, PolicyChange()
     changed = {entry.name: getattr(request.policy, entry.name) for entry in dataclasses.fields(PolicyChange)}
     policy = {name: value for name, value in changed.items() if value != getattr(usual, name)}

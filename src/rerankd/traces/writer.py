@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from rerankd._common.logging import logger
 from rerankd.errors import RerankdError
-from rerankd.types import Ranking
+from rerankd.types import RankingRecord
 
 if TYPE_CHECKING:
     from rerankd.traces.store import TraceStore
@@ -93,7 +93,7 @@ class TraceWriter:
         self._open, self._redact, self._upkeep = open_store, redact, upkeep
         self._options = options or WriterOptions()
         self.counts = WriterCounts()
-        self._queue: deque[tuple[float, int, Ranking]] = deque()
+        self._queue: deque[tuple[float, int, RankingRecord]] = deque()
         self._changed = threading.Condition()
         self._bytes = 0
         self._closing: float | None = None
@@ -115,7 +115,7 @@ class TraceWriter:
         """Bytes of their texts, about."""
         return self._bytes
 
-    def record(self, ranking: Ranking) -> None:
+    def record(self, ranking: RankingRecord) -> None:
         """Take a ranking; it is written within the window, or dropped and counted."""
         if not ranking.scores or not self._sampled(ranking):
             return
@@ -169,7 +169,7 @@ class TraceWriter:
             self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
             self._thread.start()
 
-    def _sampled(self, ranking: Ranking) -> bool:
+    def _sampled(self, ranking: RankingRecord) -> bool:
         sample = self._options.sample
         if not sample:
             return True
@@ -229,7 +229,7 @@ class TraceWriter:
         self._taken = len(batch)
         self._held = [one for ranking in batch if (one := self._drafted(ranking)) is not None]
 
-    def _drafted(self, ranking: Ranking) -> Draft | None:
+    def _drafted(self, ranking: RankingRecord) -> Draft | None:
         from rerankd.traces.trace import draft
 
         try:

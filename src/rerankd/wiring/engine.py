@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rerankd._common.logging import Observer
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
 from rerankd.engine.engine import Engine, EngineOptions
+from rerankd.engine.observer import EngineObserver
 from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
@@ -27,8 +27,8 @@ class SettingsLoader(ModelLoader):
         observer: told what the engines do.
     """
 
-    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
-        self._settings, self._observer = settings, observer or Observer()
+    def __init__(self, settings: Settings, observer: EngineObserver | None = None) -> None:
+        self._settings, self._observer = settings, observer or EngineObserver()
         self._cache = open_cache(settings)
 
     def find(self, reference: str) -> ModelFiles:

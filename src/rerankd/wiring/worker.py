@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from rerankd._common.logging import Observer, logger
+from rerankd._common.logging import logger
+from rerankd.engine.observer import EngineObserver
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.experiments.traffic import Traffic
@@ -18,10 +19,11 @@ from rerankd.jobs.wakeups import Tickets, make_celery
 from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.rules.watcher import open_rules, rules_of
+from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_rollout
+from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_writer
 
 PATIENCE_SECONDS = 86_400.0
@@ -64,7 +66,7 @@ class WorkerProcess:
     def __init__(
         self,
         settings: Settings,
-        observer: Observer | None = None,
+        observer: EngineObserver | None = None,
         follow: Callable[[Settings, ModelPool], Following] | None = None,
     ) -> None:
         if not settings.queue_url:
@@ -153,7 +155,7 @@ class WorkerProcess:
         threads = settings.worker_threads
         options = WorkerOptions.of(settings, threads, max(1, threads // 2))
         self._worker = JobWorker(
-            Pipeline(self.pool, self.traces, rules_of(self.rules), self._traffic), self._store, announcer, options
+            Pipeline(self.pool, self.traces, rules_provider(self.rules), self._traffic), self._store, announcer, options
         )
         self._worker.start()
         if self.rules is not None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rerankd._common.logging import Observer
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
+from rerankd.engine.observer import EngineObserver
 from rerankd.engine.request import Job, Scored, ScoreRequest
 from rerankd.errors import (
     DeadlineExceededError,
@@ -27,7 +27,7 @@ POLICY = EncodingPolicy(64)
 SECONDS = 20
 
 
-class Heard(Observer):
+class Heard(EngineObserver):
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self._encoded = threading.Semaphore(0)

@@ -14,7 +14,7 @@ from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import draft
-from rerankd.types import Document, PairScore, Ranking, RerankRequest
+from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
 
 ONE = Experiment("e", "canary", "mini", "other", created=time.time() - 60, id=1)
 
@@ -30,8 +30,8 @@ def write(store: TraceStore, name: str, arm: str, teams: str = "", experiment: s
     documents = [Document(f"text {place}", f"d{place}") for place in range(3)]
     scores = [PairScore(float(place), 5, False) for place in range(3)]  # the last is first
     request = RerankRequest("q", documents, request_id=name)
-    part = {"experiment": experiment, "arm": arm, "teams": teams}
-    store.write([draft(replace(Ranking(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
+    part = {"experiment": experiment, "variant": arm, "teams": teams}
+    store.write([draft(replace(RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
 
 
 def test_each_ranking_counts_once(store: TraceStore) -> None:

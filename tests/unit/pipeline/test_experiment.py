@@ -18,8 +18,8 @@ from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Ex
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic
-from rerankd.pipeline.experiment import ArmScorer
-from rerankd.pipeline.scored import ChargeOnce, ScoredPairs
+from rerankd.pipeline.experiment import VariantScorer
+from rerankd.pipeline.scored import ModelScores, OneTimeCharge
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore
 
@@ -31,10 +31,10 @@ class Models:
 
     def __init__(self, **failures: BaseException | None) -> None:
         self.failures, self.asked, self.cached, self.logit = failures, list[str](), 0, 1.0
-        self.charge = ChargeOnce(None)
+        self.charge = OneTimeCharge(None)
         self.hang = False
 
-    async def score(self, name: str) -> ScoredPairs:
+    async def score(self, name: str) -> ModelScores:
         role = "challenger" if name == ONE.served_as else "champion"
         self.asked.append(role)
         await self.charge(5)
@@ -44,7 +44,7 @@ class Models:
             raise failure
         logit = self.logit if role == "challenger" else 1.0
         scored = Scored([[PairScore(logit, 5, False)]], 5, self.cached, {"total": 1.0})
-        return ScoredPairs(name, f"v-{role}", EncodingPolicy(64), scored)
+        return ModelScores(name, f"v-{role}", EncodingPolicy(64), scored)
 
 
 def told(traffic: Traffic) -> dict[str, dict[str, float]]:
@@ -56,8 +56,8 @@ def told(traffic: Traffic) -> dict[str, dict[str, float]]:
 
 async def scored(
     models: Models, traffic: Traffic, arm: str = CHALLENGER, one: Experiment = ONE, **more: bool
-) -> ScoredPairs:
-    return await ArmScorer(Route(one, arm, "u"), traffic, models.charge, **more).scored("mini", models.score)
+) -> ModelScores:
+    return await VariantScorer(Route(one, arm, "u"), traffic, models.charge, **more).scored("mini", models.score)
 
 
 async def test_each_arm_is_its_model() -> None:
@@ -96,7 +96,7 @@ async def test_the_champion_answers_where_the_challenger_fails(failure: Exceptio
 async def test_a_score_that_is_no_number_is_none() -> None:
     traffic, models = Traffic(), Models()
     models.logit = math.nan
-    assert (await scored(models, traffic)).arm == "fallback"
+    assert (await scored(models, traffic)).variant == "fallback"
     assert told(traffic)[CHALLENGER]["empty"] == 1.0
 
 
@@ -104,7 +104,7 @@ async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
     traffic, models = Traffic(), Models()
     models.hang = True
     found = await scored(models, traffic, one=replace(ONE, plan=Plan(patience=0.01)))
-    assert found.arm == "fallback"
+    assert found.variant == "fallback"
     assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
 
 
@@ -123,7 +123,7 @@ async def test_a_key_without_tokens_is_refused_once() -> None:
         raise RateLimitedError("x")
 
     traffic, models = Traffic(), Models()
-    models.charge = ChargeOnce(refuse)
+    models.charge = OneTimeCharge(refuse)
     with pytest.raises(RateLimitedError):
         await scored(models, traffic)
     assert models.asked == ["challenger"]
@@ -137,7 +137,7 @@ async def test_a_request_is_charged_once() -> None:
         charged.append(tokens)
 
     models = Models(challenger=RuntimeError("x"))
-    models.charge = ChargeOnce(charge)
+    models.charge = OneTimeCharge(charge)
     await scored(models, Traffic())
     assert (charged, models.asked) == ([5], ["challenger", "champion"])
 
@@ -163,12 +163,12 @@ async def test_interleaving_scores_on_both() -> None:
     traffic, models = Traffic(), Models()
     models.logit = 7.0
     found = await scored(models, traffic, INTERLEAVED)
-    assert (found.version, found.arm) == ("v-champion", INTERLEAVED)
+    assert (found.version, found.variant) == ("v-champion", INTERLEAVED)
     assert found.other is not None
     assert found.other.scores[0][0].raw_score == 7.0
     assert set(told(traffic)) == {CHAMPION, CHALLENGER}
     failing = await scored(Models(challenger=RuntimeError("x")), traffic, INTERLEAVED)
-    assert (failing.other, failing.arm) == (None, "fallback")
+    assert (failing.other, failing.variant) == (None, "fallback")
     assert told(traffic)[CHALLENGER]["errors"] == 1.0
     with pytest.raises(RuntimeError):
         await scored(Models(champion=RuntimeError("x"), challenger=ScoringError("y")), traffic, INTERLEAVED)

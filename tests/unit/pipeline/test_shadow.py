@@ -12,7 +12,7 @@ from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Answered, Group, Traffic
 from rerankd.pipeline import shadow as module
-from rerankd.pipeline.scored import ScoredPairs
+from rerankd.pipeline.scored import ModelScores
 from rerankd.pipeline.shadow import ShadowQueue, compared
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore, RerankRequest
@@ -30,12 +30,12 @@ class Challenger:
         self.gate.set()
         self.logits = [1.0, 2.0, 3.0]
 
-    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ScoredPairs:
+    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ModelScores:
         self.events.append(f"scored on {name}")
         self.requests.append(request)
         await self.gate.wait()
         scored = Scored([[PairScore(logit, 5, False) for logit in self.logits]], 15, 0, {"total": 20.0})
-        return ScoredPairs(name, "v2", EncodingPolicy(64), scored)
+        return ModelScores(name, "v2", EncodingPolicy(64), scored)
 
 
 async def test_nothing_is_scored_before_the_answer_is_sent() -> None:

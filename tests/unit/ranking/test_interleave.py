@@ -43,7 +43,7 @@ def test_the_same_ranking_has_no_teams() -> None:
 def test_rules_and_fusion_count_once() -> None:
     documents = [Document(f"d{place}", metadata={"score": float(place)}) for place in range(4)]
     asked = RerankRequest("q", documents, fusion=Fusion("weighted", 100.0))
-    rules = [Adjustment(), Adjustment(hidden=True), Adjustment(shift=1.0), Adjustment(place=1)]
+    rules = [Adjustment(), Adjustment(filtered=True), Adjustment(boost=1.0), Adjustment(pin_to=1)]
     found = merge(asked, pairs([4.0, 3.0, 2.0, 1.0]), pairs([1.0, 2.0, 3.0, 4.0]), rules, 1)
     ranked = rank_request(found.request, found.scores, found.adjustments)
     assert [one.index for one in ranked] == [3, 2, 0]  # pinned, then as the first stage has it

@@ -54,20 +54,20 @@ ADJUSTED = LOGITS.flatmap(
 def test_rules_hide_pin_and_move(given: tuple[list[float], list[Adjustment]]) -> None:
     values, rules = given
     order = order_of(documents(len(values)), scores(values), rules)
-    shown = [i for i, rule in enumerate(rules) if not rule.hidden]
+    shown = [i for i, rule in enumerate(rules) if not rule.filtered]
     assert sorted(order) == shown
-    free = [i for i in order if not rules[i].place]
-    assert free == sorted(free, key=lambda i: (-(values[i] + rules[i].shift), i))
-    for i in (i for i in shown if rules[i].place):
+    free = [i for i in order if not rules[i].pin_to]
+    assert free == sorted(free, key=lambda i: (-(values[i] + rules[i].boost), i))
+    for i in (i for i in shown if rules[i].pin_to):
         place = order.index(i) + 1
-        taken = sum(bool(rules[other].place) for other in shown)
-        assert place >= min(rules[i].place, len(order) - taken + 1)
-        if sum(rules[other].place <= rules[i].place for other in shown if rules[other].place) == 1:
-            assert place == min(rules[i].place, len(order) - taken + 1) or place <= rules[i].place
+        taken = sum(bool(rules[other].pin_to) for other in shown)
+        assert place >= min(rules[i].pin_to, len(order) - taken + 1)
+        if sum(rules[other].pin_to <= rules[i].pin_to for other in shown if rules[other].pin_to) == 1:
+            assert place == min(rules[i].pin_to, len(order) - taken + 1) or place <= rules[i].pin_to
 
 
 def test_a_pin_is_at_its_place() -> None:
-    rules = [Adjustment(), Adjustment(), Adjustment(place=2), Adjustment(place=2), Adjustment(place=1)]
+    rules = [Adjustment(), Adjustment(), Adjustment(pin_to=2), Adjustment(pin_to=2), Adjustment(pin_to=1)]
     assert order_of(documents(5), scores([5, 4, 3, 2, 1]), rules) == [4, 2, 3, 0, 1]
 
 
@@ -107,7 +107,7 @@ def test_what_is_shown_is_the_models_score_and_fusion_only_orders() -> None:
 
 
 def test_a_threshold_is_on_shifted_scores() -> None:
-    rules = [Adjustment(shift=-2.0), Adjustment(shift=2.0)]
+    rules = [Adjustment(boost=-2.0), Adjustment(boost=2.0)]
     found = rank_documents(documents(2), scores([1.0, -1.0]), None, "sigmoid", 0.5, rules)
     assert [one.index for one in found] == [1]
 

@@ -68,8 +68,8 @@ def test_a_rule_of_a_tenant_acts_for_it_alone() -> None:
 def test_rules_cannot_outvote_the_model_beyond_their_bound() -> None:
     many = "".join(f"  - {{name: r{i}, documents: {{terms: [nothing]}}, boost: 9}}\n" for i in range(5))
     adjusted = parse_rules(f"max_shift: 0.7\nrules:\n{many}".encode()).adjustments("q", DOCUMENTS, "", NOW)
-    assert adjusted[3].shift == 0.7
-    assert len(adjusted[3].fired) == 5
+    assert adjusted[3].boost == 0.7
+    assert len(adjusted[3].matched_rules) == 5
     assert adjusted[0] == Adjustment()
 
 
@@ -101,7 +101,7 @@ def test_synonyms_stand_behind_the_query_once() -> None:
 def test_dates_that_are_none_match_no_age() -> None:
     found = rules("documents: {older_than: 1d}, filter: true", "date_field: when")
     documents = [Document("x", metadata={"when": value}) for value in (None, "soon", True, 0, "2026-05-31T23:00:00Z")]
-    assert [one.hidden for one in found.adjustments("q", documents, "", NOW)] == [False, False, False, True, False]
+    assert [one.filtered for one in found.adjustments("q", documents, "", NOW)] == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -115,5 +115,5 @@ def test_ten_thousand_rules_look_at_those_that_matter() -> None:
     many = "".join(f"  - {{name: r{i}, documents: {{terms: [term{i}]}}, boost: 1}}\n" for i in range(2000))
     found = parse_rules(f"rules:\n{many}".encode())
     [one] = found.adjustments("q", [Document("term7 and term1999")])
-    assert [fired.rule for fired in one.fired] == ["r7", "r1999"]
-    assert one.shift == 2.0
+    assert [fired.rule for fired in one.matched_rules] == ["r7", "r1999"]
+    assert one.boost == 2.0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rerankd.types import Document, PairScore, Ranking, RerankRequest
+from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
 
 
 def ranking(
@@ -17,11 +17,11 @@ def ranking(
     at: float | None = None,
     top_n: int | None = 2,
     **named: Any,
-) -> Ranking:
+) -> RankingRecord:
     """A ranking in which, unless `scores` say otherwise, a later document is a better one."""
     given = [one if isinstance(one, Document) else Document(one) for one in documents]
     logits = scores if scores is not None else [float(place) for place in range(len(given))]
     request = RerankRequest(query, given, top_n, **({"request_id": "r1", "tenant": "search", "source": "http"} | named))
     timings = {"tokenization": 1.0, "queue": 2.0, "inference": 3.0, "total": 6.0}
     pairs = [PairScore(logit, 10, False) for logit in logits]
-    return Ranking(request, pairs, "mini", "v1", 512, timings, 0, time.time() if at is None else at)
+    return RankingRecord(request, pairs, "mini", "v1", 512, timings, 0, time.time() if at is None else at)

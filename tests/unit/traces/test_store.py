@@ -19,7 +19,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.traces.passages import Texts
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import draft
-from rerankd.types import Document, Ranking
+from rerankd.types import Document, RankingRecord
 from tests.unit.traces.rankings import ranking
 
 
@@ -35,7 +35,7 @@ def store(path: Path) -> Iterator[TraceStore]:
     made.close()
 
 
-def write(store: TraceStore, *rankings: Ranking) -> None:
+def write(store: TraceStore, *rankings: RankingRecord) -> None:
     store.write([draft(one) for one in rankings])
 
 

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rerankd._common.logging import Observer
 from rerankd._common.version import __version__
+from rerankd.engine.observer import EngineObserver
 from rerankd.server.observability.experiment_gauges import RolloutGauges
 from rerankd.traces.writer import DROPS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rerankd.jobs.store import Waiting
     from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.registry.alias_follower import Follower
-    from rerankd.rules.watcher import LiveRules
+    from rerankd.rules.watcher import RulesWatcher
     from rerankd.traces.writer import TraceWriter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,7 +32,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 
-class Metrics(Observer):
+class Metrics(EngineObserver):
     """Counts what the service and its engines do; one registry an instance, none global."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Metrics(Observer):
         """A changed file of rules took over, or was refused."""
         self._reloads.labels("good" if good else "bad").inc()
 
-    def watch_rules(self, rules: LiveRules | None) -> None:
+    def watch_rules(self, rules: RulesWatcher | None) -> None:
         """Add which rules are in force, where there is a file of them."""
         if rules is not None:
             self._reloads.labels("good")
@@ -196,14 +196,14 @@ class _PoolGauges(Collector):
 class _RuleGauges(Collector):
     """Read from the rules when asked."""
 
-    def __init__(self, rules: LiveRules) -> None:
+    def __init__(self, rules: RulesWatcher) -> None:
         self._rules = rules
 
     def collect(self) -> Iterable[Metric]:
         info = GaugeMetricFamily("rerankd_rules_info", "Rules in force; the version is a label", labels=["version"])
         info.add_metric([self._rules.current.version], len(self._rules.current))
         stale = GaugeMetricFamily("rerankd_rules_stale", "1 while the file is refused and older rules are in force")
-        stale.add_metric([], float(bool(self._rules.fault)))
+        stale.add_metric([], float(bool(self._rules.error)))
         return [info, stale]
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rerankd._common.validation import to_query
 from rerankd.engine.admission import caller_name
 from rerankd.errors import UnavailableError
-from rerankd.pipeline.pipeline import ScoredPairs
+from rerankd.pipeline.pipeline import ModelScores
 from rerankd.ranking.activation import activate
 from rerankd.server.auth.usage import Meter, unless_gone, version_headers
 from rerankd.server.middleware import current
@@ -156,7 +156,7 @@ class Answers:
 
     async def _score(
         self, request: Request, body: bytes, given: Body, pairs: Sequence[tuple[str, str]], policy: PolicyChange
-    ) -> tuple[list[float], ScoredPairs]:
+    ) -> tuple[list[float], ModelScores]:
         check_count(len(pairs), "the request", self._service.settings)
         places: dict[str, list[int]] = {}
         for place, (query, _) in enumerate(pairs):
@@ -221,7 +221,7 @@ class Answers:
         who = (result.model, result.version, result.experiment)
         return await self._finish(answer, *who, result.computed_tokens or 0, result.timings)
 
-    async def _scored(self, answer: Any, found: ScoredPairs) -> Response:
+    async def _scored(self, answer: Any, found: ModelScores) -> Response:
         who = (found.model, found.version, found.part_of)
         return await self._finish(answer, *who, found.scored.computed_tokens, found.scored.timings)
 
