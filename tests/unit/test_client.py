@@ -28,7 +28,7 @@ from rerankd import (
     UnavailableError,
     reranker,
 )
-from rerankd.client import calls
+from rerankd.client.requests import DEFAULT_TOP_N
 from rerankd.ranking.activation import activate
 
 KEY = "rk-very-secret"
@@ -128,7 +128,7 @@ def giving(answer: Any) -> Handler:
 
 
 def test_default_top_n_is_the_rerankers() -> None:
-    assert calls.DEFAULT_TOP_N == reranker.DEFAULT_TOP_N
+    assert DEFAULT_TOP_N == reranker.DEFAULT_TOP_N
 
 
 async def test_ranking(connect: Connect) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.validation import DocumentLike
-from rerankd.client.answers import JobStatus
-from rerankd.client.calls import (
+from rerankd.client.job_requests import JobCalls, JobOptions
+from rerankd.client.requests import (
     DEFAULT_TOP_N,
     Calls,
     Outcome,
@@ -27,7 +27,7 @@ from rerankd.client.calls import (
     Steps,
     T,
 )
-from rerankd.client.job_calls import JobCalls, JobOptions
+from rerankd.client.responses import JobStatus
 from rerankd.types import RerankResult
 
 

@@ -21,7 +21,7 @@ import orjson
 
 from rerankd import __version__, errors
 from rerankd._common.validation import DocumentLike, plain_metadata, to_documents, to_pairs, to_query
-from rerankd.client.answers import number, read_ranking, read_rows
+from rerankd.client.responses import number, read_ranking, read_rows
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import SCORE, checked_fusion, checked_threshold, first_score

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 from rerankd._common.validation import to_documents, to_query
-from rerankd.client.answers import JobStatus, read_job
-from rerankd.client.calls import Calls, Steps, checked_timeout, sendable, sent
+from rerankd.client.requests import Calls, Steps, checked_timeout, sendable, sent
+from rerankd.client.responses import JobStatus, read_job
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 
 FIRST_LOOK, LONGEST_PAUSE = 0.05, 5.0
