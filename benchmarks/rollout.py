@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rerankd.experiments.guardrails import Plan, Seen, decide, next_step
+from rerankd.experiments.guardrails import ExperimentPlan, Observations, check_guardrails, next_step
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
 from rerankd.ranking.team_draft import interleave
 
@@ -22,7 +22,7 @@ LIMIT, EVERY = 2_000_000, 500
 SIGMA, ERRORS, FEEDBACK = 0.5, 0.01, 0.2
 LOSSES = np.array([0.0, 0.5, 2 / 3, 3 / 4, 4 / 5])
 USUAL = (0.6, 0.2, 0.1, 0.06, 0.04)
-PLAN = Plan(min_seconds=0.0, min_feedback=1000)
+PLAN = ExperimentPlan(min_seconds=0.0, min_feedback=1000)
 STEPWISE = {rail.name for rail in PLAN.guardrails if rail.each_step}
 
 
@@ -76,7 +76,7 @@ def canary(harm: Harm, seed: int) -> tuple[str, int, int]:
         control, treated = _sum(control, drawn(draw, EVERY - own, Harm())), _sum(treated, drawn(draw, own, harm))
         step += own
         units = (round(total * (1 - coverage)), round(total * coverage))
-        action = decide(PLAN, coverage, Seen(control, treated, units, step, 1e9)).action
+        action = check_guardrails(PLAN, coverage, Observations(control, treated, units, step, 1e9)).action
         count = treated["errors"].count
         if action in ("roll_back", "stop"):
             return action, count, total

@@ -20,8 +20,8 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.promotion_log import Ledger
+from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.promotion_log import PromotionLog
 from rerankd.experiments.store import ExperimentStore
 from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
@@ -290,7 +290,9 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
     uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
 ) -> None:
     with contextlib.closing(ExperimentStore(TraceStore(traces_url))) as store, Load(urls) as load:
-        one = store.start(Experiment("kept", "canary", "med", "registry:med@2", plan=Plan(steps=(1.0,))), "test")
+        one = store.start(
+            Experiment("kept", "canary", "med", "registry:med@2", plan=ExperimentPlan(steps=(1.0,))), "test"
+        )
         until(lambda: all(metric(url, "rerankd_experiment_coverage") == 1 for url in urls))
         early = program.rerankd("rollout", "stop", "kept", "--keep", "--traces-url", traces_url)
         assert (early.returncode, "is not the challenger of kept" in early.stderr) == (2, True)
@@ -300,7 +302,7 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
         until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0 for url in urls))
         with httpx.Client(timeout=30) as client:
             assert {(found.part, found.scores) for url in urls for found in (asked(client, url),)} == {("", known[1])}
-        last = Ledger(store).last(one)
+        last = PromotionLog(store).last(one)
     assert last is not None
     assert last.phase == "moved"
     exact(load.answers, known)

@@ -25,7 +25,7 @@ from rerankd.client import Client
 from rerankd.database import tables
 from rerankd.errors import InvalidRequestError
 from rerankd.experiments.experiment import Experiment, Kind
-from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import bundled_folder
 from rerankd.traces.store import TraceFilter, TraceStore
@@ -147,7 +147,7 @@ def experiments(url: str) -> Iterator[ExperimentStore]:
 
 def begun(store: ExperimentStore, kind: Kind, challenger: object, **plan: Any) -> Experiment:
     usual: dict[str, Any] = {"steps": (1.0,), "min_requests": 20, "min_seconds": 0.0}
-    return store.start(Experiment(kind, kind, "mini", str(challenger), plan=Plan(**usual | plan)), "test")
+    return store.start(Experiment(kind, kind, "mini", str(challenger), plan=ExperimentPlan(**usual | plan)), "test")
 
 
 @dataclass

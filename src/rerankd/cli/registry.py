@@ -18,6 +18,7 @@ from rerankd.registry.evidence import read_metrics
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion, Move
 from rerankd.settings import load_settings
+from rerankd.wiring.registry import open_registry
 
 Name = Annotated[str, typer.Argument(help="Registered model.")]
 Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
@@ -47,7 +48,7 @@ def register(
 ) -> None:
     """Put a model with its evidence into the registry. The same files again are the same version."""
     settings = load_settings(registry=registry)
-    version = Registry.open(settings).register(
+    version = open_registry(settings).register(
         model,
         name,
         metrics=read_metrics(metrics) if metrics else None,
@@ -146,7 +147,7 @@ def diff(
 
 
 def _open(uri: str | None) -> Registry:
-    return Registry.open(load_settings(registry=uri))
+    return open_registry(load_settings(registry=uri))
 
 
 def _print_move(move: Move, as_json: bool, unchanged: str) -> None:

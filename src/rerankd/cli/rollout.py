@@ -20,9 +20,9 @@ from rerankd.errors import ConflictError, InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from rerankd.experiments.controller import Evidence
+    from rerankd.experiments.controller import ExperimentStats
     from rerankd.experiments.experiment import Experiment
-    from rerankd.experiments.guardrails import Decision, Guardrail
+    from rerankd.experiments.guardrails import ExperimentDecision, Guardrail
     from rerankd.experiments.store import ExperimentStore
 
 app = typer.Typer(help="Try a model on a part of the requests, and let it take over or not.", no_args_is_help=True)
@@ -58,11 +58,11 @@ def start(
 ) -> None:
     """Start an experiment; every service of the database takes it up within rollout_seconds."""
     from rerankd.experiments.experiment import Experiment, checked
-    from rerankd.experiments.guardrails import STEPS, Plan
+    from rerankd.experiments.guardrails import STEPS, ExperimentPlan
     from rerankd.models.reference import BUNDLED
 
     usual = STEPS if kind in ("canary", "split") else (1.0,)
-    plan = Plan(
+    plan = ExperimentPlan(
         _shares(steps) if steps else usual,
         _rails(margin or ()),
         alpha,
@@ -122,10 +122,10 @@ def status(
 @app.command()
 def advance(name: Name, traces_url: Url = None) -> None:
     """Go one step up now, and from the last step to the champion's place."""
-    from rerankd.experiments.guardrails import Decision
+    from rerankd.experiments.guardrails import ExperimentDecision
 
     with opened(traces_url) as (store, _):
-        new = _by_hand(store, name, Decision("advance", "by hand", {}), ("running",))
+        new = _by_hand(store, name, ExperimentDecision("advance", "by hand", {}), ("running",))
     say(_sentence(new))
 
 
@@ -137,7 +137,7 @@ def stop(
     traces_url: Url = None,
 ) -> None:
     """Give everything back to the champion; this takes a promotion back, in the registry too."""
-    from rerankd.experiments.guardrails import Decision
+    from rerankd.experiments.guardrails import ExperimentDecision
 
     if (name is None) != every:
         raise InvalidRequestError("Say what to stop.", hint="Use NAME, or --all.")
@@ -151,7 +151,7 @@ def stop(
                 _check_moved(store, known)
             back = known.state == "promoted" and not keep
             action: Literal["roll_back", "stop"] = "roll_back" if back else "stop"
-            new = _by_hand(store, one, Decision(action, "by hand", {}), ("running", "promoted"))
+            new = _by_hand(store, one, ExperimentDecision(action, "by hand", {}), ("running", "promoted"))
             say(_sentence(new))
     if not names:
         say("Nothing runs.")
@@ -190,7 +190,7 @@ def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
         store.close()
 
 
-def _by_hand(store: ExperimentStore, name: str, decision: Decision, states: Sequence[str]) -> Experiment:
+def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, states: Sequence[str]) -> Experiment:
     """Write a person's decision; services change experiments too, so it is tried again where one was faster."""
     from rerankd.experiments.controller import apply
 
@@ -208,16 +208,16 @@ def _by_hand(store: ExperimentStore, name: str, decision: Decision, states: Sequ
 
 
 def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, Any]:
-    from rerankd.experiments.controller import evidence_of, record_of, verdict
-    from rerankd.experiments.feedback_metrics import Said
+    from rerankd.experiments.controller import decide, decision_record, experiment_stats
+    from rerankd.experiments.feedback_metrics import FeedbackAggregator
 
-    said = Said(one)
+    said = FeedbackAggregator(one)
     if whole and one.kind != "shadow":
-        said.look(store.traces)
+        said.poll(store.traces)
     sums = store.sums(one)
-    evidence = evidence_of(one, sums, store.units(one), said)
-    decision = verdict(one, evidence)
-    row = _described(one) | record_of(one, evidence, decision) | {"reason": ""}
+    evidence = experiment_stats(one, sums, store.units(one), said)
+    decision = decide(one, evidence)
+    row = _described(one) | decision_record(one, evidence, decision) | {"reason": ""}
     if one.state == "running" and one.kind != "shadow":
         row |= {"decision": decision.action, "reason": decision.reason}
     elif told := _told(store, one):
@@ -227,9 +227,9 @@ def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, A
 
 def _told(store: ExperimentStore, one: Experiment) -> dict[str, Any]:
     """How far the registry is with the experiment's promotion; empty where it has no part in it."""
-    from rerankd.experiments.promotion_log import Ledger
+    from rerankd.experiments.promotion_log import PromotionLog
 
-    last = Ledger(store).last(one)
+    last = PromotionLog(store).last(one)
     return {} if last is None else {"phase": last.phase, "reason": last.reason, **last.data}
 
 
@@ -250,12 +250,12 @@ def _pinned(challenger: str, settings: Settings) -> str:
     reference = parse_reference(challenger)
     if reference.alias is None:
         return challenger
-    from rerankd.registry.registry import Registry
+    from rerankd.wiring.registry import open_registry
 
-    return f"{REGISTRY}{reference.name}@{Registry.open(settings).resolve(reference.name, reference.alias).version}"
+    return f"{REGISTRY}{reference.name}@{open_registry(settings).resolve(reference.name, reference.alias).version}"
 
 
-def _means(evidence: Evidence) -> dict[str, dict[str, Any]]:
+def _means(evidence: ExperimentStats) -> dict[str, dict[str, Any]]:
     seen = evidence.seen
     found: dict[str, dict[str, Any]] = {}
     for arm, sums in (("champion", seen.control), ("challenger", seen.canary)):

@@ -31,17 +31,18 @@ def worker(
     Its threads share one engine a model, so that jobs of many users are batched together.
     """
     settings = load_settings(**flags)
-    from rerankd.registry.alias_follower import Follower, open_follower
+    from rerankd.registry.alias_follower import AliasFollower
     from rerankd.server.observability import logs
     from rerankd.server.observability.metrics import Metrics
+    from rerankd.wiring.registry import open_alias_follower
     from rerankd.wiring.worker import WorkerProcess
 
     logs.configure(settings.log_format, settings.log_level)
     metrics = Metrics()
-    followers: list[Follower] = []
+    followers: list[AliasFollower] = []
 
-    def follow(settings: Settings, pool: ModelPool) -> Follower:
-        followers.append(open_follower(settings, pool))
+    def follow(settings: Settings, pool: ModelPool) -> AliasFollower:
+        followers.append(open_alias_follower(settings, pool))
         return followers[0]
 
     process = WorkerProcess(settings, metrics, follow)

@@ -23,7 +23,7 @@ def fnv1a32(text: str) -> int:
     return value
 
 
-def place_of(seed: str, unit: str) -> float:
+def bucket_of(seed: str, unit: str) -> float:
     """Where a unit stands, from 0 to 1 in steps of 1 / `STEPS`; hashed twice, so that seeds do not go together.
 
     Args:
@@ -31,14 +31,14 @@ def place_of(seed: str, unit: str) -> float:
         unit: a user, tenant or session, never a request.
 
     Example:
-        >>> place_of("one", "user-7") == place_of("one", "user-7") != place_of("two", "user-7")
+        >>> bucket_of("one", "user-7") == bucket_of("one", "user-7") != bucket_of("two", "user-7")
         True
     """
     return fnv1a32(str(fnv1a32(seed + unit))) % STEPS / STEPS
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class Variant:
     """One of the versions that share the traffic.
 
     Attributes:
@@ -50,7 +50,7 @@ class Arm:
     weight: float
 
 
-def assigned(arms: Sequence[Arm], coverage: float, seed: str, unit: str) -> str | None:
+def assign(arms: Sequence[Variant], coverage: float, seed: str, unit: str) -> str | None:
     """The arm of a unit; None for one that is not covered.
 
     Each arm has a stretch of the line as long as its weight and takes units from its beginning, as much of it as is
@@ -66,8 +66,8 @@ def assigned(arms: Sequence[Arm], coverage: float, seed: str, unit: str) -> str 
         InvalidRequestError: weights or a coverage out of range.
 
     Example:
-        >>> arms = [Arm("champion", 0.5), Arm("challenger", 0.5)]
-        >>> assigned(arms, 1.0, "seed", "user-1") in ("champion", "challenger")
+        >>> arms = [Variant("champion", 0.5), Variant("challenger", 0.5)]
+        >>> assign(arms, 1.0, "seed", "user-1") in ("champion", "challenger")
         True
     """
     total = sum(arm.weight for arm in arms)
@@ -75,7 +75,7 @@ def assigned(arms: Sequence[Arm], coverage: float, seed: str, unit: str) -> str 
         raise InvalidRequestError(
             f"Weights of {total:g} together with a coverage of {coverage:g} cannot be.", hint="Both are at most 1."
         )
-    place, start = place_of(seed, unit), 0.0
+    place, start = bucket_of(seed, unit), 0.0
     for arm in arms:
         if start <= place < start + arm.weight * coverage:
             return arm.name

@@ -11,11 +11,11 @@ from typing import Any
 
 from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
-from rerankd.experiments.feedback_metrics import Said, merged
-from rerankd.experiments.guardrails import Decision, Plan, Seen, decide, next_step
+from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
+from rerankd.experiments.guardrails import ExperimentDecision, ExperimentPlan, Observations, check_guardrails, next_step
 from rerankd.experiments.router import share_of
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
-from rerankd.experiments.store import Event, ExperimentStore, SumsOf
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore, SumsOf
 
 OBJECTIVE_REQUESTS = 200
 Z95 = 1.645  # of the 95th percentile of a normal distribution
@@ -23,7 +23,7 @@ _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ExperimentStats:
     """What is known of an experiment.
 
     Attributes:
@@ -32,7 +32,7 @@ class Evidence:
         losses: and those that it lost.
     """
 
-    seen: Seen
+    seen: Observations
     wins: int = 0
     losses: int = 0
 
@@ -53,15 +53,17 @@ class Controller:
         decided: Callable[[str], None] = lambda action: None,
     ) -> None:
         self._store, self._who, self._decided = store, who, decided
-        self._said: dict[int, Said] = {}
+        self._said: dict[int, FeedbackAggregator] = {}
 
-    def look(self, experiments: list[Experiment]) -> bool:
+    def review(self, experiments: list[Experiment]) -> bool:
         """Decide on each; whether something was changed.
 
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        self._said = {one.id: self._said.get(one.id) or Said(one) for one in experiments if one.kind != "shadow"}
+        self._said = {
+            one.id: self._said.get(one.id) or FeedbackAggregator(one) for one in experiments if one.kind != "shadow"
+        }
         changed = False
         for one in experiments:
             if one.state == "running" and one.kind != "shadow":
@@ -70,15 +72,15 @@ class Controller:
 
     def _decide(self, one: Experiment) -> bool:
         said = self._said[one.id]
-        said.look(self._store.traces)
+        said.poll(self._store.traces)
         sums = self._store.sums(one)
         if self._measured(one, sums):
             return True
-        evidence = evidence_of(one, sums, self._store.units(one), said)
-        decision = verdict(one, evidence)
+        evidence = experiment_stats(one, sums, self._store.units(one), said)
+        decision = decide(one, evidence)
         if decision.action == "wait":
             return False
-        return apply(self._store, one, decision, self._who, record_of(one, evidence, decision), self._decided)
+        return apply(self._store, one, decision, self._who, decision_record(one, evidence, decision), self._decided)
 
     def _measured(self, one: Experiment, sums: SumsOf) -> bool:
         """Fix the objective for latency, once the champion is known; whether that happened."""
@@ -88,11 +90,13 @@ class Controller:
         # Of a lognormal distribution, which latencies are about.
         objective = round(math.exp(found.mean + Z95 * math.sqrt(found.variance)), 3)
         reason = f"slow is over {objective:g} ms, the champion's 95th percentile of {found.count} requests"
-        event = Event(one.name, "objective", reason, self._who, one.coverage, {})
+        event = ExperimentEvent(one.name, "objective", reason, self._who, one.coverage, {})
         return self._store.change(one, event, plan=replace(one.plan, objective_ms=objective)) is not None
 
 
-def evidence_of(one: Experiment, sums: SumsOf, units: Mapping[str, int], said: Said) -> Evidence:
+def experiment_stats(
+    one: Experiment, sums: SumsOf, units: Mapping[str, int], said: FeedbackAggregator
+) -> ExperimentStats:
     """Put together what is known.
 
     Args:
@@ -111,7 +115,7 @@ def evidence_of(one: Experiment, sums: SumsOf, units: Mapping[str, int], said: S
     # An interleaved list is of both, so there is no split to be broken.
     share = 1.0 if one.kind == "interleave" else share_of(one)
     seconds = time.time() - one.stepped
-    return Evidence(Seen(control, canary, assigned, of_step, seconds, share), *said.wins())
+    return ExperimentStats(Observations(control, canary, assigned, of_step, seconds, share), *said.wins())
 
 
 def _of_arm(sums: SumsOf, arm: str) -> dict[str, Sums]:
@@ -122,30 +126,30 @@ def _of_arm(sums: SumsOf, arm: str) -> dict[str, Sums]:
     return found
 
 
-def verdict(one: Experiment, evidence: Evidence) -> Decision:
+def decide(one: Experiment, evidence: ExperimentStats) -> ExperimentDecision:
     """What to do; of interleaving feedback decides, and the guardrails can only end it. Pure.
 
     Both look at half of alpha then, so that together they are wrong no more often than it says.
     """
     if one.kind != "interleave":
-        return decide(one.plan, one.coverage, evidence.seen)
-    found = decide(_halved(one.plan), one.coverage, evidence.seen)
+        return check_guardrails(one.plan, one.coverage, evidence.seen)
+    found = check_guardrails(_halved(one.plan), one.coverage, evidence.seen)
     if found.action in ("roll_back", "stop"):
         return found
     wins, losses = evidence.wins, evidence.losses
     score = f"{wins} rankings won and {losses} lost"
     if sign_evidence(wins, losses) < 2 / one.plan.alpha:
-        return Decision("wait", f"{score} so far.", found.bounds)
+        return ExperimentDecision("wait", f"{score} so far.", found.bounds)
     if losses > wins:
-        return Decision("roll_back", f"The ranking is worse: {score}.", found.bounds)
-    return Decision("advance", f"The ranking is better: {score}.", found.bounds)
+        return ExperimentDecision("roll_back", f"The ranking is worse: {score}.", found.bounds)
+    return ExperimentDecision("advance", f"The ranking is better: {score}.", found.bounds)
 
 
-def _halved(plan: Plan) -> Plan:
+def _halved(plan: ExperimentPlan) -> ExperimentPlan:
     return replace(plan, alpha=plan.alpha / 2)
 
 
-def record_of(one: Experiment, evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def decision_record(one: Experiment, evidence: ExperimentStats, decision: ExperimentDecision) -> dict[str, Any]:
     """What a decision rests on, as it is kept."""
     seen = evidence.seen
     return {
@@ -166,7 +170,7 @@ def record_of(one: Experiment, evidence: Evidence, decision: Decision) -> dict[s
 def apply(
     store: ExperimentStore,
     one: Experiment,
-    decision: Decision,
+    decision: ExperimentDecision,
     who: str,
     record: Mapping[str, Any],
     decided: Callable[[str], None] = lambda action: None,
@@ -187,7 +191,7 @@ def apply(
     action, values = _change(one, decision)
     if action == "promote" and not (by_hand or one.plan.auto_promote):
         return False  # it waits for somebody
-    event = Event(one.name, action, decision.reason, who, one.coverage, record)
+    event = ExperimentEvent(one.name, action, decision.reason, who, one.coverage, record)
     new = store.change(one, event, **values)
     if new is None:
         return False
@@ -196,7 +200,7 @@ def apply(
     return True
 
 
-def _change(one: Experiment, decision: Decision) -> tuple[str, dict[str, Any]]:
+def _change(one: Experiment, decision: ExperimentDecision) -> tuple[str, dict[str, Any]]:
     if decision.action == "roll_back":
         return "roll_back", {"state": "rolled_back", "coverage": 0.0}
     if decision.action == "stop":

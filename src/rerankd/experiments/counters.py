@@ -14,7 +14,7 @@ Key = tuple[int, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Snapshot:
     """What is to be told.
 
     Attributes:
@@ -29,15 +29,15 @@ class Taken:
         return bool(self.sums or self.units)
 
 
-class Tally:
+class Counters:
     """Adds up; of each experiment and step it tells of `MAX_UNITS` units at most, the first that came.
 
     Example:
-        >>> tally = Tally()
-        >>> tally.add(1, 0, "champion", {"errors": 0.0}, "unit")
-        >>> tally.take().sums
+        >>> counters = Counters()
+        >>> counters.add(1, 0, "champion", {"errors": 0.0}, "unit")
+        >>> counters.drain().sums
         {(1, 0, 'champion', 'errors'): Sums(count=1, total=0.0, squares=0.0)}
-        >>> bool(tally.take())
+        >>> bool(counters.drain())
         False
     """
 
@@ -58,19 +58,19 @@ class Tally:
                 seen.add(unit)
                 self._units[experiment, step, unit] = arm
 
-    def take(self) -> Taken:
+    def drain(self) -> Snapshot:
         """Everything since the last time."""
         with self._lock:
-            taken = Taken(self._sums, self._units)
+            snapshot = Snapshot(self._sums, self._units)
             self._sums, self._units = {}, {}
-        return taken
+        return snapshot
 
-    def give_back(self, taken: Taken) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Count again what could not be told."""
         with self._lock:
-            for key, sums in taken.sums.items():
+            for key, sums in snapshot.sums.items():
                 self._sums[key] = self._sums.get(key, _NOTHING) + sums
-            self._units = {**taken.units, **self._units}
+            self._units = {**snapshot.units, **self._units}
 
     def forget(self, kept: Collection[tuple[int, int]]) -> None:
         """Forget which units were seen but in these experiments and steps."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from rerankd.errors import InvalidRequestError
-from rerankd.experiments.guardrails import Guardrail, Plan
+from rerankd.experiments.guardrails import ExperimentPlan, Guardrail
 
 Kind = Literal["shadow", "interleave", "split", "canary"]
 Unit = Literal["user", "tenant", "session"]
@@ -55,7 +55,7 @@ class Experiment:
     seed: str = ""
     coverage: float = 0.0
     step: int = 0
-    plan: Plan = field(default_factory=Plan)
+    plan: ExperimentPlan = field(default_factory=ExperimentPlan)
     state: State = "running"
     created: float = 0.0
     changed: float = 0.0
@@ -95,7 +95,7 @@ def checked(experiment: Experiment) -> Experiment:
     return experiment
 
 
-def _check_plan(plan: Plan) -> None:
+def _check_plan(plan: ExperimentPlan) -> None:
     steps = plan.steps
     ascending = all(one < other for one, other in itertools.pairwise(steps))
     if not 0 < len(steps) <= MAX_STEPS or not ascending or not 0 < steps[0] <= steps[-1] <= 1:
@@ -117,23 +117,23 @@ def _check_plan(plan: Plan) -> None:
         raise InvalidRequestError("The plan is too long.", hint="Watch fewer guardrails.")
 
 
-def plan_json(plan: Plan) -> str:
+def plan_json(plan: ExperimentPlan) -> str:
     """A plan as it is kept."""
     return orjson.dumps(dataclasses.asdict(plan)).decode()
 
 
-def plan_of(text: str) -> Plan:
+def plan_of(text: str) -> ExperimentPlan:
     """A plan that was kept; what this version does not know in it is left out.
 
     Example:
-        >>> plan_of(plan_json(Plan(steps=(0.1, 1.0)))).steps
+        >>> plan_of(plan_json(ExperimentPlan(steps=(0.1, 1.0)))).steps
         (0.1, 1.0)
     """
     held: dict[str, Any] = orjson.loads(text)
     rails = tuple(Guardrail(**_known(Guardrail, rail)) for rail in held.pop("guardrails", ()))
-    known = _known(Plan, held) | {"guardrails": rails}
-    known["steps"] = tuple(known.get("steps", Plan().steps))
-    return Plan(**known)
+    known = _known(ExperimentPlan, held) | {"guardrails": rails}
+    known["steps"] = tuple(known.get("steps", ExperimentPlan().steps))
+    return ExperimentPlan(**known)
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:

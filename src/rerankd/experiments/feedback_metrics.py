@@ -37,7 +37,7 @@ class _Ranking:
     rejected: bool = False
 
 
-class Said:
+class FeedbackAggregator:
     """Reads an experiment's feedback again and again, only what is new each time. Not thread-safe.
 
     Args:
@@ -52,7 +52,7 @@ class Said:
         self._counted: set[int] = set()
         self._rankings: dict[int, _Ranking] = {}
 
-    def look(self, store: TraceStore) -> None:
+    def poll(self, store: TraceStore) -> None:
         """Read what was said since the last look.
 
         Raises:

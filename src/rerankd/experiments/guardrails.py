@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rerankd.experiments.sequential_tests import Bounds, Sums, difference, ratio_evidence
+from rerankd.experiments.sequential_tests import ConfidenceBounds, Sums, difference, ratio_evidence
 
 Action = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -25,8 +25,8 @@ class Guardrail:
         tripwire: a mean of the canary's that ends it at once, however few requests; None for none.
         tripwire_requests: requests of the canary from which on that counts.
         tolerance: how much more is surely harm: it rolls back once the lower bound is above it.
-        proof: whether an advance from `Plan.proven_from` on needs the upper bound under the margin; without it the
-            mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
+        proof: True if an advance from `ExperimentPlan.proven_from` on needs the upper bound under the margin; without
+            it the mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
         each_step: whether only numbers of the same step are compared, as of what depends on how much an arm has to do;
             its share of alpha is shared by the steps then.
     """
@@ -53,7 +53,7 @@ DEFAULT_GUARDRAILS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExperimentPlan:
     """How a canary goes up.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observations:
     """What was seen since the canary began.
 
     Attributes:
@@ -105,7 +105,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ExperimentDecision:
     """What to do, and why.
 
     Attributes:
@@ -116,10 +116,10 @@ class Decision:
 
     action: Action
     reason: str
-    bounds: Mapping[str, Bounds]
+    bounds: Mapping[str, ConfidenceBounds]
 
 
-def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
+def check_guardrails(plan: ExperimentPlan, coverage: float, seen: Observations) -> ExperimentDecision:
     """Decide after a look; it may be asked after every request.
 
     Args:
@@ -128,11 +128,11 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
         seen: since it began.
 
     Example:
-        >>> decide(Plan(), 0.01, Seen({}, {}, (0, 0), 0, 0.0)).action
+        >>> check_guardrails(ExperimentPlan(), 0.01, Observations({}, {}, (0, 0), 0, 0.0)).action
         'wait'
     """
     share = plan.alpha / max(1, len(plan.guardrails))
-    bounds: dict[str, Bounds] = {}
+    bounds: dict[str, ConfidenceBounds] = {}
     for rail in plan.guardrails:
         control, canary = seen.control.get(rail.name, Sums()), seen.canary.get(rail.name, Sums())
         # One-sided at `share`: the two-sided sequence at twice that.
@@ -140,19 +140,23 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
         bounds[rail.name] = difference(control, canary, min(0.5, 2 * own))
         enough = canary.count >= rail.tripwire_requests
         if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
-            return Decision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
+            return ExperimentDecision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
     share_meant = coverage if seen.share is None else seen.share
     if 0 < share_meant < 1 and (broken := _broken(share_meant, seen.assigned)):
-        return Decision("stop", broken, bounds)
+        return ExperimentDecision("stop", broken, bounds)
     for rail in plan.guardrails:
         found = bounds[rail.name]
         if found.low > rail.tolerance:
-            return Decision("roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds)
+            return ExperimentDecision(
+                "roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds
+            )
     if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
-        return Decision("wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds)
+        return ExperimentDecision(
+            "wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds
+        )
     said = max(seen.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
     if coverage >= plan.proven_from and said < plan.min_feedback:
-        return Decision("wait", f"{said} rankings with feedback of {plan.min_feedback}.", bounds)
+        return ExperimentDecision("wait", f"{said} rankings with feedback of {plan.min_feedback}.", bounds)
     for rail in plan.guardrails:
         found, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
         numbers = (seen.control.get(rail.name, Sums()).count, seen.canary.get(rail.name, Sums()).count)
@@ -160,8 +164,8 @@ def decide(plan: Plan, coverage: float, seen: Seen) -> Decision:
             continue
         worst = found.high if proof else found.mean
         if worst > rail.margin:
-            return Decision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
-    return Decision("advance", "Nothing is worse than it may be.", bounds)
+            return ExperimentDecision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
+    return ExperimentDecision("advance", "Nothing is worse than it may be.", bounds)
 
 
 def _broken(coverage: float, assigned: Sequence[int]) -> str:
@@ -172,11 +176,11 @@ def _broken(coverage: float, assigned: Sequence[int]) -> str:
     return f"The split is broken: {assigned[1]} of {total} units in the canary, {coverage:.1%} were meant."
 
 
-def next_step(plan: Plan, coverage: float) -> float | None:
+def next_step(plan: ExperimentPlan, coverage: float) -> float | None:
     """The coverage after this one; None where it is the last.
 
     Example:
-        >>> next_step(Plan(), 0.05), next_step(Plan(), 1.0)
+        >>> next_step(ExperimentPlan(), 0.05), next_step(ExperimentPlan(), 1.0)
         (0.1, None)
     """
     return next((step for step in plan.steps if step > coverage + 1e-9), None)

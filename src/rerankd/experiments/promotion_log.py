@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select, update
 
 from rerankd.database import tables
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.store import COLUMNS, Event, ExperimentStore, experiment_of, write_event
+from rerankd.experiments.store import COLUMNS, ExperimentEvent, ExperimentStore, experiment_of, write_event
 from rerankd.traces.store import translated
 
 ACTION = "registry"
@@ -27,7 +27,7 @@ OPEN: tuple[Phase, ...] = (*HELD, "left")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Record:
     """How far somebody is with telling others.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry:
         return self.phase not in HELD or self.who == who or time.time() - self.time > CLAIM_SECONDS
 
 
-class Ledger:
+class PromotionLog:
     """What others were told of an experiment's promotion. Thread-safe.
 
     Args:
@@ -68,7 +68,7 @@ class Ledger:
         with self._traces.reading() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
-    def last(self, known: Experiment) -> Entry | None:
+    def last(self, known: Experiment) -> Record | None:
         """The newest entry about an experiment; None if there is none."""
         with self._traces.reading() as connection:
             return _last(connection, known)
@@ -111,10 +111,12 @@ class Ledger:
 def _write(
     connection: Connection, known: Experiment, phase: Phase, reason: str, who: str, data: Mapping[str, Any]
 ) -> None:
-    write_event(connection, known, Event(known.name, ACTION, reason, who, known.coverage, {"phase": phase, **data}))
+    write_event(
+        connection, known, ExperimentEvent(known.name, ACTION, reason, who, known.coverage, {"phase": phase, **data})
+    )
 
 
-def _last(connection: Connection, known: Experiment) -> Entry | None:
+def _last(connection: Connection, known: Experiment) -> Record | None:
     held = tables.experiment_event.c
     own = (held.experiment == known.id) & (held.action == ACTION)
     query = select(held.reason, held.who, held.time, held.data).where(own).order_by(held.id.desc()).limit(1)
@@ -122,4 +124,4 @@ def _last(connection: Connection, known: Experiment) -> Entry | None:
     if row is None:
         return None
     data = orjson.loads(row[3])
-    return Entry(data.pop("phase", "refused"), row[0], row[1], row[2], data)
+    return Record(data.pop("phase", "refused"), row[0], row[1], row[2], data)

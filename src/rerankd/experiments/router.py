@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rerankd.experiments.assignment import Arm, assigned
+from rerankd.experiments.assignment import Variant, assign
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.types import RerankRequest
 
 NO_UNIT, OUTSIDE = "no_unit", "outside"
 SPLIT = 0.5
 _SHARES = {
-    "canary": (Arm(CHALLENGER, 1.0),),
-    "split": (Arm(CHALLENGER, SPLIT), Arm(CHAMPION, SPLIT)),
-    "interleave": (Arm(INTERLEAVED, 1.0),),
-    "shadow": (Arm(CHALLENGER, 1.0),),
+    "canary": (Variant(CHALLENGER, 1.0),),
+    "split": (Variant(CHALLENGER, SPLIT), Variant(CHAMPION, SPLIT)),
+    "interleave": (Variant(INTERLEAVED, 1.0),),
+    "shadow": (Variant(CHALLENGER, 1.0),),
 }
 
 
@@ -35,19 +35,19 @@ class Route:
     unit: str = ""
 
     @property
-    def part(self) -> bool:
+    def participates(self) -> bool:
         """Whether the request is part of the experiment."""
         return self.arm not in (NO_UNIT, OUTSIDE)
 
 
-class Routes:
+class RoutingTable:
     """The experiments whose challengers are loaded, by model.
 
     Args:
         experiments: running or promoted; of those that answer, one for each model.
 
     Example:
-        >>> routes = Routes([Experiment("new", "canary", "mini", "org/name", coverage=1.0)])
+        >>> routes = RoutingTable([Experiment("new", "canary", "mini", "org/name", coverage=1.0)])
         >>> routes.of("mini", RerankRequest("q", [], user="u1")).arm, routes.of("other", RerankRequest("q", []))
         ('challenger', None)
     """
@@ -78,7 +78,7 @@ class Routes:
         if _in_background(request):
             return []
         own = [one for one in self.experiments if one.kind == "shadow" and one.model == model]
-        return [found for one in own if one.state == "running" and (found := route(one, request)).part]
+        return [found for one in own if one.state == "running" and (found := route(one, request)).participates]
 
 
 def route(experiment: Experiment, request: RerankRequest) -> Route:
@@ -91,7 +91,7 @@ def route(experiment: Experiment, request: RerankRequest) -> Route:
         if experiment.kind in ("shadow", "interleave") and experiment.coverage >= 1:
             return Route(experiment, _SHARES[experiment.kind][0].name)
         return Route(experiment, NO_UNIT)
-    arm = assigned(_SHARES[experiment.kind], experiment.coverage, experiment.seed, unit)
+    arm = assign(_SHARES[experiment.kind], experiment.coverage, experiment.seed, unit)
     if arm is None:
         arm = CHAMPION if experiment.kind == "canary" else OUTSIDE
     return Route(experiment, arm, unit_hash(experiment, unit))

@@ -67,7 +67,7 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ConfidenceBounds:
     """A difference with bounds that hold at all times together."""
 
     mean: float
@@ -75,7 +75,7 @@ class Bounds:
     high: float
 
 
-def difference(control: Sums, treated: Sums, alpha: float, tuned_for: int = TUNED_FOR) -> Bounds:
+def difference(control: Sums, treated: Sums, alpha: float, tuned_for: int = TUNED_FOR) -> ConfidenceBounds:
     """Treated less control, between bounds that hold for all looks with probability 1 - alpha.
 
     Bounds are infinite as long as an arm has fewer than two.
@@ -87,14 +87,14 @@ def difference(control: Sums, treated: Sums, alpha: float, tuned_for: int = TUNE
     """
     mean = treated.mean - control.mean
     if min(control.count, treated.count) < 2:
-        return Bounds(mean, -math.inf, math.inf)
+        return ConfidenceBounds(mean, -math.inf, math.inf)
     count = control.count + treated.count
-    # A variance that was never seen is no certainty: one outcome of the other kind is supposed in each arm.
+    # A variance that was never seen is no certainty: one request_metrics of the other kind is supposed in each arm.
     spread = count * (_cautious(control) / control.count + _cautious(treated) / treated.count)
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned_for
     inside = count * rho2 + 1
     half = math.sqrt(spread) * math.sqrt(2 * inside / (count**2 * rho2) * math.log(math.sqrt(inside) / alpha))
-    return Bounds(mean, mean - half, mean + half)
+    return ConfidenceBounds(mean, mean - half, mean + half)
 
 
 def _cautious(sums: Sums) -> float:

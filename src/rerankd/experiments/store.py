@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from rerankd.database import tables
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
-from rerankd.experiments.counters import MAX_UNITS, Taken
+from rerankd.experiments.counters import MAX_UNITS, Snapshot
 from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces.store import TraceStore, translated
@@ -31,7 +31,7 @@ SumsOf = Mapping[tuple[int, str, str], Sums]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ExperimentEvent:
     """Something that was decided about an experiment.
 
     Attributes:
@@ -96,7 +96,9 @@ class ExperimentStore:
                 row = _row(new) | {"told": False}
                 [number] = connection.execute(insert(tables.experiment).values(row)).inserted_primary_key or (0,)
                 new = replace(new, id=int(number))
-                write_event(connection, new, Event(new.name, "start", f"{new.kind} of {new.challenger}", who, 0.0, {}))
+                write_event(
+                    connection, new, ExperimentEvent(new.name, "start", f"{new.kind} of {new.challenger}", who, 0.0, {})
+                )
         except InvalidRequestError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise ConflictError(
@@ -132,7 +134,7 @@ class ExperimentStore:
             raise NotFoundError(f"There is no experiment {name[:100]!r}.", hint="See: rerankd rollout status.")
         return experiment_of(row)
 
-    def change(self, known: Experiment, event: Event, **values: Any) -> Experiment | None:
+    def change(self, known: Experiment, event: ExperimentEvent, **values: Any) -> Experiment | None:
         """Change an experiment unless somebody else did since it was read: of several only one wins.
 
         Args:
@@ -157,7 +159,7 @@ class ExperimentStore:
                 connection.execute(delete(tables.experiment_unit).where(tables.experiment_unit.c.experiment == new.id))
         return new
 
-    def events(self, name: str | None = None, limit: int = 200) -> list[Event]:
+    def events(self, name: str | None = None, limit: int = 200) -> list[ExperimentEvent]:
         """What was decided, newest first."""
         held, own = tables.experiment_event.c, tables.experiment.c
         columns = (own.name, held.action, held.reason, held.who, held.coverage, held.data, held.time)
@@ -166,20 +168,20 @@ class ExperimentStore:
             query = query.where(own.name == name)
         with self.traces.reading() as connection:
             rows = connection.execute(query.order_by(held.id.desc()).limit(limit)).all()
-        return [Event(*row[:5], orjson.loads(row[5]), row[6]) for row in rows]
+        return [ExperimentEvent(*row[:5], orjson.loads(row[5]), row[6]) for row in rows]
 
-    def add(self, taken: Taken) -> None:
+    def add(self, snapshot: Snapshot) -> None:
         """Add what an instance counted: all or nothing."""
-        if not taken:
+        if not snapshot:
             return
         sums = [
             dict(zip(("experiment", "step", "arm", "metric"), key, strict=True)) | dataclasses.asdict(one)
-            for key, one in sorted(taken.sums.items())  # in one order everywhere, so that no two wait for each other
+            for key, one in sorted(snapshot.sums.items())  # in one order everywhere, so that no two wait for each other
         ]
         with translated(), self.traces.changing() as connection:
             if sums:
                 _add_sums(connection, sums)
-            _add_units(connection, taken)
+            _add_units(connection, snapshot)
 
     def sums(self, known: Experiment) -> dict[tuple[int, str, str], Sums]:
         """What all instances counted, by step, arm and metric."""
@@ -215,7 +217,7 @@ def experiment_of(row: Row[Any]) -> Experiment:
     return Experiment(**values | {"plan": plan_of(values["plan"])})
 
 
-def write_event(connection: Connection, one: Experiment, event: Event) -> None:
+def write_event(connection: Connection, one: Experiment, event: ExperimentEvent) -> None:
     """Write what was decided."""
     values = {
         "experiment": one.id,
@@ -251,10 +253,10 @@ def _add_sums(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     connection.execute(given.on_conflict_do_update(index_elements=keys, set_=added), rows)
 
 
-def _add_units(connection: Connection, taken: Taken) -> None:
+def _add_units(connection: Connection, snapshot: Snapshot) -> None:
     held = tables.experiment_unit
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for (experiment, step, unit), arm in sorted(taken.units.items()):
+    for (experiment, step, unit), arm in sorted(snapshot.units.items()):
         groups.setdefault((experiment, step), []).append(
             {"experiment": experiment, "step": step, "unit": unit, "arm": arm}
         )

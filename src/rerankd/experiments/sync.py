@@ -17,10 +17,10 @@ from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelError, RerankdError
 from rerankd.experiments.controller import Controller
-from rerankd.experiments.counters import Taken
+from rerankd.experiments.counters import Snapshot
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.router import Routes
-from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.router import RoutingTable
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore
 from rerankd.experiments.traffic import Traffic
 
 MAX_ATTEMPTS = 4
@@ -30,15 +30,15 @@ LONGEST_REST = 300.0
 _log = logger(__name__)
 
 
-class Promotions(Protocol):
-    """Carries promotions further, such as `rerankd.registry.promotion_sync.RegistryPromotions`."""
+class PromotionHandler(Protocol):
+    """Carries promotions further, such as `rerankd.registry.promotion_sync.PromotionSync`."""
 
     @property
     def details(self) -> str:
         """What is not as it should be, in a sentence; empty if nothing."""
         ...
 
-    def look(self, store: ExperimentStore) -> None:
+    def poll(self, store: ExperimentStore) -> None:
         """Begin what there is to do; called in the thread that looks at experiments."""
         ...
 
@@ -47,7 +47,7 @@ class Promotions(Protocol):
         ...
 
 
-class LiveRollout:
+class ExperimentSync:
     """Keeps an instance's traffic as the database says.
 
     Args:
@@ -69,7 +69,7 @@ class LiveRollout:
         seconds: float,
         who: str = "",
         decided: Callable[[str], None] = lambda action: None,
-        promotions: Promotions | None = None,
+        promotions: PromotionHandler | None = None,
         *,
         promoted_only: bool = False,
     ) -> None:
@@ -141,7 +141,7 @@ class LiveRollout:
 
     def _run(self) -> None:
         while not self._ended:
-            self.look()
+            self.poll()
             self._wake.wait(self._seconds)
             self._wake.clear()
         with contextlib.suppress(Exception):  # the last of the counts; without a database they are lost
@@ -152,7 +152,7 @@ class LiveRollout:
         if self._store is not None:
             self._store.close()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look at the database once: take over what changed, tell what was counted, decide."""
         try:
             store = self._opened()
@@ -164,7 +164,7 @@ class LiveRollout:
             if not self._promoted_only and self._decide(store, experiments):
                 self._hand_over(store.active())
             if self._promotions is not None:
-                self._promotions.look(store)
+                self._promotions.poll(store)
         except Exception as error:
             self._failed(error)
             return
@@ -192,19 +192,19 @@ class LiveRollout:
         return self._controller
 
     def _flush(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> None:
-        tally = self._traffic.tally
+        counters = self._traffic.counters
         running = {one.id for one in experiments if one.state == "running"}
-        taken = tally.take()
-        kept = Taken(taken.sums, {key: arm for key, arm in taken.units.items() if key[0] in running})
+        snapshot = counters.drain()
+        kept = Snapshot(snapshot.sums, {key: arm for key, arm in snapshot.units.items() if key[0] in running})
         try:
             store.add(kept)
         except Exception:
-            tally.give_back(kept)
+            counters.restore(kept)
             raise
-        tally.forget({(one.id, one.step) for one in experiments})
+        counters.forget({(one.id, one.step) for one in experiments})
 
     def _decide(self, store: ExperimentStore, experiments: list[Experiment]) -> bool:
-        return self._refuse(store, experiments) or self._opened_controller(store).look(experiments)
+        return self._refuse(store, experiments) or self._opened_controller(store).poll(experiments)
 
     def _refuse(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> bool:
         """End what cannot be loaded here; the share of units that this instance has would get the champion."""
@@ -212,7 +212,7 @@ class LiveRollout:
         changed = False
         for one in experiments:
             if one.id in refused and one.state == "running":
-                event = Event(one.name, "refuse", refused[one.id], self._who, 0.0, {})
+                event = ExperimentEvent(one.name, "refuse", refused[one.id], self._who, 0.0, {})
                 if store.change(one, event, state="stopped", coverage=0.0) is not None:
                     self._decided("refuse")
                     changed = True
@@ -247,7 +247,7 @@ class LiveRollout:
             if one.served_as in loaded and unlisted.get(one.served_as) == one.challenger and not self._loading(one)
         ]
         if tuple(ready) != self._traffic.routes.experiments:
-            self._traffic.routes = Routes(ready)
+            self._traffic.routes = RoutingTable(ready)
             names = ", ".join(f"{one.name} {one.state} {one.coverage:g}" for one in ready)
             _log.info("experiments in force: %s", names or "none")
 

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rerankd.experiments.counters import Tally
+from rerankd.experiments.counters import Counters
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.router import Route, Routes
+from rerankd.experiments.router import Route, RoutingTable
 from rerankd.types import RerankRequest
 
 Group = tuple[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredRanking:
     """A ranking that was answered, for those who score it again.
 
     Attributes:
@@ -39,7 +39,7 @@ class Traffic:
 
     Attributes:
         routes: experiments in force.
-        tally: what the database is told.
+        counters: what the database is told.
         counts: requests by experiment and arm since the start.
         shadow: takes what was answered where a shadow experiment wants it; returns at once and never raises.
 
@@ -49,22 +49,22 @@ class Traffic:
     """
 
     def __init__(self) -> None:
-        self.routes = Routes()
-        self.tally = Tally()
+        self.routes = RoutingTable()
+        self.counters = Counters()
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.shadow: Callable[[Answered, Sequence[Route]], None] | None = None
+        self.shadow: Callable[[AnsweredRanking, Sequence[Route]], None] | None = None
 
     def route(self, model: str, request: RerankRequest, *, listed: bool = True) -> Route | None:
         """What serves a request; None where it is part of no experiment."""
         if not self.routes.experiments:
             return None
         found = self.routes.of(model, request, listed=listed)
-        if found is not None and not found.part:
-            self.counts[found.experiment.name, found.arm] += 1
+        if found is not None and not found.participates:
+            self.counts[found.experiment.name, found.variant] += 1
             return None
         return found
 
-    def done(self, route: Route, arm: str, values: Mapping[str, float]) -> None:
+    def record(self, route: Route, arm: str, values: Mapping[str, float]) -> None:
         """Count what came of a request.
 
         Args:
@@ -74,9 +74,9 @@ class Traffic:
         """
         experiment = route.experiment
         if experiment.state == "running":
-            self.tally.add(experiment.id, experiment.step, arm, values, route.unit)
+            self.counters.add(experiment.id, experiment.step, arm, values, route.unit)
 
-    def answered(self, route: Route, arm: str) -> None:
+    def count_answer(self, route: Route, arm: str) -> None:
         """Count who answered."""
         self.counts[route.experiment.name, arm] += 1
 
@@ -88,10 +88,10 @@ class Traffic:
             return
         routes = self.routes.shadows(model, request)
         if routes:
-            self.shadow(Answered(request, model, groups, logits, milliseconds), routes)
+            self.shadow(AnsweredRanking(request, model, groups, logits, milliseconds), routes)
 
 
-def outcome(
+def request_metrics(
     experiment: Experiment,
     *,
     errors: bool = False,
@@ -109,7 +109,7 @@ def outcome(
         milliseconds: that it took; NaN where that says nothing, as with scores from a cache.
 
     Example:
-        >>> outcome(Experiment("e", "canary", "mini", "other"), milliseconds=1.0)
+        >>> request_metrics(Experiment("e", "canary", "mini", "other"), milliseconds=1.0)
         {'errors': 0.0, 'timeouts': 0.0, 'empty': 0.0, 'latency': 0.0}
     """
     values = {"errors": float(errors), "timeouts": float(timeouts), "empty": float(empty)}

@@ -18,11 +18,11 @@ from rerankd.evaluation.gate import write_decision
 from rerankd.evaluation.gate_runner import Bar, GateSets, run_gate
 from rerankd.improve.plan import STEPS, Done, Ledger, Plan
 from rerankd.models.reference import CHAMPION
-from rerankd.registry.registry import Registry
 from rerankd.reranker import Reranker
 from rerankd.settings import Settings
 from rerankd.training.examples import Example, read_examples
 from rerankd.training.finetune import fine_tune
+from rerankd.wiring.registry import open_registry
 
 if TYPE_CHECKING:
     from rerankd.experiments.experiment import Experiment
@@ -56,7 +56,7 @@ class Loop:
             raise InvalidRequestError("There is no domain set.", hint="Say with --domain where it has to gain.")
         self.plan, self._settings, self._say, self._bar, self._progress = plan, settings, say, bar, progress
         self.ledger = Ledger(plan)
-        self._registry = Registry.open(settings)
+        self._registry = open_registry(settings)
 
     def intentions(self) -> list[tuple[str, str, str]]:
         """Each step, its state and what it would do; nothing is done.
@@ -264,13 +264,13 @@ class Loop:
 
     def _stop(self, name: str) -> None:
         from rerankd.experiments.controller import apply
-        from rerankd.experiments.guardrails import Decision
+        from rerankd.experiments.guardrails import ExperimentDecision
         from rerankd.wiring.experiments import open_experiments
 
         store = open_experiments(self._settings)
         try:
             one = store.named(name)
-            if one.state == "running" and not apply(store, one, Decision("stop", "compared", {}), _who(), {}):
+            if one.state == "running" and not apply(store, one, ExperimentDecision("stop", "compared", {}), _who(), {}):
                 raise ConflictError(f"{name} is being changed by others.", hint="Try again.")
         finally:
             store.close()

@@ -16,7 +16,7 @@ from rerankd.models.reference import ModelReference
 Source = Callable[[ModelReference, str | None, str | None], Path]
 """From a reference, the registry's address and the cache folder to a folder that holds the files."""
 
-SOURCES = {"registry": "rerankd.wiring.registry:locate"}
+SOURCES = {"registry": "rerankd.registry.source:locate"}
 
 
 def source(kind: str) -> Source:

@@ -17,7 +17,7 @@ from rerankd._common.logging import logger
 from rerankd.errors import DeadlineExceededError, InvalidRequestError, RateLimitedError, ScoringError
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
 from rerankd.experiments.router import Route
-from rerankd.experiments.traffic import Traffic, outcome
+from rerankd.experiments.traffic import Traffic, request_metrics
 from rerankd.pipeline.scored import ModelScores, OneTimeCharge
 
 _log = logger(__name__)
@@ -49,19 +49,19 @@ class VariantScorer:
         Raises:
             RerankdError: whatever is wrong with the request, the champion or the moment.
         """
-        if self._route.arm == INTERLEAVED:
+        if self._route.variant == INTERLEAVED:
             return await self._both(name, score)
-        if self._route.arm == CHAMPION:
+        if self._route.variant == CHAMPION:
             return self._part(await self._champion(name, score), name, CHAMPION)
         return await self._challenged(name, score)
 
     def timed_out(self) -> None:
         """The caller's time was up before there was an answer."""
-        arm = CHALLENGER if self._route.arm == INTERLEAVED else self._route.arm
-        self._traffic.done(self._route, arm, outcome(self._experiment, timeouts=True))
+        arm = CHALLENGER if self._route.variant == INTERLEAVED else self._route.variant
+        self._traffic.record(self._route, arm, request_metrics(self._experiment, timeouts=True))
 
     def _part(self, found: ModelScores, name: str, variant: str) -> ModelScores:
-        self._traffic.answered(self._route, variant)
+        self._traffic.count_answer(self._route, variant)
         return replace(found, model=name, experiment=self._experiment.name, variant=variant)
 
     async def _champion(self, name: str, score: Score) -> ModelScores:
@@ -123,11 +123,13 @@ class VariantScorer:
     def _measured(self, arm: str, found: ModelScores, began: float) -> None:
         # What came from the cache says nothing of the model, and the champion's is warm when the challenger's is not.
         spent = math.nan if found.scored.cached else (time.monotonic() - began) * 1000
-        self._traffic.done(self._route, arm, outcome(self._experiment, milliseconds=spent))
+        self._traffic.record(self._route, arm, request_metrics(self._experiment, milliseconds=spent))
 
     def _failed(self, arm: str, error: Exception) -> None:
         late, empty = isinstance(error, TimeoutError | DeadlineExceededError), isinstance(error, ScoringError)
-        self._traffic.done(self._route, arm, outcome(self._experiment, errors=not late, timeouts=late, empty=empty))
+        self._traffic.record(
+            self._route, arm, request_metrics(self._experiment, errors=not late, timeouts=late, empty=empty)
+        )
         if arm == CHALLENGER:
             _log.warning("%s: the challenger failed (%s), the champion answers", self._experiment.name, _said(error))
 

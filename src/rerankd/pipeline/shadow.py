@@ -17,7 +17,7 @@ import numpy as np
 from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
-from rerankd.experiments.traffic import Answered, Group, Traffic
+from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
 from rerankd.pipeline.scored import ModelScores
 from rerankd.traces.trace import kendall_tau, rank_biased_overlap
 from rerankd.types import RerankRequest
@@ -40,12 +40,12 @@ class ShadowQueue:
 
     def __init__(self, score_on: ScoreOn, traffic: Traffic, later: Later = lambda call: call()) -> None:
         self._score_on, self._traffic, self._later = score_on, traffic, later
-        self._waiting: deque[tuple[Answered, Route, int]] = deque()
+        self._waiting: deque[tuple[AnsweredRanking, Route, int]] = deque()
         self._characters = 0
         self._worker: asyncio.Task[None] | None = None
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def offer(self, answered: Answered, routes: Sequence[Route]) -> None:
+    def offer(self, answered: AnsweredRanking, routes: Sequence[Route]) -> None:
         """Take a ranking; it is compared once its answer is sent."""
         self._later(lambda: self._put(answered, routes))
 
@@ -61,7 +61,7 @@ class ShadowQueue:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
 
-    def _put(self, answered: Answered, routes: Sequence[Route]) -> None:
+    def _put(self, answered: AnsweredRanking, routes: Sequence[Route]) -> None:
         size = sum(len(query) + sum(map(len, texts)) for query, texts in answered.groups)
         for route in routes:
             if len(self._waiting) >= MAX_WAITING or self._characters + size > MAX_CHARACTERS:
@@ -80,7 +80,7 @@ class ShadowQueue:
             finally:
                 self._characters -= size
 
-    async def _compare(self, answered: Answered, route: Route) -> None:
+    async def _compare(self, answered: AnsweredRanking, route: Route) -> None:
         experiment = route.experiment
         asked = replace(answered.request, background=True, timeout=None, caller="")
         try:
@@ -89,14 +89,14 @@ class ShadowQueue:
             logits = [score.raw_score for score in found.scored.scores[0]]
             values = await asyncio.to_thread(compared, answered.logits, logits)
         except Exception as error:  # a challenger's failure is a finding
-            self._traffic.done(route, CHALLENGER, {"errors": 1.0})
+            self._traffic.record(route, CHALLENGER, {"errors": 1.0})
             self.counts[experiment.name, "failed"] += 1
             _log.info("%s: a ranking could not be compared (%s)", experiment.name, type(error).__name__)
             return
         spent = math.nan if found.scored.cached else found.scored.timings.get("total", math.nan)
         if spent > 0 and answered.milliseconds > 0:
             values["latency"] = math.log(spent / answered.milliseconds)
-        self._traffic.done(route, CHALLENGER, values)
+        self._traffic.record(route, CHALLENGER, values)
         self.counts[experiment.name, "compared"] += 1
 
 

@@ -17,23 +17,22 @@ from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import MissingDependencyError, RerankdError, UnavailableError
 from rerankd.models.reference import REGISTRY, ModelReference, parse_reference
-from rerankd.registry.cache import Known
+from rerankd.registry.cache import LastKnown
 from rerankd.registry.daemon import in_daemon
 from rerankd.registry.registry import Registry
 from rerankd.registry.verification import check_copy, check_trusted, probe
 from rerankd.registry.version import ModelVersion
-from rerankd.settings import Settings
 
 # A look comes after a share of the interval between these, so that instances do not ask at the same moment and a move
 # is seen, fetched and swapped to within the interval.
 SOONEST, LATEST = 0.5, 0.8
 
 _log = logger(__name__)
-Mark = tuple[int, str, str]
+VersionKey = tuple[int, str, str]
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowedAlias:
     """A name of the pool whose reference is an alias.
 
     Attributes:
@@ -48,7 +47,7 @@ class Followed:
     reference: ModelReference
     version: ModelVersion | None = None
     fault: str = ""
-    refused: tuple[Mark, str] | None = None
+    refused: tuple[VersionKey, str] | None = None
     refusals: int = 0
     swaps: int = 0
 
@@ -58,7 +57,7 @@ class Followed:
         return f"{REGISTRY}{self.reference.name}@{self.version.version}" if self.version else str(self.reference)
 
 
-class Follower:
+class AliasFollower:
     """Keeps a pool at what its aliases mean. Belongs to the pool's event loop.
 
     Args:
@@ -69,13 +68,13 @@ class Follower:
 
     def __init__(self, pool: ModelPool, registry: Registry, seconds: float) -> None:
         self._pool, self.registry, self._seconds = pool, registry, seconds
-        self._known = Known(registry.cache.root, registry.store.where)
-        self._followed: dict[str, Followed] = {}
+        self._known = LastKnown(registry.cache.root, registry.store.where)
+        self._followed: dict[str, FollowedAlias] = {}
         self._task: asyncio.Task[None] | None = None
         self.up = True
 
     @property
-    def followed(self) -> dict[str, Followed]:
+    def followed(self) -> dict[str, FollowedAlias]:
         """What is followed, by the pool's names."""
         return dict(self._followed)
 
@@ -111,7 +110,7 @@ class Follower:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Ask once for every alias, and swap where one moved."""
         for name in self._pool.names:
             if (followed := self._adopted(name)) is not None:
@@ -144,11 +143,11 @@ class Follower:
         while True:
             await asyncio.sleep(self._seconds * random.uniform(SOONEST, LATEST))  # noqa: S311  spread, not secret
             try:
-                await self.look()
+                await self.poll()
             except Exception as error:  # a follower that dies would leave old models in place for ever
                 _log.exception("the registry could not be followed", exc_info=error)
 
-    def _adopted(self, name: str) -> Followed | None:
+    def _adopted(self, name: str) -> FollowedAlias | None:
         """What is followed under a name; a swap by hand to something else ends that, one to an alias begins it."""
         current = self._pool.reference(name)
         followed = self._followed.get(name)
@@ -158,10 +157,10 @@ class Follower:
         if parsed is None or parsed.alias is None:
             self._followed.pop(name, None)
             return None
-        made = self._followed[name] = Followed(parsed)
+        made = self._followed[name] = FollowedAlias(parsed)
         return made
 
-    async def _take_first(self, name: str, followed: Followed, load: bool) -> None:
+    async def _take_first(self, name: str, followed: FollowedAlias, load: bool) -> None:
         alias = followed.reference
         found: ModelVersion | None = None
         try:
@@ -184,13 +183,13 @@ class Follower:
         await self._take(name, followed, version, load, offline=True)
         followed.fault = fault
 
-    async def _follow(self, name: str, followed: Followed) -> None:
+    async def _follow(self, name: str, followed: FollowedAlias) -> None:
         found: ModelVersion | None = None
         try:
             found = await self._resolved(followed)
             if self._serves(name, followed, found):
                 followed.fault, followed.refused = "", None
-            elif followed.refused is not None and followed.refused[0] == _mark(found):
+            elif followed.refused is not None and followed.refused[0] == version_key(found):
                 followed.fault = followed.refused[1]
             else:
                 await self._take(name, followed, found, name in self._pool.loaded)
@@ -203,14 +202,14 @@ class Follower:
         except Exception as error:  # whatever a bad version makes a library raise: the old one goes on
             self._refuse(name, followed, found, error)
 
-    def _serves(self, name: str, followed: Followed, found: ModelVersion) -> bool:
+    def _serves(self, name: str, followed: FollowedAlias, found: ModelVersion) -> bool:
         """Whether a version is what the pool has; a request may have begun to load another before it was pinned."""
         loaded = self._pool.loaded.get(name)
         if followed.version is None or (loaded is not None and loaded.reference != followed.pinned):
             return False
-        return _mark(found)[:2] == _mark(followed.version)[:2]
+        return version_key(found)[:2] == version_key(followed.version)[:2]
 
-    async def _resolved(self, followed: Followed) -> ModelVersion:
+    async def _resolved(self, followed: FollowedAlias) -> ModelVersion:
         alias = followed.reference
         try:
             version = await in_daemon(lambda: self.registry.resolve(alias.name, str(alias.revision)))
@@ -224,7 +223,7 @@ class Follower:
         return version
 
     async def _take(
-        self, name: str, followed: Followed, version: ModelVersion, load: bool, *, offline: bool = False
+        self, name: str, followed: FollowedAlias, version: ModelVersion, load: bool, *, offline: bool = False
     ) -> None:
         """Fetch and check a version, then put it under a name; raises whatever speaks against it."""
         await in_daemon(lambda: self._check(version, offline, run=not load))
@@ -246,13 +245,13 @@ class Follower:
         if run:
             probe(files)
 
-    def _refuse(self, name: str, followed: Followed, version: ModelVersion | None, error: Exception) -> None:
+    def _refuse(self, name: str, followed: FollowedAlias, version: ModelVersion | None, error: Exception) -> None:
         said = _said(error)
         if version is None and followed.fault == said:  # the alias itself is at fault, still
             return
         followed.fault = said
         if version is not None:
-            followed.refused = (_mark(version), said)
+            followed.refused = (version_key(version), said)
             followed.refusals += 1
         stays = f"{followed.version} is served on" if followed.version else "nothing is served"
         _log.error("%s: %s, since %s is refused: %s", name, stays, followed.reference, said)
@@ -273,10 +272,6 @@ def _without_known(alias: ModelReference, error: Exception) -> RerankdError:
     return UnavailableError(said, hint=getattr(error, "hint", ""))
 
 
-def _mark(version: ModelVersion) -> Mark:
+def version_key(version: ModelVersion) -> VersionKey:
+    """Return what tells one served version from another: number, content and approval."""
     return version.version, version.content, version.approved
-
-
-def open_follower(settings: Settings, pool: ModelPool) -> Follower:
-    """What follows the aliases that the settings name; nothing is asked yet."""
-    return Follower(pool, Registry.open(settings), settings.registry_seconds)

@@ -127,7 +127,7 @@ def faults(folder: Path, version: ModelVersion) -> str:
     return ""
 
 
-class Known:
+class LastKnown:
     """What an alias or a number led to when it was last asked and found good. Files, each replaced as a whole.
 
     Args:

@@ -18,10 +18,10 @@ from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, UnavailableError
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.promotion_log import HELD, OPEN, Ledger, Phase
+from rerankd.experiments.promotion_log import HELD, OPEN, Phase, PromotionLog
 from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
-from rerankd.registry.alias_follower import Follower
+from rerankd.registry.alias_follower import AliasFollower
 from rerankd.registry.version import PREVIOUS
 
 FIRST_REST, LONGEST_REST = 1.0, 300.0
@@ -39,7 +39,7 @@ class Outcome:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-class RegistryPromotions:
+class PromotionSync:
     """Moves the registry's champion with the promotions of experiments.
 
     Args:
@@ -50,7 +50,7 @@ class RegistryPromotions:
     """
 
     def __init__(
-        self, follower: Follower, pool: ModelPool, who: str, decided: Callable[[str], None] = lambda action: None
+        self, follower: AliasFollower, pool: ModelPool, who: str, decided: Callable[[str], None] = lambda action: None
     ) -> None:
         self._follower, self._pool, self._who, self._decided = follower, pool, who, decided
         self._worker: threading.Thread | None = None
@@ -62,11 +62,11 @@ class RegistryPromotions:
         """What could not be done yet, and why; empty if nothing."""
         return "; ".join(dict(self._faults).values())
 
-    def look(self, store: ExperimentStore) -> None:
+    def poll(self, store: ExperimentStore) -> None:
         """Begin what there is to do, in a thread; what is under way is waited for by nobody."""
         if self._worker is not None and self._worker.is_alive():
             return
-        ledger = Ledger(store)
+        ledger = PromotionLog(store)
         candidates = ledger.candidates()
         known = {one.id for one in candidates}
         self._faults = {number: said for number, said in self._faults.items() if number in known}
@@ -81,13 +81,13 @@ class RegistryPromotions:
         """Give back what is claimed and not done."""
         if self._worker is not None:
             self._worker.join(LEAVE_SECONDS)
-        ledger = Ledger(store)
+        ledger = PromotionLog(store)
         for one in ledger.candidates():
             last = ledger.last(one)
             if last is not None and last.phase in HELD and last.who == self._who:
                 ledger.note(one, "left", "this instance ends; another goes on", self._who)
 
-    def _due(self, ledger: Ledger, one: Experiment) -> bool:
+    def _due(self, ledger: PromotionLog, one: Experiment) -> bool:
         if not self._followed(one):
             return False
         last = ledger.last(one)
@@ -109,14 +109,14 @@ class RegistryPromotions:
         followed = self._follower.followed.get(one.model)
         return followed is not None and followed.reference.name == parse_reference(one.challenger).name
 
-    def _work(self, ledger: Ledger, due: Sequence[Experiment]) -> None:
+    def _work(self, ledger: PromotionLog, due: Sequence[Experiment]) -> None:
         for one in due:
             try:
                 self._tell(ledger, one)
             except Exception as error:  # the database of experiments; whatever it is, looks go on
                 self._rest(one, error)
 
-    def _tell(self, ledger: Ledger, one: Experiment) -> None:
+    def _tell(self, ledger: PromotionLog, one: Experiment) -> None:
         last = ledger.last(one)
         if one.state != "promoted" and last is not None and last.phase == "refused":
             ledger.forget(one)  # nothing was moved, so nothing is taken back
@@ -154,7 +154,7 @@ class RegistryPromotions:
             _log.error("%s", said)
         self._faults[one.id] = said
 
-    def _promoted(self, ledger: Ledger, one: Experiment) -> Outcome:
+    def _promoted(self, ledger: PromotionLog, one: Experiment) -> Outcome:
         """Make the version that the experiment served the champion; errors as `Registry.promote`."""
         wanted, registry = parse_reference(one.challenger), self._follower.registry
         version = registry.resolve(wanted.name, str(wanted.revision))
@@ -174,7 +174,7 @@ class RegistryPromotions:
             {"name": wanted.name, "before": move.before, "after": move.after},
         )
 
-    def _taken_back(self, ledger: Ledger, one: Experiment) -> Outcome:
+    def _taken_back(self, ledger: PromotionLog, one: Experiment) -> Outcome:
         """Undo the experiment's own move, unless somebody moved on since; errors as `Registry.rollback`."""
         name, registry = parse_reference(one.challenger).name, self._follower.registry
         moves = registry.history(name).moves

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from rerankd.errors import (
     ConflictError,
@@ -26,7 +25,6 @@ from rerankd.registry.diff import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
 from rerankd.registry.verification import check_copy
 from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, ModelVersion, Move
-from rerankd.settings import Settings
 
 MAX_REASON = 2000
 
@@ -53,20 +51,13 @@ class Registry:
         gate_key: what records of gates have to be signed with; None if that is not asked.
 
     Example:
-        >>> registry = Registry.open(load_settings())  # doctest: +SKIP
+        >>> registry = Registry(Store(\"sqlite:///mlflow.sqlite\"), Cache(Path(\"cache\")))  # doctest: +SKIP
         >>> registry.resolve("medical", "champion").version  # doctest: +SKIP
         7
     """
 
     def __init__(self, store: Store, cache: Cache, gate_key: str | None = None) -> None:
         self.store, self.cache, self._gate_key = store, cache, gate_key
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """The registry that the settings name; nothing is asked or made yet."""
-        from rerankd.wiring.registry import cache_folder, registry_uri
-
-        return cls(Store(registry_uri(settings.registry)), Cache(cache_folder(settings.cache_dir)), settings.gate_key)
 
     def register(
         self,

@@ -12,12 +12,12 @@ from pathlib import Path
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.errors import ModelError, RerankdError
-from rerankd.experiments.sync import LiveRollout
+from rerankd.experiments.sync import ExperimentSync
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.shadow import ShadowQueue
-from rerankd.registry.alias_follower import Follower, open_follower
-from rerankd.registry.promotion_sync import RegistryPromotions
+from rerankd.registry.alias_follower import AliasFollower
+from rerankd.registry.promotion_sync import PromotionSync
 from rerankd.rules.watcher import RulesWatcher, rules_provider
 from rerankd.server.auth.keys import KeyRing
 from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
@@ -30,7 +30,8 @@ from rerankd.server.trace_service import TraceDesk
 from rerankd.settings import Settings
 from rerankd.traces.writer import TraceWriter
 from rerankd.wiring.engine import SettingsLoader, open_pool
-from rerankd.wiring.experiments import instance_name, open_rollout
+from rerankd.wiring.experiments import instance_name, open_experiment_sync
+from rerankd.wiring.registry import open_alias_follower
 from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_writer
 
@@ -73,8 +74,8 @@ class Service:
     search_desk: SearchDesk
     traces: TraceWriter | None = None
     rules: RulesWatcher | None = None
-    follower: Follower | None = None
-    rollout: LiveRollout | None = None
+    follower: AliasFollower | None = None
+    experiments: ExperimentSync | None = None
     shadow: ShadowQueue | None = None
     draining: bool = False
     started: bool = False
@@ -108,9 +109,9 @@ class Service:
             self.failure = ModelError(f"A model could not be loaded ({type(error).__name__}).", hint="See the log.")
             self.end()
         else:
-            if self.rollout is not None:
-                self.rollout.start()
-                await self.rollout.settled()
+            if self.experiments is not None:
+                self.experiments.start()
+                await self.experiments.settled()
             self.started = True
             self.readiness = Readiness(True)
             if self.follower is not None:
@@ -126,8 +127,8 @@ class Service:
             await self.follower.close()
         if self.shadow is not None:
             await self.shadow.close()
-        if self.rollout is not None:
-            await self.rollout.close()
+        if self.experiments is not None:
+            await self.experiments.close()
         await self.pool.close()
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
@@ -175,7 +176,7 @@ class Service:
     @property
     def details(self) -> str:
         """What is not as it should be although requests can be answered; empty if nothing."""
-        return "" if self.rollout is None else self.rollout.details
+        return "" if self.experiments is None else self.experiments.details
 
 
 async def _probe(model: ServedModel) -> str:
@@ -216,9 +217,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
     pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), Tracing(settings.otel_endpoint)
-    follower = open_follower(settings, pool)
-    promotions = RegistryPromotions(follower, pool, instance_name(), metrics.decided)
-    rollout = open_rollout(settings, pool, traffic, metrics.decided, promotions)
+    follower = open_alias_follower(settings, pool)
+    promotions = PromotionSync(follower, pool, instance_name(), metrics.decided)
+    experiments = open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
     shadow = ShadowQueue(pipeline.score_on, traffic, after_answer)
     traffic.shadow = shadow.offer
     desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
@@ -236,11 +237,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         traces,
         rules,
         follower,
-        rollout,
+        experiments,
         shadow,
     )
     metrics.watch_registry(pool, follower)
-    metrics.watch_rollout(rollout, traffic, shadow)
+    metrics.watch_experiments(experiments, traffic, shadow)
     metrics.watch_rules(rules)
     metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
     metrics.watch_traces(traces)

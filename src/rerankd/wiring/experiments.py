@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rerankd.engine.pool import ModelPool
 from rerankd.experiments.store import ExperimentStore
-from rerankd.experiments.sync import LiveRollout, Promotions
+from rerankd.experiments.sync import ExperimentSync, PromotionHandler
 from rerankd.experiments.traffic import Traffic
 from rerankd.settings import Settings
 from rerankd.wiring.traces import open_store
@@ -30,15 +30,15 @@ def instance_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def open_rollout(
+def open_experiment_sync(
     settings: Settings,
     pool: ModelPool,
     traffic: Traffic,
     decided: Callable[[str], None] = lambda action: None,
-    promotions: Promotions | None = None,
+    promotions: PromotionHandler | None = None,
     *,
     promoted_only: bool = False,
-) -> LiveRollout | None:
+) -> ExperimentSync | None:
     """What keeps an instance's experiments as the database has them, not looking yet; None where they are off.
 
     Args:
@@ -51,7 +51,7 @@ def open_rollout(
     """
     if not settings.rollout:
         return None
-    return LiveRollout(
+    return ExperimentSync(
         lambda: open_experiments(settings),
         pool,
         traffic,

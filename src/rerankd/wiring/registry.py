@@ -1,74 +1,36 @@
-"""Where the registry and its copies are, and how a reference to it becomes a folder."""
+"""The model registry and its alias follower, built from settings."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rerankd._common.logging import logger
-from rerankd._common.paths import state_folder
-from rerankd.errors import UnavailableError
-from rerankd.models.reference import CHAMPION, ModelReference
-from rerankd.registry.cache import Cache, Known
+from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
+from rerankd.registry.source import cache_folder, registry_uri
 from rerankd.registry.store import Store
-from rerankd.registry.verification import check_trusted
-from rerankd.registry.version import ModelVersion
+from rerankd.settings import Settings
 
-_log = logger(__name__)
-
-
-def registry_uri(setting: str | None) -> str:
-    """Address of MLflow; the user's own store if none is set."""
-    return setting or f"sqlite:///{state_folder() / 'registry' / 'mlflow.sqlite'}"
+if TYPE_CHECKING:
+    from rerankd.engine.pool import ModelPool
+    from rerankd.registry.alias_follower import AliasFollower
 
 
-def cache_folder(cache_dir: str | None) -> Path:
-    """Where copies of versions are kept."""
-    return (Path(cache_dir).expanduser() if cache_dir else state_folder()) / "registry" / "cache"
-
-
-def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | None = None) -> Path:
-    """A checked folder with the files that a reference means now, or meant last if MLflow cannot be reached.
+def open_registry(settings: Settings) -> Registry:
+    """Return the registry that the settings name; MLflow is first contacted when it is used.
 
     Args:
-        reference: of the kind `registry`.
-        uri: where MLflow is; None for `RERANKD_REGISTRY`, or the user's own store.
-        cache_dir: folder for the copies; None for the user's state folder.
+        settings: `registry`, `cache_dir` and `gate_key` are read.
 
-    Raises:
-        ModelNotFoundError: there is no such model, alias or version.
-        CorruptModelError: its files are not what was registered.
-        VerificationError: an alias leads to a model that was never verified.
-        UnavailableError: MLflow cannot be reached, and nothing is known here.
+    Example:
+        >>> open_registry(Settings(registry="http://localhost:5000")).store.where
+        'http://localhost:5000'
     """
-    cache = Cache(cache_folder(cache_dir))
-    store = Store(registry_uri(uri or os.environ.get("RERANKD_REGISTRY")))
-    registry, known = Registry(store, cache), Known(cache.root, store.where)
-    revision = reference.revision or CHAMPION
-    try:
-        version = registry.resolve(reference.name, revision)
-        if reference.alias:
-            check_trusted(version)
-        folder = registry.fetch(version)
-    except UnavailableError as error:
-        version = last_known(known, cache, reference.name, revision, error)
-        _log.warning("%s is %s as last known: %s", reference, version, error.message)
-        return cache.folder(version)
-    for told in {revision, str(version.version)}:
-        known.note(version, told)
-    return folder
+    store = Store(registry_uri(settings.registry))
+    return Registry(store, Cache(cache_folder(settings.cache_dir)), settings.gate_key)
 
 
-def last_known(known: Known, cache: Cache, name: str, revision: str, error: UnavailableError) -> ModelVersion:
-    """What a revision meant last, with a copy that is whole.
+def open_alias_follower(settings: Settings, pool: ModelPool) -> AliasFollower:
+    """Return the follower of the aliases among a pool's model references; it is not started yet."""
+    from rerankd.registry.alias_follower import AliasFollower
 
-    Raises:
-        UnavailableError: there is none; it says so beside what went wrong.
-    """
-    version = known.last(name, revision)
-    if version is None or not cache.holds(version):
-        raise UnavailableError(
-            f"{error.message} No version of registry:{name}@{revision} is known on this machine.", hint=error.hint
-        ) from error
-    return version
+    return AliasFollower(pool, open_registry(settings), settings.registry_seconds)

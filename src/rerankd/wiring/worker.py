@@ -22,7 +22,7 @@ from rerankd.pipeline.pipeline import Pipeline
 from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
-from rerankd.wiring.experiments import open_rollout
+from rerankd.wiring.experiments import open_experiment_sync
 from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_writer
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Following(Protocol):
-    """What keeps a pool at what its references mean, such as `rerankd.registry.alias_follower.Follower`."""
+    """What keeps a pool at what its references mean, such as `rerankd.registry.alias_follower.AliasFollower`."""
 
     async def begin(self, eager: Iterable[str]) -> None:
         """Load the models that have to be there from the start."""
@@ -81,7 +81,7 @@ class WorkerProcess:
         self.traces = open_writer(settings)
         self.rules = open_rules(settings)
         self._traffic = Traffic()
-        self._rollout = open_rollout(settings, self.pool, self._traffic, promoted_only=True)
+        self._experiments = open_experiment_sync(settings, self.pool, self._traffic, promoted_only=True)
         self.ready = False
         self._celery = make_celery(settings.queue_url)
         self._tickets = Tickets(self._celery)
@@ -147,9 +147,9 @@ class WorkerProcess:
         for name in eager:
             async with self.pool.lease(name):
                 pass
-        if self._rollout is not None:
-            self._rollout.start()
-            await self._rollout.settled()
+        if self._experiments is not None:
+            self._experiments.start()
+            await self._experiments.settled()
         self._store = open_store(settings)
         announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
@@ -177,8 +177,8 @@ class WorkerProcess:
             await asyncio.to_thread(self._store.close)
         if self._following is not None:
             await self._following.close()
-        if self._rollout is not None:
-            await self._rollout.close()
+        if self._experiments is not None:
+            await self._experiments.close()
         await self.pool.close()
         if self.traces is not None:
             await asyncio.to_thread(self.traces.close)

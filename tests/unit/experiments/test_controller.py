@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerankd.experiments.controller import Controller, evidence_of, verdict
-from rerankd.experiments.counters import Taken, Tally
+from rerankd.experiments.controller import Controller, decide, experiment_stats
+from rerankd.experiments.counters import Counters, Snapshot
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment, Kind
-from rerankd.experiments.feedback_metrics import Said
-from rerankd.experiments.guardrails import Plan, Seen
+from rerankd.experiments.feedback_metrics import FeedbackAggregator
+from rerankd.experiments.guardrails import ExperimentPlan, Observations
 from rerankd.experiments.router import route, share_of
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.store import ExperimentStore
-from rerankd.experiments.traffic import outcome
+from rerankd.experiments.traffic import request_metrics
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest
 
-PLAN = Plan(steps=(0.05, 0.25, 0.5, 1.0), min_requests=200, min_seconds=0.0)
+PLAN = ExperimentPlan(steps=(0.05, 0.25, 0.5, 1.0), min_requests=200, min_seconds=0.0)
 
 
 @pytest.fixture
@@ -38,16 +38,18 @@ def begun(store: ExperimentStore, kind: Kind = "canary", **plan: Any) -> Experim
 
 def counted(
     one: Experiment, draw: np.random.Generator, requests: int, errors: float = 0.0, slower: float = 1.0
-) -> Taken:
+) -> Snapshot:
     """What instances saw of so many requests; the challenger fails more often and is slower."""
-    tally = Tally()
+    counters = Counters()
     for number in draw.integers(0, 100_000, requests):
         found = route(one, RerankRequest("q", [], user=f"user-{number}"))
-        bad = draw.random() < 0.01 + (errors if found.arm == CHALLENGER else 0.0)
-        spent = draw.lognormal(3.0, 0.5) * (slower if found.arm == CHALLENGER else 1.0)
-        if found.part:
-            tally.add(one.id, one.step, found.arm, outcome(one, errors=bad, milliseconds=spent), found.unit)
-    return tally.take()
+        bad = draw.random() < 0.01 + (errors if found.variant == CHALLENGER else 0.0)
+        spent = draw.lognormal(3.0, 0.5) * (slower if found.variant == CHALLENGER else 1.0)
+        if found.participates:
+            counters.add(
+                one.id, one.step, found.variant, request_metrics(one, errors=bad, milliseconds=spent), found.unit
+            )
+    return counters.drain()
 
 
 def run(store: ExperimentStore, seed: int, limit: int = 60, **harm: float) -> Experiment:
@@ -58,7 +60,7 @@ def run(store: ExperimentStore, seed: int, limit: int = 60, **harm: float) -> Ex
         if one.state != "running":
             break
         store.add(counted(one, draw, 2000, **harm))
-        controller.look(store.active())
+        controller.review(store.active())
         one = store.named("e")
     return one
 
@@ -99,19 +101,19 @@ def test_a_person_is_waited_for(store: ExperimentStore) -> None:
     draw, controller = np.random.default_rng(5), Controller(store, "instance")
     for _ in range(5):
         store.add(counted(one, draw, 10_000))
-        controller.look(store.active())
+        controller.review(store.active())
         one = store.named("e")
     assert one.state == "running"
-    decision = verdict(one, evidence_of(one, store.sums(one), store.units(one), Said(one)))
+    decision = decide(one, experiment_stats(one, store.sums(one), store.units(one), FeedbackAggregator(one)))
     assert decision.action == "advance"
 
 
 def test_a_broken_split_stops(store: ExperimentStore) -> None:
-    one, tally = begun(store, "split", steps=(1.0,)), Tally()
+    one, counters = begun(store, "split", steps=(1.0,)), Counters()
     for number in range(1000):
-        tally.add(one.id, 0, CHALLENGER if number % 3 else CHAMPION, outcome(one), f"u{number}")
-    store.add(tally.take())
-    Controller(store, "instance").look(store.active())
+        counters.add(one.id, 0, CHALLENGER if number % 3 else CHAMPION, request_metrics(one), f"u{number}")
+    store.add(counters.drain())
+    Controller(store, "instance").review(store.active())
     assert store.named("e").state == "stopped"
     assert "split is broken" in store.events("e")[0].reason
     assert store.events("e")[0].data["units"] == {"champion": 334, "challenger": 666}
@@ -121,14 +123,14 @@ def test_a_sound_split_goes_on(store: ExperimentStore) -> None:
     one = begun(store, "split", steps=(0.4, 1.0))
     store.add(counted(one, np.random.default_rng(8), 20_000))
     assert share_of(one) == 0.5
-    Controller(store, "instance").look(store.active())
+    Controller(store, "instance").review(store.active())
     assert store.named("e").state == "running"
 
 
 def interleaved(wins: int, losses: int, **plan: Any) -> str:
-    one = Experiment("e", "interleave", "mini", "other", coverage=1.0, plan=Plan(steps=(1.0,), **plan))
-    evidence = evidence_of(one, {}, {}, Said(one))
-    return verdict(one, replace(evidence, wins=wins, losses=losses)).action
+    one = Experiment("e", "interleave", "mini", "other", coverage=1.0, plan=ExperimentPlan(steps=(1.0,), **plan))
+    evidence = experiment_stats(one, {}, {}, FeedbackAggregator(one))
+    return decide(one, replace(evidence, wins=wins, losses=losses)).action
 
 
 def test_feedback_decides_an_interleaving() -> None:
@@ -143,14 +145,14 @@ def test_feedback_decides_an_interleaving() -> None:
 def test_a_worse_ranking_is_rolled_back() -> None:
     draw = np.random.default_rng(9)
     one = Experiment("e", "canary", "mini", "other", coverage=0.5, step=1, plan=PLAN)
-    evidence = evidence_of(one, {}, {}, Said(one))
+    evidence = experiment_stats(one, {}, {}, FeedbackAggregator(one))
     for rankings in range(100, 5000, 100):
         control, canary = (
             {"misplaced": Sums.of(draw.choice([0.0, 0.5, 0.67], rankings, p=p).tolist())}
             for p in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
         )
-        seen = Seen(control, canary, (0, 0), 0, 0.0)
-        if verdict(one, replace(evidence, seen=seen)).action == "roll_back":
+        seen = Observations(control, canary, (0, 0), 0, 0.0)
+        if decide(one, replace(evidence, seen=seen)).action == "roll_back":
             break
     assert rankings <= 1000
 
@@ -168,7 +170,7 @@ def test_latency_is_compared_within_a_step(store: ExperimentStore) -> None:
         )
     }
     actions = [
-        verdict(later, evidence_of(later, sums, {}, Said(later))).action
+        decide(later, experiment_stats(later, sums, {}, FeedbackAggregator(later))).action
         for later in (one, replace(one, step=1, coverage=0.5))
     ]
     assert actions == ["wait", "roll_back"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.experiments import counters as module
-from rerankd.experiments.counters import Tally
+from rerankd.experiments.counters import Counters
 from rerankd.experiments.sequential_tests import Sums
 
 KEYS = st.tuples(st.integers(1, 2), st.integers(0, 1), st.sampled_from(["champion", "challenger"]))
@@ -19,57 +19,57 @@ VALUES = st.dictionaries(st.sampled_from(["errors", "latency"]), st.integers(-3,
 def test_nothing_is_lost_or_counted_twice(
     requests: list[tuple[tuple[int, int, str], dict[str, float], bool, bool]],
 ) -> None:
-    tally = Tally()
+    counters = Counters()
     expected: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
     told: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
     for key, values, look, away in requests:
-        tally.add(*key, values)
+        counters.add(*key, values)
         for metric, value in values.items():
             expected[*key, metric] += Sums(1, value, value * value)
         if look:
-            taken = tally.take()
+            snapshot = counters.drain()
             if away:
-                tally.give_back(taken)
+                counters.restore(snapshot)
             else:
-                for place, sums in taken.sums.items():
+                for place, sums in snapshot.sums.items():
                     told[place] += sums
-    for place, sums in tally.take().sums.items():
+    for place, sums in counters.drain().sums.items():
         told[place] += sums
     assert told == expected
 
 
 def test_a_unit_is_told_once_a_step() -> None:
-    tally = Tally()
+    counters = Counters()
     for step in (0, 0, 1):
-        tally.add(1, step, "challenger", {}, "u")
-    assert tally.take().units == {(1, 0, "u"): "challenger", (1, 1, "u"): "challenger"}
-    tally.add(1, 1, "challenger", {}, "u")
-    assert not tally.take()
-    tally.forget({(1, 0)})
-    tally.add(1, 1, "challenger", {}, "u")
-    assert tally.take()
+        counters.add(1, step, "challenger", {}, "u")
+    assert counters.drain().units == {(1, 0, "u"): "challenger", (1, 1, "u"): "challenger"}
+    counters.add(1, 1, "challenger", {}, "u")
+    assert not counters.drain()
+    counters.forget({(1, 0)})
+    counters.add(1, 1, "challenger", {}, "u")
+    assert counters.drain()
 
 
 def test_units_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UNITS", 10)
-    tally = Tally()
+    counters = Counters()
     for number in range(100):
-        tally.add(1, 0, "challenger", {"errors": 0.0}, f"u{number}")
-    taken = tally.take()
-    assert len(taken.units) == 10
-    assert taken.sums[1, 0, "challenger", "errors"].count == 100
+        counters.add(1, 0, "challenger", {"errors": 0.0}, f"u{number}")
+    snapshot = counters.drain()
+    assert len(snapshot.units) == 10
+    assert snapshot.sums[1, 0, "challenger", "errors"].count == 100
 
 
 def test_many_threads() -> None:
-    tally = Tally()
+    counters = Counters()
 
     def work() -> None:
         for _ in range(2000):
-            tally.add(1, 0, "champion", {"errors": 1.0})
+            counters.add(1, 0, "champion", {"errors": 1.0})
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tally.take().sums[1, 0, "champion", "errors"].total == 8000
+    assert counters.drain().sums[1, 0, "champion", "errors"].total == 8000

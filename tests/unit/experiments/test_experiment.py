@@ -7,7 +7,7 @@ import pytest
 
 from rerankd.errors import InvalidRequestError
 from rerankd.experiments.experiment import Experiment, checked, plan_json, plan_of
-from rerankd.experiments.guardrails import Guardrail, Plan
+from rerankd.experiments.guardrails import ExperimentPlan, Guardrail
 
 GOOD = Experiment("new", "canary", "mini", "org/name")
 
@@ -23,17 +23,17 @@ GOOD = Experiment("new", "canary", "mini", "org/name")
         ({"unit": "request"}, "'request' is no unit"),
         ({"model": ""}, "model is empty"),
         ({"challenger": "a" * 2000}, "challenger is empty or no name"),
-        ({"plan": Plan(steps=())}, "no way up"),
-        ({"plan": Plan(steps=(0.5, 0.1))}, "no way up"),
-        ({"plan": Plan(steps=(0.5, 1.1))}, "no way up"),
-        ({"plan": Plan(steps=(0.0, 1.0))}, "no way up"),
-        ({"plan": Plan(steps=tuple(n / 100 for n in range(1, 30)))}, "no way up"),
-        ({"plan": Plan(alpha=0.0)}, "alpha is 0"),
-        ({"plan": Plan(alpha=float("nan"))}, "alpha is nan"),
-        ({"plan": Plan(min_requests=0)}, "min_requests is 0"),
-        ({"plan": Plan(patience=0.0)}, "patience is 0"),
-        ({"plan": Plan(guardrails=(Guardrail("errors", -1.0),))}, "margin of errors is -1"),
-        ({"plan": Plan(guardrails=tuple(Guardrail("e" * 100, 0.1) for _ in range(200)))}, "too long"),
+        ({"plan": ExperimentPlan(steps=())}, "no way up"),
+        ({"plan": ExperimentPlan(steps=(0.5, 0.1))}, "no way up"),
+        ({"plan": ExperimentPlan(steps=(0.5, 1.1))}, "no way up"),
+        ({"plan": ExperimentPlan(steps=(0.0, 1.0))}, "no way up"),
+        ({"plan": ExperimentPlan(steps=tuple(n / 100 for n in range(1, 30)))}, "no way up"),
+        ({"plan": ExperimentPlan(alpha=0.0)}, "alpha is 0"),
+        ({"plan": ExperimentPlan(alpha=float("nan"))}, "alpha is nan"),
+        ({"plan": ExperimentPlan(min_requests=0)}, "min_requests is 0"),
+        ({"plan": ExperimentPlan(patience=0.0)}, "patience is 0"),
+        ({"plan": ExperimentPlan(guardrails=(Guardrail("errors", -1.0),))}, "margin of errors is -1"),
+        ({"plan": ExperimentPlan(guardrails=tuple(Guardrail("e" * 100, 0.1) for _ in range(200)))}, "too long"),
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
@@ -42,8 +42,8 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
 
 
 def test_a_plan_comes_back_as_it_was() -> None:
-    plan = Plan(steps=(0.1, 1.0), guardrails=(Guardrail("errors", 0.02, tolerance=0.1),), auto_promote=False)
+    plan = ExperimentPlan(steps=(0.1, 1.0), guardrails=(Guardrail("errors", 0.02, tolerance=0.1),), auto_promote=False)
     assert plan_of(plan_json(plan)) == plan
-    assert plan_of(plan_json(Plan())) == Plan()
+    assert plan_of(plan_json(ExperimentPlan())) == ExperimentPlan()
     later = plan_json(plan).replace("{", '{"of_a_later_version": 1, ', 1)
     assert plan_of(later) == plan

@@ -9,7 +9,7 @@ import pytest
 
 from rerankd.experiments import feedback_metrics as module
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.feedback_metrics import Said, merged
+from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceStore
@@ -38,8 +38,8 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
     for name, arm in (("a", "champion"), ("b", "challenger"), ("c", "challenger"), ("f", "fallback")):
         write(store, name, arm)
     write(store, "other", "challenger", experiment="another")
-    said = Said(ONE)
-    said.look(store)
+    said = FeedbackAggregator(ONE)
+    said.poll(store)
     assert said.sums() == {"champion": {}, "challenger": {}}
     add_feedback(store, [Feedback("a", "click", 2), Feedback("a", "click", 0), Feedback("f", "thumb", value=-1)])
     add_feedback(store, [Feedback("b", "citation", document_id="d1"), Feedback("other", "thumb", value=-1)])
@@ -47,30 +47,30 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
         store, [Feedback("c", "thumb", value=-1), Feedback("c", "grade", 0, value=0), Feedback("c", "click", 99)]
     )
     for _ in range(2):
-        said.look(store)
+        said.poll(store)
         assert said.sums() == {
             "champion": {"thumbs_down": Sums(1, 0.0, 0.0), "misplaced": Sums(1, 0.0, 0.0)},
             "challenger": {"thumbs_down": Sums(2, 1.0, 1.0), "misplaced": Sums(1, 0.5, 0.25)},
         }
     add_feedback(store, [Feedback("a", "thumb", value=-1)])
-    said.look(store)
+    said.poll(store)
     assert said.sums()["champion"]["thumbs_down"] == Sums(1, 1.0, 1.0)
 
 
 def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> None:
     now = [0.0]
-    said = Said(ONE, lambda: now[0])
+    said = FeedbackAggregator(ONE, lambda: now[0])
     add_feedback(store, [Feedback("late", "click", 0)])
-    said.look(store)
+    said.poll(store)
     now[0] = 60.0
-    said.look(store)
+    said.poll(store)
     write(store, "late", "challenger")
-    said.look(store)
+    said.poll(store)
     assert said.sums()["challenger"]["misplaced"].count == 1
     now[0] = 1000.0
     add_feedback(store, [Feedback("later", "click", 0)])
     write(store, "later", "challenger")
-    said.look(store)
+    said.poll(store)
     assert said.sums()["challenger"]["misplaced"].count == 2
 
 
@@ -79,8 +79,8 @@ def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.Monkey
     for number in range(25):
         write(store, f"r{number}", "champion")
     add_feedback(store, [Feedback(f"r{number}", "click", 2) for number in range(25)])
-    said = Said(ONE)
-    said.look(store)
+    said = FeedbackAggregator(ONE)
+    said.poll(store)
     assert said.sums()["champion"]["misplaced"].count == 25
 
 
@@ -88,11 +88,11 @@ def test_teams_win_and_lose(store: TraceStore) -> None:
     for number, teams in enumerate(("01-", "10-", "011", "---")):
         write(store, f"r{number}", "interleaved", teams)
     add_feedback(store, [Feedback(f"r{number}", "click", 1) for number in range(4)])
-    said = Said(ONE)
-    said.look(store)
+    said = FeedbackAggregator(ONE)
+    said.poll(store)
     assert said.wins() == (2, 1)
     add_feedback(store, [Feedback("r0", "click", 0)])
-    said.look(store)
+    said.poll(store)
     assert said.wins() == (1, 1)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerankd.experiments.guardrails import Guardrail, Plan, Seen, decide, next_step
+from rerankd.experiments.guardrails import ExperimentPlan, Guardrail, Observations, check_guardrails, next_step
 from rerankd.experiments.sequential_tests import Sums
 
 RAILS = (Guardrail("errors", 0.01, tripwire=0.5), Guardrail("slow", 0.05))
-PLAN = Plan(guardrails=RAILS, min_requests=200, min_seconds=0.0)
+PLAN = ExperimentPlan(guardrails=RAILS, min_requests=200, min_seconds=0.0)
 USUAL = {"errors": 0.01, "slow": 0.05}
 
 
 def canary(
-    harm: dict[str, float], seed: int, limit: int = 400_000, every: int = 200, plan: Plan = PLAN
+    harm: dict[str, float], seed: int, limit: int = 400_000, every: int = 200, plan: ExperimentPlan = PLAN
 ) -> tuple[str, int, float]:
     """What became of it, after how many requests of the canary, and at which coverage."""
     draw = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def canary(
         # The split is judged within a step: coverage changes between them.
         units = [units[0] + every - own, units[1] + own]
         step += own
-        found = decide(PLAN, coverage, Seen(control, treated, (units[0], units[1]), step, 1e9))
+        found = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
         if found.action in ("roll_back", "stop"):
             return found.action, treated["errors"].count, coverage
         if found.action == "advance":
@@ -56,7 +56,7 @@ def test_a_canary_that_is_like_the_champion_is_promoted_and_seldom_rolled_back()
 def test_harm_is_rolled_back(harm: dict[str, float], requests: int) -> None:
     found = [canary(harm, seed) for seed in range(40)]
     outcomes = [what for what, _, _ in found]
-    assert set(outcomes) <= {"roll_back", "stop"}  # a sound split is taken for a broken one in 1 of 1,000 steps
+    assert set(outcomes) <= {"roll_back", "stop"}  # a sound split is snapshot for a broken one in 1 of 1,000 steps
     assert outcomes.count("roll_back") >= 38
     assert np.median([count for _, count, _ in found]) <= requests
 
@@ -67,17 +67,30 @@ def test_an_improvement_is_promoted() -> None:
 
 
 def test_a_broken_split_stops() -> None:
-    seen = Seen({}, {}, (900, 300), 300, 1e9)
-    found = decide(PLAN, 0.1, seen)
+    seen = Observations({}, {}, (900, 300), 300, 1e9)
+    found = check_guardrails(PLAN, 0.1, seen)
     assert found.action == "stop"
     assert "split is broken" in found.reason
 
 
 def test_a_step_takes_its_time() -> None:
     good = {name: Sums(10_000, 100.0, 100.0) for name in USUAL}
-    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (1900, 100), 100, 1e9)).action == "wait"
-    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 10.0)).action == "wait"
-    assert decide(Plan(guardrails=RAILS), 0.05, Seen(good, good, (9500, 500), 500, 601.0)).action == "advance"
+    assert (
+        check_guardrails(ExperimentPlan(guardrails=RAILS), 0.05, Observations(good, good, (1900, 100), 100, 1e9)).action
+        == "wait"
+    )
+    assert (
+        check_guardrails(
+            ExperimentPlan(guardrails=RAILS), 0.05, Observations(good, good, (9500, 500), 500, 10.0)
+        ).action
+        == "wait"
+    )
+    assert (
+        check_guardrails(
+            ExperimentPlan(guardrails=RAILS), 0.05, Observations(good, good, (9500, 500), 500, 601.0)
+        ).action
+        == "advance"
+    )
 
 
 def test_what_is_seldom_measured_stops_nobody_before_it_is_known() -> None:
@@ -85,24 +98,24 @@ def test_what_is_seldom_measured_stops_nobody_before_it_is_known() -> None:
     good = {"errors": Sums(10_000, 0.0, 0.0)}
     few, bad = {"thumbs_down": Sums(10, 5.0, 5.0)}, {"thumbs_down": Sums(50, 6.0, 6.0)}
     usual = {"thumbs_down": Sums(1000, 50.0, 50.0)}
-    plan = Plan(guardrails=rails, min_seconds=0.0)
+    plan = ExperimentPlan(guardrails=rails, min_seconds=0.0)
 
-    def action(more: dict[str, Sums], used: Plan = plan) -> str:
-        return decide(used, 0.25, Seen(good | usual, good | more, (7500, 2500), 2500, 1.0)).action
+    def action(more: dict[str, Sums], used: ExperimentPlan = plan) -> str:
+        return check_guardrails(used, 0.25, Observations(good | usual, good | more, (7500, 2500), 2500, 1.0)).action
 
     assert [action({}), action(few), action(bad)] == ["advance", "advance", "wait"]
     assert action({"thumbs_down": Sums(1000, 300.0, 300.0)}) == "roll_back"
-    patient = Plan(guardrails=rails, min_seconds=0.0, min_feedback=60)
+    patient = ExperimentPlan(guardrails=rails, min_seconds=0.0, min_feedback=60)
     assert [action(few, patient), action({"thumbs_down": Sums(60, 0.0, 0.0)}, patient)] == ["wait", "advance"]
 
 
 def test_what_is_tolerated_rolls_nothing_back() -> None:
     rails = (Guardrail("latency", 0.2, tolerance=0.1, proof=False),)
-    plan = Plan(guardrails=rails, min_seconds=0.0)
+    plan = ExperimentPlan(guardrails=rails, min_seconds=0.0)
 
     def action(more: float) -> str:
         draw = np.random.default_rng(4)
         arms = [{"latency": Sums.of(draw.normal(mean, 0.5, 20_000).tolist())} for mean in (3.0, 3.0 + more)]
-        return decide(plan, 0.5, Seen(arms[0], arms[1], (500, 500), 500, 1.0)).action
+        return check_guardrails(plan, 0.5, Observations(arms[0], arms[1], (500, 500), 500, 1.0)).action
 
     assert [action(0.0), action(0.08), action(0.26)] == ["advance", "advance", "roll_back"]

@@ -8,12 +8,12 @@ import pytest
 
 from rerankd.experiments import promotion_log as module
 from rerankd.experiments.experiment import Experiment, State
-from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.promotion_log import Ledger
-from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.promotion_log import PromotionLog
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore
 from rerankd.traces.store import TraceStore
 
-NEW = Experiment("e", "canary", "med", "registry:med@2", plan=Plan(steps=(1.0,)))
+NEW = Experiment("e", "canary", "med", "registry:med@2", plan=ExperimentPlan(steps=(1.0,)))
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def store(tmp_path: Path) -> Iterator[ExperimentStore]:
 
 
 def moved(store: ExperimentStore, one: Experiment, state: State, action: str = "promote") -> Experiment:
-    found = store.change(one, Event("e", action, "by hand", "ann", 1.0, {}), state=state)
+    found = store.change(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
     assert found is not None
     return found
 
 
 def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: ExperimentStore) -> None:
-    one, ledger = store.start(NEW, "me"), Ledger(store)
+    one, ledger = store.start(NEW, "me"), PromotionLog(store)
     assert ledger.candidates() == []
     assert not ledger.claim(moved(store, one, "stopped"), "a", "now") or ledger.candidates() == []
     one = moved(store, store.start(NEW, "me"), "promoted")
@@ -45,7 +45,7 @@ def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: Expe
 
 
 def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, ledger = moved(store, store.start(NEW, "me"), "promoted"), Ledger(store)
+    one, ledger = moved(store, store.start(NEW, "me"), "promoted"), PromotionLog(store)
     won: list[str] = []
     threads = [
         threading.Thread(target=lambda who=who: won.append(who) if ledger.claim(one, who, "now") else None)
@@ -72,5 +72,5 @@ def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.Monk
 def test_a_claim_needs_the_state_that_was_seen(store: ExperimentStore) -> None:
     one = moved(store, store.start(NEW, "me"), "promoted")
     moved(store, one, "stopped", "stop")
-    assert not Ledger(store).claim(one, "a", "now")
-    assert Ledger(store).last(one) is None
+    assert not PromotionLog(store).claim(one, "a", "now")
+    assert PromotionLog(store).last(one) is None

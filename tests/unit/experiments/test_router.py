@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, Kind
-from rerankd.experiments.router import NO_UNIT, OUTSIDE, Routes, share_of, unit_hash
+from rerankd.experiments.router import NO_UNIT, OUTSIDE, RoutingTable, share_of, unit_hash
 from rerankd.types import RerankRequest
 
 SHARES = st.floats(0.0001, 1.0)
@@ -17,8 +17,8 @@ def experiment(kind: Kind = "canary", coverage: float = 0.5, **more: object) -> 
 
 
 def arm(one: Experiment, user: str = "", **more: object) -> str | None:
-    found = Routes([one]).of("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
-    return found.arm if found else None
+    found = RoutingTable([one]).of("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
+    return found.variant if found else None
 
 
 @given(st.text(min_size=1), SHARES, SHARES)
@@ -38,7 +38,7 @@ def test_raising_the_coverage_of_a_split_moves_nobody_between_arms(user: str, on
 def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: float) -> None:
     row = experiment(coverage=coverage)
     requests = [RerankRequest(f"q{n}", [], user=user, request_id=str(n), session=str(n)) for n in range(3)]
-    assert len({Routes([row]).of("mini", request) for request in requests}) == 1
+    assert len({RoutingTable([row]).of("mini", request) for request in requests}) == 1
 
 
 def test_shares_are_what_they_should_be() -> None:
@@ -58,12 +58,12 @@ def test_who_takes_no_part() -> None:
     assert arm(experiment(unit="tenant", coverage=1.0), tenant="t") == CHALLENGER
     assert arm(experiment(coverage=1.0), "user", source="job") == OUTSIDE
     assert arm(experiment("shadow"), "user") is None
-    assert Routes([experiment()]).of("another", RerankRequest("q", [], user="u")) is None
+    assert RoutingTable([experiment()]).of("another", RerankRequest("q", [], user="u")) is None
     assert arm(experiment("interleave", 1.0)) == INTERLEAVED
     assert arm(experiment("interleave", 0.5)) == NO_UNIT
-    pairs = Routes([experiment("interleave", 1.0)]).of("mini", RerankRequest("", [], user="u"), listed=False)
+    pairs = RoutingTable([experiment("interleave", 1.0)]).of("mini", RerankRequest("", [], user="u"), listed=False)
     assert pairs is not None
-    assert not pairs.part
+    assert not pairs.participates
 
 
 def test_what_is_promoted_answers_everybody() -> None:
@@ -74,7 +74,7 @@ def test_what_is_promoted_answers_everybody() -> None:
 
 def test_shadows() -> None:
     one, half = experiment("shadow", 1.0), experiment("shadow", 0.5, name="half")
-    routes = Routes([one, half])
+    routes = RoutingTable([one, half])
     assert [found.experiment.name for found in routes.shadows("mini", RerankRequest("q", []))] == ["e"]
     several = [len(routes.shadows("mini", RerankRequest("q", [], user=f"u{n}"))) for n in range(50)]
     assert set(several) == {1, 2}

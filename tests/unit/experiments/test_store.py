@@ -9,14 +9,14 @@ import pytest
 
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments import store as module
-from rerankd.experiments.counters import Tally
+from rerankd.experiments.counters import Counters
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore
 from rerankd.traces.store import TraceStore
 
-NEW = Experiment("new", "canary", "mini", "org/name", plan=Plan(steps=(0.1, 1.0)))
+NEW = Experiment("new", "canary", "mini", "org/name", plan=ExperimentPlan(steps=(0.1, 1.0)))
 
 
 @pytest.fixture
@@ -31,8 +31,10 @@ def store(url: str) -> Iterator[ExperimentStore]:
     made.close()
 
 
-def event(action: str = "stop") -> Event:
-    return Event("new", action, "why", "test", 0.0, {"bounds": {"errors": {"low": float("-inf"), "high": 0.5}}})
+def event(action: str = "stop") -> ExperimentEvent:
+    return ExperimentEvent(
+        "new", action, "why", "test", 0.0, {"bounds": {"errors": {"low": float("-inf"), "high": 0.5}}}
+    )
 
 
 def test_what_is_started_comes_back(store: ExperimentStore) -> None:
@@ -92,11 +94,11 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
 def test_instances_add_up(store: ExperimentStore) -> None:
     one = store.start(NEW, "me")
     for _ in range(3):
-        tally = Tally()
-        tally.add(one.id, 0, "challenger", {"errors": 1.0, "latency": 2.0}, "u1")
-        tally.add(one.id, 0, "champion", {"errors": 0.0}, "u2")
-        store.add(tally.take())
-    store.add(tally.take())
+        counters = Counters()
+        counters.add(one.id, 0, "challenger", {"errors": 1.0, "latency": 2.0}, "u1")
+        counters.add(one.id, 0, "champion", {"errors": 0.0}, "u2")
+        store.add(counters.drain())
+    store.add(counters.drain())
     sums = store.sums(one)
     assert sums[0, "challenger", "errors"] == Sums(3, 3.0, 3.0)
     assert sums[0, "challenger", "latency"] == Sums(3, 6.0, 12.0)
@@ -109,9 +111,9 @@ def test_instances_add_up(store: ExperimentStore) -> None:
 
 def test_units_are_bounded(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UNITS", 10)
-    one, tally = store.start(NEW, "me"), Tally()
+    one, counters = store.start(NEW, "me"), Counters()
     for start in (0, 8):
         for number in range(start, start + 8):
-            tally.add(one.id, 0, "champion", {}, f"u{number}")
-        store.add(tally.take())
+            counters.add(one.id, 0, "champion", {}, f"u{number}")
+        store.add(counters.drain())
     assert store.units(one) == {"champion": 8}

@@ -9,15 +9,15 @@ import pytest
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.store import Event, ExperimentStore
-from rerankd.experiments.sync import LiveRollout
-from rerankd.experiments.traffic import Traffic, outcome
+from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore
+from rerankd.experiments.sync import ExperimentSync
+from rerankd.experiments.traffic import Traffic, request_metrics
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest
 from tests.unit.engine.test_pool import FakeLoader
 
-NEW = Experiment("e", "canary", "a", "good", plan=Plan(steps=(1.0,)))
+NEW = Experiment("e", "canary", "a", "good", plan=ExperimentPlan(steps=(1.0,)))
 REQUEST = RerankRequest("q", [], user="u")
 
 
@@ -41,14 +41,14 @@ class Instance:
         self.loader, self.traffic, self.decisions = FakeLoader(), Traffic(), list[str]()
         self.pool = ModelPool("a", {"a": "ref-a", "b": "ref-b"}, self.loader)
         told = ("test", self.decisions.append)
-        self.live = LiveRollout(self.open, self.pool, self.traffic, 3600.0, *told, promoted_only=promoted_only)
+        self.live = ExperimentSync(self.open, self.pool, self.traffic, 3600.0, *told, promoted_only=promoted_only)
 
     def open(self) -> ExperimentStore:
         if self.away:
             raise UnavailableError("The database is away.")
         return ExperimentStore(TraceStore(self.url))
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         await asyncio.to_thread(self.live.look)
         await self.live.settled()
 
@@ -64,7 +64,7 @@ class Instance:
     @property
     def arm(self) -> str | None:
         found = self.traffic.route("a", REQUEST)
-        return found.arm if found else None
+        return found.variant if found else None
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -77,12 +77,12 @@ async def test_a_challenger_is_loaded_before_requests_go_to_it(url: str, store: 
     async with Instance(url) as instance:
         one = store.start(NEW, "me")
         assert (instance.arm, instance.loader.opened) == (None, [])
-        await instance.look()
+        await instance.poll()
         assert (instance.arm, instance.loader.opened) == ("challenger", ["good"])
         assert instance.pool.names == ["a", "b"]
         assert instance.pool.resolve("good") == instance.pool.resolve("a~e") == "a"
-        assert store.change(one, Event("e", "stop", "", "me", 0.0, {}), state="stopped") is not None
-        await instance.look()
+        assert store.change(one, ExperimentEvent("e", "stop", "", "me", 0.0, {}), state="stopped") is not None
+        await instance.poll()
         await until(lambda: not instance.pool.unlisted)
         assert (instance.arm, list(instance.pool.loaded)) == (None, [])
 
@@ -90,18 +90,18 @@ async def test_a_challenger_is_loaded_before_requests_go_to_it(url: str, store: 
 async def test_what_cannot_be_loaded_is_refused_for_all(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
         store.start(Experiment("e", "canary", "a", "bad"), "me")
-        await instance.look()
+        await instance.poll()
         await until(lambda: store.named("e").state == "stopped" and instance.decisions)
         assert (instance.arm, instance.decisions) == (None, ["refuse"])
         assert store.events("e")[0].reason == "The challenger cannot be loaded: Nothing there."
-        await instance.look()
+        await instance.poll()
         assert instance.live.details == ""
 
 
 async def test_other_instances_models_are_left_alone(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
         store.start(Experiment("e", "canary", "elsewhere", "bad"), "me")
-        await instance.look()
+        await instance.poll()
         assert instance.loader.opened == []
         assert store.named("e").state == "running"
 
@@ -109,16 +109,16 @@ async def test_other_instances_models_are_left_alone(url: str, store: Experiment
 async def test_without_the_database_what_was_known_stays(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
         one = store.start(NEW, "me")
-        await instance.look()
+        await instance.poll()
         route = instance.traffic.route("a", REQUEST)
         assert route is not None
         instance.live._store, instance.away = None, True
-        instance.traffic.done(route, "challenger", outcome(one))
-        await instance.look()
+        instance.traffic.record(route, "challenger", request_metrics(one))
+        await instance.poll()
         assert (instance.live.stale, instance.arm) == (True, "challenger")
         assert "was not reached for 0 s" in instance.live.details
         instance.away = False
-        await instance.look()
+        await instance.poll()
         assert (instance.live.stale, instance.live.details) == (False, "")
         assert store.sums(one)[0, "challenger", "errors"].count == 1
         assert store.units(one) == {"challenger": 1}
@@ -129,7 +129,7 @@ async def test_what_was_counted_last_is_told_at_the_end(url: str, store: Experim
     async with Instance(url) as instance:
         route = instance.traffic.route("a", REQUEST)
         assert route is not None
-        instance.traffic.done(route, "challenger", outcome(one))
+        instance.traffic.record(route, "challenger", request_metrics(one))
     assert store.sums(one)[0, "challenger", "errors"].count == 1
 
 
@@ -144,24 +144,24 @@ async def test_a_start_without_the_database(url: str) -> None:
 async def test_a_decision_is_in_force_at_once_where_it_is_made(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
         one = store.start(NEW, "me")
-        await instance.look()
+        await instance.poll()
         route = instance.traffic.route("a", REQUEST)
         assert route is not None
         for number in range(200):
-            instance.traffic.done(
-                route, "challenger" if number % 2 else "champion", outcome(one, errors=number % 2 == 1)
+            instance.traffic.record(
+                route, "challenger" if number % 2 else "champion", request_metrics(one, errors=number % 2 == 1)
             )
-        await instance.look()
+        await instance.poll()
         assert (instance.arm, instance.decisions) == (None, ["roll_back"])
 
 
 async def test_a_worker_follows_promotions_alone(url: str, store: ExperimentStore) -> None:
     async with Instance(url, promoted_only=True) as instance:
         one = store.start(NEW, "me")
-        await instance.look()
+        await instance.poll()
         assert (instance.arm, instance.loader.opened) == (None, [])
-        assert store.change(one, Event("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
-        await instance.look()
+        assert store.change(one, ExperimentEvent("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
+        await instance.poll()
         found = instance.traffic.route("a", RerankRequest("q", [], source="job"))
         assert found is not None
-        assert found.arm == "challenger"
+        assert found.variant == "challenger"

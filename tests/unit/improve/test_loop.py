@@ -13,7 +13,7 @@ pytest.importorskip("mlflow")
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.gate import Limits
 from rerankd.experiments.controller import apply
-from rerankd.experiments.guardrails import Decision
+from rerankd.experiments.guardrails import ExperimentDecision
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.plan import Done, Ledger, Plan
@@ -156,7 +156,7 @@ def test_requests_decide_and_it_goes_on_afterwards(
     name = f"{plan.name}-3-canary"
     assert store.named(name).challenger == f"registry:{plan.name}@3"
     while store.named(name).state == "running":
-        assert apply(store, store.named(name), Decision("advance", "by hand", {}), "me", {}, by_hand=True)
+        assert apply(store, store.named(name), ExperimentDecision("advance", "by hand", {}), "me", {}, by_hand=True)
     store.close()
     assert loop.run().state == "done"
     assert moved == [(plan.name, 3)]

@@ -49,7 +49,7 @@ class Models:
 
 def told(traffic: Traffic) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for (_, _, arm, metric), sums in traffic.tally.take().sums.items():
+    for (_, _, arm, metric), sums in traffic.counters.drain().sums.items():
         found.setdefault(arm, {})[metric] = sums.total if metric != "latency" else math.nan
     return found
 

@@ -10,7 +10,7 @@ from rerankd.engine.request import Scored
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import Plan
 from rerankd.experiments.router import Route
-from rerankd.experiments.traffic import Answered, Group, Traffic
+from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
 from rerankd.pipeline import shadow as module
 from rerankd.pipeline.scored import ModelScores
 from rerankd.pipeline.shadow import ShadowQueue, compared
@@ -19,7 +19,7 @@ from rerankd.types import PairScore, RerankRequest
 
 ONE = Experiment("e", "shadow", "mini", "other", coverage=1.0, id=1, plan=Plan(patience=5.0))
 ROUTES = [Route(ONE, "challenger")]
-ANSWERED = Answered(RerankRequest("q", [], timeout=1.0), "mini", [("q", ["a", "b", "c"])], [3.0, 2.0, 1.0], 10.0)
+ANSWERED = AnsweredRanking(RerankRequest("q", [], timeout=1.0), "mini", [("q", ["a", "b", "c"])], [3.0, 2.0, 1.0], 10.0)
 
 
 class Challenger:
@@ -48,7 +48,7 @@ async def test_nothing_is_scored_before_the_answer_is_sent() -> None:
     await queue.settled()
     assert challenger.events == ["answered", "scored on mini~e"]
     assert (challenger.requests[0].background, challenger.requests[0].timeout) == (True, None)
-    sums = traffic.tally.take().sums
+    sums = traffic.counters.drain().sums
     assert sums[1, 0, "challenger", "tau"].mean == -1.0
     assert sums[1, 0, "challenger", "top1"].mean == 0.0
     assert sums[1, 0, "challenger", "latency"].mean == pytest.approx(math.log(2))
@@ -78,7 +78,7 @@ async def test_a_failure_is_a_finding() -> None:
         challenger.logits = logits
         queue.offer(ANSWERED, ROUTES)
         await queue.settled()
-    assert traffic.tally.take().sums[1, 0, "challenger", "errors"].mean == 0.5
+    assert traffic.counters.drain().sums[1, 0, "challenger", "errors"].mean == 0.5
     assert queue.counts == {("e", "failed"): 1, ("e", "compared"): 1}
     challenger.gate.clear()
     queue.offer(ANSWERED, ROUTES)

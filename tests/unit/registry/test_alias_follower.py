@@ -12,22 +12,25 @@ import pytest
 from rerankd.engine.pool import ModelPool
 from rerankd.engine.request import ScoreRequest
 from rerankd.errors import ModelNotFoundError, UnavailableError, VerificationError
-from rerankd.registry.alias_follower import Follower
+from rerankd.registry.alias_follower import AliasFollower
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
+from rerankd.wiring.registry import open_registry
 from tests.registered import broken, fresh_name, with_parity
 
 
 @asynccontextmanager
-async def following(registry: Registry, name: str, /, **settings: object) -> AsyncIterator[tuple[ModelPool, Follower]]:
+async def following(
+    registry: Registry, name: str, /, **settings: object
+) -> AsyncIterator[tuple[ModelPool, AliasFollower]]:
     """A pool whose default model is a name's champion, and what follows it; nothing is loaded yet."""
     told = {"model": f"registry:{name}", "registry": f"sqlite:///{registry.store.path}"} | settings
     made = Settings(**told, cache_dir=str(registry.cache.root.parent), traces=False)  # type: ignore[arg-type]
     pool = open_pool(made, SettingsLoader(made))
-    own = Registry.open(made)
-    follower = Follower(pool, own, 1.0)
+    own = open_registry(made)
+    follower = AliasFollower(pool, own, 1.0)
     try:
         yield pool, follower
     finally:
@@ -69,13 +72,13 @@ async def test_it_swaps_when_the_alias_moves(registry: Registry, name: str) -> N
         assert pool.default == name
         await follower.begin([pool.default])
         assert await served(pool, name) == f"registry:{name}@1"
-        await follower.look()
+        await follower.poll()
         assert follower.followed[name].swaps == 0
         registry.promote(name, 2, "better", force=True)
-        await follower.look()
+        await follower.poll()
         assert await served(pool, name) == f"registry:{name}@2"
         registry.rollback(name)
-        await follower.look()
+        await follower.poll()
         assert await served(pool, name) == f"registry:{name}@1"
         assert follower.followed[name].swaps == 2
         assert follower.card(name) == {"name": name, "version": 1, "alias": "champion", "stale": False}
@@ -109,7 +112,7 @@ async def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
         ):
             point(registry, name, version)
             for _ in range(2):
-                await follower.look()
+                await follower.poll()
                 assert await served(pool, name) == f"registry:{name}@1"
                 assert state.refusals == refusals
                 assert state.fault
@@ -117,14 +120,14 @@ async def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
                 assert said in state.fault
         point(registry, name, 5)
         for _ in range(2):
-            await follower.look()
+            await follower.poll()
             assert "was not registered by rerankd" in state.fault
         point(registry, name, 1)
-        await follower.look()
+        await follower.poll()
         assert state.fault == ""
         damaged.write_bytes(good)
         point(registry, name, 2)
-        await follower.look()
+        await follower.poll()
         assert await served(pool, name) == f"registry:{name}@2"
         assert state.refusals == 3
 
@@ -136,7 +139,7 @@ async def test_without_the_registry_it_goes_on(registry: Registry, name: str, tm
         await follower.begin([pool.default])
         path.rename(tmp_path / "away")
         for _ in range(2):
-            await follower.look()
+            await follower.poll()
         assert not follower.up
         [details] = follower.details()
         assert details["stale"]
@@ -149,7 +152,7 @@ async def test_without_the_registry_it_goes_on(registry: Registry, name: str, tm
         assert await served(pool, name) == f"registry:{name}@1"
         assert follower.details()[0]["stale"]
         (tmp_path / "away").rename(path)
-        await follower.look()
+        await follower.poll()
         assert follower.up
         assert not follower.details()[0]["stale"]
     path.unlink()
@@ -177,7 +180,7 @@ async def test_a_bad_champion_at_the_start_gives_way_to_the_last_good_one(
         assert await served(pool, name) == f"registry:{name}@1"
         assert "not verified" in follower.details()[0]["reason"]
         assert follower.followed[name].refusals == 1
-        await follower.look()
+        await follower.poll()
         assert follower.followed[name].refusals == 1
 
 
@@ -192,10 +195,10 @@ async def test_what_cannot_be_fetched_now_is_tried_again(
             raise UnavailableError("The line is down.")
 
         monkeypatch.setattr(Registry, "fetch", failing)
-        await follower.look()
+        await follower.poll()
         assert follower.followed[name].fault == "The line is down."
         monkeypatch.undo()
-        await follower.look()
+        await follower.poll()
         assert await served(pool, name) == f"registry:{name}@2"
         assert follower.followed[name].refusals == 0
 
@@ -204,14 +207,14 @@ async def test_a_swap_by_hand_ends_it_and_one_to_an_alias_begins_it(registry: Re
     async with following(registry, name) as (pool, follower):
         await follower.begin([pool.default])
         await pool.swap(name, "mini")
-        await follower.look()
+        await follower.poll()
         assert (follower.followed, follower.card(name)) == ({}, None)
         await pool.swap(name, f"registry:{name}@1")
-        await follower.look()
+        await follower.poll()
         assert (follower.followed, follower.card(name)) == ({}, {"name": name, "version": 1})
         registry.promote(name, 2, "x", force=True)
         await pool.swap(name, f"registry:{name}@champion")
-        await follower.look()
+        await follower.poll()
         assert follower.followed[name].version
         assert await served(pool, name) == f"registry:{name}@2"
 
@@ -223,7 +226,7 @@ async def test_models_that_wait_to_be_loaded_are_pinned_too(registry: Registry, 
         assert pool.loaded == {}
         assert pool.reference("med") == f"registry:{name}@1"
         registry.promote(name, 2, "x", force=True)
-        await follower.look()
+        await follower.poll()
         assert pool.loaded == {}
         assert await served(pool, "med") == f"registry:{name}@2"
         assert "nothing has no champion" in follower.followed["none"].fault
@@ -239,9 +242,9 @@ async def test_a_load_that_began_before_a_version_was_pinned_is_mended(registry:
         pool.point("med", f"registry:{name}@2")
         follower.followed["med"].version = registry.resolve(name, 2)
         registry.promote(name, 2, "x", force=True)
-        await follower.look()
+        await follower.poll()
         assert await served(pool, "med") == f"registry:{name}@2"
-        await follower.look()
+        await follower.poll()
         assert follower.followed["med"].swaps == 1
 
 
@@ -250,7 +253,7 @@ async def test_requests_before_and_after_a_swap_are_answered_by_one_version_each
         await follower.begin([pool.default])
         async with pool.lease(name) as old:
             registry.promote(name, 2, "x", force=True)
-            await follower.look()
+            await follower.poll()
             assert old.reference == f"registry:{name}@1"
             request = ScoreRequest([("q", ["a", "b"])], old.policy, "k", cache=False)
             assert old.engine.submit(request).future.result(30)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import CorruptModelError
-from rerankd.registry.cache import Cache, Known
+from rerankd.registry.cache import Cache, LastKnown
 from rerankd.registry.version import ModelVersion, content_of
 
 CONTENT = {"a.json": b"one", "b.onnx": b"two two"}
@@ -78,7 +78,7 @@ def test_old_copies_go_but_for_the_newest(tmp_path: Path) -> None:
 
 
 def test_what_is_known_is_kept_by_registry(tmp_path: Path) -> None:
-    known = Known(tmp_path, "http://one")
+    known = LastKnown(tmp_path, "http://one")
     assert known.last("med", "champion") is None
     known.note(VERSION, "champion")
     found = known.last("med", "champion")
@@ -88,12 +88,12 @@ def test_what_is_known_is_kept_by_registry(tmp_path: Path) -> None:
     again = known.last("med", "champion")
     assert again is not None
     assert (again.version, again.approved) == (4, "yes")
-    assert Known(tmp_path, "http://two").last("med", "champion") is None
+    assert LastKnown(tmp_path, "http://two").last("med", "champion") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"record": "{}"}'])
 def test_what_cannot_be_read_is_not_known(tmp_path: Path, text: str) -> None:
-    known = Known(tmp_path, "x")
+    known = LastKnown(tmp_path, "x")
     known.note(VERSION, "champion")
     [path] = tmp_path.glob("known-*/*")
     path.write_text(text)

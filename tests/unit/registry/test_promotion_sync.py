@@ -13,13 +13,13 @@ import pytest
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.experiments.experiment import Experiment, State
-from rerankd.experiments.guardrails import Plan
-from rerankd.experiments.promotion_log import Entry, Ledger
-from rerankd.experiments.store import Event, ExperimentStore
+from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.promotion_log import PromotionLog, Record
+from rerankd.experiments.store import ExperimentEvent, ExperimentStore
 from rerankd.models.reference import parse_reference
 from rerankd.registry import promotion_sync as module
-from rerankd.registry.alias_follower import Follower
-from rerankd.registry.promotion_sync import RegistryPromotions
+from rerankd.registry.alias_follower import AliasFollower
+from rerankd.registry.promotion_sync import PromotionSync
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from rerankd.traces.store import TraceStore
@@ -54,28 +54,28 @@ class Instance:
         )
         folder = Path(registry.cache.root, registry.resolve(name, version).content)
         self.pool: Any = SimpleNamespace(loaded={"med~e": SimpleNamespace(files=SimpleNamespace(folder=folder))})
-        told = (cast(Follower, self.follower), cast(ModelPool, self.pool), who, self.decided.append)
-        self.promotions = RegistryPromotions(*told)
+        told = (cast(AliasFollower, self.follower), cast(ModelPool, self.pool), who, self.decided.append)
+        self.promotions = PromotionSync(*told)
 
-    def look(self) -> None:
-        self.promotions.look(self.experiments)
+    def poll(self) -> None:
+        self.promotions.poll(self.experiments)
         if self.promotions._worker is not None:
             self.promotions._worker.join(30)
 
 
 def promoted(experiments: ExperimentStore, challenger: str) -> Experiment:
-    one = experiments.start(Experiment("e", "canary", "med", challenger, plan=Plan(steps=(1.0,))), "me")
+    one = experiments.start(Experiment("e", "canary", "med", challenger, plan=ExperimentPlan(steps=(1.0,))), "me")
     return changed(experiments, one, "promoted", "promote")
 
 
 def changed(experiments: ExperimentStore, one: Experiment, state: State, action: str) -> Experiment:
-    found = experiments.change(one, Event("e", action, "errors fell", "ann", 1.0, {}), state=state)
+    found = experiments.change(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
     assert found is not None
     return found
 
 
-def last(experiments: ExperimentStore, one: Experiment) -> Entry:
-    found = Ledger(experiments).last(one)
+def last(experiments: ExperimentStore, one: Experiment) -> Record:
+    found = PromotionLog(experiments).last(one)
     assert found is not None
     return found
 
@@ -88,14 +88,14 @@ def test_the_alias_moves_with_a_promotion_and_back(registry: Registry, experimen
     instance = Instance(registry, experiments, name, 2)
     one = promoted(experiments, f"registry:{name}@2")
     for _ in range(2):
-        instance.look()
+        instance.poll()
     assert (champion(registry, name), registry.resolve(name, "previous").version) == (2, 1)
     assert registry.history(name).moves[0].reason == f"experiment e #{one.id}: errors fell (ann)"
     found = last(experiments, one)
     assert (found.phase, found.data) == ("moved", {"name": name, "before": 1, "after": 2})
     one = changed(experiments, one, "rolled_back", "roll_back")
     for _ in range(2):
-        instance.look()
+        instance.poll()
     assert (champion(registry, name), last(experiments, one).phase) == (1, "moved_back")
     assert registry.history(name).moves[0].action == "rollback"
     assert registry.history(name).moves[0].reason == f"experiment e #{one.id}: errors fell (ann)"
@@ -107,9 +107,9 @@ def test_the_alias_moves_with_a_promotion_and_back(registry: Registry, experimen
 def test_an_end_that_keeps_the_promotion(registry: Registry, experiments: ExperimentStore, name: str) -> None:
     instance = Instance(registry, experiments, name, 2)
     one = promoted(experiments, f"registry:{name}@2")
-    instance.look()
+    instance.poll()
     changed(experiments, one, "stopped", "stop")
-    instance.look()
+    instance.poll()
     assert (champion(registry, name), instance.decided) == (2, ["registry_moved"])
 
 
@@ -119,15 +119,15 @@ def test_what_the_registry_refuses_is_said_and_left(
     instance = Instance(registry, experiments, name, 3)
     one = promoted(experiments, f"registry:{name}@3")
     for _ in range(2):
-        instance.look()
+        instance.poll()
     found = last(experiments, one)
     assert found.phase == "refused"
     assert found.reason.startswith(f"the registry keeps its champion: The gate refused {name} 3.")
     assert (champion(registry, name), experiments.named("e").state) == (1, "promoted")
     changed(experiments, one, "rolled_back", "roll_back")
-    instance.look()
+    instance.poll()
     assert (champion(registry, name), instance.decided) == (1, ["registry_refused"])
-    assert Ledger(experiments).candidates() == []
+    assert PromotionLog(experiments).candidates() == []
     assert instance.promotions.details == ""
 
 
@@ -135,7 +135,7 @@ def test_broken_files_are_refused(registry: Registry, experiments: ExperimentSto
     source = urlsplit(registry.store.version(name, 2).source).path
     shutil.rmtree(source)
     one = promoted(experiments, f"registry:{name}@2")
-    Instance(registry, experiments, name, 2).look()
+    Instance(registry, experiments, name, 2).poll()
     assert (last(experiments, one).phase, champion(registry, name)) == ("refused", 1)
     assert "is missing" in last(experiments, one).reason
 
@@ -146,7 +146,7 @@ def test_an_alias_that_means_another_version_by_now(
     instance = Instance(registry, experiments, name, 2)
     registry.store.set_alias(name, "challenger", 3)
     one = promoted(experiments, f"registry:{name}@challenger")
-    instance.look()
+    instance.poll()
     assert last(experiments, one).phase == "refused"
     assert "the experiment served another version" in last(experiments, one).reason
 
@@ -154,10 +154,10 @@ def test_an_alias_that_means_another_version_by_now(
 def test_a_champion_that_was_moved_since_stays(registry: Registry, experiments: ExperimentStore, name: str) -> None:
     instance = Instance(registry, experiments, name, 2)
     one = promoted(experiments, f"registry:{name}@2")
-    instance.look()
+    instance.poll()
     registry.promote(name, 3, "a person", force=True)
     one = changed(experiments, one, "rolled_back", "roll_back")
-    instance.look()
+    instance.poll()
     assert (champion(registry, name), last(experiments, one).phase) == (3, "not_moved_back")
 
 
@@ -165,10 +165,10 @@ def test_what_a_person_promoted_is_not_taken_back(registry: Registry, experiment
     instance = Instance(registry, experiments, name, 2)
     registry.promote(name, 2, "a person")
     one = promoted(experiments, f"registry:{name}@2")
-    instance.look()
+    instance.poll()
     assert last(experiments, one).reason.endswith("already")
     one = changed(experiments, one, "rolled_back", "roll_back")
-    instance.look()
+    instance.poll()
     assert (champion(registry, name), last(experiments, one).phase) == (2, "not_moved_back")
 
 
@@ -181,16 +181,16 @@ def test_while_mlflow_is_away_it_is_tried_again(
     with monkeypatch.context() as away:
         away.setattr(registry, "resolve", lambda *_: (_ for _ in ()).throw(UnavailableError("It is away.")))
         for _ in range(3):
-            instance.look()
-            other.look()
+            instance.poll()
+            other.poll()
     assert last(experiments, one).phase == "waiting"
     assert instance.promotions.details == "the registry does not know yet that e is promoted: It is away."
     assert (other.promotions.details, len(experiments.events("e"))) == ("", 4)
     instance.promotions.leave(experiments)
     assert last(experiments, one).phase == "left"
-    other.look()
+    other.poll()
     assert (champion(registry, name), last(experiments, one).phase) == (2, "moved")
-    instance.look()
+    instance.poll()
     assert instance.promotions.details == ""
 
 
@@ -200,13 +200,13 @@ def test_what_a_dead_instance_did_is_known_by_the_registry(
     """It had moved the alias and could not write that down; then the promotion was taken back."""
     one = promoted(experiments, f"registry:{name}@2")
     dead, other = (Instance(registry, experiments, name, 2, who) for who in "ab")
-    ledger = Ledger(experiments)
+    ledger = PromotionLog(experiments)
     assert ledger.claim(one, "a", "now")
     dead.promotions._promoted(ledger, one)
     one = changed(experiments, one, "rolled_back", "roll_back")
-    other.look()
+    other.poll()
     assert champion(registry, name) == 2  # the dead one may live
-    Instance(registry, experiments, name, 2, "a").look()  # it was started again
+    Instance(registry, experiments, name, 2, "a").poll()  # it was started again
     assert (champion(registry, name), last(experiments, one).phase) == (1, "moved_back")
 
 
@@ -215,8 +215,8 @@ def test_other_challengers_are_no_business_of_the_registry(
     registry: Registry, experiments: ExperimentStore, name: str, challenger: str
 ) -> None:
     one = promoted(experiments, challenger)
-    Instance(registry, experiments, name, 2).look()
-    assert Ledger(experiments).last(one) is None
+    Instance(registry, experiments, name, 2).poll()
+    assert PromotionLog(experiments).last(one) is None
 
 
 def test_nobody_waits_for_mlflow(
@@ -233,9 +233,9 @@ def test_nobody_waits_for_mlflow(
     monkeypatch.setattr(registry, "resolve", slow)
     one = promoted(experiments, f"registry:{name}@2")
     for _ in range(3):
-        instance.promotions.look(experiments)
+        instance.promotions.poll(experiments)
     assert asked.wait(30)
     assert last(experiments, one).phase == "begun"
     go_on.set()
-    instance.look()
+    instance.poll()
     assert last(experiments, one).phase == "moved"

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from rerankd.experiments.sync import LiveRollout
+    from rerankd.experiments.sync import ExperimentSync
     from rerankd.experiments.traffic import Traffic
     from rerankd.pipeline.shadow import ShadowQueue
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class RolloutGauges(Collector):
     """Read from the experiments of an instance when asked."""
 
-    def __init__(self, rollout: LiveRollout, traffic: Traffic, shadow: ShadowQueue) -> None:
-        self._rollout, self._traffic, self._shadow = rollout, traffic, shadow
+    def __init__(self, experiments: ExperimentSync, traffic: Traffic, shadow: ShadowQueue) -> None:
+        self._experiments, self._traffic, self._shadow = experiments, traffic, shadow
 
     def collect(self) -> Iterable[Metric]:
         """All of them."""
@@ -42,7 +42,7 @@ class RolloutGauges(Collector):
         for (name, result), count in sorted(self._shadow.counts.items()):
             compared.add_metric([name, result], count)
         stale = GaugeMetricFamily("rerankd_experiments_stale", "1 while the database of experiments is out of reach")
-        stale.add_metric([], float(self._rollout.stale))
+        stale.add_metric([], float(self._experiments.stale))
         age = GaugeMetricFamily("rerankd_experiments_age_seconds", "Since the database of experiments was read")
-        age.add_metric([], self._rollout.age)
+        age.add_metric([], self._experiments.age)
         return [requests, coverage, compared, stale, age]

@@ -17,12 +17,12 @@ from rerankd.traces.writer import DROPS
 
 if TYPE_CHECKING:
     from rerankd.engine.pool import ModelPool
-    from rerankd.experiments.sync import LiveRollout
+    from rerankd.experiments.sync import ExperimentSync
     from rerankd.experiments.traffic import Traffic
     from rerankd.feedback.monitoring import Activity
     from rerankd.jobs.store import Waiting
     from rerankd.pipeline.shadow import ShadowQueue
-    from rerankd.registry.alias_follower import Follower
+    from rerankd.registry.alias_follower import AliasFollower
     from rerankd.rules.watcher import RulesWatcher
     from rerankd.traces.writer import TraceWriter
 
@@ -100,7 +100,7 @@ class Metrics(EngineObserver):
             self._reloads.labels("bad")
             self.registry.register(_RuleGauges(rules))
 
-    def watch_registry(self, pool: ModelPool, follower: Follower | None) -> None:
+    def watch_registry(self, pool: ModelPool, follower: AliasFollower | None) -> None:
         """Add which versions are served, where there is what follows a registry."""
         if follower is not None:
             self.registry.register(_RegistryGauges(pool, follower))
@@ -109,12 +109,12 @@ class Metrics(EngineObserver):
         """This instance decided on an experiment."""
         self._decisions.labels(action).inc()
 
-    def watch_rollout(self, rollout: LiveRollout | None, traffic: Traffic, shadow: ShadowQueue) -> None:
+    def watch_experiments(self, experiments: ExperimentSync | None, traffic: Traffic, shadow: ShadowQueue) -> None:
         """Add what experiments do, where they are on."""
-        if rollout is not None:
+        if experiments is not None:
             for action in ("advance", "promote", "roll_back", "stop", "refuse"):
                 self._decisions.labels(action)
-            self.registry.register(RolloutGauges(rollout, traffic, shadow))
+            self.registry.register(RolloutGauges(experiments, traffic, shadow))
 
     def watch_activity(self) -> Callable[[list[Activity]], None]:
         """Add what reranking did lately; call what is returned when that is known anew."""
@@ -210,7 +210,7 @@ class _RuleGauges(Collector):
 class _RegistryGauges(Collector):
     """Read from what follows the registry when asked."""
 
-    def __init__(self, pool: ModelPool, follower: Follower) -> None:
+    def __init__(self, pool: ModelPool, follower: AliasFollower) -> None:
         self._pool, self._follower = pool, follower
 
     def collect(self) -> Iterable[Metric]:
