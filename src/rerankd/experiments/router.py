@@ -26,18 +26,18 @@ class Route:
 
     Attributes:
         experiment: that it is part of.
-        arm: `champion`, `challenger` or `interleaved`; or why it takes no part: `no_unit` or `outside`.
+        variant: `champion`, `challenger` or `interleaved`; or why it takes no part: `no_unit` or `outside`.
         unit: hash of its unit; empty where that does not matter.
     """
 
     experiment: Experiment
-    arm: str
+    variant: str
     unit: str = ""
 
     @property
     def participates(self) -> bool:
         """Whether the request is part of the experiment."""
-        return self.arm not in (NO_UNIT, OUTSIDE)
+        return self.variant not in (NO_UNIT, OUTSIDE)
 
 
 class RoutingTable:

@@ -204,7 +204,7 @@ class ExperimentSync:
         counters.forget({(one.id, one.step) for one in experiments})
 
     def _decide(self, store: ExperimentStore, experiments: list[Experiment]) -> bool:
-        return self._refuse(store, experiments) or self._opened_controller(store).poll(experiments)
+        return self._refuse(store, experiments) or self._opened_controller(store).review(experiments)
 
     def _refuse(self, store: ExperimentStore, experiments: Sequence[Experiment]) -> bool:
         """End what cannot be loaded here; the share of units that this instance has would get the champion."""

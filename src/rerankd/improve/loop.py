@@ -226,7 +226,7 @@ class Loop:
         """The run's experiment of a kind, started if it is not there yet, and what was counted."""
         from rerankd.experiments.experiment import Experiment, checked
         from rerankd.experiments.guardrails import STEPS as SHARES
-        from rerankd.experiments.guardrails import Plan as RolloutPlan
+        from rerankd.experiments.guardrails import ExperimentPlan
         from rerankd.wiring.experiments import open_experiments
 
         name = f"{self.plan.name}-{self.ledger.found('register', 'version')}-{kind}".lower()
@@ -235,7 +235,7 @@ class Loop:
             try:
                 known = store.named(name)
             except NotFoundError:
-                plan = RolloutPlan(SHARES if kind == "canary" else (1.0,), auto_promote=True)
+                plan = ExperimentPlan(SHARES if kind == "canary" else (1.0,), auto_promote=True)
                 wanted = Experiment(name, kind, self.plan.served, self._challenger, plan=plan)  # type: ignore[arg-type]
                 known = store.start(checked(wanted), _who())
             counts: dict[str, int] = {}

@@ -49,7 +49,7 @@ class Instance:
         return ExperimentStore(TraceStore(self.url))
 
     async def poll(self) -> None:
-        await asyncio.to_thread(self.live.look)
+        await asyncio.to_thread(self.live.poll)
         await self.live.settled()
 
     async def __aenter__(self) -> Instance:

@@ -15,7 +15,7 @@ from rerankd.errors import (
     ScoringError,
 )
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
-from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
@@ -23,7 +23,7 @@ from rerankd.pipeline.scored import ModelScores, OneTimeCharge
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore
 
-ONE = Experiment("e", "canary", "mini", "other", coverage=0.5, id=1, plan=Plan(patience=5.0))
+ONE = Experiment("e", "canary", "mini", "other", coverage=0.5, id=1, plan=ExperimentPlan(patience=5.0))
 
 
 class Models:
@@ -103,8 +103,13 @@ async def test_a_score_that_is_no_number_is_none() -> None:
 async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
     traffic, models = Traffic(), Models()
     models.hang = True
+<<<<<<< HEAD
     found = await scored(models, traffic, one=replace(ONE, plan=Plan(patience=0.01)))
     assert found.variant == "fallback"
+=======
+    found = await scored(models, traffic, one=replace(ONE, plan=ExperimentPlan(patience=0.01)))
+    assert found.arm == "fallback"
+>>>>>>> fa745d8 (experiments: the variant of a route)
     assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rerankd.engine.request import Scored
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.guardrails import Plan
+from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
 from rerankd.pipeline import shadow as module
@@ -17,7 +17,7 @@ from rerankd.pipeline.shadow import ShadowQueue, compared
 from rerankd.scoring.encoder import EncodingPolicy
 from rerankd.types import PairScore, RerankRequest
 
-ONE = Experiment("e", "shadow", "mini", "other", coverage=1.0, id=1, plan=Plan(patience=5.0))
+ONE = Experiment("e", "shadow", "mini", "other", coverage=1.0, id=1, plan=ExperimentPlan(patience=5.0))
 ROUTES = [Route(ONE, "challenger")]
 ANSWERED = AnsweredRanking(RerankRequest("q", [], timeout=1.0), "mini", [("q", ["a", "b", "c"])], [3.0, 2.0, 1.0], 10.0)
 
