@@ -103,13 +103,8 @@ async def test_a_score_that_is_no_number_is_none() -> None:
 async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
     traffic, models = Traffic(), Models()
     models.hang = True
-<<<<<<< HEAD
-    found = await scored(models, traffic, one=replace(ONE, plan=Plan(patience=0.01)))
-    assert found.variant == "fallback"
-=======
     found = await scored(models, traffic, one=replace(ONE, plan=ExperimentPlan(patience=0.01)))
-    assert found.arm == "fallback"
->>>>>>> fa745d8 (experiments: the variant of a route)
+    assert found.variant == "fallback"
     assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
 
 
