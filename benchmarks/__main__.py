@@ -71,15 +71,15 @@ def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
 
 def _lengths(shape: str, arguments: argparse.Namespace, made: list[workload.Request]) -> list[int]:
     from rerankd.models.files import load_model
-    from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+    from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 
     files = load_model(str(model.make_checkpoint(shape, arguments.models)))
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    policy = EncodingPolicy(512, "longest_first")
+    truncation = TruncationOptions(512, "longest_first")
     return [
         len(pair)
         for query, documents in made
-        for windows in encoder.encode(query, documents, policy)
+        for windows in encoder.encode(query, documents, truncation)
         for pair in windows
     ]
 

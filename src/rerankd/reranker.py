@@ -26,8 +26,8 @@ from rerankd.ranking.order import checked_fusion, checked_threshold, rank_reques
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.fingerprint import version_of
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
 from rerankd.types import (
     Activation,
@@ -107,7 +107,7 @@ class Reranker:
         self.rules = rules if isinstance(rules, RuleSet) else read_rules(Path(rules)) if rules else RuleSet(())
         self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir, registry=registry)
         self._limit = self.files.manifest.architecture.max_length
-        self._policy = EncodingPolicy(
+        self._truncation = TruncationOptions(
             self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
         )
         _check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
@@ -127,7 +127,7 @@ class Reranker:
     @cached_property
     def version(self) -> str:
         """Changes with the model's files and with what computes them."""
-        return version_of(self.files, self._scorer.backend)
+        return model_fingerprint(self.files, self._scorer.backend)
 
     @property
     def backend(self) -> str:
@@ -138,7 +138,7 @@ class Reranker:
     @property
     def max_length(self) -> int:
         """Longest pair that is read, in tokens."""
-        return self._policy.max_length
+        return self._truncation.max_length
 
     def rank(
         self,
@@ -230,7 +230,7 @@ class Reranker:
         expanded = [self.rules.expanded(request.query) for request in requests]
         groups = [(q, [document.text for document in own.documents]) for q, own in zip(expanded, requests, strict=True)]
         scores = self._score(groups, max_length, batch_size, show_progress, timer)
-        length = self._policy.max_length if max_length is None else max_length
+        length = self._truncation.max_length if max_length is None else max_length
         return [self._ranked(request, own, timer, length) for request, own in zip(requests, scores, strict=True)]
 
     def score(
@@ -276,13 +276,13 @@ class Reranker:
         timer: StepTimer,
     ) -> list[list[PairScore]]:
         _check_positive(batch_size=batch_size)
-        policy = self._policy
+        truncation = self._truncation
         if max_length is not None:
-            policy = replace(policy, max_length=self._checked_length(max_length))
+            truncation = replace(truncation, max_length=self._checked_length(max_length))
         with progress_bar("scoring", show_progress) as advance:
             return self._scorer.score(
                 groups,
-                policy,
+                truncation,
                 max_batch_tokens=self._max_batch_tokens,
                 max_batch_pairs=batch_size or self._batch_size,
                 timer=timer,

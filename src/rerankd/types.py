@@ -37,11 +37,19 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyChange:
-    """How one request's pairs are cut, where that differs from the model's own; None leaves it.
+class TruncationOverrides:
+    """Truncation of one request's pairs where it differs from the model's own; None keeps the model's value.
 
     Attributes:
-        allow_truncation: False refuses a request of which something would not be read.
+        max_length: longest pair in tokens, special tokens included.
+        truncation: text that is cut when a pair is too long.
+        truncation_side: end at which a text is cut.
+        long_documents: treatment of documents that do not fit.
+        chunk_overlap: tokens that neighbouring chunks share.
+        max_chunks: chunks of one document that are read at most.
+        max_query_tokens: tokens of the query that are read at most.
+        max_document_tokens: tokens of a document that are read at most.
+        allow_truncation: False rejects a request if any of its text would be cut.
     """
 
     max_length: int | None = None
@@ -53,6 +61,11 @@ class PolicyChange:
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     allow_truncation: bool = True
+
+    @property
+    def identity(self) -> str:
+        """Text that identifies the overrides in plans of bulk runs; it outlives the name of the class."""
+        return "PolicyChange" + repr(self).removeprefix(type(self).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,10 @@ class RerankRequest:
         top_n: how many to keep; None keeps all.
         activation: what the scores that are shown are.
         model: name of the model; None for the default.
-        policy: how pairs are cut.
-        timeout: seconds in which it is worth anything; None for no limit.
-        key: whose it is; keys share a model equally.
-        caller: the same string when the same request is sent again.
+        truncation: overrides of the model's truncation.
+        timeout: time limit in seconds; None for no limit.
+        fairness_key: tenant in the engine's queue; tenants share a model's computing time equally.
+        retry_key: the same text when the same request is sent again.
         cache: whether scores may come from the cache.
         background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
         request_id: what traces and feedback call it; empty for none.
@@ -131,10 +144,10 @@ class RerankRequest:
     top_n: int | None = None
     activation: Activation = "sigmoid"
     model: str | None = None
-    policy: PolicyChange = field(default_factory=PolicyChange)
+    truncation: TruncationOverrides = field(default_factory=TruncationOverrides)
     timeout: float | None = None
-    key: str = ""
-    caller: str = ""
+    fairness_key: str = ""
+    retry_key: str = ""
     cache: bool = True
     background: bool = False
     request_id: str = ""

@@ -113,12 +113,12 @@ def test_compiled_file_takes_padded_batches(compiled: dict[str, Path], mixed_pai
     import onnxruntime
 
     from rerankd.models.files import load_model
-    from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+    from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 
     files = load_model(str(compiled["fp32"]))
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    policy = EncodingPolicy(LENGTH)
-    pairs = [encoder.encode(query, [document], policy)[0][0] for query, document in mixed_pairs[:12]]
+    truncation = TruncationOptions(LENGTH)
+    pairs = [encoder.encode(query, [document], truncation)[0][0] for query, document in mixed_pairs[:12]]
     longest = max(map(len, pairs))
     ids = np.full((len(pairs), longest), files.manifest.architecture.pad_id, dtype=np.int64)
     mask, segments = np.zeros_like(ids), np.zeros_like(ids)

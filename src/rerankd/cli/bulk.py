@@ -27,7 +27,7 @@ from rerankd.jobs.bulk.run import BulkJob, Moment, check_job, run_bulk
 from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.jobs.queue import open_queue
 from rerankd.settings import Settings, load_settings
-from rerankd.types import PolicyChange
+from rerankd.types import TruncationOverrides
 
 EXIT_UNSCORED = 7
 
@@ -100,7 +100,7 @@ def bulk(
         keep_fields, chunk_pairs, settings.max_documents, restart,
     )  # fmt: skip
     check_job(job)
-    change = PolicyChange(
+    change = TruncationOverrides(
         max_length,
         truncation=settings.truncation if truncation else None,
         long_documents=settings.long_documents if long_documents else None,
@@ -133,7 +133,7 @@ def bulk(
 
 @contextmanager
 def open_executor(
-    settings: Settings, workers: str | None, change: PolicyChange, model: str | None
+    settings: Settings, workers: str | None, change: TruncationOverrides, model: str | None
 ) -> Iterator[Executor]:
     """Who scores: this process, or the workers of a queue.
 

@@ -25,7 +25,7 @@ from rerankd.compiler.graph import BLOCK, GraphBuilder
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
-from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
 PRECISIONS = ("fp32", "int8")
@@ -205,9 +205,9 @@ def _manifest(files: ModelFiles, folder: Path, options: CompileOptions) -> Manif
 
 def _encode(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[EncodedPair]]:
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    policy = EncodingPolicy(min(VERIFY_LENGTH, files.manifest.max_length))
+    truncation = TruncationOptions(min(VERIFY_LENGTH, files.manifest.max_length))
     return [
-        [pair for windows in encoder.encode(query, documents, policy) for pair in windows]
+        [pair for windows in encoder.encode(query, documents, truncation) for pair in windows]
         for query, documents in groups.items()
     ]
 

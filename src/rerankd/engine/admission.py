@@ -173,11 +173,11 @@ class Admission:
         self._lines = {key: end for key, end in self._lines.items() if end > now} if self._lines else self._lines
 
 
-def caller_name(who: str, body: bytes) -> str:
+def make_retry_key(who: str, body: bytes) -> str:
     """A short name for one caller's one request, the same when it is sent again.
 
     Example:
-        >>> caller_name("key", b"{}") == caller_name("key", b"{}")
+        >>> make_retry_key("key", b"{}") == make_retry_key("key", b"{}")
         True
     """
     return blake2b(body, digest_size=16, key=who.encode("utf-8", "replace")[:64]).hexdigest()

@@ -1,7 +1,7 @@
-"""Scores that were computed before, in this process or shared through Redis.
+"""Score cache, in this process or shared through Redis.
 
-A key is a hash of model version, policy, query and document; a value is what the model said. Nothing of the texts is
-stored.
+A key is a hash of the model's fingerprint, the truncation options, the query and the document; a value is the model's
+score. No text is stored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from rerankd._common.logging import logger
 from rerankd._common.optional import require
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 
 _log = logger(__name__)
@@ -39,17 +39,17 @@ class ScoreCache(Protocol):
         ...
 
 
-def pair_keys(version: str, policy: EncodingPolicy, query: str, documents: Sequence[str]) -> list[bytes]:
+def pair_keys(version: str, truncation: TruncationOptions, query: str, documents: Sequence[str]) -> list[bytes]:
     """Keys of a query with each document, 16 bytes each.
 
     Example:
-        >>> first, second, third = pair_keys("v1", EncodingPolicy(512), "q", ["a", "b", "a"])
+        >>> first, second, third = pair_keys("v1", TruncationOptions(512), "q", ["a", "b", "a"])
         >>> (first == third, first == second)
         (True, False)
     """
     head = blake2b(digest_size=16)
     # Lengths go in front of the texts, so that no two triples give the same bytes.
-    for part in (version, repr(policy), query):
+    for part in (version, truncation.identity, query):
         encoded = part.encode("utf-8", "surrogatepass")
         head.update(len(encoded).to_bytes(8, "little") + encoded)
     keys = []

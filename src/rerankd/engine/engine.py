@@ -30,7 +30,7 @@ from rerankd.errors import (
     RerankdError,
     UnavailableError,
 )
-from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
+from rerankd.scoring.encoder import EncodedPair, TruncationOptions
 from rerankd.scoring.scorer import Scorer
 from rerankd.types import PairScore
 
@@ -40,7 +40,7 @@ SLICE_CHARACTERS = 500_000
 RESTART_SECONDS = 1.0
 STALL_SECONDS = 30.0
 WARM_UP_SECONDS = 300.0
-PROBE_KEY = "~probe"
+PROBE_TENANT = "~probe"
 WARM_UP = ("What does a panda eat? 熊猫吃什么？", "Pandas eat bamboo. 熊猫吃竹子。 ")
 
 
@@ -81,7 +81,7 @@ class Engine:
 
     Example:
         >>> engine = Engine("mini", "1", scorer)  # doctest: +SKIP
-        >>> engine.submit(ScoreRequest([("q", ["a", "b"])], policy)).future.result().scores  # doctest: +SKIP
+        >>> engine.submit(ScoreRequest([("q", ["a", "b"])], truncation)).future.result().scores  # doctest: +SKIP
         [[PairScore(...), PairScore(...)]]
     """
 
@@ -140,11 +140,11 @@ class Engine:
         """Requests that are not answered yet."""
         return len(self._board)
 
-    def estimated_tokens(self, groups: Sequence[Group], policy: EncodingPolicy) -> int:
+    def estimated_tokens(self, groups: Sequence[Group], truncation: TruncationOptions) -> int:
         """About the tokens that scoring these would compute."""
-        windows = policy.max_chunks if policy.long_documents == "chunk" else 1
+        windows = truncation.max_chunks if truncation.long_documents == "chunk" else 1
         special = self.scorer.encoder.special
-        longest = policy.max_length * windows
+        longest = truncation.max_length * windows
         return sum(self.estimate(documents, query, longest, special) for query, documents in groups)
 
     def submit(self, request: ScoreRequest, *, admitted: bool = False) -> Job:
@@ -155,14 +155,14 @@ class Engine:
             admitted: True passes by the bound of the queue, for probes and warm-up.
 
         Returns:
-            The job; its `future` gets the `Scored`, or a `RerankdError`.
+            The job; its `future` gets the `ScoreResult`, or a `RerankdError`.
 
         Raises:
             OverloadedError: the queue is full.
             DeadlineExceededError: the request cannot be done in its time.
             UnavailableError: the engine is draining, or has died and is not up again yet.
         """
-        estimate = self.estimated_tokens(request.groups, request.policy)
+        estimate = self.estimated_tokens(request.groups, request.truncation)
         now = self._clock()
         with self._changed:
             self._check_alive(now)
@@ -185,7 +185,7 @@ class Engine:
             if queued > (share := self.admission.share):  # one large request must not shut out all others
                 queued -= self._board.excess(share)
             self.admission.admit(
-                estimate, request.caller, request.key, queued=queued, now=now, deadline=request.deadline
+                estimate, request.retry_key, request.tenant, queued=queued, now=now, deadline=request.deadline
             )
         except RerankdError as error:
             self._observer.refused(self.name, error.code)
@@ -231,8 +231,8 @@ class Engine:
     def _encode_group(self, job: Job, group: int, places: list[int]) -> None:
         """Look scores up, join pairs that are on their way, encode and queue the rest."""
         query, documents = job.request.groups[group]
-        policy = job.request.policy
-        keys = pair_keys(self.version, policy, query, [documents[place] for place in places])
+        truncation = job.request.truncation
+        keys = pair_keys(self.version, truncation, query, [documents[place] for place in places])
         wanted: dict[bytes, list[tuple[int, int]]] = {}
         for key, place in zip(keys, places, strict=True):
             wanted.setdefault(key, []).append((group, place))
@@ -249,16 +249,16 @@ class Engine:
         if self._cache is not None and job.request.cache:
             self._observer.cached(self.name, len(found), len(wanted) - len(found))
         texts = [documents[wanted[key][0][1]] for key in missing]
-        encoded = self.scorer.encoder.encode(query, texts, policy)
+        encoded = self.scorer.encoder.encode(query, texts, truncation)
         if not job.request.allow_truncation and (cut := _first_cut(encoded)) is not None:
-            raise too_long(wanted[missing[cut]][0][1], policy)
+            raise too_long(wanted[missing[cut]][0][1], truncation)
         flights = [Flight(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
         with self._changed:
             if job in self._board:
                 job.queued = job.queued or self._clock()
                 self._board.take_off(job, flights)
         if texts:
-            guess = self.estimated_tokens([(query, texts)], policy)
+            guess = self.estimated_tokens([(query, texts)], truncation)
             self.estimate.learn(guess, sum(flight.tokens for flight in flights))
 
     # -- computing
@@ -446,9 +446,9 @@ class Engine:
         """
         if self.stalled > STALL_SECONDS:
             self._die(TimeoutError("a batch does not end"), self._generation)
-        policy = EncodingPolicy(max_length=64)
+        truncation = TruncationOptions(max_length=64)
         text = f"probe {next(self._numbers)}"
-        return self.submit(ScoreRequest([(text, [text])], policy, PROBE_KEY, cache=False), admitted=True)
+        return self.submit(ScoreRequest([(text, [text])], truncation, PROBE_TENANT, cache=False), admitted=True)
 
     def warm_up(self) -> None:
         """Compute short and long texts, so that the first request is not slow and the speed is known.
@@ -458,9 +458,9 @@ class Engine:
         """
         query, text = WARM_UP
         for repeats, documents in ((1, 1), (4, 8), (16, 8)):
-            policy = EncodingPolicy(max_length=256)
+            truncation = TruncationOptions(max_length=256)
             group = (query, [f"{n} {text * repeats}" for n in range(documents)])
-            job = self.submit(ScoreRequest([group], policy, PROBE_KEY, cache=False), admitted=True)
+            job = self.submit(ScoreRequest([group], truncation, PROBE_TENANT, cache=False), admitted=True)
             job.future.result(WARM_UP_SECONDS)
 
     def close(self, timeout: float = 60.0) -> bool:
@@ -488,10 +488,10 @@ def _first_cut(encoded: Sequence[Sequence[EncodedPair]]) -> int | None:
     return next((n for n, windows in enumerate(encoded) if any(window.truncated for window in windows)), None)
 
 
-def too_long(place: int, policy: EncodingPolicy) -> InvalidRequestError:
+def too_long(place: int, truncation: TruncationOptions) -> InvalidRequestError:
     """The error for a document that would be cut where cutting is not allowed."""
     return InvalidRequestError(
-        f"Document {place} with the query is longer than {policy.max_length} tokens, and truncation is off.",
+        f"Document {place} with the query is longer than {truncation.max_length} tokens, and truncation is off.",
         hint="Allow truncation, or send shorter texts.",
     )
 

@@ -12,7 +12,7 @@ from rerankd.engine.request import Flight, Job
 from rerankd.engine.runner import Outcome
 from rerankd.engine.scheduler import Scheduler, Ticket
 from rerankd.errors import RerankdError
-from rerankd.scoring.scorer import best_window
+from rerankd.scoring.scorer import best_chunk
 from rerankd.types import PairScore
 
 
@@ -87,7 +87,7 @@ class Board:
         if job not in flight.jobs:
             flight.jobs.append(job)
             job.missing += 1
-            self.scheduler.add(job, job.request.key, flight.tickets, job.request.deadline)
+            self.scheduler.add(job, job.request.tenant, flight.tickets, job.request.deadline)
         return True
 
     def take_off(self, job: Job, flights: Iterable[Flight]) -> None:
@@ -102,7 +102,7 @@ class Board:
             job.computed_tokens += flight.tokens
             job.outstanding += flight.tokens
             tickets += flight.tickets
-        self.scheduler.add(job, job.request.key, tickets, job.request.deadline)
+        self.scheduler.add(job, job.request.tenant, tickets, job.request.deadline)
 
     def land(self, tickets: Iterable[Ticket], outcomes: Iterable[Outcome]) -> Landing:
         """Write what a batch gave."""
@@ -124,7 +124,7 @@ class Board:
         flight.logits[window] = outcome
         if len(flight.logits) < len(flight.windows):
             return []
-        score = best_window(flight.windows, list(flight.logits.values()))
+        score = best_chunk(flight.windows, list(flight.logits.values()))
         if flight.cache:
             landing.scores[flight.key] = score
         if self._flights.get(flight.key) is flight:

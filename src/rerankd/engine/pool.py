@@ -13,7 +13,7 @@ from rerankd._common.logging import logger
 from rerankd.engine.engine import Engine
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, UnavailableError
 from rerankd.models.files import ModelFiles
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 
 _log = logger(__name__)
 MEGABYTE = 1_000_000
@@ -28,14 +28,14 @@ class ServedModel:
         reference: where it came from.
         files: its checked folder.
         engine: at work on it.
-        policy: how its pairs are cut where a request does not say.
+        truncation: how its pairs are cut where a request does not say.
     """
 
     name: str
     reference: str
     files: ModelFiles
     engine: Engine
-    policy: EncodingPolicy
+    truncation: TruncationOptions
     leases: int = 0
     last_used: float = 0.0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,7 +51,7 @@ class ModelLoader(Protocol):
         """Find and check the files."""
         ...
 
-    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
         """Load them and warm the engine up."""
         ...
 
@@ -242,9 +242,9 @@ class ModelPool:
         started = self._clock()
         files = await asyncio.to_thread(self._loader.find, reference)
         await self._make_room(name, files.size)
-        engine, policy = await asyncio.to_thread(self._loader.open, name, files)
+        engine, truncation = await asyncio.to_thread(self._loader.open, name, files)
         _log.info("%s (%s) is loaded after %.1f s", name, reference, self._clock() - started)
-        return ServedModel(name, reference, files, engine, policy, last_used=self._clock())
+        return ServedModel(name, reference, files, engine, truncation, last_used=self._clock())
 
     async def _make_room(self, name: str, size: int) -> None:
         """Unload those that are idle and were not used for longest until the new one fits."""

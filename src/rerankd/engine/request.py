@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from rerankd.engine.scheduler import Ticket
-from rerankd.scoring.encoder import EncodedPair, EncodingPolicy
+from rerankd.scoring.encoder import EncodedPair, TruncationOptions
 from rerankd.types import PairScore
 
 Group = tuple[str, Sequence[str]]
@@ -19,9 +19,9 @@ class ScoreRequest:
 
     Attributes:
         groups: queries, each with its documents.
-        policy: how pairs are cut.
-        key: whose request it is; keys share the model equally.
-        caller: the same string when the same request is sent again, see `admission.caller_name`.
+        truncation: how pairs are cut.
+        tenant: whose turn in the queue it takes; tenants share the model's computing time equally.
+        retry_key: the same text when the same request is sent again, see `admission.make_retry_key`.
         deadline: in the engine's clock (monotonic seconds); None for no limit.
         cache: whether scores may be read from the cache and kept there.
         allow_truncation: False fails the request before anything of it is computed, if a text would be cut.
@@ -29,9 +29,9 @@ class ScoreRequest:
     """
 
     groups: Sequence[Group]
-    policy: EncodingPolicy
-    key: str = ""
-    caller: str = ""
+    truncation: TruncationOptions
+    tenant: str = ""
+    retry_key: str = ""
     deadline: float | None = None
     cache: bool = True
     allow_truncation: bool = True
@@ -44,7 +44,7 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreResult:
     """What came of a request.
 
     Attributes:
@@ -89,7 +89,7 @@ class Job:
     number: int
     estimate: int
     submitted: float
-    future: Future[Scored] = field(default_factory=Future)
+    future: Future[ScoreResult] = field(default_factory=Future)
     places: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
     scores: list[list[PairScore | None]] = field(default_factory=list)
     missing: int = 1
@@ -111,7 +111,7 @@ class Job:
         for group, place in self.places[key]:
             self.scores[group][place] = score
 
-    def scored(self, now: float) -> Scored:
+    def scored(self, now: float) -> ScoreResult:
         """The finished answer."""
         started = self.started or now
         timings = {
@@ -121,4 +121,4 @@ class Job:
             "total": (now - self.submitted) * 1000,
         }
         scores = [[score for score in group if score is not None] for group in self.scores]
-        return Scored(scores, self.computed_tokens, self.cached, timings)
+        return ScoreResult(scores, self.computed_tokens, self.cached, timings)

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from rerankd.types import Document, Fusion, PolicyChange, RerankRequest
+from rerankd.types import Document, Fusion, RerankRequest, TruncationOverrides
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Priority = Literal["interactive", "bulk"]
@@ -32,7 +32,7 @@ class RankWork:
     """One ranking of a job.
 
     Attributes:
-        request: what to rank; its `key`, `caller` and `timeout` are the job's, not kept here.
+        request: what to rank; its `fairness_key`, `retry_key` and `timeout` are the job's, not kept here.
         texts: whether the result repeats the documents' texts.
     """
 
@@ -53,7 +53,7 @@ class RankWork:
             "top_n": request.top_n,
             "activation": request.activation,
             "model": request.model,
-            "policy": _changed(request.policy),
+            "policy": _changed(request.truncation),
             "cache": request.cache,
             "threshold": request.threshold,
             "fusion": [request.fusion.method, request.fusion.weight] if request.fusion else None,
@@ -69,7 +69,7 @@ class RankWork:
             held["top_n"],
             held["activation"],
             held["model"],
-            PolicyChange(**held["policy"]),
+            TruncationOverrides(**held["policy"]),
             cache=held["cache"],
             threshold=held.get("threshold"),  # not there in jobs of before it was
             fusion=Fusion(*held["fusion"]) if held.get("fusion") else None,
@@ -83,7 +83,7 @@ class ScoreWork:
 
     groups: Sequence[tuple[str, Sequence[str]]]
     model: str | None = None
-    policy: PolicyChange = field(default_factory=PolicyChange)
+    truncation: TruncationOverrides = field(default_factory=TruncationOverrides)
     cache: bool = True
 
     @property
@@ -93,13 +93,13 @@ class ScoreWork:
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""
-        return {"groups": self.groups, "model": self.model, "policy": _changed(self.policy), "cache": self.cache}
+        return {"groups": self.groups, "model": self.model, "policy": _changed(self.truncation), "cache": self.cache}
 
     @classmethod
     def from_json(cls, held: Mapping[str, Any]) -> ScoreWork:
         """As it was."""
         groups = [(query, documents) for query, documents in held["groups"]]
-        return cls(groups, held["model"], PolicyChange(**held["policy"]), held["cache"])
+        return cls(groups, held["model"], TruncationOverrides(**held["policy"]), held["cache"])
 
 
 Work = RankWork | ScoreWork
@@ -268,7 +268,7 @@ def _document(held: str | Mapping[str, Any]) -> Document:
     return Document(held["text"], held.get("id"), about)
 
 
-def _changed(policy: PolicyChange) -> dict[str, Any]:
-    usual = PolicyChange()
-    values = {entry.name: getattr(policy, entry.name) for entry in dataclasses.fields(policy)}
+def _changed(truncation: TruncationOverrides) -> dict[str, Any]:
+    usual = TruncationOverrides()
+    values = {entry.name: getattr(truncation, entry.name) for entry in dataclasses.fields(truncation)}
     return {name: value for name, value in values.items() if value != getattr(usual, name)}

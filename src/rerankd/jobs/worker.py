@@ -265,18 +265,18 @@ class JobWorker:
         return about | {"results": rows, "usage": _usage_row(scores)}
 
     async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
-        request = RerankRequest("", [], model=work.model, policy=work.policy, cache=work.cache)
+        request = RerankRequest("", [], model=work.model, truncation=work.truncation, cache=work.cache)
         found = await self._score(work.groups, claim, request)
         scores = [[score.raw_score for score in group] for group in found.scored.scores]
         flat = [score for group in found.scored.scores for score in group]
-        about = {"model": found.model, "version": found.version, "policy": repr(found.policy)}
+        about = {"model": found.model, "version": found.version, "policy": found.truncation.identity}
         return about | {"scores": scores, "usage": _usage_row(flat)}
 
     async def _score(self, groups: Sequence[Group], claim: Claim, request: RerankRequest) -> ModelScores:
         """Score, as soon as there is a place in the queue: what was scored of the part is not given away for that."""
-        caller = secrets.token_hex(8)
+        retry_key = secrets.token_hex(8)
         while True:
-            asked = replace(self._asked(claim, request), caller=caller)
+            asked = replace(self._asked(claim, request), retry_key=retry_key)
             try:
                 return await self._pipeline.score(groups, asked)
             except OverloadedError as busy:
@@ -288,7 +288,7 @@ class JobWorker:
         if left is not None and left <= 0:
             raise DeadlineExceededError("The job's time was up.")
         key = claim.owner if claim.priority == "interactive" else f"{claim.owner}~bulk"
-        return replace(request, timeout=left, key=key, background=claim.priority == "bulk")
+        return replace(request, timeout=left, fairness_key=key, background=claim.priority == "bulk")
 
     def _ended(self, job: str) -> None:
         """From any thread: a job has ended; what of it is being worked stops."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from rerankd.engine.engine import Engine, too_long
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.engine.request import Group, Scored, ScoreRequest
+from rerankd.engine.request import Group, ScoreRequest, ScoreResult
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
@@ -20,19 +20,19 @@ from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.rules.watcher import rules_provider
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import (
     Adjustment,
     PairScore,
-    PolicyChange,
     RankedDocument,
     RankingRecord,
     Recorder,
     RerankRequest,
     RerankResult,
+    TruncationOverrides,
 )
 
-__all__ = ["Charge", "ModelScores", "Pipeline", "changed_policy"]
+__all__ = ["Charge", "ModelScores", "Pipeline", "apply_overrides"]
 
 
 class Pipeline:
@@ -117,13 +117,13 @@ class Pipeline:
             for step, spent in (one for piece in found for one in piece.scored.timings.items()):
                 timings[step] = timings.get(step, 0.0) + spent
             last, cached = found[-1], sum(piece.scored.cached for piece in found)
-            about = (last.model, last.version, last.policy.max_length, timings, cached, time.time())
+            about = (last.model, last.version, last.truncation.max_length, timings, cached, time.time())
             part = (last.experiment, last.variant, teams)
             self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version, *part))
         return rank_request(request, scores, adjustments)
 
     async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ModelScores:
-        """Score groups of pairs with a request's model and policy; its own query and documents are not looked at."""
+        """Score groups of pairs with a request's model and truncation; its own query and documents are ignored."""
         return await self._routed(groups, request, charge, listed=False)
 
     async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ModelScores:
@@ -156,20 +156,27 @@ class Pipeline:
         self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge, deadline: float | None
     ) -> ModelScores:
         async with self._pool.lease(name) as model:
-            policy = changed_policy(model, request.policy)
-            await charge(model.engine.estimated_tokens(groups, policy))
-            whole = not request.policy.allow_truncation
+            truncation = apply_overrides(model, request.truncation)
+            await charge(model.engine.estimated_tokens(groups, truncation))
+            whole = not request.truncation.allow_truncation
             work = ScoreRequest(
-                *(groups, policy, request.key, request.caller, deadline, request.cache, not whole), request.background
+                groups,
+                truncation,
+                tenant=request.fairness_key,
+                retry_key=request.retry_key,
+                deadline=deadline,
+                cache=request.cache,
+                allow_truncation=not whole,
+                background=request.background,
             )
             scored = await _answer(model.engine, work)
-            found = ModelScores(name, model.engine.version, policy, scored)
+            found = ModelScores(name, model.engine.version, truncation, scored)
         if whole:  # what came from the cache was not encoded
-            _check_whole([score for group in scored.scores for score in group], policy)
+            _check_whole([score for group in scored.scores for score in group], truncation)
         return found
 
 
-async def _answer(engine: Engine, work: ScoreRequest) -> Scored:
+async def _answer(engine: Engine, work: ScoreRequest) -> ScoreResult:
     """Wait for a job; one whose caller goes away or whose time is up is dropped."""
     job = engine.submit(work)
     try:
@@ -184,8 +191,8 @@ def _too_late() -> DeadlineExceededError:
     return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
-def changed_policy(model: ServedModel, change: PolicyChange) -> EncodingPolicy:
-    """The model's policy with what a request changes.
+def apply_overrides(model: ServedModel, change: TruncationOverrides) -> TruncationOptions:
+    """The model's truncation with what a request changes.
 
     Raises:
         InvalidRequestError: a value that the model does not allow.
@@ -196,15 +203,15 @@ def changed_policy(model: ServedModel, change: PolicyChange) -> EncodingPolicy:
             f"max_length is {change.max_length}; {model.name} reads at most {limit} tokens.",
             hint="Use a smaller max_length, or long_documents='chunk'.",
         )
-    values = {name: getattr(change, name) for name in _POLICY_FIELDS}
+    values = {name: getattr(change, name) for name in _OVERRIDES}
     given = {name: value for name, value in values.items() if value is not None}
-    return dataclasses.replace(model.policy, **given) if given else model.policy
+    return dataclasses.replace(model.truncation, **given) if given else model.truncation
 
 
-_POLICY_FIELDS = tuple(field.name for field in dataclasses.fields(PolicyChange) if field.name != "allow_truncation")
+_OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverrides) if field.name != "allow_truncation")
 
 
-def _check_whole(scores: Sequence[PairScore], policy: EncodingPolicy) -> None:
+def _check_whole(scores: Sequence[PairScore], truncation: TruncationOptions) -> None:
     cut = [place for place, score in enumerate(scores) if score.truncated]
     if cut:
-        raise too_long(cut[0], policy)
+        raise too_long(cut[0], truncation)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from rerankd.engine.request import Scored
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.engine.request import ScoreResult
+from rerankd.scoring.encoder import TruncationOptions
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -18,7 +18,7 @@ class ModelScores:
     Attributes:
         model: name of the model that scored, as requests call it.
         version: changes with its files and what computes them.
-        policy: how pairs were cut.
+        truncation: how pairs were cut.
         experiment: name of the experiment that they are part of; empty for none.
         arm: which of its arms answered.
         other: the challenger's scores, where one list is to be made of both.
@@ -26,11 +26,11 @@ class ModelScores:
 
     model: str
     version: str
-    policy: EncodingPolicy
-    scored: Scored
+    truncation: TruncationOptions
+    scored: ScoreResult
     experiment: str = ""
     variant: str = ""
-    other: Scored | None = None
+    other: ScoreResult | None = None
 
     @property
     def part_of(self) -> str:

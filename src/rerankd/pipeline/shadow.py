@@ -82,7 +82,7 @@ class ShadowQueue:
 
     async def _compare(self, answered: AnsweredRanking, route: Route) -> None:
         experiment = route.experiment
-        asked = replace(answered.request, background=True, timeout=None, caller="")
+        asked = replace(answered.request, background=True, timeout=None, retry_key="")
         try:
             async with asyncio.timeout(experiment.plan.patience):
                 found = await self._score_on(experiment.served_as, answered.groups, asked)

@@ -9,7 +9,7 @@ from rerankd.errors import RerankdError, ScoringError, VerificationError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.registry.version import ModelVersion
 from rerankd.scoring.backend import BACKENDS, PRECISIONS, open_backend
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import fingerprint
 from rerankd.scoring.scorer import Scorer
 
@@ -62,7 +62,7 @@ def probe(files: ModelFiles) -> None:
     try:
         scorer = Scorer(PairEncoder(files.tokenizer(), files.manifest.template), open_backend(files))
         limit = min(files.manifest.max_length, files.manifest.architecture.max_length)
-        [scores] = scorer.score([PROBE], EncodingPolicy(limit), max_batch_tokens=PROBE_TOKENS)
+        [scores] = scorer.score([PROBE], TruncationOptions(limit), max_batch_tokens=PROBE_TOKENS)
     except RerankdError:
         raise
     except Exception as error:  # whatever a runtime raises on a network that it cannot run
@@ -74,7 +74,7 @@ def probe(files: ModelFiles) -> None:
 
 
 def versions_of(files: ModelFiles) -> set[str]:
-    """What `rerankd.scoring.fingerprint.version_of` may call a model, whatever computes it.
+    """What `rerankd.scoring.fingerprint.model_fingerprint` may call a model, whatever computes it.
 
     A gate may have run on a GPU, and a registry on a machine without one.
     """

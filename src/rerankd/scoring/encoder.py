@@ -29,7 +29,7 @@ MAX_CHARACTERS = 2_000_000  # of one text; what gives so few tokens is no text, 
 
 
 @dataclass(frozen=True, slots=True)
-class EncodingPolicy:
+class TruncationOptions:
     """How pairs are cut to length.
 
     Attributes:
@@ -68,6 +68,11 @@ class EncodingPolicy:
         for limit in (self.max_query_tokens, self.max_document_tokens):
             if limit is not None and limit < 1:
                 raise InvalidRequestError("max_query_tokens and max_document_tokens must be at least 1.")
+
+    @property
+    def identity(self) -> str:
+        """Text that identifies the options in cache keys and plans of bulk runs; it outlives the name of the class."""
+        return "EncodingPolicy" + repr(self).removeprefix(type(self).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class PairEncoder:
 
     Example:
         >>> encoder = PairEncoder(files.tokenizer(), files.manifest.template)  # doctest: +SKIP
-        >>> encoder.encode("panda?", ["a bear"], EncodingPolicy(max_length=512))  # doctest: +SKIP
+        >>> encoder.encode("panda?", ["a bear"], TruncationOptions(max_length=512))  # doctest: +SKIP
         [[EncodedPair(ids=array([...]), document_start=4, truncated=False)]]
     """
 
@@ -126,33 +131,34 @@ class PairEncoder:
         """Tokens around query and document."""
         return self._template.special
 
-    def encode(self, query: str, documents: Sequence[str], policy: EncodingPolicy) -> list[list[EncodedPair]]:
+    def encode(self, query: str, documents: Sequence[str], truncation: TruncationOptions) -> list[list[EncodedPair]]:
         """Encode one query with its documents.
 
         Returns:
             One list per document: a single pair, or one per window with `long_documents="chunk"`.
         """
-        ((query_ids, query_cut),) = self._tokenise([query], policy)
+        ((query_ids, query_cut),) = self._tokenise([query], truncation)
         encoded: list[list[EncodedPair]] = []
         for start in range(0, len(documents), DOCUMENTS_PER_CALL):
             part = documents[start : start + DOCUMENTS_PER_CALL]
             encoded += [
-                list(self._pairs(query_ids, ids, policy, query_cut or cut)) for ids, cut in self._tokenise(part, policy)
+                list(self._pairs(query_ids, ids, truncation, query_cut or cut))
+                for ids, cut in self._tokenise(part, truncation)
             ]
         return encoded
 
-    def _tokenise(self, texts: Sequence[str], policy: EncodingPolicy) -> list[tuple[Ids, bool]]:
+    def _tokenise(self, texts: Sequence[str], truncation: TruncationOptions) -> list[tuple[Ids, bool]]:
         """Ids of each text. Of a text far too long only the part that can be read is tokenised.
 
         With the ids comes whether characters were left out that the ids would have had room for.
         """
-        windows = policy.max_chunks if policy.long_documents == "chunk" else 1
-        needed = policy.max_length * windows + 1
+        windows = truncation.max_chunks if truncation.long_documents == "chunk" else 1
+        needed = truncation.max_length * windows + 1
         ids: list[tuple[Ids, bool] | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         most = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [encodable(_kept(texts[i], limit, policy.truncation_side)) for i in waiting]
+            heads = [encodable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
             found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, found, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
@@ -162,30 +168,30 @@ class PairEncoder:
             limit = min(limit * 4, most)
         return [found for found in ids if found is not None]
 
-    def _pairs(self, query: Ids, document: Ids, policy: EncodingPolicy, cut: bool) -> Iterator[EncodedPair]:
+    def _pairs(self, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool) -> Iterator[EncodedPair]:
         # Of a length that the frame alone takes up, a token of either side is read all the same.
-        room = max(2, policy.max_length - self._template.special)
-        side = policy.truncation_side
+        room = max(2, truncation.max_length - self._template.special)
+        side = truncation.truncation_side
         whole = len(query), len(document)
-        query = _kept(query, policy.max_query_tokens, side)
-        document = _kept(document, policy.max_document_tokens, side)
+        query = _kept(query, truncation.max_query_tokens, side)
+        document = _kept(document, truncation.max_document_tokens, side)
         cut = cut or whole != (len(query), len(document))
-        if policy.truncation == "longest_first" and policy.long_documents == "truncate":
+        if truncation.truncation == "longest_first" and truncation.long_documents == "truncate":
             first, second = longest_first_lengths(len(query), len(document), room)
             cut = cut or first < len(query) or second < len(document)
             yield self._assemble(_kept(query, first, side), _kept(document, second, side), cut)
             return
-        first = min(len(query), policy.max_length * 3 // 4, room)
+        first = min(len(query), truncation.max_length * 3 // 4, room)
         size = room - first
         cut = cut or first < len(query)
         query = _kept(query, first, side)
-        if len(document) <= size or policy.long_documents == "truncate" or size < 1:
+        if len(document) <= size or truncation.long_documents == "truncate" or size < 1:
             yield self._assemble(query, _kept(document, size, side), cut or len(document) > size)
             return
-        overlap = min(policy.chunk_overlap, size // 2)
+        overlap = min(truncation.chunk_overlap, size // 2)
         starts = range(0, len(document) - overlap, size - overlap)
-        unread = len(starts) > policy.max_chunks
-        for start in starts[: policy.max_chunks]:
+        unread = len(starts) > truncation.max_chunks
+        for start in starts[: truncation.max_chunks]:
             yield self._assemble(query, document[start : start + size], cut or unread)
 
     def _assemble(self, query: Ids, document: Ids, truncated: bool) -> EncodedPair:

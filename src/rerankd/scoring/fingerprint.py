@@ -9,7 +9,7 @@ from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import Backend
 
 
-def version_of(files: ModelFiles, backend: Backend) -> str:
+def model_fingerprint(files: ModelFiles, backend: Backend) -> str:
     """A short hash that changes with the model's files and with what computes them.
 
     A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare

@@ -11,7 +11,7 @@ from rerankd._common.timing import StepTimer
 from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
-from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.parallel import Lanes
 from rerankd.types import PairScore
 
@@ -29,7 +29,7 @@ class Scorer:
     def score(
         self,
         groups: Sequence[tuple[str, Sequence[str]]],
-        policy: EncodingPolicy,
+        truncation: TruncationOptions,
         *,
         max_batch_tokens: int,
         max_batch_pairs: int | None = None,
@@ -40,7 +40,7 @@ class Scorer:
 
         Args:
             groups: (query, documents) in any number; all are planned together.
-            policy: how pairs are cut.
+            truncation: how pairs are cut.
             max_batch_tokens: tokens computed together.
             max_batch_pairs: sequences computed together, if the backend allows as many.
             timer: gets the steps `encode` and `compute`.
@@ -58,7 +58,7 @@ class Scorer:
             encoded = [
                 windows
                 for (query, _), documents in zip(groups, distinct, strict=True)
-                for windows in self.encoder.encode(query, documents, policy)
+                for windows in self.encoder.encode(query, documents, truncation)
             ]
         with timer.step("compute"):
             flat = [window for windows in encoded for window in windows]
@@ -107,7 +107,7 @@ def not_finite(count: int) -> ScoringError:
     )
 
 
-def best_window(windows: Sequence[EncodedPair], logits: Sequence[float]) -> PairScore:
+def best_chunk(windows: Sequence[EncodedPair], logits: Sequence[float]) -> PairScore:
     """The score of a document: its best window speaks for it."""
     return PairScore(
         raw_score=float(max(logits)),
@@ -120,6 +120,6 @@ def best_window(windows: Sequence[EncodedPair], logits: Sequence[float]) -> Pair
 def _joined(encoded: list[list[EncodedPair]], logits: npt.NDArray[np.float32]) -> list[PairScore]:
     scores, at = [], 0
     for windows in encoded:
-        scores.append(best_window(windows, logits[at : at + len(windows)].tolist()))
+        scores.append(best_chunk(windows, logits[at : at + len(windows)].tolist()))
         at += len(windows)
     return scores

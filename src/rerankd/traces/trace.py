@@ -18,7 +18,7 @@ from rerankd.ranking.activation import activate
 from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
 from rerankd.traces.packing import Candidates
 from rerankd.traces.passages import encoded
-from rerankd.types import Document, MatchedRule, PolicyChange, RankingRecord
+from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverrides
 
 PROMOTED = 10
 PERSISTENCE = 0.9  # RBO's p: nine tenths of the weight is on the first 22 places or so
@@ -201,11 +201,11 @@ def _logits(ranking: RankingRecord) -> npt.NDArray[np.float64]:
 
 
 def _parameters(ranking: RankingRecord) -> bytes:
-    request, max_length, usual = ranking.request, ranking.max_length, PolicyChange()
-    changed = {entry.name: getattr(request.policy, entry.name) for entry in dataclasses.fields(PolicyChange)}
-    policy = {name: value for name, value in changed.items() if value != getattr(usual, name)}
+    request, max_length, usual = ranking.request, ranking.max_length, TruncationOverrides()
+    changed = {entry.name: getattr(request.truncation, entry.name) for entry in dataclasses.fields(TruncationOverrides)}
+    truncation = {name: value for name, value in changed.items() if value != getattr(usual, name)}
     said: dict[str, Any] = {"activation": request.activation, "max_length": max_length, "top_n": request.top_n}
-    said |= policy | {"max_length": max_length}
+    said |= truncation | {"max_length": max_length}
     if request.threshold is not None:
         said["threshold"] = request.threshold
     if request.fusion is not None:

@@ -16,7 +16,7 @@ from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import Ranker, Side
 from rerankd.training.weights import is_late_interaction, read_weights
 
@@ -46,7 +46,7 @@ class Network(Module):
         self.max_length = min(max_length, files.manifest.architecture.max_length)
         self._files, self._segments = files, files.manifest.architecture.segments
         self._encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-        self._policy = EncodingPolicy(self.max_length)
+        self._truncation = TruncationOptions(self.max_length)
 
     def preprocess(self, inputs: Sequence[tuple[str, str]], **_: Any) -> Features:
         """Ids of pairs, padded; pairs of one query that follow each other are tokenised together."""
@@ -56,7 +56,7 @@ class Network(Module):
             query, end = inputs[start][0], start
             while end < len(inputs) and inputs[end][0] == query:
                 end += 1
-            windows = self._encoder.encode(query, [text for _, text in inputs[start:end]], self._policy)
+            windows = self._encoder.encode(query, [text for _, text in inputs[start:end]], self._truncation)
             pairs += [one[0] for one in windows]
             start = end
         pad = self._files.manifest.architecture.pad_id

@@ -13,8 +13,8 @@ from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.reference import REGISTRY, parse_reference
 from rerankd.scoring.backend import Backend, open_backend
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.fingerprint import version_of
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
 
@@ -35,11 +35,11 @@ class SettingsLoader(ModelLoader):
         """Find and check a model's files."""
         return load_model(reference, cache_dir=self._settings.cache_dir, registry=self._settings.registry)
 
-    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
         """Load a model and warm it up."""
         settings = self._settings
         limit = files.manifest.architecture.max_length
-        policy = EncodingPolicy(
+        truncation = TruncationOptions(
             min(settings.max_length or files.manifest.max_length, limit),
             settings.truncation,
             settings.long_documents,
@@ -49,7 +49,7 @@ class SettingsLoader(ModelLoader):
         backend = self.backend(files)
         engine = Engine(
             name,
-            version_of(files, backend),
+            model_fingerprint(files, backend),
             Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend),
             EngineOptions(
                 settings.max_batch_tokens, settings.batch_ms / 1000, settings.max_queue_seconds, settings.fairness
@@ -62,7 +62,7 @@ class SettingsLoader(ModelLoader):
         except BaseException:
             engine.close(0.0)
             raise
-        return engine, policy
+        return engine, truncation
 
     def backend(self, files: ModelFiles) -> Backend:
         """Open what computes."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerankd.engine.admission import GRACE_SECONDS, Admission, TokenEstimate, caller_name, size
+from rerankd.engine.admission import GRACE_SECONDS, Admission, TokenEstimate, make_retry_key, size
 from rerankd.errors import DeadlineExceededError, OverloadedError
 
 
@@ -160,10 +160,10 @@ def test_waiting_as_told_succeeds_under_lasting_overload(
         assert busy >= 0.7 * clock * 10_000 * slowed  # places are not kept at the price of idling
 
 
-def test_caller_name_tells_callers_and_bodies_apart() -> None:
-    names = {caller_name(who, body) for who in ("a", "b") for body in (b"1", b"2")}
+def test_retry_keys_tell_clients_and_bodies_apart() -> None:
+    names = {make_retry_key(who, body) for who in ("a", "b") for body in (b"1", b"2")}
     assert len(names) == 4
-    assert caller_name("", b"") == caller_name("", b"")
+    assert make_retry_key("", b"") == make_retry_key("", b"")
 
 
 def test_estimate_learns() -> None:

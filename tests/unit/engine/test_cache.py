@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.engine.cache import LayeredCache, MemoryCache, pair_keys
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 
 SCORE = PairScore(1.0, 7, False)
@@ -13,13 +13,15 @@ TEXTS = st.text(max_size=8)
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
 def test_keys_differ_exactly_when_something_differs(a: str, b: str, c: str, d: str, e: str, f: str) -> None:
-    (first,) = pair_keys(a, EncodingPolicy(64), b, [c])
-    (second,) = pair_keys(d, EncodingPolicy(64), e, [f])
+    (first,) = pair_keys(a, TruncationOptions(64), b, [c])
+    (second,) = pair_keys(d, TruncationOptions(64), e, [f])
     assert (first == second) == ((a, b, c) == (d, e, f))
 
 
-def test_keys_depend_on_the_policy_and_take_any_text() -> None:
-    keys = {pair_keys("v", policy, "q", ["d\ud800"])[0] for policy in (EncodingPolicy(64), EncodingPolicy(65))}
+def test_keys_depend_on_the_truncation_and_take_any_text() -> None:
+    keys = {
+        pair_keys("v", truncation, "q", ["d\ud800"])[0] for truncation in (TruncationOptions(64), TruncationOptions(65))
+    }
     assert len(keys) == 2
 
 

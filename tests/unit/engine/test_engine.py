@@ -11,7 +11,7 @@ import pytest
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.observer import EngineObserver
-from rerankd.engine.request import Job, Scored, ScoreRequest
+from rerankd.engine.request import Job, ScoreRequest, ScoreResult
 from rerankd.errors import (
     DeadlineExceededError,
     OverloadedError,
@@ -20,10 +20,10 @@ from rerankd.errors import (
     ScoringError,
     UnavailableError,
 )
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from tests.faults import ScriptedBackend, expected, scripted_scorer, token_id
 
-POLICY = EncodingPolicy(64)
+POLICY = TruncationOptions(64)
 SECONDS = 20
 
 
@@ -82,7 +82,7 @@ def request(query: str, *documents: str, **options: Any) -> ScoreRequest:
     return ScoreRequest([(query, documents)], POLICY, **options)
 
 
-def raw(scored: Scored) -> list[float]:
+def raw(scored: ScoreResult) -> list[float]:
     return [score.raw_score for group in scored.scores for score in group]
 
 
@@ -110,7 +110,7 @@ def submitted(engine: Engine, count: int, *documents: str) -> None:
         engine.submit(request(f"q{n}", *documents))
 
 
-def error_of(future: Future[Scored]) -> BaseException:
+def error_of(future: Future[ScoreResult]) -> BaseException:
     error = future.exception(SECONDS)
     assert error is not None
     return error
@@ -132,11 +132,11 @@ def test_more_documents_than_a_slice(make: Callable[..., Engine]) -> None:
 
 
 def test_windows_of_a_long_document_are_joined(make: Callable[..., Engine]) -> None:
-    policy = EncodingPolicy(64, long_documents="chunk", chunk_overlap=4)
+    truncation = TruncationOptions(64, long_documents="chunk", chunk_overlap=4)
     text = " ".join(f"word{n}" for n in range(200))
     engine = make()
-    scored = engine.submit(ScoreRequest([("q", [text])], policy)).future.result(SECONDS)
-    windows = engine.scorer.encoder.encode("q", [text], policy)[0]
+    scored = engine.submit(ScoreRequest([("q", [text])], truncation)).future.result(SECONDS)
+    windows = engine.scorer.encoder.encode("q", [text], truncation)[0]
     (score,) = scored.scores[0]
     assert score.chunks == len(windows) > 1
     assert score.raw_score == pytest.approx(max(map(expected, windows)))

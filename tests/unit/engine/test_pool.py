@@ -11,7 +11,7 @@ from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.engine.request import ScoreRequest
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from tests.faults import ScriptedBackend, scripted_scorer
 
 SIZE = load_model("mini").size
@@ -30,12 +30,12 @@ class FakeLoader(ModelLoader):
         files = load_model("mini")
         return replace(files, manifest=replace(files.manifest, name=reference))
 
-    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
         self.opened.append(files.manifest.name)
         engine = Engine(name, files.manifest.name, scripted_scorer(ScriptedBackend(), files))
         engine.admission.rate.observe(10**6, 1.0)
         self.engines.append(engine)
-        return engine, EncodingPolicy(64)
+        return engine, TruncationOptions(64)
 
 
 def pool(loader: ModelLoader, **options: Any) -> ModelPool:
@@ -87,7 +87,7 @@ async def test_a_model_in_use_is_not_closed_under_its_user() -> None:
     async with own.lease("b") as model:
         with pytest.raises(UnavailableError, match="the others are in use"):
             await _use(own, "c")
-        job = model.engine.submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+        job = model.engine.submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
         assert (await asyncio.wrap_future(job.future)).scores
     await _use(own, "c")
     assert set(own.loaded) == {"a", "c"}
@@ -132,14 +132,14 @@ async def test_swap_serves_the_old_until_the_new_is_warm_and_then_closes_it() ->
     own = pool(loader)
     async with own.lease("a") as old:
         new = await own.swap("a", "ref-new")
-        job = old.engine.submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+        job = old.engine.submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
         assert (await asyncio.wrap_future(job.future)).scores
         async with own.lease("a") as now:
             assert now is new
             assert now.engine.version == "ref-new"
     await own.close()
     with pytest.raises(RerankdError):
-        loader.engines[0].submit(ScoreRequest([("q", ["d"])], EncodingPolicy(64)))
+        loader.engines[0].submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
 
 
 async def test_a_failed_swap_leaves_the_old() -> None:

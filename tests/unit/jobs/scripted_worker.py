@@ -15,7 +15,7 @@ from rerankd.jobs.webhook import Announcer
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import Document, RerankRequest
 from tests.faults import ScriptedBackend, scripted_scorer
 
@@ -31,13 +31,13 @@ class ScriptedLoader:
     def find(self, reference: str) -> ModelFiles:
         return load_model(reference)
 
-    def open(self, name: str, files: ModelFiles) -> tuple[Engine, EncodingPolicy]:
+    def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
         engine = Engine(name, "1", scripted_scorer(self._backend, files), EngineOptions(max_queue_seconds=86_400))
         engine.warm_up()  # a cold engine takes one request at a time
         self._backend.calls.clear()
         while self._backend.entered.acquire(blocking=False):
             pass
-        return engine, EncodingPolicy(64)
+        return engine, TruncationOptions(64)
 
 
 @asynccontextmanager

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.jobs.job import PART_DOCUMENTS, PART_REQUESTS, RankWork, ScoreWork, Work, pack, split, unpack
-from rerankd.types import Activation, Document, PolicyChange, RerankRequest
+from rerankd.types import Activation, Document, RerankRequest, TruncationOverrides
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 POLICY = st.builds(
-    PolicyChange,
+    TruncationOverrides,
     max_length=st.none() | st.integers(8, 8192),
     truncation=st.sampled_from([None, "only_second", "longest_first"]),
     long_documents=st.sampled_from([None, "truncate", "chunk"]),

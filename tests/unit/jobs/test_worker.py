@@ -67,7 +67,7 @@ async def test_a_long_list_is_ranked_whole_though_it_is_scored_in_slices(tmp_pat
 async def test_what_is_wrong_with_one_request_is_its_own(tmp_path: Path) -> None:
     async with working(ScriptedBackend(), tmp_path) as (store, worker):
         long = ranking("a")
-        too_long = RerankRequest("q", [Document("a")], policy=type(long.request.policy)(max_length=10**6))
+        too_long = RerankRequest("q", [Document("a")], truncation=type(long.request.truncation)(max_length=10**6))
         job, _ = store.create(new_job(ranking("a"), type(long)(too_long)))
         await worker.turn()
         good, bad = rows(store, job.id)
@@ -180,7 +180,7 @@ async def test_a_full_queue_is_waited_for_and_costs_no_attempt(tmp_path: Path, m
         job, _ = store.create(new_job(scoring("a"), priority="bulk"))
         await worker.turn()
         assert stands(store, job.id).state == "succeeded"
-    assert len({request.caller for request in asked}) == 1  # who comes again as told has its place
+    assert len({request.retry_key for request in asked}) == 1  # who comes again as told has its place
     assert all(request.background for request in asked)
 
 

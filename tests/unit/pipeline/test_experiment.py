@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rerankd.engine.request import Scored
+from rerankd.engine.request import ScoreResult
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -20,7 +20,7 @@ from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
 from rerankd.pipeline.scored import ModelScores, OneTimeCharge
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 
 ONE = Experiment("e", "canary", "mini", "other", coverage=0.5, id=1, plan=ExperimentPlan(patience=5.0))
@@ -43,8 +43,8 @@ class Models:
         if (failure := self.failures.get(role)) is not None:
             raise failure
         logit = self.logit if role == "challenger" else 1.0
-        scored = Scored([[PairScore(logit, 5, False)]], 5, self.cached, {"total": 1.0})
-        return ModelScores(name, f"v-{role}", EncodingPolicy(64), scored)
+        scored = ScoreResult([[PairScore(logit, 5, False)]], 5, self.cached, {"total": 1.0})
+        return ModelScores(name, f"v-{role}", TruncationOptions(64), scored)
 
 
 def told(traffic: Traffic) -> dict[str, dict[str, float]]:

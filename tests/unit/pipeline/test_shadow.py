@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from rerankd.engine.request import Scored
+from rerankd.engine.request import ScoreResult
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
@@ -14,7 +14,7 @@ from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
 from rerankd.pipeline import shadow as module
 from rerankd.pipeline.scored import ModelScores
 from rerankd.pipeline.shadow import ShadowQueue, compared
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore, RerankRequest
 
 ONE = Experiment("e", "shadow", "mini", "other", coverage=1.0, id=1, plan=ExperimentPlan(patience=5.0))
@@ -34,8 +34,8 @@ class Challenger:
         self.events.append(f"scored on {name}")
         self.requests.append(request)
         await self.gate.wait()
-        scored = Scored([[PairScore(logit, 5, False) for logit in self.logits]], 15, 0, {"total": 20.0})
-        return ModelScores(name, "v2", EncodingPolicy(64), scored)
+        scored = ScoreResult([[PairScore(logit, 5, False) for logit in self.logits]], 15, 0, {"total": 20.0})
+        return ModelScores(name, "v2", TruncationOptions(64), scored)
 
 
 async def test_nothing_is_scored_before_the_answer_is_sent() -> None:

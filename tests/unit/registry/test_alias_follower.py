@@ -255,7 +255,7 @@ async def test_requests_before_and_after_a_swap_are_answered_by_one_version_each
             registry.promote(name, 2, "x", force=True)
             await follower.poll()
             assert old.reference == f"registry:{name}@1"
-            request = ScoreRequest([("q", ["a", "b"])], old.policy, "k", cache=False)
+            request = ScoreRequest([("q", ["a", "b"])], old.truncation, "k", cache=False)
             assert old.engine.submit(request).future.result(30)
         assert await served(pool, name) == f"registry:{name}@2"
 

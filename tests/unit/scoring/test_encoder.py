@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.models.template import PairTemplate
-from rerankd.scoring.encoder import MAX_CHARACTERS, EncodingPolicy, PairEncoder, encodable, longest_first_lengths
+from rerankd.scoring.encoder import MAX_CHARACTERS, PairEncoder, TruncationOptions, encodable, longest_first_lengths
 
 TEMPLATE = PairTemplate((0,), (2, 2), (2,))
 
@@ -33,24 +33,24 @@ def encoder() -> PairEncoder:
 
 
 def test_template_and_segments(encoder: PairEncoder) -> None:
-    ((pair,),) = encoder.encode(words(10, 2), [words(20, 3)], EncodingPolicy(20))
+    ((pair,),) = encoder.encode(words(10, 2), [words(20, 3)], TruncationOptions(20))
     assert pair.ids.tolist() == [0, 10, 11, 2, 2, 20, 21, 22, 2]
     assert (pair.document_start, pair.truncated, len(pair)) == (5, False, 9)
 
 
 def test_empty_document(encoder: PairEncoder) -> None:
-    ((pair,),) = encoder.encode("w10", [""], EncodingPolicy(20))
+    ((pair,),) = encoder.encode("w10", [""], TruncationOptions(20))
     assert pair.ids.tolist() == [0, 10, 2, 2, 2]
 
 
 def test_only_second_cuts_the_query_to_three_quarters(encoder: PairEncoder) -> None:
-    ((pair,),) = encoder.encode(words(100, 50), [words(200, 50)], EncodingPolicy(40))
+    ((pair,),) = encoder.encode(words(100, 50), [words(200, 50)], TruncationOptions(40))
     assert pair.ids.tolist() == [0, *range(100, 130), 2, 2, *range(200, 206), 2]
     assert pair.truncated
 
 
 def test_longest_first(encoder: PairEncoder) -> None:
-    ((pair,),) = encoder.encode(words(100, 5), [words(200, 50)], EncodingPolicy(20, "longest_first"))
+    ((pair,),) = encoder.encode(words(100, 5), [words(200, 50)], TruncationOptions(20, "longest_first"))
     assert pair.ids.tolist() == [0, *range(100, 105), 2, 2, *range(200, 211), 2]
 
 
@@ -66,8 +66,8 @@ def test_longest_first_as_the_tokenizers_library(first: int, second: int, room: 
 @given(st.integers(1, 30), st.integers(0, 400), st.integers(0, 30), st.integers(1, 40))
 def test_chunks_cover_the_document(query: int, document: int, overlap: int, max_chunks: int) -> None:
     encoder = PairEncoder(word_tokenizer(), TEMPLATE)
-    policy = EncodingPolicy(48, long_documents="chunk", chunk_overlap=overlap, max_chunks=max_chunks)
-    (windows,) = encoder.encode(words(500, query), [words(600, document)], policy)
+    truncation = TruncationOptions(48, long_documents="chunk", chunk_overlap=overlap, max_chunks=max_chunks)
+    (windows,) = encoder.encode(words(500, query), [words(600, document)], truncation)
     assert 1 <= len(windows) <= max_chunks
     read: list[int] = []
     for window in windows:
@@ -80,14 +80,14 @@ def test_chunks_cover_the_document(query: int, document: int, overlap: int, max_
 
 
 def test_chunks_overlap(encoder: PairEncoder) -> None:
-    policy = EncodingPolicy(16, long_documents="chunk", chunk_overlap=4)
-    (windows,) = encoder.encode("w1 w2", [words(100, 22)], policy)
+    truncation = TruncationOptions(16, long_documents="chunk", chunk_overlap=4)
+    (windows,) = encoder.encode("w1 w2", [words(100, 22)], truncation)
     assert [(w.ids[5], w.ids[-2], len(w)) for w in windows] == [(100, 109, 16), (106, 115, 16), (112, 121, 16)]
 
 
 def test_more_chunks_than_allowed_are_said_to_be_truncated(encoder: PairEncoder) -> None:
-    policy = EncodingPolicy(16, long_documents="chunk", chunk_overlap=4, max_chunks=2)
-    (windows,) = encoder.encode("w1 w2", [words(100, 30)], policy)
+    truncation = TruncationOptions(16, long_documents="chunk", chunk_overlap=4, max_chunks=2)
+    (windows,) = encoder.encode("w1 w2", [words(100, 30)], truncation)
     assert [window.truncated for window in windows] == [True, True]
 
 
@@ -96,7 +96,7 @@ def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
     text = "大熊猫 eats bamboo，生活在四川。" * 50_000
     started = time.perf_counter()
-    pairs = encoder.encode("熊猫吃什么", [text] * 50, EncodingPolicy(512))
+    pairs = encoder.encode("熊猫吃什么", [text] * 50, TruncationOptions(512))
     assert time.perf_counter() - started < 5, "fifty documents of a megabyte"
     whole = files.tokenizer().encode(text[:20_000], add_special_tokens=False).ids
     for (pair,) in pairs:
@@ -107,17 +107,17 @@ def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
 def test_what_gives_next_to_no_tokens_is_cut_in_the_end_and_said_to_be(bert: Path) -> None:
     files = load_model(str(bert))
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    ((pair,),) = encoder.encode("q", [" " * (MAX_CHARACTERS + 1) + "bamboo"], EncodingPolicy(64))
+    ((pair,),) = encoder.encode("q", [" " * (MAX_CHARACTERS + 1) + "bamboo"], TruncationOptions(64))
     assert pair.truncated
-    ((whole,),) = encoder.encode("q", ["bamboo"], EncodingPolicy(64))
+    ((whole,),) = encoder.encode("q", ["bamboo"], TruncationOptions(64))
     assert not whole.truncated
 
 
 def test_huge_document_of_white_space_is_read_to_its_end(bert: Path) -> None:
     files = load_model(str(bert))
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    ((pair,),) = encoder.encode("熊猫", [" " * 1_000_000 + "bamboo"], EncodingPolicy(512))
-    ((short,),) = encoder.encode("熊猫", ["bamboo"], EncodingPolicy(512))
+    ((pair,),) = encoder.encode("熊猫", [" " * 1_000_000 + "bamboo"], TruncationOptions(512))
+    ((short,),) = encoder.encode("熊猫", ["bamboo"], TruncationOptions(512))
     assert pair.ids.tolist() == short.ids.tolist()
 
 
@@ -139,14 +139,18 @@ def test_lone_surrogates() -> None:
 )
 def test_bad_policies(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidRequestError, match=sentence):
-        EncodingPolicy(**{"max_length": 512} | options)  # type: ignore[arg-type]
+        TruncationOptions(**{"max_length": 512} | options)  # type: ignore[arg-type]
 
 
 def test_a_long_frame_leaves_a_token_of_either_side() -> None:
     words = Tokenizer(models.WordLevel({"[UNK]": 0, **{f"w{n}": n for n in range(1, 20)}}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     encoder = PairEncoder(words, PairTemplate((90, 91, 92), (93, 94, 95), (96, 97, 98)))
-    for policy in (EncodingPolicy(8), EncodingPolicy(8, "longest_first"), EncodingPolicy(8, long_documents="chunk")):
-        for pair, *_ in encoder.encode("w1", ["w2 w3 w4"], policy):
+    for truncation in (
+        TruncationOptions(8),
+        TruncationOptions(8, "longest_first"),
+        TruncationOptions(8, long_documents="chunk"),
+    ):
+        for pair, *_ in encoder.encode("w1", ["w2 w3 w4"], truncation):
             assert pair.ids.tolist() == [90, 91, 92, 1, 93, 94, 95, 2, 96, 97, 98]
-            assert pair.truncated is (policy.long_documents == "truncate")  # windows read all of it
+            assert pair.truncated is (truncation.long_documents == "truncate")  # windows read all of it

@@ -10,7 +10,7 @@ import pytest
 from rerankd import Reranker
 from rerankd.models.files import load_model
 from rerankd.scoring.backend import Backend
-from rerankd.scoring.encoder import EncodingPolicy
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 from rerankd.scoring.parallel import Lanes
 from tests.faults import ScriptedBackend, scripted_scorer
@@ -65,7 +65,7 @@ def test_a_lane_gives_the_same_scores_to_the_last_bit(compiled: dict[str, Path],
     scorer = scripted_scorer(ScriptedBackend(), files)
     documents = ["apple " * count for count in (1, 5, 20, 60, 100)]
     pairs = [
-        pair for windows in scorer.encoder.encode("which fruit", documents, EncodingPolicy(64)) for pair in windows
+        pair for windows in scorer.encoder.encode("which fruit", documents, TruncationOptions(64)) for pair in windows
     ]
     for pair in pairs:
         assert np.array_equal(wide.logits([pair]), wide.lane.logits([pair]))

@@ -11,7 +11,7 @@ from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.server.request_parsing import check_count, parse_json, timeout_of, validated
 from rerankd.server.schemas.rerank import PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.settings import load_settings
-from rerankd.types import PolicyChange
+from rerankd.types import TruncationOverrides
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -57,7 +57,7 @@ def test_any_content_is_read_or_refused(content: dict[str, object]) -> None:
             given_body = validated(model, content)
             if isinstance(given_body, RerankBody):
                 given_body.read_documents()
-                given_body.policy([])
+                given_body.truncation_overrides([])
             elif isinstance(given_body, ScoreBody):
                 given_body.pairs()
 
@@ -84,25 +84,25 @@ def test_rank_fields_are_read_in_their_order() -> None:
     assert [document.text for document in body.read_documents()] == ["title: T\nn: 3"]
 
 
-def policy(**fields: object) -> PolicyChange:
-    return validated(RerankBody, {"query": "q", "documents": ["d"], **fields}).policy([])
+def overrides(**fields: object) -> TruncationOverrides:
+    return validated(RerankBody, {"query": "q", "documents": ["d"], **fields}).truncation_overrides([])
 
 
 def test_dialects_of_cutting_become_one_policy() -> None:
-    assert policy(max_tokens_per_doc=100, max_tokens_per_query=20).max_document_tokens == 100
-    assert policy(max_chunks_per_doc=10, overlap_tokens=5).long_documents == "chunk"
-    assert policy(max_chunks_per_doc=1).long_documents is None
-    assert policy(truncation=False).allow_truncation is False
-    assert policy(truncation="longest_first").truncation == "longest_first"
-    assert policy(truncate_prompt_tokens=-1).max_length is None
+    assert overrides(max_tokens_per_doc=100, max_tokens_per_query=20).max_document_tokens == 100
+    assert overrides(max_chunks_per_doc=10, overlap_tokens=5).long_documents == "chunk"
+    assert overrides(max_chunks_per_doc=1).long_documents is None
+    assert overrides(truncation=False).allow_truncation is False
+    assert overrides(truncation="longest_first").truncation == "longest_first"
+    assert overrides(truncate_prompt_tokens=-1).max_length is None
     tei = validated(TeiBody, {"query": "q", "texts": [], "truncation_direction": "Left", "truncate": False})
-    assert tei.policy() == PolicyChange(truncation_side="left", allow_truncation=False)
+    assert tei.truncation_overrides() == TruncationOverrides(truncation_side="left", allow_truncation=False)
 
 
 def test_what_cannot_be_followed_is_said() -> None:
     warnings: list[str] = []
     body = validated(RerankBody, {"query": "q", "documents": ["d"], "truncate_prompt_tokens": 3})
-    assert body.policy(warnings).max_length == 8
+    assert body.truncation_overrides(warnings).max_length == 8
     assert warnings == ["truncate_prompt_tokens was raised to 8"]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rerankd import Reranker
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.network import LateInteractionNetwork, cross_encoder, logits_of, open_network
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
@@ -30,7 +30,7 @@ def test_pairs_are_cut_as_they_are_when_served(model: Path, mixed_pairs: list[tu
     features = network.preprocess(pairs)
     assert features["input_ids"].shape[1] <= length
     for place, (query, text) in enumerate(pairs):
-        served = encoder.encode(query, [text], EncodingPolicy(length))[0][0]
+        served = encoder.encode(query, [text], TruncationOptions(length))[0][0]
         size = int(features["attention_mask"][place].sum())
         assert features["input_ids"][place, :size].tolist() == served.ids.tolist()
         if "token_type_ids" in features:

@@ -23,7 +23,7 @@ from rerankd.jobs.bulk.executor import in_order
 from rerankd.jobs.job import Job, ScoreWork
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.results import rows_of
-from rerankd.types import PolicyChange
+from rerankd.types import TruncationOverrides
 
 WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end
 LOOK_SECONDS = 1.0
@@ -49,7 +49,7 @@ class QueueExecutor:
     Args:
         queue: of the jobs.
         model: name of the model among the workers' models; None for their default.
-        policy: how pairs are cut, where that differs from the workers' settings.
+        truncation: how pairs are cut, where that differs from the workers' settings.
         window: chunks on their way at most.
         patience: seconds that a queue out of reach is waited for.
 
@@ -62,13 +62,13 @@ class QueueExecutor:
         self,
         queue: JobQueue,
         model: str | None = None,
-        policy: PolicyChange | None = None,
+        truncation: TruncationOverrides | None = None,
         *,
         window: int = WINDOW,
         patience: float = PATIENCE_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        self._queue, self._model, self._policy = queue, model, policy or PolicyChange()
+        self._queue, self._model, self._truncation = queue, model, truncation or TruncationOverrides()
         self._window, self._patience = window, patience
         self._flights: dict[str, list[_Flight]] = {}
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class QueueExecutor:
 
     def _ask(self, seconds: float) -> Mapping[str, str | int]:
         """Let a worker score one pair: that there is one, and which model it has."""
-        job, _ = self._queue.submit([ScoreWork([("a question", ["an answer"])], self._model, self._policy, False)])
+        job, _ = self._queue.submit([ScoreWork([("a question", ["an answer"])], self._model, self._truncation, False)])
         until = time.monotonic() + seconds
         while (found := self._queue.store.get(job.id)) and not found.final:
             if time.monotonic() > until:
@@ -97,8 +97,8 @@ class QueueExecutor:
                 f"The workers have no model {self._model!r}; {row['model']!r} answered.",
                 hint="Name it in their setting models, or leave --model out.",
             )
-        policy = f"{row['policy']} {self._policy}"
-        return {"model": str(row["model"]), "version": str(row["version"]), "policy": policy, "executor": "workers"}
+        truncation = f"{row['policy']} {self._truncation.identity}"
+        return {"model": str(row["model"]), "version": str(row["version"]), "policy": truncation, "executor": "workers"}
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
         """Have chunks scored; results come in order."""
@@ -128,7 +128,7 @@ class QueueExecutor:
         name = f"{flight.alone} {self.identity} ".encode() + flight.chunk.to_bytes()
         job, _ = self._insist(
             lambda: self._queue.submit(
-                [ScoreWork(piece, self._model, self._policy) for piece in pieces],
+                [ScoreWork(piece, self._model, self._truncation) for piece in pieces],
                 owner="~bulk",
                 priority="bulk",
                 idempotency=hashlib.sha256(name).hexdigest(),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from rerankd.engine.cache import MemoryCache, pair_keys
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.chunk import Group
-from rerankd.scoring.encoder import EncodingPolicy, PairEncoder
-from rerankd.scoring.fingerprint import version_of
+from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
 from rerankd.types import PairScore
@@ -19,28 +19,28 @@ Check = Callable[[], None]
 
 
 class PairScorer:
-    """One model and one policy.
+    """One model and one truncation.
 
     Inside a chunk every distinct pair is scored once. Pairs of earlier chunks are remembered only where a score does
     not depend on what is computed beside it; elsewhere what is remembered would show in the last bits of the others.
 
     Args:
         scorer: encoder and backend.
-        policy: how pairs are cut.
+        truncation: how pairs are cut.
         model: name of the model.
         version: changes with its files and with what computes them.
         max_batch_tokens: tokens computed together at most.
     """
 
     def __init__(
-        self, scorer: Scorer, policy: EncodingPolicy, *, model: str, version: str, max_batch_tokens: int
+        self, scorer: Scorer, truncation: TruncationOptions, *, model: str, version: str, max_batch_tokens: int
     ) -> None:
-        self._scorer, self._policy = scorer, policy
+        self._scorer, self._truncation = scorer, truncation
         self._version, self._max_batch_tokens = version, max_batch_tokens
         alone = scorer.backend.max_batch_pairs == 1
         self._cache = MemoryCache(CACHE_ENTRIES if alone else 0)
         self.backend = f"{scorer.backend.name} {scorer.backend.device} {scorer.backend.precision}"
-        self.identity: dict[str, str | int] = {"model": model, "version": version, "policy": repr(policy)}
+        self.identity: dict[str, str | int] = {"model": model, "version": version, "policy": truncation.identity}
         if not alone:
             self.identity["max_batch_tokens"] = max_batch_tokens
 
@@ -63,14 +63,14 @@ class PairScorer:
             for place, document in enumerate(documents):
                 own.setdefault(document, []).append((number, place))
         keys = {
-            query: dict(zip(own, pair_keys(self._version, self._policy, query, list(own)), strict=True))
+            query: dict(zip(own, pair_keys(self._version, self._truncation, query, list(own)), strict=True))
             for query, own in places.items()
         }
         found = self._cache.get([key for own in keys.values() for key in own.values()])
         wanted = [(query, [text for text, key in own.items() if key not in found]) for query, own in keys.items()]
         scored = self._scorer.score(
             [(query, texts) for query, texts in wanted if texts],
-            self._policy,
+            self._truncation,
             max_batch_tokens=self._max_batch_tokens,
             progress=(lambda done, total: check()) if check else None,
         )
@@ -103,7 +103,7 @@ def open_scorer(settings: Settings) -> PairScorer:
             f"max_length is {settings.max_length}; {manifest.name} reads at most {limit} tokens.",
             hint="Use a smaller --max-length, or --long-documents chunk.",
         )
-    policy = EncodingPolicy(
+    truncation = TruncationOptions(
         settings.max_length or manifest.max_length,
         settings.truncation,
         settings.long_documents,
@@ -113,8 +113,8 @@ def open_scorer(settings: Settings) -> PairScorer:
     backend = loader.backend(files)
     return PairScorer(
         Scorer(PairEncoder(files.tokenizer(), manifest.template), backend),
-        policy,
+        truncation,
         model=manifest.name,
-        version=version_of(files, backend),
+        version=model_fingerprint(files, backend),
         max_batch_tokens=settings.max_batch_tokens,
     )

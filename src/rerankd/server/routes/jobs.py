@@ -18,7 +18,7 @@ from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job, RankWork
 from rerankd.jobs.results import rows_of
 from rerankd.jobs.store import PartResult
-from rerankd.pipeline.pipeline import changed_policy
+from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import check_count, fusion_of
 from rerankd.server.schemas.dialects import EmptyDocumentsError
@@ -149,7 +149,7 @@ class Jobs:
                 body.kept,
                 "none" if body.raw else "sigmoid",
                 body.model,
-                body.policy([]),
+                body.truncation_overrides([]),
                 cache=body.cache is not False,
                 threshold=body.threshold,
                 fusion=fusion_of(body, self._service.settings),
@@ -180,10 +180,12 @@ def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
     tokens = 0
     for request in (one.request for one in work):
         try:
-            policy = changed_policy(model, request.policy)
+            truncation = apply_overrides(model, request.truncation)
         except InvalidRequestError:  # another model may read that much
-            policy = replace(model.policy, max_length=request.policy.max_length or model.policy.max_length)
-        tokens += model.engine.estimated_tokens([(request.query, [one.text for one in request.documents])], policy)
+            truncation = replace(
+                model.truncation, max_length=request.truncation.max_length or model.truncation.max_length
+            )
+        tokens += model.engine.estimated_tokens([(request.query, [one.text for one in request.documents])], truncation)
     return tokens
 
 

@@ -38,7 +38,7 @@ class Models:
         if model is not None:
             card |= {
                 "max_model_len": model.files.manifest.architecture.max_length,
-                "max_length": model.policy.max_length,
+                "max_length": model.truncation.max_length,
                 "precision": model.engine.scorer.backend.precision,
                 "version": model.engine.version,
                 "bytes": model.files.size,
@@ -73,7 +73,7 @@ class Models:
                     "served_model_name": model.name,
                     "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
                     "max_concurrent_requests": 512,
-                    "max_input_length": model.policy.max_length,
+                    "max_input_length": model.truncation.max_length,
                     "max_batch_tokens": settings.max_batch_tokens,
                     "max_batch_requests": None,
                     "max_client_batch_size": settings.max_documents,

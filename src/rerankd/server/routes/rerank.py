@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from rerankd._common.validation import to_query
-from rerankd.engine.admission import caller_name
+from rerankd.engine.admission import make_retry_key
 from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ModelScores
 from rerankd.ranking.activation import activate
@@ -31,7 +31,7 @@ from rerankd.server.request_parsing import (
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.rerank import Body, PredictBody, RerankBody, ScoreBody, TeiBody
 from rerankd.server.service import Service
-from rerankd.types import Activation, Document, PolicyChange, RerankRequest, RerankResult
+from rerankd.types import Activation, Document, RerankRequest, RerankResult, TruncationOverrides
 
 Result = TypeVar("Result")
 UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
@@ -109,7 +109,9 @@ class Answers:
             raise dialects.EmptyDocumentsError("documents")
         check_count(len(given.documents), "documents", self._service.settings)
         documents = given.read_documents()
-        work = self._work(request, body, given, given.query, documents, given.kept, given.policy(warnings))
+        work = self._work(
+            request, body, given, given.query, documents, given.kept, given.truncation_overrides(warnings)
+        )
         work = replace(work, threshold=given.threshold, fusion=fusion_of(given, self._service.settings))
         result = await self._run(request, work)
         if given.model and given.model != result.model and self._service.pool.resolve(given.model) != given.model:
@@ -130,7 +132,7 @@ class Answers:
             raise dialects.EmptyDocumentsError("texts")
         check_count(len(given.texts), "texts", self._service.settings)
         documents = [Document(text) for text in given.texts]
-        work = self._work(request, body, given, given.query, documents, given.kept, given.policy())
+        work = self._work(request, body, given, given.query, documents, given.kept, given.truncation_overrides())
         result = await self._run(request, work)
         return await self._respond(dialects.tei_answer(result, texts=bool(given.return_text)), result)
 
@@ -138,7 +140,7 @@ class Answers:
         body, content = await self._read(request)
         given = validated(ScoreBody, content)
         pairs = given.pairs()
-        scores, found = await self._score(request, body, given, pairs, given.policy())
+        scores, found = await self._score(request, body, given, pairs, given.truncation_overrides())
         tokens = sum(score.tokens for group in found.scored.scores for score in group)
         answer = dialects.score_answer(scores, found.model, tokens, current.get().request_id)
         return await self._scored(answer, found)
@@ -149,20 +151,25 @@ class Answers:
         given = validated(PredictBody, content)
         if not given.inputs:
             raise dialects.EmptyDocumentsError("inputs")
-        policy = PolicyChange(max_length=given.max_length, allow_truncation=given.truncate is not False)
+        truncation = TruncationOverrides(max_length=given.max_length, allow_truncation=given.truncate is not False)
         pairs = [(query, text) for query, text in given.inputs]
-        scores, found = await self._score(request, body, given, pairs, policy)
+        scores, found = await self._score(request, body, given, pairs, truncation)
         return await self._scored([[{"score": score, "label": "LABEL_0"}] for score in scores], found)
 
     async def _score(
-        self, request: Request, body: bytes, given: Body, pairs: Sequence[tuple[str, str]], policy: PolicyChange
+        self,
+        request: Request,
+        body: bytes,
+        given: Body,
+        pairs: Sequence[tuple[str, str]],
+        truncation: TruncationOverrides,
     ) -> tuple[list[float], ModelScores]:
         check_count(len(pairs), "the request", self._service.settings)
         places: dict[str, list[int]] = {}
         for place, (query, _) in enumerate(pairs):
             places.setdefault(to_query(query), []).append(place)
         groups = [(query, [pairs[place][1] for place in own]) for query, own in places.items()]
-        work = self._work(request, body, given, "", [], None, policy)
+        work = self._work(request, body, given, "", [], None, truncation)
         log = current.get()
         log.fields["documents"] = len(pairs)
         charge = self._meter.charge(log)
@@ -188,7 +195,7 @@ class Answers:
         query: str,
         documents: list[Document],
         top_n: int | None,
-        policy: PolicyChange,
+        truncation: TruncationOverrides,
     ) -> RerankRequest:
         log = current.get()
         who = log.key.id if log.key else (request.client.host if request.client else "")
@@ -199,10 +206,10 @@ class Answers:
             top_n,
             activation,
             given.model,
-            policy,
+            truncation,
             timeout_of(request, given.timeout, self._service.settings),
             who,
-            caller_name(who, body),
+            make_retry_key(who, body),
             given.cache is not False,
             request_id=log.request_id,
             tenant=log.key.id if log.key else "",

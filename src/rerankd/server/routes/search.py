@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from rerankd.engine.admission import caller_name
+from rerankd.engine.admission import make_retry_key
 from rerankd.errors import UnavailableError
 from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
 from rerankd.retrieval.serialization import ask_answer, search_answer
@@ -76,8 +76,8 @@ class Questions:
             [],
             model=given.model,
             timeout=timeout_of(request, given.timeout, settings),
-            key=who,
-            caller=caller_name(who, body),
+            fairness_key=who,
+            retry_key=make_retry_key(who, body),
             cache=given.cache is not False,
             request_id=log.request_id,
             tenant=log.key.id if log.key else "",

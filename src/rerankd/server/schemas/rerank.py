@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rerankd.errors import InvalidRequestError
-from rerankd.types import Document, PolicyChange
+from rerankd.types import Document, TruncationOverrides
 
 
 def _text(value: Any) -> Any:
@@ -119,14 +119,14 @@ class RerankBody(Body):
         wanted = self.top_n if self.top_n is not None else self.top_k
         return wanted if wanted is not None and wanted > 0 else None
 
-    def policy(self, warnings: list[str]) -> PolicyChange:
+    def truncation_overrides(self, warnings: list[str]) -> TruncationOverrides:
         """How pairs are cut; what cannot be followed is said in `warnings`."""
         length = self.max_length
         if self.truncate_prompt_tokens is not None and self.truncate_prompt_tokens > 0:
             length = _at_least(self.truncate_prompt_tokens, 8, "truncate_prompt_tokens", warnings)
         chunks = self.max_chunks_per_doc
         chunked = self.long_documents or ("chunk" if chunks is not None and chunks > 1 else None)
-        return PolicyChange(
+        return TruncationOverrides(
             max_length=length,
             truncation=self.truncation if isinstance(self.truncation, str) else None,
             truncation_side=self.truncation_side,
@@ -179,12 +179,12 @@ class TeiBody(Body):
         """How many documents to return."""
         return self.top_n if self.top_n is not None and self.top_n > 0 else None
 
-    def policy(self) -> PolicyChange:
+    def truncation_overrides(self) -> TruncationOverrides:
         """How pairs are cut."""
         side: Literal["left", "right"] | None = None
         if self.truncation_direction:
             side = "left" if self.truncation_direction.lower() == "left" else "right"
-        return PolicyChange(
+        return TruncationOverrides(
             max_length=self.max_length,
             long_documents=self.long_documents,
             truncation_side=side,
@@ -225,10 +225,10 @@ class ScoreBody(Body):
             )
         return list(zip(first, second, strict=True))
 
-    def policy(self) -> PolicyChange:
+    def truncation_overrides(self) -> TruncationOverrides:
         """How pairs are cut."""
         length = self.max_length or _positive(self.truncate_prompt_tokens)
-        return PolicyChange(max_length=max(length, 8) if length else None, long_documents=self.long_documents)
+        return TruncationOverrides(max_length=max(length, 8) if length else None, long_documents=self.long_documents)
 
 
 class PredictBody(Body):

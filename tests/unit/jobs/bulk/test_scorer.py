@@ -11,7 +11,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.chunk import Group
 from rerankd.jobs.bulk.scorer import PairScorer, open_scorer
 from rerankd.models.files import load_model
-from rerankd.scoring.encoder import EncodedPair, EncodingPolicy, PairEncoder
+from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import load_settings
 
@@ -42,7 +42,7 @@ def counting(max_batch_pairs: int | None) -> tuple[PairScorer, CountingBackend]:
     backend = CountingBackend(max_batch_pairs)
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
     scorer = Scorer(encoder, backend)
-    return PairScorer(scorer, EncodingPolicy(64), model="m", version="1", max_batch_tokens=512), backend
+    return PairScorer(scorer, TruncationOptions(64), model="m", version="1", max_batch_tokens=512), backend
 
 
 GROUPS: list[Group] = [("q", ("a", "b", "a")), ("r", ()), ("q", ("b",)), ("r", ("a",))]
@@ -61,7 +61,7 @@ def test_a_pair_is_scored_once(max_batch_pairs: int | None, again: int) -> None:
 
 
 def test_what_shows_in_scores_is_in_the_identity() -> None:
-    assert counting(1)[0].identity == {"model": "m", "version": "1", "policy": repr(EncodingPolicy(64))}
+    assert counting(1)[0].identity == {"model": "m", "version": "1", "policy": TruncationOptions(64).identity}
     assert counting(None)[0].identity["max_batch_tokens"] == 512
 
 
