@@ -23,7 +23,7 @@ from benchmarks.timings import percentile
 from rerankd.retrieval.ingest import ingest
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.settings import load_settings
-from rerankd.wiring.retrieval import open_offsets
+from rerankd.wiring.retrieval import open_token_offsets
 
 RESULT = RESULTS / "retrieval.json"
 QUESTIONS = 300
@@ -68,10 +68,10 @@ def measure(count: int) -> dict[str, Any]:
                 file.write(json.dumps({"id": str(place), "text": text}, ensure_ascii=False) + "\n")
         index = LanceIndex(folder / "index", create=True)
         began = time.perf_counter()
-        report = ingest([folder / "docs"], index, open_offsets(load_settings()))
+        report = ingest([folder / "docs"], index, open_token_offsets(load_settings()))
         spent = time.perf_counter() - began
         began = time.perf_counter()
-        ingest([folder / "docs"], index, open_offsets(load_settings()))
+        ingest([folder / "docs"], index, open_token_offsets(load_settings()))
         again = time.perf_counter() - began
         chosen = random.Random(8).sample(range(count), QUESTIONS)
         times, found = [], 0

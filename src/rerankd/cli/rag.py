@@ -22,7 +22,9 @@ from rerankd.settings import Settings, load_settings
 from rerankd.types import RerankRequest, RerankResult
 
 if TYPE_CHECKING:
-    from rerankd.retrieval.rag import Answer, Found, Rag, SearchOptions, SearchResult
+    from rerankd.retrieval.answer import Answer, Passage, SearchResult
+    from rerankd.retrieval.rag import Rag
+    from rerankd.retrieval.selection import SearchOptions
 
 Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
 Question = Annotated[str, typer.Argument(help="The question.")]
@@ -47,13 +49,13 @@ def index(
     """Put documents into the index; what is there already is not read again, what is gone is taken out."""
     from rerankd.retrieval.ingest import IngestOptions, ingest
     from rerankd.retrieval.splitting import SplitOptions
-    from rerankd.wiring.retrieval import open_index, open_offsets
+    from rerankd.wiring.retrieval import open_index, open_token_offsets
 
     settings = load_settings(index=folder)
     how = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
     store = open_index(settings)
     with progress_bar("indexing", sys.stderr.isatty()) as advance:
-        report = ingest(paths, store, open_offsets(settings), how, advance)
+        report = ingest(paths, store, open_token_offsets(settings), how, advance)
         total = len(store)
     store.close()
     if wants_json(as_json):
@@ -92,9 +94,9 @@ def search(
     )
     found = asyncio.run(_search(question, settings))
     if wants_json(as_json):
-        from rerankd.retrieval.serialization import search_answer
+        from rerankd.retrieval.serialization import search_response
 
-        write_rows([search_answer(found, explain=explain)])
+        write_rows([search_response(found, explain=explain)])
         return
     _print_found(found, explain)
 
@@ -126,9 +128,9 @@ def ask(
     streamed = not wants_json(as_json)
     answer = asyncio.run(_ask(question, settings, streamed, explain))
     if not streamed:
-        from rerankd.retrieval.serialization import ask_answer
+        from rerankd.retrieval.serialization import ask_response
 
-        write_rows([ask_answer(answer, explain=explain)])
+        write_rows([ask_response(answer, explain=explain)])
     if answer.error is not None:
         raise answer.error
 
@@ -139,7 +141,7 @@ async def _search(question: str, settings: Settings) -> SearchResult:
 
 
 async def _ask(question: str, settings: Settings, shown: bool, explain: bool) -> Answer:
-    from rerankd.retrieval.rag import Answer, Piece, SearchResult
+    from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 
     async with _opened(settings, chat=True) as (rag, how):
         async for part in rag.ask(question, how):
@@ -149,7 +151,7 @@ async def _ask(question: str, settings: Settings, shown: bool, explain: bool) ->
                 return part
             if shown and isinstance(part, SearchResult) and explain:
                 _print_found(part, explain)
-            if shown and isinstance(part, Piece):
+            if shown and isinstance(part, AnswerDelta):
                 stdout().print(part.text, end="", markup=False, highlight=False, soft_wrap=True)
     raise AssertionError("unreachable")
 
@@ -157,8 +159,9 @@ async def _ask(question: str, settings: Settings, shown: bool, explain: bool) ->
 @asynccontextmanager
 async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag, SearchOptions]]:
     """The whole pipeline as settings describe it, with rankings traced where they are elsewhere."""
-    from rerankd.retrieval.rag import Rag, SearchOptions
-    from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
+    from rerankd.retrieval.rag import Rag
+    from rerankd.retrieval.selection import SearchOptions
+    from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offsets
 
     retriever = open_retriever(settings)
     async with AsyncReranker(options.open_reranker(settings)) as reranker:
@@ -169,7 +172,7 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
             )
 
         expanded = reranker.reranker.rules.expanded
-        rag = Rag(retriever, rank, open_offsets(settings), open_chat(settings) if chat else None, expanded)
+        rag = Rag(retriever, rank, open_token_offsets(settings), open_chat(settings) if chat else None, expanded)
         how = SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
         try:
             yield rag, how
@@ -178,15 +181,20 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
 
 
 def _print_found(found: SearchResult, explain: bool) -> None:
-    from rerankd.retrieval.rag import NOTHING
+    from rerankd.retrieval.prompt import NO_ANSWER
     from rerankd.rules.rule_set import language_of
 
     rows = [*found.passages, *(found.dropped if explain else ())]
     if not found.passages:
-        say(NOTHING[language_of(found.query)])
+        say(NO_ANSWER[language_of(found.query)])
     if rows:
         table = Table(
-            "", "before", "score", *(["why not", "rules"] if explain else []), "passage", title=cell(found.asked)
+            "",
+            "before",
+            "score",
+            *(["why not", "rules"] if explain else []),
+            "passage",
+            title=cell(found.expanded_query),
         )
         for one in rows:
             table.add_row(*_cells(one, explain))
@@ -196,8 +204,8 @@ def _print_found(found: SearchResult, explain: bool) -> None:
     stderr().print(f"{total} candidates, {len(found.passages)} kept; {spent}", style="dim", highlight=False)
 
 
-def _cells(one: Found, explain: bool) -> list[str | Text]:
-    from rerankd.retrieval.rag import source_of
+def _cells(one: Passage, explain: bool) -> list[str | Text]:
+    from rerankd.retrieval.answer import source_label
 
     ranked = one.ranked
     why = f"{one.dropped} of {one.duplicate_of}" if one.duplicate_of else one.dropped
@@ -207,29 +215,29 @@ def _cells(one: Found, explain: bool) -> list[str | Text]:
         movement(ranked.rank_before, ranked.rank_after),
         f"{ranked.relevance_score:.3f}",
         *((why, cell(fired, 60)) if explain else ()),
-        cell(f"{source_of(ranked.document)}\n{ranked.document.text}", 400),
+        cell(f"{source_label(ranked.document)}\n{ranked.document.text}", 400),
     ]
 
 
 def _print_answer(answer: Answer, settings: Settings) -> None:
-    from rerankd.retrieval.rag import source_of
+    from rerankd.retrieval.answer import source_label
 
     if answer.refusal:
         stdout().print(answer.refusal, markup=False, highlight=False)
         return
     if answer.text is not None:
         stdout().print()
-    passages = answer.found.passages
+    passages = answer.search.passages
     for one in passages:
-        if settings.llm_url and answer.error is None and one.number not in answer.cited:
+        if settings.llm_url and answer.error is None and one.number not in answer.citations:
             continue
         stdout().print(
-            f"\n[{one.number}] {source_of(one.ranked.document)}", markup=False, highlight=False, style="bold"
+            f"\n[{one.number}] {source_label(one.ranked.document)}", markup=False, highlight=False, style="bold"
         )
         if not settings.llm_url or answer.error is not None:
             stdout().print(one.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
-    if answer.invalid:
-        numbers = ", ".join(map(str, answer.invalid))
+    if answer.invalid_citations:
+        numbers = ", ".join(map(str, answer.invalid_citations))
         say(f"The language model cited {numbers}, which it was not given; that is taken out.")
-    if settings.llm_url and answer.error is None and not answer.cited:
+    if settings.llm_url and answer.error is None and not answer.citations:
         say("The answer cites no passage: nothing in the index vouches for it.")

@@ -13,7 +13,7 @@ from rerankd.evaluation.dataset import Scores, Search
 from rerankd.ranking.order import SCORE
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.lance import LanceIndex
-from rerankd.retrieval.retriever import Row
+from rerankd.retrieval.retriever import IndexedPassage
 
 ROWS = 5000
 
@@ -29,10 +29,10 @@ def searching(embedder: Embedder | None = None) -> Search:
         with tempfile.TemporaryDirectory(prefix="rerankd-eval-") as folder:
             began = time.perf_counter()
             index = LanceIndex(Path(folder), embedder, create=True)
-            rows = [Row(name, name, 0, "", text, {}) for name, text in documents.items()]
+            rows = [IndexedPassage(name, name, 0, "", text, {}) for name, text in documents.items()]
             for start in range(0, len(rows), ROWS):
                 index.add(rows[start : start + ROWS])
-            index.finish()
+            index.refresh()
             spent = time.perf_counter() - began
             found, times = dict[str, dict[str, float]](), []
             for query, text in queries.items():

@@ -1,53 +1,55 @@
-"""Citations in an answer: `[2]` stays only where a passage 2 was given. Works on text as it streams in."""
+"""Citations in an answer: `[2]` is kept only if there is a passage 2. Works on text as it streams in."""
 
 from __future__ import annotations
 
 import re
 
-_WHOLE = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,，、;]\s*\d{1,4})*)\s*[\]】]")
-_BEGUN = re.compile(r"[\[【][\d\s,，、;]{0,40}$")
+_CITATION = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,，、;]\s*\d{1,4})*)\s*[\]】]")
+_CITATION_START = re.compile(r"[\[【][\d\s,，、;]{0,40}$")
 
 
-class CitationCheck:
-    """Passes an answer through and checks what it cites. Numbers are all it looks at, so no passage can sway it.
+class CitationFilter:
+    """Passes an answer through and removes invalid citations.
+
+    It looks at numbers only, so nothing that a passage says can change its result.
 
     Args:
-        given: passages are numbered from 1 to this.
+        passages: number of passages; valid citations are 1 to this number.
 
     Attributes:
-        cited: numbers of given passages, in the order of their first citation.
-        invalid: numbers that were cited and not given; they are taken out of the text.
+        cited: valid numbers, in the order of their first citation.
+        invalid: numbers without a passage; they are removed from the text.
 
     Example:
-        >>> check = CitationCheck(2)
-        >>> check.feed("Pandas eat bamboo [1, 7].") + check.end(), check.cited, check.invalid
+        >>> citations = CitationFilter(2)
+        >>> citations.feed("Pandas eat bamboo [1, 7].") + citations.flush(), citations.cited, citations.invalid
         ('Pandas eat bamboo [1].', [1], [7])
     """
 
-    def __init__(self, given: int) -> None:
-        self._given, self._held = given, ""
+    def __init__(self, passages: int) -> None:
+        self._passages, self._pending = passages, ""
         self.cited: list[int] = []
         self.invalid: list[int] = []
 
     def feed(self, text: str) -> str:
-        """Take more text; gives back what is settled."""
-        held = self._held + text
-        begun = _BEGUN.search(held)
-        settled, self._held = (held[: begun.start()], begun[0]) if begun else (held, "")
-        return _WHOLE.sub(self._checked, settled)
+        """Take the next part of the text; return what can be shown, without the start of an unfinished citation."""
+        text = self._pending + text
+        start = _CITATION_START.search(text)
+        text, self._pending = (text[: start.start()], start[0]) if start else (text, "")
+        return _CITATION.sub(self._replace, text)
 
-    def end(self) -> str:
-        """What was held back for a citation that did not come."""
-        rest, self._held = self._held, ""
+    def flush(self) -> str:
+        """Return the text that was held back for a citation that never ended."""
+        rest, self._pending = self._pending, ""
         return rest
 
-    def _checked(self, match: re.Match[str]) -> str:
-        good = []
+    def _replace(self, match: re.Match[str]) -> str:
+        valid = []
         for number in map(int, re.findall(r"\d+", match[1])):
-            if 1 <= number <= self._given:
-                good.append(number)
+            if 1 <= number <= self._passages:
+                valid.append(number)
                 if number not in self.cited:
                     self.cited.append(number)
             elif number not in self.invalid:
                 self.invalid.append(number)
-        return f"[{', '.join(map(str, good))}]" if good else ""
+        return f"[{', '.join(map(str, valid))}]" if valid else ""

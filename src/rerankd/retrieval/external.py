@@ -13,7 +13,7 @@ import orjson
 
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
-from rerankd.retrieval.retriever import DEFAULT_K, scored
+from rerankd.retrieval.retriever import DEFAULT_K, with_score
 from rerankd.types import Document
 
 MAX_ANSWER = 64_000_000
@@ -21,7 +21,7 @@ KEYS = ("url", "method", "body", "header", "hits", "text", "id", "score", "metad
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class ExternalMapping:
     """How a search service is asked, and where in its answer things are.
 
     Attributes:
@@ -49,7 +49,7 @@ class Mapped:
     timeout: float = 10.0
 
 
-def parse_mapping(given: Mapping[str, str]) -> Mapped:
+def parse_mapping(given: Mapping[str, str]) -> ExternalMapping:
     """A mapping as settings hold it.
 
     Raises:
@@ -76,26 +76,26 @@ def parse_mapping(given: Mapping[str, str]) -> Mapped:
         ) from error
     if values.get("header") and ":" not in values["header"]:
         raise InvalidRequestError("external.header has no colon.", hint="Write it as Name: value.")
-    return Mapped(**(values | {"method": method}))
+    return ExternalMapping(**(values | {"method": method}))
 
 
 class ExternalRetriever:
     """Asks a search service.
 
     Args:
-        mapped: how.
+        mapping: how.
         transport: carries requests; None for the network.
 
     Example:
-        >>> ExternalRetriever(Mapped("http://localhost:9200/docs/_search")).close()
+        >>> ExternalRetriever(ExternalMapping("http://localhost:9200/docs/_search")).close()
     """
 
-    def __init__(self, mapped: Mapped, transport: httpx.BaseTransport | None = None) -> None:
-        self._mapped = mapped
-        name, _, value = mapped.header.partition(":")
+    def __init__(self, mapping: ExternalMapping, transport: httpx.BaseTransport | None = None) -> None:
+        self._mapping = mapping
+        name, _, value = mapping.header.partition(":")
         headers = {name.strip(): value.strip()} if name else {}
-        self._http = httpx.Client(headers=headers, timeout=mapped.timeout, transport=transport)
-        self._body = json.loads(mapped.body)
+        self._http = httpx.Client(headers=headers, timeout=mapping.timeout, transport=transport)
+        self._body = json.loads(mapping.body)
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
         """What the service finds.
@@ -103,11 +103,11 @@ class ExternalRetriever:
         Raises:
             UnavailableError: it cannot be reached, or its answer is not as the mapping says.
         """
-        mapped = self._mapped
-        address = mapped.url.replace("{k}", str(k)).replace("{query}", quote(query, safe=""))
-        sent = _filled(self._body, query, k) if mapped.method == "POST" else None
+        mapping = self._mapping
+        address = mapping.url.replace("{k}", str(k)).replace("{query}", quote(query, safe=""))
+        sent = _filled(self._body, query, k) if mapping.method == "POST" else None
         try:
-            answer = self._http.request(mapped.method, address, json=sent)
+            answer = self._http.request(mapping.method, address, json=sent)
             answer.raise_for_status()
             if len(answer.content) > MAX_ANSWER:
                 raise self._unavailable(f"it sent more than {MAX_ANSWER // 1_000_000} MB")
@@ -116,24 +116,24 @@ class ExternalRetriever:
             raise self._unavailable(f"it answered {error.response.status_code}") from error
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
             raise self._unavailable(f"{type(error).__name__}") from error
-        hits = _at(content, mapped.hits)
+        hits = _at(content, mapping.hits)
         if not isinstance(hits, list):
-            raise self._unavailable(f"its answer has no list at {mapped.hits!r}")
+            raise self._unavailable(f"its answer has no list at {mapping.hits!r}")
         return [found for place, hit in enumerate(hits[:k]) if (found := self._document(hit, place)) is not None]
 
     def _document(self, hit: Any, place: int) -> Document | None:
-        mapped = self._mapped
-        parts = [_at(hit, path.strip()) for path in mapped.text.split(",")]
+        mapping = self._mapping
+        parts = [_at(hit, path.strip()) for path in mapping.text.split(",")]
         text = "\n".join(part for part in parts if isinstance(part, str) and part.strip())
         if not text:
             return None
-        name, score = _at(hit, mapped.id) if mapped.id else None, _at(hit, mapped.score) if mapped.score else None
-        about = _at(hit, mapped.metadata) if mapped.metadata else None
+        name, score = _at(hit, mapping.id) if mapping.id else None, _at(hit, mapping.score) if mapping.score else None
+        about = _at(hit, mapping.metadata) if mapping.metadata else None
         metadata = plain_metadata({str(key): value for key, value in about.items()}) if isinstance(about, dict) else {}
         first = 1.0 / (place + 1)
         if isinstance(score, int | float) and not isinstance(score, bool):
             first = float(score)
-        return scored(Document(text, None if name is None else str(name), metadata), first)
+        return with_score(Document(text, None if name is None else str(name), metadata), first)
 
     def _unavailable(self, why: str) -> UnavailableError:
         return UnavailableError(

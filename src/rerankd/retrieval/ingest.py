@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rerankd.errors import InvalidInputFileError, RerankdError
 from rerankd.retrieval.parsing import DEFAULT_MAX_MB, DOCUMENTS, PARSERS, TABLES, parse
-from rerankd.retrieval.retriever import Index, IndexedFile, Row
-from rerankd.retrieval.splitting import Offsets, SplitOptions, split
+from rerankd.retrieval.retriever import Index, IndexedFile, IndexedPassage
+from rerankd.retrieval.splitting import SplitOptions, TokenOffsets, split
 
 BATCH_ROWS = 2000
 FORMAT = 1  # raised when the same file gives other passages
@@ -94,7 +94,7 @@ def find_files(roots: Sequence[Path]) -> list[Path]:
 def ingest(
     roots: Sequence[Path],
     index: Index,
-    offsets: Offsets,
+    offsets: TokenOffsets,
     options: IngestOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -113,7 +113,7 @@ def ingest(
     """
     options = options or IngestOptions()
     paths = find_files(roots)
-    with index.writing():
+    with index.write_lock():
         run = _Run(index, offsets, options)
         for place, path in enumerate(paths):
             run.take(path)
@@ -128,13 +128,13 @@ def ingest(
 class _Run:
     """One pass over files; rows of small files are put in together."""
 
-    def __init__(self, index: Index, offsets: Offsets, options: IngestOptions) -> None:
+    def __init__(self, index: Index, offsets: TokenOffsets, options: IngestOptions) -> None:
         self._index, self._offsets, self._options = index, offsets, options
         self.report = IngestReport()
         self._complete = index.files()
         self._present = index.sources()
         self._known = {source for source, _ in self._present} | set(self._complete)
-        self._rows: list[Row] = []
+        self._rows: list[IndexedPassage] = []
         self._done: list[IndexedFile] = []
         self._touched = False
 
@@ -181,14 +181,14 @@ class _Run:
         else:
             self.report.added += 1
 
-    def _put(self, row: Row, there: int) -> None:
+    def _put(self, row: IndexedPassage, there: int) -> None:
         """Take a row, unless an interrupted run has put it in already."""
         if row.part >= there:
             self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
 
-    def _passages(self, path: Path, source: str, digest: str) -> Iterator[Row]:
+    def _passages(self, path: Path, source: str, digest: str) -> Iterator[IndexedPassage]:
         part = 0
         names: set[str] = set()
         for unit in parse(path, text_field=self._options.text_field, max_mb=self._options.max_mb):
@@ -202,7 +202,7 @@ class _Run:
                 if unit.id and unit.id not in names and not number:
                     about["id"] = unit.id
                     names.add(unit.id)
-                yield Row(name, source, part, digest, passage.text, about)
+                yield IndexedPassage(name, source, part, digest, passage.text, about)
                 part += 1
 
     def _flush(self) -> None:
@@ -226,4 +226,4 @@ class _Run:
     def close(self) -> None:
         """Put in the rest and bring the indexes up to it."""
         self._flush()
-        self._index.finish()
+        self._index.refresh()

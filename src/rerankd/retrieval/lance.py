@@ -22,7 +22,7 @@ from rerankd._common.validation import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
-from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, reciprocal_rank_fusion, scored
+from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
 
 PASSAGES, FILES = "passages", "files"
@@ -97,7 +97,7 @@ class LanceIndex:
         counted = table.group_by(["source", "digest"]).aggregate([("source", "count")]).to_pylist()
         return {(row["source"], row["digest"]): int(row["source_count"]) for row in counted}
 
-    def add(self, rows: Sequence[Row], complete: Sequence[IndexedFile] = ()) -> None:
+    def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
         """Put passages in, then say which files are complete; each in one step, both or the first alone are there."""
         if rows:
             self._passages.add(self._table(rows))
@@ -105,7 +105,7 @@ class LanceIndex:
             merging = self._files.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
             merging.execute([{"source": f.source, "digest": f.digest, "passages": f.passages} for f in complete])
 
-    def _table(self, rows: Sequence[Row]) -> Any:
+    def _table(self, rows: Sequence[IndexedPassage]) -> Any:
         arrow = self._arrow
         columns: dict[str, Any] = {
             "id": [row.id for row in rows],
@@ -130,7 +130,7 @@ class LanceIndex:
             self._files.delete(f"source IN ({listed})")
             self._passages.delete(f"source IN ({listed}){but}")
 
-    def finish(self) -> None:
+    def refresh(self) -> None:
         """Bring the indexes up to what is in the table, and its files together."""
         kinds: Any = require("lancedb.index", "rag", "The index")
         names = {index.name for index in self._passages.list_indices()}
@@ -203,7 +203,7 @@ class LanceIndex:
             self._embedder.close()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def write_lock(self) -> Iterator[None]:
         """Keep other writers out while something is put in.
 
         Raises:
@@ -223,7 +223,7 @@ class LanceIndex:
 
 def _document(row: dict[str, Any], score: float) -> Document:
     about = orjson.loads(row["metadata"])
-    return scored(Document(row["text"], row["id"], {**about, "source": row["source"]}), float(score))
+    return with_score(Document(row["text"], row["id"], {**about, "source": row["source"]}), float(score))
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from rerankd._common.validation import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
-from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, Row, reciprocal_rank_fusion, scored
+from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
 
 PASSAGES, FILES = "rerankd_passages", "rerankd_files"
@@ -112,7 +112,7 @@ class MilvusIndex:
             counts[row["source"], row["digest"]] = counts.get((row["source"], row["digest"]), 0) + 1
         return counts
 
-    def add(self, rows: Sequence[Row], complete: Sequence[IndexedFile] = ()) -> None:
+    def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
         """Put passages in, then say which files are complete."""
         for start in range(0, len(rows), ROWS):
             data = self._data(rows[start : start + ROWS])
@@ -124,7 +124,7 @@ class MilvusIndex:
             self._asked(lambda: self._client.flush(PASSAGES))
             self._asked(lambda: self._client.upsert(FILES, done))
 
-    def _data(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def _data(self, rows: Sequence[IndexedPassage]) -> list[dict[str, Any]]:
         data: list[dict[str, Any]] = [
             {
                 "id": row.id,
@@ -152,13 +152,13 @@ class MilvusIndex:
             self._asked(partial(self._client.delete, FILES, filter=f"source in {listed}"))
             self._asked(partial(self._client.delete, PASSAGES, filter=f"source in {listed}{but}"))
 
-    def finish(self) -> None:
+    def refresh(self) -> None:
         """Make what was put in visible to everyone."""
         for name in (PASSAGES, FILES):
             self._asked(partial(self._client.flush, name))
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def write_lock(self) -> Iterator[None]:
         """Nobody is kept out: rows are put in by name, so two writers of the same files end in the same index."""
         yield
 
@@ -219,7 +219,7 @@ def _document(hit: dict[str, Any]) -> Document:
     row = hit["entity"]
     about = orjson.loads(row["metadata"])
     # Milvus Lite gives BM25 as a distance, below 0; the server as a score.
-    return scored(Document(row["text"], hit["id"], {**about, "source": row["source"]}), abs(float(hit["distance"])))
+    return with_score(Document(row["text"], hit["id"], {**about, "source": row["source"]}), abs(float(hit["distance"])))
 
 
 def _bounded(text: str, otherwise: str | None = None) -> str:

@@ -59,7 +59,7 @@ SKIPPED_TAGS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ParsedDocument:
     """What belongs together: a file, or a row of one.
 
     Attributes:
@@ -73,7 +73,7 @@ class Unit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse(path: Path, *, text_field: str | None = None, max_mb: float = DEFAULT_MAX_MB) -> Iterator[Unit]:
+def parse(path: Path, *, text_field: str | None = None, max_mb: float = DEFAULT_MAX_MB) -> Iterator[ParsedDocument]:
     """Read a file by its ending. Tables are read row by row, documents as a whole.
 
     Args:
@@ -110,11 +110,11 @@ def parse(path: Path, *, text_field: str | None = None, max_mb: float = DEFAULT_
         ) from error
 
 
-def _text(path: Path) -> Unit:
-    return Unit([Block(part) for part in re.split(r"\n\s*\n", _decoded(path))])
+def _text(path: Path) -> ParsedDocument:
+    return ParsedDocument([Block(part) for part in re.split(r"\n\s*\n", _decoded(path))])
 
 
-def _markdown(path: Path) -> Unit:
+def _markdown(path: Path) -> ParsedDocument:
     """Blocks of the source as they stand, so that code and tables keep their form."""
     from markdown_it import MarkdownIt
 
@@ -133,10 +133,10 @@ def _markdown(path: Path) -> Unit:
         elif token.type != "hr":
             own = "\n".join(lines[token.map[0] : token.map[1]])
             blocks.append(Block(own, tuple(title for _, title in headings)))
-    return Unit(blocks, metadata=_titled(headings, blocks))
+    return ParsedDocument(blocks, metadata=_titled(headings, blocks))
 
 
-def _html(path: Path) -> Unit:
+def _html(path: Path) -> ParsedDocument:
     parser: Any = require("selectolax.lexbor", "rag", "Reading HTML")
     tree = parser.LexborHTMLParser(_decoded_html(path.read_bytes()))
     blocks: list[Block] = []
@@ -178,10 +178,10 @@ def _html(path: Path) -> Unit:
     flush()
     title = tree.css_first("title")
     named = {"title": _spaced(title.text())} if title is not None and title.text().strip() else {}
-    return Unit(blocks, metadata=named or _titled(headings, blocks))
+    return ParsedDocument(blocks, metadata=named or _titled(headings, blocks))
 
 
-def _pdf(path: Path) -> Unit:
+def _pdf(path: Path) -> ParsedDocument:
     reader_of: Any = require("pypdf", "rag", "Reading PDF").PdfReader
     try:
         reader = reader_of(path)
@@ -202,10 +202,10 @@ def _pdf(path: Path) -> Unit:
         ) from error
     if not any(block.text.strip() for block in blocks):
         raise InvalidInputFileError("It has pages, but no text: pictures of pages, perhaps.", hint="Run OCR first.")
-    return Unit(blocks, metadata={"title": title} if title else {})
+    return ParsedDocument(blocks, metadata={"title": title} if title else {})
 
 
-def _docx(path: Path) -> Unit:
+def _docx(path: Path) -> ParsedDocument:
     docx: Any = require("docx", "rag", "Reading Word documents")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -234,10 +234,10 @@ def _docx(path: Path) -> Unit:
         raise InvalidInputFileError(
             f"It is no Word document that can be read ({_short(error)}).", hint="Open it and save it as .docx."
         ) from error
-    return Unit(blocks, metadata=_titled(headings, blocks))
+    return ParsedDocument(blocks, metadata=_titled(headings, blocks))
 
 
-def _csv(path: Path, text_field: str | None) -> Iterator[Unit]:
+def _csv(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
     with path.open("rb") as file:
         encoding = _encoding(file.read(1_000_000))
     with path.open(encoding=encoding, newline="", errors="strict") as lines:
@@ -248,7 +248,7 @@ def _csv(path: Path, text_field: str | None) -> Iterator[Unit]:
             raise InvalidInputFileError(f"It is no CSV that can be read ({error}).", hint="Save it anew.") from error
 
 
-def _jsonl(path: Path, text_field: str | None) -> Iterator[Unit]:
+def _jsonl(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
     def lines() -> Iterator[Mapping[str, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -267,7 +267,7 @@ def _jsonl(path: Path, text_field: str | None) -> Iterator[Unit]:
     yield from _rows(lines(), text_field)
 
 
-def _parquet(path: Path, text_field: str | None) -> Iterator[Unit]:
+def _parquet(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
     parquet: Any = require("pyarrow.parquet", "rag", "Reading parquet")
     try:
         with parquet.ParquetFile(path) as file:
@@ -281,7 +281,7 @@ def _parquet(path: Path, text_field: str | None) -> Iterator[Unit]:
         ) from error
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator[Unit]:
+def _rows(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator[ParsedDocument]:
     """Rows as units: a text, perhaps a title and a name, and the rest as metadata."""
     for number, row in enumerate(rows, 1):
         named = {str(name): value for name, value in row.items() if name is not None}
@@ -296,7 +296,7 @@ def _rows(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator
         name = next((str(named[name]) for name in ID_FIELDS if isinstance(named.get(name), str | int)), "")
         own = {key: value for key, value in named.items() if key != field_name and key not in ID_FIELDS}
         blocks = [Block(part, (title,) if title else ()) for part in re.split(r"\n\s*\n", text or "")]
-        yield Unit(blocks, name, own)
+        yield ParsedDocument(blocks, name, own)
 
 
 def _decoded(path: Path) -> str:
@@ -349,7 +349,7 @@ def _short(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
-DOCUMENTS: dict[str, Callable[[Path], Unit]] = {
+DOCUMENTS: dict[str, Callable[[Path], ParsedDocument]] = {
     ".txt": _text,
     ".md": _markdown,
     ".markdown": _markdown,
@@ -358,7 +358,7 @@ DOCUMENTS: dict[str, Callable[[Path], Unit]] = {
     ".pdf": _pdf,
     ".docx": _docx,
 }
-TABLES: dict[str, Callable[[Path, str | None], Iterator[Unit]]] = {
+TABLES: dict[str, Callable[[Path, str | None], Iterator[ParsedDocument]]] = {
     ".csv": _csv,
     ".tsv": _csv,
     ".jsonl": _jsonl,

@@ -32,7 +32,7 @@ class Retriever(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IndexedPassage:
     """A passage as an index keeps it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Index(Retriever, Protocol):
 
     def __len__(self) -> int: ...
 
-    def writing(self) -> AbstractContextManager[None]:
+    def write_lock(self) -> AbstractContextManager[None]:
         """Keep other writers out, as far as that can be done."""
         ...
 
@@ -84,7 +84,7 @@ class Index(Retriever, Protocol):
         """Passages by file and digest, of incomplete files too."""
         ...
 
-    def add(self, rows: Sequence[Row], complete: Sequence[IndexedFile] = ()) -> None:
+    def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
         """Put passages in, then say which files are complete."""
         ...
 
@@ -92,12 +92,12 @@ class Index(Retriever, Protocol):
         """Take files out; those passages that have the digest `keep` stay."""
         ...
 
-    def finish(self) -> None:
+    def refresh(self) -> None:
         """Bring what searching needs up to what is there."""
         ...
 
 
-def scored(document: Document, score: float) -> Document:
+def with_score(document: Document, score: float) -> Document:
     """A document with the first stage's score in its metadata."""
     return Document(document.text, document.id, {**document.metadata, SCORE: score})
 
@@ -125,4 +125,4 @@ def reciprocal_rank_fusion(
             points[name] = points.get(name, 0.0) + 1 / (constant + place)
             known.setdefault(name, document)
     best = sorted(points, key=lambda name: -points[name])[:k]
-    return [scored(known[name], points[name]) for name in best]
+    return [with_score(known[name], points[name]) for name in best]

@@ -7,22 +7,27 @@ from typing import Any
 
 from rerankd._common.validation import plain_metadata
 from rerankd.ranking.order import SCORE
-from rerankd.retrieval.rag import Answer, Found, SearchResult, source_of
+from rerankd.retrieval.answer import Answer, Passage, SearchResult, source_label
 
 Json = dict[str, Any]
 
 
-def passage(found: Found, *, explain: bool) -> Json:
-    """A passage."""
-    ranked = found.ranked
-    about = plain_metadata({name: value for name, value in ranked.document.metadata.items() if name != SCORE})
+def passage_json(passage: Passage, *, explain: bool) -> Json:
+    """Return a passage as JSON.
+
+    Args:
+        passage: the passage.
+        explain: add raw score, ranks before and after, matched rules and the reason why it was dropped.
+    """
+    ranked = passage.ranked
+    metadata = {name: value for name, value in ranked.document.metadata.items() if name != SCORE}
     row: Json = {
-        "number": found.number or None,
+        "number": passage.number or None,
         "id": ranked.document.id,
         "text": ranked.document.text,
         "relevance_score": ranked.relevance_score,
-        "source": source_of(ranked.document),
-        "metadata": about,
+        "source": source_label(ranked.document),
+        "metadata": plain_metadata(metadata),
     }
     if explain:
         row |= {
@@ -31,38 +36,38 @@ def passage(found: Found, *, explain: bool) -> Json:
             "rank_before": ranked.rank_before,
             "rank_after": ranked.rank_after,
             "rules": [asdict(rule) for rule in ranked.rules],
-            "dropped": found.dropped or None,
-            "duplicate_of": found.duplicate_of or None,
+            "dropped": passage.dropped or None,
+            "duplicate_of": passage.duplicate_of or None,
         }
     return row
 
 
-def search_answer(found: SearchResult, *, explain: bool) -> Json:
-    """What a search found."""
-    row: Json = {
+def search_response(result: SearchResult, *, explain: bool) -> Json:
+    """Return the response of a search; `explain` adds the expanded query, the rules and the dropped passages."""
+    response: Json = {
         "object": "search",
-        "request_id": found.request_id,
-        "query": found.query,
-        "passages": [passage(one, explain=explain) for one in found.passages],
-        "model": found.model,
-        "version": found.version,
-        "experiment": found.experiment,
-        "timings": dict(found.timings),
+        "request_id": result.request_id,
+        "query": result.query,
+        "passages": [passage_json(passage, explain=explain) for passage in result.passages],
+        "model": result.model,
+        "version": result.version,
+        "experiment": result.experiment,
+        "timings": dict(result.timings),
     }
     if explain:
-        row |= {"asked": found.asked, "rules": found.rules}
-        row["dropped"] = [passage(one, explain=True) for one in found.dropped]
-    return row
+        response |= {"asked": result.expanded_query, "rules": result.rules}
+        response["dropped"] = [passage_json(passage, explain=True) for passage in result.dropped]
+    return response
 
 
-def ask_answer(answer: Answer, *, explain: bool) -> Json:
-    """An answer with its passages."""
+def ask_response(answer: Answer, *, explain: bool) -> Json:
+    """Return the response of a question: the answer, its citations and the passages."""
     error = answer.error
-    return search_answer(answer.found, explain=explain) | {
+    return search_response(answer.search, explain=explain) | {
         "object": "answer",
         "answer": answer.text,
-        "citations": list(answer.cited),
-        "invalid_citations": list(answer.invalid),
+        "citations": list(answer.citations),
+        "invalid_citations": list(answer.invalid_citations),
         "grounded": answer.grounded,
         "refusal": answer.refusal or None,
         "error": {"code": error.code, "message": str(error)} if error is not None else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rerankd.errors import InvalidRequestError
 
-Offsets = Callable[[str], Sequence[tuple[int, int]]]
+TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 
 DEFAULT_TOKENS = 256
 DEFAULT_OVERLAP = 32
@@ -38,7 +38,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class TextChunk:
     """A part of a text, small enough to be read by a model.
 
     Attributes:
@@ -94,7 +94,7 @@ def sentences(text: str) -> list[str]:
     return found
 
 
-def split(blocks: Iterable[Block], offsets: Offsets, options: SplitOptions | None = None) -> Iterator[Passage]:
+def split(blocks: Iterable[Block], offsets: TokenOffsets, options: SplitOptions | None = None) -> Iterator[TextChunk]:
     """Cut blocks into passages. Blocks under the same headings share passages; a long sentence is cut by tokens.
 
     Args:
@@ -119,7 +119,7 @@ def split(blocks: Iterable[Block], offsets: Offsets, options: SplitOptions | Non
         yield from _passages(waiting, offsets, options)
 
 
-def _passages(blocks: Sequence[Block], offsets: Offsets, options: SplitOptions) -> Iterator[Passage]:
+def _passages(blocks: Sequence[Block], offsets: TokenOffsets, options: SplitOptions) -> Iterator[TextChunk]:
     """Passages of blocks under the same headings."""
     headings = blocks[0].headings
     title = _cut(" > ".join(headings), offsets, options.tokens // _HEADING_SHARE)
@@ -138,9 +138,9 @@ def _passages(blocks: Sequence[Block], offsets: Offsets, options: SplitOptions) 
         yield _joined(held, title, headings)
 
 
-def _joined(parts: Sequence[tuple[str, int, int]], title: str, headings: tuple[str, ...]) -> Passage:
+def _joined(parts: Sequence[tuple[str, int, int]], title: str, headings: tuple[str, ...]) -> TextChunk:
     body = "".join(text for text, _, _ in parts).strip()
-    return Passage(f"{title}\n{body}" if title else body, headings, parts[0][2])
+    return TextChunk(f"{title}\n{body}" if title else body, headings, parts[0][2])
 
 
 def _tail(parts: Sequence[tuple[str, int, int]], tokens: int) -> list[tuple[str, int, int]]:
@@ -153,7 +153,7 @@ def _tail(parts: Sequence[tuple[str, int, int]], tokens: int) -> list[tuple[str,
     return kept
 
 
-def _parts(block: Block, offsets: Offsets, room: int) -> Iterator[tuple[str, int, int]]:
+def _parts(block: Block, offsets: TokenOffsets, room: int) -> Iterator[tuple[str, int, int]]:
     """Sentences with their tokens and page, none of more than `room` tokens; the last ends with a new line."""
     listed = sentences(block.text.strip())
     for place, sentence in enumerate(listed):
@@ -169,6 +169,6 @@ def _parts(block: Block, offsets: Offsets, room: int) -> Iterator[tuple[str, int
             yield ending, 0, block.page
 
 
-def _cut(text: str, offsets: Offsets, tokens: int) -> str:
+def _cut(text: str, offsets: TokenOffsets, tokens: int) -> str:
     spans = offsets(text)
     return text if len(spans) <= tokens else text[: spans[tokens - 1][1]]

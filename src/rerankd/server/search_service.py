@@ -6,12 +6,13 @@ import asyncio
 
 from rerankd.pipeline.pipeline import Charge, Pipeline
 from rerankd.retrieval.chat import ChatModel
-from rerankd.retrieval.rag import Rag, SearchOptions
+from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.retriever import Retriever
-from rerankd.retrieval.splitting import Offsets
+from rerankd.retrieval.selection import SearchOptions
+from rerankd.retrieval.splitting import TokenOffsets
 from rerankd.settings import Settings
 from rerankd.types import RerankRequest, RerankResult
-from rerankd.wiring.retrieval import open_chat, open_offsets, open_retriever
+from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offsets
 
 
 class SearchDesk:
@@ -30,7 +31,7 @@ class SearchDesk:
         self._chat: ChatModel | None = open_chat(settings)
         self._opening = asyncio.Lock()
         self._retriever: Retriever | None = None
-        self._offsets: Offsets | None = None
+        self._offsets: TokenOffsets | None = None
 
     @property
     def options(self) -> SearchOptions:
@@ -51,7 +52,7 @@ class SearchDesk:
         """
         async with self._opening:
             if self._retriever is None or self._offsets is None:
-                self._offsets = await asyncio.to_thread(open_offsets, self._settings)
+                self._offsets = await asyncio.to_thread(open_token_offsets, self._settings)
                 self._retriever = await asyncio.to_thread(open_retriever, self._settings)
 
         async def rank(request: RerankRequest) -> RerankResult:

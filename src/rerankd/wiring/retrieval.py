@@ -10,7 +10,7 @@ from rerankd.models.files import load_model
 from rerankd.retrieval.chat import ChatModel, ChatOptions
 from rerankd.retrieval.embedding import Embedder, EndpointEmbedder, parse_prefixes
 from rerankd.retrieval.retriever import Index, Retriever
-from rerankd.retrieval.splitting import Offsets
+from rerankd.retrieval.splitting import TokenOffsets
 from rerankd.settings import Settings
 
 
@@ -92,7 +92,7 @@ def open_chat(settings: Settings) -> ChatModel | None:
     return ChatModel(ChatOptions(*named, settings.llm_timeout, settings.llm_max_tokens))
 
 
-def open_offsets(settings: Settings) -> Offsets:
+def open_token_offsets(settings: Settings) -> TokenOffsets:
     """Tokens as the reranking model counts them."""
     tokenizer = load_model(settings.model, cache_dir=settings.cache_dir, registry=settings.registry).tokenizer()
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.retrieval.citations import CitationCheck
+from rerankd.retrieval.citations import CitationFilter
 
 
 def checked(pieces: list[str], given: int = 3) -> tuple[str, list[int], list[int]]:
-    check = CitationCheck(given)
-    text = "".join(check.feed(piece) for piece in pieces) + check.end()
+    check = CitationFilter(given)
+    text = "".join(check.feed(piece) for piece in pieces) + check.flush()
     return text, check.cited, check.invalid
 
 

@@ -138,7 +138,7 @@ def test_an_interrupted_run_ends_in_the_same_index(
 
 def test_two_writers_do_not_mix(folder: Path, tmp_path: Path) -> None:
     index = opened(tmp_path)
-    with index.writing(), pytest.raises(ConflictError, match="Another process"):
+    with index.write_lock(), pytest.raises(ConflictError, match="Another process"):
         brought_in(folder, LanceIndex(tmp_path / "index"))
 
 

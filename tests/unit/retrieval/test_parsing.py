@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.retrieval.parsing import Unit, parse
+from rerankd.retrieval.parsing import ParsedDocument, parse
 from tests.unit.retrieval.files import write_docx, write_pdf
 
 
@@ -18,7 +18,7 @@ def blocks(path: Path, **options: Any) -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
-def units(path: Path, **options: Any) -> list[Unit]:
+def units(path: Path, **options: Any) -> list[ParsedDocument]:
     return list(parse(path, **options))
 
 

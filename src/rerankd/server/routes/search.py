@@ -12,8 +12,10 @@ from starlette.responses import StreamingResponse
 
 from rerankd.engine.admission import make_retry_key
 from rerankd.errors import UnavailableError
-from rerankd.retrieval.rag import Answer, Piece, Rag, SearchOptions, SearchResult
-from rerankd.retrieval.serialization import ask_answer, search_answer
+from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
+from rerankd.retrieval.rag import Rag
+from rerankd.retrieval.selection import SearchOptions
+from rerankd.retrieval.serialization import ask_response, search_response
 from rerankd.server.auth.usage import Meter, unless_gone, version_headers
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import (
@@ -43,7 +45,7 @@ class Questions:
         rag, work, options = await self._opened(request, body, given)
         found = await unless_gone(request, self._meter.settled(rag.search(given.query, options, work)))
         self._note(found)
-        return _json(search_answer(found, explain=bool(given.explain)), found)
+        return _json(search_response(found, explain=bool(given.explain)), found)
 
     async def ask(self, request: Request) -> Response:
         """Answer a question with numbered citations; without a language model, with the passages themselves."""
@@ -60,8 +62,8 @@ class Questions:
                 self._events(first, parts, explain), headers=headers, media_type="text/event-stream"
             )
         answer = await unless_gone(request, self._meter.settled(rag.answer(given.query, options, work)))
-        self._note(answer.found)
-        return _json(ask_answer(answer, explain=explain), answer.found)
+        self._note(answer.search)
+        return _json(ask_response(answer, explain=explain), answer.search)
 
     async def _opened(
         self, request: Request, body: bytes, given: SearchBody
@@ -97,8 +99,8 @@ class Questions:
 
     async def _events(
         self,
-        first: SearchResult | Piece | Answer,
-        parts: AsyncGenerator[SearchResult | Piece | Answer, None],
+        first: SearchResult | AnswerDelta | Answer,
+        parts: AsyncGenerator[SearchResult | AnswerDelta | Answer, None],
         explain: bool,
     ) -> AsyncGenerator[bytes, None]:
         """Server-sent events; closed, and with them the language model, when the caller goes away."""
@@ -107,13 +109,13 @@ class Questions:
             async for part in parts:
                 yield self._event(part, explain)
 
-    def _event(self, part: SearchResult | Piece | Answer, explain: bool) -> bytes:
+    def _event(self, part: SearchResult | AnswerDelta | Answer, explain: bool) -> bytes:
         if isinstance(part, SearchResult):
             self._note(part)
-            return _sent("passages", search_answer(part, explain=explain))
-        if isinstance(part, Piece):
+            return _sent("passages", search_response(part, explain=explain))
+        if isinstance(part, AnswerDelta):
             return _sent("token", {"text": part.text})
-        whole = ask_answer(part, explain=explain)
+        whole = ask_response(part, explain=explain)
         return _sent("answer", {name: value for name, value in whole.items() if name not in ("passages", "dropped")})
 
     def _note(self, found: SearchResult) -> None:
