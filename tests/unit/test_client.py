@@ -3,7 +3,9 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -45,8 +47,8 @@ class Remote:
         self.now = 1000.0
         self.handler = handler
         self.client = kind("http://server:8000", transport=httpx.MockTransport(self._answer), **options)
-        self.client._calls.clock = lambda: self.now
-        self.client._calls.random = lambda: 1.0
+        self.client._exchange.clock = lambda: self.now
+        self.client._exchange.backoff = replace(self.client._exchange.backoff, jitter=0.0)
         self.client._sleep = self._sleep_async if kind is AsyncClient else self._sleep  # type: ignore[assignment]
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -100,7 +102,7 @@ def answered(request: httpx.Request) -> httpx.Response:
         for i in order
     ]
     usage = {"prompt_tokens": 70, "total_tokens": 70, "pairs": len(logits), "truncated": 1}
-    timings = {"queue": 1, "inference": 2.5}
+    timings = {"tokenization": 0.5, "queue": 1, "inference": 2.5, "total": 4.0}
     return httpx.Response(
         200, json={"id": "req-1", "model": "mini", "results": results, "usage": usage, "timings": timings, "meta": {}}
     )
@@ -143,7 +145,7 @@ async def test_ranking(connect: Connect) -> None:
     assert (result[0].chunks, result[0].truncated) == (2, False)
     assert (result.model, result.request_id) == ("mini", "req-1")
     assert (result.usage.pairs, result.usage.tokens, result.usage.truncated) == (3, 70, 1)
-    assert result.timings == {"queue": 1.0, "inference": 2.5}
+    assert result.timings == {"tokenization": 0.5, "queue": 1.0, "inference": 2.5, "total": 4.0}
     whole = await remote.rank("q", given, None)
     assert whole[2].document == Document("a", "x", {"page": 3})
 
@@ -178,7 +180,7 @@ async def test_keys_are_never_shown(connect: Connect) -> None:
     remote = connect(lambda request: refused(401, "unauthenticated"), api_key=KEY)
     with pytest.raises(AuthenticationError) as caught:
         await remote.rank("q", ["a"])
-    assert KEY not in f"{caught.value!r} {remote.client!r} {vars(remote.client._calls)!r}"
+    assert KEY not in f"{caught.value!r} {remote.client!r} {vars(remote.client._exchange)!r}"
     for bad in (f"{KEY}\nX: y", f"{KEY} é"):
         with pytest.raises(InvalidRequestError, match="no header can carry") as refusal:
             Client(api_key=bad)
@@ -319,9 +321,10 @@ async def test_errors_that_are_tried_again(connect: Connect, status: int, code: 
     assert len(await recovered.rank("q", ["a"])) == 1
 
 
-async def test_backoff_is_capped_and_random(connect: Connect) -> None:
+async def test_backoff_is_capped_and_random(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = connect(lambda request: refused(503, "unavailable"), max_retries=7, timeout=None)
-    remote.client._calls.random = lambda: 0.5
+    remote.client._exchange.backoff = replace(remote.client._exchange.backoff, jitter=1.0)
+    monkeypatch.setattr(random, "random", lambda: 0.5)
     with pytest.raises(UnavailableError):
         await remote.rank("q", ["a"])
     assert remote.waits == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0]
@@ -351,7 +354,7 @@ async def test_no_retries(connect: Connect) -> None:
 )
 async def test_retry_after(connect: Connect, headers: dict[str, str], wait: float) -> None:
     remote = connect(one_after_the_other(refused(429, "rate_limited", headers), answered))
-    remote.client._calls.wall_clock = lambda: 1_000_000.0
+    remote.client._exchange.wall_clock = lambda: 1_000_000.0
     await remote.rank("q", ["a"])
     assert remote.waits == [wait]
 
@@ -436,7 +439,9 @@ async def test_answers_that_explain_nothing(connect: Connect) -> None:
     result = await connect(giving({"results": rows})).rank("q", ["a", "b"])
     assert [ranked.relevance_score for ranked in result] == [2.0, -1.5]
     assert all(math.isnan(ranked.raw_score) for ranked in result)
-    assert (result.usage.pairs, result.timings, result.request_id) == (2, {}, "")
+    assert (result.usage.pairs, result.request_id) == (2, "")
+    assert list(result.timings) == ["tokenization", "queue", "inference", "total"]
+    assert all(map(math.isnan, result.timings.values()))
     softmax = await connect(giving({"results": rows})).rank("q", ["a", "b"], activation="softmax")
     assert [ranked.raw_score for ranked in softmax] == [2.0, -1.5]
     assert sum(ranked.relevance_score for ranked in softmax) == pytest.approx(1.0)
@@ -485,7 +490,7 @@ async def test_jobs_that_go_wrong(connect: Connect) -> None:
         with pytest.raises(InvalidRequestError, match=said):
             await remote.call("submit", requests)
     for name in ("", "a/b", "../x", None):
-        with pytest.raises(InvalidRequestError, match="no name"):
+        with pytest.raises(InvalidRequestError, match="not the id of a job"):
             await remote.call("cancel", name)
     remote.handler = giving({"id": "x"})
     with pytest.raises(ScoringError, match="no job"):

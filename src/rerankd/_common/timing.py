@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+TIMINGS = ("tokenization", "queue", "inference", "total")
+
+
+def complete_timings(milliseconds: Mapping[str, object], *, missing: float) -> dict[str, float]:
+    """Return timings with the keys that every `RerankResult` has: `tokenization`, `queue`, `inference`, `total`.
+
+    Args:
+        milliseconds: milliseconds by step; other keys, and values that are not numbers, are left out.
+        missing: value of a step that is not there.
+
+    Example:
+        >>> complete_timings({"inference": 5, "other": 1}, missing=0.0)
+        {'tokenization': 0.0, 'queue': 0.0, 'inference': 5.0, 'total': 0.0}
+    """
+    values = {step: milliseconds.get(step) for step in TIMINGS}
+    return {
+        step: float(value) if isinstance(value, int | float) and not isinstance(value, bool) else missing
+        for step, value in values.items()
+    }
 
 
 class StepTimer:

@@ -1,13 +1,12 @@
-"""The service's own clients: they rank like a local `Reranker`, on another machine.
+"""The client of a rerankd service.
 
-    Client.rank -> Calls.rank -> Calls._exchange -> Client._run -> httpx
+    Client.rank -> RequestFlows.rank -> Exchange.send -> Client._run -> httpx
 
-They only send and sleep; the rest is in calls.py, once for both.
+The client only sends and sleeps; everything else is sans-IO and shared with `AsyncClient`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -18,35 +17,30 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.validation import DocumentLike
-from rerankd.client.job_requests import JobCalls, JobOptions
-from rerankd.client.requests import (
-    DEFAULT_TOP_N,
-    Calls,
-    Outcome,
-    RankOptions,
-    Steps,
-    T,
-)
+from rerankd.client.exchange import Exchange, Flow, Outcome, T
+from rerankd.client.job_requests import JobFlows, JobOptions
+from rerankd.client.requests import DEFAULT_TOP_N, RankOptions, RequestFlows
 from rerankd.client.responses import JobStatus
 from rerankd.types import RerankResult
 
 
 class Client:
-    """Ranks on a rerankd service; `rank` and `score` are those of a local `Reranker`. Thread-safe.
+    """Client of a rerankd service; `rank` and `score` are those of a local `Reranker`. Thread-safe.
 
-    What can succeed later (429, 502, 503, 504 of a proxy, no connection) is sent again, after the time that the server
-    names or else after a random time up to 0.25, 0.5, 1 ... 8 seconds, and never beyond `timeout`.
+    Errors that a retry can mend (429, 502, 503, 504 of a proxy, no connection) are retried: after the time in
+    Retry-After, else after an exponential backoff with full jitter (at most 0.25, 0.5, 1 ... 8 seconds), and never
+    beyond `timeout`.
 
     Args:
         url: address of the service.
         api_key: key sent as a bearer token; None for `RERANKD_API_KEY`.
-        model: model to ask for; None for the service's own.
-        timeout: seconds that one call may take with all its retries; None for no limit.
-        max_retries: how often a call is sent again at most.
+        model: model to ask for; None for the service's default.
+        timeout: seconds that one call may take, retries included; None for no limit.
+        max_retries: retries of one request at most.
         transport: an httpx transport, such as a mock for tests.
 
     Raises:
-        InvalidRequestError: a url, key, timeout or max_retries that cannot be used.
+        InvalidRequestError: a url, api_key, timeout or max_retries that cannot be used.
 
     Example:
         >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
@@ -64,8 +58,9 @@ class Client:
         max_retries: int = 3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._calls = Calls(url, api_key, model, timeout, max_retries)
-        self._jobs = JobCalls(self._calls)
+        self._exchange = Exchange(url, api_key, timeout, max_retries)
+        self._flows = RequestFlows(self._exchange, model)
+        self._jobs = JobFlows(self._exchange, model)
         self._http = httpx.Client(transport=transport)
         self._sleep = time.sleep
 
@@ -76,44 +71,45 @@ class Client:
         top_n: int | None = DEFAULT_TOP_N,
         **options: Unpack[RankOptions],
     ) -> RerankResult:
-        """Put the documents that answer the query first.
+        """Rank documents by how well they answer the query.
 
         Args:
             query: the question.
-            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`; texts
-                travel, and ids with a `score` in `metadata`, for the service's traces.
-            top_n: how many to keep; None keeps all.
-            model: overrides the client's for this call.
+            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`. Texts are sent,
+                and ids with the `score` in `metadata`, for the service's traces.
+            top_n: number of documents to return; None returns all.
+            model: overrides the client's model for this call.
             activation: `sigmoid` (the default), `none`, or `softmax` over the documents.
-            threshold: lowest sigmoid score of a document to keep, from 0 to 1.
-            fusion: `weighted` or `rrf` counts the first stage's order, or `metadata["score"]`, in; None as the
-                service is set up.
-            fusion_weight: of the first stage; the model's is 1.
-            send_metadata: whether all of the documents' metadata travels, for the service's rules and traces.
+            threshold: lowest sigmoid score of a document to return, from 0 to 1.
+            fusion: `weighted` or `rrf` combines the model's scores with the first stage's order, or with
+                `metadata["score"]`; None for the service's setting.
+            fusion_weight: weight of the first stage; the model's is 1.
+            send_metadata: True sends all metadata of the documents, for the service's rules and traces.
             max_length: longest pair in tokens.
             truncation: `only_second` or `longest_first`.
             long_documents: `truncate` or `chunk`.
-            cache: whether the service may use scores it has kept.
-            timeout: overrides the client's for this call, in seconds.
-            user: who asks; experiments treat the same user the same.
-            session: the same, of a visit.
+            cache: False makes the service score afresh instead of using cached scores.
+            timeout: overrides the client's timeout for this call, in seconds.
+            user: id of the user in your own words; experiments assign the same user the same variant.
+            session: id of the visit, for the same purpose.
 
         Returns:
-            The best `top_n`, best first. `raw_score` is NaN if the server names none.
+            The best `top_n`, best first. `raw_score` and `timings` are NaN where the server names none.
 
         Raises:
-            InvalidRequestError: an empty query, something that is not a document, or what the service refuses.
-            UnavailableError: the service cannot be reached, starts or ends; retries are used up.
-            OverloadedError: the service is busy; retries are used up.
-            DeadlineExceededError: no answer within the timeout.
-            AuthenticationError: the key is missing or not known.
+            InvalidRequestError: an empty query, something that is not a document, or a request the service rejects.
+            UnavailableError: the service cannot be reached, starts or stops, and retries are used up.
+            OverloadedError: the service is overloaded, and retries are used up.
+            RateLimitedError: the key is over its rate limit or quota, and retries are used up.
+            DeadlineExceededError: no response within the timeout.
+            AuthenticationError: the key is missing or unknown.
             ScoringError: scores that cannot belong to these documents.
 
         Example:
             >>> Client().rank("what eats bamboo?", ["A panda.", "A car."], top_n=1)[0].document.text  # doctest: +SKIP
             'A panda.'
         """
-        return self._run(self._calls.rank(query, documents, top_n, **options))
+        return self._run(self._flows.rank(query, documents, top_n, **options))
 
     def score(
         self,
@@ -122,28 +118,43 @@ class Client:
         model: str | None = None,
         activation: Literal["sigmoid", "none"] = "sigmoid",
     ) -> npt.NDArray[np.float64]:
-        """Score (query, document) pairs as they come, a thousand per call; each call has the client's timeout.
+        """Score (query, document) pairs without ranking them.
+
+        A request carries a thousand pairs; each request has the client's timeout.
+
+        Args:
+            pairs: pairs of strings.
+            model: overrides the client's model for this call.
+            activation: `sigmoid`, or `none` for logits.
 
         Returns:
-            Scores in the order of the pairs, shape (pairs,), float64. Errors are those of `rank`.
+            Scores in the order of the pairs, shape (pairs,), float64.
+
+        Raises:
+            RerankdError: as for `rank`.
 
         Example:
             >>> Client().score([("what is a panda?", "The panda is a bear.")]).shape  # doctest: +SKIP
             (1,)
         """
-        return self._run(self._calls.score(pairs, model=model, activation=activation))
+        return self._run(self._flows.score(pairs, model=model, activation=activation))
 
     def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
-        """Hand in rankings that are fetched later.
+        """Submit rankings that are computed in the background and fetched later.
 
         Args:
-            requests: objects with `query` and `documents`, and whatever else `/v1/rerank` takes.
-            priority: `interactive` goes before `bulk`.
-            timeout: seconds after which what was not begun is not done.
-            webhook: address that is told of the end.
-            idempotency_key: the same key and requests are one job; without it one is made, so that retries are safe.
+            requests: objects with `query` and `documents`, and with any other field of `/v1/rerank`.
+            priority: `interactive` or `bulk`; interactive jobs come first.
+            timeout: seconds after which the job expires; parts that have not started are dropped.
+            webhook: address that is called when the job ends.
+            idempotency_key: submissions with the same key and requests are one job. Without it the client makes a key,
+                so that its own retries do not submit the job twice.
 
-        Errors are those of `rank`.
+        Returns:
+            The job as it was accepted.
+
+        Raises:
+            RerankdError: as for `rank`.
 
         Example:
             >>> job = Client().submit([{"query": "what eats bamboo?", "documents": ["A panda."]}])  # doctest: +SKIP
@@ -153,19 +164,38 @@ class Client:
         return self._run(self._jobs.submit(requests, options))
 
     def job(self, job: str) -> JobStatus:
-        """Look at a job, with its results once it has ended."""
+        """Fetch the state of a job, with its results once it has ended.
+
+        Args:
+            job: id of the job.
+
+        Raises:
+            NotFoundError: the service has no such job.
+        """
         return self._run(self._jobs.job(job))
 
     def wait(self, job: str, timeout: float | None = None) -> JobStatus:
         """Wait until a job has ended.
 
+        Args:
+            job: id of the job.
+            timeout: seconds to wait; None for no limit.
+
         Raises:
-            DeadlineExceededError: it has not within `timeout` seconds; it goes on.
+            DeadlineExceededError: the job has not ended within `timeout` seconds; it goes on.
+            NotFoundError: the service has no such job.
         """
         return self._run(self._jobs.wait(job, timeout))
 
     def cancel(self, job: str) -> JobStatus:
-        """End a job; one that has ended stays as it is."""
+        """Cancel a job; one that has ended stays as it is.
+
+        Args:
+            job: id of the job.
+
+        Raises:
+            NotFoundError: the service has no such job.
+        """
         return self._run(self._jobs.cancel(job))
 
     def feedback(
@@ -177,57 +207,57 @@ class Client:
         document_id: str | None = None,
         value: float = 1.0,
     ) -> bool:
-        """Say what became of a ranking, so that the service can tell whether it helped.
+        """Send feedback on a ranking: a click, a citation, a thumb or a grade.
 
         Args:
-            request_id: that of the `RerankResult`.
-            kind: `click`; `citation`: the document was used in the answer; `thumb`; `grade`: of relevance.
-            index: the document's place in the list that was ranked, from 0; None for the whole ranking.
-            document_id: or its id.
-            value: of a thumb 1 or -1, of a grade from 0 to 100.
+            request_id: `request_id` of the `RerankResult`.
+            kind: `click`; `citation` if the document was used in an answer; `thumb`; `grade` of relevance.
+            index: position of the document in the list that was ranked, from 0; None for the whole ranking.
+            document_id: id of the document, instead of `index`.
+            value: 1 or -1 for a thumb, 0 to 100 for a grade.
 
         Returns:
-            Whether the ranking is known already; if not, the service waits for its trace.
+            True if the service has the ranking's trace; False if it keeps the feedback until the trace is written.
 
         Raises:
-            InvalidRequestError: what the service refuses. The other errors are those of `rank`.
+            InvalidRequestError: feedback that the service rejects; other errors as for `rank`.
 
         Example:
             >>> client.feedback(result.request_id, "click", index=result[0].index)  # doctest: +SKIP
             True
         """
-        return self._run(self._calls.feedback(request_id, kind, index=index, document_id=document_id, value=value))
+        return self._run(self._flows.feedback(request_id, kind, index=index, document_id=document_id, value=value))
 
     def models(self) -> list[str]:
         """Return the names of the models that the service offers."""
-        return self._run(self._calls.models())
+        return self._run(self._flows.models())
 
     def ready(self) -> bool:
-        """Tell whether the service takes requests now; False if it cannot be reached."""
-        return self._run(self._calls.ready())
+        """Return True if the service accepts requests now; False if it does not or cannot be reached."""
+        return self._run(self._flows.ready())
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, flow: Flow[T]) -> T:
         outcome: Outcome | None = None
         while True:
             try:
-                step = steps.send(outcome)
-            except StopIteration as done:
-                result: T = done.value
+                action = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
                 return result
-            if isinstance(step, httpx.Request):
+            if isinstance(action, httpx.Request):
                 try:
-                    outcome = self._http.send(step)
+                    outcome = self._http.send(action)
                 except httpx.HTTPError as error:
                     outcome = error
             else:
-                self._sleep(step)
+                self._sleep(action)
 
     def __repr__(self) -> str:
-        return f"Client({self._calls.shown_url!r}, model={self._calls.model!r})"
+        return f"Client({self._exchange.shown_url!r}, model={self._flows.model!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -236,118 +266,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncClient:
-    """The same methods as `Client` with `await`, and the same arguments.
-
-    Example:
-        >>> async def main() -> int:
-        ...     async with AsyncClient("http://127.0.0.1:8000") as client:
-        ...         return (await client.rank("panda food", ["Pandas eat bamboo.", "Cars."]))[0].index
-        >>> asyncio.run(main())  # doctest: +SKIP
-        0
-    """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        api_key: str | None = None,
-        model: str | None = None,
-        timeout: float | None = 60.0,
-        max_retries: int = 3,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._calls = Calls(url, api_key, model, timeout, max_retries)
-        self._jobs = JobCalls(self._calls)
-        self._http = httpx.AsyncClient(transport=transport)
-        self._sleep = asyncio.sleep
-
-    async def rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        top_n: int | None = DEFAULT_TOP_N,
-        **options: Unpack[RankOptions],
-    ) -> RerankResult:
-        """As `Client.rank`."""
-        return await self._run(self._calls.rank(query, documents, top_n, **options))
-
-    async def score(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        *,
-        model: str | None = None,
-        activation: Literal["sigmoid", "none"] = "sigmoid",
-    ) -> npt.NDArray[np.float64]:
-        """As `Client.score`."""
-        return await self._run(self._calls.score(pairs, model=model, activation=activation))
-
-    async def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
-        """As `Client.submit`."""
-        return await self._run(self._jobs.submit(requests, options))
-
-    async def job(self, job: str) -> JobStatus:
-        """As `Client.job`."""
-        return await self._run(self._jobs.job(job))
-
-    async def wait(self, job: str, timeout: float | None = None) -> JobStatus:
-        """As `Client.wait`."""
-        return await self._run(self._jobs.wait(job, timeout))
-
-    async def cancel(self, job: str) -> JobStatus:
-        """As `Client.cancel`."""
-        return await self._run(self._jobs.cancel(job))
-
-    async def feedback(
-        self,
-        request_id: str,
-        kind: Literal["click", "citation", "thumb", "grade"],
-        *,
-        index: int | None = None,
-        document_id: str | None = None,
-        value: float = 1.0,
-    ) -> bool:
-        """As `Client.feedback`."""
-        steps = self._calls.feedback(request_id, kind, index=index, document_id=document_id, value=value)
-        return await self._run(steps)
-
-    async def models(self) -> list[str]:
-        """As `Client.models`."""
-        return await self._run(self._calls.models())
-
-    async def ready(self) -> bool:
-        """As `Client.ready`."""
-        return await self._run(self._calls.ready())
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def _run(self, steps: Steps[T]) -> T:
-        outcome: Outcome | None = None
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            if isinstance(step, httpx.Request):
-                try:
-                    outcome = await self._http.send(step)
-                except httpx.HTTPError as error:
-                    outcome = error
-            else:
-                await self._sleep(step)
-
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._calls.shown_url!r}, model={self._calls.model!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -1,4 +1,4 @@
-"""What the service's answers mean; whatever does not fit the question is an error, never a guess."""
+"""Responses of a service, read and checked; whatever does not fit the request is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rerankd._common.timing import complete_timings
 from rerankd.errors import ScoringError
 from rerankd.ranking.activation import activate
 from rerankd.types import Activation, Document, MatchedRule, RankedDocument, RerankResult, Usage
 
-NOT_OURS = "Its answers do not fit the question: check what stands between, and the service's version."
+MISMATCH_HINT = "The response does not fit the request: check proxies in between, and the service's version."
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job as it stands.
+    """The state of a job.
 
     Attributes:
-        id: its name.
+        id: id of the job.
         state: queued, running, succeeded, failed, cancelled or expired.
-        total: requests; `done` of them have a result, `failed` an error.
-        error: why it failed, as one sentence; None if it did not.
-        results: one object for each request once it has ended, with `results` (index, relevance_score, raw_score) or
-            `error`; None before.
+        total: number of requests; `done` of them have a result, `failed` an error.
+        done: number of requests with a result.
+        failed: number of requests with an error.
+        error: reason of the failure, as one sentence; None if the job did not fail.
+        results: one object for each request once the job has ended, with `results` (index, relevance_score, raw_score)
+            or `error`; None before.
     """
 
     id: str
@@ -37,117 +40,160 @@ class JobStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it will change by itself."""
+        """True if the state is final."""
         return self.state not in ("queued", "running")
 
 
-def read_job(answer: Mapping[str, Any]) -> JobStatus:
-    """Read a job.
+def read_job(response: Mapping[str, Any]) -> JobStatus:
+    """Read the state of a job.
+
+    Args:
+        response: object of the response's body.
 
     Raises:
-        ScoringError: it is none.
+        ScoringError: the response is not that of a job.
     """
-    identity, state, results = answer.get("id"), answer.get("state"), answer.get("results")
+    identity, state, results = response.get("id"), response.get("state"), response.get("results")
     if not isinstance(identity, str) or not isinstance(state, str) or not isinstance(results, list | None):
-        raise ScoringError("The service's answer is no job.", hint=NOT_OURS)
-    total, done, failed = (int(number(answer, name)) for name in ("total", "done", "failed"))
-    error = answer.get("error")
-    return JobStatus(identity, state, total, done, failed, None if error is None else str(error), results)
+        raise ScoringError("The service's answer is no job.", hint=MISMATCH_HINT)
+    error = response.get("error")
+    return JobStatus(
+        id=identity,
+        state=state,
+        total=int(number(response, "total")),
+        done=int(number(response, "done")),
+        failed=int(number(response, "failed")),
+        error=None if error is None else str(error),
+        results=results,
+    )
 
 
 def read_ranking(
-    answer: Mapping[str, Any],
-    given: Sequence[Document],
+    response: Mapping[str, Any],
+    documents: Sequence[Document],
     top_n: int | None,
     activation: Activation,
     threshold: float | None = None,
 ) -> RerankResult:
-    """A ranking of these documents, of those that passed the threshold.
+    """Read a ranking.
+
+    Args:
+        response: object of the response's body.
+        documents: the documents that were sent.
+        top_n: number of documents to keep; None keeps all.
+        activation: activation of the scores that are returned.
+        threshold: lowest sigmoid score to keep; applied here for a softmax, which needs the scores of all documents.
 
     Raises:
-        ScoringError: scores that cannot belong to them.
+        ScoringError: scores that cannot belong to the documents.
     """
-    expected = len(given) if top_n is None or activation == "softmax" else min(top_n, len(given))
-    all_asked = threshold is None or activation == "softmax"
-    rules = str(answer.get("rules") or "")  # with rules, documents may be left out
-    rows = read_rows(answer, "results", len(given), expected, fewer=not all_asked or bool(rules))
+    expected = len(documents) if top_n is None or activation == "softmax" else min(top_n, len(documents))
+    service_cut = threshold is not None and activation != "softmax"
+    rules = str(response.get("rules") or "")  # rules may filter documents out
+    rows = read_rows(response, "results", len(documents), expected, allow_fewer=service_cut or bool(rules))
     scores = [number(row, "relevance_score") for _, row in rows]
-    asked_raw = activation != "sigmoid"
-    raw = [
-        number(row, "raw_score", score if asked_raw else math.nan) for (_, row), score in zip(rows, scores, strict=True)
+    scores_are_raw = activation != "sigmoid"
+    raw_scores = [
+        number(row, "raw_score", score if scores_are_raw else math.nan)
+        for (_, row), score in zip(rows, scores, strict=True)
     ]
-    activated: list[float] = activate(scores, activation).tolist() if asked_raw else scores
+    activated: list[float] = activate(scores, activation).tolist() if scores_are_raw else scores
     results = tuple(
         RankedDocument(
             index=index,
-            document=given[index],
-            relevance_score=activated[place],
-            raw_score=raw[place],
+            document=documents[index],
+            relevance_score=activated[position],
+            raw_score=raw_scores[position],
             rank_before=index + 1,
-            rank_after=place + 1,
+            rank_after=position + 1,
             truncated=bool(row.get("truncated", False)),
             chunks=int(number(row, "chunks", 1)),
-            rules=_fired(row.get("rules")),
+            rules=_matched_rules(row.get("rules")),
         )
-        for place, (index, row) in enumerate(rows[:top_n])
+        for position, (index, row) in enumerate(rows[:top_n])
     )
-    if threshold is not None and all_asked:
+    if threshold is not None and not service_cut:
         passed = activate(scores[: len(results)], "sigmoid") >= threshold
         pinned = [any(rule.action == "pin" for rule in ranked.rules) for ranked in results]
         results = tuple(ranked for ranked, good, pin in zip(results, passed, pinned, strict=True) if good or pin)
-    usage = _mapping(answer, "usage")
+    usage = _mapping(response, "usage")
     return RerankResult(
-        results,
-        str(answer.get("model") or ""),
-        Usage(
-            pairs=int(number(usage, "pairs", len(given))),
+        results=results,
+        model=str(response.get("model") or ""),
+        usage=Usage(
+            pairs=int(number(usage, "pairs", len(documents))),
             tokens=int(number(usage, "total_tokens", 0)),
             truncated=int(number(usage, "truncated", sum(ranked.truncated for ranked in results))),
         ),
-        {step: float(spent) for step, spent in _mapping(answer, "timings").items() if isinstance(spent, int | float)},
-        str(answer.get("id") or ""),
+        timings=complete_timings(_mapping(response, "timings"), missing=math.nan),
+        request_id=str(response.get("id") or ""),
         rules=rules,
-        version=str(answer.get("version") or ""),
-        experiment=str(answer.get("experiment") or ""),
+        version=str(response.get("version") or ""),
+        experiment=str(response.get("experiment") or ""),
     )
 
 
-def _fired(given: Any) -> tuple[MatchedRule, ...]:
-    """Rules that acted on a document; what is none is passed over."""
-    rows = [row for row in given if isinstance(row, dict)] if isinstance(given, list) else []
+def _matched_rules(rows: Any) -> tuple[MatchedRule, ...]:
+    """Read the rules that acted on a document; entries in an unknown form are skipped."""
+    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return tuple(
-        MatchedRule(str(row.get("rule", "")), str(row.get("action", "")), number(row, "weight", 0.0)) for row in rows
+        MatchedRule(str(entry.get("rule", "")), str(entry.get("action", "")), number(entry, "weight", 0.0))
+        for entry in entries
     )
 
 
 def read_rows(
-    answer: Mapping[str, Any], name: str, size: int, expected: int, *, fewer: bool = False
+    response: Mapping[str, Any], name: str, size: int, expected: int, *, allow_fewer: bool = False
 ) -> list[tuple[int, Mapping[str, Any]]]:
-    """The rows of an answer with their indexes: as many as expected or, where told, fewer; none twice."""
-    rows = answer.get(name)
+    """Read the rows of a response with their indexes.
+
+    Args:
+        response: object of the response's body.
+        name: field that holds the rows.
+        size: number of items that were sent; indexes are below it.
+        expected: number of rows.
+        allow_fewer: True if there may be fewer rows.
+
+    Raises:
+        ScoringError: too many rows or too few, an index that is out of range, or one that occurs twice.
+    """
+    rows = response.get(name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ScoringError(f"The service's answer has no list {name!r}.", hint="Is it a rerankd service?")
     indexes = [row.get("index") for row in rows]
     for index in indexes:
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
-            raise ScoringError(f"The service scored index {index!r} of {size}.", hint=NOT_OURS)
+            raise ScoringError(f"The service scored index {index!r} of {size}.", hint=MISMATCH_HINT)
     if len(set(indexes)) != len(rows):
-        raise ScoringError("The service scored an index twice.", hint=NOT_OURS)
-    if len(rows) > expected or (len(rows) < expected and not fewer):
-        raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=NOT_OURS)
+        raise ScoringError("The service scored an index twice.", hint=MISMATCH_HINT)
+    if len(rows) > expected or (len(rows) < expected and not allow_fewer):
+        raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=MISMATCH_HINT)
     return list(zip(indexes, rows, strict=True))
 
 
-def number(row: Mapping[str, Any], name: str, missing: float | None = None) -> float:
-    """A number of an answer; one that is missing where it may be is `missing`."""
+def number(row: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """Read a number.
+
+    Args:
+        row: object of a response.
+        name: field of the number.
+        default: value if the field is missing or null; None if it may not be.
+
+    Raises:
+        ScoringError: the field is not a number.
+
+    Example:
+        >>> number({"score": 2}, "score"), number({}, "chunks", 1)
+        (2.0, 1)
+    """
     value = row.get(name)
-    if value is None and missing is not None:
-        return missing
+    if value is None and default is not None:
+        return default
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ScoringError(f"The service's answer has {value!r} as {name}, not a number.", hint=NOT_OURS)
+        raise ScoringError(f"The service's answer has {value!r} as {name}, not a number.", hint=MISMATCH_HINT)
     return float(value)
 
 
-def _mapping(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = answer.get(name)
+def _mapping(response: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = response.get(name)
     return value if isinstance(value, dict) else {}
