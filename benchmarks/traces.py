@@ -25,10 +25,10 @@ from benchmarks import RESULTS
 from benchmarks.bodies import Drawn
 from benchmarks.load import Closed, LoadProcess
 from benchmarks.timings import percentile
-from rerankd.feedback.detection import Detective
+from rerankd.feedback.detection import CaseDetector
 from rerankd.feedback.monitoring import Windows, monitor
 from rerankd.feedback.store import Feedback, add_feedback
-from rerankd.traces.passages import encoded
+from rerankd.traces.hashing import encode_text
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.writer import TraceWriter, WriterOptions
 from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
@@ -75,8 +75,8 @@ def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:
     plain = 0
     for start in range(0, traces, 5000):
         made = [rankings.make(number, traces) for number in range(start, min(start + 5000, traces))]
-        plain += sum(len(encoded(one.text)) for ranking in made for one in ranking.request.documents)
-        plain += sum(len(encoded(ranking.request.query)) for ranking in made)
+        plain += sum(len(encode_text(one.text)) for ranking in made for one in ranking.request.documents)
+        plain += sum(len(encode_text(ranking.request.query)) for ranking in made)
         began, spent = time.perf_counter(), time.process_time()
         for ranking in made:
             writer.record(ranking)
@@ -101,13 +101,13 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
         return f"team-{draw.randrange(TENANTS)}"
 
     asked: dict[str, Callable[[], object]] = {
-        "last hour of a tenant": lambda: store.traces(TraceFilter(tenant(), now - 3600), limit=50),
-        "one trace with its texts": lambda: store.one(f"{draw.randrange(traces):032x}"),
-        "worst margins of an hour": lambda: store.traces(TraceFilter(since=now - 3600), limit=50, order="margin"),
-        "worst margins of a tenant's day": lambda: store.traces(
+        "last hour of a tenant": lambda: store.list_traces(TraceFilter(tenant(), now - 3600), limit=50),
+        "one trace with its texts": lambda: store.find_trace(f"{draw.randrange(traces):032x}"),
+        "worst margins of an hour": lambda: store.list_traces(TraceFilter(since=now - 3600), limit=50, order="margin"),
+        "worst margins of a tenant's day": lambda: store.list_traces(
             TraceFilter(tenant(), now - SPAN_SECONDS), limit=50, order="margin"
         ),
-        "worst margins of all": lambda: store.traces(limit=50, order="margin"),
+        "worst margins of all": lambda: store.list_traces(limit=50, order="margin"),
     }
     found = {}
     for name, ask in asked.items():
@@ -124,13 +124,13 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
 def upkeep(url: str, traces: int) -> dict[str, float]:
     """Seconds of what a service does every minute, with a click on every tenth trace of the last hour."""
     store, now = TraceStore(url), time.time()
-    judged = store.traces(TraceFilter(since=now - 3600), limit=traces)[::10]
+    judged = store.list_traces(TraceFilter(since=now - 3600), limit=traces)[::10]
     clicks = [Feedback(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
     add_feedback(store, clicks)
-    detective, found = Detective(), dict[str, float]()
+    detector, found = CaseDetector(), dict[str, float]()
     works: dict[str, Callable[[], object]] = {
-        "detect_first_seconds": lambda: detective(store),
-        "detect_again_seconds": lambda: detective(store),
+        "detect_first_seconds": lambda: detector(store),
+        "detect_again_seconds": lambda: detector(store),
         "monitor_seconds": lambda: monitor(store, Windows(3600.0, 604_800.0)),
     }
     for name, work in works.items():

@@ -46,7 +46,7 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
             result = client.rank("what eats bamboo?", TEXTS, top_n=None)
             last = result[-1].index
             store = TraceStore(url)
-            until(lambda: store.traces(), "the trace written", 20)
+            until(lambda: store.list_traces(), "the trace written", 20)
             client.feedback(result.request_id, "click", index=last)
         asked = {"request_id": result.request_id, "index": last, "note": "looked for this"}
         assert ours.post("/v1/cases", json=asked).json() == {"object": "case", "new": True}
@@ -97,7 +97,7 @@ def test_servers_find_cases_and_show_activity_by_themselves(url: str) -> None:
         with Client(served.url) as client:
             result = client.rank("what eats bamboo?", TEXTS, top_n=None)
             store = TraceStore(url)
-            until(lambda: store.traces(), "the trace written", 20)
+            until(lambda: store.list_traces(), "the trace written", 20)
             client.feedback(result.request_id, "citation", index=result[-1].index)
         until(lambda: list_cases(store, CaseFilter(detector="chosen_low")), "the case found", 20)
 

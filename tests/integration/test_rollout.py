@@ -23,6 +23,8 @@ from sqlalchemy import select, text
 
 from rerankd.client import Client
 from rerankd.database import tables
+from rerankd.database.connection import open_engine
+from rerankd.database.migrate import MIGRATIONS, VERSION_TABLE
 from rerankd.errors import InvalidRequestError
 from rerankd.experiments.experiment import Experiment, Kind
 from rerankd.experiments.guardrails import ExperimentPlan
@@ -228,7 +230,7 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
         assert shown["canary/challenger"] == {challenger}
         assert shown["canary/champion"] == shown[""] == {champion}
         until(lambda: sum(metric(url, "rerankd_traces_queue_size") for url in urls) == 0, "traces written")
-        traces = {trace.request_id: trace for trace in store.traces.traces(limit=100_000)}
+        traces = {trace.request_id: trace for trace in store.traces.list_traces(limit=100_000)}
         for name, (_, version, part) in load.answers.items():
             trace = traces[name]
             assert (trace.version, f"{trace.experiment}/{trace.arm}".strip("/")) == (version, part)
@@ -238,7 +240,7 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
             assert sum(answers_of(url, version) for url in urls) >= count
         counted = Counter(arm for _, _, arm in load.answers.values())
         assert (
-            len(store.traces.traces(TraceFilter(experiment="canary", arm="challenger"), limit=10**6))
+            len(store.traces.list_traces(TraceFilter(experiment="canary", arm="challenger"), limit=10**6))
             >= counted["canary/challenger"]
         )
 
@@ -372,7 +374,7 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
 
         def traced() -> bool:
             own = select(held.request_id, held.teams).where(held.experiment == "interleave")
-            with store.traces.reading() as connection:
+            with store.traces.connect() as connection:
                 rows[:] = [(row[0], row[1]) for row in connection.execute(own)]
             return len(rows) == 40
 
@@ -389,8 +391,8 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
 
 def test_traces_of_the_version_before_are_kept(url: str) -> None:
     """They are brought up to date, and an instance of that version may go on writing."""
-    engine = tables.open_engine(url)
-    script = ScriptDirectory(str(Path(tables.__file__).with_name("migrations")))
+    engine = open_engine(url)
+    script = ScriptDirectory(str(MIGRATIONS))
     line = text(
         "INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached, "
         "tokens, tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version) "
@@ -398,7 +400,7 @@ def test_traces_of_the_version_before_are_kept(url: str) -> None:
     )
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         options = {
-            "version_table": tables.VERSION_TABLE,
+            "version_table": VERSION_TABLE,
             "fn": lambda revision, _: script._upgrade_revs("0003", revision),
         }
         context = MigrationContext.configure(connection, opts=options)
@@ -408,7 +410,7 @@ def test_traces_of_the_version_before_are_kept(url: str) -> None:
     with experiments(url) as store:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             connection.execute(line, {"id": 2})
-        assert sorted((trace.id, trace.experiment, trace.arm) for trace in store.traces.traces()) == [
+        assert sorted((trace.id, trace.experiment, trace.arm) for trace in store.traces.list_traces()) == [
             (1, "", ""),
             (2, "", ""),
         ]

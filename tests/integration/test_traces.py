@@ -24,7 +24,7 @@ from rerankd.feedback.retention import erase_tenant
 from rerankd.feedback.store import read_feedback
 from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import PairScore, RankingRecord, RerankRequest
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until
@@ -71,7 +71,7 @@ def test_a_ranking_is_traced_and_spoken_of(url: str, tmp_path: Path) -> None:
         documents = [{"text": text, "id": f"d{n}", "metadata": {"score": 9.0 - n}} for n, text in enumerate(TEXTS)]
         result = ours.rank("what eats bamboo?", documents, top_n=2)
         store = TraceStore(url)
-        until(lambda: store.traces(), "the trace written", 20)
+        until(lambda: store.list_traces(), "the trace written", 20)
         assert ours.feedback(result.request_id, "click", index=0)
         assert ours.feedback(result.request_id, "grade", document_id="d1", value=2)
         assert not theirs.feedback(result.request_id, "thumb", value=-1)  # another key's request is no request
@@ -80,10 +80,10 @@ def test_a_ranking_is_traced_and_spoken_of(url: str, tmp_path: Path) -> None:
             json={"query": "of a job", "documents": [{"text": "one", "id": "j1"}, "two"]},
             headers={"authorization": f"Bearer {clear['ours']}"},
         ).json()
-        until(lambda: len(store.traces()) == 2, "the job's trace written", 20)
+        until(lambda: len(store.list_traces()) == 2, "the job's trace written", 20)
         ours.close()
         theirs.close()
-    of_job, of_rank = store.full(store.traces())
+    of_job, of_rank = store.load(store.list_traces())
     assert (of_rank.query, of_rank.texts) == ("what eats bamboo?", tuple(TEXTS))
     assert (of_rank.candidates.ids, of_rank.candidates.scores_before.tolist()) == (("d0", "d1", "d2"), [9.0, 8.0, 7.0])
     assert (of_rank.trace.request_id, of_rank.trace.kept, of_rank.trace.top_before) == (result.request_id, 2, 1)
@@ -144,14 +144,14 @@ def test_a_killed_server_loses_no_more_than_the_window(url: str, seed: int) -> N
         for thread in threads:
             thread.join()
     store = TraceStore(url)
-    kept = {trace.request_id for trace in store.traces(limit=100_000)}
+    kept = {trace.request_id for trace in store.list_traces(limit=100_000)}
     due = {name for name, at in answered.items() if at < killed - WINDOW}
     assert due
     assert due <= kept, f"{len(due - kept)} of {len(due)} are missing"
-    assert all(None not in found.texts and found.query for found in store.each(TraceFilter()))
-    store.write([draft(ranking(1, "", "it goes on"))])
-    if store.sqlite:
-        with store.reading() as connection:
+    assert all(None not in found.texts and found.query for found in store.iter_traces(TraceFilter()))
+    store.write([build_trace(ranking(1, "", "it goes on"))])
+    if store.is_sqlite:
+        with store.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     store.close()
 
@@ -175,7 +175,10 @@ def test_without_its_database_requests_go_on(postgres: Postgres) -> None:
         assert metric(served.url, "rerankd_traces_up") == 1
         assert "what eats bamboo" not in served.log
     store = TraceStore(url)
-    assert {trace.request_id for trace in store.traces()} == {"before", *(f"during{number}" for number in range(5))}
+    assert {trace.request_id for trace in store.list_traces()} == {
+        "before",
+        *(f"during{number}" for number in range(5)),
+    }
     store.close()
 
 
@@ -196,7 +199,7 @@ def test_with_a_full_disk_requests_go_on(tmp_path: Path) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         written(served, 4)
     store = TraceStore(url)
-    assert len(store.traces()) == 4
+    assert len(store.list_traces()) == 4
     store.close()
 
 
@@ -209,16 +212,16 @@ def test_two_instances_share_one_database(postgres: Postgres) -> None:
         try:
             for number in range(30):
                 store.write(
-                    [draft(ranking(number, str(own), f"text {number % 11}", f"text {number}")) for _ in range(5)]
+                    [build_trace(ranking(number, str(own), f"text {number % 11}", f"text {number}")) for _ in range(5)]
                 )
         except BaseException as error:
             failed.append(error)
 
     _together([lambda store=store, own=own: work(store, own) for own, store in enumerate(stores)])  # type: ignore[misc]
     assert not failed
-    traces = stores[0].traces(limit=1000)
+    traces = stores[0].list_traces(limit=1000)
     assert len({trace.id for trace in traces}) == len(traces) == 300
-    for found in stores[1].full(traces):
+    for found in stores[1].load(traces):
         number = int(found.trace.request_id[1:])
         assert found.texts == (f"text {number % 11}", f"text {number}")
     for store in stores:
@@ -236,10 +239,10 @@ def test_several_processes_make_the_tables_at_once(url: str) -> None:
 def test_no_byte_of_an_erased_tenant_is_in_the_tables_of_postgresql(postgres: Postgres) -> None:
     store = TraceStore(postgres.fresh(f"own{next(_names)}"))
     for number in range(50):
-        store.write([draft(ranking(number, "mine", f"MYTEXT{number}", "shared"))])
-        store.write([draft(ranking(number, "yours", f"YOURTEXT{number}", "shared"))])
+        store.write([build_trace(ranking(number, "mine", f"MYTEXT{number}", "shared"))])
+        store.write([build_trace(ranking(number, "yours", f"YOURTEXT{number}", "shared"))])
     assert erase_tenant(store, "mine").traces == 50
-    assert all(found.texts[1] == "shared" for found in store.each(TraceFilter(tenant="yours")))
+    assert all(found.texts[1] == "shared" for found in store.iter_traces(TraceFilter(tenant="yours")))
     store.close()
     postgres.stop()  # what is only in memory is written
     try:
@@ -252,7 +255,7 @@ def test_no_byte_of_an_erased_tenant_is_in_the_tables_of_postgresql(postgres: Po
 
 def test_the_command_line(url: str, tmp_path: Path) -> None:
     store = TraceStore(url)
-    store.write([draft(ranking(number, "mine", *TEXTS)) for number in range(3)])
+    store.write([build_trace(ranking(number, "mine", *TEXTS)) for number in range(3)])
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "rerankd", *arguments, "--traces-url", url]

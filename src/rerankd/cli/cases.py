@@ -181,7 +181,7 @@ def export(
     """Write labelled cases as data."""
     from rerankd.feedback.case_export import training_lines, write_beir
     from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
-    from rerankd.traces.passages import text_hash
+    from rerankd.traces.hashing import text_hash
 
     if beir is None and training is None:
         raise InvalidRequestError("Say where to.", hint="Use --beir FOLDER, --training FILE, or both.")

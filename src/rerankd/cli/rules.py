@@ -92,11 +92,11 @@ def preview(
 
     rules = read_rules(file)
     with opened(traces_url) as (store, settings):
-        traces = store.traces(trace_filter(tenant, since, until, model), limit=limit)
+        traces = store.list_traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
             raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
         score = options.late_logits(settings.model_copy(update={"rules": None}))
-        found = (full for trace in traces for full in store.full([trace]))  # one at a time: texts are large
+        found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(previewed(found, rules, score))
     moved = [one for one in replays if one.moves]
     if wants_json(as_json):

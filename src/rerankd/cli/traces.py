@@ -51,8 +51,8 @@ def list_traces(
     """List traces; `--order margin` lists first where the first and the second were closest."""
     with opened(traces_url) as (store, _):
         wanted = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
-        traces = store.traces(wanted, limit=limit, order=order)
-        queries = store.queries(traces)
+        traces = store.list_traces(wanted, limit=limit, order=order)
+        queries = store.read_queries(traces)
     if wants_json(as_json):
         write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
         return
@@ -74,7 +74,7 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     from rerankd.traces.store import TraceFilter
 
     with opened(traces_url) as (store, _):
-        found = store.one(request, tenant)
+        found = store.find_trace(request, tenant)
         if found is None:
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
         own = TraceFilter(tenant=found.trace.tenant, request_id=found.trace.request_id)
@@ -115,7 +115,7 @@ def export(
 ) -> None:
     """Write traces with their texts as JSON lines to standard output."""
     with opened(traces_url) as (store, _):
-        write_rows(_row(found) for found in store.each(trace_filter(tenant, since, until, model)))
+        write_rows(_row(found) for found in store.iter_traces(trace_filter(tenant, since, until, model)))
 
 
 @app.command()
@@ -136,14 +136,14 @@ def replay(
 
     with opened(traces_url) as (store, settings):
         if request is not None:
-            one = store.one(request, tenant)
+            one = store.find_trace(request, tenant)
             traces = [one.trace] if one else []
         else:
-            traces = store.traces(trace_filter(tenant, since, until, model), limit=limit)
+            traces = store.list_traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
             raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
         reranker = open_reranker(settings.model_copy(update={"model": against}))
-        found = (full for trace in traces for full in store.full([trace]))  # one at a time: texts are large
+        found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(replayed(found, logits_of(reranker)))
     if wants_json(as_json):
         write_rows(asdict(one) for one in replays)

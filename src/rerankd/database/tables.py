@@ -1,24 +1,18 @@
-"""The tables, and opening a database that has them.
+"""Tables of the database that traces, feedback and experiments share.
 
-`candidates` stands apart from `trace`, so that counting over an hour reads no candidates. Texts (`passage`: documents,
-queries and parameters alike) are kept once, under their SHA-256; traces name them by number. The one row of
-`trace_store` gives out numbers, and whoever changes it keeps other writers and erasers waiting until the commit.
-Experiments stand here too, since all instances share this database, and traces and feedback say how they go.
+`candidates` is apart from `trace`, so that statistics over an hour read no candidates. Texts (`passage`: documents,
+queries and parameters alike) are stored once, under their SHA-256, and traces refer to them by number. The single row
+of `trace_store` hands out these numbers; a transaction that updates it blocks other writers and erasers until it
+commits. All instances of a service share this database, so experiments live here as well.
 """
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Double,
-    Engine,
     Index,
     Integer,
     LargeBinary,
@@ -27,25 +21,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    create_engine,
-    event,
-    inspect,
-    make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError
 
-from rerankd._common.optional import require
-from rerankd._common.paths import make_private
-from rerankd.errors import InvalidRequestError
-
-HEAD = "0004"
-VERSION_TABLE = "trace_version"
-LOCK = 72_657_261  # of this program among a database's advisory locks
-BUSY_SECONDS = 10
-STALL_SECONDS = 30
-
-# SQLite counts rows in INTEGER keys only.
+# SQLite assigns row numbers to INTEGER keys only.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _PART = text("experiment <> ''")
 metadata = MetaData()
@@ -195,96 +174,3 @@ experiment_unit = Table(
     Column("unit", String, primary_key=True),
     Column("arm", String, nullable=False),
 )
-
-
-def open_engine(url: str) -> Engine:
-    """A database by its address; nothing is connected yet.
-
-    Args:
-        url: `sqlite:///folder/file` or `postgresql://user:password@host/database`.
-
-    Raises:
-        InvalidRequestError: an address that is none.
-        MissingDependencyError: PostgreSQL without the extra `postgres`.
-    """
-    try:
-        address = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
-    except ArgumentError as error:
-        raise InvalidRequestError(
-            "traces_url is no address of a database.",
-            hint="Write sqlite:////folder/file or postgresql://user@host/database.",
-        ) from error
-    if address.get_backend_name() == "sqlite" and address.database:
-        return _sqlite(url, Path(address.database))
-    if address.drivername != "postgresql+psycopg":
-        raise InvalidRequestError("Traces are kept in SQLite or PostgreSQL.", hint="Mend traces_url.")
-    require("psycopg", "postgres", "Keeping traces in PostgreSQL")
-    patience = f"-c statement_timeout={STALL_SECONDS}s -c idle_in_transaction_session_timeout={STALL_SECONDS}s"
-    reach: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": STALL_SECONDS * 1000, "options": patience}
-    given = {name: value for name, value in reach.items() if name not in address.query}
-    return create_engine(address, hide_parameters=True, pool_pre_ping=True, connect_args=given)
-
-
-def _sqlite(url: str, path: Path) -> Engine:
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "do_connect")
-    def _make_file(*_: object) -> None:
-        make_private(path)  # texts of others
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver's own idea of transactions leaves some statements outside
-        # FULL: one wait for the disk a batch, and a loss of power loses no more than a kill.
-        for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later could fail in between; one that writes waits at its start.
-        options = connection.get_execution_options()
-        if not options.get("bare"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
-
-    return engine
-
-
-def migrate(engine: Engine) -> None:
-    """Bring a database's tables up to date; does nothing where they are. Several processes may do it at once.
-
-    Raises:
-        InvalidRequestError: the tables are those of a later version of rerankd.
-        SQLAlchemyError: the database cannot be reached or written.
-    """
-    if current_version(engine) == HEAD:
-        return
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-
-    script = ScriptDirectory(str(Path(__file__).with_name("migrations")))
-    try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            options = {
-                "version_table": VERSION_TABLE,
-                "fn": lambda revision, _: script._upgrade_revs("head", revision),
-                "transactional_ddl": True,
-            }
-            context = MigrationContext.configure(connection, opts=options)
-            with Operations.context(context):
-                context.run_migrations()
-    except CommandError as error:
-        raise InvalidRequestError(
-            "The traces were written by a later version of rerankd.", hint="Use that, or another traces_url."
-        ) from error
-
-
-def current_version(engine: Engine) -> str | None:
-    """The version of a database's tables; None where there are none."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table(VERSION_TABLE):
-            return None
-        return connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()  # noqa: S608

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces.packing import Candidates, unpack
-from rerankd.traces.passages import slices
 from rerankd.traces.store import TraceStore
 
 AT_ONCE = 5000
@@ -67,7 +67,7 @@ class FeedbackAggregator:
         """The last feedback from before the experiment; None while there is none since."""
         given = tables.feedback.c
         since = select(func.min(given.id)).where(given.time >= self._experiment.created - SETTLED_SECONDS)
-        with store.reading() as connection:
+        with store.connect() as connection:
             first = connection.scalar(since)
         return None if first is None else int(first) - 1
 
@@ -84,7 +84,7 @@ class FeedbackAggregator:
         )
         columns = (given.id, given.kind, given.position, given.document, given.value, own.id, own.arm, own.teams)
         newer = select(*columns).select_from(joined).where(given.id > settled)
-        with store.reading() as connection:
+        with store.connect() as connection:
             rows = connection.execute(newer.order_by(given.id).limit(AT_ONCE)).all()
             new = [row for row in rows if row[5] is not None and row[0] not in self._counted]
             self._know(connection, new)
@@ -97,7 +97,7 @@ class FeedbackAggregator:
         """Read where the documents of rankings stood."""
         missing = {row[5]: row for row in rows if row[5] not in self._rankings and row[6] in _ARMS}
         held = tables.candidates.c
-        for some in slices(sorted(missing)):
+        for some in batched(sorted(missing)):
             for trace, data in connection.execute(select(held.trace, held.data).where(held.trace.in_(some))):
                 if len(self._rankings) >= MAX_RANKINGS:
                     return

@@ -15,9 +15,9 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from rerankd.database import tables
+from rerankd.database.errors import translate_errors
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.store import COLUMNS, ExperimentEvent, ExperimentStore, experiment_of, write_event
-from rerankd.traces.store import translated
 
 ACTION = "registry"
 CLAIM_SECONDS = 900.0
@@ -65,19 +65,19 @@ class PromotionLog:
         own = tables.experiment.c
         taken_back = (own.state == "rolled_back") & own.told.is_(True)
         query = select(*COLUMNS).where((own.state == "promoted") | taken_back).order_by(own.id)
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
     def last(self, known: Experiment) -> Record | None:
         """The newest entry about an experiment; None if there is none."""
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             return _last(connection, known)
 
     def claim(self, known: Experiment, who: str, reason: str) -> bool:
         """Whether the caller is the one who tells others now."""
         own = tables.experiment.c
         same = (own.id == known.id) & (own.state == known.state)
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             # The row is locked by that, so of two who claim the second sees the first one's entry.
             if not connection.execute(update(tables.experiment).where(same).values(told=True)).rowcount:
                 return False
@@ -89,7 +89,7 @@ class PromotionLog:
 
     def note(self, known: Experiment, phase: Phase, reason: str, who: str, **data: Any) -> None:
         """Write how far it is."""
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             _write(connection, known, phase, reason, who, data)
 
     def decision(self, known: Experiment, action: str) -> str:
@@ -97,14 +97,14 @@ class PromotionLog:
         held = tables.experiment_event.c
         own = (held.experiment == known.id) & (held.action == action)
         query = select(held.reason, held.who).where(own).order_by(held.id.desc()).limit(1)
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             row = connection.execute(query).first()
         return f"{row[0]} ({row[1]})" if row else ""
 
     def forget(self, known: Experiment) -> None:
         """Nobody need be told of an experiment any more."""
         own = tables.experiment.c
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             connection.execute(update(tables.experiment).where(own.id == known.id).values(told=False))
 
 

@@ -16,11 +16,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from rerankd.database import tables
+from rerankd.database.errors import translate_errors
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments.counters import MAX_UNITS, Snapshot
 from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.traces.store import TraceStore, translated
+from rerankd.traces.store import TraceStore
 
 MAX_ACTIVE = 16
 MAX_REASON = 500
@@ -89,7 +90,7 @@ class ExperimentStore:
             revision=1,
         )
         try:
-            with translated(), self.traces.changing() as connection:
+            with translate_errors(), self.traces.begin() as connection:
                 running = connection.scalar(select(func.count()).where(tables.experiment.c.state.in_(ACTIVE)))
                 if (running or 0) >= MAX_ACTIVE:
                     raise ConflictError(f"{running} experiments run.", hint="Stop one: rerankd rollout stop NAME.")
@@ -111,13 +112,13 @@ class ExperimentStore:
     def active(self) -> list[Experiment]:
         """What is running or promoted, oldest first."""
         query = select(*COLUMNS).where(tables.experiment.c.state.in_(ACTIVE)).order_by(tables.experiment.c.id)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
     def latest(self, limit: int = 50) -> list[Experiment]:
         """The newest experiments, whatever became of them."""
         query = select(*COLUMNS).order_by(tables.experiment.c.id.desc()).limit(limit)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             return [experiment_of(row) for row in connection.execute(query)]
 
     def named(self, name: str) -> Experiment:
@@ -128,7 +129,7 @@ class ExperimentStore:
         """
         own = tables.experiment.c
         query = select(*COLUMNS).where(own.name == name).order_by(own.id.desc()).limit(1)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"There is no experiment {name[:100]!r}.", hint="See: rerankd rollout status.")
@@ -151,7 +152,7 @@ class ExperimentStore:
             new = replace(new, stepped=now)
         own = tables.experiment.c
         same = (own.id == known.id) & (own.revision == known.revision)
-        with translated(), self.traces.changing() as connection:
+        with translate_errors(), self.traces.begin() as connection:
             if not connection.execute(update(tables.experiment).where(same).values(_row(new))).rowcount:
                 return None
             write_event(connection, new, event)
@@ -166,7 +167,7 @@ class ExperimentStore:
         query = select(*columns).join(tables.experiment, own.id == held.experiment)
         if name is not None:
             query = query.where(own.name == name)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             rows = connection.execute(query.order_by(held.id.desc()).limit(limit)).all()
         return [ExperimentEvent(*row[:5], orjson.loads(row[5]), row[6]) for row in rows]
 
@@ -178,7 +179,7 @@ class ExperimentStore:
             dict(zip(("experiment", "step", "arm", "metric"), key, strict=True)) | dataclasses.asdict(one)
             for key, one in sorted(snapshot.sums.items())  # in one order everywhere, so that no two wait for each other
         ]
-        with translated(), self.traces.changing() as connection:
+        with translate_errors(), self.traces.begin() as connection:
             if sums:
                 _add_sums(connection, sums)
             _add_units(connection, snapshot)
@@ -187,7 +188,7 @@ class ExperimentStore:
         """What all instances counted, by step, arm and metric."""
         held = tables.experiment_sums.c
         columns = (held.step, held.arm, held.metric, held.count, held.total, held.squares)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             rows = connection.execute(select(*columns).where(held.experiment == known.id)).all()
         return {(step, arm, metric): Sums(int(count), *numbers) for step, arm, metric, count, *numbers in rows}
 
@@ -195,7 +196,7 @@ class ExperimentStore:
         """Units that were seen in the experiment's step, by arm."""
         held = tables.experiment_unit.c
         own = (held.experiment == known.id) & (held.step == known.step)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             rows = connection.execute(select(held.arm, func.count()).where(own).group_by(held.arm)).all()
         return {arm: int(count) for arm, count in rows}
 

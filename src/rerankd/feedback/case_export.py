@@ -54,7 +54,7 @@ def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]
     Args:
         cases: those without labels, or whose query was erased, are left out.
         folder: does not exist, or is empty.
-        key: the id of a text, such as `rerankd.traces.passages.text_hash`; the same text is one document.
+        key: the id of a text, such as `rerankd.traces.hashing.text_hash`; the same text is one document.
 
     Returns:
         How many queries there are.

@@ -17,14 +17,16 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
+from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidRequestError, NotFoundError
-from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Finding
-from rerankd.traces.passages import slices, text_hash
-from rerankd.traces.store import FullTrace, TraceStore, translated
+from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Detection
+from rerankd.traces.hashing import text_hash
+from rerankd.traces.store import FullTrace, TraceStore
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 STATES: tuple[State, ...] = get_args(State)
-COPIED = 200  # candidates, the first after and those that a finding names
+COPIED = 200  # candidates, the first after and those that a detection names
 MAX_NOTE = 2000
 MAX_GRADE = 100
 
@@ -93,7 +95,7 @@ class CaseFilter:
     detector: str | None = None
     since: float | None = None
 
-    def applied(self, query: Select[Any]) -> Select[Any]:
+    def apply(self, query: Select[Any]) -> Select[Any]:
         """A statement that looks at these only."""
         columns = tables.bad_case.c
         for name in ("tenant", "state", "detector"):
@@ -102,8 +104,8 @@ class CaseFilter:
         return query if self.since is None else query.where(columns.time >= self.since)
 
 
-def add_cases(store: TraceStore, found: FullTrace, findings: Iterable[Finding]) -> int:
-    """Put findings of a trace into the queue; those that are there already stay as they are.
+def add_cases(store: TraceStore, found: FullTrace, detections: Iterable[Detection]) -> int:
+    """Put detections of a trace into the queue; those that are there already stay as they are.
 
     Returns:
         How many are new.
@@ -112,17 +114,17 @@ def add_cases(store: TraceStore, found: FullTrace, findings: Iterable[Finding]) 
         UnavailableError: the database cannot be reached.
     """
     trace, now = found.trace, time.time()
-    wanted = {(one.detector, one.position): one for one in findings}
+    wanted = {(one.detector, one.position): one for one in detections}
     if not wanted or not trace.request_id:
         return 0
     columns = tables.bad_case.c
     own = (columns.tenant == trace.tenant, columns.request_id == trace.request_id)
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         known = {tuple(row) for row in connection.execute(select(columns.detector, columns.position).where(*own))}
         new = [one for key, one in wanted.items() if key not in known]
         rows = [_row(found, one, now) for one in new]
         if rows:
-            insert = sqlite.insert if store.sqlite else postgresql.insert
+            insert = sqlite.insert if store.is_sqlite else postgresql.insert
             # Another instance may have found the same a moment ago.
             connection.execute(insert(tables.bad_case).on_conflict_do_nothing(), rows)
     return len(new)
@@ -145,14 +147,14 @@ def flag(store: TraceStore, name: str, tenant: str | None, index: int | None = N
         NotFoundError: there is no such trace.
         InvalidRequestError: there is no such document.
     """
-    found = store.one(name, tenant)
+    found = store.find_trace(name, tenant)
     if found is None:
         raise NotFoundError(f"There is no trace {name[:100]!r}.", hint="A ranking is traced a moment after its answer.")
     if not found.trace.request_id:
         raise InvalidRequestError("This trace has no request id.", hint="Give its request one: request_id.")
     if index is not None and not 0 <= index < len(found.candidates):
         raise InvalidRequestError(f"There is no document {index}.", hint=f"It has {len(found.candidates)}, from 0.")
-    return add_cases(store, found, [Finding(MANUAL, WHOLE if index is None else index, 1.0, checked_note(note))])
+    return add_cases(store, found, [Detection(MANUAL, WHOLE if index is None else index, 1.0, checked_note(note))])
 
 
 def checked_note(note: str) -> str:
@@ -169,19 +171,19 @@ def checked_note(note: str) -> str:
 def list_cases(store: TraceStore, wanted: CaseFilter | None = None, *, limit: int = 50) -> list[BadCase]:
     """Cases, the worst of each detector first; the newest of equal ones."""
     columns = tables.bad_case.c
-    query = (wanted or CaseFilter()).applied(select(tables.bad_case))
+    query = (wanted or CaseFilter()).apply(select(tables.bad_case))
     query = query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit)
-    with store.reading() as connection:
+    with store.connect() as connection:
         return [_case(row) for row in connection.execute(query)]
 
 
-def each_case(store: TraceStore, wanted: CaseFilter | None = None, *, at_once: int = 200) -> Iterator[BadCase]:
+def each_case(store: TraceStore, wanted: CaseFilter | None = None, *, batch_size: int = 200) -> Iterator[BadCase]:
     """All cases, by number."""
     last = 0
     while True:
-        query = (wanted or CaseFilter()).applied(select(tables.bad_case)).where(tables.bad_case.c.id > last)
-        with store.reading() as connection:
-            found = [_case(row) for row in connection.execute(query.order_by(tables.bad_case.c.id).limit(at_once))]
+        query = (wanted or CaseFilter()).apply(select(tables.bad_case)).where(tables.bad_case.c.id > last)
+        with store.connect() as connection:
+            found = [_case(row) for row in connection.execute(query.order_by(tables.bad_case.c.id).limit(batch_size))]
         if not found:
             return
         yield from found
@@ -194,7 +196,7 @@ def one_case(store: TraceStore, number: int, tenant: str | None = None) -> BadCa
     Raises:
         NotFoundError: there is none, or it is another tenant's.
     """
-    with store.reading() as connection:
+    with store.connect() as connection:
         row = connection.execute(_numbered(number, tenant)).one_or_none()
     return _found(row, number)
 
@@ -202,7 +204,7 @@ def one_case(store: TraceStore, number: int, tenant: str | None = None) -> BadCa
 def count_cases(store: TraceStore) -> dict[str, int]:
     """How many cases are in each state."""
     query = select(tables.bad_case.c.state, func.count()).group_by(tables.bad_case.c.state)
-    with store.reading() as connection:
+    with store.connect() as connection:
         found = {str(state): int(count) for state, count in connection.execute(query)}
     return {state: found.get(state, 0) for state in STATES}
 
@@ -231,7 +233,7 @@ def change(
         InvalidRequestError: a grade or a state that is none, a document that is not in the case, or `labelled` and
             `in_training` for a case without labels.
     """
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         row = connection.execute(_numbered(number, tenant).with_for_update()).one_or_none()
         case = _found(row, number)
         places = {one.index for one in case.candidates}
@@ -258,7 +260,7 @@ def change(
 def _numbered(number: int, tenant: str | None) -> Select[Any]:
     if not 0 < number < 2**63:
         raise NotFoundError(f"There is no case {number}.", hint="See: rerankd cases list")
-    return CaseFilter(tenant).applied(select(tables.bad_case)).where(tables.bad_case.c.id == number)
+    return CaseFilter(tenant).apply(select(tables.bad_case)).where(tables.bad_case.c.id == number)
 
 
 def _found(row: Row[Any] | None, number: int) -> BadCase:
@@ -269,8 +271,8 @@ def _found(row: Row[Any] | None, number: int) -> BadCase:
 
 def mark_cases(store: TraceStore, numbers: Sequence[int], state: State) -> None:
     """Set the state of many cases at once."""
-    with translated(), store.changing() as connection:
-        for some in slices(list(numbers)):
+    with translate_errors(), store.begin() as connection:
+        for some in batched(list(numbers)):
             connection.execute(
                 update(tables.bad_case).where(tables.bad_case.c.id.in_(some)).values(changed=time.time(), state=state)
             )
@@ -286,7 +288,7 @@ def erase_case_texts(
 ) -> int:
     """Forget texts in cases, by the document's id or by SHA-256, inside a transaction; the cases stay, without them."""
     gone = 0
-    query = CaseFilter(tenant).applied(select(tables.bad_case.c.id, tables.bad_case.c.data))
+    query = CaseFilter(tenant).apply(select(tables.bad_case.c.id, tables.bad_case.c.data))
     for number, data in connection.execute(query).all():
         query_text, candidates = _unpacked(bytes(data))
 
@@ -312,23 +314,23 @@ def _without_text(one: CaseCandidate) -> CaseCandidate:
     return CaseCandidate(one.index, one.id, None, one.rank_before, one.rank_after, one.raw_score, one.grade)
 
 
-def _row(found: FullTrace, finding: Finding, now: float) -> dict[str, object]:
-    if finding.detector not in DETECTORS:
-        raise InvalidRequestError(f"There is no detector {finding.detector!r}.", hint=", ".join(DETECTORS))
+def _row(found: FullTrace, detection: Detection, now: float) -> dict[str, object]:
+    if detection.detector not in DETECTORS:
+        raise InvalidRequestError(f"There is no detector {detection.detector!r}.", hint=", ".join(DETECTORS))
     trace = found.trace
     return {
         "time": now,
         "changed": now,
         "tenant": trace.tenant,
         "request_id": trace.request_id,
-        "detector": finding.detector,
-        "position": finding.position,
+        "detector": detection.detector,
+        "position": detection.position,
         "state": "open",
         "model": trace.model,
         "version": trace.version,
-        "note": finding.note,
-        "severity": finding.severity,
-        "data": _packed(found.query, _copied(found, finding.position), {}),
+        "note": detection.note,
+        "severity": detection.severity,
+        "data": _packed(found.query, _copied(found, detection.position), {}),
     }
 
 

@@ -18,8 +18,8 @@ from rerankd.feedback.detectors import (
     OUTLIER,
     TOP_REJECTED,
     Bounds,
-    Finding,
-    Usual,
+    Detection,
+    ScoreBaseline,
     disagreement,
     find,
 )
@@ -66,8 +66,8 @@ def detect(
     """
     bounds, limits = bounds or Bounds(), limits or DetectionLimits()
     found: dict[str, int] = defaultdict(int)
-    for full, findings in (*_by_feedback(store, wanted, bounds, limits), *_by_score(store, wanted, bounds, limits)):
-        for one in findings:
+    for full, detections in (*_by_feedback(store, wanted, bounds, limits), *_by_score(store, wanted, bounds, limits)):
+        for one in detections:
             found[one.detector] += add_cases(store, full, [one])
     return dict(found)
 
@@ -77,15 +77,15 @@ def detect_disagreement(
 ) -> dict[str, int]:
     """Rank the newest traces of a window on a second model, and keep where it sees them otherwise."""
     count = 0
-    for trace in store.traces(wanted, limit=limit):
-        for full in store.full([trace]):
+    for trace in store.list_traces(wanted, limit=limit):
+        for full in store.load([trace]):
             for replayed in replay([full], score):
-                if (finding := disagreement(replayed, model, bounds)) is not None:
-                    count += add_cases(store, full, [finding])
+                if (detection := disagreement(replayed, model, bounds)) is not None:
+                    count += add_cases(store, full, [detection])
     return {"disagreement": count}
 
 
-class Detective:
+class CaseDetector:
     """Looks at what is new each time it is called; keeps where it was.
 
     Args:
@@ -115,11 +115,11 @@ class Detective:
 
 def _by_feedback(
     store: TraceStore, wanted: TraceFilter, bounds: Bounds, limits: DetectionLimits
-) -> Iterable[tuple[FullTrace, list[Finding]]]:
+) -> Iterable[tuple[FullTrace, list[Detection]]]:
     touched = {one.trace.id: one.trace for one in read_feedback(store, wanted, limit=limits.traces) if one.trace}
     for full in _full(store, list(touched.values())):
-        findings = find(full, feedback_on(store, full.trace), None, bounds)
-        yield full, [one for one in findings if one.detector in BY_FEEDBACK]
+        detections = find(full, feedback_on(store, full.trace), None, bounds)
+        yield full, [one for one in detections if one.detector in BY_FEEDBACK]
 
 
 def feedback_on(store: TraceStore, trace: Trace) -> list[Feedback]:
@@ -132,15 +132,15 @@ def feedback_on(store: TraceStore, trace: Trace) -> list[Feedback]:
 
 def _by_score(
     store: TraceStore, wanted: TraceFilter, bounds: Bounds, limits: DetectionLimits
-) -> Iterable[tuple[FullTrace, list[Finding]]]:
+) -> Iterable[tuple[FullTrace, list[Detection]]]:
     suspects: dict[str, list[tuple[float, Trace]]] = {name: [] for name in BY_SCORE}
-    usual: dict[tuple[str, str], Usual | None] = {}
-    for trace in store.traces(wanted, limit=limits.traces):
+    usual: dict[tuple[str, str], ScoreBaseline | None] = {}
+    for trace in store.list_traces(wanted, limit=limits.traces):
         if not trace.request_id:
             continue
         key = (trace.model, trace.version)
         if key not in usual:
-            usual[key] = usual_of(store, *key)
+            usual[key] = score_baseline(store, *key)
         own = usual[key]
         if trace.margin is not None and trace.margin < bounds.margin:
             suspects[LOW_MARGIN].append((-trace.margin, trace))
@@ -149,19 +149,19 @@ def _by_score(
     for name, found in suspects.items():
         worst = sorted(found, key=lambda item: -item[0])[: limits.each]
         for full in _full(store, [trace for _, trace in worst]):
-            findings = find(full, (), usual[full.trace.model, full.trace.version], bounds)
-            yield full, [one for one in findings if one.detector == name]
+            detections = find(full, (), usual[full.trace.model, full.trace.version], bounds)
+            yield full, [one for one in detections if one.detector == name]
 
 
-def usual_of(store: TraceStore, model: str, version: str) -> Usual | None:
+def score_baseline(store: TraceStore, model: str, version: str) -> ScoreBaseline | None:
     """How a version of a model usually scores what it puts first, by its newest traces."""
     columns = tables.trace.c
     own = select(columns.top_score).where(columns.model == model, columns.version == version)
-    with store.reading() as connection:
+    with store.connect() as connection:
         scores = list(connection.scalars(own.order_by(columns.time.desc()).limit(USUAL)))
-    return Usual.of(scores)
+    return ScoreBaseline.from_scores(scores)
 
 
 def _full(store: TraceStore, traces: Sequence[Trace]) -> Iterable[FullTrace]:
     for start in range(0, len(traces), AT_ONCE):
-        yield from store.full(traces[start : start + AT_ONCE])
+        yield from store.load(traces[start : start + AT_ONCE])

@@ -21,7 +21,7 @@ from rerankd.traces.store import FullTrace
 CHOSEN_LOW, TOP_REJECTED, DEMOTED = "chosen_low", "top_rejected", "demoted"
 LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL = "low_margin", "outlier", "disagreement", "manual"
 DETECTORS = (CHOSEN_LOW, TOP_REJECTED, DEMOTED, LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL)
-WHOLE = -1  # position of a finding that is of no single document
+WHOLE = -1  # position of a detection that is of no single document
 MAD_TO_SIGMA = 1.4826
 
 
@@ -43,19 +43,19 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class ScoreBaseline:
     """How a model usually scores what it puts first: median and a robust standard deviation of the logits."""
 
     centre: float
     spread: float
 
     @classmethod
-    def of(cls, scores: Sequence[float]) -> Usual | None:
+    def from_scores(cls, scores: Sequence[float]) -> ScoreBaseline | None:
         """Of top scores; None where there are fewer than 100, or all are the same.
 
         Example:
-            >>> Usual.of([0.0, 1.0, 2.0, 3.0, 4.0] * 20)
-            Usual(centre=2.0, spread=1.4826)
+            >>> ScoreBaseline.from_scores([0.0, 1.0, 2.0, 3.0, 4.0] * 20)
+            ScoreBaseline(centre=2.0, spread=1.4826)
         """
         if len(scores) < 100:
             return None
@@ -66,7 +66,7 @@ class Usual:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Detection:
     """A reason to look at a ranking.
 
     Attributes:
@@ -83,8 +83,8 @@ class Finding:
 
 
 def find(
-    found: FullTrace, said: Iterable[Feedback] = (), usual: Usual | None = None, bounds: Bounds | None = None
-) -> list[Finding]:
+    found: FullTrace, said: Iterable[Feedback] = (), usual: ScoreBaseline | None = None, bounds: Bounds | None = None
+) -> list[Detection]:
     """Everything remarkable about a trace.
 
     Args:
@@ -98,48 +98,48 @@ def find(
     ranks = found.candidates.ranks
     opinions = _opinions(found, said)
     chosen = [place for place, value in opinions.items() if value > 0]
-    findings = [_chosen_low(place, int(ranks[place])) for place in chosen if ranks[place] > bounds.low]
+    detections = [_chosen_low(place, int(ranks[place])) for place in chosen if ranks[place] > bounds.low]
     if 0 in chosen and ranks[0] > 1:
         drop = math.log2(ranks[0])
         note = f"the first stage's best went to place {ranks[0]}, and was chosen"
-        findings.append(Finding(DEMOTED, 0, drop, note))
-    findings += _top_rejected(found, said, opinions)
+        detections.append(Detection(DEMOTED, 0, drop, note))
+    detections += _top_rejected(found, said, opinions)
     trace = found.trace
     if trace.margin is not None and trace.margin < bounds.margin and trace.documents > 1:
-        findings.append(
-            Finding(
+        detections.append(
+            Detection(
                 LOW_MARGIN, WHOLE, 1 - trace.margin / bounds.margin, f"first and second are {trace.margin:.4f} apart"
             )
         )
     if usual is not None and (away := abs(trace.top_score - usual.centre) / usual.spread) > bounds.outlier:
         note = f"the top score {trace.top_score:.2f} is {away:.1f} deviations from the usual {usual.centre:.2f}"
-        findings.append(Finding(OUTLIER, WHOLE, away / bounds.outlier, note))
-    return findings
+        detections.append(Detection(OUTLIER, WHOLE, away / bounds.outlier, note))
+    return detections
 
 
-def disagreement(replayed: Replay, model: str, bounds: Bounds | None = None) -> Finding | None:
+def disagreement(replayed: Replay, model: str, bounds: Bounds | None = None) -> Detection | None:
     """Whether a second model sees a ranking otherwise; None if not, or if it could not be replayed."""
     bounds = bounds or Bounds()
     if replayed.skipped or replayed.tau is None or not replayed.top_changed or replayed.tau >= bounds.agreement:
         return None
     top = next((move for move in replayed.moves if move.now == 1), None)
     note = f"{model} puts another document first, Kendall's tau {replayed.tau:.2f}"
-    return Finding(DISAGREEMENT, top.index if top else WHOLE, bounds.agreement - replayed.tau, note)
+    return Detection(DISAGREEMENT, top.index if top else WHOLE, bounds.agreement - replayed.tau, note)
 
 
-def _chosen_low(place: int, rank: int) -> Finding:
-    return Finding(CHOSEN_LOW, place, math.log2(rank), f"document {place} was chosen from place {rank}")
+def _chosen_low(place: int, rank: int) -> Detection:
+    return Detection(CHOSEN_LOW, place, math.log2(rank), f"document {place} was chosen from place {rank}")
 
 
-def _top_rejected(found: FullTrace, said: Sequence[Feedback], opinions: Mapping[int, float]) -> list[Finding]:
+def _top_rejected(found: FullTrace, said: Sequence[Feedback], opinions: Mapping[int, float]) -> list[Detection]:
     if not len(found.candidates):
         return []
     top = int(np.argmin(found.candidates.ranks))
     if opinions.get(top, 0.0) < 0:
-        return [Finding(TOP_REJECTED, top, 1.0, f"document {top}, put first, was rejected")]
+        return [Detection(TOP_REJECTED, top, 1.0, f"document {top}, put first, was rejected")]
     whole = [item.value for item in said if item.kind == "thumb" and item.index is None and item.document_id is None]
     if whole and sum(whole) < 0:
-        return [Finding(TOP_REJECTED, top, 0.5, "the ranking got more thumbs down than up")]
+        return [Detection(TOP_REJECTED, top, 0.5, "the ranking got more thumbs down than up")]
     return []
 
 

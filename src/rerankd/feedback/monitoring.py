@@ -145,8 +145,8 @@ def _read(store: TraceStore, wanted: TraceFilter, since: float, until: float, li
     columns = tables.trace.c
     asked = select(columns.model, columns.tenant, columns.version, *(columns[name] for name in _MEASURED))
     window = TraceFilter(wanted.tenant, since, until, wanted.model)
-    with store.reading() as connection:
-        rows = connection.execute(window.applied(asked).order_by(columns.time.desc()).limit(limit)).all()
+    with store.connect() as connection:
+        rows = connection.execute(window.apply(asked).order_by(columns.time.desc()).limit(limit)).all()
     grouped: dict[Key, list[Sequence[Any]]] = defaultdict(list)
     for row in rows:
         for tenant in (row[1], EVERYONE):
@@ -180,7 +180,7 @@ def _said(
     places: dict[Key, list[tuple[int, int]]] = defaultdict(list)
     listed = list(traces.values())
     for start in range(0, len(listed), 200):
-        for full in store.full(listed[start : start + 200]):
+        for full in store.load(listed[start : start + 200]):
             best = chosen(full, items[full.trace.id])
             if not best:
                 continue

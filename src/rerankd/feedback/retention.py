@@ -16,11 +16,13 @@ from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select
 from sqlalchemy.exc import OperationalError
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
+from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
 from rerankd.feedback.cases import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
-from rerankd.traces.passages import SEEN_SECONDS, slices
-from rerankd.traces.store import TraceStore, translated
+from rerankd.traces.passages import SEEN_SECONDS
+from rerankd.traces.store import TraceStore
 
 AT_ONCE = 2000
 DAY = 86_400.0
@@ -73,7 +75,7 @@ def prune(store: TraceStore, retention: Retention, *, now: float | None = None) 
     now = time.time() if now is None else now
     cutoff = now - retention.seconds if retention.seconds else 0.0
     too_large = bool(retention.size) and store.size() > retention.size
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         _claim(connection)
         old = select(tables.trace.c.id).order_by(tables.trace.c.time).limit(AT_ONCE)
         if not too_large:
@@ -85,8 +87,8 @@ def prune(store: TraceStore, retention: Retention, *, now: float | None = None) 
         unseen = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
         texts = _count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen))
         rated = _forget_feedback(connection, max(cutoff, 0.0), now - retention.pending_seconds)
-    if store.sqlite and (numbers or texts):
-        with translated():
+    if store.is_sqlite and (numbers or texts):
+        with translate_errors():
             _outside(store, f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
     return Forgotten(len(numbers), texts, rated), len(numbers) == AT_ONCE
 
@@ -97,7 +99,7 @@ def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
     Raises:
         UnavailableError: the database cannot be reached, or is read by others without a pause.
     """
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         _claim(connection)
         own = list(connection.scalars(select(tables.trace.c.id).where(tables.trace.c.tenant == tenant)))
         texts = _texts_of(connection, own)
@@ -119,7 +121,7 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
     Raises:
         UnavailableError: the database cannot be reached, or is read by others without a pause.
     """
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         _claim(connection)
         texts: set[int] = set()
         elsewhere: set[int] = set()
@@ -140,12 +142,12 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
 
 
 def erase_text(store: TraceStore, digest: str) -> Forgotten:
-    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.passages.text_hash` gives it; the traces stay.
+    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.hashing.text_hash` gives it; the traces stay.
 
     Raises:
         UnavailableError: the database cannot be reached, or is read by others without a pause.
     """
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         _claim(connection)
         named = select(tables.passage.c.id).where(tables.passage.c.hash == bytes.fromhex(digest))
         _forget_metadata(connection, set(connection.execute(named).scalars()))
@@ -182,8 +184,8 @@ def scrub(store: TraceStore) -> None:
     Raises:
         UnavailableError: somebody reads from it without a pause.
     """
-    with translated():
-        if not store.sqlite:
+    with translate_errors():
+        if not store.is_sqlite:
             with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 for table in tables.metadata.sorted_tables:
                     connection.exec_driver_sql(f"VACUUM FULL {table.name}")
@@ -218,7 +220,7 @@ def _claim(connection: Connection) -> None:
 
 def _texts_of(connection: Connection, traces: Collection[int]) -> set[int]:
     texts: set[int] = set()
-    for some in slices(sorted(traces)):
+    for some in batched(sorted(traces)):
         held = select(tables.candidates.c.data).where(tables.candidates.c.trace.in_(some))
         for data in connection.scalars(held):
             texts.update(passages_of(bytes(data)).tolist())
@@ -241,7 +243,7 @@ def _used(connection: Connection, texts: set[int]) -> set[int]:
 
 
 def _forget_traces(connection: Connection, numbers: Iterable[int]) -> None:
-    for some in slices(list(numbers)):
+    for some in batched(list(numbers)):
         connection.execute(delete(tables.candidates).where(tables.candidates.c.trace.in_(some)))
         connection.execute(delete(tables.trace).where(tables.trace.c.id.in_(some)))
 
@@ -249,7 +251,7 @@ def _forget_traces(connection: Connection, numbers: Iterable[int]) -> None:
 def _forget_texts(connection: Connection, numbers: Iterable[int]) -> int:
     return sum(
         _count(connection, delete(tables.passage).where(tables.passage.c.id.in_(some)))
-        for some in slices(sorted(numbers))
+        for some in batched(sorted(numbers))
     )
 
 

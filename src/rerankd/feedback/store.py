@@ -19,9 +19,10 @@ from typing import IO, Literal, get_args
 from sqlalchemy import and_, insert, select
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
+from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.traces.passages import slices
-from rerankd.traces.store import TraceFilter, TraceStore, translated
+from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
 Kind = Literal["click", "citation", "thumb", "grade"]
@@ -112,12 +113,12 @@ def add_feedback(store: TraceStore, items: Sequence[Feedback]) -> int:
     rows = [_row(checked(item), now) for item in items]
     if not rows:
         return 0
-    with translated(), store.changing() as connection:
+    with translate_errors(), store.begin() as connection:
         connection.execute(insert(tables.feedback), rows)
     known: set[tuple[str, str]] = set()
     columns = tables.trace.c
-    with store.reading() as connection:
-        for some in slices(sorted({item.request_id for item in items})):
+    with store.connect() as connection:
+        for some in batched(sorted({item.request_id for item in items})):
             found = connection.execute(select(columns.tenant, columns.request_id).where(columns.request_id.in_(some)))
             known |= {(tenant, name) for tenant, name in found}
     return sum((item.tenant, item.request_id) in known for item in items)
@@ -164,7 +165,7 @@ def read_feedback(store: TraceStore, wanted: TraceFilter | None = None, *, limit
         None if wanted.until is None else given.time < wanted.until,
     ]
     query = query.where(and_(True, *(one for one in conditions if one is not None)))
-    with store.reading() as connection:
+    with store.connect() as connection:
         rows = connection.execute(query.order_by(given.time.desc(), given.id.desc()).limit(limit)).all()
     size = len(given)
     return [Joined(_feedback(row[:size]), Trace(*row[size:]) if row[size] is not None else None) for row in rows]

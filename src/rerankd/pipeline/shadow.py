@@ -15,11 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from rerankd._common.logging import logger
+from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_overlap
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
 from rerankd.pipeline.scored import ModelScores
-from rerankd.traces.trace import kendall_tau, rank_biased_overlap
 from rerankd.types import RerankRequest
 
 MAX_WAITING, MAX_CHARACTERS = 64, 16_000_000
@@ -122,5 +122,5 @@ def compared(champion: Sequence[float], challenger: Sequence[float]) -> dict[str
     places[orders[1]] = np.arange(1, len(champion) + 1)
     ranks = places[orders[0]]
     values = {"errors": 0.0, "top1": float(ranks[0] == 1), "rbo": rank_biased_overlap(ranks) or 0.0}
-    tau = kendall_tau(ranks.tolist())
+    tau = kendall_tau_of_ranks(ranks.tolist())
     return values if tau is None else values | {"tau": tau}

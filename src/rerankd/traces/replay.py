@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from rerankd._common.rank_correlation import kendall_tau_of_ranks
 from rerankd.ranking.order import SCORE, checked_fusion, order_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.traces.store import FullTrace
-from rerankd.traces.trace import Trace, kendall_tau
+from rerankd.traces.trace import Trace
 from rerankd.types import Document, PairScore
 
 ERASED = "a text of it was erased"
@@ -156,7 +157,7 @@ def _compared(found: FullTrace, order: list[int]) -> Replay:
     return Replay(
         found.trace,
         bool(then[order[0]] != 1) if order else False,
-        kendall_tau(by_old_order),
+        kendall_tau_of_ranks(by_old_order),
         int(((now <= kept) & (then > kept)).sum()),
         tuple(sorted(moves, key=lambda move: (-abs(move.now - move.then), move.now))),
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_overlap
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
+from rerankd.traces.hashing import encode_text
 from rerankd.traces.packing import Candidates
-from rerankd.traces.passages import encoded
 from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverrides
 
 PROMOTED = 10
-PERSISTENCE = 0.9  # RBO's p: nine tenths of the weight is on the first 22 places or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class PendingTrace:
     """A trace that is to be written: its row, and texts that have no numbers yet.
 
     Attributes:
@@ -98,7 +97,7 @@ class Draft:
     candidates: Candidates
 
 
-def draft(ranking: RankingRecord, redact: Callable[[str], str] | None = None) -> Draft:
+def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = None) -> PendingTrace:
     """Make a trace of a ranking.
 
     Args:
@@ -109,10 +108,10 @@ def draft(ranking: RankingRecord, redact: Callable[[str], str] | None = None) ->
     texts = [request.query, *(document.text for document in request.documents)]
     if redact is not None:
         texts = [redact(text) for text in texts]
-    contents = [encoded(texts[0]), _parameters(ranking), *map(encoded, texts[1:])]
+    contents = [encode_text(texts[0]), _parameters(ranking), *map(encode_text, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
     found = _candidates(ranking, redact)
-    return Draft(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
+    return PendingTrace(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
 
 
 def _row(ranking: RankingRecord, found: Candidates) -> dict[str, Any]:
@@ -130,7 +129,7 @@ def _row(ranking: RankingRecord, found: Candidates) -> dict[str, Any]:
         "top_before": int(places[0]) + 1 if count else 0,
         "top_score": float(raw[places[0]]) if count else 0.0,
         "margin": float(raw[places[0]] - raw[places[1]]) if count > 1 else None,
-        "tau": kendall_tau(found.ranks.tolist()),
+        "tau": kendall_tau_of_ranks(found.ranks.tolist()),
         "rbo": rank_biased_overlap(found.ranks),
         "promotion": _promotion(places, kept),
         "truncated": int(found.truncated.sum()),
@@ -217,46 +216,6 @@ def _parameters(ranking: RankingRecord) -> bytes:
     if not request.cache:
         said["cache"] = False
     return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
-
-
-def kendall_tau(ranks: Sequence[int]) -> float | None:
-    """Kendall's tau between an order without ties and the order 1, 2, 3 ...; None for fewer than two.
-
-    Example:
-        >>> kendall_tau([1, 2, 3, 4]), kendall_tau([4, 3, 2, 1]), kendall_tau([2, 3, 4, 1])
-        (1.0, -1.0, 0.0)
-    """
-    count = len(ranks)
-    if count < 2:
-        return None
-    seen: list[int] = []
-    inversions = 0
-    for place, rank in enumerate(ranks):
-        inversions += place - bisect_left(seen, rank)
-        insort(seen, rank)
-    return 1.0 - 4.0 * inversions / (count * (count - 1))
-
-
-def rank_biased_overlap(ranks: npt.NDArray[np.int64], persistence: float = PERSISTENCE) -> float | None:
-    """Rank-biased overlap (Webber, Moffat and Zobel 2010, extrapolated) between the order 1, 2, 3 ... and another.
-
-    Args:
-        ranks: place of each in the other order, from 1.
-        persistence: p; the weight of depth d falls with its power.
-
-    Example:
-        >>> rank_biased_overlap(np.array([1, 2, 3])), round(rank_biased_overlap(np.array([3, 2, 1])), 3)
-        (1.0, 0.855)
-    """
-    count = len(ranks)
-    if not count:
-        return None
-    depths = np.arange(1, count + 1)
-    # A document is in both tops from the deeper of its two places on.
-    shared = np.cumsum(np.bincount(np.maximum(ranks, depths), minlength=count + 1)[1:])
-    agreement = shared / depths
-    weights = persistence**depths
-    return float(agreement[-1] * weights[-1] + (1 - persistence) / persistence * (agreement * weights).sum())
 
 
 def _promotion(places: npt.NDArray[np.int64], kept: int) -> float | None:

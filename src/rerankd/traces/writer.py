@@ -22,7 +22,7 @@ from rerankd.types import RankingRecord
 
 if TYPE_CHECKING:
     from rerankd.traces.store import TraceStore
-    from rerankd.traces.trace import Draft
+    from rerankd.traces.trace import PendingTrace
 
 _log = logger(__name__)
 BATCH = 500
@@ -101,7 +101,7 @@ class TraceWriter:
         self._thread: threading.Thread | None = None
         self._store: TraceStore | None = None
         self._taken = 0
-        self._held: list[Draft] = []
+        self._held: list[PendingTrace] = []
         self._rest = 0.0
         self._next_upkeep = time.monotonic() + UPKEEP_SECONDS if upkeep else math.inf
 
@@ -229,11 +229,11 @@ class TraceWriter:
         self._taken = len(batch)
         self._held = [one for ranking in batch if (one := self._drafted(ranking)) is not None]
 
-    def _drafted(self, ranking: RankingRecord) -> Draft | None:
-        from rerankd.traces.trace import draft
+    def _drafted(self, ranking: RankingRecord) -> PendingTrace | None:
+        from rerankd.traces.trace import build_trace
 
         try:
-            return draft(ranking, self._redact)
+            return build_trace(ranking, self._redact)
         except Exception as error:  # nothing is kept that was not redacted
             self.counts.dropped["redaction"] += 1
             _log.error("a trace is not kept: it could not be redacted (%s)", type(error).__name__)
@@ -241,7 +241,7 @@ class TraceWriter:
 
     def _write_held(self) -> None:
         """Write the batch; where the database refuses it, one by one, so that the others are kept."""
-        from rerankd.traces.store import refused
+        from rerankd.database.errors import is_permanent
 
         size = max(1, len(self._held))
         while self._held:
@@ -249,7 +249,7 @@ class TraceWriter:
             try:
                 self._opened().write(some)
             except Exception as error:
-                if not refused(error):
+                if not is_permanent(error):
                     raise
                 if len(some) > 1:
                     size = 1

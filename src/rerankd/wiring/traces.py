@@ -13,7 +13,7 @@ from rerankd.traces.redaction import redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions
 
 if TYPE_CHECKING:
-    from rerankd.feedback.detection import Detective
+    from rerankd.feedback.detection import CaseDetector
     from rerankd.feedback.monitoring import Activity
     from rerankd.feedback.retention import Retention
     from rerankd.traces.store import TraceStore
@@ -74,19 +74,19 @@ def open_writer(settings: Settings, activity: Callable[[list[Activity]], None] |
 
 def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | None) -> Callable[[TraceStore], object]:
     """What is done about every minute: forget what is old, look for bad cases, see what reranking did."""
-    detective: Detective | None = None
+    detector: CaseDetector | None = None
 
     def upkeep(store: TraceStore) -> bool:
-        from rerankd.feedback.detection import Detective
+        from rerankd.feedback.detection import CaseDetector
         from rerankd.feedback.monitoring import Windows, monitor
         from rerankd.feedback.retention import prune
 
-        nonlocal detective
+        nonlocal detector
         if prune(store, retention(settings))[1]:
             return True  # the rest waits until nothing is too old
         if settings.cases:
-            detective = detective or Detective()
-            detective(store)
+            detector = detector or CaseDetector()
+            detector(store)
         if activity is not None:
             activity(monitor(store, Windows(settings.monitor_window, settings.monitor_reference)))
         return False

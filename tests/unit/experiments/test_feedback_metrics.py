@@ -13,7 +13,7 @@ from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
 
 ONE = Experiment("e", "canary", "mini", "other", created=time.time() - 60, id=1)
@@ -31,7 +31,7 @@ def write(store: TraceStore, name: str, arm: str, teams: str = "", experiment: s
     scores = [PairScore(float(place), 5, False) for place in range(3)]  # the last is first
     request = RerankRequest("q", documents, request_id=name)
     part = {"experiment": experiment, "variant": arm, "teams": teams}
-    store.write([draft(replace(RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
+    store.write([build_trace(replace(RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
 
 
 def test_each_ranking_counts_once(store: TraceStore) -> None:

@@ -20,13 +20,13 @@ from rerankd.feedback.cases import (
     mark_cases,
     one_case,
 )
-from rerankd.feedback.detection import DetectionLimits, Detective, detect, detect_disagreement
-from rerankd.feedback.detectors import Finding
+from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
+from rerankd.feedback.detectors import Detection
 from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
 from rerankd.feedback.store import Feedback, add_feedback
-from rerankd.traces.passages import text_hash
+from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 def write(store: TraceStore, request_id: str, *scores: float, tenant: str = "search", query: str = "q") -> None:
     documents = [Document(f"{request_id} text {place}", f"d{place}") for place in range(len(scores))]
-    store.write([draft(ranking(query, documents, scores, request_id=request_id, tenant=tenant))])
+    store.write([build_trace(ranking(query, documents, scores, request_id=request_id, tenant=tenant))])
 
 
 def test_found_once_however_often_it_is_looked_for(store: TraceStore) -> None:
@@ -70,11 +70,11 @@ def test_no_more_than_so_many_by_score_but_all_by_feedback(store: TraceStore) ->
 
 
 def test_the_detective_looks_at_what_is_new(store: TraceStore) -> None:
-    detective = Detective(overlap=0.0, clock=lambda: 1e10)
+    detector = CaseDetector(overlap=0.0, clock=lambda: 1e10)
     write(store, "before", 1, 1)
-    assert detective(store) == {}
-    store.write([draft(ranking("q", scores=[1, 1, 0], request_id="after", at=2e10))])
-    assert detective(store) == {"low_margin": 1}
+    assert detector(store) == {}
+    store.write([build_trace(ranking("q", scores=[1, 1, 0], request_id="after", at=2e10))])
+    assert detector(store) == {"low_margin": 1}
 
 
 def test_a_second_model_disagrees(store: TraceStore) -> None:
@@ -116,7 +116,7 @@ def test_cases_outlive_their_traces_and_go_with_their_tenant(store: TraceStore) 
         write(store, f"SECRET{tenant}", 3, 2, tenant=tenant, query=f"QUERY{tenant}")
         assert flag(store, f"SECRET{tenant}", tenant, note=f"NOTE{tenant}")
     prune(store, Retention(seconds=1e-9))
-    assert store.traces() == []
+    assert store.list_traces() == []
     assert len(list_cases(store)) == 2
     assert erase_tenant(store, "mine").cases == 1
     (left,) = list_cases(store)
@@ -150,7 +150,7 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     by_request = {one.request_id: one.id for one in list_cases(store)}
     change(store, by_request["r1"], grades={2: 1, 3: 0})
     change(store, by_request["r2"], grades={1: 0, 0: 0})
-    cases = list(each_case(store, at_once=1))
+    cases = list(each_case(store, batch_size=1))
     (line,) = training_lines(cases)
     assert line == {
         "query": "first",
@@ -176,8 +176,8 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
 
 
 def test_what_has_no_request_id_is_no_case(store: TraceStore) -> None:
-    store.write([draft(ranking(request_id=""))])
-    (found,) = store.full(store.traces())
-    assert add_cases(store, found, [Finding("outlier", -1, 1.0, "")]) == 0
+    store.write([build_trace(ranking(request_id=""))])
+    (found,) = store.load(store.list_traces())
+    assert add_cases(store, found, [Detection("outlier", -1, 1.0, "")]) == 0
     with pytest.raises(InvalidRequestError, match="no request id"):
         flag(store, f"#{found.trace.id}", None)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.feedback.detectors import WHOLE, Bounds, Usual, chosen, disagreement, find
+from rerankd.feedback.detectors import WHOLE, Bounds, ScoreBaseline, chosen, disagreement, find
 from rerankd.feedback.store import Feedback
 from rerankd.traces.replay import Move, Replay
 from rerankd.traces.store import FullTrace, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
 
@@ -23,8 +23,8 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 def traced(store: TraceStore, *scores: float) -> FullTrace:
     documents = [Document(f"text {place}", f"d{place}") for place in range(len(scores))]
-    store.write([draft(ranking("q", documents, scores))])
-    return store.full(store.traces(limit=1))[0]
+    store.write([build_trace(ranking("q", documents, scores))])
+    return store.load(store.list_traces(limit=1))[0]
 
 
 def names(found: FullTrace, *said: Feedback, **bounds: float) -> list[tuple[str, int]]:
@@ -69,12 +69,12 @@ def test_the_top_was_rejected(store: TraceStore) -> None:
 def test_margins_and_outliers(store: TraceStore) -> None:
     found = traced(store, 1.0, 3.0, 2.995)
     assert [(one.detector, one.position) for one in find(found)] == [("low_margin", WHOLE)]
-    usual = Usual(0.0, 0.5)
+    usual = ScoreBaseline(0.0, 0.5)
     assert [one.detector for one in find(found, usual=usual)] == ["low_margin", "outlier"]
-    assert [one.detector for one in find(found, usual=Usual(2.0, 0.5))] == ["low_margin"]
+    assert [one.detector for one in find(found, usual=ScoreBaseline(2.0, 0.5))] == ["low_margin"]
     assert names(traced(store, 5.0)) == []
-    assert Usual.of([1.0] * 500) is None
-    assert Usual.of([1.0, 2.0]) is None
+    assert ScoreBaseline.from_scores([1.0] * 500) is None
+    assert ScoreBaseline.from_scores([1.0, 2.0]) is None
 
 
 def test_models_disagree(store: TraceStore) -> None:

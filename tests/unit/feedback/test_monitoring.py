@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankd._common.rank_correlation import rank_biased_overlap
 from rerankd.feedback.monitoring import EVERYONE, Windows, feedback_rates, monitor, psi
 from rerankd.feedback.store import Feedback, add_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft, rank_biased_overlap
+from rerankd.traces.trace import build_trace
 from tests.unit.traces.rankings import ranking
 
 NOW = 1_000_000_000.0
@@ -83,8 +84,8 @@ def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
         moved = number % 3 == 0
         scores = [1.0, 2.0, 0.0] if moved else [2.0, 1.0, 0.0]
         tenant = "a" if number < 40 else "b"
-        drafts.append(draft(ranking(scores=scores, at=NOW - 60, request_id=f"r{number}", tenant=tenant, top_n=2)))
-    drafts += [draft(ranking(scores=[9.0, 1.0, 0.0], at=NOW - 9000, request_id="old")) for _ in range(50)]
+        drafts.append(build_trace(ranking(scores=scores, at=NOW - 60, request_id=f"r{number}", tenant=tenant, top_n=2)))
+    drafts += [build_trace(ranking(scores=[9.0, 1.0, 0.0], at=NOW - 9000, request_id="old")) for _ in range(50)]
     store.write(drafts)
     said = [Feedback(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
     said += [Feedback("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
@@ -113,8 +114,8 @@ def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
 
 
 def test_traces_of_before_the_measures_are_left_out_of_them(store: TraceStore) -> None:
-    store.write([draft(ranking(at=NOW - 5))])
-    with store.changing() as connection:
+    store.write([build_trace(ranking(at=NOW - 5))])
+    with store.begin() as connection:
         connection.exec_driver_sql("UPDATE trace SET rbo = NULL, promotion = NULL")
     (row, _) = monitor(store, now=NOW)
     assert (row.rbo, row.promotion, row.requests) == (None, None, 1)

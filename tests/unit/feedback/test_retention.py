@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from rerankd.database import tables
 from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
 from rerankd.feedback.store import Feedback, add_feedback, read_feedback
-from rerankd.traces.passages import text_hash
+from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 
 def write(store: TraceStore, tenant: str, *documents: str | Document, query: str = "q", **named: object) -> None:
-    store.write([draft(ranking(query, documents, tenant=tenant, **named))])  # type: ignore[arg-type]
+    store.write([build_trace(ranking(query, documents, tenant=tenant, **named))])  # type: ignore[arg-type]
 
 
 def bytes_of(store: TraceStore) -> bytes:
@@ -47,16 +47,16 @@ def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
     for word in (b"MYTEXT", b"MYQUERY", b"MYREQUEST", b"MYDOCUMENT"):
         assert word not in left
     assert b"YOURTEXT7" in left
-    kept = store.full(store.traces(TraceFilter(tenant="yours"), limit=1000))
+    kept = store.load(store.list_traces(TraceFilter(tenant="yours"), limit=1000))
     assert len(kept) == 300
     assert all(found.texts[1] == shared and found.query for found in kept)
-    assert store.traces(TraceFilter(tenant="mine")) == []
+    assert store.list_traces(TraceFilter(tenant="mine")) == []
 
 
 def test_compressed_texts_go_too(store: TraceStore) -> None:
     text = "".join(chr(97 + (number * number) % 23) for number in range(2000))
     write(store, "mine", text)
-    with store.reading() as connection:
+    with store.connect() as connection:
         query = select(tables.passage.c.data).where(tables.passage.c.deflated)
         (data,) = connection.scalars(query)
     assert bytes(data)[4:-4] in bytes_of(store)
@@ -73,10 +73,10 @@ def test_a_document_is_erased_and_its_traces_stay(store: TraceStore) -> None:
     assert b"version 2" in bytes_of(store)
     assert erase_document(store, "d1") == Forgotten(texts=1)
     assert b"SECRET" not in bytes_of(store)
-    newest = store.full(store.traces())
+    newest = store.load(store.list_traces())
     assert [found.texts for found in newest] == [(None,), (None,), (None, "other")]
     write(store, "mine", Document("SECRET version 1", "d1"))  # the writer trusts no number of before
-    assert store.full(store.traces(limit=1))[0].texts == ("SECRET version 1",)
+    assert store.load(store.list_traces(limit=1))[0].texts == ("SECRET version 1",)
 
 
 def test_a_text_is_erased_by_its_hash(store: TraceStore) -> None:
@@ -90,7 +90,7 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
     now = time.time()
     for age in (40, 20, 0):
         write(store, "mine", f"text of {age}", at=now - age * DAY, request_id=f"r{age}")
-    with store.changing() as connection:  # as if it had been written then
+    with store.begin() as connection:  # as if it had been written then
         texts = {f"text of {age}": now - age * DAY for age in (40, 20, 0)}
         for row in connection.execute(select(tables.passage.c.id, tables.passage.c.data)).all():
             seen = texts.get(bytes(row.data).decode(), now)
@@ -102,7 +102,7 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
     add_feedback(store, [old, pending, fresh, known])
     gone, more = prune(store, Retention(30 * DAY))
     assert (gone, more) == (Forgotten(1, 1, 2), False)
-    assert [trace.request_id for trace in store.traces()] == ["r0", "r20"]
+    assert [trace.request_id for trace in store.list_traces()] == ["r0", "r20"]
     assert {one.feedback.request_id for one in read_feedback(store)} == {"soon", "r20"}
     assert prune(store, Retention(0))[0] == Forgotten()
 
@@ -112,14 +112,14 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
     for number in range(10):
         texts = [[f"{number} {place} " + "汉字" * 50] for place in range(50)]
         long_ago = time.time() - 10 * DAY + number
-        store.write([draft(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
-    with store.changing() as connection:
+        store.write([build_trace(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
+    with store.begin() as connection:
         connection.execute(tables.passage.update().values(seen=time.time() - 20 * DAY))
     before, more = store.size(), True
     while more:
         _, more = prune(store, Retention(0, before // 2))
     assert store.size() <= before // 2
-    with store.reading() as connection:
+    with store.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(tables.trace)) in range(1, 450)
 
 
@@ -140,13 +140,13 @@ def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
     for gone in (b"OWNTEXT", b"OWNTITLE", b"HASHTEXT", b"HASHNOTE"):
         assert gone not in left
     assert b"OTHERTITLE" in left
-    kept = [dict(one) for found in store.each(TraceFilter()) for one in found.candidates.metadata]
+    kept = [dict(one) for found in store.iter_traces(TraceFilter()) for one in found.candidates.metadata]
     assert kept == [{}, {"title": "OTHERTITLE"}, {}, {"title": "OTHERTITLE"}]
 
 
 def test_metadata_is_redacted_like_texts(store: TraceStore) -> None:
     made = ranking("q", [Document("a", "1", {"mail": ["someone@example.com"], "n": 3})])
-    store.write([draft(made, lambda text: text.replace("someone@example.com", "[email]"))])
+    store.write([build_trace(made, lambda text: text.replace("someone@example.com", "[email]"))])
     assert b"someone@" not in bytes_of(store)
-    [found] = store.each(TraceFilter())
+    [found] = store.iter_traces(TraceFilter())
     assert [dict(one) for one in found.candidates.metadata] == [{"mail": ["[email]"], "n": 3}]

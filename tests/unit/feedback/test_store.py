@@ -10,14 +10,14 @@ import pytest
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.feedback.store import Feedback, add_feedback, checked, import_feedback, read_csv, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from tests.unit.traces.rankings import ranking
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[TraceStore]:
     made = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
-    made.write([draft(ranking(request_id="r1", at=100.0)), draft(ranking(request_id="r1", at=200.0))])
+    made.write([build_trace(ranking(request_id="r1", at=100.0)), build_trace(ranking(request_id="r1", at=200.0))])
     yield made
     made.close()
 
@@ -34,7 +34,7 @@ def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> Non
     assert own.trace is not None
     assert (own.trace.time, own.feedback.kind, own.feedback.index, own.feedback.source) == (200.0, "click", 2, "api")
     assert (foreign.feedback.document_id, foreign.feedback.value) == ("d7", 3.0)
-    store.write([draft(ranking(request_id="later"))])
+    store.write([build_trace(ranking(request_id="later"))])
     assert read_feedback(store, TraceFilter(tenant="search", request_id="later"))[0].trace is not None
     assert len(read_feedback(store, TraceFilter(model="mini"))) == 2
 

@@ -6,10 +6,10 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.feedback.retention import erase_text
-from rerankd.traces.passages import text_hash
+from rerankd.traces.hashing import text_hash
 from rerankd.traces.replay import Move, replay, summary
 from rerankd.traces.store import TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.traces.writer import TraceWriter
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
@@ -18,10 +18,10 @@ from tests.unit.traces.rankings import ranking
 def test_another_model_moves_documents(tmp_path: Path) -> None:
     store = TraceStore(f"sqlite:///{tmp_path}/traces.sqlite")
     documents = [Document("aa", "x"), Document("b"), Document("cccc"), Document("ddd")]
-    store.write([draft(ranking(documents=documents, scores=[4, 3, 2, 1]))])
-    store.write([draft(ranking(documents=["gone", "stays"], request_id="r2"))])
+    store.write([build_trace(ranking(documents=documents, scores=[4, 3, 2, 1]))])
+    store.write([build_trace(ranking(documents=["gone", "stays"], request_id="r2"))])
     erase_text(store, text_hash("gone"))
-    newest = store.full(store.traces(order="oldest"))
+    newest = store.load(store.list_traces(order="oldest"))
     same, skipped = replay(newest, lambda _, texts: [-float(place) for place in range(len(texts))])
     assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
     assert skipped.skipped == "a text of it was erased"
@@ -41,7 +41,7 @@ def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
     reranker = Reranker(recorder=writer)
     reranker.rank("what eats bamboo?", ["A car.", "A panda eats bamboo.", "Bears eat fish."], top_n=1)
     assert writer.flush()
-    (found,) = store.full(store.traces())
+    (found,) = store.load(store.list_traces())
     assert (found.trace.source, found.trace.kept, found.trace.top_before, found.trace.model) == (
         "library",
         1,

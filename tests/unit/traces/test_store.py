@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import stat
 import subprocess
 import sys
 import threading
@@ -9,16 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from rerankd.database import tables
+from rerankd.database.connection import open_engine
 from rerankd.errors import InvalidRequestError
-from rerankd.traces.passages import Texts
+from rerankd.traces.passages import PassageStore
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import draft
+from rerankd.traces.trace import build_trace
 from rerankd.types import Document, RankingRecord
 from tests.unit.traces.rankings import ranking
 
@@ -36,13 +33,13 @@ def store(path: Path) -> Iterator[TraceStore]:
 
 
 def write(store: TraceStore, *rankings: RankingRecord) -> None:
-    store.write([draft(one) for one in rankings])
+    store.write([build_trace(one) for one in rankings])
 
 
 def test_a_trace_comes_back_whole(store: TraceStore) -> None:
     documents = [Document("a car", "c1", {"score": 9.5}), Document("熊猫吃竹子", "p1"), Document("a" * 5000)]
     write(store, ranking(documents=documents, scores=[-1.0, 3.0, 0.5]))
-    found = store.one("r1")
+    found = store.find_trace("r1")
     assert found is not None
     trace, held = found.trace, found.candidates
     assert (found.query, found.texts) == ("what eats bamboo?", ("a car", "熊猫吃竹子", "a" * 5000))
@@ -66,9 +63,9 @@ def test_a_text_is_stored_once(store: TraceStore) -> None:
     same = [ranking(request_id=f"r{number}") for number in range(10)]
     write(store, *same)
     write(store, *same)
-    with store.reading() as connection:
+    with store.connect() as connection:
         assert len(connection.execute(select(tables.passage.c.id)).all()) == 5  # query, parameters, three documents
-    assert len(store.traces()) == 20
+    assert len(store.list_traces()) == 20
 
 
 def test_two_stores_of_one_file_share_texts_and_numbers(store: TraceStore, path: Path) -> None:
@@ -83,9 +80,9 @@ def test_two_stores_of_one_file_share_texts_and_numbers(store: TraceStore, path:
         writer.start()
     for writer in writers:
         writer.join()
-    traces = store.traces(limit=1000)
+    traces = store.list_traces(limit=1000)
     assert len({trace.id for trace in traces}) == len(traces) == 80
-    assert all(found.texts == ("a car", "a panda", "a bear") for found in store.full(traces))
+    assert all(found.texts == ("a car", "a panda", "a bear") for found in store.load(traces))
     other.close()
 
 
@@ -99,7 +96,7 @@ def test_lists_by_filter_and_order(store: TraceStore) -> None:
     )
 
     def ids(wanted: TraceFilter | None = None, **options: object) -> str:
-        return "".join(trace.request_id for trace in store.traces(wanted, **options))  # type: ignore[arg-type]
+        return "".join(trace.request_id for trace in store.list_traces(wanted, **options))  # type: ignore[arg-type]
 
     assert (ids(), ids(order="oldest"), ids(order="margin"), ids(limit=1)) == ("dcba", "abcd", "bca", "d")
     assert ids(TraceFilter(tenant="other")) == "b"
@@ -107,36 +104,28 @@ def test_lists_by_filter_and_order(store: TraceStore) -> None:
     assert ids(TraceFilter(tenant="search", since=50.0), order="margin") == "ca"
     assert ids(TraceFilter(request_id="c", model="mini")) == "c"
     assert ids(TraceFilter(model="none")) == ""
-    assert [found.trace.request_id for found in store.each(TraceFilter(until=350.0), at_once=2)] == ["a", "b", "c"]
-    assert store.one("#2") is not None
-    assert store.one("9" * 19 + "a") is store.one("1" * 30) is None
-    assert store.one("nothing") is store.one("99") is None
-
-
-def test_the_file_is_for_its_owner_alone(store: TraceStore, path: Path) -> None:
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [found.trace.request_id for found in store.iter_traces(TraceFilter(until=350.0), batch_size=2)] == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert store.find_trace("#2") is not None
+    assert store.find_trace("9" * 19 + "a") is store.find_trace("1" * 30) is None
+    assert store.find_trace("nothing") is store.find_trace("99") is None
 
 
 def test_odd_texts(store: TraceStore) -> None:
     odd = ["", "\ud800 lone", "\0zero", "汉" * 3000]
     write(store, ranking(query="\udfff?", documents=odd, request_id="odd\0"))
-    found = store.one("odd")
+    found = store.find_trace("odd")
     assert found is not None
     assert (found.query, list(found.texts)) == ("\udfff?", odd)
-
-
-def test_tables_are_what_the_migrations_make(store: TraceStore) -> None:
-    script = ScriptDirectory(str(Path(tables.__file__).with_name("migrations")))
-    assert script.get_heads() == [tables.HEAD]
-    with store.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": tables.VERSION_TABLE})
-        assert compare_metadata(context, tables.metadata) == []
 
 
 def test_migrating_again_changes_nothing(store: TraceStore, path: Path) -> None:
     write(store, ranking())
     TraceStore(f"sqlite:///{path}").close()
-    assert len(store.traces()) == 1
+    assert len(store.list_traces()) == 1
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE trace_version SET version_num = '9999'")
     connection.close()
@@ -144,32 +133,21 @@ def test_migrating_again_changes_nothing(store: TraceStore, path: Path) -> None:
         TraceStore(f"sqlite:///{path}")
 
 
-def test_addresses_that_are_none(tmp_path: Path) -> None:
-    for wrong in ("nothing", "mysql://host/db", "sqlite://"):
-        with pytest.raises(InvalidRequestError):
-            TraceStore(wrong)
-    (tmp_path / "text").write_text("no database at all, " * 100)
-    with pytest.raises(InvalidRequestError, match="not a database"):
-        TraceStore(f"sqlite:///{tmp_path}/text")
-    with pytest.raises(InvalidRequestError, match="Name another place"):
-        TraceStore(f"sqlite:///{tmp_path}/text/traces.sqlite")
-
-
 def test_few_texts_are_remembered(store: TraceStore) -> None:
-    store._texts = Texts(known=4)
+    store._passages = PassageStore(cache=4)
     for number in range(20):
         write(store, ranking(documents=[f"text {number % 7}", f"text {number % 5}"]))
-    assert all(None not in found.texts for found in store.full(store.traces()))
-    assert len(store._texts._known) <= 4 + 4
+    assert all(None not in found.texts for found in store.load(store.list_traces()))
+    assert len(store._passages._cache) <= 4 + 4
 
 
 def test_another_process_leaves_the_log_that_is_being_read(store: TraceStore, path: Path) -> None:
     """Two stores of one process, as the writer's and that of experiments; locks are by process."""
     write(store, ranking("r1"))
-    with tables.open_engine(f"sqlite:///{path}").connect():
+    with open_engine(f"sqlite:///{path}").connect():
         pass
     other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 1'); c.close()"
     subprocess.run([sys.executable, "-c", other, str(path)], check=True)
     assert Path(f"{path}-wal").exists()  # the last one that closes a database takes its log away
     write(store, ranking("r2"))
-    assert len(store.traces()) == 2
+    assert len(store.list_traces()) == 2

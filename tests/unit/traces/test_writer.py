@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from rerankd.traces.store import TraceStore
-from rerankd.traces.trace import Draft
+from rerankd.traces.trace import PendingTrace
 from rerankd.traces.writer import TraceWriter, WriterOptions
 from tests.unit.traces.rankings import ranking
 
@@ -26,7 +26,7 @@ class Shelf:
         self.kept: list[str] = []
         self.tried = threading.Semaphore(0)
 
-    def write(self, drafts: Sequence[Draft]) -> None:
+    def write(self, drafts: Sequence[PendingTrace]) -> None:
         names = [one.row["request_id"] for one in drafts]
         self.tried.release()
         if self.away:

@@ -1,13 +1,15 @@
 """For `alembic` by hand, where migrations are written: `alembic -x url=sqlite:////folder/file ...`.
 
-The program itself runs migrations by `rerankd.database.tables.migrate`.
+The program itself runs migrations by `rerankd.database.migrate`.
 """
 
 from __future__ import annotations
 
 from alembic import context
 
-from rerankd.database.tables import VERSION_TABLE, metadata, open_engine
+from rerankd.database.connection import open_engine
+from rerankd.database.migrate import VERSION_TABLE
+from rerankd.database.tables import metadata
 
 engine = open_engine(context.get_x_argument(as_dictionary=True)["url"])
 with engine.connect().execution_options(writes=True) as connection:
