@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rerankd._common.version import __version__
 from rerankd.errors import NotFoundError
-from rerankd.server.middleware import Edge, current
+from rerankd.server.middleware import RequestMiddleware, current
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
 from rerankd.server.routes.feedback import feedback_router
@@ -60,7 +60,7 @@ def create_app(service: Service) -> FastAPI:
     ):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Edge, service=service)
+    app.add_middleware(RequestMiddleware, service=service)
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -83,7 +83,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """The framework's own errors, no such path or method, become ours; `Edge` writes them."""
+    """The framework's own errors, no such path or method, become ours; `RequestMiddleware` writes them."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         current.get().headers += [(b"allow", (getattr(error, "headers", None) or {}).get("Allow", "").encode())]

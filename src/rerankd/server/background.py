@@ -9,7 +9,7 @@ Call = Callable[[], None]
 pending: ContextVar[list[Call]] = ContextVar("afterwards")
 
 
-def after_answer(call: Call) -> None:
+def after_response(call: Call) -> None:
     """Call something once the current request's answer is sent; at once where no request is being answered."""
     calls = pending.get(None)
     if calls is None:

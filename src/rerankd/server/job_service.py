@@ -23,7 +23,7 @@ LOOK_SECONDS = 5.0
 _log = logger(__name__)
 
 
-class JobDesk:
+class JobService:
     """Opens the queue when it is first needed. Without one in Redis, a worker in this process takes what comes.
 
     Args:

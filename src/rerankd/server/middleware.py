@@ -28,7 +28,7 @@ from rerankd.errors import (
 from rerankd.server.auth.keys import ApiKey, presented_key
 from rerankd.server.background import Call, pending
 from rerankd.server.observability.tracing import RequestSpan
-from rerankd.server.schemas.dialects import Dialect, error_answer
+from rerankd.server.schemas.dialects import Dialect, error_body
 from rerankd.server.service import Service
 
 _log = logger(__name__)
@@ -53,7 +53,7 @@ DOCS_POLICY = (
 )
 
 
-class RequestLog:
+class RequestContext:
     """What is said of a request when it is done; handlers fill it in."""
 
     __slots__ = ("charged", "dialect", "fields", "headers", "key", "request_id", "span", "status")
@@ -69,12 +69,12 @@ class RequestLog:
         self.span: RequestSpan | None = None
 
 
-current: ContextVar[RequestLog] = ContextVar("request_log")
+current: ContextVar[RequestContext] = ContextVar("request_log")
 
 
-def error_response(error: RerankdError, log: RequestLog) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def error_response(error: RerankdError, log: RequestContext) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of an error; the only place where one is written."""
-    status, body = error_answer(error, log.dialect, log.request_id)
+    status, body = error_body(error, log.dialect, log.request_id)
     headers = [(b"content-type", b"application/json"), *log.headers]
     if isinstance(error, RetryableError):
         seconds = max(error.retry_after, 0.001)
@@ -89,7 +89,7 @@ def error_response(error: RerankdError, log: RequestLog) -> tuple[int, list[tupl
     return status, headers, content
 
 
-class Edge:
+class RequestMiddleware:
     """Names the request, counts it, checks its key and its size, and writes its line in the log.
 
     Args:
@@ -109,11 +109,11 @@ class Edge:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        log = RequestLog(given if _REQUEST_ID.match(given) else uuid.uuid4().hex)
+        log = RequestContext(given if _REQUEST_ID.match(given) else uuid.uuid4().hex)
         afterwards: list[Call] = []
         token, later = current.set(log), pending.set(afterwards)
-        answer = _Answer(send, log, started, scope["path"], closing=lambda: self._service.draining)
-        body = _Body(receive, self._service.settings, headers, self)
+        answer = ResponseWriter(send, log, started, scope["path"], closing=lambda: self._service.draining)
+        body = BodyLimiter(receive, self._service.settings, headers, self)
         try:
             self._admit(scope, headers, log)
             body.check_declared()
@@ -136,7 +136,7 @@ class Edge:
             for call in afterwards:
                 call()
 
-    def _admit(self, scope: Scope, headers: Headers, log: RequestLog) -> None:
+    def _admit(self, scope: Scope, headers: Headers, log: RequestContext) -> None:
         keys = self._service.keys
         if not keys.required or scope["path"] in OPEN_PATHS:
             return
@@ -147,7 +147,7 @@ class Edge:
         if log.key is None:
             raise AuthenticationError("The key is not known.", hint="Ask for one: rerankd keys add NAME.")
 
-    def _note(self, scope: Scope, log: RequestLog, seconds: float) -> None:
+    def _note(self, scope: Scope, log: RequestContext, seconds: float) -> None:
         metrics, path = self._service.metrics, scope["path"]
         # A path is counted by its route, so that strangers cannot make up labels.
         route = getattr(scope.get("route"), "path", "other") if path not in QUIET_PATHS else path
@@ -178,10 +178,10 @@ class Edge:
             raise UnavailableError("Too many large requests are being served.", hint="Send it again.", retry_after=2)
 
 
-class _Body:
+class BodyLimiter:
     """A request's body, counted as it comes."""
 
-    def __init__(self, receive: Receive, settings: Any, headers: Headers, edge: Edge) -> None:
+    def __init__(self, receive: Receive, settings: Any, headers: Headers, edge: RequestMiddleware) -> None:
         self._receive, self._headers, self._edge = receive, headers, edge
         self._limit = int(settings.max_body_mb * 1_000_000)
         self._size = 0
@@ -222,10 +222,10 @@ class _Body:
         self._size = 0
 
 
-class _Answer:
+class ResponseWriter:
     """The way out: adds headers, remembers the status, writes errors unless an answer has begun."""
 
-    def __init__(self, send: Send, log: RequestLog, started: float, path: str, closing: Callable[[], bool]) -> None:
+    def __init__(self, send: Send, log: RequestContext, started: float, path: str, closing: Callable[[], bool]) -> None:
         self._send, self._log, self._started, self._path = send, log, started, path
         self._closing, self._begun = closing, False
 

@@ -15,7 +15,7 @@ from rerankd.types import RerankRequest, RerankResult
 from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offsets
 
 
-class SearchDesk:
+class SearchService:
     """Answers questions.
 
     Args:

@@ -21,12 +21,12 @@ from rerankd.registry.promotion_sync import PromotionSync
 from rerankd.rules.watcher import RulesWatcher, rules_provider
 from rerankd.server.auth.keys import KeyRing
 from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
-from rerankd.server.background import after_answer
-from rerankd.server.job_service import JobDesk
+from rerankd.server.background import after_response
+from rerankd.server.job_service import JobService
 from rerankd.server.observability.metrics import Metrics
 from rerankd.server.observability.tracing import Tracing
-from rerankd.server.search_service import SearchDesk
-from rerankd.server.trace_service import TraceDesk
+from rerankd.server.search_service import SearchService
+from rerankd.server.trace_service import TraceService
 from rerankd.settings import Settings
 from rerankd.traces.writer import TraceWriter
 from rerankd.wiring.engine import SettingsLoader, open_pool
@@ -69,9 +69,9 @@ class Service:
     quotas: QuotaStore
     metrics: Metrics
     tracing: Tracing
-    desk: JobDesk
-    trace_desk: TraceDesk
-    search_desk: SearchDesk
+    job_service: JobService
+    trace_service: TraceService
+    search_service: SearchService
     traces: TraceWriter | None = None
     rules: RulesWatcher | None = None
     follower: AliasFollower | None = None
@@ -116,13 +116,13 @@ class Service:
             self.readiness = Readiness(True)
             if self.follower is not None:
                 self.follower.start()
-            await self.desk.start()
+            await self.job_service.start()
 
     async def close(self) -> None:
         """Finish what was accepted and end."""
         self.draining = True
-        await self.desk.close(self.settings.shutdown_seconds / 2)
-        await self.search_desk.close()
+        await self.job_service.close(self.settings.shutdown_seconds / 2)
+        await self.search_service.close()
         if self.follower is not None:
             await self.follower.close()
         if self.shadow is not None:
@@ -133,7 +133,7 @@ class Service:
         await self.quotas.close()
         if self.traces is not None:  # the last, since jobs and requests that end are traced
             await asyncio.to_thread(self.traces.close, TRACES_SECONDS)
-        await asyncio.to_thread(self.trace_desk.close)
+        await asyncio.to_thread(self.trace_service.close)
         if self.rules is not None:
             await asyncio.to_thread(self.rules.close)
         self.tracing.close()
@@ -220,9 +220,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     follower = open_alias_follower(settings, pool)
     promotions = PromotionSync(follower, pool, instance_name(), metrics.decided)
     experiments = open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
-    shadow = ShadowQueue(pipeline.score_on, traffic, after_answer)
+    shadow = ShadowQueue(pipeline.score_on, traffic, after_response)
     traffic.shadow = shadow.offer
-    desk, trace_desk = JobDesk(settings, pipeline), TraceDesk(settings)
+    job_service, trace_service = JobService(settings, pipeline), TraceService(settings)
     service = Service(
         settings,
         pool,
@@ -231,9 +231,9 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         quotas,
         metrics,
         tracing,
-        desk,
-        trace_desk,
-        SearchDesk(settings, pipeline),
+        job_service,
+        trace_service,
+        SearchService(settings, pipeline),
         traces,
         rules,
         follower,
@@ -243,6 +243,6 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     metrics.watch_registry(pool, follower)
     metrics.watch_experiments(experiments, traffic, shadow)
     metrics.watch_rules(rules)
-    metrics.watch(pool, lambda: service.readiness.ready, lambda: service.desk.waiting)
+    metrics.watch(pool, lambda: service.readiness.ready, lambda: service.job_service.waiting)
     metrics.watch_traces(traces)
     return service

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rerankd.traces.store import TraceStore
 
 
-class TraceDesk:
+class TraceService:
     """Opens the database when it is first needed, again after it could not. Its methods block.
 
     Args:

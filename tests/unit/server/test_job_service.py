@@ -37,9 +37,9 @@ async def test_a_service_starts_without_a_place_for_jobs(error: Exception, monke
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     service = open_service(load_settings())
     monkeypatch.setattr("pathlib.Path.home" if isinstance(error, RuntimeError) else "pathlib.Path.exists", fail)
-    await service.desk.start()
+    await service.job_service.start()
     monkeypatch.undo()
-    await service.desk.close(1)
+    await service.job_service.close(1)
 
 
 async def test_a_service_without_a_home_has_no_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,4 +50,4 @@ async def test_a_service_without_a_home_has_no_jobs(monkeypatch: pytest.MonkeyPa
     service = open_service(load_settings())
     monkeypatch.setattr("pathlib.Path.home", fail)
     with pytest.raises(UnavailableError, match="cannot keep jobs"):
-        await service.desk.queue()
+        await service.job_service.queue()

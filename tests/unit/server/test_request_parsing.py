@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.server.request_parsing import check_count, parse_json, timeout_of, validated
-from rerankd.server.schemas.rerank import PredictBody, RerankBody, ScoreBody, TeiBody
+from rerankd.server.schemas.rerank import PredictRequestBody, RerankRequestBody, ScoreRequestBody, TeiRequestBody
 from rerankd.settings import load_settings
 from rerankd.types import TruncationOverrides
 
@@ -18,7 +18,9 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
 )
-NAMES = sorted({*RerankBody.model_fields, *TeiBody.model_fields, *ScoreBody.model_fields, "inputs", "unknown"})
+NAMES = sorted(
+    {*RerankRequestBody.model_fields, *TeiRequestBody.model_fields, *ScoreRequestBody.model_fields, "inputs", "unknown"}
+)
 
 
 @pytest.mark.parametrize(
@@ -52,40 +54,40 @@ def test_very_many_containers_are_refused() -> None:
 
 @given(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=8))
 def test_any_content_is_read_or_refused(content: dict[str, object]) -> None:
-    for model in (RerankBody, TeiBody, ScoreBody, PredictBody):
+    for model in (RerankRequestBody, TeiRequestBody, ScoreRequestBody, PredictRequestBody):
         with contextlib.suppress(InvalidRequestError):
             given_body = validated(model, content)
-            if isinstance(given_body, RerankBody):
+            if isinstance(given_body, RerankRequestBody):
                 given_body.read_documents()
                 given_body.truncation_overrides([])
-            elif isinstance(given_body, ScoreBody):
+            elif isinstance(given_body, ScoreRequestBody):
                 given_body.pairs()
 
 
 def test_the_first_fault_is_named_with_its_place() -> None:
     with pytest.raises(InvalidRequestError, match=r"^top_n: Input should be a valid integer"):
-        validated(RerankBody, {"query": "q", "documents": ["d"], "top_n": "many"})
+        validated(RerankRequestBody, {"query": "q", "documents": ["d"], "top_n": "many"})
     with pytest.raises(InvalidRequestError, match=r"^documents\.1 is not a text"):
-        validated(RerankBody, {"query": "q", "documents": ["d", 7]}).read_documents()
+        validated(RerankRequestBody, {"query": "q", "documents": ["d", 7]}).read_documents()
 
 
 def test_every_form_of_a_text() -> None:
     documents = ["plain", {"text": "t"}, {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
-    body = validated(RerankBody, {"query": {"content": "q"}, "documents": documents})
+    body = validated(RerankRequestBody, {"query": {"content": "q"}, "documents": documents})
     assert body.query == "q"
     assert [document.text for document in body.read_documents()] == ["plain", "t", "a\nb"]
 
 
 def test_rank_fields_are_read_in_their_order() -> None:
     body = validated(
-        RerankBody,
+        RerankRequestBody,
         {"query": "q", "documents": [{"title": "T", "text": "X", "n": 3}], "rank_fields": ["title", "n", "missing"]},
     )
     assert [document.text for document in body.read_documents()] == ["title: T\nn: 3"]
 
 
 def overrides(**fields: object) -> TruncationOverrides:
-    return validated(RerankBody, {"query": "q", "documents": ["d"], **fields}).truncation_overrides([])
+    return validated(RerankRequestBody, {"query": "q", "documents": ["d"], **fields}).truncation_overrides([])
 
 
 def test_dialects_of_cutting_become_one_policy() -> None:
@@ -95,24 +97,24 @@ def test_dialects_of_cutting_become_one_policy() -> None:
     assert overrides(truncation=False).allow_truncation is False
     assert overrides(truncation="longest_first").truncation == "longest_first"
     assert overrides(truncate_prompt_tokens=-1).max_length is None
-    tei = validated(TeiBody, {"query": "q", "texts": [], "truncation_direction": "Left", "truncate": False})
+    tei = validated(TeiRequestBody, {"query": "q", "texts": [], "truncation_direction": "Left", "truncate": False})
     assert tei.truncation_overrides() == TruncationOverrides(truncation_side="left", allow_truncation=False)
 
 
 def test_what_cannot_be_followed_is_said() -> None:
     warnings: list[str] = []
-    body = validated(RerankBody, {"query": "q", "documents": ["d"], "truncate_prompt_tokens": 3})
+    body = validated(RerankRequestBody, {"query": "q", "documents": ["d"], "truncate_prompt_tokens": 3})
     assert body.truncation_overrides(warnings).max_length == 8
     assert warnings == ["truncate_prompt_tokens was raised to 8"]
 
 
 @pytest.mark.parametrize(("top_n", "kept"), [(None, None), (0, None), (-1, None), (3, 3)])
 def test_top_n(top_n: int | None, kept: int | None) -> None:
-    assert validated(RerankBody, {"query": "q", "documents": ["d"], "top_n": top_n}).kept == kept
+    assert validated(RerankRequestBody, {"query": "q", "documents": ["d"], "top_n": top_n}).kept == kept
 
 
 def pairs(**fields: object) -> list[tuple[str, str]]:
-    return validated(ScoreBody, fields).pairs()
+    return validated(ScoreRequestBody, fields).pairs()
 
 
 def test_pairs_of_score() -> None:

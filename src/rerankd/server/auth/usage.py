@@ -11,19 +11,19 @@ from starlette.requests import Request
 
 from rerankd.errors import DeadlineExceededError, RequestCancelledError
 from rerankd.pipeline.pipeline import Charge
-from rerankd.server.middleware import RequestLog, current
+from rerankd.server.middleware import RequestContext, current
 from rerankd.server.service import Service
 
 Result = TypeVar("Result")
 
 
-class Meter:
+class UsageMeter:
     """Charges keys for tokens."""
 
     def __init__(self, service: Service) -> None:
         self._quotas = service.quotas
 
-    def charge(self, log: RequestLog) -> Charge | None:
+    def charge(self, log: RequestContext) -> Charge | None:
         """What is called with the estimated tokens of a request; None where no key is needed."""
         key = log.key
         if key is None:
@@ -35,7 +35,7 @@ class Meter:
 
         return charge
 
-    async def settled(self, work: Awaitable[Result]) -> Result:
+    async def refund_on_error(self, work: Awaitable[Result]) -> Result:
         """Wait for the work; tokens of a request that we failed or refused are given back.
 
         What the caller ended itself, by a deadline or by going away, may have been computed, and stays charged.
@@ -62,7 +62,7 @@ def version_headers(version: str, experiment: str) -> dict[str, str]:
     return {name: value for name, value in named.items() if value}
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Do the work; stop it when the caller goes away."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_gone(request))

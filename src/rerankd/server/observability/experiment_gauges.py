@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rerankd.pipeline.shadow import ShadowQueue
 
 
-class RolloutGauges(Collector):
+class ExperimentGauges(Collector):
     """Read from the experiments of an instance when asked."""
 
     def __init__(self, experiments: ExperimentSync, traffic: Traffic, shadow: ShadowQueue) -> None:

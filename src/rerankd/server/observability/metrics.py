@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from rerankd._common.version import __version__
 from rerankd.engine.observer import EngineObserver
-from rerankd.server.observability.experiment_gauges import RolloutGauges
+from rerankd.server.observability.experiment_gauges import ExperimentGauges
 from rerankd.traces.writer import DROPS
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Metrics(EngineObserver):
         if experiments is not None:
             for action in ("advance", "promote", "roll_back", "stop", "refuse"):
                 self._decisions.labels(action)
-            self.registry.register(RolloutGauges(experiments, traffic, shadow))
+            self.registry.register(ExperimentGauges(experiments, traffic, shadow))
 
     def watch_activity(self) -> Callable[[list[Activity]], None]:
         """Add what reranking did lately; call what is returned when that is known anew."""

@@ -13,13 +13,13 @@ from pydantic import BaseModel
 from rerankd.errors import NotFoundError
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import parse_json, validated
-from rerankd.server.schemas.cases import MAX_LISTED, CaseBody, FlagBody, StateName
+from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
 from rerankd.server.service import Service
 
 Number = Annotated[int, Path(description="the case's number")]
 
 
-class Cases:
+class CaseRoutes:
     """Answers for one instance."""
 
     def __init__(self, service: Service) -> None:
@@ -28,8 +28,8 @@ class Cases:
     async def flag(self, request: Request) -> Response:
         """Put a ranking into the queue of bad cases."""
         self._check()
-        body = validated(FlagBody, parse_json(await request.body(), self._service.settings.max_json_depth))
-        desk = self._service.trace_desk
+        body = validated(FlagRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
+        desk = self._service.trace_service
         new = await asyncio.to_thread(desk.flag, body.request_id, _tenant(), body.index, body.note)
         return _answer({"object": "case", "new": new}, 202)
 
@@ -44,20 +44,20 @@ class Cases:
 
         self._check()
         wanted = CaseFilter(_tenant(), state, detector)
-        found = await asyncio.to_thread(self._service.trace_desk.cases, wanted, limit)
+        found = await asyncio.to_thread(self._service.trace_service.cases, wanted, limit)
         return _answer({"object": "list", "data": [_summary(asdict(one)) for one in found]})
 
     async def one(self, case: Number) -> Response:
         """Show a case with its candidates and labels."""
         self._check()
-        found = await asyncio.to_thread(self._service.trace_desk.case, case, _tenant())
+        found = await asyncio.to_thread(self._service.trace_service.case, case, _tenant())
         return _answer({"object": "case", **asdict(found)})
 
     async def change(self, case: Number, request: Request) -> Response:
         """Label a case, or say what became of it."""
         self._check()
-        body = validated(CaseBody, parse_json(await request.body(), self._service.settings.max_json_depth))
-        desk = self._service.trace_desk
+        body = validated(CaseRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
+        desk = self._service.trace_service
         found = await asyncio.to_thread(desk.change_case, case, _tenant(), body.grades, body.state, body.note)
         return _answer({"object": "case", **asdict(found)})
 
@@ -68,7 +68,7 @@ class Cases:
         self._check()
         settings = self._service.settings
         windows = Windows(settings.monitor_window, settings.monitor_reference)
-        found = await asyncio.to_thread(self._service.trace_desk.activity, _tenant(), windows)
+        found = await asyncio.to_thread(self._service.trace_service.activity, _tenant(), windows)
         return _answer({"object": "list", "data": [asdict(row) for row in found]})
 
     def _check(self) -> None:
@@ -92,7 +92,7 @@ def _answer(content: Any, status: int = 200) -> Response:
 
 def case_router(service: Service) -> APIRouter:
     """The paths of cases and activity."""
-    router, cases = APIRouter(tags=["cases"]), Cases(service)
+    router, cases = APIRouter(tags=["cases"]), CaseRoutes(service)
 
     def reads(model: type[BaseModel]) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -100,9 +100,11 @@ def case_router(service: Service) -> APIRouter:
             schema["properties"]["labels"]["items"] = part | {"title": name}
         return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    router.add_api_route("/v1/cases", cases.flag, methods=["POST"], status_code=202, openapi_extra=reads(FlagBody))
+    router.add_api_route(
+        "/v1/cases", cases.flag, methods=["POST"], status_code=202, openapi_extra=reads(FlagRequestBody)
+    )
     router.add_api_route("/v1/cases", cases.list, methods=["GET"])
     router.add_api_route("/v1/cases/{case}", cases.one, methods=["GET"])
-    router.add_api_route("/v1/cases/{case}", cases.change, methods=["POST"], openapi_extra=reads(CaseBody))
+    router.add_api_route("/v1/cases/{case}", cases.change, methods=["POST"], openapi_extra=reads(CaseRequestBody))
     router.add_api_route("/v1/activity", cases.activity, methods=["GET"])
     return router

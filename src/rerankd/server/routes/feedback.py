@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 from rerankd.errors import NotFoundError
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import parse_json, validated
-from rerankd.server.schemas.feedback import FeedbackBody, FeedbackItem
+from rerankd.server.schemas.feedback import FeedbackItem, FeedbackRequestBody
 from rerankd.server.service import Service
 
 
-class Opinions:
+class FeedbackRoutes:
     """Takes feedback for one instance. A key speaks of its own requests only."""
 
     def __init__(self, service: Service) -> None:
@@ -27,11 +27,11 @@ class Opinions:
         content = parse_json(await request.body(), self._service.settings.max_json_depth)
         if "items" not in content:
             one = validated(FeedbackItem, content)
-            body = FeedbackBody(request_id=None, items=[one])
+            body = FeedbackRequestBody(request_id=None, items=[one])
         else:
-            body = validated(FeedbackBody, content)
+            body = validated(FeedbackRequestBody, content)
         key = current.get().key
-        known = await asyncio.to_thread(self._service.trace_desk.add_feedback, body.feedback(key.id if key else ""))
+        known = await asyncio.to_thread(self._service.trace_service.add_feedback, body.feedback(key.id if key else ""))
         count = len(body.items)
         self._service.metrics.feedback.inc(count)
         return Response(
@@ -43,8 +43,8 @@ class Opinions:
 
 def feedback_router(service: Service) -> APIRouter:
     """The path of feedback."""
-    router, opinions = APIRouter(tags=["feedback"]), Opinions(service)
-    one, many = FeedbackItem.model_json_schema(), FeedbackBody.model_json_schema()
+    router, opinions = APIRouter(tags=["feedback"]), FeedbackRoutes(service)
+    one, many = FeedbackItem.model_json_schema(), FeedbackRequestBody.model_json_schema()
     del many["$defs"]
     many["properties"]["items"]["items"] = one
     body = {"required": True, "content": {"application/json": {"schema": {"anyOf": [one, many]}}}}

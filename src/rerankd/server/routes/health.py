@@ -11,7 +11,7 @@ from rerankd.server.observability import metrics
 from rerankd.server.service import Service
 
 
-class Health:
+class HealthRoutes:
     """Answers operators of one instance."""
 
     def __init__(self, service: Service) -> None:
@@ -45,7 +45,7 @@ def _json(content: dict[str, Any], status: int) -> Response:
 
 def health_router(service: Service) -> APIRouter:
     """The paths that operators ask; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
-    router, health = APIRouter(tags=["health"]), Health(service)
+    router, health = APIRouter(tags=["health"]), HealthRoutes(service)
     router.add_api_route("/livez", health.livez, methods=["GET"])
     router.add_api_route("/livez", health.livez, methods=["HEAD"], include_in_schema=False)
     for path in ("/readyz", "/health", "/ping"):

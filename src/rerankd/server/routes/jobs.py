@@ -22,8 +22,8 @@ from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import check_count, fusion_of
 from rerankd.server.schemas.dialects import EmptyDocumentsError
-from rerankd.server.schemas.jobs import JobBody, Submission, read_submission
-from rerankd.server.schemas.rerank import RerankBody
+from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, read_submission
+from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
@@ -31,7 +31,7 @@ LARGE_JOB = 50
 MAX_LISTED = 1000
 
 
-class Jobs:
+class JobRoutes:
     """Serves the jobs of one instance. A key sees its own jobs, an admin key all."""
 
     def __init__(self, service: Service) -> None:
@@ -41,7 +41,7 @@ class Jobs:
         """Hand in one ranking or many, as JSON, JSON lines or a file in a form; answers 202 at once."""
         submission = await read_submission(request, self._service.settings)
         options = submission.options
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         queue.check(options.webhook, options.idempotency_key)
         large = len(submission.requests) > LARGE_JOB
         work = await asyncio.to_thread(self._work, submission) if large else self._work(submission)
@@ -74,7 +74,7 @@ class Jobs:
             raise InvalidRequestError(f"There is no state {state[:50]!r}.", hint=f"Use one of: {', '.join(STATES)}.")
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_LISTED:
             raise InvalidRequestError(f"limit is no number from 1 to {MAX_LISTED}.")
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         owner = None if self._admin else self._owner
         jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
         return _json({"object": "list", "data": [_card(job) for job in jobs]})
@@ -97,7 +97,7 @@ class Jobs:
     async def cancel(self, job: str) -> Response:
         """End a job; what of it is being computed stops within a batch. One that has ended stays as it is."""
         await self._found(job)
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         ended = await asyncio.to_thread(queue.store.cancel, job)
         return _json(_card(ended or await self._found(job)))
 
@@ -106,7 +106,7 @@ class Jobs:
         await self._found(job)
         if (key := current.get().key) is not None:
             await self._service.quotas.charge(key, 0, time.time())
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         again = await asyncio.to_thread(queue.retry, job)
         return _json(_card(again or await self._found(job)), 202)
 
@@ -121,23 +121,23 @@ class Jobs:
         return key is None or key.admin
 
     async def _found(self, job: str) -> Job:
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         found = await asyncio.to_thread(queue.store.get, job[:200])
         if found is None or not (self._admin or found.owner == self._owner):
             raise NotFoundError(f"There is no job {job[:100]!r}.", hint="It may have expired, or be another key's.")
         return found
 
     async def _parts(self, job: str) -> list[PartResult]:
-        queue = await self._service.desk.queue()
+        queue = await self._service.job_service.queue()
         return await asyncio.to_thread(queue.store.results, job)
 
-    def _work(self, submission: Submission) -> list[RankWork]:
+    def _work(self, submission: JobSubmission) -> list[RankWork]:
         many = len(submission.requests) > 1
         return [
             self._ranking(body, f"requests.{place}: " if many else "") for place, body in enumerate(submission.requests)
         ]
 
-    def _ranking(self, body: RerankBody, place: str) -> RankWork:
+    def _ranking(self, body: RerankRequestBody, place: str) -> RankWork:
         try:
             if not body.documents:
                 raise EmptyDocumentsError("documents")
@@ -227,13 +227,15 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 def job_router(service: Service) -> APIRouter:
     """The paths of jobs."""
-    router, jobs = APIRouter(tags=["jobs"]), Jobs(service)
+    router, jobs = APIRouter(tags=["jobs"]), JobRoutes(service)
     lines = {"schema": {"type": "string", "description": "one ranking a line"}}
     form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
     body = {
         "required": True,
         "content": {
-            "application/json": {"schema": JobBody.model_json_schema(ref_template="#/components/schemas/{model}")},
+            "application/json": {
+                "schema": JobRequestBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            },
             "application/x-ndjson": lines,
             "multipart/form-data": form,
         },

@@ -12,13 +12,13 @@ from rerankd._common.version import __version__
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import parse_json, validated
-from rerankd.server.schemas.rerank import SwapBody
+from rerankd.server.schemas.rerank import SwapRequestBody
 from rerankd.server.service import Service
 
 STARTED = int(time.time())
 
 
-class Models:
+class ModelRoutes:
     """Tells of the models of one instance."""
 
     def __init__(self, service: Service) -> None:
@@ -89,7 +89,7 @@ class Models:
         """Put another model under a name, without a gap. Needs an admin key."""
         self._check_admin()
         self._check_known(name)
-        given = validated(SwapBody, parse_json(await request.body(), self._service.settings.max_json_depth))
+        given = validated(SwapRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
         await self._pool.swap(name, given.source)
         return _json(self._card(name))
 
@@ -117,9 +117,12 @@ def _json(content: Any) -> Response:
 
 def model_router(service: Service) -> APIRouter:
     """The paths that tell of models."""
-    router, models = APIRouter(tags=["models"]), Models(service)
+    router, models = APIRouter(tags=["models"]), ModelRoutes(service)
     body = {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": SwapBody.model_json_schema()}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": SwapRequestBody.model_json_schema()}},
+        }
     }
     router.add_api_route("/v1/models", models.list, methods=["GET"])
     router.add_api_route("/v1/models/{name:path}", models.one, methods=["GET"])

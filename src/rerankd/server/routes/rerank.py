@@ -16,7 +16,7 @@ from rerankd.engine.admission import make_retry_key
 from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ModelScores
 from rerankd.ranking.activation import activate
-from rerankd.server.auth.usage import Meter, unless_gone, version_headers
+from rerankd.server.auth.usage import UsageMeter, cancel_on_disconnect, version_headers
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
@@ -29,7 +29,13 @@ from rerankd.server.request_parsing import (
     validated,
 )
 from rerankd.server.schemas import dialects
-from rerankd.server.schemas.rerank import Body, PredictBody, RerankBody, ScoreBody, TeiBody
+from rerankd.server.schemas.rerank import (
+    BaseRequestBody,
+    PredictRequestBody,
+    RerankRequestBody,
+    ScoreRequestBody,
+    TeiRequestBody,
+)
 from rerankd.server.service import Service
 from rerankd.types import Activation, Document, RerankRequest, RerankResult, TruncationOverrides
 
@@ -51,11 +57,11 @@ def _described(model: type[BaseModel], *others: type[BaseModel]) -> dict[str, An
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-class Answers:
+class RerankRoutes:
     """Runs the scoring requests of one instance."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._meter = service, Meter(service)
+        self._service, self._meter = service, UsageMeter(service)
 
     async def union(self, request: Request) -> Response:
         """Rank documents: Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp, Infinity; with `texts`, TEI."""
@@ -88,7 +94,7 @@ class Answers:
             answer.close()
             raise UnavailableError("The service is starting.", hint="Send the request again.")
         with self._service.tracing.request(request.url.path, request.headers) as log.span:
-            return await self._meter.settled(answer)
+            return await self._meter.refund_on_error(answer)
 
     async def _rerank(self, request: Request, dialect: dialects.Dialect) -> Response:
         return await self._traced(request, self._ranked(request, dialect))
@@ -98,11 +104,11 @@ class Answers:
         body, content = await self._read(request)  # what is wrong before the body is known is said in the union
         if "texts" in content and "documents" not in content:
             log.dialect = "tei"
-            return await self._tei(request, body, validated(TeiBody, content))
+            return await self._tei(request, body, validated(TeiRequestBody, content))
         log.dialect = "union" if dialect == "tei" else dialect
-        return await self._documents(request, body, validated(RerankBody, content))
+        return await self._documents(request, body, validated(RerankRequestBody, content))
 
-    async def _documents(self, request: Request, body: bytes, given: RerankBody) -> Response:
+    async def _documents(self, request: Request, body: bytes, given: RerankRequestBody) -> Response:
         log = current.get()
         warnings: list[str] = []
         if not given.documents:
@@ -118,37 +124,37 @@ class Answers:
             warnings.append(f"model {given.model[:100]!r} is not known here; {result.model!r} answered")
         texts = bool(given.return_documents)
         if log.dialect == "infinity":
-            return await self._respond(dialects.infinity_answer(result, texts=texts), result)
+            return await self._respond(dialects.infinity_response(result, texts=texts), result)
         if log.dialect == "voyage":
-            return await self._respond(dialects.voyage_answer(result, texts=texts), result)
+            return await self._respond(dialects.voyage_response(result, texts=texts), result)
         version = "2" if request.url.path.startswith("/v2") else "1"
-        answer = dialects.union_answer(
+        answer = dialects.union_response(
             result, texts=texts, version=version, warnings=warnings, explain=bool(given.explain)
         )
         return await self._respond(answer, result)
 
-    async def _tei(self, request: Request, body: bytes, given: TeiBody) -> Response:
+    async def _tei(self, request: Request, body: bytes, given: TeiRequestBody) -> Response:
         if not given.texts:
             raise dialects.EmptyDocumentsError("texts")
         check_count(len(given.texts), "texts", self._service.settings)
         documents = [Document(text) for text in given.texts]
         work = self._work(request, body, given, given.query, documents, given.kept, given.truncation_overrides())
         result = await self._run(request, work)
-        return await self._respond(dialects.tei_answer(result, texts=bool(given.return_text)), result)
+        return await self._respond(dialects.tei_response(result, texts=bool(given.return_text)), result)
 
     async def _score_pairs(self, request: Request) -> Response:
         body, content = await self._read(request)
-        given = validated(ScoreBody, content)
+        given = validated(ScoreRequestBody, content)
         pairs = given.pairs()
         scores, found = await self._score(request, body, given, pairs, given.truncation_overrides())
         tokens = sum(score.tokens for group in found.scored.scores for score in group)
-        answer = dialects.score_answer(scores, found.model, tokens, current.get().request_id)
+        answer = dialects.score_response(scores, found.model, tokens, current.get().request_id)
         return await self._scored(answer, found)
 
     async def _predict_pairs(self, request: Request) -> Response:
         body, content = await self._read(request)
         current.get().dialect = "tei"
-        given = validated(PredictBody, content)
+        given = validated(PredictRequestBody, content)
         if not given.inputs:
             raise dialects.EmptyDocumentsError("inputs")
         truncation = TruncationOverrides(max_length=given.max_length, allow_truncation=given.truncate is not False)
@@ -160,7 +166,7 @@ class Answers:
         self,
         request: Request,
         body: bytes,
-        given: Body,
+        given: BaseRequestBody,
         pairs: Sequence[tuple[str, str]],
         truncation: TruncationOverrides,
     ) -> tuple[list[float], ModelScores]:
@@ -173,7 +179,7 @@ class Answers:
         log = current.get()
         log.fields["documents"] = len(pairs)
         charge = self._meter.charge(log)
-        found = await unless_gone(request, self._service.pipeline.score(groups, work, charge))
+        found = await cancel_on_disconnect(request, self._service.pipeline.score(groups, work, charge))
         logits = [0.0] * len(pairs)
         for own, group in zip(places.values(), found.scored.scores, strict=True):
             for place, score in zip(own, group, strict=True):
@@ -191,7 +197,7 @@ class Answers:
         self,
         request: Request,
         body: bytes,
-        given: Body,
+        given: BaseRequestBody,
         query: str,
         documents: list[Document],
         top_n: int | None,
@@ -221,7 +227,7 @@ class Answers:
     async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
         log = current.get()
         log.fields["documents"] = len(work.documents)
-        result = await unless_gone(request, self._service.pipeline.run(work, self._meter.charge(log)))
+        result = await cancel_on_disconnect(request, self._service.pipeline.run(work, self._meter.charge(log)))
         return replace(result, request_id=log.request_id)
 
     async def _respond(self, answer: Any, result: RerankResult) -> Response:
@@ -259,8 +265,8 @@ class Answers:
 
 def rerank_router(service: Service) -> APIRouter:
     """The paths that score."""
-    router, answers = APIRouter(tags=["rerank"]), Answers(service)
-    plain, tei = _described(RerankBody, TeiBody), _described(TeiBody)
+    router, answers = APIRouter(tags=["rerank"]), RerankRoutes(service)
+    plain, tei = _described(RerankRequestBody, TeiRequestBody), _described(TeiRequestBody)
     for path in UNION_PATHS:
         router.add_api_route(path, answers.union, methods=["POST"], openapi_extra=plain, name=f"rerank {path}")
     for path in TEI_PATHS:
@@ -268,14 +274,14 @@ def rerank_router(service: Service) -> APIRouter:
     for paths, own in ((INFINITY_PATHS, answers.infinity), (VOYAGE_PATHS, answers.voyage)):
         for path in paths:
             router.add_api_route(
-                path, own, methods=["POST"], openapi_extra=_described(RerankBody), name=f"rerank {path}"
+                path, own, methods=["POST"], openapi_extra=_described(RerankRequestBody), name=f"rerank {path}"
             )
     for path in SCORE_PATHS:
         router.add_api_route(
-            path, answers.score, methods=["POST"], openapi_extra=_described(ScoreBody), name=f"score {path}"
+            path, answers.score, methods=["POST"], openapi_extra=_described(ScoreRequestBody), name=f"score {path}"
         )
     for path in PREDICT_PATHS:
         router.add_api_route(
-            path, answers.predict, methods=["POST"], openapi_extra=_described(PredictBody), name="predict"
+            path, answers.predict, methods=["POST"], openapi_extra=_described(PredictRequestBody), name="predict"
         )
     return router

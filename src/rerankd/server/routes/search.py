@@ -16,7 +16,7 @@ from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.selection import SearchOptions
 from rerankd.retrieval.serialization import ask_response, search_response
-from rerankd.server.auth.usage import Meter, unless_gone, version_headers
+from rerankd.server.auth.usage import UsageMeter, cancel_on_disconnect, version_headers
 from rerankd.server.middleware import current
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
@@ -27,46 +27,48 @@ from rerankd.server.request_parsing import (
     unit_header,
     validated,
 )
-from rerankd.server.schemas.search import AskBody, SearchBody
+from rerankd.server.schemas.search import AskRequestBody, SearchRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
 
-class Questions:
+class SearchRoutes:
     """Answers questions for one instance. Every key sees the whole index; rules can hide documents by tenant."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._meter = service, Meter(service)
+        self._service, self._meter = service, UsageMeter(service)
 
     async def search(self, request: Request) -> Response:
         """Find the passages of the index that answer a question: retrieve, rerank, threshold, duplicates, budget."""
         body = await request.body()
-        given = validated(SearchBody, parse_json(body, self._service.settings.max_json_depth))
+        given = validated(SearchRequestBody, parse_json(body, self._service.settings.max_json_depth))
         rag, work, options = await self._opened(request, body, given)
-        found = await unless_gone(request, self._meter.settled(rag.search(given.query, options, work)))
+        found = await cancel_on_disconnect(request, self._meter.refund_on_error(rag.search(given.query, options, work)))
         self._note(found)
         return _json(search_response(found, explain=bool(given.explain)), found)
 
     async def ask(self, request: Request) -> Response:
         """Answer a question with numbered citations; without a language model, with the passages themselves."""
         body = await request.body()
-        given = validated(AskBody, parse_json(body, self._service.settings.max_json_depth))
+        given = validated(AskRequestBody, parse_json(body, self._service.settings.max_json_depth))
         rag, work, options = await self._opened(request, body, given)
         explain = bool(given.explain)
         if given.stream:
             parts = rag.ask(given.query, options, work)
             # What is wrong before there is anything to send is an error with its own status.
-            first = await unless_gone(request, self._meter.settled(anext(parts)))
+            first = await cancel_on_disconnect(request, self._meter.refund_on_error(anext(parts)))
             headers = version_headers(first.version, first.experiment) if isinstance(first, SearchResult) else None
             return StreamingResponse(
                 self._events(first, parts, explain), headers=headers, media_type="text/event-stream"
             )
-        answer = await unless_gone(request, self._meter.settled(rag.answer(given.query, options, work)))
+        answer = await cancel_on_disconnect(
+            request, self._meter.refund_on_error(rag.answer(given.query, options, work))
+        )
         self._note(answer.search)
         return _json(ask_response(answer, explain=explain), answer.search)
 
     async def _opened(
-        self, request: Request, body: bytes, given: SearchBody
+        self, request: Request, body: bytes, given: SearchRequestBody
     ) -> tuple[Rag, RerankRequest, SearchOptions]:
         """The pipeline, and how its ranking is asked for."""
         if not self._service.started:
@@ -88,14 +90,14 @@ class Questions:
             user=unit_header(request, USER_HEADER),
             session=unit_header(request, SESSION_HEADER),
         )
-        usual = self._service.search_desk.options
+        usual = self._service.search_service.options
         options = SearchOptions(
             given.k or usual.k,
             given.top_n or usual.top_n,
             usual.threshold if given.threshold is None else given.threshold,
             given.max_tokens or usual.budget,
         )
-        return await self._service.search_desk.rag(self._meter.charge(log), self._meter.settle), work, options
+        return await self._service.search_service.rag(self._meter.charge(log), self._meter.settle), work, options
 
     async def _events(
         self,
@@ -142,8 +144,11 @@ def _json(content: Any, found: SearchResult) -> Response:
 
 def search_router(service: Service) -> APIRouter:
     """The paths of questions."""
-    router, questions = APIRouter(tags=["search"]), Questions(service)
-    for path, answer, model in (("/v1/search", questions.search, SearchBody), ("/v1/ask", questions.ask, AskBody)):
+    router, questions = APIRouter(tags=["search"]), SearchRoutes(service)
+    for path, answer, model in (
+        ("/v1/search", questions.search, SearchRequestBody),
+        ("/v1/ask", questions.ask, AskRequestBody),
+    ):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         body = {"required": True, "content": {"application/json": {"schema": schema}}}
         router.add_api_route(path, answer, methods=["POST"], openapi_extra={"requestBody": body})

@@ -15,7 +15,7 @@ StateName = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 Note = Annotated[str, Field(max_length=MAX_NOTE)]
 
 
-class FlagBody(BaseModel):
+class FlagRequestBody(BaseModel):
     """A ranking that somebody finds bad."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -25,7 +25,7 @@ class FlagBody(BaseModel):
     note: Note = Field("", description="why")
 
 
-class LabelBody(BaseModel):
+class LabelItem(BaseModel):
     """How relevant a document is."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -34,12 +34,12 @@ class LabelBody(BaseModel):
     grade: int = Field(ge=0, le=MAX_GRADE, description="0 for what does not answer, above for what does")
 
 
-class CaseBody(BaseModel):
+class CaseRequestBody(BaseModel):
     """What is said of a case."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    labels: list[LabelBody] = Field(default_factory=list, max_length=MAX_LABELS, description="grades of documents")
+    labels: list[LabelItem] = Field(default_factory=list, max_length=MAX_LABELS, description="grades of documents")
     state: StateName | None = Field(None, description="what became of it; labels make an open case labelled")
     note: Note = Field("", description="is added to what is there")
 

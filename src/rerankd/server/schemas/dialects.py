@@ -35,7 +35,7 @@ def _usage(usage: Usage) -> Json:
     return {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens}
 
 
-def union_answer(
+def union_response(
     result: RerankResult, *, texts: bool, version: str, warnings: Sequence[str] = (), explain: bool = False
 ) -> Json:
     """The answer that Cohere, Jina, vLLM, Xinference and llama.cpp clients all read.
@@ -64,7 +64,7 @@ def union_answer(
     return answer
 
 
-def infinity_answer(result: RerankResult, *, texts: bool) -> Json:
+def infinity_response(result: RerankResult, *, texts: bool) -> Json:
     """Infinity's answer: documents as plain strings."""
     return {
         "object": "rerank",
@@ -76,7 +76,7 @@ def infinity_answer(result: RerankResult, *, texts: bool) -> Json:
     }
 
 
-def voyage_answer(result: RerankResult, *, texts: bool) -> Json:
+def voyage_response(result: RerankResult, *, texts: bool) -> Json:
     """Voyage's answer: `data`, and documents as plain strings."""
     return {
         "object": "list",
@@ -86,7 +86,7 @@ def voyage_answer(result: RerankResult, *, texts: bool) -> Json:
     }
 
 
-def tei_answer(result: RerankResult, *, texts: bool) -> list[Json]:
+def tei_response(result: RerankResult, *, texts: bool) -> list[Json]:
     """TEI's answer: a bare array, best first."""
 
     def row(ranked: RankedDocument) -> Json:
@@ -96,7 +96,7 @@ def tei_answer(result: RerankResult, *, texts: bool) -> list[Json]:
     return [row(ranked) for ranked in result.results]
 
 
-def score_answer(scores: Sequence[float], model: str, tokens: int, request_id: str) -> Json:
+def score_response(scores: Sequence[float], model: str, tokens: int, request_id: str) -> Json:
     """vLLM's answer to `/score`, in the order of the input."""
     return {
         "id": f"score-{request_id}",
@@ -108,7 +108,7 @@ def score_answer(scores: Sequence[float], model: str, tokens: int, request_id: s
     }
 
 
-def error_answer(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:
+def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:
     """Status and body of an error, in the words of a dialect."""
     text = str(error)
     if dialect == "tei":

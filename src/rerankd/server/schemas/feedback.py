@@ -24,7 +24,7 @@ class FeedbackItem(BaseModel):
     value: float = Field(1.0, allow_inf_nan=False, description="thumb: 1 or -1; grade: from 0 to 100")
 
 
-class FeedbackBody(BaseModel):
+class FeedbackRequestBody(BaseModel):
     """Feedback on one ranking or on many, up to a thousand items."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)

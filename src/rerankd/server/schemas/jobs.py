@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
 from rerankd.server.request_parsing import check_depth, parse_json, validated
-from rerankd.server.schemas.rerank import RerankBody
+from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.settings import Settings
 
 LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson", "application/x-jsonlines"})
@@ -40,23 +40,23 @@ class JobOptions(BaseModel):
     idempotency_key: str | None = Field(None, description="submissions with the same key are one job")
 
 
-class JobBody(JobOptions):
+class JobRequestBody(JobOptions):
     """A job: one ranking, or many. A ranking may also be the body itself."""
 
-    request: RerankBody | None = Field(None, description="one ranking, as /v1/rerank takes it")
-    requests: Annotated[list[RerankBody], Field(max_length=MAX_REQUESTS)] | None = Field(
+    request: RerankRequestBody | None = Field(None, description="one ranking, as /v1/rerank takes it")
+    requests: Annotated[list[RerankRequestBody], Field(max_length=MAX_REQUESTS)] | None = Field(
         None, description="many rankings"
     )
 
 
-class Submission(BaseModel):
+class JobSubmission(BaseModel):
     """What was sent, whatever its form."""
 
     options: JobOptions
-    requests: list[RerankBody]
+    requests: list[RerankRequestBody]
 
 
-async def read_submission(request: Request, settings: Settings) -> Submission:
+async def read_submission(request: Request, settings: Settings) -> JobSubmission:
     """Read a submission.
 
     Raises:
@@ -77,18 +77,18 @@ async def read_submission(request: Request, settings: Settings) -> Submission:
     return submission
 
 
-def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> Submission:
+def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> JobSubmission:
     content = parse_json(body, settings.max_json_depth)
     if "query" in content and "request" not in content and "requests" not in content:
         content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
-    job = validated(JobBody, {**content, **given})
+    job = validated(JobRequestBody, {**content, **given})
     if (job.request is None) == (job.requests is None):
         raise InvalidRequestError("A job is either request or requests.", hint="Send one of the two.")
-    return Submission(options=job, requests=[job.request] if job.request else job.requests or [])
+    return JobSubmission(options=job, requests=[job.request] if job.request else job.requests or [])
 
 
-def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Submission:
-    requests: list[RerankBody] = []
+def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> JobSubmission:
+    requests: list[RerankRequestBody] = []
     documents = 0
     for number, line in enumerate(content.removeprefix(_BOM).splitlines(), start=1):
         if not line.strip():
@@ -98,7 +98,7 @@ def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Subm
             if not isinstance(found, dict):
                 raise InvalidRequestError("it is no JSON object.")
             check_depth(found, settings.max_json_depth)
-            requests.append(validated(RerankBody, found))
+            requests.append(validated(RerankRequestBody, found))
         except orjson.JSONDecodeError as error:
             raise InvalidRequestError(
                 f"Line {number} is not valid JSON ({error}).", hint="One object a line."
@@ -110,7 +110,7 @@ def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> Subm
         documents += len(requests[-1].documents)
         if documents > MAX_DOCUMENTS:  # bounds what is in memory when the results are fetched
             raise PayloadTooLargeError(f"A job holds at most {MAX_DOCUMENTS} documents.", hint="Use rerankd bulk.")
-    return Submission(options=validated(JobOptions, dict(given)), requests=requests)
+    return JobSubmission(options=validated(JobOptions, dict(given)), requests=requests)
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:

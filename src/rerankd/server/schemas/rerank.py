@@ -65,7 +65,7 @@ MAX_ID = 512
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
-class Body(BaseModel):
+class BaseRequestBody(BaseModel):
     """What all bodies share."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=(), hide_input_in_errors=True)
@@ -86,7 +86,7 @@ class Body(BaseModel):
         return bool(self.raw_scores) or self.use_activation is False
 
 
-class RerankBody(Body):
+class RerankRequestBody(BaseRequestBody):
     """A ranking, as Cohere, Jina, vLLM, Infinity, Xinference, Voyage and llama.cpp ask for it."""
 
     query: Text = Field(description="the question")
@@ -164,7 +164,7 @@ class RerankBody(Body):
         return _named(item, text)
 
 
-class TeiBody(Body):
+class TeiRequestBody(BaseRequestBody):
     """A ranking as text-embeddings-inference asks for it."""
 
     query: Text = Field(description="the question")
@@ -192,7 +192,7 @@ class TeiBody(Body):
         )
 
 
-class ScoreBody(Body):
+class ScoreRequestBody(BaseRequestBody):
     """Pairs as vLLM's `/score` takes them: one query with N documents, or N with N."""
 
     text_1: Texts | None = Field(None, description="queries")
@@ -231,14 +231,14 @@ class ScoreBody(Body):
         return TruncationOverrides(max_length=max(length, 8) if length else None, long_documents=self.long_documents)
 
 
-class PredictBody(Body):
+class PredictRequestBody(BaseRequestBody):
     """Pairs as text-embeddings-inference's `/predict` takes them."""
 
     inputs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(description="[query, document] pairs")
     truncate: bool | None = Field(None, description="false refuses what is too long")
 
 
-class SwapBody(BaseModel):
+class SwapRequestBody(BaseModel):
     """A model to put under a name."""
 
     model_config = ConfigDict(extra="forbid")

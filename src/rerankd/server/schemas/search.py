@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rerankd.server.schemas.rerank import Seconds, Text
 
 
-class SearchBody(BaseModel):
+class SearchRequestBody(BaseModel):
     """A question."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
@@ -35,7 +35,7 @@ class SearchBody(BaseModel):
     )
 
 
-class AskBody(SearchBody):
+class AskRequestBody(SearchRequestBody):
     """A question that wants an answer."""
 
     stream: bool | None = Field(None, description="true sends events as they come: passages, token, answer")

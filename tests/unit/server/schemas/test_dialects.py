@@ -23,13 +23,13 @@ RESULT = RerankResult(
 
 
 def test_union_leaves_out_what_some_client_trips_over() -> None:
-    answer = dialects.union_answer(RESULT, texts=False, version="2")
+    answer = dialects.union_response(RESULT, texts=False, version="2")
     assert "object" not in answer
     assert answer["results"] == [{"index": 1, "relevance_score": 2.0}, {"index": 0, "relevance_score": -1.0}]
     assert answer["usage"] == {"prompt_tokens": 12, "total_tokens": 12}
     assert answer["meta"]["billed_units"] == {"search_units": 1}
     assert "warnings" not in answer["meta"]
-    with_texts = dialects.union_answer(RESULT, texts=True, version="1", warnings=["w"], explain=True)
+    with_texts = dialects.union_response(RESULT, texts=True, version="1", warnings=["w"], explain=True)
     assert with_texts["results"][0] == {
         "index": 1,
         "relevance_score": 2.0,
@@ -44,10 +44,10 @@ def test_union_leaves_out_what_some_client_trips_over() -> None:
 
 
 def test_plain_documents_where_they_are_expected() -> None:
-    assert dialects.infinity_answer(RESULT, texts=True)["results"][0]["document"] == "b"
-    assert dialects.voyage_answer(RESULT, texts=True)["data"][1]["document"] == "a"
-    assert dialects.tei_answer(RESULT, texts=True)[0] == {"index": 1, "score": 2.0, "text": "b"}
-    assert dialects.tei_answer(RESULT, texts=False)[0] == {"index": 1, "score": 2.0}
+    assert dialects.infinity_response(RESULT, texts=True)["results"][0]["document"] == "b"
+    assert dialects.voyage_response(RESULT, texts=True)["data"][1]["document"] == "a"
+    assert dialects.tei_response(RESULT, texts=True)[0] == {"index": 1, "score": 2.0, "text": "b"}
+    assert dialects.tei_response(RESULT, texts=False)[0] == {"index": 1, "score": 2.0}
 
 
 def test_errors_in_the_words_of_tei() -> None:
@@ -61,13 +61,13 @@ def test_errors_in_the_words_of_tei() -> None:
         (RerankdError("x"), 500, "Backend"),
     ]
     for error, status, kind in cases:
-        found, body = dialects.error_answer(error, "tei", "id")
+        found, body = dialects.error_body(error, "tei", "id")
         assert (found, body["error_type"]) == (status, kind)
         assert isinstance(body["error"], str)
 
 
 def test_errors_in_the_union_are_read_by_all() -> None:
-    status, body = dialects.error_answer(InvalidRequestError("No.", hint="Yes."), "union", "id")
+    status, body = dialects.error_body(InvalidRequestError("No.", hint="Yes."), "union", "id")
     assert status == 400
     assert body["detail"] == body["message"] == body["error"]["message"] == "No. Yes."
     assert body["error"]["code"] == "invalid_request"
