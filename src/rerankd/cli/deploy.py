@@ -85,7 +85,8 @@ def nginx(
 
 def facts(settings: Settings) -> Facts:
     """What nginx must know of the service."""
-    from rerankd.server.middleware import BODY_PAUSE_SECONDS, REQUEST_ID
+    from rerankd.server.body_limiter import BODY_PAUSE_SECONDS
+    from rerankd.server.middleware import REQUEST_ID
     from rerankd.server.routes.rerank import SCORING_PATHS
     from rerankd.server.run import KEEP_ALIVE_SECONDS
 

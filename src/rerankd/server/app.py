@@ -1,4 +1,4 @@
-"""The HTTP application of one instance."""
+"""FastAPI application of one instance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rerankd._common.version import __version__
 from rerankd.errors import NotFoundError
-from rerankd.server.middleware import RequestMiddleware, current
+from rerankd.server.context import current_request
+from rerankd.server.middleware import RequestMiddleware
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
 from rerankd.server.routes.feedback import feedback_router
@@ -25,7 +26,10 @@ from rerankd.server.service import Service
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application around an instance; it starts and closes the instance.
+    """Return the application of an instance; its lifespan starts and closes the instance.
+
+    Args:
+        service: the instance.
 
     Example:
         >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
@@ -33,15 +37,15 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(service.start())
+        startup = asyncio.create_task(service.start())
         yield
         await service.close()
-        await starting
+        await startup
 
     app = FastAPI(
         title="rerankd",
         version=__version__,
-        summary="Puts the passages that answer first; speaks every rerank client's dialect.",
+        summary="Reranking for RAG, compatible with the clients of Cohere, Jina, Voyage, vLLM, TEI and Infinity.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -83,12 +87,15 @@ def create_app(service: Service) -> FastAPI:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """The framework's own errors, no such path or method, become ours; `RequestMiddleware` writes them."""
+    """Turn the framework's own errors, unknown path or method, into ours; `RequestMiddleware` writes them."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        current.get().headers += [(b"allow", (getattr(error, "headers", None) or {}).get("Allow", "").encode())]
-        what = NotFoundError(f"{request.url.path[:100]} does not take {request.method}.", hint="See /docs.")
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+        current_request.get().headers += [(b"allow", allowed.encode())]
+        not_found = NotFoundError(
+            f"{request.url.path[:100]} does not accept {request.method}.", hint="See /docs for the API."
+        )
     else:
-        what = NotFoundError(f"There is no path {request.url.path[:100]}.", hint="See /docs.")
-    what.status = status
-    raise what
+        not_found = NotFoundError(f"The path {request.url.path[:100]} does not exist.", hint="See /docs for the API.")
+    not_found.status = status
+    raise not_found

@@ -1,18 +1,18 @@
-"""What is done once a request's answer is sent."""
+"""Work that waits until the response to the current request was sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
 
-Call = Callable[[], None]
-pending: ContextVar[list[Call]] = ContextVar("afterwards")
+Callback = Callable[[], None]
+pending_callbacks: ContextVar[list[Callback]] = ContextVar("pending_callbacks")
 
 
-def after_response(call: Call) -> None:
-    """Call something once the current request's answer is sent; at once where no request is being answered."""
-    calls = pending.get(None)
-    if calls is None:
-        call()
+def after_response(callback: Callback) -> None:
+    """Call `callback` after the response to the current request; at once where no request is being served."""
+    callbacks = pending_callbacks.get(None)
+    if callbacks is None:
+        callback()
     else:
-        calls.append(call)
+        callbacks.append(callback)

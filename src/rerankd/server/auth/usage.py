@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from rerankd.errors import DeadlineExceededError, RequestCancelledError
 from rerankd.pipeline.pipeline import Charge
-from rerankd.server.middleware import RequestContext, current
+from rerankd.server.context import RequestContext, current_request
 from rerankd.server.service import Service
 
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ class UsageMeter:
 
     async def settle(self, tokens: int) -> None:
         """Say how many tokens it were in truth; 0 gives all back."""
-        log = current.get()
+        log = current_request.get()
         if log.key is not None and log.charged:
             await self._quotas.correct(log.key, tokens - log.charged, time.time())
             log.charged = 0

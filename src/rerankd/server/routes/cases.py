@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from rerankd.errors import NotFoundError
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import parse_json, validated
 from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
 from rerankd.server.service import Service
@@ -78,7 +78,7 @@ class CaseRoutes:
 
 def _tenant() -> str | None:
     """Whose cases a request may see: its key's; all of them where no keys are needed."""
-    key = current.get().key
+    key = current_request.get().key
     return key.id if key else None
 
 

@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from rerankd.errors import NotFoundError
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import parse_json, validated
 from rerankd.server.schemas.feedback import FeedbackItem, FeedbackRequestBody
 from rerankd.server.service import Service
@@ -30,7 +30,7 @@ class FeedbackRoutes:
             body = FeedbackRequestBody(request_id=None, items=[one])
         else:
             body = validated(FeedbackRequestBody, content)
-        key = current.get().key
+        key = current_request.get().key
         known = await asyncio.to_thread(self._service.trace_service.add_feedback, body.feedback(key.id if key else ""))
         count = len(body.items)
         self._service.metrics.feedback.inc(count)

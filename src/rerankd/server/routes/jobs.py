@@ -19,7 +19,7 @@ from rerankd.jobs.job import STATES, Job, RankWork
 from rerankd.jobs.results import rows_of
 from rerankd.jobs.store import PartResult
 from rerankd.pipeline.pipeline import apply_overrides
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import check_count, fusion_of
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, read_submission
@@ -62,7 +62,7 @@ class JobRoutes:
             raise
         if not new:
             await self._uncharge()
-        current.get().fields |= {"job": job.id, "requests": job.total}
+        current_request.get().fields |= {"job": job.id, "requests": job.total}
         self._service.metrics.jobs.labels(job.priority).inc(new)
         return _json(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
 
@@ -104,7 +104,7 @@ class JobRoutes:
     async def retry(self, job: str) -> Response:
         """Queue the failed, cancelled or expired parts of a job again."""
         await self._found(job)
-        if (key := current.get().key) is not None:
+        if (key := current_request.get().key) is not None:
             await self._service.quotas.charge(key, 0, time.time())
         queue = await self._service.job_service.queue()
         again = await asyncio.to_thread(queue.retry, job)
@@ -112,12 +112,12 @@ class JobRoutes:
 
     @property
     def _owner(self) -> str:
-        key = current.get().key
+        key = current_request.get().key
         return key.id if key else ""
 
     @property
     def _admin(self) -> bool:
-        key = current.get().key
+        key = current_request.get().key
         return key is None or key.admin
 
     async def _found(self, job: str) -> Job:
@@ -160,7 +160,7 @@ class JobRoutes:
 
     async def _charge(self, work: list[RankWork]) -> None:
         """Count the job as one request, and its tokens by the default model's estimate."""
-        log, pool = current.get(), self._service.pool
+        log, pool = current_request.get(), self._service.pool
         if log.key is None:
             return
         async with pool.lease(pool.default) as model:
@@ -169,7 +169,7 @@ class JobRoutes:
         log.charged = tokens
 
     async def _uncharge(self) -> None:
-        log = current.get()
+        log = current_request.get()
         if log.key is not None and log.charged:
             await self._service.quotas.correct(log.key, -log.charged, time.time())
             log.charged = 0

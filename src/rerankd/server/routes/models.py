@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from rerankd._common.version import __version__
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import parse_json, validated
 from rerankd.server.schemas.rerank import SwapRequestBody
 from rerankd.server.service import Service
@@ -100,7 +100,7 @@ class ModelRoutes:
         return _json({"id": name, "unloaded": await self._pool.unload(name)})
 
     def _check_admin(self) -> None:
-        key = current.get().key
+        key = current_request.get().key
         if key is None or not key.admin:
             raise PermissionDeniedError("This needs an admin key.", hint="Make one: rerankd keys add NAME --admin.")
 

@@ -17,7 +17,7 @@ from rerankd.errors import UnavailableError
 from rerankd.pipeline.pipeline import ModelScores
 from rerankd.ranking.activation import activate
 from rerankd.server.auth.usage import UsageMeter, cancel_on_disconnect, version_headers
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
     USER_HEADER,
@@ -89,7 +89,7 @@ class RerankRoutes:
 
     async def _traced(self, request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
         """Answer inside a span; what we failed or refused costs nothing."""
-        log = current.get()
+        log = current_request.get()
         if not self._service.started:  # a proxy goes to the next instance, rather than wait for the model
             answer.close()
             raise UnavailableError("The service is starting.", hint="Send the request again.")
@@ -100,7 +100,7 @@ class RerankRoutes:
         return await self._traced(request, self._ranked(request, dialect))
 
     async def _ranked(self, request: Request, dialect: dialects.Dialect) -> Response:
-        log = current.get()
+        log = current_request.get()
         body, content = await self._read(request)  # what is wrong before the body is known is said in the union
         if "texts" in content and "documents" not in content:
             log.dialect = "tei"
@@ -109,7 +109,7 @@ class RerankRoutes:
         return await self._documents(request, body, validated(RerankRequestBody, content))
 
     async def _documents(self, request: Request, body: bytes, given: RerankRequestBody) -> Response:
-        log = current.get()
+        log = current_request.get()
         warnings: list[str] = []
         if not given.documents:
             raise dialects.EmptyDocumentsError("documents")
@@ -148,12 +148,12 @@ class RerankRoutes:
         pairs = given.pairs()
         scores, found = await self._score(request, body, given, pairs, given.truncation_overrides())
         tokens = sum(score.tokens for group in found.scored.scores for score in group)
-        answer = dialects.score_response(scores, found.model, tokens, current.get().request_id)
+        answer = dialects.score_response(scores, found.model, tokens, current_request.get().request_id)
         return await self._scored(answer, found)
 
     async def _predict_pairs(self, request: Request) -> Response:
         body, content = await self._read(request)
-        current.get().dialect = "tei"
+        current_request.get().dialect = "tei"
         given = validated(PredictRequestBody, content)
         if not given.inputs:
             raise dialects.EmptyDocumentsError("inputs")
@@ -176,7 +176,7 @@ class RerankRoutes:
             places.setdefault(to_query(query), []).append(place)
         groups = [(query, [pairs[place][1] for place in own]) for query, own in places.items()]
         work = self._work(request, body, given, "", [], None, truncation)
-        log = current.get()
+        log = current_request.get()
         log.fields["documents"] = len(pairs)
         charge = self._meter.charge(log)
         found = await cancel_on_disconnect(request, self._service.pipeline.score(groups, work, charge))
@@ -203,7 +203,7 @@ class RerankRoutes:
         top_n: int | None,
         truncation: TruncationOverrides,
     ) -> RerankRequest:
-        log = current.get()
+        log = current_request.get()
         who = log.key.id if log.key else (request.client.host if request.client else "")
         activation: Activation = "none" if given.raw else "sigmoid"
         return RerankRequest(
@@ -225,7 +225,7 @@ class RerankRoutes:
         )
 
     async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
-        log = current.get()
+        log = current_request.get()
         log.fields["documents"] = len(work.documents)
         result = await cancel_on_disconnect(request, self._service.pipeline.run(work, self._meter.charge(log)))
         return replace(result, request_id=log.request_id)
@@ -241,7 +241,7 @@ class RerankRoutes:
     async def _finish(
         self, answer: Any, model: str, version: str, experiment: str, tokens: int, timings: Mapping[str, float]
     ) -> Response:
-        log, metrics = current.get(), self._service.metrics
+        log, metrics = current_request.get(), self._service.metrics
         await self._meter.settle(tokens)
         log.fields |= {"model": model, "version": version, "tokens": tokens}
         if experiment:

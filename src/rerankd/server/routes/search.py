@@ -17,7 +17,7 @@ from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.selection import SearchOptions
 from rerankd.retrieval.serialization import ask_response, search_response
 from rerankd.server.auth.usage import UsageMeter, cancel_on_disconnect, version_headers
-from rerankd.server.middleware import current
+from rerankd.server.context import current_request
 from rerankd.server.request_parsing import (
     SESSION_HEADER,
     USER_HEADER,
@@ -73,7 +73,7 @@ class SearchRoutes:
         """The pipeline, and how its ranking is asked for."""
         if not self._service.started:
             raise UnavailableError("The service is starting.", hint="Send the request again.")
-        log, settings = current.get(), self._service.settings
+        log, settings = current_request.get(), self._service.settings
         who = log.key.id if log.key else (request.client.host if request.client else "")
         work = RerankRequest(
             given.query,
@@ -121,7 +121,7 @@ class SearchRoutes:
         return _sent("answer", {name: value for name, value in whole.items() if name not in ("passages", "dropped")})
 
     def _note(self, found: SearchResult) -> None:
-        log, metrics = current.get(), self._service.metrics
+        log, metrics = current_request.get(), self._service.metrics
         count = len(found.passages) + len(found.dropped)
         log.fields |= {"model": found.model, "documents": count, "passages": len(found.passages)}
         if found.version:

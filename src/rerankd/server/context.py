@@ -1,0 +1,45 @@
+"""The context of one request: its id, its key, and what its log line and its response headers will say."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from rerankd.server.auth.keys import ApiKey
+from rerankd.server.observability.tracing import RequestSpan
+from rerankd.server.schemas.dialects import Dialect
+
+
+class RequestContext:
+    """State of a request that outlives its handler; handlers fill it in, the middleware reads it.
+
+    Attributes:
+        request_id: id in the log, in the response and in traces.
+        key: API key of the request; None where no key is required.
+        dialect: dialect in which errors are written.
+        status: HTTP status of the response; 0 until it has begun.
+        fields: additional fields of the log line.
+        headers: additional headers of an error response.
+        charged: tokens that the key's quota was charged and that may still be corrected.
+        span: OpenTelemetry span; None outside of scoring requests.
+    """
+
+    __slots__ = ("charged", "dialect", "fields", "headers", "key", "request_id", "span", "status")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.key: ApiKey | None = None
+        self.dialect: Dialect = "union"
+        self.status = 0
+        self.fields: dict[str, Any] = {}
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.charged = 0
+        self.span: RequestSpan | None = None
+
+    @property
+    def tenant(self) -> str:
+        """Id of the API key; empty where no key is required."""
+        return self.key.id if self.key else ""
+
+
+current_request: ContextVar[RequestContext] = ContextVar("request_context")
