@@ -15,7 +15,7 @@ from rerankd.models.reference import bundled_folder
 from rerankd.server.app import create_app
 from rerankd.server.middleware import OPEN_PATHS
 from rerankd.server.service import open_service
-from rerankd.settings import Settings, load_settings
+from rerankd.settings import TOPICS, load_settings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -62,14 +62,21 @@ def _cli() -> str:
 
 
 def _settings() -> str:
-    rows = []
-    for name, field in Settings.model_fields.items():
-        value = field.get_default(call_default_factory=True)
-        default = f"`{value}`" if value is not None else ""
-        rows.append(f"| `{name}` | `RERANKD_{name.upper()}` | {default} | {field.description} |")
-    head = ["# Settings", "", "Defaults < `rerankd.toml` in the working folder < environment < flags.", ""]
-    table = ["| `rerankd.toml` | environment | default | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *table, *rows]) + "\n"
+    lines = [
+        "# Settings",
+        "",
+        "Order of precedence: defaults, `rerankd.toml` in the working directory, environment variables, flags.",
+        "`rerankd config show` prints every value with its source.",
+    ]
+    for topic in TOPICS:
+        lines += ["", f"## {(topic.__doc__ or '').rstrip('.')}", ""]
+        lines += ["| `rerankd.toml` | environment | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in topic.model_fields.items():
+            value = field.get_default(call_default_factory=True)
+            default = f"`{value}`" if value is not None else ""
+            description = (field.description or "").replace("|", "\\|")
+            lines.append(f"| `{name}` | `RERANKD_{name.upper()}` | {default} | {description} |")
+    return "\n".join(lines) + "\n"
 
 
 def _errors() -> str:

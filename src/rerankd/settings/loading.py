@@ -1,0 +1,159 @@
+"""Where settings come from: defaults < rerankd.toml < RERANKD_* environment variables < flags.
+
+The library takes arguments only; nothing is read at import time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from rerankd.errors import InvalidRequestError
+from rerankd.settings.topics import (
+    AccessSettings,
+    BatchingSettings,
+    CacheSettings,
+    JobSettings,
+    LoggingSettings,
+    ModelSettings,
+    RankingSettings,
+    RegistrySettings,
+    SearchSettings,
+    ServedModelSettings,
+    ServerSettings,
+    TraceSettings,
+)
+
+FILE_NAME = "rerankd.toml"
+
+
+class Settings(
+    LoggingSettings,
+    RegistrySettings,
+    TraceSettings,
+    SearchSettings,
+    JobSettings,
+    AccessSettings,
+    CacheSettings,
+    BatchingSettings,
+    ServedModelSettings,
+    ServerSettings,
+    RankingSettings,
+    ModelSettings,
+    BaseSettings,
+):
+    """All settings, in one flat namespace; the bases group them by topic, the last one first."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RERANKD_",
+        toml_file=FILE_NAME,
+        extra="forbid",
+        env_ignore_empty=True,
+        enable_decoding=False,
+        allow_inf_nan=False,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _parse_text(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        if value == "" and field.default is None:
+            return None
+        return _parse_collection(value, get_origin(field.annotation))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_addresses(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{error}; write addresses and networks, such as 10.0.0.7 and 10.1.0.0/16") from None
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources in order of precedence: flags, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        flags: settings given on the command line; None means not given.
+
+    Raises:
+        InvalidRequestError: an invalid value, or an unknown key in the file; the message names it.
+
+    Example:
+        >>> load_settings(top_n=3).top_n
+        3
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequestError(
+            f"Setting {name}: {first['msg']}.",
+            hint=f"Look in {FILE_NAME}, at RERANKD_{name.upper()}, and at the flags.",
+        ) from error
+    except ValueError as error:  # raised by the TOML parser
+        raise InvalidRequestError(
+            f"{Path(FILE_NAME).resolve()} is not valid TOML ({error}).", hint="Correct the file."
+        ) from error
+
+
+def _parse_collection(value: Any, kind: object) -> Any:
+    """Parse a list written with commas, a table written as name=value, or either as JSON; return other values as is."""
+    if not isinstance(value, str) or kind not in (list, dict):
+        return value
+    if value.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON ({error})") from error
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if kind is list:
+        return parts
+    pairs = [part.partition("=") for part in parts]
+    if not all(name.strip() and reference.strip() for name, _, reference in pairs):
+        raise ValueError("write it as name=reference,name=reference")
+    return {name.strip(): reference.strip() for name, _, reference in pairs}
+
+
+def describe_sources() -> list[tuple[str, Any, str]]:
+    """Return every setting with its value and its source.
+
+    Returns:
+        Rows of name, value, and `default`, the path of the file, or the name of the environment variable.
+
+    Raises:
+        InvalidRequestError: as `load_settings`.
+    """
+    settings = load_settings()
+    in_file = TomlConfigSettingsSource(Settings)()
+    environment = {name.upper() for name, value in os.environ.items() if value}
+    rows: list[tuple[str, Any, str]] = []
+    for name in Settings.model_fields:
+        source = "default"
+        if f"RERANKD_{name.upper()}" in environment:
+            source = f"RERANKD_{name.upper()}"
+        elif name in in_file:
+            source = str(Path(FILE_NAME).resolve())
+        rows.append((name, getattr(settings, name), source))
+    return rows

@@ -1,0 +1,271 @@
+"""Every setting with its type, limits, default and meaning, grouped by topic.
+
+The classes are the only list of settings: flags, environment variables, validation and `docs/reference/settings.md` are
+derived from them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from rerankd.types import LongDocuments, Precision, Truncation
+
+
+class ModelSettings(BaseModel):
+    """Model and truncation."""
+
+    model: str = Field(
+        "mini", description="model to use: mini, a folder, org/name[@revision], or registry:NAME[@ALIAS]"
+    )
+    backend: str = Field("auto", description="auto, onnx or torch")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Precision | None = Field(
+        None, description="fp32, fp16, bf16 or int8; empty for the best that model and device support"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
+    max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for the model's own limit")
+    truncation: Truncation = Field(
+        "only_second", description="only_second truncates the document, longest_first whichever side is longer"
+    )
+    long_documents: LongDocuments = Field(
+        "truncate", description="truncate reads the beginning; chunk reads overlapping chunks and keeps the best score"
+    )
+    chunk_overlap: int = Field(64, ge=0, description="tokens shared by neighbouring chunks")
+    max_chunks: int = Field(16, ge=1, description="most chunks read of one document")
+    cache_dir: str | None = Field(
+        None, description="folder for models from the hub and the registry; empty for the default"
+    )
+
+
+class RankingSettings(BaseModel):
+    """Ranking: results, rules and fusion with the first stage."""
+
+    top_n: int = Field(5, ge=1, description="documents returned")
+    rules: str | None = Field(None, description="YAML file of rules, reloaded when it changes; see docs/rules.md")
+    fusion: Literal["none", "weighted", "rrf"] = Field(
+        "none", description="how the first stage's score counts in the order: none, weighted or rrf"
+    )
+    fusion_weight: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="weight of the first stage, relative to 1 for the model; empty for 0.5 (weighted) or 1 (rrf)",
+    )
+
+
+class ServerSettings(BaseModel):
+    """HTTP server: address, limits and shutdown."""
+
+    host: str = Field("127.0.0.1", description="address the service listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the service listens on; 0 for a free one")
+    request_timeout: float = Field(
+        0.0, ge=0, description="deadline in seconds for requests that do not set one; 0 for none"
+    )
+    max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
+    max_documents: int = Field(10_000, ge=1, description="most documents in one request")
+    max_inflight_mb: float = Field(
+        1024.0, gt=0, description="request bodies held in memory at once in MB; requests beyond that get 503"
+    )
+    max_json_depth: int = Field(32, ge=4, le=512, description="deepest nesting of a request body")
+    cors_origins: list[str] = Field(
+        default_factory=list, description="web origins that may call the API (CORS); none if empty"
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1", "::1"],
+        description="addresses and networks whose X-Forwarded-For header is trusted; [] for none",
+    )
+    drain_seconds: float = Field(
+        0.0, ge=0, description="seconds between SIGTERM and closing the port, for load balancers to notice"
+    )
+    shutdown_seconds: float = Field(60.0, gt=0, description="seconds for accepted requests to finish at shutdown")
+
+
+class ServedModelSettings(BaseModel):
+    """Serving several models."""
+
+    models: dict[str, str] = Field(
+        default_factory=dict, description="additional models, as name = reference; loaded on first use"
+    )
+    preload: list[str] = Field(default_factory=list, description="names in `models` to load at startup")
+    strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")
+    max_loaded_mb: int = Field(
+        0, ge=0, description="memory for model weights in MB; least recently used models are unloaded; 0 for no limit"
+    )
+
+
+class BatchingSettings(BaseModel):
+    """Dynamic batching and load shedding."""
+
+    max_batch_tokens: int = Field(16384, ge=1, description="most tokens computed in one batch")
+    batch_ms: float = Field(50.0, gt=0, description="target computing time of one batch in milliseconds")
+    max_queue_seconds: float = Field(
+        30.0, gt=0, description="time within which an accepted request is answered; more load is answered 429"
+    )
+    fairness: bool = Field(
+        True, description="share the model fairly between requests and API keys; off: first come, first served"
+    )
+
+
+class CacheSettings(BaseModel):
+    """Score cache and Redis."""
+
+    cache: bool = Field(True, description="cache scores of pairs; a request can opt out")
+    cache_entries: int = Field(100_000, ge=0, description="most scores cached in memory")
+    cache_seconds: float = Field(86_400.0, gt=0, description="time to live of scores in Redis, in seconds")
+    redis_url: str | None = Field(
+        None,
+        pattern=r"^(rediss?|unix)://",
+        description="Redis for cached scores and quota counters shared by all instances; empty for none",
+    )
+
+
+class AccessSettings(BaseModel):
+    """API keys."""
+
+    api_keys: list[str] = Field(
+        default_factory=list, description="API keys in clear text, best set as an environment variable"
+    )
+    api_keys_file: str | None = Field(
+        None, description="file of hashed keys with quotas, written by `rerankd keys add`"
+    )
+
+
+class JobSettings(BaseModel):
+    """Asynchronous jobs and webhooks."""
+
+    queue_url: str | None = Field(
+        None,
+        pattern=r"^(rediss?|unix)://",
+        description="Redis for jobs and workers; empty to run jobs inside the service",
+    )
+    jobs_path: str | None = Field(
+        None, description="SQLite file of jobs run inside the service; empty for one in the user's state folder"
+    )
+    max_jobs: int = Field(10_000, ge=1, description="most unfinished jobs")
+    max_jobs_mb: float = Field(2048.0, gt=0, description="most text in unfinished jobs, in MB")
+    job_seconds: float = Field(86_400.0, gt=0, description="retention of finished jobs and their results in seconds")
+    job_attempts: int = Field(3, ge=1, description="attempts before a failing part of a job is given up")
+    job_request_seconds: float = Field(
+        900.0, gt=0, description="timeout in seconds for one request of a job; beyond it the attempt has failed"
+    )
+    lease_seconds: float = Field(
+        30.0, ge=1, description="seconds without a sign of life after which a worker loses its lease on a part of a job"
+    )
+    worker_threads: int = Field(16, ge=1, le=512, description="parts of jobs that a worker processes concurrently")
+    webhook_secret: str | None = Field(
+        None, description="secret that signs webhooks, in base64 as printed by `rerankd jobs secret`"
+    )
+    webhook_hosts: list[str] = Field(
+        default_factory=list, description="hosts that webhooks may call; empty for any public address"
+    )
+
+
+class SearchSettings(BaseModel):
+    """Search and ask: index, first stage, embeddings and language model."""
+
+    index: str | None = Field(None, description="folder of the index; empty for one in the user's state folder")
+    retriever: Literal["lance", "milvus", "external"] = Field("lance", description="first stage of search and ask")
+    milvus_url: str = Field("http://localhost:19530", description="address of Milvus, or a file for Milvus Lite")
+    milvus_token: str | None = Field(None, description="Milvus token, or user:password")
+    external: dict[str, str] = Field(
+        default_factory=dict, description="your own search service: url, body, hits, text, ...; see docs/rag.md"
+    )
+    embedding_model: str | None = Field(
+        None,
+        description="encoder for dense retrieval: a folder or org/name, or with embedding_url the model's name there; "
+        "empty for keyword search only",
+    )
+    embedding_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible embeddings endpoint, up to and including /v1"
+    )
+    embedding_api_key: str | None = Field(None, description="API key of the embeddings endpoint")
+    embedding_prefixes: str = Field(
+        "", description="prefixes of queries and passages, separated by |, such as query: |passage: for e5"
+    )
+    search_k: int = Field(50, ge=1, le=1000, description="documents retrieved by the first stage")
+    search_threshold: float = Field(0.15, ge=0, le=1, description="lowest score of a passage to keep")
+    search_tokens: int = Field(2000, ge=16, description="token budget for the passages of an answer")
+    llm_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible chat endpoint, up to and including /v1"
+    )
+    llm_model: str | None = Field(None, description="name of the language model at that endpoint")
+    llm_api_key: str | None = Field(None, description="API key of the chat endpoint")
+    llm_timeout: float = Field(60.0, gt=0, description="seconds to wait for the next token")
+    llm_max_tokens: int = Field(1024, ge=1, description="most tokens of an answer")
+
+
+class TraceSettings(BaseModel):
+    """Traces, feedback, bad cases and monitoring."""
+
+    traces: bool = Field(True, description="record every ranking with its texts, before and after; see docs/traces.md")
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^(sqlite|postgres(ql)?)://",
+        description="database of traces, feedback and experiments; empty for a SQLite file in the user's state folder",
+    )
+    traces_seconds: float = Field(
+        1.0, ge=0.01, le=60, description="seconds within which a trace is written, and what a killed process can lose"
+    )
+    traces_queue: int = Field(10_000, ge=1, description="most traces waiting to be written; more are dropped")
+    traces_queue_mb: float = Field(64.0, gt=0, description="most text in waiting traces, in MB")
+    traces_sample: dict[str, float] = Field(
+        default_factory=dict, description="share of rankings to record by key id, with * for all others; empty for all"
+    )
+    traces_redact: list[str] = Field(
+        default_factory=list, description="patterns masked before a trace is stored: email, phone, cn_id; none if empty"
+    )
+    traces_redactor: str | None = Field(
+        None, description="your own redaction function for texts, as package.module:function"
+    )
+    traces_days: float = Field(30.0, ge=0, description="retention of traces in days; 0 for unlimited")
+    traces_mb: float = Field(
+        10_000.0, ge=0, description="largest size of the database in MB; the oldest traces are deleted; 0 for no limit"
+    )
+    feedback_hours: float = Field(24.0, ge=0, description="hours that feedback waits for the trace of its request")
+    cases: bool = Field(True, description="detect bad cases in traces and feedback every minute")
+    monitor_window: float = Field(3600.0, ge=60, description="time window of the ranking gauges in seconds")
+    monitor_reference: float = Field(
+        604_800.0, ge=60, description="length in seconds of the reference window before it, for drift"
+    )
+
+
+class RegistrySettings(BaseModel):
+    """Model registry, gate and experiments."""
+
+    registry: str | None = Field(
+        None,
+        pattern=r"^(https?://|sqlite:///)",
+        description="MLflow server or SQLite file of registered models; empty for one in the user's state folder",
+    )
+    registry_seconds: float = Field(
+        10.0, ge=0.1, le=3600, description="seconds within which an instance follows an alias that moved"
+    )
+    gate_key: str | None = Field(None, description="key that signs gate records (HMAC-SHA256), at least 16 characters")
+    rollout: bool = Field(True, description="take part in A/B tests and canary releases in the database of traces_url")
+    rollout_seconds: float = Field(5.0, ge=0.05, le=3600, description="seconds between reads of the experiments")
+
+
+class LoggingSettings(BaseModel):
+    """Logs and OpenTelemetry."""
+
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    otel_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none")
+
+
+TOPICS: tuple[type[BaseModel], ...] = (
+    ModelSettings,
+    RankingSettings,
+    ServerSettings,
+    ServedModelSettings,
+    BatchingSettings,
+    CacheSettings,
+    AccessSettings,
+    JobSettings,
+    SearchSettings,
+    TraceSettings,
+    RegistrySettings,
+    LoggingSettings,
+)
