@@ -26,7 +26,7 @@ from rerankd.database import tables
 from rerankd.database.connection import open_engine
 from rerankd.database.migrate import MIGRATIONS, VERSION_TABLE
 from rerankd.errors import InvalidRequestError
-from rerankd.experiments.experiment import Experiment, Kind
+from rerankd.experiments.experiment import Experiment, ExperimentKind
 from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import bundled_folder
@@ -147,7 +147,7 @@ def experiments(url: str) -> Iterator[ExperimentStore]:
         store.close()
 
 
-def begun(store: ExperimentStore, kind: Kind, challenger: object, **plan: Any) -> Experiment:
+def begun(store: ExperimentStore, kind: ExperimentKind, challenger: object, **plan: Any) -> Experiment:
     usual: dict[str, Any] = {"steps": (1.0,), "min_requests": 20, "min_seconds": 0.0}
     return store.start(Experiment(kind, kind, "mini", str(challenger), plan=ExperimentPlan(**usual | plan)), "test")
 

@@ -57,7 +57,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start an experiment; every service of the database takes it up within rollout_seconds."""
-    from rerankd.experiments.experiment import Experiment, checked
+    from rerankd.experiments.experiment import Experiment, validate
     from rerankd.experiments.guardrails import STEPS, ExperimentPlan
     from rerankd.models.reference import BUNDLED
 
@@ -78,7 +78,7 @@ def start(
         served = model or _default_name(settings)
         if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may work in another folder
             challenger = str(Path(challenger).resolve())
-        wanted = checked(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
+        wanted = validate(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
         if check:
             from rerankd.models.files import load_model
 

@@ -13,7 +13,7 @@ from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
 from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
 from rerankd.experiments.guardrails import ExperimentDecision, ExperimentPlan, Observations, check_guardrails, next_step
-from rerankd.experiments.router import share_of
+from rerankd.experiments.router import challenger_share
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
 from rerankd.experiments.store import ExperimentEvent, ExperimentStore, SumsOf
 
@@ -113,7 +113,7 @@ def experiment_stats(
     of_step = sums.get((one.step, CHALLENGER, "errors"), Sums()).count
     assigned = (units.get(CHAMPION, 0), units.get(CHALLENGER, 0))
     # An interleaved list is of both, so there is no split to be broken.
-    share = 1.0 if one.kind == "interleave" else share_of(one)
+    share = 1.0 if one.kind == "interleave" else challenger_share(one)
     seconds = time.time() - one.stepped
     return ExperimentStats(Observations(control, canary, assigned, of_step, seconds, share), *said.wins())
 

@@ -1,74 +1,81 @@
-"""What a canary must not do, and the decision after each look: wait, advance, or roll back."""
+"""Guardrails of a canary, and the decision that they lead to: wait, advance, roll back or stop."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rerankd.experiments.sequential_tests import ConfidenceBounds, Sums, difference, ratio_evidence
 
-Action = Literal["wait", "advance", "roll_back", "stop"]
+DecisionAction = Literal["wait", "advance", "roll_back", "stop"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 SAMPLE_RATIO_ALPHA = 0.001
-FEW = 30
-FROM_FEEDBACK = ("thumbs_down", "misplaced")
+MIN_UNPROVEN = 30
+# Names under which plans and sums are stored, and which `--margin` takes.
+NEGATIVE_FEEDBACK_RATE, RECIPROCAL_RANK_LOSS = "thumbs_down", "misplaced"
+FROM_FEEDBACK = (NEGATIVE_FEEDBACK_RATE, RECIPROCAL_RANK_LOSS)
 
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A number of each request of which more is worse.
+    """A metric of each request of which more is worse.
 
     Attributes:
-        name: `errors`, `timeouts`, `slow`, `empty`, `thumbs_down` ...
-        margin: how much more is not worth stopping for.
-        tripwire: a mean of the canary's that ends it at once, however few requests; None for none.
-        tripwire_requests: requests of the canary from which on that counts.
-        tolerance: how much more is surely harm: it rolls back once the lower bound is above it.
-        proof: True if an advance from `ExperimentPlan.proven_from` on needs the upper bound under the margin; without
-            it the mean must be, and only once both arms have `FEW` numbers. For what is not measured on every request.
-        each_step: whether only numbers of the same step are compared, as of what depends on how much an arm has to do;
-            its share of alpha is shared by the steps then.
+        name: `errors`, `timeouts`, `slow`, `empty`, `latency`, `thumbs_down` (negative feedback rate) or `misplaced`
+            (reciprocal rank loss).
+        margin: non-inferiority margin: increase of the mean that does not hold up an advance.
+        hard_limit: mean of the challenger that rolls back at once, whatever the statistics say; None for none. Stored
+            as `tripwire`.
+        hard_limit_requests: requests of the challenger from which on the hard limit applies. Stored as
+            `tripwire_requests`.
+        tolerance: increase that is taken for harm: a lower confidence bound above it rolls back.
+        proof: True if an advance from `ExperimentPlan.proven_from` on needs the upper confidence bound under the
+            margin. If False, the mean must be, once both variants have `MIN_UNPROVEN` values; for metrics that not
+            every request has.
+        each_step: True to compare values of the same step only, for metrics that depend on the load of a variant; its
+            share of alpha is divided among the steps then.
     """
 
     name: str
     margin: float
-    tripwire: float | None = None
-    tripwire_requests: int = 20
+    hard_limit: Annotated[float | None, Field(alias="tripwire")] = None
+    hard_limit_requests: Annotated[int, Field(alias="tripwire_requests")] = 20
     tolerance: float = 0.0
     proof: bool = True
     each_step: bool = False
 
 
-# Latency is the logarithm of milliseconds: 0.1 is a tenth more, 0.2 a fifth.
+# Latency is the natural logarithm of milliseconds: 0.1 is about ten percent more, 0.2 about a fifth.
 DEFAULT_GUARDRAILS = (
-    Guardrail("errors", 0.01, tripwire=0.5),
-    Guardrail("timeouts", 0.01, tripwire=0.5),
-    Guardrail("empty", 0.01, tripwire=0.5),
+    Guardrail("errors", 0.01, hard_limit=0.5),
+    Guardrail("timeouts", 0.01, hard_limit=0.5),
+    Guardrail("empty", 0.01, hard_limit=0.5),
     Guardrail("latency", 0.2, tolerance=0.1, proof=False, each_step=True),
     Guardrail("slow", 0.05, tolerance=0.02, proof=False, each_step=True),
-    Guardrail("thumbs_down", 0.02, proof=False),
-    Guardrail("misplaced", 0.02, proof=False),
+    Guardrail(NEGATIVE_FEEDBACK_RATE, 0.02, proof=False),
+    Guardrail(RECIPROCAL_RANK_LOSS, 0.02, proof=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentPlan:
-    """How a canary goes up.
+    """Steps and limits of an experiment.
 
     Attributes:
-        steps: coverages, one after the other.
-        guardrails: what is watched.
-        alpha: chance of a false alarm, over all guardrails and looks of a whole canary.
-        min_requests: of the canary in a step before it may advance.
-        min_seconds: of a step.
-        proven_from: coverage from which on harmlessness has to be shown before it advances: the upper bound of each
-            guardrail under its margin. Below it, where little can be lost, no harm in view is enough.
-        objective_ms: milliseconds over which a request is `slow`; 0 to take the champion's 95th percentile.
-        auto_promote: whether what is proven takes the champion's place by itself.
-        min_feedback: of the challenger's rankings that somebody said something of, before each advance from
-            `proven_from` on; 0 where there may be none.
-        patience: seconds that the challenger gets for a request before the champion answers it.
+        steps: coverages, in rising order.
+        guardrails: metrics that can end the experiment.
+        alpha: probability of a false alarm over all guardrails and checks of the whole experiment.
+        min_requests: requests of the challenger in a step before an advance.
+        min_seconds: seconds of a step before an advance.
+        proven_from: coverage from which on an advance needs proof that nothing got worse. Below it, where little can be
+            lost, it is enough that nothing looks worse.
+        objective_ms: milliseconds over which a request is `slow`; 0 for the champion's 95th percentile.
+        auto_promote: True to promote a proven challenger without a person.
+        patience: seconds that the challenger has for a request before the champion answers it.
+        min_feedback: rankings of the challenger with feedback that each advance from `proven_from` on needs.
     """
 
     steps: tuple[float, ...] = STEPS
@@ -85,15 +92,15 @@ class ExperimentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What was seen since the canary began.
+    """Counts since the experiment began.
 
     Attributes:
-        control: sums of each guardrail where the champion answered; of those of `each_step` since the step began.
-        canary: and where the canary did.
-        assigned: units of control and canary, for the sample ratio.
-        step_requests: of the canary since the step began.
-        step_seconds: since then.
-        share: of assigned units that should be in the canary; None for the coverage.
+        control: sums of each guardrail for the champion; for `each_step` guardrails since the step began.
+        canary: the same for the challenger.
+        assigned: units of champion and challenger, for the sample ratio test.
+        step_requests: requests of the challenger since the step began.
+        step_seconds: seconds since the step began.
+        share: share of units that the challenger should have; None for the coverage.
     """
 
     control: Mapping[str, Sums]
@@ -106,78 +113,87 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentDecision:
-    """What to do, and why.
+    """An action and its reason.
 
     Attributes:
-        action: `stop` ends an experiment whose split is broken.
+        action: `stop` ends an experiment whose traffic split is broken.
         reason: one sentence.
-        bounds: of each guardrail's difference.
+        bounds: confidence bounds of each guardrail's difference, challenger less champion.
     """
 
-    action: Action
+    action: DecisionAction
     reason: str
     bounds: Mapping[str, ConfidenceBounds]
 
 
-def check_guardrails(plan: ExperimentPlan, coverage: float, seen: Observations) -> ExperimentDecision:
-    """Decide after a look; it may be asked after every request.
+def check_guardrails(plan: ExperimentPlan, coverage: float, observations: Observations) -> ExperimentDecision:
+    """Decide whether to wait, advance, roll back or stop; valid after every request (sequential testing).
 
     Args:
-        plan: how it goes up.
-        coverage: share of units that the canary has now.
-        seen: since it began.
+        plan: plan of the experiment.
+        coverage: share of units that take part now.
+        observations: counts since the experiment began.
 
     Example:
         >>> check_guardrails(ExperimentPlan(), 0.01, Observations({}, {}, (0, 0), 0, 0.0)).action
         'wait'
     """
-    share = plan.alpha / max(1, len(plan.guardrails))
+    alpha = plan.alpha / max(1, len(plan.guardrails))
     bounds: dict[str, ConfidenceBounds] = {}
     for rail in plan.guardrails:
-        control, canary = seen.control.get(rail.name, Sums()), seen.canary.get(rail.name, Sums())
-        # One-sided at `share`: the two-sided sequence at twice that.
-        own = share / len(plan.steps) if rail.each_step else share
-        bounds[rail.name] = difference(control, canary, min(0.5, 2 * own))
-        enough = canary.count >= rail.tripwire_requests
-        if rail.tripwire is not None and enough and canary.mean >= rail.tripwire:
+        control, canary = _sums(observations.control, rail), _sums(observations.canary, rail)
+        # One-sided at `alpha` is the two-sided confidence sequence at twice that.
+        rail_alpha = alpha / len(plan.steps) if rail.each_step else alpha
+        bounds[rail.name] = difference(control, canary, min(0.5, 2 * rail_alpha))
+        enough = canary.count >= rail.hard_limit_requests
+        if rail.hard_limit is not None and enough and canary.mean >= rail.hard_limit:
             return ExperimentDecision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
-    share_meant = coverage if seen.share is None else seen.share
-    if 0 < share_meant < 1 and (broken := _broken(share_meant, seen.assigned)):
-        return ExperimentDecision("stop", broken, bounds)
+    expected_share = coverage if observations.share is None else observations.share
+    if 0 < expected_share < 1 and (mismatch := _sample_ratio_mismatch(expected_share, observations.assigned)):
+        return ExperimentDecision("stop", mismatch, bounds)
     for rail in plan.guardrails:
-        found = bounds[rail.name]
-        if found.low > rail.tolerance:
-            return ExperimentDecision(
-                "roll_back", f"{rail.name} rose by {found.mean:+.4f}, at least {found.low:+.4f}.", bounds
-            )
-    if seen.step_requests < plan.min_requests or seen.step_seconds < plan.min_seconds:
-        return ExperimentDecision(
-            "wait", f"{seen.step_requests} requests in {seen.step_seconds:.0f} s of this step.", bounds
-        )
-    said = max(seen.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
-    if coverage >= plan.proven_from and said < plan.min_feedback:
-        return ExperimentDecision("wait", f"{said} rankings with feedback of {plan.min_feedback}.", bounds)
+        bound = bounds[rail.name]
+        if bound.low > rail.tolerance:
+            reason = f"{rail.name} rose by {bound.mean:+.4f}, at least {bound.low:+.4f}."
+            return ExperimentDecision("roll_back", reason, bounds)
+    return _advance_or_wait(plan, coverage, observations, bounds)
+
+
+def _advance_or_wait(
+    plan: ExperimentPlan, coverage: float, observations: Observations, bounds: Mapping[str, ConfidenceBounds]
+) -> ExperimentDecision:
+    requests, seconds = observations.step_requests, observations.step_seconds
+    if requests < plan.min_requests or seconds < plan.min_seconds:
+        return ExperimentDecision("wait", f"{requests} requests in {seconds:.0f} s of this step.", bounds)
+    rated = max(observations.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
+    if coverage >= plan.proven_from and rated < plan.min_feedback:
+        return ExperimentDecision("wait", f"{rated} of {plan.min_feedback} rankings with feedback.", bounds)
     for rail in plan.guardrails:
-        found, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
-        numbers = (seen.control.get(rail.name, Sums()).count, seen.canary.get(rail.name, Sums()).count)
-        if not rail.proof and min(numbers) < FEW:
+        bound, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
+        counts = (_sums(observations.control, rail).count, _sums(observations.canary, rail).count)
+        if not rail.proof and min(counts) < MIN_UNPROVEN:
             continue
-        worst = found.high if proof else found.mean
+        worst = bound.high if proof else bound.mean
         if worst > rail.margin:
-            return ExperimentDecision("wait", f"{rail.name} may be {worst:+.4f}, more than {rail.margin:g}.", bounds)
-    return ExperimentDecision("advance", "Nothing is worse than it may be.", bounds)
+            reason = f"{rail.name} may have risen by {worst:+.4f}, more than the margin of {rail.margin:g}."
+            return ExperimentDecision("wait", reason, bounds)
+    return ExperimentDecision("advance", "All guardrails hold.", bounds)
 
 
-def _broken(coverage: float, assigned: Sequence[int]) -> str:
-    evidence = ratio_evidence(assigned, (1 - coverage, coverage))
-    if evidence < 1 / SAMPLE_RATIO_ALPHA:
+def _sums(values: Mapping[str, Sums], rail: Guardrail) -> Sums:
+    return values.get(rail.name, Sums())
+
+
+def _sample_ratio_mismatch(share: float, assigned: Sequence[int]) -> str:
+    """Return a sentence if the split of units is not the expected one; empty if it is."""
+    if ratio_evidence(assigned, (1 - share, share)) < 1 / SAMPLE_RATIO_ALPHA:
         return ""
     total = sum(assigned)
-    return f"The split is broken: {assigned[1]} of {total} units in the canary, {coverage:.1%} were meant."
+    return f"The split is broken: {assigned[1]} of {total} units in the canary, expected {share:.1%}."
 
 
 def next_step(plan: ExperimentPlan, coverage: float) -> float | None:
-    """The coverage after this one; None where it is the last.
+    """Return the coverage of the next step, or None after the last one.
 
     Example:
         >>> next_step(ExperimentPlan(), 0.05), next_step(ExperimentPlan(), 1.0)

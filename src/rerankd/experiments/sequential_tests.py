@@ -1,7 +1,7 @@
-"""Tests that may be looked at after every request and are wrong no more often than they say.
+"""Sequential tests: valid at any number of looks, with an error rate of at most alpha over all of them.
 
-Sign test with a beta prior for interleaving; asymptotic confidence sequences (Waudby-Smith et al., arXiv 2103.06476)
-for differences of means; a multinomial mixture for the sample ratio. All are functions of counts and sums.
+A sign test with a beta prior for interleaving; asymptotic confidence sequences (Waudby-Smith et al., arXiv 2103.06476)
+for differences of means; a Dirichlet-multinomial mixture for the sample ratio. All are functions of counts and sums.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ TUNED_FOR = 5000  # units at which a confidence sequence is tightest
 
 
 def sign_evidence(wins: int, losses: int, prior: float = PRIOR) -> float:
-    """Evidence against "as many wins as losses": a likelihood ratio with a Beta(prior, prior) mixture.
+    """Return the evidence against as many wins as losses: a likelihood ratio with a Beta(prior, prior) mixture.
 
-    At or above 1 / alpha the null is refused, however often it was looked at (Ville's inequality).
+    At or above 1 / alpha the null hypothesis is rejected, at any number of looks (Ville's inequality).
 
     Example:
         >>> sign_evidence(0, 0), sign_evidence(20, 2) > 100, sign_evidence(11, 11) < 1
@@ -34,7 +34,7 @@ def _log_beta(a: float, b: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What is known of one arm: how many, their sum and the sum of their squares."""
+    """Sufficient statistics of a metric of one variant: count, sum and sum of squares."""
 
     count: int = 0
     total: float = 0.0
@@ -45,19 +45,19 @@ class Sums:
 
     @property
     def mean(self) -> float:
-        """Their mean; 0 of nothing."""
+        """Mean; 0 without values."""
         return self.total / self.count if self.count else 0.0
 
     @property
     def variance(self) -> float:
-        """Their variance; 0 of fewer than two."""
+        """Sample variance; 0 for fewer than two values."""
         if self.count < 2:
             return 0.0
         return max(0.0, (self.squares - self.total**2 / self.count) / (self.count - 1))
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Sums:
-        """The sums of numbers.
+        """Return the sums of values.
 
         Example:
             >>> Sums.of([1.0, 0.0, 1.0]).mean
@@ -68,7 +68,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBounds:
-    """A difference with bounds that hold at all times together."""
+    """A difference of means and a confidence interval that holds at all times together (a confidence sequence)."""
 
     mean: float
     low: float
@@ -76,48 +76,54 @@ class ConfidenceBounds:
 
 
 def difference(control: Sums, treated: Sums, alpha: float, tuned_for: int = TUNED_FOR) -> ConfidenceBounds:
-    """Treated less control, between bounds that hold for all looks with probability 1 - alpha.
+    """Return the mean of `treated` less that of `control`, with bounds that hold at every look.
 
-    Bounds are infinite as long as an arm has fewer than two.
+    The bounds are infinite as long as a variant has fewer than two values.
+
+    Args:
+        control: sums of the champion.
+        treated: sums of the challenger.
+        alpha: probability that the bounds miss the true difference at any look.
+        tuned_for: number of values at which the bounds are tightest.
 
     Example:
-        >>> found = difference(Sums(1000, 10.0, 10.0), Sums(1000, 300.0, 300.0), 0.05)
-        >>> found.low > 0.2
+        >>> bounds = difference(Sums(1000, 10.0, 10.0), Sums(1000, 300.0, 300.0), 0.05)
+        >>> bounds.low > 0.2
         True
     """
     mean = treated.mean - control.mean
     if min(control.count, treated.count) < 2:
         return ConfidenceBounds(mean, -math.inf, math.inf)
     count = control.count + treated.count
-    # A variance that was never seen is no certainty: one request_metrics of the other kind is supposed in each arm.
-    spread = count * (_cautious(control) / control.count + _cautious(treated) / treated.count)
+    # Zero variance so far is no certainty: one value of the other kind is added to each variant.
+    spread = count * (_cautious_variance(control) / control.count + _cautious_variance(treated) / treated.count)
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned_for
     inside = count * rho2 + 1
     half = math.sqrt(spread) * math.sqrt(2 * inside / (count**2 * rho2) * math.log(math.sqrt(inside) / alpha))
     return ConfidenceBounds(mean, mean - half, mean + half)
 
 
-def _cautious(sums: Sums) -> float:
-    supposed = 1 / (sums.count + 1)
-    return max(sums.variance, supposed * (1 - supposed) * max(1.0, abs(sums.mean)) ** 2)
+def _cautious_variance(sums: Sums) -> float:
+    rate = 1 / (sums.count + 1)
+    return max(sums.variance, rate * (1 - rate) * max(1.0, abs(sums.mean)) ** 2)
 
 
 def ratio_evidence(counts: Sequence[int], shares: Sequence[float], strength: float = 1000.0) -> float:
-    """Evidence against "arms get the shares that they should": a Dirichlet mixture around those shares.
+    """Return the evidence of a sample ratio mismatch: a Dirichlet mixture around the expected shares.
 
     Args:
-        counts: units or requests of each arm.
-        shares: what each should get; they sum to 1.
-        strength: how near to the shares the mixture looks; large for small breaks.
+        counts: units or requests of each variant.
+        shares: expected share of each variant; they sum to 1.
+        strength: concentration of the mixture; larger values find smaller mismatches.
 
     Example:
         >>> ratio_evidence([500, 500], [0.5, 0.5]) < 1 < 100 < ratio_evidence([700, 300], [0.5, 0.5])
         True
     """
-    prior = [strength * share for share in shares]
+    priors = [strength * share for share in shares]
     log = math.lgamma(strength) - math.lgamma(strength + sum(counts))
-    for count, own, share in zip(counts, prior, shares, strict=True):
+    for count, prior, share in zip(counts, priors, shares, strict=True):
         if share <= 0:
             return math.inf if count else 1.0
-        log += math.lgamma(own + count) - math.lgamma(own) - count * math.log(share)
+        log += math.lgamma(prior + count) - math.lgamma(prior) - count * math.log(share)
     return math.exp(max(-700.0, min(log, 700.0)))

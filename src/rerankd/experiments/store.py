@@ -19,7 +19,7 @@ from rerankd.database import tables
 from rerankd.database.errors import translate_errors
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments.counters import MAX_UNITS, Snapshot
-from rerankd.experiments.experiment import ACTIVE, Experiment, checked, plan_json, plan_of
+from rerankd.experiments.experiment import ACTIVE, Experiment, parse_plan, serialize_plan, validate
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.traces.store import TraceStore
 
@@ -77,7 +77,7 @@ class ExperimentStore:
             UnavailableError: the database cannot be reached.
         """
         now = time.time()
-        plan = checked(wanted).plan
+        plan = validate(wanted).plan
         new = replace(
             wanted,
             seed=wanted.seed or secrets.token_hex(8),
@@ -209,13 +209,13 @@ def _row(one: Experiment) -> dict[str, Any]:
     row = {name: getattr(one, name) for name in _FIELDS if name != "id"}
     active, answers = one.state in ACTIVE, one.kind != "shadow"
     names = {"active_name": one.name if active else None, "active_model": one.model if active and answers else None}
-    return row | {"plan": plan_json(one.plan)} | names
+    return row | {"plan": serialize_plan(one.plan)} | names
 
 
 def experiment_of(row: Row[Any]) -> Experiment:
     """A row of `COLUMNS`."""
     values = dict(zip(_FIELDS, row, strict=True))
-    return Experiment(**values | {"plan": plan_of(values["plan"])})
+    return Experiment(**values | {"plan": parse_plan(values["plan"])})
 
 
 def write_event(connection: Connection, one: Experiment, event: ExperimentEvent) -> None:

@@ -1,4 +1,4 @@
-"""Where requests and experiments meet: asked which arm serves a request, and told what came of it."""
+"""Routing and counting of live traffic: which variant serves a request, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.router import Route, RoutingTable
 from rerankd.types import RerankRequest
 
-Group = tuple[str, Sequence[str]]
+QueryTexts = tuple[str, Sequence[str]]
+"""A query and the texts that were scored for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRanking:
-    """A ranking that was answered, for those who score it again.
+    """A ranking that was answered and that a shadow experiment scores again.
 
     Attributes:
-        request: what was asked.
-        model: name that it was asked of.
+        request: request that was answered.
+        model: name of the model that the request asked for.
         groups: query and texts that were scored.
-        logits: of the texts, as they were answered from.
-        milliseconds: that scoring took; NaN where the cache had a part in it.
+        logits: logits of the texts in the answer, flat, in the order of the groups.
+        milliseconds: time that scoring took; NaN if a part came from the cache.
     """
 
     request: RerankRequest
     model: str
-    groups: Sequence[Group]
+    groups: Sequence[QueryTexts]
     logits: Sequence[float]
     milliseconds: float
 
 
 class Traffic:
-    """Knows the experiments in force and counts. `routes` is exchanged whole; without any, requests go their way.
+    """Experiments in force on an instance, and its counters. `routes` is replaced as a whole, so readers need no lock.
 
     Attributes:
         routes: experiments in force.
-        counters: what the database is told.
-        counts: requests by experiment and arm since the start.
-        shadow: takes what was answered where a shadow experiment wants it; returns at once and never raises.
+        counters: counts that go to the database.
+        counts: requests since the start, by experiment and variant.
+        shadow: receives answered rankings for shadow experiments; returns at once and never raises.
 
     Example:
         >>> Traffic().route("mini", RerankRequest("q", [])) is None
@@ -54,39 +55,44 @@ class Traffic:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.shadow: Callable[[AnsweredRanking, Sequence[Route]], None] | None = None
 
-    def route(self, model: str, request: RerankRequest, *, listed: bool = True) -> Route | None:
-        """What serves a request; None where it is part of no experiment."""
+    def route(self, model: str, request: RerankRequest, *, is_ranking: bool = True) -> Route | None:
+        """Return the route of a request, or None if it takes part in no experiment."""
         if not self.routes.experiments:
             return None
-        found = self.routes.of(model, request, listed=listed)
-        if found is not None and not found.participates:
-            self.counts[found.experiment.name, found.variant] += 1
+        route = self.routes.route(model, request, is_ranking=is_ranking)
+        if route is not None and not route.participates:
+            self.counts[route.experiment.name, route.variant] += 1
             return None
-        return found
+        return route
 
-    def record(self, route: Route, arm: str, values: Mapping[str, float]) -> None:
-        """Count what came of a request.
+    def record(self, route: Route, variant: str, values: Mapping[str, float]) -> None:
+        """Count the metrics of a request.
 
         Args:
-            route: that it took.
-            arm: whose numbers they are.
-            values: guardrails' numbers.
+            route: route of the request.
+            variant: variant that the metrics are of.
+            values: metrics of the guardrails, as `request_metrics` gives them.
         """
         experiment = route.experiment
         if experiment.state == "running":
-            self.counters.add(experiment.id, experiment.step, arm, values, route.unit)
+            self.counters.add(experiment.id, experiment.step, variant, values, route.unit)
 
-    def count_answer(self, route: Route, arm: str) -> None:
-        """Count who answered."""
-        self.counts[route.experiment.name, arm] += 1
+    def count_answer(self, route: Route, variant: str) -> None:
+        """Count an answer of a variant."""
+        self.counts[route.experiment.name, variant] += 1
 
     def offer(
-        self, request: RerankRequest, model: str, groups: Sequence[Group], logits: Sequence[float], milliseconds: float
+        self,
+        request: RerankRequest,
+        model: str,
+        groups: Sequence[QueryTexts],
+        logits: Sequence[float],
+        milliseconds: float,
     ) -> None:
-        """Offer a ranking to shadow experiments."""
+        """Offer an answered ranking to shadow experiments."""
         if self.shadow is None or not self.routes.experiments or not logits:
             return
-        routes = self.routes.shadows(model, request)
+        routes = self.routes.shadow_routes(model, request)
         if routes:
             self.shadow(AnsweredRanking(request, model, groups, logits, milliseconds), routes)
 
@@ -99,14 +105,18 @@ def request_metrics(
     empty: bool = False,
     milliseconds: float = math.nan,
 ) -> dict[str, float]:
-    """Numbers of one request for the guardrails.
+    """Return the guardrail metrics of one request.
 
     Args:
-        experiment: whose objective for latency counts.
-        errors: whether the model failed.
-        timeouts: whether it took too long.
-        empty: whether it gave no usable score.
-        milliseconds: that it took; NaN where that says nothing, as with scores from a cache.
+        experiment: experiment whose latency objective applies.
+        errors: True if the model failed.
+        timeouts: True if the model took too long.
+        empty: True if the model gave no usable score.
+        milliseconds: time that scoring took; NaN if it says nothing, as with scores from a cache.
+
+    Returns:
+        `errors`, `timeouts` and `empty` as 0 or 1; with a time, `latency` (its natural logarithm) and, once the
+        experiment has an objective, `slow`.
 
     Example:
         >>> request_metrics(Experiment("e", "canary", "mini", "other"), milliseconds=1.0)

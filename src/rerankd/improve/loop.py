@@ -224,7 +224,7 @@ class Loop:
 
     def _experiment(self, kind: str) -> tuple[Experiment, dict[str, int]]:
         """The run's experiment of a kind, started if it is not there yet, and what was counted."""
-        from rerankd.experiments.experiment import Experiment, checked
+        from rerankd.experiments.experiment import Experiment, validate
         from rerankd.experiments.guardrails import STEPS as SHARES
         from rerankd.experiments.guardrails import ExperimentPlan
         from rerankd.wiring.experiments import open_experiments
@@ -237,7 +237,7 @@ class Loop:
             except NotFoundError:
                 plan = ExperimentPlan(SHARES if kind == "canary" else (1.0,), auto_promote=True)
                 wanted = Experiment(name, kind, self.plan.served, self._challenger, plan=plan)  # type: ignore[arg-type]
-                known = store.start(checked(wanted), _who())
+                known = store.start(validate(wanted), _who())
             counts: dict[str, int] = {}
             for (_, arm, _), sums in store.sums(known).items():
                 counts[arm] = max(counts.get(arm, 0), sums.count)

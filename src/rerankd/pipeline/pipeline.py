@@ -140,7 +140,7 @@ class Pipeline:
         async def score(model: str) -> ModelScores:
             return await self._scored(model, groups, request, once, deadline)
 
-        route = self._traffic.route(name, request, listed=listed)
+        route = self._traffic.route(name, request, is_ranking=listed)
         arm = None
         if route is not None:
             arm = VariantScorer(route, self._traffic, once, fallback=listed or request.source != "job")

@@ -18,13 +18,13 @@ from rerankd._common.logging import logger
 from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_overlap
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
-from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
+from rerankd.experiments.traffic import AnsweredRanking, QueryTexts, Traffic
 from rerankd.pipeline.scored import ModelScores
 from rerankd.types import RerankRequest
 
 MAX_WAITING, MAX_CHARACTERS = 64, 16_000_000
 OUTCOMES = ("compared", "dropped", "failed")
-ScoreOn = Callable[[str, Sequence[Group], RerankRequest], Awaitable[ModelScores]]
+ScoreOn = Callable[[str, Sequence[QueryTexts], RerankRequest], Awaitable[ModelScores]]
 Later = Callable[[Callable[[], None]], None]
 _log = logger(__name__)
 

@@ -12,10 +12,10 @@ import pytest
 
 from rerankd.experiments.controller import Controller, decide, experiment_stats
 from rerankd.experiments.counters import Counters, Snapshot
-from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment, Kind
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment, ExperimentKind
 from rerankd.experiments.feedback_metrics import FeedbackAggregator
 from rerankd.experiments.guardrails import ExperimentPlan, Observations
-from rerankd.experiments.router import route, share_of
+from rerankd.experiments.router import assign_route, challenger_share
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.experiments.store import ExperimentStore
 from rerankd.experiments.traffic import request_metrics
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[ExperimentStore]:
     made.close()
 
 
-def begun(store: ExperimentStore, kind: Kind = "canary", **plan: Any) -> Experiment:
+def begun(store: ExperimentStore, kind: ExperimentKind = "canary", **plan: Any) -> Experiment:
     return store.start(Experiment("e", kind, "mini", "other", seed="s", plan=replace(PLAN, **plan)), "test")
 
 
@@ -42,7 +42,7 @@ def counted(
     """What instances saw of so many requests; the challenger fails more often and is slower."""
     counters = Counters()
     for number in draw.integers(0, 100_000, requests):
-        found = route(one, RerankRequest("q", [], user=f"user-{number}"))
+        found = assign_route(one, RerankRequest("q", [], user=f"user-{number}"))
         bad = draw.random() < 0.01 + (errors if found.variant == CHALLENGER else 0.0)
         spent = draw.lognormal(3.0, 0.5) * (slower if found.variant == CHALLENGER else 1.0)
         if found.participates:
@@ -122,7 +122,7 @@ def test_a_broken_split_stops(store: ExperimentStore) -> None:
 def test_a_sound_split_goes_on(store: ExperimentStore) -> None:
     one = begun(store, "split", steps=(0.4, 1.0))
     store.add(counted(one, np.random.default_rng(8), 20_000))
-    assert share_of(one) == 0.5
+    assert challenger_share(one) == 0.5
     Controller(store, "instance").review(store.active())
     assert store.named("e").state == "running"
 

@@ -8,7 +8,7 @@ import pytest
 from rerankd.experiments.guardrails import ExperimentPlan, Guardrail, Observations, check_guardrails, next_step
 from rerankd.experiments.sequential_tests import Sums
 
-RAILS = (Guardrail("errors", 0.01, tripwire=0.5), Guardrail("slow", 0.05))
+RAILS = (Guardrail("errors", 0.01, hard_limit=0.5), Guardrail("slow", 0.05))
 PLAN = ExperimentPlan(guardrails=RAILS, min_requests=200, min_seconds=0.0)
 USUAL = {"errors": 0.01, "slow": 0.05}
 

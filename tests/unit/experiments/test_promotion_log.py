@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.experiments import promotion_log as module
-from rerankd.experiments.experiment import Experiment, State
+from rerankd.experiments.experiment import Experiment, ExperimentState
 from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.promotion_log import PromotionLog
 from rerankd.experiments.store import ExperimentEvent, ExperimentStore
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[ExperimentStore]:
     made.close()
 
 
-def moved(store: ExperimentStore, one: Experiment, state: State, action: str = "promote") -> Experiment:
+def moved(store: ExperimentStore, one: Experiment, state: ExperimentState, action: str = "promote") -> Experiment:
     found = store.change(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
     assert found is not None
     return found

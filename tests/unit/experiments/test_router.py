@@ -5,19 +5,19 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, Kind
-from rerankd.experiments.router import NO_UNIT, OUTSIDE, RoutingTable, share_of, unit_hash
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment, ExperimentKind
+from rerankd.experiments.router import NO_UNIT, OUTSIDE, RoutingTable, challenger_share, unit_hash
 from rerankd.types import RerankRequest
 
 SHARES = st.floats(0.0001, 1.0)
 
 
-def experiment(kind: Kind = "canary", coverage: float = 0.5, **more: object) -> Experiment:
+def experiment(kind: ExperimentKind = "canary", coverage: float = 0.5, **more: object) -> Experiment:
     return replace(Experiment("e", kind, "mini", "other", seed="seed", coverage=coverage, id=1), **more)  # type: ignore[arg-type]
 
 
 def arm(one: Experiment, user: str = "", **more: object) -> str | None:
-    found = RoutingTable([one]).of("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
+    found = RoutingTable([one]).route("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
     return found.variant if found else None
 
 
@@ -38,7 +38,7 @@ def test_raising_the_coverage_of_a_split_moves_nobody_between_arms(user: str, on
 def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: float) -> None:
     row = experiment(coverage=coverage)
     requests = [RerankRequest(f"q{n}", [], user=user, request_id=str(n), session=str(n)) for n in range(3)]
-    assert len({RoutingTable([row]).of("mini", request) for request in requests}) == 1
+    assert len({RoutingTable([row]).route("mini", request) for request in requests}) == 1
 
 
 def test_shares_are_what_they_should_be() -> None:
@@ -49,7 +49,7 @@ def test_shares_are_what_they_should_be() -> None:
         assert abs(arms.count(CHALLENGER) / len(users) - meant) < 0.01
     arms = [arm(experiment("split", 0.4), user) for user in users]
     assert abs(arms.count(CHAMPION) / len(users) - 0.2) < 0.01
-    assert (share_of(experiment("split", 0.4)), share_of(experiment(coverage=0.1))) == (0.5, 0.1)
+    assert (challenger_share(experiment("split", 0.4)), challenger_share(experiment(coverage=0.1))) == (0.5, 0.1)
 
 
 def test_who_takes_no_part() -> None:
@@ -58,10 +58,12 @@ def test_who_takes_no_part() -> None:
     assert arm(experiment(unit="tenant", coverage=1.0), tenant="t") == CHALLENGER
     assert arm(experiment(coverage=1.0), "user", source="job") == OUTSIDE
     assert arm(experiment("shadow"), "user") is None
-    assert RoutingTable([experiment()]).of("another", RerankRequest("q", [], user="u")) is None
+    assert RoutingTable([experiment()]).route("another", RerankRequest("q", [], user="u")) is None
     assert arm(experiment("interleave", 1.0)) == INTERLEAVED
     assert arm(experiment("interleave", 0.5)) == NO_UNIT
-    pairs = RoutingTable([experiment("interleave", 1.0)]).of("mini", RerankRequest("", [], user="u"), listed=False)
+    pairs = RoutingTable([experiment("interleave", 1.0)]).route(
+        "mini", RerankRequest("", [], user="u"), is_ranking=False
+    )
     assert pairs is not None
     assert not pairs.participates
 
@@ -75,10 +77,10 @@ def test_what_is_promoted_answers_everybody() -> None:
 def test_shadows() -> None:
     one, half = experiment("shadow", 1.0), experiment("shadow", 0.5, name="half")
     routes = RoutingTable([one, half])
-    assert [found.experiment.name for found in routes.shadows("mini", RerankRequest("q", []))] == ["e"]
-    several = [len(routes.shadows("mini", RerankRequest("q", [], user=f"u{n}"))) for n in range(50)]
+    assert [found.experiment.name for found in routes.shadow_routes("mini", RerankRequest("q", []))] == ["e"]
+    several = [len(routes.shadow_routes("mini", RerankRequest("q", [], user=f"u{n}"))) for n in range(50)]
     assert set(several) == {1, 2}
-    assert routes.shadows("mini", RerankRequest("q", [], background=True)) == []
+    assert routes.shadow_routes("mini", RerankRequest("q", [], background=True)) == []
 
 
 def test_a_hash_leads_to_nobody_in_another_experiment() -> None:

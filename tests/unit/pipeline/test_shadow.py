@@ -10,7 +10,7 @@ from rerankd.engine.request import ScoreResult
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
-from rerankd.experiments.traffic import AnsweredRanking, Group, Traffic
+from rerankd.experiments.traffic import AnsweredRanking, QueryTexts, Traffic
 from rerankd.pipeline import shadow as module
 from rerankd.pipeline.scored import ModelScores
 from rerankd.pipeline.shadow import ShadowQueue, compared
@@ -30,7 +30,7 @@ class Challenger:
         self.gate.set()
         self.logits = [1.0, 2.0, 3.0]
 
-    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ModelScores:
+    async def score_on(self, name: str, groups: Sequence[QueryTexts], request: RerankRequest) -> ModelScores:
         self.events.append(f"scored on {name}")
         self.requests.append(request)
         await self.gate.wait()

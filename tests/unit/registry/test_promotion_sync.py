@@ -12,7 +12,7 @@ import pytest
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
-from rerankd.experiments.experiment import Experiment, State
+from rerankd.experiments.experiment import Experiment, ExperimentState
 from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.promotion_log import PromotionLog, Record
 from rerankd.experiments.store import ExperimentEvent, ExperimentStore
@@ -68,7 +68,7 @@ def promoted(experiments: ExperimentStore, challenger: str) -> Experiment:
     return changed(experiments, one, "promoted", "promote")
 
 
-def changed(experiments: ExperimentStore, one: Experiment, state: State, action: str) -> Experiment:
+def changed(experiments: ExperimentStore, one: Experiment, state: ExperimentState, action: str) -> Experiment:
     found = experiments.change(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
     assert found is not None
     return found
