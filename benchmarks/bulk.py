@@ -71,7 +71,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
     """Pairs per second of a bulk run from file to file, and of one `Reranker.score` over the same pairs in memory."""
     from rerankd import Reranker
     from rerankd.jobs.bulk.local import LocalExecutor
-    from rerankd.jobs.bulk.run import BulkJob, run_bulk
+    from rerankd.jobs.bulk.run import BulkRun, run_bulk
     from rerankd.jobs.bulk.scorer import open_scorer
     from rerankd.settings import load_settings
 
@@ -88,7 +88,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
             if name == "library":
                 reranker.score(given)
             else:
-                tokens = run_bulk(BulkJob(source, folder / "out.jsonl", restart=True), executor).tokens
+                tokens = run_bulk(BulkRun(source, folder / "out.jsonl", restart=True), executor).tokens
             if turn:  # the first turn warms up
                 turns.note(name, time.perf_counter() - started, time.process_time() - worked)
         print(f"  against the library: turn {turn} of {arguments.rounds}", file=sys.stderr)

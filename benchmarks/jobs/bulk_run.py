@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.jobs.bulk.run import BulkJob, run_bulk
+from rerankd.jobs.bulk.run import BulkRun, run_bulk
 
 RUN_SECONDS = 1800.0
 
 
 def tokens_of_run(source: Path, out: Path, executor: QueueExecutor) -> int:
     """Run one here."""
-    return run_bulk(BulkJob(source, out, restart=True), executor).tokens
+    return run_bulk(BulkRun(source, out, restart=True), executor).tokens
 
 
 def start_run(source: Path, out: Path, *flags: str) -> subprocess.Popen[bytes]:

@@ -21,7 +21,7 @@ class Ends:
     def __init__(self, queue: JobQueue) -> None:
         self._queue, self._ended = queue, dict[str, float]()
         self._heard = threading.Condition()
-        self._stop = queue.store.watch(self._hear)
+        self._stop = queue.store.subscribe(self._hear)
 
     def _hear(self, job: str) -> None:
         with self._heard:

@@ -8,7 +8,7 @@ import time
 from benchmarks.jobs.worker import Measured
 from rerankd.demo import load_traps
 from rerankd.jobs.job import RankWork
-from rerankd.jobs.results import rows_of
+from rerankd.jobs.results import result_rows
 from rerankd.types import Document, RerankRequest
 
 DOCUMENT_CHARACTERS = 100
@@ -45,7 +45,7 @@ def latency(own: Measured, request: Request) -> float:
     begun = time.perf_counter()
     job, _ = own.queue.submit([ranking(request)])
     own.ends.wait([job.id])
-    (row,) = rows_of(own.queue.store.results(job.id))
+    (row,) = result_rows(own.queue.store.results(job.id))
     if not row or len(row["results"]) != len(request[1]):
         raise RuntimeError("A job has no result.")
     return time.perf_counter() - begun

@@ -79,11 +79,11 @@ def test_a_queue_out_of_reach(file: Path) -> None:
 
 
 def test_a_secret_signs(file: Path) -> None:
-    from rerankd.jobs.webhook import signature
+    from rerankd.jobs.webhook import sign
 
     command = [sys.executable, "-m", "rerankd", "jobs", "secret"]
     secret = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert signature(secret, "job", 0, b"{}").startswith("v1,")
+    assert sign(secret, "job", 0, b"{}").startswith("v1,")
 
 
 def test_a_worker_without_a_queue(file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rerankd.jobs.bulk.local import LocalExecutor
-from rerankd.jobs.bulk.run import BulkJob, Moment, run_bulk
+from rerankd.jobs.bulk.run import BulkProgress, BulkRun, run_bulk
 from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.settings import load_settings
 from tests.unit.jobs.bulk.fakes import Rows, write_rows
@@ -21,8 +21,8 @@ class _Ended(BaseException):
     """The program was ended."""
 
 
-def ends_after(rows: int) -> Callable[[Moment], None]:
-    def watch(moment: Moment) -> None:
+def ends_after(rows: int) -> Callable[[BulkProgress], None]:
+    def watch(moment: BulkProgress) -> None:
         if moment.rows >= rows:
             raise _Ended
 
@@ -42,9 +42,9 @@ def test_ended_between_any_chunks_it_gives_the_same_bytes(
 ) -> None:
     source = write_rows(tmp_path / "in.jsonl", repeating(mixed_pairs))
     settings = load_settings(model=str(compiled[precision]), max_length=128)
-    calm = BulkJob(source, tmp_path / "calm.jsonl", chunk_pairs=12)
+    calm = BulkRun(source, tmp_path / "calm.jsonl", chunk_pairs=12)
     run_bulk(calm, LocalExecutor(open_scorer(settings)))
-    hit = BulkJob(source, tmp_path / "hit.jsonl", chunk_pairs=12)
+    hit = BulkRun(source, tmp_path / "hit.jsonl", chunk_pairs=12)
     for rows in (12, 36, 84):
         with pytest.raises(_Ended):
             run_bulk(hit, LocalExecutor(open_scorer(settings)), ends_after(rows))
@@ -55,7 +55,7 @@ def test_ended_between_any_chunks_it_gives_the_same_bytes(
 PROGRAM = """
 import sys
 from pathlib import Path
-from rerankd.jobs.bulk.run import BulkJob, run_bulk
+from rerankd.jobs.bulk.run import BulkRun, run_bulk
 from tests.unit.jobs.bulk.fakes import FakeExecutor
 
 executor = FakeExecutor()
@@ -63,7 +63,7 @@ class Forgetful(list):
     def append(self, chunk): pass
 executor.seen = Forgetful()
 source, out = map(Path, sys.argv[1:])
-print(run_bulk(BulkJob(source, out), executor).rows)
+print(run_bulk(BulkRun(source, out), executor).rows)
 print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:5] == "VmHWM"))
 """
 

@@ -94,11 +94,11 @@ def test_a_part_that_failed_fails_the_job_and_can_be_tried_again(opened: Open) -
     ended = store.finish(claimed(store), b"[2]", 1, 0)
     assert ended
     assert (ended.state, ended.done, ended.failed, ended.error) == ("failed", 2, 1, "The model broke.")
-    assert [dead.id for dead in store.dead()] == [new.id]
+    assert [dead.id for dead in store.dead_letters()] == [new.id]
     again = store.retry(new.id)
     assert again
     assert (again.state, again.done, again.failed, again.error) == ("queued", 1, 0, "")
-    assert store.dead() == []
+    assert store.dead_letters() == []
     claim = claimed(store)
     assert (claim.part, claim.payload, claim.attempt) == (0, b"ab", 1)
     done = store.finish(claim, b"[3]", 2, 0)
@@ -123,13 +123,13 @@ def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) ->
     lost, alive = opened(lease_seconds=-1.0), opened()
     new = kept(lost, job("ab"))
     silent = claimed(lost)
-    assert alive.tidy() == 1
+    assert alive.reap_expired_leases() == 1
     again = claimed(alive)
     assert (again.payload, again.attempt) == (b"ab", 1)  # no failure of its own
     assert alive.renew([silent, again]) == [False, True]
-    assert alive.tidy() == 0
+    assert alive.reap_expired_leases() == 0
     assert alive.finish(silent, b"late", 2, 0) is None
-    assert not alive.give_back(silent, 0.0, counted=True)
+    assert not alive.requeue(silent, 0.0, count_attempt=True)
     assert alive.finish(again, b"right", 2, 0)
     assert alive.finish(again, b"twice", 2, 0) is None
     assert (stands(alive, new.id).done, contents(alive, new.id)) == (2, [b"right"])
@@ -141,12 +141,12 @@ def test_a_part_that_kills_its_workers_is_set_aside(opened: Open) -> None:
     store.finish(claimed(opened()), b"[]", 2, 0)
     for _ in range(2):
         assert claimed(store).payload == b"c"
-        store.tidy()
+        store.reap_expired_leases()
     assert store.claim() is None
     ended = stands(store, new.id)
     assert (ended.state, ended.done, ended.failed) == ("failed", 2, 1)
     assert "lost" in ended.error
-    assert [dead.id for dead in store.dead()] == [new.id]
+    assert [dead.id for dead in store.dead_letters()] == [new.id]
     assert b"worker_lost" in (contents(store, new.id)[1] or b"")
     assert store.retry(new.id)
     assert claimed(store).payload == b"c"
@@ -155,15 +155,15 @@ def test_a_part_that_kills_its_workers_is_set_aside(opened: Open) -> None:
 def test_given_back_it_waits_and_only_failures_count(opened: Open) -> None:
     store = opened()
     kept(store, job("a"))
-    assert store.give_back(claimed(store), 0.0, counted=False)
-    assert store.give_back(claim := claimed(store), 0.0, counted=True)
+    assert store.requeue(claimed(store), 0.0, count_attempt=False)
+    assert store.requeue(claim := claimed(store), 0.0, count_attempt=True)
     assert claim.attempt == 1
     assert (claim := claimed(store)).attempt == 2
-    assert store.give_back(claim, 3600.0, counted=True)
+    assert store.requeue(claim, 3600.0, count_attempt=True)
     assert store.claim() is None
-    assert store.waiting().interactive == 0
+    assert store.queue_depth().interactive == 0
     kept(store, job("b"))
-    assert store.waiting().interactive == 1
+    assert store.queue_depth().interactive == 1
 
 
 def test_cancelled_jobs_are_not_worked(opened: Open) -> None:
@@ -188,7 +188,7 @@ def test_a_part_that_is_retried_is_free_of_the_lease_of_before(opened: Open) -> 
     claimed(store)
     store.cancel(new.id)
     store.retry(new.id)
-    assert store.tidy() == 0
+    assert store.reap_expired_leases() == 0
     assert (stands(store, new.id).state, claimed(store).attempt) == ("queued", 1)
 
 
@@ -196,13 +196,13 @@ def test_an_end_that_is_taken_back_is_not_announced(opened: Open) -> None:
     store = opened()
     new = kept(store, job("a", webhook="http://x"))
     store.cancel(new.id)
-    assert store.due_hooks()
+    assert store.due_deliveries()
     store.retry(new.id)
-    store.hooked(new.id, delivered=False, again=0.0)
-    assert store.due_hooks() == []
+    store.record_delivery(new.id, delivered=False, again=0.0)
+    assert store.due_deliveries() == []
     assert stands(store, new.id).webhook_state == "pending"
     store.cancel(new.id)
-    assert [hook.attempts for hook in store.due_hooks()] == [0]
+    assert [delivery.attempts for delivery in store.due_deliveries()] == [0]
 
 
 def test_deadlines_are_by_the_clock_of_redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +221,9 @@ def test_what_is_too_late_is_never_claimed(opened: Open) -> None:
     store = opened()
     ids = [kept(store, job("a", timeout=1e-6, webhook="http://x")).id for _ in range(2)]
     assert store.claim() is None
-    store.tidy()
+    store.reap_expired_leases()
     assert [stands(store, name).state for name in ids] == ["expired"] * 2
-    assert {hook.job.id for hook in store.due_hooks()} == set(ids)
+    assert {delivery.job.id for delivery in store.due_deliveries()} == set(ids)
 
 
 def test_an_idempotency_key_means_one_job(opened: Open) -> None:
@@ -266,16 +266,16 @@ def test_announcements_are_due_once_and_again(opened: Open) -> None:
     store = opened()
     new = kept(store, job("a", webhook="http://x"))
     assert new.webhook_state == "pending"
-    assert store.due_hooks() == []
+    assert store.due_deliveries() == []
     store.finish(claimed(store), b"[]", 1, 0)
-    (hook,) = store.due_hooks()
-    assert (hook.job.id, hook.job.state, hook.attempts) == (new.id, "succeeded", 0)
-    assert store.due_hooks() == []
-    store.hooked(new.id, delivered=False, again=0.0)
-    (hook,) = store.due_hooks()
-    assert hook.attempts == 1
-    store.hooked(new.id, delivered=True, again=None)
-    assert (store.due_hooks(), stands(store, new.id).webhook_state) == ([], "delivered")
+    (delivery,) = store.due_deliveries()
+    assert (delivery.job.id, delivery.job.state, delivery.attempts) == (new.id, "succeeded", 0)
+    assert store.due_deliveries() == []
+    store.record_delivery(new.id, delivered=False, again=0.0)
+    (delivery,) = store.due_deliveries()
+    assert delivery.attempts == 1
+    store.record_delivery(new.id, delivered=True, again=None)
+    assert (store.due_deliveries(), stands(store, new.id).webhook_state) == ([], "delivered")
 
 
 def test_those_who_watch_hear_of_every_end(opened: Open) -> None:
@@ -288,7 +288,7 @@ def test_those_who_watch_hear_of_every_end(opened: Open) -> None:
         if len(heard) >= 2:
             both.set()
 
-    stop = store.watch(hear)
+    stop = store.subscribe(hear)
     ended: list[str] = []
     while not both.is_set() and len(ended) < 1000:  # a listener may be late to the first
         ended.append(kept(store, job()).id)
@@ -300,14 +300,14 @@ def test_those_who_watch_hear_of_every_end(opened: Open) -> None:
 
 
 def test_finished_jobs_are_forgotten(opened: Open) -> None:
-    store = opened(keep_seconds=-1.0)
+    store = opened(retention_seconds=-1.0)
     new = kept(store, job())
     store.cancel(new.id)
     if isinstance(store, RedisStore):
         assert stands(store, new.id)  # Redis does it: the time to live is what can be seen
         assert 0 < store._client.ttl(f"{{rerankd}}:job:{new.id}") <= 1
     else:
-        store.tidy()
+        store.reap_expired_leases()
         assert store.get(new.id) is None
 
 
@@ -348,7 +348,7 @@ def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[st
         elif step == "claim" and (claim := store.claim()):
             hands.append(claim)
         elif step == "lose" and (claim := losing.claim()):
-            assert store.tidy() == 1
+            assert store.reap_expired_leases() == 1
             stale.append(claim)
         elif step == "late" and stale:
             assert store.finish(data.draw(st.sampled_from(stale)), b"?", 9, 9) is None
@@ -358,7 +358,7 @@ def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[st
             claim = hands.pop(data.draw(st.integers(0, len(hands) - 1)))
             size = len(claim.payload)
             if step == "back":
-                store.give_back(claim, 0.0, counted=True)
+                store.requeue(claim, 0.0, count_attempt=True)
             else:
                 store.finish(claim, claim.payload, size if step == "finish" else 0, size if step == "fail" else 0)
     for claim in hands:
@@ -374,7 +374,7 @@ def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[st
             assert found.done + found.failed == found.total == 3
             assert contents(store, name) == [b"aa", b"b"]
         store.delete(name)
-    assert not store.waiting().interactive
+    assert not store.queue_depth().interactive
     alone = kept(opened(max_jobs=1), job("z"))  # all others were counted out
     store.cancel(alone.id)
     store.delete(alone.id)

@@ -14,7 +14,7 @@ import pytest
 import redis
 from standardwebhooks import Webhook
 
-from rerankd.jobs.wakeups import MAX_WAITING, Tickets, make_celery
+from rerankd.jobs.wakeups import MAX_PENDING, WorkerNotifier, make_celery
 from rerankd.jobs.webhook import new_secret
 from tests.integration.queueing import Broker, broker, until, worker
 from tests.integration.serving import Served, free_port, serve
@@ -180,11 +180,11 @@ def test_what_is_too_late_is_never_run(client: httpx.Client, queue: Broker) -> N
 
 
 def test_tickets_do_not_pile_up_while_no_worker_runs(client: httpx.Client, queue: Broker) -> None:
-    tickets = Tickets(make_celery(queue.url))
+    notifier = WorkerNotifier(make_celery(queue.url))
     for _ in range(20):
-        tickets.send(64)
+        notifier.notify_workers(64)
     with redis.Redis.from_url(queue.url) as look:
-        assert look.llen("{rerankd}:celery:rerankd") == MAX_WAITING
+        assert look.llen("{rerankd}:celery:rerankd") == MAX_PENDING
         look.flushall()
 
 

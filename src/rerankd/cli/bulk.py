@@ -21,9 +21,9 @@ from rerankd.jobs.bulk.batches import CHUNK_PAIRS
 from rerankd.jobs.bulk.eta import duration
 from rerankd.jobs.bulk.executor import Executor
 from rerankd.jobs.bulk.local import LocalExecutor
-from rerankd.jobs.bulk.output import Paths
+from rerankd.jobs.bulk.output import OutputPaths
 from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.jobs.bulk.run import BulkJob, Moment, check_job, run_bulk
+from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_job, run_bulk
 from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.jobs.queue import open_queue
 from rerankd.settings import Settings, load_settings
@@ -95,7 +95,7 @@ def bulk(
             "A bulk run does not read standard input or write standard output: it could not be resumed.",
             hint="Pass files, or use `rerankd score -`.",
         )
-    job = BulkJob(
+    job = BulkRun(
         Path(source), Path(out), kind, out_format, on_error.value, top_n, "none" if no_activation else "sigmoid",
         keep_fields, chunk_pairs, settings.max_documents, restart,
     )  # fmt: skip
@@ -105,12 +105,12 @@ def bulk(
         truncation=settings.truncation if truncation else None,
         long_documents=settings.long_documents if long_documents else None,
     )
-    began: list[Moment] = []
+    began: list[BulkProgress] = []
     console, started = stderr(), time.monotonic()
     try:
         with _interruptible(), open_executor(settings, workers, change, model) as executor, shown(console) as watch:
 
-            def tell(moment: Moment) -> None:
+            def tell(moment: BulkProgress) -> None:
                 if not began:
                     began.append(moment)
                     if moment.rows:
@@ -149,14 +149,14 @@ def open_executor(
         yield QueueExecutor(queue, model, change)
 
 
-def _summary(job: BulkJob, done: Moment, pairs: int, seconds: float) -> str:
+def _summary(job: BulkRun, done: BulkProgress, pairs: int, seconds: float) -> str:
     parts = [f"{done.rows:,} rows, {done.pairs:,} pairs, {done.tokens:,} tokens"]
     if done.truncated:
         parts.append(f"{done.truncated:,} truncated")
     if pairs:
         parts.append(f"{duration(seconds)} ({pairs / seconds:,.0f} pairs/s)")
     if done.unscored:
-        parts.append(f"{unscored(done.unscored)}, see {Paths(job.out).failed}")
+        parts.append(f"{unscored(done.unscored)}, see {OutputPaths(job.out).failed}")
     return ", ".join(parts)
 
 

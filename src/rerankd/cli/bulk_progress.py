@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from rerankd.jobs.bulk.eta import Meter, Pace, duration
-from rerankd.jobs.bulk.run import Moment, Watch
+from rerankd.jobs.bulk.run import BulkProgress, OnProgress
 
 LINE_SECONDS = 10.0
 
 
 @contextmanager
-def shown(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Watch]:
-    """Give a function to call with every `Moment`."""
+def shown(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
+    """Give a function to call with every `BulkProgress`."""
     if not console.is_terminal:
         yield _Lines(console, clock)
         return
@@ -26,7 +26,7 @@ def shown(console: Console, clock: Callable[[], float] = time.monotonic) -> Iter
         task = progress.add_task("starting", total=None)
         meter = Meter()
 
-        def watch(moment: Moment) -> None:
+        def watch(moment: BulkProgress) -> None:
             pace = meter.seen(clock(), moment.pairs, moment.share)
             total = None if moment.share is None else 1.0
             progress.update(task, description=words(moment, pace), completed=moment.share or 0.0, total=total)
@@ -41,7 +41,7 @@ class _Lines:
         self._console, self._clock, self._meter = console, clock, Meter()
         self._said = clock()
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, moment: BulkProgress) -> None:
         now = self._clock()
         pace = self._meter.seen(now, moment.pairs, moment.share)
         if now - self._said >= LINE_SECONDS:
@@ -60,11 +60,11 @@ def unscored(rows: int) -> str:
     return f"{rows:,} {'row' if rows == 1 else 'rows'} without a score"
 
 
-def words(moment: Moment, pace: Pace) -> str:
+def words(moment: BulkProgress, pace: Pace) -> str:
     """How far, how fast, how long still.
 
     Example:
-        >>> words(Moment(10, 512, 0, 9000, 0, 0.5), Pace(51.2, 10.0))
+        >>> words(BulkProgress(10, 512, 0, 9000, 0, 0.5), Pace(51.2, 10.0))
         '512 pairs, 51 pairs/s, 10 s left'
     """
     parts = [f"{moment.pairs:,} pairs"]

@@ -37,8 +37,8 @@ def list_jobs(
     if state and state != "dead" and not states:
         raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use one of: {', '.join(STATES)}, dead.")
     with _queue(queue_url, jobs_path) as queue:
-        jobs = queue.store.dead(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
-        waiting = queue.store.waiting()
+        jobs = queue.store.dead_letters(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
+        waiting = queue.store.queue_depth()
     if wants_json(as_json):
         write_rows(asdict(job) for job in jobs)
         return
@@ -53,11 +53,11 @@ def list_jobs(
 @app.command()
 def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Json = False) -> None:
     """Show a job, with the errors of its requests."""
-    from rerankd.jobs.results import rows_of
+    from rerankd.jobs.results import result_rows
 
     with _queue(queue_url, jobs_path) as queue:
         found = _found(queue.store.get(job), job)
-        rows = list(rows_of(queue.store.results(job)))
+        rows = list(result_rows(queue.store.results(job)))
     errors = [(place, row["error"]["message"]) for place, row in enumerate(rows) if row and "error" in row]
     about = asdict(found) | {"errors": [{"index": place, "error": error} for place, error in errors]}
     if wants_json(as_json):

@@ -207,7 +207,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
+class WebhookDelivery:
     """An end that is to be announced; `attempts` were made."""
 
     job: Job

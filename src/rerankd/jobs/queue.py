@@ -14,10 +14,10 @@ from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.store import JobStore, StoreOptions
-from rerankd.jobs.webhook import check_url
+from rerankd.jobs.webhook import validate_url
 from rerankd.settings import Settings
 
-MAX_TICKETS = 64
+MAX_WAKE_UPS = 64
 MAX_IDEMPOTENCY = 255
 
 _log = logger(__name__)
@@ -50,7 +50,7 @@ class JobQueue:
             InvalidRequestError: an address that is none, no secret to sign with, or an idempotency key too long.
         """
         if webhook:
-            check_url(webhook)
+            validate_url(webhook)
             if not self._secret:
                 raise InvalidRequestError(
                     "Webhooks are off here: there is no webhook_secret to sign with.",
@@ -102,7 +102,7 @@ class JobQueue:
 
     def _tell(self, parts: int) -> None:
         try:
-            self._wake(min(parts, MAX_TICKETS))
+            self._wake(min(parts, MAX_WAKE_UPS))
         except RerankdError as error:  # the job is kept, and workers look by themselves
             _log.warning("workers could not be told: %s", error.message)
 
@@ -145,9 +145,9 @@ def open_wake(settings: Settings) -> Callable[[int], None]:
     """What tells workers of a queue; without one nobody need be told, a service looks at its file by itself."""
     if not settings.queue_url:
         return lambda parts: None
-    from rerankd.jobs.wakeups import Tickets, make_celery
+    from rerankd.jobs.wakeups import WorkerNotifier, make_celery
 
-    return Tickets(make_celery(settings.queue_url)).send
+    return WorkerNotifier(make_celery(settings.queue_url)).notify_workers
 
 
 def jobs_file(settings: Settings) -> Path:

@@ -13,8 +13,17 @@ from rerankd._common.logging import logger
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs import redis_scripts as scripts
-from rerankd.jobs.job import Claim, Hook, Job, NewJob, Priority, State
-from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
+from rerankd.jobs.job import Claim, Job, NewJob, Priority, State, WebhookDelivery
+from rerankd.jobs.store import (
+    DELIVERY_LEASE_SECONDS,
+    LOST,
+    JobStore,
+    PartResult,
+    QueueDepth,
+    StoreOptions,
+    conflict,
+    full,
+)
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
@@ -54,7 +63,7 @@ class RedisStore(JobStore):
 
     @property
     def _keep(self) -> int:
-        return max(1, int(self._options.keep_seconds))
+        return max(1, int(self._options.retention_seconds))
 
     def create(self, job: NewJob) -> tuple[Job, bool]:
         """Keep a job."""
@@ -115,9 +124,9 @@ class RedisStore(JobStore):
         """Hand a part's result in."""
         return _maybe(self._run("FINISH", *_hand(claim), result, done, failed, self._keep, error))
 
-    def give_back(self, claim: Claim, seconds: float, *, counted: bool) -> bool:
+    def requeue(self, claim: Claim, seconds: float, *, count_attempt: bool) -> bool:
         """Let a part wait and be tried again."""
-        return bool(self._run("GIVE_BACK", *_hand(claim), seconds, int(counted)))
+        return bool(self._run("GIVE_BACK", *_hand(claim), seconds, int(count_attempt)))
 
     def cancel(self, job: str) -> Job | None:
         """End a job."""
@@ -135,32 +144,35 @@ class RedisStore(JobStore):
         """Forget a final job."""
         return bool(self._run("DELETE", job))
 
-    def dead(self, limit: int = 100) -> list[Job]:
+    def dead_letters(self, limit: int = 100) -> list[Job]:
         """Jobs of which a part was set aside."""
         return self._listed("dead", lambda job: True, limit)
 
-    def tidy(self) -> int:
+    def reap_expired_leases(self) -> int:
         """Take parts from silent workers, end what is too late, forget what has expired."""
         return int(self._run("TIDY", self._options.losses, self._keep, LOST))
 
-    def waiting(self) -> Waiting:
+    def queue_depth(self) -> QueueDepth:
         """Parts that could be claimed now."""
         with self._reached():
             found = self._client.hmget(f"{scripts.PREFIX}waiting", ["interactive", "bulk"])
             seconds, microseconds = self._client.time()
             due = self._client.zcount(f"{scripts.PREFIX}delayed", "-inf", seconds + microseconds / 1e6)
-        return Waiting(int(found[0] or 0) + due, int(found[1] or 0))
+        return QueueDepth(int(found[0] or 0) + due, int(found[1] or 0))
 
-    def due_hooks(self, limit: int = 10) -> list[Hook]:
+    def due_deliveries(self, limit: int = 10) -> list[WebhookDelivery]:
         """Announcements to make now."""
-        return [Hook(_job(fields), attempts) for fields, attempts in self._run("HOOKS", limit, HOOK_SECONDS)]
+        return [
+            WebhookDelivery(_job(fields), attempts)
+            for fields, attempts in self._run("HOOKS", limit, DELIVERY_LEASE_SECONDS)
+        ]
 
-    def hooked(self, job: str, *, delivered: bool, again: float | None) -> None:
+    def record_delivery(self, job: str, *, delivered: bool, again: float | None) -> None:
         """Note how an announcement went."""
         state = "delivered" if delivered else "failed" if again is None else "pending"
         self._run("HOOKED", job, state, "" if delivered or again is None else again)
 
-    def watch(self, ended: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, ended: Callable[[str], None]) -> Callable[[], None]:
         """Call `ended` with every job that ends anywhere; what ends while Redis is away is noticed by `renew`."""
         stopped = threading.Event()
         thread = threading.Thread(target=self._listen, args=(ended, stopped), name="jobs that end", daemon=True)

@@ -10,11 +10,11 @@ import orjson
 from rerankd.jobs.store import PartResult
 
 
-def rows_of(parts: Iterable[PartResult]) -> Iterator[dict[str, Any] | None]:
+def result_rows(parts: Iterable[PartResult]) -> Iterator[dict[str, Any] | None]:
     """One row for each request, in order: `{"model", "results" | "scores", "usage"}`, `{"error"}`, or None for nothing.
 
     Example:
-        >>> list(rows_of([PartResult(1, b'[{"scores": []}]'), PartResult(2, None)]))
+        >>> list(result_rows([PartResult(1, b'[{"scores": []}]'), PartResult(2, None)]))
         [{'scores': []}, None, None]
     """
     for part in parts:

@@ -13,8 +13,17 @@ from typing import Any
 
 from rerankd._common.paths import make_private
 from rerankd.errors import InvalidRequestError, UnavailableError
-from rerankd.jobs.job import FINAL, Claim, Hook, Job, NewJob, Priority, State
-from rerankd.jobs.store import HOOK_SECONDS, LOST, JobStore, PartResult, StoreOptions, Waiting, conflict, full
+from rerankd.jobs.job import FINAL, Claim, Job, NewJob, Priority, State, WebhookDelivery
+from rerankd.jobs.store import (
+    DELIVERY_LEASE_SECONDS,
+    LOST,
+    JobStore,
+    PartResult,
+    QueueDepth,
+    StoreOptions,
+    conflict,
+    full,
+)
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
@@ -218,11 +227,11 @@ class SqliteStore(JobStore):
             self._end(job, "failed" if found.failed else "succeeded", found.error)
         return self._job(job)
 
-    def give_back(self, claim: Claim, seconds: float, *, counted: bool) -> bool:
+    def requeue(self, claim: Claim, seconds: float, *, count_attempt: bool) -> bool:
         """Let a part wait and be tried again."""
         with self._change():
             what = "state = 'waiting', token = NULL, not_before = ?, attempts = attempts - ?"
-            return self._changed(what, (self._clock() + seconds, 0 if counted else 1), claim)
+            return self._changed(what, (self._clock() + seconds, 0 if count_attempt else 1), claim)
 
     def cancel(self, job: str) -> Job | None:
         """End a job."""
@@ -286,11 +295,11 @@ class SqliteStore(JobStore):
                 return False
             return self._db.execute("DELETE FROM job WHERE id = ?", (job,)).rowcount > 0
 
-    def dead(self, limit: int = 100) -> list[Job]:
+    def dead_letters(self, limit: int = 100) -> list[Job]:
         """Jobs of which a part was set aside."""
         return self._jobs("dead > 0 ORDER BY dead DESC LIMIT ?", (limit,))
 
-    def tidy(self) -> int:
+    def reap_expired_leases(self) -> int:
         """Take parts from silent workers, end what is too late, forget what has expired."""
         now = self._clock()
         with self._change():
@@ -311,11 +320,11 @@ class SqliteStore(JobStore):
             self._end_late(now)
             self._db.execute(
                 f"DELETE FROM job WHERE state IN ({', '.join('?' * len(FINAL))}) AND finished < ?",  # noqa: S608
-                (*FINAL, now - self._options.keep_seconds),
+                (*FINAL, now - self._options.retention_seconds),
             )
             return len(lost)
 
-    def waiting(self) -> Waiting:
+    def queue_depth(self) -> QueueDepth:
         """Parts that could be claimed now."""
         with self._read():
             found = dict(
@@ -324,9 +333,9 @@ class SqliteStore(JobStore):
                     (self._clock(),),
                 ).fetchall()
             )
-        return Waiting(found.get("interactive", 0), found.get("bulk", 0))
+        return QueueDepth(found.get("interactive", 0), found.get("bulk", 0))
 
-    def due_hooks(self, limit: int = 10) -> list[Hook]:
+    def due_deliveries(self, limit: int = 10) -> list[WebhookDelivery]:
         """Announcements to make now."""
         now = self._clock()
         with self._change():
@@ -336,11 +345,11 @@ class SqliteStore(JobStore):
             for job, _ in rows:
                 self._db.execute(
                     "UPDATE job SET hook_at = ?, hook_attempts = hook_attempts + 1 WHERE id = ?",
-                    (now + HOOK_SECONDS, job),
+                    (now + DELIVERY_LEASE_SECONDS, job),
                 )
-            return [Hook(self._job(job), attempts) for job, attempts in rows]
+            return [WebhookDelivery(self._job(job), attempts) for job, attempts in rows]
 
-    def hooked(self, job: str, *, delivered: bool, again: float | None) -> None:
+    def record_delivery(self, job: str, *, delivered: bool, again: float | None) -> None:
         """Note how an announcement went."""
         state = "delivered" if delivered else "failed" if again is None else "pending"
         at = None if delivered or again is None else self._clock() + again
@@ -350,7 +359,7 @@ class SqliteStore(JobStore):
                 (state, at, job),
             )
 
-    def watch(self, ended: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, ended: Callable[[str], None]) -> Callable[[], None]:
         """Call `ended` with every job that ends in this process; other processes notice when they renew."""
         self._watchers.append(ended)
         return lambda: self._watchers.remove(ended)

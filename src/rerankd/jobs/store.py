@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from rerankd.errors import ConflictError, OverloadedError
-from rerankd.jobs.job import Claim, Hook, Job, NewJob, State
+from rerankd.jobs.job import Claim, Job, NewJob, State, WebhookDelivery
 
 LOST = b'{"error":{"code":"worker_lost","message":"The workers that had it did not come back."}}'
-HOOK_SECONDS = 60.0
+DELIVERY_LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class StoreOptions:
     Attributes:
         max_jobs: unfinished jobs at most.
         max_bytes: texts of unfinished jobs at most.
-        keep_seconds: how long a finished job is kept.
+        retention_seconds: how long a finished job is kept.
         attempts: how often a failing part is tried.
         lease_seconds: how long a part stays with a silent worker.
         losses: how often a part may be lost with its worker before it is taken for what kills them.
@@ -36,14 +36,14 @@ class StoreOptions:
 
     max_jobs: int = 10_000
     max_bytes: int = 2_000_000_000
-    keep_seconds: float = 86_400.0
+    retention_seconds: float = 86_400.0
     attempts: int = 3
     lease_seconds: float = 30.0
     losses: int = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueDepth:
     """Parts that nobody has taken."""
 
     interactive: int
@@ -96,7 +96,7 @@ class JobStore(Protocol):
         """
         ...
 
-    def give_back(self, claim: Claim, seconds: float, *, counted: bool) -> bool:
+    def requeue(self, claim: Claim, seconds: float, *, count_attempt: bool) -> bool:
         """Let a part wait so long and be tried again; `counted` says whether this was one of its attempts."""
         ...
 
@@ -116,27 +116,27 @@ class JobStore(Protocol):
         """Forget a job; it must be final."""
         ...
 
-    def dead(self, limit: int = 100) -> list[Job]:
+    def dead_letters(self, limit: int = 100) -> list[Job]:
         """Jobs of which a part was set aside, the newest first."""
         ...
 
-    def tidy(self) -> int:
+    def reap_expired_leases(self) -> int:
         """Take parts from silent workers, end what is too late, forget what has expired; how many parts came back."""
         ...
 
-    def waiting(self) -> Waiting:
+    def queue_depth(self) -> QueueDepth:
         """Parts that could be claimed now."""
         ...
 
-    def due_hooks(self, limit: int = 10) -> list[Hook]:
+    def due_deliveries(self, limit: int = 10) -> list[WebhookDelivery]:
         """Announcements to make now; each is the caller's for a minute."""
         ...
 
-    def hooked(self, job: str, *, delivered: bool, again: float | None) -> None:
+    def record_delivery(self, job: str, *, delivered: bool, again: float | None) -> None:
         """Note how an announcement went; `again` is the number of seconds until the next try, None for never."""
         ...
 
-    def watch(self, ended: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, ended: Callable[[str], None]) -> Callable[[], None]:
         """Call `ended` with the id of every job that ends, from any process; returns what stops that."""
         ...
 

@@ -1,7 +1,7 @@
 """Celery: tickets travel through Redis to workers; each wakes a worker, which then claims parts from the store.
 
 A ticket says only "there is work": which part is next is decided when it is taken, so that priorities and fairness hold
-whatever the order of tickets. A ticket that is lost or comes twice does no harm: what makes a killed worker's work be
+whatever the order of notifier. A ticket that is lost or comes twice does no harm: what makes a killed worker's work be
 done again, once in effect, are the leases of the store, and workers also look by themselves every second.
 """
 
@@ -15,8 +15,8 @@ from rerankd.errors import UnavailableError
 
 TASK = "rerankd.work"
 QUEUE = "rerankd"
-TICKET_SECONDS = 3600
-MAX_WAITING = 1000
+WAKE_UP_SECONDS = 3600
+MAX_PENDING = 1000
 VISIBILITY_SECONDS = 60
 
 
@@ -60,8 +60,8 @@ def make_celery(url: str) -> Any:
     return app
 
 
-class Tickets:
-    """Sends tickets.
+class WorkerNotifier:
+    """Sends notifier.
 
     Args:
         app: of `make_celery`.
@@ -74,7 +74,7 @@ class Tickets:
             require("redis", "queue", "The job queue").RedisError,
         )
 
-    def send(self, number: int) -> None:
+    def notify_workers(self, number: int) -> None:
         """Send so many, as far as there are not enough already, such as while no worker runs.
 
         Raises:
@@ -83,18 +83,18 @@ class Tickets:
         try:
             with self._app.producer_or_acquire() as producer:
                 waiting = producer.channel.queue_declare(QUEUE).message_count
-                for _ in range(min(number, MAX_WAITING - waiting)):
-                    self._app.send_task(TASK, producer=producer, expires=TICKET_SECONDS)
+                for _ in range(min(number, MAX_PENDING - waiting)):
+                    self._app.send_task(TASK, producer=producer, expires=WAKE_UP_SECONDS)
         except self._errors as error:
             raise UnavailableError(
                 f"The job queue cannot be reached ({type(error).__name__}).", retry_after=5
             ) from error
 
-    def answer(self, work: Callable[[], bool]) -> None:
+    def on_wake_up(self, work: Callable[[], bool]) -> None:
         """Let this process answer tickets with `work`, which says whether there is more."""
 
         def answered() -> None:
             if work():
-                self.send(1)
+                self.notify_workers(1)
 
         self._app.task(answered, name=TASK)

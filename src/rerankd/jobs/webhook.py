@@ -23,7 +23,7 @@ import orjson
 
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError, RerankdError
-from rerankd.jobs.job import Hook, Job
+from rerankd.jobs.job import Job, WebhookDelivery
 from rerankd.jobs.store import JobStore
 
 SECONDS = 10.0
@@ -36,7 +36,7 @@ _TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48"
 _log = logger(__name__)
 
 
-class RefusedError(RerankdError):
+class WebhookRefusedError(RerankdError):
     """A webhook may not go there, or was not taken there."""
 
     code = "webhook_refused"
@@ -47,14 +47,14 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def signature(secret: str, identity: str, timestamp: int, body: bytes) -> str:
+def sign(secret: str, identity: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature` header: HMAC-SHA256 over id, time and body.
 
     Raises:
         InvalidRequestError: the secret is not base64 of 24 bytes or more.
 
     Example:
-        >>> signature("whsec_" + "A" * 32, "job_1", 0, b"{}")
+        >>> sign("whsec_" + "A" * 32, "job_1", 0, b"{}")
         'v1,ofYpTTWO8EpWtjWcsWez/+r6mjiH+61ow7ET4EtmKXg='
     """
     try:
@@ -69,7 +69,7 @@ def signature(secret: str, identity: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def check_url(url: str) -> str:
+def validate_url(url: str) -> str:
     """Check how an address is written; where it leads is looked at when it is used.
 
     Raises:
@@ -86,14 +86,14 @@ def check_url(url: str) -> str:
     return url
 
 
-def body_of(job: Job) -> bytes:
+def event_body(job: Job) -> bytes:
     """What is sent."""
     about = {"id": job.id, "state": job.state, "total": job.total, "done": job.done, "failed": job.failed}
     when = datetime.fromtimestamp(job.finished, UTC).isoformat()
     return orjson.dumps({"type": f"job.{job.state}", "timestamp": when, "data": about | {"error": job.error or None}})
 
 
-class Announcer:
+class WebhookSender:
     """Sends announcements, again and again with growing pauses where they are not taken.
 
     Args:
@@ -108,7 +108,7 @@ class Announcer:
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=SECONDS, limits=limits, follow_redirects=False, trust_env=False)
 
-    async def announce(self, hook: Hook) -> None:
+    async def deliver(self, hook: WebhookDelivery) -> None:
         """Try once, and note how it went."""
         job = hook.job
         try:
@@ -126,14 +126,14 @@ class Announcer:
             await self._note(job, delivered=True, again=None)
 
     async def _note(self, job: Job, *, delivered: bool, again: float | None) -> None:
-        await asyncio.to_thread(self._store.hooked, job.id, delivered=delivered, again=again)
+        await asyncio.to_thread(self._store.record_delivery, job.id, delivered=delivered, again=again)
 
     async def _send(self, job: Job) -> None:
         if not self._secret:
-            raise RefusedError("There is no webhook_secret to sign with.")
+            raise WebhookRefusedError("There is no webhook_secret to sign with.")
         url = httpx.URL(job.webhook)
         address = await self._address(url)
-        body, now = body_of(job), int(time.time())
+        body, now = event_body(job), int(time.time())
         headers = {
             "host": url.netloc.decode(),
             "content-type": "application/json",
@@ -141,25 +141,25 @@ class Announcer:
             "webhook-id": f"{job.id}.{job.finished:.0f}",
             "webhook-timestamp": str(now),
         }
-        headers["webhook-signature"] = signature(self._secret, headers["webhook-id"], now, body)
+        headers["webhook-signature"] = sign(self._secret, headers["webhook-id"], now, body)
         # The address that was checked is the one that is used, whatever the name leads to a moment later.
         pinned = url.copy_with(host=address)
         async with self._client.stream(
             "POST", pinned, content=body, headers=headers, extensions={"sni_hostname": url.host}
         ) as answer:
             if not answer.is_success:
-                raise RefusedError(f"it answered {answer.status_code}")
+                raise WebhookRefusedError(f"it answered {answer.status_code}")
 
     async def _address(self, url: httpx.URL) -> str:
         """Where a name leads, if webhooks may go there."""
         host = url.host.lower()
         if self._hosts and host not in self._hosts:
-            raise RefusedError("the host is not in webhook_hosts")
+            raise WebhookRefusedError("the host is not in webhook_hosts")
         port = url.port or (443 if url.scheme == "https" else 80)
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in found]
         if not self._hosts and not all(_public(address) for address in addresses):
-            raise RefusedError("it leads to a private address; name the host in webhook_hosts to allow that")
+            raise WebhookRefusedError("it leads to a private address; name the host in webhook_hosts to allow that")
         return addresses[0]
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ from rerankd.errors import (
 )
 from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
 from rerankd.jobs.store import JobStore
-from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.webhook import WebhookSender
 from rerankd.pipeline.pipeline import ModelScores, Pipeline
 from rerankd.ranking.order import usage_of
 from rerankd.settings import Settings
@@ -79,7 +79,7 @@ class JobWorker:
     Args:
         pipeline: what scores.
         store: where the jobs are.
-        announcer: tells of their end.
+        webhooks: tells of their end.
         options: how much at once.
     """
 
@@ -87,10 +87,10 @@ class JobWorker:
         self,
         pipeline: Pipeline,
         store: JobStore,
-        announcer: Announcer,
+        webhooks: WebhookSender,
         options: WorkerOptions | None = None,
     ) -> None:
-        self._pipeline, self._store, self._announcer = pipeline, store, announcer
+        self._pipeline, self._store, self._webhooks = pipeline, store, webhooks
         self._options = options or WorkerOptions()
         self._threads = ThreadPoolExecutor(self._options.slots + 4, thread_name_prefix="jobs")
         self._running: dict[str, tuple[Claim, asyncio.Task[list[Any]]]] = {}
@@ -111,7 +111,7 @@ class JobWorker:
 
     def start(self) -> None:
         """Begin to look after leases, deadlines and announcements, and to take what waits."""
-        self._unwatch = self._store.watch(self._ended)
+        self._unwatch = self._store.subscribe(self._ended)
         self._upkeep = asyncio.create_task(self._look_after())
 
     async def close(self, seconds: float) -> None:
@@ -125,15 +125,15 @@ class JobWorker:
             for claim, task in list(self._running.values()):
                 task.cancel()
                 with contextlib.suppress(UnavailableError):
-                    await self._call(self._store.give_back, claim, 0.0, counted=False)
+                    await self._call(self._store.requeue, claim, 0.0, count_attempt=False)
             if late:
                 await asyncio.wait(late)
         await asyncio.gather(*self._announcing, return_exceptions=True)
         await asyncio.to_thread(self._unwatch)
         self._threads.shutdown(wait=False)
-        await self._announcer.close()
+        await self._webhooks.close()
 
-    def begin(self, parts: int) -> None:
+    def fill_slots(self, parts: int) -> None:
         """Take turns for so many parts, as far as there is room."""
         for _ in range(min(parts, self._options.slots - len(self._turns))):
             task = asyncio.create_task(self._turns_to_the_end())
@@ -141,10 +141,10 @@ class JobWorker:
             task.add_done_callback(self._begun.discard)
 
     async def _turns_to_the_end(self) -> None:
-        while await self.turn():
+        while await self.work_until():
             pass
 
-    async def turn(self) -> bool:
+    async def work_until(self) -> bool:
         """Work parts until none is left or the turn is over; whether there may be more."""
         task = asyncio.current_task()
         if task is None or self._closing or len(self._turns) >= self._options.slots:
@@ -165,7 +165,7 @@ class JobWorker:
                 return False
             try:
                 if len(claim.payload) + self._bytes < FILLING_BYTES:
-                    self.begin(1)  # little work: look at once what else there is to compute together with it
+                    self.fill_slots(1)  # little work: look at once what else there is to compute together with it
                 await self._work(claim)
             finally:
                 self._bulk -= claim.priority == "bulk"
@@ -210,18 +210,22 @@ class JobWorker:
             rows = task.result()
             failed = sum("error" in row for row in rows)
             lost = next((row["error"]["message"] for row in rows if row.get("error", {}).get("lost")), "")
-            await self._insist(self._store.finish, claim, orjson.dumps(rows), len(rows) - failed, failed, lost)
+            await self._retry_until_done(
+                self._store.finish, claim, orjson.dumps(rows), len(rows) - failed, failed, lost
+            )
         elif isinstance(error, DeadlineExceededError):
-            await self._insist(self._store.expire, claim.job)
+            await self._retry_until_done(self._store.expire, claim.job)
         else:
             busy = isinstance(error, OverloadedError)
             pause = error.retry_after if isinstance(error, RetryableError) else BACKOFF_SECONDS * 2**claim.attempt
             if not busy:
                 _log.warning("part %d of %s failed, attempt %d", claim.part, claim.job, claim.attempt, exc_info=error)
             if busy or claim.attempt < self._options.attempts:
-                await self._insist(self._store.give_back, claim, pause, counted=not busy)
+                await self._retry_until_done(self._store.requeue, claim, pause, count_attempt=not busy)
             else:  # nothing of it could be read
-                await self._insist(self._store.finish, claim, UNREADABLE, 0, claim.requests, "It could not be read.")
+                await self._retry_until_done(
+                    self._store.finish, claim, UNREADABLE, 0, claim.requests, "It could not be read."
+                )
 
     async def _rows(self, claim: Claim) -> list[Any]:
         """One row for each request: its result, or its error if that is the request's own or this the last attempt."""
@@ -318,7 +322,7 @@ class JobWorker:
 
     async def _round(self) -> None:
         await self._renew()
-        await self._call(self._store.tidy)
+        await self._call(self._store.reap_expired_leases)
         await self._announce()
         await self._wake_up()
 
@@ -332,23 +336,23 @@ class JobWorker:
                 task.cancel()
 
     async def _announce(self) -> None:
-        for hook in await self._call(self._store.due_hooks):
-            task = asyncio.create_task(self._announcer.announce(hook))
+        for hook in await self._call(self._store.due_deliveries):
+            task = asyncio.create_task(self._webhooks.deliver(hook))
             self._announcing.add(task)
             task.add_done_callback(self._announcing.discard)
 
     async def _wake_up(self) -> None:
-        waiting = await self._call(self._store.waiting)
+        waiting = await self._call(self._store.queue_depth)
         bulk = min(waiting.bulk, self._options.bulk_slots - self._bulk)
         parts = min(waiting.interactive + max(bulk, 0), self._options.slots - len(self._turns))
         if parts > 0:
-            self.begin(parts)
+            self.fill_slots(parts)
 
     async def _call(self, method: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Ask the store, which blocks, in a thread."""
         return await self._loop.run_in_executor(self._threads, lambda: method(*arguments, **named))
 
-    async def _insist(self, method: Callable[..., object], *arguments: Any, **named: Any) -> None:
+    async def _retry_until_done(self, method: Callable[..., object], *arguments: Any, **named: Any) -> None:
         """Tell the store, for as long as it cannot be reached; what is lost after that is computed again."""
         until, pause = time.monotonic() + INSIST_SECONDS, 0.1
         while True:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from rerankd._common.logging import logger
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 from rerankd.jobs.queue import JobQueue, jobs_file, open_store, open_wake
-from rerankd.jobs.store import Waiting
-from rerankd.jobs.webhook import Announcer, signature
+from rerankd.jobs.store import QueueDepth
+from rerankd.jobs.webhook import WebhookSender, sign
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.settings import Settings
@@ -40,13 +41,13 @@ class JobService:
             require("celery", "queue", "The job queue")
             open_store(settings).close()  # asks nobody; checks the address
         if settings.webhook_secret:
-            signature(settings.webhook_secret, "", 0, b"")
+            sign(settings.webhook_secret, "", 0, b"")
         self._settings, self._pipeline = settings, pipeline
         self._opening = asyncio.Lock()
         self._queue: JobQueue | None = None
         self._worker: JobWorker | None = None
         self._look: asyncio.Task[None] | None = None
-        self.waiting = Waiting(0, 0)
+        self.waiting = QueueDepth(0, 0)
 
     async def start(self) -> None:
         """Go on with jobs that an earlier process left."""
@@ -82,18 +83,19 @@ class JobService:
         limit = settings.max_jobs_mb * 1_000_000
         if settings.queue_url:
             return JobQueue(store, await asyncio.to_thread(open_wake, settings), settings.webhook_secret, limit)
-        announcer = Announcer(store, settings.webhook_secret, settings.webhook_hosts)
+        webhooks = WebhookSender(store, settings.webhook_secret, settings.webhook_hosts)
         options = WorkerOptions.of(settings, SLOTS, BULK_SLOTS)
-        worker = self._worker = JobWorker(self._pipeline, store, announcer, options)
+        worker = self._worker = JobWorker(self._pipeline, store, webhooks, options)
         worker.start()
         loop = asyncio.get_running_loop()
-        return JobQueue(store, lambda parts: _soon(loop, lambda: worker.begin(parts)), settings.webhook_secret, limit)
+        notify = partial(_soon, loop, worker.fill_slots)
+        return JobQueue(store, notify, settings.webhook_secret, limit)
 
     async def _count(self) -> None:
         """How much waits, for the metrics; asked in the background, since Redis may be slow to answer."""
         while self._queue is not None:
             with contextlib.suppress(RerankdError):
-                self.waiting = await asyncio.to_thread(self._queue.store.waiting)
+                self.waiting = await asyncio.to_thread(self._queue.store.queue_depth)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self, seconds: float) -> None:
@@ -106,5 +108,5 @@ class JobService:
             await asyncio.to_thread(self._queue.store.close)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, begin: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(begin)
+def _soon(loop: asyncio.AbstractEventLoop, fill_slots: Callable[[int], None], parts: int) -> None:
+    loop.call_soon_threadsafe(fill_slots, parts)

@@ -15,8 +15,8 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.experiments.traffic import Traffic
 from rerankd.jobs.queue import open_store
-from rerankd.jobs.wakeups import Tickets, make_celery
-from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.wakeups import WorkerNotifier, make_celery
+from rerankd.jobs.webhook import WebhookSender
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.rules.watcher import rules_provider
@@ -84,7 +84,7 @@ class WorkerProcess:
         self._experiments = open_experiment_sync(settings, self.pool, self._traffic, promoted_only=True)
         self.ready = False
         self._celery = make_celery(settings.queue_url)
-        self._tickets = Tickets(self._celery)
+        self._notifier = WorkerNotifier(self._celery)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine loop", daemon=True)
         self._worker: JobWorker | None = None
@@ -100,7 +100,7 @@ class WorkerProcess:
         self._thread.start()
         try:
             self._wait(self._open())
-            self._tickets.answer(self._turn)
+            self._notifier.on_wake_up(self._turn)
             self._serve()
         finally:
             self._wait(self._close())
@@ -136,7 +136,7 @@ class WorkerProcess:
             raise UnavailableError("Celery's worker ended by itself.", hint="Look at its log, and start it again.")
 
     def _turn(self) -> bool:
-        return self._worker is not None and self._wait(self._worker.turn())
+        return self._worker is not None and self._wait(self._worker.work_until())
 
     async def _open(self) -> None:
         settings = self._settings
@@ -151,11 +151,11 @@ class WorkerProcess:
             self._experiments.start()
             await self._experiments.settled()
         self._store = open_store(settings)
-        announcer = Announcer(self._store, settings.webhook_secret, settings.webhook_hosts)
+        webhooks = WebhookSender(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = WorkerOptions.of(settings, threads, max(1, threads // 2))
         self._worker = JobWorker(
-            Pipeline(self.pool, self.traces, rules_provider(self.rules), self._traffic), self._store, announcer, options
+            Pipeline(self.pool, self.traces, rules_provider(self.rules), self._traffic), self._store, webhooks, options
         )
         self._worker.start()
         if self.rules is not None:

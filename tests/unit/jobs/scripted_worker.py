@@ -11,7 +11,7 @@ from rerankd.engine.pool import ModelPool
 from rerankd.jobs.job import NewJob, Priority, RankWork, ScoreWork, Work, new_id, split
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.store import StoreOptions
-from rerankd.jobs.webhook import Announcer
+from rerankd.jobs.webhook import WebhookSender
 from rerankd.jobs.worker import JobWorker, WorkerOptions
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.pipeline.pipeline import Pipeline
@@ -49,9 +49,9 @@ async def working(
     async with pool.lease("mini"):
         pass
     store = SqliteStore(folder / "jobs.sqlite", OPTIONS)
-    announcer = Announcer(store, None)
+    webhooks = WebhookSender(store, None)
     options = WorkerOptions(slots, bulk_slots, OPTIONS.attempts, OPTIONS.lease_seconds, request_seconds)
-    worker = JobWorker(Pipeline(pool), store, announcer, options)
+    worker = JobWorker(Pipeline(pool), store, webhooks, options)
     try:
         yield store, worker
     finally:

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.job import NewJob, Part, new_id
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.webhook import Announcer, check_url, new_secret, signature
+from rerankd.jobs.webhook import WebhookSender, new_secret, sign, validate_url
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -68,12 +68,12 @@ def ended(store: SqliteStore, url: str) -> str:
     return job.id
 
 
-async def announce(store: SqliteStore, secret: str | None, hosts: list[str]) -> None:
+async def deliver(store: SqliteStore, secret: str | None, hosts: list[str]) -> None:
     """Make the announcements that are due."""
-    announcer = Announcer(store, secret, hosts)
-    for hook in await asyncio.to_thread(store.due_hooks):
-        await announcer.announce(hook)
-    await announcer.close()
+    webhooks = WebhookSender(store, secret, hosts)
+    for delivery in await asyncio.to_thread(store.due_deliveries):
+        await webhooks.deliver(delivery)
+    await webhooks.close()
 
 
 def state(store: SqliteStore, job: str) -> str:
@@ -86,7 +86,7 @@ async def test_an_announcement_is_verified_by_the_standard_library(tmp_path: Pat
     store, secret = SqliteStore(tmp_path / "jobs"), new_secret()
     with receiving() as receiver:
         job = ended(store, receiver.url)
-        await announce(store, secret, ["127.0.0.1"])
+        await deliver(store, secret, ["127.0.0.1"])
     ((headers, body),) = receiver.got
     told = Webhook(secret).verify(body, dict(headers))
     assert told["type"] == "job.succeeded"
@@ -108,9 +108,9 @@ async def test_what_is_not_taken_is_tried_again_and_logged_without_secrets(
     with receiving(500, 302) as receiver:
         job = ended(store, receiver.url)
         for pause in (1, 5, 0):
-            await announce(store, new_secret(), ["127.0.0.1"])
+            await deliver(store, new_secret(), ["127.0.0.1"])
             now += pause - 0.5 if pause else 0
-            assert store.due_hooks() == []
+            assert store.due_deliveries() == []
             now += 0.5
         assert [json.loads(body)["data"]["id"] for _, body in receiver.got] == [job] * 3
     assert state(store, job) == "delivered"
@@ -137,10 +137,10 @@ async def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path, monkeyp
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server, asyncio.timeout(10):
         job = ended(store, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        await announce(store, new_secret(), ["127.0.0.1"])
+        await deliver(store, new_secret(), ["127.0.0.1"])
         await gone.wait()
     assert state(store, job) == "pending"
-    assert store.due_hooks() == []
+    assert store.due_deliveries() == []
     store.close()
 
 
@@ -149,7 +149,7 @@ async def test_an_address_that_was_kept_and_is_none_is_given_up(tmp_path: Path) 
     store = SqliteStore(tmp_path / "jobs", clock=lambda: now)
     job = ended(store, "http://a..b/")
     for _ in range(8):
-        await announce(store, new_secret(), [])
+        await deliver(store, new_secret(), [])
         now += 10_000
     assert state(store, job) == "failed"
     store.close()
@@ -161,10 +161,10 @@ async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
     job = ended(store, "http://127.0.0.1:9/")
     tries = 0
     while state(store, job) == "pending":
-        await announce(store, new_secret(), ["127.0.0.1"])
+        await deliver(store, new_secret(), ["127.0.0.1"])
         tries, now = tries + 1, now + 10_000
         assert tries < 20
-    assert (tries, state(store, job), store.due_hooks()) == (8, "failed", [])
+    assert (tries, state(store, job), store.due_deliveries()) == (8, "failed", [])
     store.close()
 
 
@@ -190,7 +190,7 @@ async def test_private_places_and_unnamed_hosts_are_never_called(
 ) -> None:
     store = SqliteStore(tmp_path / "jobs")
     ended(store, url)
-    await announce(store, new_secret(), hosts)
+    await deliver(store, new_secret(), hosts)
     assert "webhook_hosts" in caplog.text
     store.close()
 
@@ -204,11 +204,11 @@ async def test_private_places_and_unnamed_hosts_are_never_called(
 )
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="webhook"):
-        check_url(url)
-    assert check_url("https://example.com:8443/hook?x=1")
+        validate_url(url)
+    assert validate_url("https://example.com:8443/hook?x=1")
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "not base64!", "whsec_c2hvcnQ="])
 def test_weak_secrets(secret: str) -> None:
     with pytest.raises(InvalidRequestError, match="rerankd jobs secret"):
-        signature(secret, "", 0, b"")
+        sign(secret, "", 0, b"")

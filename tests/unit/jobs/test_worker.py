@@ -10,7 +10,7 @@ import pytest
 
 from rerankd.errors import OverloadedError
 from rerankd.jobs.job import Job, NewJob, Part, new_id
-from rerankd.jobs.results import rows_of
+from rerankd.jobs.results import result_rows
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.types import Document, RerankRequest
@@ -25,7 +25,7 @@ def stands(store: SqliteStore, job: str) -> Job:
 
 
 def rows(store: SqliteStore, job: str) -> list[dict[str, object] | None]:
-    return list(rows_of(store.results(job)))
+    return list(result_rows(store.results(job)))
 
 
 async def entered(backend: ScriptedBackend) -> None:
@@ -37,7 +37,7 @@ async def test_a_job_has_the_results_of_the_same_requests(tmp_path: Path) -> Non
     backend = ScriptedBackend()
     async with working(backend, tmp_path) as (store, worker):
         job, _ = store.create(new_job(ranking("a", "b b", "c"), scoring("a", "b b"), ranking("c")))
-        assert not await worker.turn()
+        assert not await worker.work_until()
         first, second, third = rows(store, job.id)
         assert first
         assert second
@@ -53,7 +53,7 @@ async def test_a_job_has_the_results_of_the_same_requests(tmp_path: Path) -> Non
 async def test_a_long_list_is_ranked_whole_though_it_is_scored_in_slices(tmp_path: Path) -> None:
     async with working(ScriptedBackend(), tmp_path) as (store, worker):
         job, _ = store.create(new_job(ranking(*(f"text {n}" for n in range(600)))))
-        await worker.turn()
+        await worker.work_until()
         (row,) = rows(store, job.id)
         assert row
         results = row["results"]
@@ -69,14 +69,14 @@ async def test_what_is_wrong_with_one_request_is_its_own(tmp_path: Path) -> None
         long = ranking("a")
         too_long = RerankRequest("q", [Document("a")], truncation=type(long.request.truncation)(max_length=10**6))
         job, _ = store.create(new_job(ranking("a"), type(long)(too_long)))
-        await worker.turn()
+        await worker.work_until()
         good, bad = rows(store, job.id)
         assert good
         assert bad
         assert "results" in good
         assert "max_length" in str(bad["error"])
         found = stands(store, job.id)
-        assert (found.state, found.done, found.failed, store.dead()) == ("failed", 1, 1, [])
+        assert (found.state, found.done, found.failed, store.dead_letters()) == ("failed", 1, 1, [])
 
 
 async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(t
     backend.poison = token_id("bear")
     async with working(backend, tmp_path) as (store, worker):
         job, _ = store.create(new_job(ranking("dog"), ranking("bear"), ranking("cat")))
-        await worker.turn()
+        await worker.work_until()
         assert stands(store, job.id).state == "running"
         store._clock = lambda: 4e9  # the pause is over
-        await worker.turn()
+        await worker.work_until()
         first, second, third = rows(store, job.id)
         assert first
         assert second
@@ -97,10 +97,10 @@ async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(t
         assert "secret internals" not in orjson.dumps(second).decode()
         found = stands(store, job.id)
         assert (found.state, found.done, found.failed) == ("failed", 2, 1)
-        assert [dead.id for dead in store.dead()] == [job.id]
+        assert [dead.id for dead in store.dead_letters()] == [job.id]
         backend.poison = None
         assert store.retry(job.id)
-        await worker.turn()
+        await worker.work_until()
         assert stands(store, job.id).state == "succeeded"
 
 
@@ -110,7 +110,7 @@ async def test_a_cancelled_job_stops_within_the_batch_that_runs(tmp_path: Path) 
         worker.start()
         backend.gate.clear()
         job, _ = store.create(new_job(ranking(*(f"text {n}" for n in range(2000)))))
-        turn = asyncio.create_task(worker.turn())
+        turn = asyncio.create_task(worker.work_until())
         await entered(backend)
         assert store.cancel(job.id)
         async with asyncio.timeout(10):
@@ -118,7 +118,7 @@ async def test_a_cancelled_job_stops_within_the_batch_that_runs(tmp_path: Path) 
         before = len(backend.calls)
         backend.gate.set()
         other, _ = store.create(new_job(scoring("alone")))
-        await worker.turn()
+        await worker.work_until()
         assert stands(store, other.id).state == "succeeded"
         assert len(backend.calls) <= before + 2  # the one that was prepared, and the other job's
         assert sum(map(len, backend.calls)) < 2000
@@ -129,7 +129,7 @@ async def test_an_expired_deadline_never_runs(tmp_path: Path) -> None:
     backend = ScriptedBackend()
     async with working(backend, tmp_path) as (store, worker):
         job, _ = store.create(new_job(ranking("a"), timeout=1e-6))
-        await worker.turn()
+        await worker.work_until()
         assert (stands(store, job.id).state, backend.calls) == ("expired", [])
 
 
@@ -139,16 +139,16 @@ async def test_a_deadline_ends_what_runs(tmp_path: Path) -> None:
         backend.gate.clear()
         job, _ = store.create(new_job(ranking("a"), timeout=0.2))
         async with asyncio.timeout(10):
-            await worker.turn()
+            await worker.work_until()
         assert stands(store, job.id).state == "expired"
 
 
 async def test_a_part_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
     async with working(ScriptedBackend(), tmp_path) as (store, worker):
         job, _ = store.create(NewJob(new_id(), [Part(b"[{}, {}]", 2)]))
-        await worker.turn()
+        await worker.work_until()
         store._clock = lambda: time.time() + 3600
-        await worker.turn()
+        await worker.work_until()
         found = stands(store, job.id)
         assert (found.state, found.failed, found.error) == ("failed", 2, "It could not be read.")
         assert [row and "error" in row for row in rows(store, job.id)] == [True, True]
@@ -159,10 +159,10 @@ async def test_a_request_that_hangs_is_a_failure(tmp_path: Path) -> None:
     async with working(backend, tmp_path, request_seconds=0.05) as (store, worker):
         backend.gate.clear()
         job, _ = store.create(new_job(scoring("a")))
-        await worker.turn()
+        await worker.work_until()
         assert stands(store, job.id).state == "running"
         store._clock = lambda: time.time() + 3600
-        await worker.turn()
+        await worker.work_until()
         assert (stands(store, job.id).state, stands(store, job.id).failed) == ("failed", 1)
 
 
@@ -178,7 +178,7 @@ async def test_a_full_queue_is_waited_for_and_costs_no_attempt(tmp_path: Path, m
     monkeypatch.setattr(Pipeline, "score", busy)
     async with working(ScriptedBackend(), tmp_path) as (store, worker):
         job, _ = store.create(new_job(scoring("a"), priority="bulk"))
-        await worker.turn()
+        await worker.work_until()
         assert stands(store, job.id).state == "succeeded"
     assert len({request.retry_key for request in asked}) == 1  # who comes again as told has its place
     assert all(request.background for request in asked)
@@ -189,11 +189,11 @@ async def test_bulk_leaves_slots_to_interactive_jobs(tmp_path: Path) -> None:
     async with working(backend, tmp_path, slots=3, bulk_slots=1) as (store, worker):
         backend.gate.clear()
         bulk, _ = store.create(new_job(scoring("a"), scoring("b"), priority="bulk", requests=1))
-        first = asyncio.create_task(worker.turn())
+        first = asyncio.create_task(worker.work_until())
         await entered(backend)
-        assert not await worker.turn()  # a second bulk part is not taken
+        assert not await worker.work_until()  # a second bulk part is not taken
         urgent, _ = store.create(new_job(scoring("c")))
-        second = asyncio.create_task(worker.turn())
+        second = asyncio.create_task(worker.work_until())
         while worker.running < 2:
             await asyncio.sleep(0)
         backend.gate.set()
@@ -206,7 +206,7 @@ async def test_small_parts_are_computed_together_however_few_turns_were_asked_fo
     async with working(backend, tmp_path, slots=3) as (store, worker):
         backend.gate.clear()
         jobs = [store.create(new_job(scoring(text)))[0] for text in ("a", "b", "c", "d")]
-        worker.begin(1)
+        worker.fill_slots(1)
         while worker.running < 3:
             await asyncio.sleep(0)
         backend.gate.set()
@@ -220,9 +220,9 @@ async def test_a_large_part_leaves_the_others_to_other_workers(tmp_path: Path) -
         backend.gate.clear()
         for _ in range(2):
             store.create(new_job(scoring("long " * 30_000)))
-        worker.begin(1)
+        worker.fill_slots(1)
         await entered(backend)
-        assert (worker.running, store.waiting().interactive) == (1, 1)
+        assert (worker.running, store.queue_depth().interactive) == (1, 1)
 
 
 async def test_a_part_that_is_lost_to_another_worker_is_dropped(tmp_path: Path) -> None:
@@ -230,10 +230,10 @@ async def test_a_part_that_is_lost_to_another_worker_is_dropped(tmp_path: Path) 
     async with working(backend, tmp_path) as (store, worker):
         backend.gate.clear()
         job, _ = store.create(new_job(scoring("a")))
-        turn = asyncio.create_task(worker.turn())
+        turn = asyncio.create_task(worker.work_until())
         await entered(backend)
         clock, store._clock = store._clock, lambda: clock() + 1000
-        assert store.tidy() == 1
+        assert store.reap_expired_leases() == 1
         other = store.claim()
         assert other
         await worker._renew()
@@ -247,7 +247,7 @@ async def test_at_the_end_unfinished_parts_go_back(tmp_path: Path) -> None:
     async with working(backend, tmp_path) as (store, worker):
         backend.gate.clear()
         job, _ = store.create(new_job(scoring("a")))
-        turn = asyncio.create_task(worker.turn())
+        turn = asyncio.create_task(worker.work_until())
         await entered(backend)
         await worker.close(0.0)
         assert not await turn
@@ -255,7 +255,7 @@ async def test_at_the_end_unfinished_parts_go_back(tmp_path: Path) -> None:
         claim = store.claim()
         assert claim
         assert claim.attempt == 1  # ending in order is no failure
-        assert not await worker.turn()
+        assert not await worker.work_until()
 
 
 async def test_it_wakes_by_itself_for_what_waits(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ async def test_it_wakes_by_itself_for_what_waits(tmp_path: Path) -> None:
         def hear(_: str) -> None:
             loop.call_soon_threadsafe(ended.set)
 
-        store.watch(hear)
+        store.subscribe(hear)
         job, _ = store.create(new_job(scoring("a")))
         worker.start()
         async with asyncio.timeout(10):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rerankd.jobs.bulk.chunk import Chunk
-from rerankd.jobs.bulk.reader import Position
-from rerankd.jobs.bulk.rows import BadRow, Row
+from rerankd.jobs.bulk.reader import Offset
+from rerankd.jobs.bulk.rows import InputRow, InvalidRow
 
 CHUNK_PAIRS = 512
 CHUNK_CHARACTERS = 2_000_000
-ReadRow = tuple[Row | BadRow, Position]
+ReadRow = tuple[InputRow | InvalidRow, Offset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Batch:
     """
 
     chunk: Chunk
-    rows: tuple[Row | BadRow, ...]
-    after: Position
+    rows: tuple[InputRow | InvalidRow, ...]
+    after: Offset
     share: float | None
 
 
@@ -37,7 +37,7 @@ def batches(
     *,
     pairs: int = CHUNK_PAIRS,
     characters: int = CHUNK_CHARACTERS,
-    share: Callable[[Position], float | None] = lambda position: None,
+    share: Callable[[Offset], float | None] = lambda position: None,
 ) -> Iterator[Batch]:
     """Cut rows into chunks of at most `pairs` pairs, rows and `characters`; a row that is larger is one of its own.
 
@@ -51,10 +51,10 @@ def batches(
     Raises:
         Whatever `rows` raises; the rows of the chunk that was not full are dropped then.
     """
-    held: list[Row | BadRow] = []
-    number, held_pairs, held_characters, after = first, 0, 0, Position()
+    held: list[InputRow | InvalidRow] = []
+    number, held_pairs, held_characters, after = first, 0, 0, Offset()
     for row, behind in rows:
-        own, long = (max(1, len(row.documents)), row.characters) if isinstance(row, Row) else (1, 0)
+        own, long = (max(1, len(row.documents)), row.characters) if isinstance(row, InputRow) else (1, 0)
         if held and (held_pairs + own > pairs or held_characters + long > characters):
             yield _batch(number, held, after, share)
             number, held, held_pairs, held_characters = number + 1, [], 0, 0
@@ -64,6 +64,8 @@ def batches(
         yield _batch(number, held, after, share)
 
 
-def _batch(number: int, rows: list[Row | BadRow], after: Position, share: Callable[[Position], float | None]) -> Batch:
-    chunk = Chunk(number, tuple(row.group for row in rows if isinstance(row, Row)))
+def _batch(
+    number: int, rows: list[InputRow | InvalidRow], after: Offset, share: Callable[[Offset], float | None]
+) -> Batch:
+    chunk = Chunk(number, tuple(row.group for row in rows if isinstance(row, InputRow)))
     return Batch(chunk, tuple(rows), after, share(after))

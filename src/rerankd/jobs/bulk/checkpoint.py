@@ -13,16 +13,16 @@ import orjson
 
 from rerankd.errors import InvalidInputFileError
 from rerankd.jobs.bulk import files
-from rerankd.jobs.bulk.reader import Position
+from rerankd.jobs.bulk.reader import Offset
 
 FORMAT = 1
 _EDGE = 64 * 1024
 INPUT = ("input_size", "input_time", "input_edges")
-Fingerprint = Mapping[str, str | int | bool | None]
+RunFingerprint = Mapping[str, str | int | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class RunCheckpoint:
     """A moment between two chunks.
 
     Attributes:
@@ -38,8 +38,8 @@ class Journal:
         finished: whether every row was written.
     """
 
-    fingerprint: Fingerprint
-    position: Position = field(default_factory=Position)
+    fingerprint: RunFingerprint
+    position: Offset = field(default_factory=Offset)
     chunks: int = 0
     bytes: int = 0
     failed_bytes: int = 0
@@ -54,7 +54,7 @@ class Journal:
         files.replace(path, orjson.dumps({"format": FORMAT, **dataclasses.asdict(self)}, option=orjson.OPT_INDENT_2))
 
     @classmethod
-    def read(cls, path: Path) -> Journal | None:
+    def read(cls, path: Path) -> RunCheckpoint | None:
         """The journal in a file; None where there is none.
 
         Raises:
@@ -64,7 +64,7 @@ class Journal:
             content = orjson.loads(path.read_bytes())
             if content.pop("format") != FORMAT:
                 raise ValueError("another format")
-            return cls(**content | {"position": Position(**content["position"])})
+            return cls(**content | {"position": Offset(**content["position"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -73,7 +73,7 @@ class Journal:
             ) from error
 
 
-def input_fingerprint(path: Path) -> Fingerprint:
+def input_fingerprint(path: Path) -> RunFingerprint:
     """What tells one input file from another: size, time, and a hash of its beginning and end.
 
     Raises:
@@ -90,7 +90,7 @@ def input_fingerprint(path: Path) -> Fingerprint:
     return dict(zip(INPUT, (found.st_size, found.st_mtime_ns, edges.hexdigest()), strict=True))
 
 
-def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
+def differences(then: RunFingerprint, now: RunFingerprint) -> list[str]:
     """Names of what is not as it was.
 
     Example:

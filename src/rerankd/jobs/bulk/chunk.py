@@ -9,7 +9,7 @@ import orjson
 
 from rerankd.errors import RerankdError
 
-Group = tuple[str, tuple[str, ...]]
+QueryGroup = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Chunk:
     """
 
     number: int
-    groups: tuple[Group, ...]
+    groups: tuple[QueryGroup, ...]
 
     @property
     def pairs(self) -> int:
@@ -60,7 +60,7 @@ class Chunk:
         return cls(number, tuple((query, tuple(documents)) for query, documents in groups))
 
 
-Outcome = tuple[float, ...] | RowError
+RowResult = tuple[float, ...] | RowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ChunkResult:
     """
 
     number: int
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RowResult, ...]
     tokens: int = 0
     truncated: int = 0
 
@@ -101,7 +101,7 @@ class ChunkResult:
         return bool(self.outcomes) and all(isinstance(one, RowError) for one in self.outcomes)
 
 
-def _outcome(one: Sequence[float | str]) -> Outcome:
+def _outcome(one: Sequence[float | str]) -> RowResult:
     if one and isinstance(one[0], str):
         return RowError(str(one[0]), str(one[1]))
     return tuple(float(value) for value in one)

@@ -55,22 +55,22 @@ def in_order(
         >>> [result.number for result in in_order(chunks, submit, 2)]
         [0, 1, 2]
     """
-    flying: deque[Future[ChunkResult]] = deque()
+    in_flight: deque[Future[ChunkResult]] = deque()
     try:
         more = True
-        while more or flying:
-            while more and len(flying) < window:
+        while more or in_flight:
+            while more and len(in_flight) < window:
                 chunk = next(chunks, None)
                 if chunk is None:
                     more = False
                 else:
-                    flying.append(submit(chunk) if chunk.pairs else _nothing(chunk))
-            if flying:
-                result = flying[0].result()
-                flying.popleft()
+                    in_flight.append(submit(chunk) if chunk.pairs else _nothing(chunk))
+            if in_flight:
+                result = in_flight[0].result()
+                in_flight.popleft()
                 yield result
     finally:
-        for future in flying:
+        for future in in_flight:
             future.cancel()
 
 

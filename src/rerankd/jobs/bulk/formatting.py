@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 
 from rerankd.jobs.bulk.batches import Batch
-from rerankd.jobs.bulk.chunk import ChunkResult, Outcome, RowError
-from rerankd.jobs.bulk.rows import BadRow, Kind, Row
+from rerankd.jobs.bulk.chunk import ChunkResult, RowError, RowResult
+from rerankd.jobs.bulk.rows import InputRow, InvalidRow, RowKind
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import rank_documents
 from rerankd.types import Activation, PairScore
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FormattedChunk:
     """What is written of a chunk.
 
     Attributes:
@@ -33,7 +33,9 @@ class Answer:
     unscored: int
 
 
-def answer(batch: Batch, result: ChunkResult, kind: Kind, top_n: int | None, activation: Activation) -> Answer:
+def answer(
+    batch: Batch, result: ChunkResult, kind: RowKind, top_n: int | None, activation: Activation
+) -> FormattedChunk:
     """Lines for a chunk's rows.
 
     Args:
@@ -44,13 +46,13 @@ def answer(batch: Batch, result: ChunkResult, kind: Kind, top_n: int | None, act
         activation: what the scores that are shown are.
     """
     outcomes = iter(result.outcomes)
-    found = [(row, row.error if isinstance(row, BadRow) else next(outcomes)) for row in batch.rows]
+    found = [(row, row.error if isinstance(row, InvalidRow) else next(outcomes)) for row in batch.rows]
     shown = iter(_pair_scores(found, activation) if kind == "pairs" else ())
     lines, failed = bytearray(), bytearray()
     pairs = unscored = 0
     for row, outcome in found:
         line: dict[str, Any] = {"index": row.index, **({} if row.id is None else {"id": row.id})}
-        if isinstance(outcome, RowError) or isinstance(row, BadRow):
+        if isinstance(outcome, RowError) or isinstance(row, InvalidRow):
             error = outcome if isinstance(outcome, RowError) else row.error  # type: ignore[union-attr]
             said = {"code": error.code, "message": error.message}
             failed += _line(line | {"line": row.line, "error": said})
@@ -62,14 +64,16 @@ def answer(batch: Batch, result: ChunkResult, kind: Kind, top_n: int | None, act
             line |= {**row.fields, **line, "results": _results(row, outcome, row.top_n or top_n, activation)}
         pairs += 0 if isinstance(outcome, RowError) else len(outcome)
         lines += _line(line)
-    return Answer(bytes(lines), bytes(failed), pairs, unscored)
+    return FormattedChunk(bytes(lines), bytes(failed), pairs, unscored)
 
 
-def _pair_scores(found: list[tuple[Row | BadRow, Outcome]], activation: Activation) -> Iterator[float]:
+def _pair_scores(found: list[tuple[InputRow | InvalidRow, RowResult]], activation: Activation) -> Iterator[float]:
     return iter(activate([one[0] for _, one in found if not isinstance(one, RowError)], activation).tolist())
 
 
-def _results(row: Row, logits: tuple[float, ...], top_n: int | None, activation: Activation) -> list[dict[str, Any]]:
+def _results(
+    row: InputRow, logits: tuple[float, ...], top_n: int | None, activation: Activation
+) -> list[dict[str, Any]]:
     ranked = rank_documents(row.documents, [PairScore(logit, 0, False) for logit in logits], top_n, activation)
     return [
         {

@@ -14,8 +14,8 @@ from typing import IO, Self, cast
 import orjson
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.jobs.bulk.reader import Position, RawRow
-from rerankd.jobs.bulk.rows import Kind
+from rerankd.jobs.bulk.reader import Offset, RawRow
+from rerankd.jobs.bulk.rows import RowKind
 
 MAX_LINE = 32 * 1024 * 1024
 _BLOCK = 1024 * 1024
@@ -44,7 +44,7 @@ class JsonlReader:
         file = gzip.GzipFile(fileobj=self._raw) if self._packed else self._raw
         self._file = cast("IO[bytes]", file)
 
-    def rows(self, start: Position) -> Iterator[RawRow]:
+    def rows(self, start: Offset) -> Iterator[RawRow]:
         """The rows from `start` on."""
         with self._readable():
             self._file.seek(start.offset)
@@ -62,15 +62,15 @@ class JsonlReader:
                 continue
             rows += 1
             content, fault = _parsed(line)
-            yield RawRow(content, fault, Position(offset, number, rows, digest.hex()))
+            yield RawRow(content, fault, Offset(offset, number, rows, digest.hex()))
 
-    def share(self, position: Position) -> float | None:
+    def share(self, position: Offset) -> float | None:
         """How much of the file is before a place; of a packed file, how much was read."""
         if not self._size:
             return None
         return min(1.0, (self._raw.tell() if self._packed else position.offset) / self._size)
 
-    def confirms(self, position: Position) -> bool:
+    def matches_prefix(self, position: Offset) -> bool:
         """Whether everything before a place is what it was."""
         with self._readable():
             self._file.seek(0)
@@ -82,7 +82,7 @@ class JsonlReader:
                 offset += length
         return offset == position.offset and digest.hex() == position.digest
 
-    def kind(self) -> Kind | None:
+    def kind(self) -> RowKind | None:
         """Nothing tells without reading rows."""
         return None
 

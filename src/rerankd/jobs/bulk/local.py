@@ -8,9 +8,9 @@ from threading import Event
 from typing import Protocol
 
 from rerankd._common.logging import logger
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, QueryGroup, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
-from rerankd.jobs.bulk.scorer import Check
+from rerankd.jobs.bulk.scorer import CancelCheck
 from rerankd.types import PairScore
 
 _log = logger(__name__)
@@ -21,7 +21,7 @@ class GroupScorer(Protocol):
 
     identity: dict[str, str | int]
 
-    def score(self, groups: tuple[Group, ...], check: Check | None = None) -> list[list[PairScore]]:
+    def score(self, groups: tuple[QueryGroup, ...], check: CancelCheck | None = None) -> list[list[PairScore]]:
         """One list of scores per group."""
         ...
 
@@ -69,7 +69,7 @@ class LocalExecutor:
                 _log.warning("chunk %d failed, attempt %d of %d: %s", chunk.number, attempt, self._attempts, error)
         return _joined(chunk.number, [self._alone(group, check) for group in chunk.groups])
 
-    def _alone(self, group: Group, check: Check) -> list[PairScore] | RowError:
+    def _alone(self, group: QueryGroup, check: CancelCheck) -> list[PairScore] | RowError:
         check()
         try:
             return self._scorer.score((group,), check)[0]
@@ -81,7 +81,7 @@ class LocalExecutor:
 
 
 def _joined(number: int, found: list[list[PairScore] | RowError] | list[list[PairScore]]) -> ChunkResult:
-    outcomes: list[Outcome] = []
+    outcomes: list[RowResult] = []
     tokens = truncated = 0
     for one in found:
         if isinstance(one, RowError):

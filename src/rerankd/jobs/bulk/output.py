@@ -20,18 +20,18 @@ from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.batches import Batch
-from rerankd.jobs.bulk.checkpoint import INPUT, Fingerprint, Journal, differences
+from rerankd.jobs.bulk.checkpoint import INPUT, RunCheckpoint, RunFingerprint, differences
 from rerankd.jobs.bulk.chunk import ChunkResult
-from rerankd.jobs.bulk.formatting import Answer
-from rerankd.jobs.bulk.reader import Position
-from rerankd.jobs.bulk.rows import Kind
+from rerankd.jobs.bulk.formatting import FormattedChunk
+from rerankd.jobs.bulk.reader import Offset
+from rerankd.jobs.bulk.rows import RowKind
 
 _log = logger(__name__)
 CHECKPOINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
+class OutputPaths:
     """Names of the files of a run."""
 
     out: Path
@@ -60,14 +60,14 @@ class Paths:
         return self.out.with_name(f"{self.out.name}.{ending}")
 
 
-class Output:
+class RunOutput:
     """Opens or goes on with the output of a run.
 
     Args:
         paths: its files.
         fingerprint: what the output is a function of.
         restart: drop what an earlier run left.
-        confirms: whether the input before a place is what it was when the place was noted.
+        matches_prefix: whether the input before a place is what it was when the place was noted.
         clock: monotonic seconds.
 
     Raises:
@@ -76,11 +76,11 @@ class Output:
 
     def __init__(
         self,
-        paths: Paths,
-        fingerprint: Fingerprint,
+        paths: OutputPaths,
+        fingerprint: RunFingerprint,
         *,
         restart: bool,
-        confirms: Callable[[Position], bool],
+        matches_prefix: Callable[[Offset], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._paths, self._clock = paths, clock
@@ -88,13 +88,13 @@ class Output:
         if restart:
             files.remove(paths.journal)
             files.remove(paths.part)
-        begun = Journal.read(paths.journal)
+        begun = RunCheckpoint.read(paths.journal)
         if begun is None:
             self._check_free(restart)
-            begun = Journal(fingerprint)
+            begun = RunCheckpoint(fingerprint)
             begun.write(paths.journal)
         elif (changed := differences(begun.fingerprint, fingerprint)) and not (
-            set(changed) <= set(INPUT) and not begun.finished and confirms(begun.position)
+            set(changed) <= set(INPUT) and not begun.finished and matches_prefix(begun.position)
         ):
             raise _other_run(paths, changed)
         self.journal = dataclasses.replace(begun, fingerprint=fingerprint)
@@ -107,7 +107,7 @@ class Output:
             self._part = files.AppendFile(paths.part, begun.bytes)
             self._failed = files.AppendFile(paths.failed, begun.failed_bytes)
 
-    def append(self, batch: Batch, result: ChunkResult, answer: Answer) -> None:
+    def append(self, batch: Batch, result: ChunkResult, answer: FormattedChunk) -> None:
         """Write a chunk's lines."""
         self._part.append(answer.lines)
         if answer.failed:
@@ -141,7 +141,7 @@ class Output:
         self._noted, self._checked = self._settled, self._clock()
         _log.info("written down: %d rows", self._noted.position.rows)
 
-    def finish(self, kind: Kind, out_format: str) -> None:
+    def finish(self, kind: RowKind, out_format: str) -> None:
         """Give the output its name, and remove what was needed to resume."""
         if not self.complete:
             self.journal = dataclasses.replace(self.journal, finished=True)
@@ -175,7 +175,7 @@ class Output:
             raise InvalidRequestError(f"{paths.out} is a folder.", hint="Name a file with --out.")
 
 
-def _other_run(paths: Paths, changed: list[str]) -> InvalidRequestError:
+def _other_run(paths: OutputPaths, changed: list[str]) -> InvalidRequestError:
     names = dict.fromkeys("input" if name in INPUT else name for name in changed)
     return InvalidRequestError(
         f"{paths.part} was begun with another {' and another '.join(names)}.",

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
-from rerankd.jobs.bulk.reader import Position, RawRow
-from rerankd.jobs.bulk.rows import Kind, kind_of
+from rerankd.jobs.bulk.reader import Offset, RawRow
+from rerankd.jobs.bulk.rows import RowKind, row_kind
 
 COLUMNS = ("id", "query", "documents", "document", "text", "top_n")
 _ROWS_AT_ONCE = 128
@@ -42,7 +42,7 @@ class ParquetReader:
         self._columns = [name for name in names if keep_fields or name in COLUMNS]
         self._size: int = self._file.metadata.num_rows
 
-    def rows(self, start: Position) -> Iterator[RawRow]:
+    def rows(self, start: Offset) -> Iterator[RawRow]:
         """The rows from `start` on."""
         group, skipped = 0, 0
         metadata = self._file.metadata
@@ -58,23 +58,23 @@ class ParquetReader:
                 number += late
                 for content in batch.slice(late).to_pylist():
                     number += 1
-                    yield RawRow(content, None, Position(number, number, number))
+                    yield RawRow(content, None, Offset(number, number, number))
 
-    def share(self, position: Position) -> float | None:
+    def share(self, position: Offset) -> float | None:
         """How much of the file is before a place."""
         return position.rows / self._size if self._size else None
 
-    def confirms(self, position: Position) -> bool:
+    def matches_prefix(self, position: Offset) -> bool:
         """Nothing tells: a Parquet file is written whole."""
         return position.rows == 0
 
-    def kind(self) -> Kind | None:
+    def kind(self) -> RowKind | None:
         """What the columns say.
 
         Raises:
             InvalidInputFileError: they are neither those of queries nor those of pairs.
         """
-        kind = kind_of(dict.fromkeys(self._columns))
+        kind = row_kind(dict.fromkeys(self._columns))
         if kind is None:
             raise InvalidInputFileError(
                 f"{self._path} has the columns {', '.join(self._file.schema_arrow.names) or '(none)'}.",

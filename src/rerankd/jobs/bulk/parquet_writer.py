@@ -11,7 +11,7 @@ import orjson
 
 from rerankd._common.optional import require
 from rerankd.jobs.bulk import files
-from rerankd.jobs.bulk.rows import Kind
+from rerankd.jobs.bulk.rows import RowKind
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 * 1024 * 1024
@@ -19,7 +19,7 @@ _OWN = ("index", "relevance_score", "raw_score", "results", "error")
 _LARGEST = 2**63
 
 
-def write_parquet(part: Path, out: Path, kind: Kind) -> None:
+def write_parquet(part: Path, out: Path, kind: RowKind) -> None:
     """Write the lines of `part` to `out`, which is there whole or not at all.
 
     Carried fields that are strings, whole numbers, numbers or truth values throughout keep their type; others become
@@ -95,7 +95,7 @@ def _type(value: object) -> str:
 _CHANGES: dict[str, Callable[[Any], Any]] = {"json": lambda value: orjson.dumps(value).decode(), "float": float}
 
 
-def _schema(kind: Kind, carried: dict[str, str]) -> Any:
+def _schema(kind: RowKind, carried: dict[str, str]) -> Any:
     import pyarrow
 
     types = {

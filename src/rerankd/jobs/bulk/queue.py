@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from rerankd._common.logging import logger
 from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Group, Outcome, RowError
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, QueryGroup, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
 from rerankd.jobs.job import Job, ScoreWork
 from rerankd.jobs.queue import JobQueue
-from rerankd.jobs.results import rows_of
+from rerankd.jobs.results import result_rows
 from rerankd.types import TruncationOverrides
 
 WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end
@@ -88,7 +88,7 @@ class QueueExecutor:
                     f"No worker answered within {seconds:.0f} s.", hint="Start one: rerankd worker --queue-url URL"
                 )
             time.sleep(0.05)
-        (row,) = rows_of(self._queue.store.results(job.id))
+        (row,) = result_rows(self._queue.store.results(job.id))
         self._queue.store.delete(job.id)
         if row is None or "error" in row:
             raise ScoringError(f"The workers cannot score: {row['error']['message'] if row else 'no result'}")
@@ -103,7 +103,7 @@ class QueueExecutor:
     def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
         """Have chunks scored; results come in order."""
         self._stopped.clear()
-        unwatch = self._queue.store.watch(self._hear)
+        unwatch = self._queue.store.subscribe(self._hear)
         collector = threading.Thread(target=self._collect, name="bulk results", daemon=True)
         collector.start()
         try:
@@ -124,9 +124,9 @@ class QueueExecutor:
     def _send(self, flight: _Flight) -> None:
         """Hand a chunk in; the same chunk of the same run is one job, however often it is handed in."""
         groups = flight.chunk.groups
-        pieces: Sequence[Any] = [[group] for group in groups] if flight.alone else [by_query(groups)]
+        pieces: Sequence[Any] = [[group] for group in groups] if flight.alone else [group_by_query(groups)]
         name = f"{flight.alone} {self.identity} ".encode() + flight.chunk.to_bytes()
-        job, _ = self._insist(
+        job, _ = self._retry_until_done(
             lambda: self._queue.submit(
                 [ScoreWork(piece, self._model, self._truncation) for piece in pieces],
                 owner="~bulk",
@@ -152,25 +152,25 @@ class QueueExecutor:
                 self._news.wait(LOOK_SECONDS)
                 self._news.clear()
                 with self._lock:
-                    flying, ended, self._ended = set(self._flights), self._ended, set()
+                    in_flight, ended, self._ended = set(self._flights), self._ended, set()
                 if time.monotonic() - looked >= LOOK_SECONDS:
-                    looked, ended = time.monotonic(), flying
-                for job in ended & flying:
+                    looked, ended = time.monotonic(), in_flight
+                for job in ended & in_flight:
                     self._land(job)
         except Exception as error:  # whoever waits is told, whatever it was
             _log.debug("collecting ended", exc_info=error)
             self._fail(error)
 
     def _land(self, job: str) -> None:
-        found = self._insist(lambda: self._queue.store.get(job))
+        found = self._retry_until_done(lambda: self._queue.store.get(job))
         if found is not None and not found.final:
             return
-        rows = list(rows_of(self._insist(lambda: self._queue.store.results(job)))) if found else []
+        rows = list(result_rows(self._retry_until_done(lambda: self._queue.store.results(job)))) if found else []
         with self._lock:
             flights = self._flights.pop(job)
         try:
             if found:
-                self._insist(lambda: self._queue.store.delete(job))
+                self._retry_until_done(lambda: self._queue.store.delete(job))
             for flight in flights:
                 if found is None or found.state in ("cancelled", "expired") or None in rows:
                     _log.info("chunk %d was lost and is handed in again", flight.chunk.number)
@@ -195,7 +195,7 @@ class QueueExecutor:
         with contextlib.suppress(InvalidStateError):
             flight.future.set_result(_result(flight, rows))
 
-    def _insist(self, ask: Callable[[], T]) -> T:
+    def _retry_until_done(self, ask: Callable[[], T]) -> T:
         """Ask a queue that may be away or full for a while.
 
         Raises:
@@ -235,11 +235,11 @@ def _tell(flights: Sequence[_Flight], error: Exception) -> None:
             flight.future.set_exception(error)
 
 
-def by_query(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+def group_by_query(groups: Sequence[QueryGroup]) -> list[tuple[str, list[str]]]:
     """Each query once, with all its documents: pairs that come one by one are encoded much faster so.
 
     Example:
-        >>> by_query([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))])
+        >>> group_by_query([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))])
         [('a', ['1', '3', '4']), ('b', ['2'])]
     """
     found: dict[str, list[str]] = {}
@@ -248,11 +248,11 @@ def by_query(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def as_given(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    """Scores of what `by_query` made, for the groups that it was made of.
+def ungroup(groups: Sequence[QueryGroup], scores: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    """Scores of what `group_by_query` made, for the groups that it was made of.
 
     Example:
-        >>> as_given([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))], [[1.0, 3.0, 4.0], [2.0]])
+        >>> ungroup([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))], [[1.0, 3.0, 4.0], [2.0]])
         [(1.0,), (2.0,), (3.0, 4.0)]
     """
     queries = dict.fromkeys(query for query, _ in groups)
@@ -261,13 +261,13 @@ def as_given(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> list
 
 
 def _result(flight: _Flight, rows: list[dict[str, Any]]) -> ChunkResult:
-    outcomes: list[Outcome] = []
+    outcomes: list[RowResult] = []
     groups = flight.chunk.groups
     for row, own in zip(rows, [[group] for group in groups] if flight.alone else [groups], strict=True):
         if "error" in row:
             outcomes.append(RowError(row["error"]["code"], row["error"]["message"]))
         else:
-            outcomes += as_given(own, row["scores"])
+            outcomes += ungroup(own, row["scores"])
     usage = [row["usage"] for row in rows if "usage" in row]
     tokens, truncated = sum(one["tokens"] for one in usage), sum(one["truncated"] for one in usage)
     return ChunkResult(flight.chunk.number, tuple(outcomes), tokens, truncated)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.jobs.bulk.rows import Kind, kind_of
+from rerankd.jobs.bulk.rows import RowKind, row_kind
 
 FORMATS = ("jsonl", "parquet")
 _ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "pq": "parquet"}
@@ -17,7 +17,7 @@ ROWS_TO_TELL = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Offset:
     """A place between two rows.
 
     Attributes:
@@ -39,7 +39,7 @@ class RawRow:
 
     content: object
     fault: InvalidRequestError | None
-    after: Position
+    after: Offset
 
 
 class Reader(Protocol):
@@ -51,19 +51,19 @@ class Reader(Protocol):
 
     unit: str
 
-    def rows(self, start: Position) -> Iterator[RawRow]:
+    def rows(self, start: Offset) -> Iterator[RawRow]:
         """The rows from `start` on. Files that cannot be read raise `InvalidInputFileError`."""
         ...
 
-    def share(self, position: Position) -> float | None:
+    def share(self, position: Offset) -> float | None:
         """How much of the file is before a place, 0 to 1; None where nothing tells."""
         ...
 
-    def confirms(self, position: Position) -> bool:
+    def matches_prefix(self, position: Offset) -> bool:
         """Whether everything before a place is what it was when the place was noted."""
         ...
 
-    def kind(self) -> Kind | None:
+    def kind(self) -> RowKind | None:
         """What the rows are, as far as the file itself tells without reading rows."""
         ...
 
@@ -115,7 +115,7 @@ def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
     return JsonlReader(path)
 
 
-def detect_kind(reader: Reader, path: Path) -> Kind:
+def detect_kind(reader: Reader, path: Path) -> RowKind:
     """What the rows of a file are, by the first that tells; of an empty file, pairs.
 
     Raises:
@@ -124,8 +124,8 @@ def detect_kind(reader: Reader, path: Path) -> Kind:
     if (told := reader.kind()) is not None:
         return told
     seen = 0
-    for raw in reader.rows(Position()):
-        if (kind := kind_of(raw.content)) is not None:
+    for raw in reader.rows(Offset()):
+        if (kind := row_kind(raw.content)) is not None:
             return kind
         seen += 1
         if seen == ROWS_TO_TELL:

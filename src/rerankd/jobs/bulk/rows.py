@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from rerankd._common.validation import to_documents, to_query
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.chunk import Group, RowError
+from rerankd.jobs.bulk.chunk import QueryGroup, RowError
 from rerankd.types import Document
 
-Kind = Literal["queries", "pairs"]
-Identity = str | int | None
+RowKind = Literal["queries", "pairs"]
+RowId = str | int | None
 _HINT = "Write rows with 'query' and 'documents', or rows with 'query' and 'document'."
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """A row that can be scored.
 
     Attributes:
@@ -32,14 +32,14 @@ class Row:
 
     index: int
     line: int
-    id: Identity
+    id: RowId
     query: str
     documents: tuple[Document, ...]
     top_n: int | None
     fields: Mapping[str, Any]
 
     @property
-    def group(self) -> Group:
+    def group(self) -> QueryGroup:
         """What is scored of it."""
         return self.query, tuple(document.text for document in self.documents)
 
@@ -50,21 +50,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class InvalidRow:
     """A row that cannot be scored, and why."""
 
     index: int
     line: int
-    id: Identity
+    id: RowId
     error: RowError
     fields: Mapping[str, Any]
 
 
-def kind_of(content: object) -> Kind | None:
+def row_kind(content: object) -> RowKind | None:
     """What a row is; None if it does not tell.
 
     Example:
-        >>> kind_of({"query": "panda?", "documents": ["a bear"]})
+        >>> row_kind({"query": "panda?", "documents": ["a bear"]})
         'queries'
     """
     if not isinstance(content, Mapping) or "query" not in content:
@@ -74,7 +74,9 @@ def kind_of(content: object) -> Kind | None:
     return "pairs" if "document" in content or "text" in content else None
 
 
-def parse_row(content: object, kind: Kind, index: int, line: int, *, max_documents: int, keep_fields: bool) -> Row:
+def parse_row(
+    content: object, kind: RowKind, index: int, line: int, *, max_documents: int, keep_fields: bool
+) -> InputRow:
     """Check a row.
 
     Raises:
@@ -87,7 +89,7 @@ def parse_row(content: object, kind: Kind, index: int, line: int, *, max_documen
     """
     if not isinstance(content, Mapping):
         raise InvalidRequestError(f"A {type(content).__name__}, not an object.", hint=_HINT)
-    found = kind_of(content)
+    found = row_kind(content)
     if found != kind:
         expected = "a query with 'documents'" if kind == "queries" else "a pair of 'query' and 'document'"
         raise InvalidRequestError(f"This is not {expected}, as the rows before it.", hint=_HINT)
@@ -101,10 +103,10 @@ def parse_row(content: object, kind: Kind, index: int, line: int, *, max_documen
             f"{len(documents):,} documents, more than {max_documents:,}.",
             hint="Raise it with RERANKD_MAX_DOCUMENTS, or split the row.",
         )
-    return Row(
+    return InputRow(
         index,
         line,
-        identity_of(content, strict=True),
+        row_id(content, strict=True),
         query,
         tuple(documents),
         _top_n(content.get("top_n")),
@@ -112,7 +114,7 @@ def parse_row(content: object, kind: Kind, index: int, line: int, *, max_documen
     )
 
 
-def identity_of(content: object, *, strict: bool = False) -> Identity:
+def row_id(content: object, *, strict: bool = False) -> RowId:
     """The row's `id`; None where it has none that can be used.
 
     Raises:

@@ -13,13 +13,13 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches
-from rerankd.jobs.bulk.checkpoint import Fingerprint, input_fingerprint
+from rerankd.jobs.bulk.checkpoint import RunFingerprint, input_fingerprint
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.executor import Executor
 from rerankd.jobs.bulk.formatting import answer
-from rerankd.jobs.bulk.output import Output, Paths
-from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
-from rerankd.jobs.bulk.rows import BadRow, Kind, Row, identity_of, parse_row
+from rerankd.jobs.bulk.output import OutputPaths, RunOutput
+from rerankd.jobs.bulk.reader import Offset, RawRow, Reader, detect_kind, format_of, open_reader
+from rerankd.jobs.bulk.rows import InputRow, InvalidRow, RowKind, parse_row, row_id
 from rerankd.ranking.activation import check_activation
 from rerankd.types import Activation
 
@@ -27,7 +27,7 @@ MAX_FAILED_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class BulkJob:
+class BulkRun:
     """What to score, and where it goes.
 
     Attributes:
@@ -58,7 +58,7 @@ class BulkJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class BulkProgress:
     """How far a run is.
 
     Attributes:
@@ -78,10 +78,10 @@ class Moment:
     share: float | None = None
 
 
-Watch = Callable[[Moment], None]
+OnProgress = Callable[[BulkProgress], None]
 
 
-def check_job(job: BulkJob) -> str:
+def check_job(job: BulkRun) -> str:
     """Check what can be checked before a model is loaded; returns the format of the output.
 
     Raises:
@@ -101,7 +101,7 @@ def check_job(job: BulkJob) -> str:
     return formats[1]
 
 
-def run_bulk(job: BulkJob, executor: Executor, watch: Watch = lambda moment: None) -> Moment:
+def run_bulk(job: BulkRun, executor: Executor, watch: OnProgress = lambda moment: None) -> BulkProgress:
     """Score a file, or go on where an earlier run of the same job was ended.
 
     Args:
@@ -118,16 +118,16 @@ def run_bulk(job: BulkJob, executor: Executor, watch: Watch = lambda moment: Non
         ScoringError: several chunks one after the other could not be scored at all.
 
     Example:
-        >>> run_bulk(BulkJob(Path("in.jsonl"), Path("out.jsonl")), LocalExecutor(open_scorer(load_settings())))
+        >>> run_bulk(BulkRun(Path("in.jsonl"), Path("out.jsonl")), LocalExecutor(open_scorer(load_settings())))
         ... # doctest: +SKIP
-        Moment(rows=1000, pairs=50000, unscored=0, tokens=3211932, truncated=0, share=1.0)
+        BulkProgress(rows=1000, pairs=50000, unscored=0, tokens=3211932, truncated=0, share=1.0)
     """
     out_format = check_job(job)
-    paths = Paths(job.out)
+    paths = OutputPaths(job.out)
     with files.locked(paths.lock), open_reader(job.source, job.source_format, keep_fields=job.keep_fields) as reader:
         kind = detect_kind(reader, job.source)
         fingerprint = _fingerprint(job, kind, executor)
-        output = Output(paths, fingerprint, restart=job.restart, confirms=reader.confirms)
+        output = RunOutput(paths, fingerprint, restart=job.restart, matches_prefix=reader.matches_prefix)
         watch(_moment(output, reader.share(output.journal.position)))
         if not output.complete:
             try:
@@ -145,12 +145,12 @@ def run_bulk(job: BulkJob, executor: Executor, watch: Watch = lambda moment: Non
 class _Run:
     """Reading ahead and writing behind an executor."""
 
-    job: BulkJob
-    kind: Kind
+    job: BulkRun
+    kind: RowKind
     reader: Reader
-    output: Output
-    watch: Watch
-    flying: deque[Batch] = field(default_factory=deque)
+    output: RunOutput
+    watch: OnProgress
+    in_flight: deque[Batch] = field(default_factory=deque)
     bad: RerankdError | None = None
 
     def score(self, executor: Executor) -> None:
@@ -158,7 +158,7 @@ class _Run:
         failed = 0
         results = executor.run(self._chunks())
         for result in results:
-            batch = self.flying.popleft()
+            batch = self.in_flight.popleft()
             if (result.number, len(result.outcomes)) != (batch.chunk.number, len(batch.chunk.groups)):
                 raise ScoringError(
                     f"Chunk {batch.chunk.number} was answered with chunk {result.number}.", hint="Report this."
@@ -181,18 +181,18 @@ class _Run:
         rows = self._rows(begun.position)
         try:
             for batch in batches(rows, begun.chunks, pairs=self.job.chunk_pairs, share=self.reader.share):
-                self.flying.append(batch)
+                self.in_flight.append(batch)
                 yield batch.chunk
         except RerankdError as error:
             self.bad = error
 
-    def _rows(self, start: Position) -> Iterator[ReadRow]:
+    def _rows(self, start: Offset) -> Iterator[ReadRow]:
         index = start.rows
         for raw in self.reader.rows(start):
             yield self._row(raw, index), raw.after
             index += 1
 
-    def _row(self, raw: RawRow, index: int) -> Row | BadRow:
+    def _row(self, raw: RawRow, index: int) -> InputRow | InvalidRow:
         job, line = self.job, raw.after.line
         try:
             if raw.fault is not None:
@@ -213,10 +213,10 @@ class _Run:
                 ) from fault
             fields = raw.content if job.keep_fields and isinstance(raw.content, dict) else {}
             error = RowError(InvalidInputFileError.code, str(fault))
-            return BadRow(index, line, identity_of(raw.content), error, fields)
+            return InvalidRow(index, line, row_id(raw.content), error, fields)
 
 
-def _fingerprint(job: BulkJob, kind: Kind, executor: Executor) -> Fingerprint:
+def _fingerprint(job: BulkRun, kind: RowKind, executor: Executor) -> RunFingerprint:
     # Not in it: how bad rows are dealt with and what makes one, so that a run that such a row ended can be helped on.
     options = {
         "kind": kind,
@@ -236,6 +236,6 @@ def _gives_up(outcome: object) -> ScoringError:
     )
 
 
-def _moment(output: Output, share: float | None) -> Moment:
+def _moment(output: RunOutput, share: float | None) -> BulkProgress:
     now = output.journal
-    return Moment(now.position.rows, now.pairs, now.unscored, now.tokens, now.truncated, share)
+    return BulkProgress(now.position.rows, now.pairs, now.unscored, now.tokens, now.truncated, share)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rerankd.engine.cache import MemoryCache, pair_keys
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.chunk import Group
+from rerankd.jobs.bulk.chunk import QueryGroup
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -15,7 +15,7 @@ from rerankd.types import PairScore
 from rerankd.wiring.engine import SettingsLoader
 
 CACHE_ENTRIES = 16_384
-Check = Callable[[], None]
+CancelCheck = Callable[[], None]
 
 
 class PairScorer:
@@ -44,7 +44,7 @@ class PairScorer:
         if not alone:
             self.identity["max_batch_tokens"] = max_batch_tokens
 
-    def score(self, groups: Sequence[Group], check: Check | None = None) -> list[list[PairScore]]:
+    def score(self, groups: Sequence[QueryGroup], check: CancelCheck | None = None) -> list[list[PairScore]]:
         """Score groups together.
 
         Args:

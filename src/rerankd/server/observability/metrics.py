@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rerankd.experiments.sync import ExperimentSync
     from rerankd.experiments.traffic import Traffic
     from rerankd.feedback.monitoring import Activity
-    from rerankd.jobs.store import Waiting
+    from rerankd.jobs.store import QueueDepth
     from rerankd.pipeline.shadow import ShadowQueue
     from rerankd.registry.alias_follower import AliasFollower
     from rerankd.rules.watcher import RulesWatcher
@@ -80,9 +80,9 @@ class Metrics(EngineObserver):
         build = Gauge("rerankd_build_info", "Always 1; the version is a label", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
-    def watch(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], Waiting] | None = None) -> None:
+    def watch(self, pool: ModelPool, ready: Callable[[], bool], depth: Callable[[], QueueDepth] | None = None) -> None:
         """Add the gauges of a pool, and of the parts of jobs that wait."""
-        self.registry.register(_PoolGauges(pool, ready, waiting))
+        self.registry.register(_PoolGauges(pool, ready, depth))
 
     def watch_traces(self, writer: TraceWriter | None) -> None:
         """Add what becomes of traces, where they are written."""
@@ -165,7 +165,7 @@ class Metrics(EngineObserver):
 class _PoolGauges(Collector):
     """Read from the engines when asked."""
 
-    def __init__(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], Waiting] | None) -> None:
+    def __init__(self, pool: ModelPool, ready: Callable[[], bool], waiting: Callable[[], QueueDepth] | None) -> None:
         self._pool, self._ready, self._waiting = pool, ready, waiting
 
     def collect(self) -> Iterable[Metric]:

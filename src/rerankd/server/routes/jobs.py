@@ -16,7 +16,7 @@ from rerankd._common.validation import to_query
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job, RankWork
-from rerankd.jobs.results import rows_of
+from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
 from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.context import current_request
@@ -86,7 +86,7 @@ class JobRoutes:
         wanted = request.query_params.get("results", "").lower()
         if wanted != "false" and (found.final or wanted == "true"):
             parts = await self._parts(job)
-            card["results"] = await asyncio.to_thread(lambda: [_row(*one) for one in enumerate(rows_of(parts))])
+            card["results"] = await asyncio.to_thread(lambda: [_row(*one) for one in enumerate(result_rows(parts))])
         return _json(card)
 
     async def results(self, job: str) -> Response:
@@ -217,7 +217,7 @@ def _row(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _written(parts: list[PartResult]) -> Iterator[bytes]:
-    for one in enumerate(rows_of(parts)):
+    for one in enumerate(result_rows(parts)):
         yield orjson.dumps(_row(*one), option=orjson.OPT_APPEND_NEWLINE)
 
 

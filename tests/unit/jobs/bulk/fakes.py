@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from rerankd.errors import RerankdError
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, Outcome, RowError
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
 from rerankd.types import PairScore
 
@@ -49,7 +49,7 @@ class FakeExecutor:
         future.set_result(ChunkResult.from_bytes(result.to_bytes()))
         return future
 
-    def _outcome(self, salt: bytes, query: str, documents: tuple[str, ...]) -> Outcome:
+    def _outcome(self, salt: bytes, query: str, documents: tuple[str, ...]) -> RowResult:
         if self._refused.intersection(documents):
             return RowError("scoring_failed", "No.")
         return tuple(number(salt + f"{query}\0{text}".encode()) for text in documents)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from rerankd.jobs.bulk.batches import Batch, ReadRow, batches
 from rerankd.jobs.bulk.chunk import RowError
-from rerankd.jobs.bulk.reader import Position
-from rerankd.jobs.bulk.rows import BadRow, Row
+from rerankd.jobs.bulk.reader import Offset
+from rerankd.jobs.bulk.rows import InputRow, InvalidRow
 from rerankd.types import Document
 
 SIZES = st.lists(st.one_of(st.none(), st.lists(st.integers(0, 12), max_size=9)), max_size=30)
@@ -16,11 +16,11 @@ SIZES = st.lists(st.one_of(st.none(), st.lists(st.integers(0, 12), max_size=9)),
 
 def read(sizes: list[list[int] | None], start: int = 0) -> Iterator[ReadRow]:
     for n, own in enumerate(sizes[start:], start):
-        after = Position(rows=n + 1)
+        after = Offset(rows=n + 1)
         if own is None:
-            yield BadRow(n, n + 1, None, RowError("a", "b"), {}), after
+            yield InvalidRow(n, n + 1, None, RowError("a", "b"), {}), after
         else:
-            yield Row(n, n + 1, None, "q", tuple(Document("x" * size) for size in own), None, {}), after
+            yield InputRow(n, n + 1, None, "q", tuple(Document("x" * size) for size in own), None, {}), after
 
 
 def cut(sizes: list[list[int] | None], start: int = 0, first: int = 0) -> list[Batch]:
@@ -33,11 +33,11 @@ def test_every_row_is_in_one_chunk_and_no_chunk_is_too_large(sizes: list[list[in
     assert [row.index for batch in found for row in batch.rows] == list(range(len(sizes)))
     assert [batch.chunk.number for batch in found] == list(range(len(found)))
     for batch in found:
-        assert len(batch.chunk.groups) == sum(isinstance(row, Row) for row in batch.rows)
+        assert len(batch.chunk.groups) == sum(isinstance(row, InputRow) for row in batch.rows)
         if len(batch.rows) > 1:
             assert batch.chunk.pairs <= 8
             assert len(batch.rows) <= 8
-            assert sum(row.characters for row in batch.rows if isinstance(row, Row)) <= 40
+            assert sum(row.characters for row in batch.rows if isinstance(row, InputRow)) <= 40
 
 
 @given(SIZES, st.data())

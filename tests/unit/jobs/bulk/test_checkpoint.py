@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.jobs.bulk.checkpoint import Journal, differences, input_fingerprint
-from rerankd.jobs.bulk.reader import Position
+from rerankd.jobs.bulk.checkpoint import RunCheckpoint, differences, input_fingerprint
+from rerankd.jobs.bulk.reader import Offset
 
 
 def test_a_journal_comes_back_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    assert Journal.read(path) is None
-    journal = Journal({"model": "m", "top_n": None, "keep_fields": True}, Position(5, 2, 1, "ab"), 1, 2, 3, 4, 5, 6, 7)
+    assert RunCheckpoint.read(path) is None
+    journal = RunCheckpoint(
+        {"model": "m", "top_n": None, "keep_fields": True}, Offset(5, 2, 1, "ab"), 1, 2, 3, 4, 5, 6, 7
+    )
     journal.write(path)
-    assert Journal.read(path) == journal
+    assert RunCheckpoint.read(path) == journal
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "fingerprint": {}}'])
@@ -23,7 +25,7 @@ def test_what_is_no_journal_is_a_sentence(tmp_path: Path, content: str) -> None:
     path = tmp_path / "journal"
     path.write_text(content)
     with pytest.raises(InvalidInputFileError, match="--restart"):
-        Journal.read(path)
+        RunCheckpoint.read(path)
 
 
 def test_inputs_are_told_apart(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rerankd.jobs.bulk.executor import in_order
 
 @given(st.integers(0, 20), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_results_land_in_any_order_and_come_in_order(count: int, window: int, draw: st.DrawFn) -> None:
-    flying: list[tuple[Future[ChunkResult], int]] = []
+    in_flight: list[tuple[Future[ChunkResult], int]] = []
     pulled: list[int] = []
 
     def chunks() -> Iterator[Chunk]:
@@ -25,13 +25,13 @@ def test_results_land_in_any_order_and_come_in_order(count: int, window: int, dr
     class Landing(Future[ChunkResult]):
         def result(self, timeout: float | None = None) -> ChunkResult:
             while not self.done():
-                future, number = flying.pop(draw.randrange(len(flying)))  # type: ignore[attr-defined]
+                future, number = in_flight.pop(draw.randrange(len(in_flight)))  # type: ignore[attr-defined]
                 future.set_result(ChunkResult(number, ((1.0,),)))
             return super().result(timeout)
 
     def submit(chunk: Chunk) -> Future[ChunkResult]:
         future = Landing()
-        flying.append((future, chunk.number))
+        in_flight.append((future, chunk.number))
         return future
 
     for number, result in enumerate(in_order(chunks(), submit, window)):

@@ -6,24 +6,24 @@ from typing import Any
 from rerankd.jobs.bulk.batches import Batch
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError
 from rerankd.jobs.bulk.formatting import answer
-from rerankd.jobs.bulk.reader import Position
-from rerankd.jobs.bulk.rows import BadRow, Row
+from rerankd.jobs.bulk.reader import Offset
+from rerankd.jobs.bulk.rows import InputRow, InvalidRow
 from rerankd.types import Document
 
-BAD = BadRow(1, 5, "x", RowError("invalid_input_file", "Not JSON."), {"keep": 1})
+BAD = InvalidRow(1, 5, "x", RowError("invalid_input_file", "Not JSON."), {"keep": 1})
 FAILED = RowError("scoring_failed", "No.")
 
 
-def batch(*rows: Row | BadRow) -> Batch:
-    return Batch(Chunk(0, tuple(row.group for row in rows if isinstance(row, Row))), rows, Position(), None)
+def batch(*rows: InputRow | InvalidRow) -> Batch:
+    return Batch(Chunk(0, tuple(row.group for row in rows if isinstance(row, InputRow))), rows, Offset(), None)
 
 
 def lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def pair(index: int, fields: dict[str, Any] | None = None) -> Row:
-    return Row(index, index + 4, f"p{index}", "q", (Document("d"),), None, fields or {})
+def pair(index: int, fields: dict[str, Any] | None = None) -> InputRow:
+    return InputRow(index, index + 4, f"p{index}", "q", (Document("d"),), None, fields or {})
 
 
 def test_pairs() -> None:
@@ -45,9 +45,9 @@ def test_pairs() -> None:
 def test_queries_are_ranked_and_cut() -> None:
     documents = (Document("a", "A"), Document("b"), Document("c", "C"))
     rows = batch(
-        Row(0, 1, None, "q", documents, None, {}),
-        Row(1, 2, None, "q", documents, 1, {}),
-        Row(2, 3, 7, "q", (), None, {}),
+        InputRow(0, 1, None, "q", documents, None, {}),
+        InputRow(1, 2, None, "q", documents, 1, {}),
+        InputRow(2, 3, 7, "q", (), None, {}),
     )
     result = ChunkResult(0, ((1.0, 3.0, 1.0), (1.0, 3.0, 1.0), ()))
     whole = lines(answer(rows, result, "queries", None, "none").lines)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk import jsonl_reader
 from rerankd.jobs.bulk.jsonl_reader import JsonlReader
-from rerankd.jobs.bulk.reader import Position, RawRow, Reader, detect_kind, format_of, open_reader
+from rerankd.jobs.bulk.reader import Offset, RawRow, Reader, detect_kind, format_of, open_reader
 from tests.unit.jobs.bulk.fakes import Rows, pair_rows, query_rows, write_rows
 
 LINES = st.lists(st.sampled_from(["", "  ", "{}", '{"a": "熊猫"}', "nonsense", "[1]", '{"b": "' + "x" * 40 + '"}']))
 
 
-def all_rows(reader: Reader, start: Position | None = None) -> list[RawRow]:
-    return list(reader.rows(start or Position()))
+def all_rows(reader: Reader, start: Offset | None = None) -> list[RawRow]:
+    return list(reader.rows(start or Offset()))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -36,12 +36,12 @@ def test_jsonl_is_read_from_any_row_on(
     raw = (ending.join(lines) + (ending if last else "")).encode()
     path.write_bytes(gzip.compress(raw) if packed else raw)
     with JsonlReader(path) as reader:
-        whole = [(row.content, str(row.fault), row.after) for row in reader.rows(Position())]
+        whole = [(row.content, str(row.fault), row.after) for row in reader.rows(Offset())]
         assert len(whole) == sum(bool(line.strip()) for line in lines)
         number = data.draw(st.integers(0, len(whole)))
-        start = whole[number - 1][2] if number else Position()
+        start = whole[number - 1][2] if number else Offset()
         assert [(row.content, str(row.fault), row.after) for row in reader.rows(start)] == whole[number:]
-        assert reader.confirms(start)
+        assert reader.matches_prefix(start)
 
 
 def test_a_changed_beginning_is_noticed_and_a_changed_end_is_not(tmp_path: Path) -> None:
@@ -52,10 +52,10 @@ def test_a_changed_beginning_is_noticed_and_a_changed_end_is_not(tmp_path: Path)
     for number, confirmed in ((0, False), (2, False), (3, True), (5, True)):
         path.write_text("".join([*lines[:number], lines[number].replace("q", "z"), *lines[number + 1 :]]))
         with JsonlReader(path) as reader:
-            assert reader.confirms(place) is confirmed
+            assert reader.matches_prefix(place) is confirmed
     path.write_text("".join(lines[:2]))
     with JsonlReader(path) as reader:
-        assert not reader.confirms(place)
+        assert not reader.matches_prefix(place)
 
 
 def test_bad_lines_are_told_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_bad_lines_are_told_by_their_number(tmp_path: Path, monkeypatch: pytest.
     with JsonlReader(path) as reader:
         found = all_rows(reader)
         assert [row.after for row in reader.rows(found[1].after)] == [row.after for row in found[2:]]
-        assert reader.confirms(found[-1].after)
+        assert reader.matches_prefix(found[-1].after)
         assert reader.share(found[-1].after) == 1.0
     assert [(row.after.line, str(row.fault or "")[:12]) for row in found] == [
         (1, ""),
@@ -107,10 +107,10 @@ def test_parquet_is_read_from_any_row_on(
     path = parquet(tmp_path_factory.mktemp("read") / "in.parquet", rows, group)
     start = data.draw(st.integers(0, count))
     with open_reader(path, None, keep_fields=False) as reader:
-        found = all_rows(reader, Position(start, start, start))
+        found = all_rows(reader, Offset(start, start, start))
         assert [row.content for row in found] == rows[start:]
         assert [row.after.rows for row in found] == list(range(start + 1, count + 1))
-        assert reader.share(Position(rows=count)) == (1.0 if count else None)
+        assert reader.share(Offset(rows=count)) == (1.0 if count else None)
 
 
 def test_only_needed_columns_are_read(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_only_needed_columns_are_read(tmp_path: Path) -> None:
             content: Any = all_rows(reader)[0].content
             assert content.keys() == names
             assert detect_kind(reader, path) == "pairs"
-            assert not reader.confirms(Position(1, 1, 1))
+            assert not reader.matches_prefix(Offset(1, 1, 1))
 
 
 def test_kind_is_told_by_the_first_row_that_tells(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_kind_is_told_by_the_first_row_that_tells(tmp_path: Path) -> None:
     path.write_text("")
     with JsonlReader(path) as reader:
         assert detect_kind(reader, path) == "pairs"
-        assert reader.share(Position()) is None
+        assert reader.share(Offset()) is None
     with (
         open_reader(parquet(tmp_path / "in.parquet", [{"a": 1}]), None, keep_fields=True) as reader,
         pytest.raises(InvalidInputFileError, match="has the columns a"),

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.rows import Kind, Row, identity_of, kind_of, parse_row
+from rerankd.jobs.bulk.rows import InputRow, RowKind, parse_row, row_id, row_kind
 from rerankd.types import Document
 
 
-def parse(content: object, kind: Kind = "queries", *, keep_fields: bool = False) -> Row:
+def parse(content: object, kind: RowKind = "queries", *, keep_fields: bool = False) -> InputRow:
     return parse_row(content, kind, 4, 9, max_documents=3, keep_fields=keep_fields)
 
 
 def test_rows_of_both_kinds() -> None:
     row = parse({"id": 7, "query": "q", "documents": ["a", {"text": "b", "id": 2}], "top_n": 1, "x": 0})
-    assert row == Row(4, 9, 7, "q", (Document("a"), Document("b", "2")), 1, {})
+    assert row == InputRow(4, 9, 7, "q", (Document("a"), Document("b", "2")), 1, {})
     assert row.group == ("q", ("a", "b"))
     assert row.characters == 3
     pair = {"query": "q", "text": "d", "x": [1]}
@@ -24,10 +24,10 @@ def test_rows_of_both_kinds() -> None:
 
 
 def test_rows_tell_what_they_are() -> None:
-    assert kind_of({"query": "q", "documents": None}) == "queries"
-    assert kind_of({"query": "q", "text": "d"}) == "pairs"
+    assert row_kind({"query": "q", "documents": None}) == "queries"
+    assert row_kind({"query": "q", "text": "d"}) == "pairs"
     silent: list[object] = [None, [], {}, {"query": "q"}, {"documents": []}]
-    assert [kind_of(content) for content in silent] == [None] * 5
+    assert [row_kind(content) for content in silent] == [None] * 5
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_a_pair_is_expected_among_pairs() -> None:
 
 
 def test_an_identity_that_cannot_be_used_is_left_out() -> None:
-    assert [identity_of(content) for content in (None, {"id": [1]}, {"id": "a"}, {"id": 0})] == [None, None, "a", 0]
+    assert [row_id(content) for content in (None, {"id": [1]}, {"id": "a"}, {"id": 0})] == [None, None, "a", 0]

@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError, ScoringError
 from rerankd.jobs.bulk import output
 from rerankd.jobs.bulk.chunk import ChunkResult
-from rerankd.jobs.bulk.run import BulkJob, Moment, run_bulk
+from rerankd.jobs.bulk.run import BulkProgress, BulkRun, run_bulk
 from tests.unit.jobs.bulk.fakes import Crash, FakeExecutor, dying, pair_rows, query_rows, read_rows, write_rows
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=40)
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> BulkJob:
-    return BulkJob(write_rows(tmp_path / "in.jsonl", pair_rows(100)), tmp_path / "out.jsonl", chunk_pairs=8)
+def job(tmp_path: Path) -> BulkRun:
+    return BulkRun(write_rows(tmp_path / "in.jsonl", pair_rows(100)), tmp_path / "out.jsonl", chunk_pairs=8)
 
 
-def names(job: BulkJob) -> set[str]:
+def names(job: BulkRun) -> set[str]:
     return {path.name for path in job.out.parent.iterdir()} - {job.source.name}
 
 
-def test_one_line_per_row_in_order_and_nothing_else(job: BulkJob) -> None:
-    moments: list[Moment] = []
+def test_one_line_per_row_in_order_and_nothing_else(job: BulkRun) -> None:
+    moments: list[BulkProgress] = []
     executor = FakeExecutor()
     done = run_bulk(job, executor, moments.append)
     rows = read_rows(job.out)
@@ -42,9 +42,9 @@ def test_one_line_per_row_in_order_and_nothing_else(job: BulkJob) -> None:
     assert [chunk.number for chunk in executor.seen] == list(range(13))
 
 
-def finished(job: BulkJob, crashes: list[int]) -> bytes:
+def finished(job: BulkRun, crashes: list[int]) -> bytes:
     """What is in the output after a run that died that often, each time after that many changes to files."""
-    paths = output.Paths(job.out)
+    paths = output.OutputPaths(job.out)
     for after in crashes:
         if not _named(paths):
             with contextlib.suppress(Crash), dying(after):
@@ -56,7 +56,7 @@ def finished(job: BulkJob, crashes: list[int]) -> bytes:
     return job.out.read_bytes()
 
 
-def _named(paths: output.Paths) -> bool:
+def _named(paths: output.OutputPaths) -> bool:
     return paths.out.exists() and not paths.journal.exists()
 
 
@@ -88,16 +88,16 @@ def test_any_crash_anywhere_leaves_the_same_bytes(
         found = []
         for name, points in (("calm", []), ("hit", crashes)):
             (folder / name).mkdir()
-            job = BulkJob(
+            job = BulkRun(
                 source, folder / name / f"out.{ending}", on_error="skip", chunk_pairs=chunk_pairs, keep_fields=True
             )
             content = finished(job, points)
-            failed = output.Paths(job.out).failed
+            failed = output.OutputPaths(job.out).failed
             found.append((content, failed.read_bytes() if failed.exists() else b""))
         assert found[0] == found[1]
 
 
-def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkJob) -> None:
+def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkRun) -> None:
     run_bulk(job, FakeExecutor())
     whole = job.out.read_bytes()
     job.out.unlink()
@@ -114,14 +114,14 @@ def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkJob) -> None:
     assert names(job) == {"out.jsonl"}
 
 
-def test_an_output_is_not_written_over(job: BulkJob) -> None:
+def test_an_output_is_not_written_over(job: BulkRun) -> None:
     run_bulk(job, FakeExecutor())
     with pytest.raises(InvalidRequestError, match="is there already"):
         run_bulk(job, FakeExecutor())
     assert run_bulk(replace(job, restart=True), FakeExecutor()).pairs == 100
 
 
-def interrupted(job: BulkJob, dies: int = 5) -> None:
+def interrupted(job: BulkRun, dies: int = 5) -> None:
     with pytest.raises(RerankdError, match="The broker is gone"):
         run_bulk(job, FakeExecutor(dies=dies))
 
@@ -135,7 +135,7 @@ def interrupted(job: BulkJob, dies: int = 5) -> None:
         ({"chunk_pairs": 9}, "chunk_pairs"),
     ],
 )
-def test_another_run_does_not_go_on(job: BulkJob, change: dict[str, Any], name: str) -> None:
+def test_another_run_does_not_go_on(job: BulkRun, change: dict[str, Any], name: str) -> None:
     interrupted(job)
     with pytest.raises(InvalidRequestError, match=rf"begun with another {name}\..*--restart"):
         run_bulk(replace(job, **change), FakeExecutor())
@@ -148,7 +148,7 @@ def test_another_run_does_not_go_on(job: BulkJob, change: dict[str, Any], name: 
     assert executor.seen[0].number == 5
 
 
-def test_an_input_that_changed_behind_the_place_is_gone_on_with(job: BulkJob) -> None:
+def test_an_input_that_changed_behind_the_place_is_gone_on_with(job: BulkRun) -> None:
     interrupted(job)
     with job.source.open("a") as file:
         file.write('{"query": "new", "text": "row"}\n')
@@ -162,7 +162,7 @@ def test_an_input_that_changed_behind_the_place_is_gone_on_with(job: BulkJob) ->
         run_bulk(job, FakeExecutor())
 
 
-def test_a_bad_row_ends_the_run_and_can_be_mended(job: BulkJob) -> None:
+def test_a_bad_row_ends_the_run_and_can_be_mended(job: BulkRun) -> None:
     lines = job.source.read_text().splitlines(keepends=True)
     job.source.write_text("".join([*lines[:50], '{"query": ""}\n', *lines[51:]]))
     with pytest.raises(InvalidInputFileError, match=r"in\.jsonl, line 51: .*--on-error skip") as caught:
@@ -179,7 +179,7 @@ def test_a_bad_row_ends_the_run_and_can_be_mended(job: BulkJob) -> None:
 
 def test_a_limit_that_ended_a_run_can_be_raised(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", query_rows([3, 3, 9, 1]))
-    job = BulkJob(source, tmp_path / "out.jsonl", chunk_pairs=4, max_documents=5)
+    job = BulkRun(source, tmp_path / "out.jsonl", chunk_pairs=4, max_documents=5)
     with pytest.raises(InvalidInputFileError, match=r"line 3: 9 documents, more than 5\. Raise it"):
         run_bulk(job, FakeExecutor())
     executor = FakeExecutor()
@@ -187,25 +187,25 @@ def test_a_limit_that_ended_a_run_can_be_raised(tmp_path: Path) -> None:
     assert executor.seen[0].number == 1
 
 
-def test_going_past_bad_rows_is_decided_at_any_time(job: BulkJob) -> None:
+def test_going_past_bad_rows_is_decided_at_any_time(job: BulkRun) -> None:
     lines = job.source.read_text().splitlines(keepends=True)
     job.source.write_text("".join([*lines[:50], "nonsense\n", *lines[51:]]))
     with pytest.raises(InvalidInputFileError, match="line 51: Not JSON"):
         run_bulk(job, FakeExecutor())
     assert run_bulk(replace(job, on_error="skip"), FakeExecutor()).unscored == 1
-    assert read_rows(job.out)[50] == {"index": 50, "error": read_rows(output.Paths(job.out).failed)[0]["error"]}
+    assert read_rows(job.out)[50] == {"index": 50, "error": read_rows(output.OutputPaths(job.out).failed)[0]["error"]}
     assert names(job) == {"out.jsonl", "out.jsonl.failed.jsonl"}
 
 
 def test_rows_that_cannot_be_scored_are_set_aside(tmp_path: Path) -> None:
     rows = query_rows([3, 2, 4, 1])
-    job = BulkJob(write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", chunk_pairs=4)
+    job = BulkRun(write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", chunk_pairs=4)
     done = run_bulk(job, FakeExecutor(refused=frozenset({"d3"})))
     assert (done.rows, done.pairs, done.unscored) == (4, 6, 1)
     assert [row["index"] for row in read_rows(job.out) if "error" in row] == [2]
 
 
-def test_a_model_that_scores_nothing_ends_the_run_and_nothing_of_it_stays(job: BulkJob) -> None:
+def test_a_model_that_scores_nothing_ends_the_run_and_nothing_of_it_stays(job: BulkRun) -> None:
     broken = FakeExecutor(refused=frozenset(f"d{n}" for n in range(7)))
     with pytest.raises(ScoringError, match="3 chunks one after the other"):
         run_bulk(job, broken)
@@ -214,7 +214,7 @@ def test_a_model_that_scores_nothing_ends_the_run_and_nothing_of_it_stays(job: B
     assert executor.seen[0].number == 0
 
 
-def test_an_answer_for_another_chunk_is_not_written(job: BulkJob) -> None:
+def test_an_answer_for_another_chunk_is_not_written(job: BulkRun) -> None:
     class Confused(FakeExecutor):
         def run(self, chunks: Any) -> Any:
             return (ChunkResult(result.number + 1, result.outcomes) for result in super().run(chunks))
@@ -232,15 +232,15 @@ def test_an_answer_for_another_chunk_is_not_written(job: BulkJob) -> None:
         ({"activation": "softmax"}, "softmax"),
     ],
 )
-def test_jobs_that_make_no_sense(job: BulkJob, change: dict[str, Any], sentence: str) -> None:
+def test_jobs_that_make_no_sense(job: BulkRun, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequestError, match=sentence):
         run_bulk(replace(job, **change), FakeExecutor())
     with pytest.raises(InvalidRequestError, match="replace the input"):
         run_bulk(replace(job, out=job.source), FakeExecutor())
 
 
-def test_what_is_in_the_way_is_a_sentence(job: BulkJob) -> None:
-    paths = output.Paths(job.out)
+def test_what_is_in_the_way_is_a_sentence(job: BulkRun) -> None:
+    paths = output.OutputPaths(job.out)
     with pytest.raises(InvalidRequestError, match="cannot be written"):
         run_bulk(replace(job, out=job.out.parent / "gone" / "out.jsonl"), FakeExecutor())
     paths.part.write_text("mine")
@@ -266,5 +266,5 @@ def test_an_empty_input_gives_an_empty_output(tmp_path: Path) -> None:
     source.write_text("\n")
     for ending in ("jsonl", "parquet"):
         out = tmp_path / f"out.{ending}"
-        assert run_bulk(BulkJob(source, out), FakeExecutor()).rows == 0
+        assert run_bulk(BulkRun(source, out), FakeExecutor()).rows == 0
         assert out.exists()

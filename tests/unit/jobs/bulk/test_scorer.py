@@ -8,7 +8,7 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.chunk import Group
+from rerankd.jobs.bulk.chunk import QueryGroup
 from rerankd.jobs.bulk.scorer import PairScorer, open_scorer
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
@@ -45,7 +45,7 @@ def counting(max_batch_pairs: int | None) -> tuple[PairScorer, CountingBackend]:
     return PairScorer(scorer, TruncationOptions(64), model="m", version="1", max_batch_tokens=512), backend
 
 
-GROUPS: list[Group] = [("q", ("a", "b", "a")), ("r", ()), ("q", ("b",)), ("r", ("a",))]
+GROUPS: list[QueryGroup] = [("q", ("a", "b", "a")), ("r", ()), ("q", ("b",)), ("r", ("a",))]
 
 
 @pytest.mark.parametrize(("max_batch_pairs", "again"), [(1, 0), (None, 3)])
