@@ -31,8 +31,8 @@ class ScriptedBackend:
     max_batch_pairs: int | None = None
     max_batch_tokens: int | None = None
     max_padding: float | None = None
-    lanes = 1
-    lane = None
+    workers = 1
+    single_thread = None
 
     def __init__(self) -> None:
         self.poison: int | None = None

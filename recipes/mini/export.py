@@ -109,8 +109,8 @@ def write(
         known = texts(root)
         weights |= rounded_weights(ranker, lambda: _score(ranker, own, known))
     architecture = architecture_of(start)
-    builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, words="int4")
-    builder.prefix, builder.careful = len(own.prefixes["query"]), careful or frozenset()
+    builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, embedding_precision="int4")
+    builder.prefix, builder.outlier_layers = len(own.prefixes["query"]), careful or frozenset()
     weights["mix"] = weights["mix"][None]
     calibration = start / "calibration.json"
     onnx.save(builder.build(), str(out / "model.onnx"))

@@ -29,7 +29,7 @@ from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
 PRECISIONS = ("fp32", "int8")
-WORDS = ("int8", "int4")
+EMBEDDING_PRECISIONS = ("int8", "int4")
 MIN_KENDALL_TAU = {"fp32": 0.999, "int8": 0.9}
 EXTERNAL_DATA_BYTES = 1_500_000_000  # protobuf holds at most 2 GiB
 VERIFY_LENGTH = 256
@@ -46,7 +46,7 @@ class CompileOptions:
 
     Attributes:
         precision: `fp32` or `int8` (dynamic, per output channel; embeddings per row).
-        words: with `int8`, word embeddings in `int8`, or in `int4`: 4-bit blocks of 32, half the size.
+        embedding_precision: with `int8`, word embeddings in `int8`, or in `int4`: 4-bit blocks of 32, half the size.
         pairs: file of `query<TAB>document` lines to verify on; several lines share a query.
         min_kendall_tau: order agreement below which compiling fails; None for the precision's default.
         name: what the compiled model is called; empty for the source's name.
@@ -56,7 +56,7 @@ class CompileOptions:
     """
 
     precision: str = "int8"
-    words: str = "int8"
+    embedding_precision: str = "int8"
     pairs: Path = DEFAULT_PAIRS
     min_kendall_tau: float | None = None
     name: str = ""
@@ -157,11 +157,16 @@ def read_pairs(path: Path) -> dict[str, list[str]]:
 def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
     if options.precision not in PRECISIONS:
         raise InvalidRequestError(f"Cannot compile to {options.precision!r}.", hint=f"Use {' or '.join(PRECISIONS)}.")
-    if options.words not in WORDS:
-        raise InvalidRequestError(f"Words cannot be {options.words!r}.", hint=f"Use {' or '.join(WORDS)}.")
-    if options.words == "int4" and (options.precision != "int8" or files.manifest.architecture.hidden % BLOCK):
+    if options.embedding_precision not in EMBEDDING_PRECISIONS:
         raise InvalidRequestError(
-            f"Words in 4 bits need precision int8 and a width that is a multiple of {BLOCK}.", hint="Use words int8."
+            f"Cannot store word embeddings as {options.embedding_precision!r}.",
+            hint=f"Use {' or '.join(EMBEDDING_PRECISIONS)}.",
+        )
+    in_blocks = options.embedding_precision == "int4"
+    if in_blocks and (options.precision != "int8" or files.manifest.architecture.hidden % BLOCK):
+        raise InvalidRequestError(
+            f"4-bit word embeddings need precision int8 and a hidden size that is a multiple of {BLOCK}.",
+            hint="Use int8 word embeddings.",
         )
     if files.compiled:
         raise InvalidRequestError(
@@ -185,7 +190,7 @@ def _write_graph(files: ModelFiles, path: Path, options: CompileOptions, weights
     def weight(name: str) -> Array:
         return weights[name] if name in weights else checkpoint.tensor(name)
 
-    model = GraphBuilder(architecture, weight, options.precision, options.words).build()
+    model = GraphBuilder(architecture, weight, options.precision, options.embedding_precision).build()
     size = architecture.parameters * (1 if options.precision == "int8" else 4)
     onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
 

@@ -76,11 +76,13 @@ class GraphBuilder:
     output_name = "logits"
     first_token_only = True  # of the last layer
 
-    def __init__(self, architecture: Architecture, weights: Weights, precision: str, words: str = "int8") -> None:
+    def __init__(
+        self, architecture: Architecture, weights: Weights, precision: str, embedding_precision: str = "int8"
+    ) -> None:
         self.architecture = architecture
         self.weights = weights
         self.int8 = precision == "int8"
-        self.words_in_blocks = self.int8 and words == "int4"
+        self.four_bit_embeddings = self.int8 and embedding_precision == "int4"
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._count = 0
@@ -157,7 +159,7 @@ class GraphBuilder:
         table = self.weights(name)
         if not self.int8:
             return self.op("Gather", self.constant(name, table), ids)
-        if self.words_in_blocks and name.endswith(".word_embeddings.weight"):
+        if self.four_bit_embeddings and name.endswith(".word_embeddings.weight"):
             return self._lookup_blocks(name, table, ids)
         scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
         rows = self.constant(name, np.rint(table / scale).astype(np.int8))

@@ -29,7 +29,7 @@ class LateInteractionGraph(GraphBuilder):
     """
 
     prefix = 0
-    careful: frozenset[str] = frozenset()
+    outlier_layers: frozenset[str] = frozenset()
 
     def _number(self, name: str, value: Any, kind: type = np.int64) -> str:
         return self.constant(name, np.array(value, kind))
@@ -74,7 +74,7 @@ class LateInteractionGraph(GraphBuilder):
         self._others = self.op("Sub", one, self.op("ReduceMax", self._ones, axes=[2], keepdims=1))
 
     def _matmul(self, value: str, layers: list[str], bias: str = "") -> str:
-        if not self.int8 or layers[0] not in self.careful:
+        if not self.int8 or layers[0] not in self.outlier_layers:
             return super()._matmul(value, layers, bias)
         special = super()._matmul(self.op("GatherND", value, self._special, batch_dims=1), layers)
         others = super()._matmul(self.op("Mul", value, self._others), layers, bias)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from rerankd._common.logging import logger
 from rerankd.engine.admission import Admission, TokenEstimate
 from rerankd.engine.cache import ScoreCache, pair_keys
-from rerankd.engine.in_flight import Board
+from rerankd.engine.in_flight import InFlight
 from rerankd.engine.observer import EngineObserver
-from rerankd.engine.request import Flight, Group, Job, ScoreRequest
+from rerankd.engine.request import InFlightPair, Job, QueryGroup, ScoreRequest
 from rerankd.engine.runner import BatchRunner
-from rerankd.engine.scheduler import Scheduler, Ticket
+from rerankd.engine.scheduler import QueuedSequence, Scheduler
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -63,7 +63,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    tickets: list[Ticket]
+    tickets: list[QueuedSequence]
     plan: list[list[int]]
 
 
@@ -112,7 +112,7 @@ class Engine:
         )
         # Only where batches are padded does a wider choice of lengths pay for the longer wait.
         window = 1.0 if scorer.backend.max_padding is None or scorer.backend.max_batch_pairs == 1 else 2.0
-        self._board = Board(Scheduler(window_batches=window, fair=options.fair))
+        self._board = InFlight(Scheduler(window_batches=window, fair=options.fair))
         self._changed = threading.Condition()
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"encode {name}")
         self._prepared: _Batch | None = None
@@ -123,7 +123,7 @@ class Engine:
         self._generation = 0
         self._death: tuple[float, BaseException] | None = None
         self.last_success: float | None = None
-        self.deaths = 0  # since the last success
+        self.crashes = 0  # since the last success
         self._start()
 
     # -- taking requests
@@ -140,7 +140,7 @@ class Engine:
         """Requests that are not answered yet."""
         return len(self._board)
 
-    def estimated_tokens(self, groups: Sequence[Group], truncation: TruncationOptions) -> int:
+    def estimate_tokens(self, groups: Sequence[QueryGroup], truncation: TruncationOptions) -> int:
         """About the tokens that scoring these would compute."""
         windows = truncation.max_chunks if truncation.long_documents == "chunk" else 1
         special = self.scorer.encoder.special
@@ -162,7 +162,7 @@ class Engine:
             DeadlineExceededError: the request cannot be done in its time.
             UnavailableError: the engine is draining, or has died and is not up again yet.
         """
-        estimate = self.estimated_tokens(request.groups, request.truncation)
+        estimate = self.estimate_tokens(request.groups, request.truncation)
         now = self._clock()
         with self._changed:
             self._check_alive(now)
@@ -251,14 +251,14 @@ class Engine:
         texts = [documents[wanted[key][0][1]] for key in missing]
         encoded = self.scorer.encoder.encode(query, texts, truncation)
         if not job.request.allow_truncation and (cut := _first_cut(encoded)) is not None:
-            raise too_long(wanted[missing[cut]][0][1], truncation)
-        flights = [Flight(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
+            raise document_too_long(wanted[missing[cut]][0][1], truncation)
+        flights = [InFlightPair(key, windows, job.request.cache) for key, windows in zip(missing, encoded, strict=True)]
         with self._changed:
             if job in self._board:
                 job.queued = job.queued or self._clock()
                 self._board.take_off(job, flights)
         if texts:
-            guess = self.estimated_tokens([(query, texts)], truncation)
+            guess = self.estimate_tokens([(query, texts)], truncation)
             self.estimate.learn(guess, sum(flight.tokens for flight in flights))
 
     # -- computing
@@ -320,7 +320,7 @@ class Engine:
         tickets = self._board.scheduler.next_batch(self._runner.budget)
         return (self._planned(tickets) if tickets else None), late
 
-    def _planned(self, tickets: list[Ticket]) -> _Batch:
+    def _planned(self, tickets: list[QueuedSequence]) -> _Batch:
         return _Batch(tickets, self._runner.plan([_sequence(ticket) for ticket in tickets]))
 
     def _still_wanted(self, batch: _Batch | None) -> _Batch | None:
@@ -344,7 +344,7 @@ class Engine:
             self._running = None
             if any(isinstance(outcome, float) for outcome in outcomes):
                 self.last_success = self._clock()
-                self.deaths = 0
+                self.crashes = 0
                 self._measure(tokens, seconds)
             landing = self._board.land(batch.tickets, outcomes)
             self._changed.notify_all()
@@ -401,7 +401,7 @@ class Engine:
             self._prepared = self._running = None
             jobs = self._board.clear()
             self._changed.notify_all()
-        self.deaths += 1
+        self.crashes += 1
         self._observer.failed(self.name, "loop")
         for job in jobs:
             _fail(job, UnavailableError("The model stopped working.", hint="Send the request again.", retry_after=2))
@@ -420,8 +420,8 @@ class Engine:
     # -- health
 
     @property
-    def dead(self) -> bool:
-        """Whether its loop died and has not been started again."""
+    def crashed(self) -> bool:
+        """True if a worker loop crashed and was not restarted yet."""
         return self._death is not None
 
     @property
@@ -488,7 +488,7 @@ def _first_cut(encoded: Sequence[Sequence[EncodedPair]]) -> int | None:
     return next((n for n, windows in enumerate(encoded) if any(window.truncated for window in windows)), None)
 
 
-def too_long(place: int, truncation: TruncationOptions) -> InvalidRequestError:
+def document_too_long(place: int, truncation: TruncationOptions) -> InvalidRequestError:
     """The error for a document that would be cut where cutting is not allowed."""
     return InvalidRequestError(
         f"Document {place} with the query is longer than {truncation.max_length} tokens, and truncation is off.",
@@ -496,13 +496,13 @@ def too_long(place: int, truncation: TruncationOptions) -> InvalidRequestError:
     )
 
 
-def _sequence(ticket: Ticket) -> EncodedPair:
+def _sequence(ticket: QueuedSequence) -> EncodedPair:
     flight, window = ticket.payload
     sequence: EncodedPair = flight.windows[window]
     return sequence
 
 
-def _slice(groups: Sequence[Group], start: int) -> list[tuple[int, int]]:
+def _slice(groups: Sequence[QueryGroup], start: int) -> list[tuple[int, int]]:
     """The next places to encode: so many pairs or characters that others do not wait long."""
     todo: list[tuple[int, int]] = []
     characters = 0
@@ -514,7 +514,7 @@ def _slice(groups: Sequence[Group], start: int) -> list[tuple[int, int]]:
     return todo
 
 
-def _places(groups: Sequence[Group]) -> Iterator[tuple[int, int]]:
+def _places(groups: Sequence[QueryGroup]) -> Iterator[tuple[int, int]]:
     for group, (_, documents) in enumerate(groups):
         for place in range(len(documents)):
             yield group, place

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rerankd.engine.request import Flight, Job
+from rerankd.engine.request import InFlightPair, Job
 from rerankd.engine.runner import Outcome
-from rerankd.engine.scheduler import Scheduler, Ticket
+from rerankd.engine.scheduler import QueuedSequence, Scheduler
 from rerankd.errors import RerankdError
 from rerankd.scoring.scorer import best_chunk
 from rerankd.types import PairScore
 
 
 @dataclass(slots=True)
-class Landing:
+class BatchResult:
     """What a computed batch brought.
 
     Attributes:
@@ -33,7 +33,7 @@ class Landing:
     dropped: int = 0
 
 
-class Board:
+class InFlight:
     """The engine's books.
 
     Args:
@@ -44,7 +44,7 @@ class Board:
         self.scheduler = scheduler
         self.unencoded = 0
         self._jobs: dict[Job, None] = {}
-        self._flights: dict[bytes, Flight] = {}
+        self._flights: dict[bytes, InFlightPair] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -90,11 +90,11 @@ class Board:
             self.scheduler.add(job, job.request.tenant, flight.tickets, job.request.deadline)
         return True
 
-    def take_off(self, job: Job, flights: Iterable[Flight]) -> None:
+    def take_off(self, job: Job, flights: Iterable[InFlightPair]) -> None:
         """Queue new pairs of a job."""
         tickets = []
         for flight in flights:
-            flight.tickets = [Ticket(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
+            flight.tickets = [QueuedSequence(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
             flight.jobs.append(job)
             flight.bringer = job
             self._flights[flight.key] = flight
@@ -104,9 +104,9 @@ class Board:
             tickets += flight.tickets
         self.scheduler.add(job, job.request.tenant, tickets, job.request.deadline)
 
-    def land(self, tickets: Iterable[Ticket], outcomes: Iterable[Outcome]) -> Landing:
+    def land(self, tickets: Iterable[QueuedSequence], outcomes: Iterable[Outcome]) -> BatchResult:
         """Write what a batch gave."""
-        landing = Landing()
+        landing = BatchResult()
         touched: list[Job] = []
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             touched += self._land(ticket, outcome, landing)
@@ -114,8 +114,8 @@ class Board:
         landing.dropped = sum(self.end(job) for job in landing.failed)
         return landing
 
-    def _land(self, ticket: Ticket, outcome: Outcome, landing: Landing) -> list[Job]:
-        flight: Flight = ticket.payload[0]
+    def _land(self, ticket: QueuedSequence, outcome: Outcome, landing: BatchResult) -> list[Job]:
+        flight: InFlightPair = ticket.payload[0]
         window: int = ticket.payload[1]
         if isinstance(outcome, RerankdError):
             landing.failed.update(dict.fromkeys(flight.jobs, outcome))

@@ -154,8 +154,8 @@ class ModelPool:
             if not model.leases:
                 model.idle.set()
 
-    def point(self, name: str, reference: str) -> None:
-        """Where a name leads when it is loaded next; what is loaded stays."""
+    def set_reference(self, name: str, reference: str) -> None:
+        """Set the reference that a name loads next; a loaded model stays."""
         self._references[name] = reference
 
     async def swap(self, name: str, reference: str) -> ServedModel:

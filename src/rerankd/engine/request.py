@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from rerankd.engine.scheduler import Ticket
+from rerankd.engine.scheduler import QueuedSequence
 from rerankd.scoring.encoder import EncodedPair, TruncationOptions
 from rerankd.types import PairScore
 
-Group = tuple[str, Sequence[str]]
+QueryGroup = tuple[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ScoreRequest:
         background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
     """
 
-    groups: Sequence[Group]
+    groups: Sequence[QueryGroup]
     truncation: TruncationOptions
     tenant: str = ""
     retry_key: str = ""
@@ -61,14 +61,14 @@ class ScoreResult:
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class InFlightPair:
     """One distinct pair that is being computed, and who waits for it."""
 
     key: bytes
     windows: list[EncodedPair]
     cache: bool
     logits: dict[int, float] = field(default_factory=dict)
-    tickets: list[Ticket] = field(default_factory=list)
+    tickets: list[QueuedSequence] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     bringer: Job | None = None
 

@@ -66,7 +66,7 @@ class BatchRunner:
             plan: from `plan`.
         """
         outcomes: dict[int, Outcome] = {}
-        for found in self._scorer.lanes.each(lambda backend, part: self._attempt(backend, part, pairs), plan):
+        for found in self._scorer.worker_pool.map(lambda backend, part: self._attempt(backend, part, pairs), plan):
             outcomes |= found
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
         return [outcomes[place] for place in range(len(pairs))]

@@ -18,7 +18,7 @@ QUANTUM = 512
 
 
 @dataclass(eq=False, slots=True)
-class Ticket:
+class QueuedSequence:
     """One sequence that waits for its logit.
 
     Attributes:
@@ -47,10 +47,10 @@ class _Flow:
     key: str
     deadline: float | None
     deficit: int
-    tickets: deque[Ticket] = field(default_factory=deque)
-    own: list[Ticket] = field(default_factory=list)
+    tickets: deque[QueuedSequence] = field(default_factory=deque)
+    own: list[QueuedSequence] = field(default_factory=list)
 
-    def head(self) -> Ticket | None:
+    def head(self) -> QueuedSequence | None:
         """The next ticket that nobody has drawn."""
         while self.tickets and (self.tickets[0].drawn or not self.tickets[0].wanted):
             self.tickets.popleft()
@@ -83,7 +83,7 @@ class Scheduler:
 
     Example:
         >>> scheduler = Scheduler()
-        >>> scheduler.add("a", "key", [Ticket(length) for length in (10, 30, 20)])
+        >>> scheduler.add("a", "key", [QueuedSequence(length) for length in (10, 30, 20)])
         >>> [ticket.length for ticket in scheduler.next_batch(60)]
         [30, 20, 10]
     """
@@ -92,7 +92,7 @@ class Scheduler:
         self._window_batches, self._quantum, self._fair = window_batches, quantum, fair
         self._arrival: OrderedDict[Hashable, _Flow] = OrderedDict()
         self._shares: OrderedDict[str, _Share] = OrderedDict()
-        self._window: OrderedDict[Ticket, bool] = OrderedDict()  # whether it was drawn for its age
+        self._window: OrderedDict[QueuedSequence, bool] = OrderedDict()  # whether it was drawn for its age
         self._owed = 0  # tokens that turns are behind age
         self.waiting_tokens = 0
         self.waiting_pairs = 0
@@ -100,7 +100,9 @@ class Scheduler:
     def __len__(self) -> int:
         return self.waiting_pairs
 
-    def add(self, request: Hashable, key: str, tickets: Iterable[Ticket], deadline: float | None = None) -> None:
+    def add(
+        self, request: Hashable, key: str, tickets: Iterable[QueuedSequence], deadline: float | None = None
+    ) -> None:
         """Queue tickets of a request, its first or more; those that another request brought already are shared.
 
         Args:
@@ -152,7 +154,7 @@ class Scheduler:
         """Requests whose deadline has passed; they are not removed."""
         return [name for name, flow in self._arrival.items() if flow.deadline is not None and flow.deadline <= now]
 
-    def next_batch(self, max_tokens: int, max_pairs: int | None = None) -> list[Ticket]:
+    def next_batch(self, max_tokens: int, max_pairs: int | None = None) -> list[QueuedSequence]:
         """Take the next batch: neighbours in length around the ticket that was drawn first.
 
         Args:
@@ -174,11 +176,11 @@ class Scheduler:
             self._leave(ticket)
         return sorted(chosen, key=lambda ticket: -ticket.length)
 
-    def window(self) -> list[Ticket]:
+    def window(self) -> list[QueuedSequence]:
         """Tickets that were drawn and not handed out yet, in the order of drawing."""
         return list(self._window)
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: QueuedSequence) -> None:
         ticket.drawn = True
         self.waiting_tokens -= ticket.length
         self.waiting_pairs -= 1
@@ -200,11 +202,11 @@ class Scheduler:
             tokens += ticket.length
             forced = False
 
-    def _oldest(self) -> Iterator[Ticket]:
+    def _oldest(self) -> Iterator[QueuedSequence]:
         heads = (flow.head() for flow in self._arrival.values())
         return (ticket for ticket in heads if ticket is not None)
 
-    def _turn(self) -> Ticket | None:
+    def _turn(self) -> QueuedSequence | None:
         """The ticket whose turn it is, by deficit round robin over keys and requests."""
         idle = 0
         while idle < len(self._shares):
@@ -247,7 +249,7 @@ class Scheduler:
             share.flows.rotate(-1)
         return None
 
-    def _neighbours(self, max_tokens: int, max_pairs: int | None) -> list[Ticket]:
+    def _neighbours(self, max_tokens: int, max_pairs: int | None) -> list[QueuedSequence]:
         first = next(iter(self._window))
         order = sorted(self._window, key=lambda ticket: ticket.length)
         low = high = order.index(first)
@@ -265,7 +267,7 @@ class Scheduler:
         return order[low : high + 1]
 
 
-def _within(tickets: Iterable[Ticket], max_tokens: int, max_pairs: int | None) -> Iterator[Ticket]:
+def _within(tickets: Iterable[QueuedSequence], max_tokens: int, max_pairs: int | None) -> Iterator[QueuedSequence]:
     """The first tickets that fit; at least one."""
     tokens = 0
     for count, ticket in enumerate(tickets):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 
 from rerankd._common.logging import logger
-from rerankd.engine.request import Group
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -276,7 +276,7 @@ class JobWorker:
         about = {"model": found.model, "version": found.version, "policy": found.truncation.identity}
         return about | {"scores": scores, "usage": _usage_row(flat)}
 
-    async def _score(self, groups: Sequence[Group], claim: Claim, request: RerankRequest) -> ModelScores:
+    async def _score(self, groups: Sequence[QueryGroup], claim: Claim, request: RerankRequest) -> ModelScores:
         """Score, as soon as there is a place in the queue: what was scored of the part is not given away for that."""
         retry_key = secrets.token_hex(8)
         while True:

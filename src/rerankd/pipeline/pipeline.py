@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from rerankd.engine.engine import Engine, too_long
+from rerankd.engine.engine import Engine, document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.engine.request import Group, ScoreRequest, ScoreResult
+from rerankd.engine.request import QueryGroup, ScoreRequest, ScoreResult
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
@@ -122,16 +122,18 @@ class Pipeline:
             self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version, *part))
         return rank_request(request, scores, adjustments)
 
-    async def score(self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None = None) -> ModelScores:
+    async def score(
+        self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None = None
+    ) -> ModelScores:
         """Score groups of pairs with a request's model and truncation; its own query and documents are ignored."""
         return await self._routed(groups, request, charge, listed=False)
 
-    async def score_on(self, name: str, groups: Sequence[Group], request: RerankRequest) -> ModelScores:
+    async def score_on(self, name: str, groups: Sequence[QueryGroup], request: RerankRequest) -> ModelScores:
         """Score on a model of the pool by its name there, whatever experiments say; charges nobody."""
         return await self._scored(name, groups, request, OneTimeCharge(None), None)
 
     async def _routed(
-        self, groups: Sequence[Group], request: RerankRequest, charge: Charge | None, *, listed: bool
+        self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, listed: bool
     ) -> ModelScores:
         """Score on the model that the request names, or on what an experiment puts in its place."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
@@ -153,11 +155,11 @@ class Pipeline:
             raise _too_late() from None
 
     async def _scored(
-        self, name: str, groups: Sequence[Group], request: RerankRequest, charge: Charge, deadline: float | None
+        self, name: str, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge, deadline: float | None
     ) -> ModelScores:
         async with self._pool.lease(name) as model:
             truncation = apply_overrides(model, request.truncation)
-            await charge(model.engine.estimated_tokens(groups, truncation))
+            await charge(model.engine.estimate_tokens(groups, truncation))
             whole = not request.truncation.allow_truncation
             work = ScoreRequest(
                 groups,
@@ -214,4 +216,4 @@ _OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverride
 def _check_whole(scores: Sequence[PairScore], truncation: TruncationOptions) -> None:
     cut = [place for place, score in enumerate(scores) if score.truncated]
     if cut:
-        raise too_long(cut[0], truncation)
+        raise document_too_long(cut[0], truncation)

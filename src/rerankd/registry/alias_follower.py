@@ -231,7 +231,7 @@ class AliasFollower:
         if load or name in self._pool.loaded:
             await self._pool.swap(name, pinned)
         else:
-            self._pool.point(name, pinned)
+            self._pool.set_reference(name, pinned)
         followed.version, followed.fault = version, ""
         if not offline:
             followed.refused = None

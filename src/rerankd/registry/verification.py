@@ -10,7 +10,7 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.registry.version import ModelVersion
 from rerankd.scoring.backend import BACKENDS, PRECISIONS, open_backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
-from rerankd.scoring.fingerprint import fingerprint
+from rerankd.scoring.fingerprint import fingerprint_for
 from rerankd.scoring.scorer import Scorer
 
 PROBE = ("What is the capital of France?", ["Paris is the capital of France.", "熊猫吃竹子。"])
@@ -79,7 +79,7 @@ def versions_of(files: ModelFiles) -> set[str]:
     A gate may have run on a GPU, and a registry on a machine without one.
     """
     return {
-        fingerprint(files, backend, device, precision)
+        fingerprint_for(files, backend, device, precision)
         for backend in BACKENDS[1:]
         for device in _DEVICES
         for precision in PRECISIONS

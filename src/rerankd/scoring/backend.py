@@ -28,8 +28,8 @@ class Backend(Protocol):
         max_batch_pairs: sequences that one call may hold, None for any.
         max_batch_tokens: tokens beyond which larger batches are no faster, None for no such limit.
         max_padding: share of a batch that may be padding, None where nothing is padded.
-        lanes: calls that run side by side, one core each, faster than one after the other; 1 for none.
-        lane: what such calls are made on; None where `lanes` is 1.
+        workers: calls that run side by side, one core each, faster than one after the other; 1 for none.
+        single_thread: what such calls are made on; None where `lanes` is 1.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Backend(Protocol):
     max_batch_pairs: int | None
     max_batch_tokens: int | None
     max_padding: float | None
-    lanes: int
+    workers: int
 
     @property
     def lane(self) -> Backend | None:

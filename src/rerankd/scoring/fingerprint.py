@@ -15,10 +15,10 @@ def model_fingerprint(files: ModelFiles, backend: Backend) -> str:
     A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
     folder are told by size and time.
     """
-    return fingerprint(files, backend.name, backend.device, backend.precision)
+    return fingerprint_for(files, backend.name, backend.device, backend.precision)
 
 
-def fingerprint(files: ModelFiles, backend: str, device: str, precision: str) -> str:
+def fingerprint_for(files: ModelFiles, backend: str, device: str, precision: str) -> str:
     """The same hash from the names of what computes."""
     manifest = files.manifest
     content: object = dict(manifest.files) or manifest.revision

@@ -20,7 +20,7 @@ from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.session import open_session, usable_cores
 from rerankd.scoring.encoder import EncodedPair
 
-LANES_BYTES = 300_000_000  # weights up to this size are held twice, see above
+MAX_DUPLICATED_BYTES = 300_000_000  # weights up to this size are held twice, see above
 
 
 class OnnxBackend:
@@ -35,8 +35,8 @@ class OnnxBackend:
     device = "cpu"
     max_batch_tokens: int | None = 384
     max_padding: float | None = 0.05
-    lanes = 1
-    lane: OnnxBackend | None = None
+    workers = 1
+    single_thread: OnnxBackend | None = None
 
     def __init__(self, files: ModelFiles, *, threads: int = 0) -> None:
         self.precision = files.manifest.precision
@@ -45,8 +45,8 @@ class OnnxBackend:
         self._pad_id = files.manifest.architecture.pad_id
         cores = threads or usable_cores()
         self._session = open_session(str(files.folder / ONNX), cores)
-        if cores > 1 and files.size <= LANES_BYTES:
-            self.lanes, self.lane = cores, OnnxBackend(files, threads=1)
+        if cores > 1 and files.size <= MAX_DUPLICATED_BYTES:
+            self.workers, self.single_thread = cores, OnnxBackend(files, threads=1)
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
         """Logits of the pairs, computed in one run, shape (pairs,), float32."""

@@ -16,15 +16,15 @@ Result = TypeVar("Result")
 Work = SimpleQueue[Callable[[], None] | None]
 
 
-class Lanes:
+class WorkerPool:
     """Computes parts with a backend: at least as many as it has lanes side by side, one core each; fewer in turn.
 
     Ctrl-C may interrupt at any point. Whoever waits does so in queues that are one step to the interpreter; futures
     have locks that an interrupt can leave closed, and a program that then waits for its threads never ends. Threads
-    are daemons for the same reason, and idle before `each` is left, however it is left.
+    are daemons for the same reason, and idle before `map` is left, however it is left.
 
     Args:
-        backend: what computes; see `Backend.lanes`.
+        backend: what computes; see `Backend.workers`.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -33,15 +33,15 @@ class Lanes:
         self._work: Work | None = None
         self._process = 0  # threads do not follow into a forked one
 
-    def each(self, compute: Callable[[Backend, Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
+    def map(self, compute: Callable[[Backend, Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         """Results in the order of the parts; the first failure is raised, and parts that have not begun are left out.
 
         Args:
             compute: called with the backend to use and a part.
             parts: what is to be computed.
         """
-        lane = self._backend.lane
-        if lane is None or len(parts) < self._backend.lanes:
+        single_thread = self._backend.single_thread
+        if lane is None or len(parts) < self._backend.workers:
             return (compute(self._backend, part) for part in parts)
         return self._side_by_side(lane, compute, parts)
 
@@ -89,9 +89,9 @@ class Lanes:
         with self._starting:
             if self._work is None or self._process != os.getpid():
                 self._work, self._process = SimpleQueue(), os.getpid()
-                for number in range(self._backend.lanes):
+                for number in range(self._backend.workers):
                     threading.Thread(target=_serve, args=(self._work,), name=f"lane {number}", daemon=True).start()
-                weakref.finalize(self, _end, self._work, self._backend.lanes)
+                weakref.finalize(self, _end, self._work, self._backend.workers)
             return self._work
 
 

@@ -12,7 +12,7 @@ from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.batches import plan
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
-from rerankd.scoring.parallel import Lanes
+from rerankd.scoring.parallel import WorkerPool
 from rerankd.types import PairScore
 
 Progress = Callable[[int, int], None]
@@ -24,7 +24,7 @@ class Scorer:
     def __init__(self, encoder: PairEncoder, backend: Backend) -> None:
         self.encoder = encoder
         self.backend = backend
-        self.lanes = Lanes(backend)
+        self.worker_pool = WorkerPool(backend)
 
     def score(
         self,
@@ -88,7 +88,7 @@ class Scorer:
         logits = np.empty(len(pairs), dtype=np.float32)
         done = 0
         batches = self.plan(pairs, max_batch_tokens, max_batch_pairs)
-        computed = self.lanes.each(lambda backend, batch: backend.logits([pairs[i] for i in batch]), batches)
+        computed = self.worker_pool.map(lambda backend, batch: backend.logits([pairs[i] for i in batch]), batches)
         for batch, found in zip(batches, computed, strict=True):
             logits[batch] = found
             done += len(batch)

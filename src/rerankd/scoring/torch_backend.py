@@ -59,8 +59,8 @@ class TorchBackend:
     max_batch_pairs: int | None = None
     max_batch_tokens: int | None = None
     max_padding: float | None = None
-    lanes = 1
-    lane = None
+    workers = 1
+    single_thread = None
 
     def __init__(
         self, files: ModelFiles, *, device: str = "cpu", precision: str | None = None, threads: int = 0

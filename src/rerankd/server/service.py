@@ -37,7 +37,7 @@ from rerankd.wiring.traces import open_writer
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
-MAX_DEATHS = 3
+MAX_CRASHES = 3
 TRACES_SECONDS = 10.0
 
 _log = logger(__name__)
@@ -171,7 +171,7 @@ class Service:
         """False when an engine died again and again without a score between: only a new process helps."""
         unlisted = self.pool.unlisted
         loaded = [model for name, model in self.pool.loaded.items() if name not in unlisted]
-        return all(model.engine.deaths < MAX_DEATHS for model in loaded)
+        return all(model.engine.crashes < MAX_CRASHES for model in loaded)
 
     @property
     def details(self) -> str:
@@ -183,7 +183,7 @@ async def _probe(model: ServedModel) -> str:
     """Why a model cannot score; empty if it can."""
     engine = model.engine
     before = engine.last_success
-    if not engine.dead and before is not None and time.monotonic() - before < FRESH_SECONDS:
+    if not engine.crashed and before is not None and time.monotonic() - before < FRESH_SECONDS:
         return ""  # requests are being scored: they are the probe
     try:
         job = engine.probe()

@@ -74,7 +74,7 @@ def write_candidate(
         licence=files.manifest.licence,
     )
     written = dataclasses.replace(written, manifest=own)
-    options = CompileOptions(precision, words=words_of(files, precision), name=name, force=True)
+    options = CompileOptions(precision, embedding_precision=words_of(files, precision), name=name, force=True)
     rounded = {}
     if precision == "int8" and texts:
         say("Rounding by texts of the domain")
@@ -148,8 +148,8 @@ def save_graph(
     import onnx
 
     held = weights | {"mix": weights["mix"].reshape(1, -1)}
-    builder = LateInteractionGraph(architecture, lambda key: held[named(key)], precision, words="int4")
-    builder.prefix, builder.careful = len(template.start) - 1, careful
+    builder = LateInteractionGraph(architecture, lambda key: held[named(key)], precision, embedding_precision="int4")
+    builder.prefix, builder.outlier_layers = len(template.start) - 1, careful
     onnx.save(builder.build(), str(path))
 
 

@@ -490,14 +490,14 @@ def test_small_batches_do_not_lower_the_measured_speed(make: Callable[..., Engin
     assert engine.admission.rate.tokens_per_second == 10.0**9
 
 
-def test_deaths_without_a_success_are_counted(make: Callable[..., Engine], backend: ScriptedBackend) -> None:
+def test_crashes_without_a_success_are_counted(make: Callable[..., Engine], backend: ScriptedBackend) -> None:
     now = [0.0]
     engine = make(clock=lambda: now[0])
     backend.deadly = True
     for _ in range(3):
         assert isinstance(error_of(engine.submit(request("q", "a")).future), UnavailableError)
         now[0] += 2.0
-    assert engine.deaths == 3
+    assert engine.crashes == 3
     backend.deadly = False
     assert engine.submit(request("q", "a")).future.result(SECONDS)
-    assert engine.deaths == 0
+    assert engine.crashes == 0

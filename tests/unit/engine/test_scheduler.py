@@ -5,23 +5,23 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerankd.engine.scheduler import QUANTUM, Scheduler, Ticket
+from rerankd.engine.scheduler import QUANTUM, QueuedSequence, Scheduler
 
 LENGTHS = st.lists(st.integers(1, 600), min_size=1, max_size=12)
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abc"), LENGTHS), min_size=1, max_size=8)
 BUDGET = st.integers(50, 1500)
 
 
-def filled(arrivals: list[tuple[str, list[int]]], **options: Any) -> tuple[Scheduler, dict[int, list[Ticket]]]:
+def filled(arrivals: list[tuple[str, list[int]]], **options: Any) -> tuple[Scheduler, dict[int, list[QueuedSequence]]]:
     scheduler = Scheduler(**options)
     own = {}
     for request, (key, lengths) in enumerate(arrivals):
-        own[request] = [Ticket(length, (request, place)) for place, length in enumerate(lengths)]
+        own[request] = [QueuedSequence(length, (request, place)) for place, length in enumerate(lengths)]
         scheduler.add(request, key, own[request])
     return scheduler, own
 
 
-def drained(scheduler: Scheduler, budget: int, pairs: int | None = None) -> list[list[Ticket]]:
+def drained(scheduler: Scheduler, budget: int, pairs: int | None = None) -> list[list[QueuedSequence]]:
     batches = []
     while batch := scheduler.next_batch(budget, pairs):
         batches.append(batch)
@@ -67,7 +67,7 @@ def test_whoever_was_admitted_is_done_at_half_speed_whatever_comes_later(
     total = sum(ticket.length for tickets in own.values() for ticket in tickets)
     spent, turn = 0, 0
     while first:
-        scheduler.add(("late", turn), f"late {turn % 5}", [Ticket(40, ("late", turn, n)) for n in range(60)])
+        scheduler.add(("late", turn), f"late {turn % 5}", [QueuedSequence(40, ("late", turn, n)) for n in range(60)])
         turn += 1
         batch = scheduler.next_batch(budget)
         spent += min(budget, sum(ticket.length for ticket in batch))
@@ -95,7 +95,7 @@ def test_removed_requests_leave_nothing_behind(
 @given(LENGTHS, BUDGET)
 def test_a_shared_ticket_is_computed_once_and_lives_as_long_as_one_owner(lengths: list[int], budget: int) -> None:
     scheduler = Scheduler()
-    tickets = [Ticket(length, place) for place, length in enumerate(lengths)]
+    tickets = [QueuedSequence(length, place) for place, length in enumerate(lengths)]
     scheduler.add("a", "k", tickets)
     scheduler.add("b", "k", tickets)
     assert scheduler.waiting_pairs == len(tickets)
@@ -111,7 +111,7 @@ def test_two_documents_do_not_wait_for_a_thousand(crowd: int, length: int, budge
     before = 0
     while before < 2 * crowd * (QUANTUM + length) + budget:  # until the crowd has had its own first turns
         before += sum(ticket.length for ticket in scheduler.next_batch(budget))
-    scheduler.add("small", "big", [Ticket(length, "small") for _ in range(2)])
+    scheduler.add("small", "big", [QueuedSequence(length, "small") for _ in range(2)])
     spent, left = 0, 2
     while left:
         batch = scheduler.next_batch(budget)
@@ -139,9 +139,9 @@ def test_without_fairness_first_come_first_served() -> None:
 
 def test_expire_names_those_whose_time_is_up() -> None:
     scheduler = Scheduler()
-    scheduler.add("soon", "k", [Ticket(1)], deadline=5.0)
-    scheduler.add("later", "k", [Ticket(1)], deadline=9.0)
-    scheduler.add("never", "k", [Ticket(1)])
+    scheduler.add("soon", "k", [QueuedSequence(1)], deadline=5.0)
+    scheduler.add("later", "k", [QueuedSequence(1)], deadline=9.0)
+    scheduler.add("never", "k", [QueuedSequence(1)])
     assert scheduler.expire(4.9) == []
     assert scheduler.expire(5.0) == ["soon"]
     assert scheduler.expire(100.0) == ["soon", "later"]
@@ -149,5 +149,5 @@ def test_expire_names_those_whose_time_is_up() -> None:
 
 def test_neighbours_in_length_are_computed_together() -> None:
     scheduler = Scheduler(window_batches=4.0)
-    scheduler.add("a", "k", [Ticket(length) for length in (100, 10, 300, 101, 11, 299)])
+    scheduler.add("a", "k", [QueuedSequence(length) for length in (100, 10, 300, 101, 11, 299)])
     assert [ticket.length for ticket in scheduler.next_batch(205)] == [101, 100]

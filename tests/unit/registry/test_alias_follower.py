@@ -239,7 +239,7 @@ async def test_a_load_that_began_before_a_version_was_pinned_is_mended(registry:
     async with following(registry, name, **extra) as (pool, follower):
         await follower.begin([pool.default])
         assert await served(pool, "med") == f"registry:{name}@1"
-        pool.point("med", f"registry:{name}@2")
+        pool.set_reference("med", f"registry:{name}@2")
         follower.followed["med"].version = registry.resolve(name, 2)
         registry.promote(name, 2, "x", force=True)
         await follower.poll()

@@ -77,7 +77,7 @@ def test_a_cross_encoder_is_read_back(checkpoint: Path, compiled: dict[str, Path
 
 
 def test_a_cross_encoder_with_words_in_blocks_is_read_back(bert: Path, tmp_path: Path) -> None:
-    options = CompileOptions("int8", words="int4", waive=True)
+    options = CompileOptions("int8", embedding_precision="int4", waive=True)
     compile_model(files_of(bert), tmp_path / "model", options)
     name = "bert.embeddings.word_embeddings.weight"
     files = files_of(tmp_path / "model")

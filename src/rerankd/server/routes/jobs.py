@@ -185,7 +185,7 @@ def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
             truncation = replace(
                 model.truncation, max_length=request.truncation.max_length or model.truncation.max_length
             )
-        tokens += model.engine.estimated_tokens([(request.query, [one.text for one in request.documents])], truncation)
+        tokens += model.engine.estimate_tokens([(request.query, [one.text for one in request.documents])], truncation)
     return tokens
 
 

@@ -22,8 +22,8 @@ class CountingBackend:
     name, device, precision = "fake", "cpu", "int8"
     max_batch_tokens: int | None = None
     max_padding: float | None = None
-    lanes = 1
-    lane = None
+    workers = 1
+    single_thread = None
 
     def __init__(self, max_batch_pairs: int | None) -> None:
         self.max_batch_pairs = max_batch_pairs
