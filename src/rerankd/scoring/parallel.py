@@ -1,4 +1,4 @@
-"""Parts of a batch, computed side by side where a part alone does not keep all cores at work."""
+"""Worker pool: batches computed side by side where a single batch does not keep all cores busy."""
 
 from __future__ import annotations
 
@@ -11,96 +11,101 @@ from typing import TypeVar
 
 from rerankd.scoring.backend import Backend
 
-Part = TypeVar("Part")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-Work = SimpleQueue[Callable[[], None] | None]
+TaskQueue = SimpleQueue[Callable[[], None] | None]
 
 
 class WorkerPool:
-    """Computes parts with a backend: at least as many as it has lanes side by side, one core each; fewer in turn.
+    """Daemon threads that compute batches with single-threaded copies of a backend.
 
-    Ctrl-C may interrupt at any point. Whoever waits does so in queues that are one step to the interpreter; futures
-    have locks that an interrupt can leave closed, and a program that then waits for its threads never ends. Threads
-    are daemons for the same reason, and idle before `map` is left, however it is left.
+    Ctrl-C may interrupt at any point. Every wait therefore happens in a `SimpleQueue`, whose operations are one step to
+    the interpreter; futures have locks that an interrupt can leave closed, and a program that then waits for its
+    threads never ends. For the same reason threads are daemons, and they are idle before `map` is left, however it is
+    left.
 
     Args:
-        backend: what computes; see `Backend.workers`.
+        backend: backend to compute with; see `Backend.workers`.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._starting = threading.Lock()
-        self._work: Work | None = None
+        self._tasks: TaskQueue | None = None
         self._process = 0  # threads do not follow into a forked one
 
-    def map(self, compute: Callable[[Backend, Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
-        """Results in the order of the parts; the first failure is raised, and parts that have not begun are left out.
+    def map(self, compute: Callable[[Backend, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield the results in the order of the items.
+
+        At least `Backend.workers` items run in parallel, one core each; fewer run one after the other on all cores. The
+        first failure is raised, and items that were not begun are skipped.
 
         Args:
-            compute: called with the backend to use and a part.
-            parts: what is to be computed.
+            compute: function of the backend to use and an item.
+            items: batches to compute.
         """
-        single_thread = self._backend.single_thread
-        if lane is None or len(parts) < self._backend.workers:
-            return (compute(self._backend, part) for part in parts)
-        return self._side_by_side(lane, compute, parts)
+        backend = self._backend.single_thread
+        if backend is None or len(items) < self._backend.workers:
+            return (compute(self._backend, item) for item in items)
+        return self._map_parallel(backend, compute, items)
 
-    def _side_by_side(
-        self, lane: Backend, compute: Callable[[Backend, Part], Result], parts: Sequence[Part]
+    def _map_parallel(
+        self, backend: Backend, compute: Callable[[Backend, Item], Result], items: Sequence[Item]
     ) -> Iterator[Result]:
-        work, halted = self._started(), list[bool]()
-        done: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
+        tasks, halted = self._started(), list[bool]()
+        finished: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
 
-        def task(place: int) -> Callable[[], None]:
+        def task(position: int) -> Callable[[], None]:
             def run() -> None:
-                found, failure = None, None
+                result, failure = None, None
                 try:
                     if not halted:
-                        found = compute(lane, parts[place])
-                except BaseException as error:  # of whoever waits
+                        result = compute(backend, items[position])
+                except BaseException as error:  # raised in the thread that waits
                     failure = error
-                done.put((place, found, failure))
+                finished.put((position, result, failure))
 
             return run
 
-        found: dict[int, tuple[Result | None, BaseException | None]] = {}
+        results: dict[int, tuple[Result | None, BaseException | None]] = {}
         put = taken = 0
         try:
-            for place in range(len(parts)):
-                work.put(task(place))
+            for position in range(len(items)):
+                tasks.put(task(position))
                 put += 1
-            for place in range(len(parts)):
-                while place not in found:
-                    at, result, failure = done.get()
+            for position in range(len(items)):
+                while position not in results:
+                    finished_position, result, failure = finished.get()
                     taken += 1
-                    found[at] = result, failure
-                result, failure = found.pop(place)
+                    results[finished_position] = result, failure
+                result, failure = results.pop(position)
                 if failure is not None:
                     raise failure
-                yield result  # type: ignore[misc]  # None only if it is what was computed
+                yield result  # type: ignore[misc]  # None only if `compute` returned it
         finally:
             halted.append(True)
             while taken < put:
-                done.get()
+                finished.get()
                 taken += 1
 
-    def _started(self) -> Work:
-        """The queue that threads take from."""
+    def _started(self) -> TaskQueue:
+        """Return the queue that the threads read from; start them at the first use."""
         with self._starting:
-            if self._work is None or self._process != os.getpid():
-                self._work, self._process = SimpleQueue(), os.getpid()
+            if self._tasks is None or self._process != os.getpid():
+                self._tasks, self._process = SimpleQueue(), os.getpid()
                 for number in range(self._backend.workers):
-                    threading.Thread(target=_serve, args=(self._work,), name=f"lane {number}", daemon=True).start()
-                weakref.finalize(self, _end, self._work, self._backend.workers)
-            return self._work
+                    name = f"rerankd worker {number}"
+                    threading.Thread(target=_run_tasks, args=(self._tasks,), name=name, daemon=True).start()
+                weakref.finalize(self, _stop_threads, self._tasks, self._backend.workers)
+            return self._tasks
 
 
-def _serve(work: Work) -> None:
-    while (task := work.get()) is not None:
+def _run_tasks(tasks: TaskQueue) -> None:
+    while (task := tasks.get()) is not None:
         task()
         del task
 
 
-def _end(work: Work, threads: int) -> None:
+def _stop_threads(tasks: TaskQueue, threads: int) -> None:
     for _ in range(threads):
-        work.put(None)
+        tasks.put(None)

@@ -17,7 +17,7 @@ from tests.faults import ScriptedBackend, scripted_scorer
 
 
 class TwoWorkers(ScriptedBackend):
-    """Two lanes, which are a backend of their own."""
+    """A backend of two workers, which compute with another backend."""
 
     workers = 2
 
@@ -26,41 +26,41 @@ class TwoWorkers(ScriptedBackend):
         self.single_thread: Backend = ScriptedBackend()  # type: ignore[assignment]
 
 
-def test_as_many_parts_as_lanes_run_side_by_side() -> None:
+def test_as_many_items_as_workers_run_in_parallel() -> None:
     backend = TwoWorkers()
     both = threading.Barrier(2)
 
-    def compute(given: Backend, part: int) -> int:
-        assert given is backend.single_thread
+    def compute(used: Backend, item: int) -> int:
+        assert used is backend.single_thread
         both.wait(30)  # breaks unless two are inside at once
-        return part * 10
+        return item * 10
 
-    assert list(WorkerPool(backend).each(compute, [3, 1, 2, 4])) == [30, 10, 20, 40]
+    assert list(WorkerPool(backend).map(compute, [3, 1, 2, 4])) == [30, 10, 20, 40]
 
 
 def test_fewer_parts_run_in_turn_on_all_cores() -> None:
     backend = TwoWorkers()
-    assert list(WorkerPool(backend).each(lambda given, part: (given is backend, part), [7])) == [(True, 7)]
+    assert list(WorkerPool(backend).map(lambda used, item: (used is backend, item), [7])) == [(True, 7)]
 
 
-def test_without_lanes() -> None:
+def test_without_workers() -> None:
     backend = ScriptedBackend()
-    assert list(WorkerPool(backend).each(lambda given, part: (given is backend, part), [1, 2])) == [
+    assert list(WorkerPool(backend).map(lambda used, item: (used is backend, item), [1, 2])) == [
         (True, 1),
         (True, 2),
     ]
 
 
 def test_the_first_failure_is_raised() -> None:
-    def compute(given: Backend, part: int) -> int:
-        return 1 // part
+    def compute(used: Backend, item: int) -> int:
+        return 1 // item
 
     with pytest.raises(ZeroDivisionError):
-        list(WorkerPool(TwoWorkers()).each(compute, [1, 0, 2]))
+        list(WorkerPool(TwoWorkers()).map(compute, [1, 0, 2]))
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_a_lane_gives_the_same_scores_to_the_last_bit(compiled: dict[str, Path], precision: str) -> None:
+def test_a_single_thread_gives_the_same_scores_to_the_last_bit(compiled: dict[str, Path], precision: str) -> None:
     files = load_model(str(compiled[precision]))
     wide, narrow = OnnxBackend(files, threads=2), OnnxBackend(files, threads=1)
     assert (wide.workers, narrow.workers, narrow.single_thread) == (2, 1, None)
@@ -89,29 +89,29 @@ def test_what_has_not_begun_is_left_out_when_it_is_left_early() -> None:
     begun: list[int] = []
     gate = threading.Event()
 
-    def compute(given: Backend, part: int) -> int:
-        begun.append(part)
-        if part > 1:
+    def compute(used: Backend, item: int) -> int:
+        begun.append(item)
+        if item > 1:
             gate.wait(30)
-        return part
+        return item
 
-    results = WorkerPool(TwoWorkers()).each(compute, list(range(1, 50)))
+    results = WorkerPool(TwoWorkers()).map(compute, list(range(1, 50)))
     assert next(results) == 1
     threading.Timer(0.05, gate.set).start()
     results.close()  # type: ignore[attr-defined]  # a generator
     assert len(begun) < 10
     count = len(begun)
-    assert list(WorkerPool(TwoWorkers()).each(lambda given, part: part, [1, 2])) == [1, 2]
+    assert list(WorkerPool(TwoWorkers()).map(lambda backend, item: item, [1, 2])) == [1, 2]
     assert len(begun) == count, "nothing is left running"
 
 
-def test_threads_end_with_their_lanes() -> None:
+def test_threads_end_with_their_pool() -> None:
     pool = WorkerPool(TwoWorkers())
     seen: set[threading.Thread] = set()
 
-    def compute(given: Backend, part: int) -> int:
+    def compute(used: Backend, item: int) -> int:
         seen.add(threading.current_thread())
-        return part
+        return item
 
     assert list(pool.map(compute, [1, 2, 3])) == [1, 2, 3]
     assert seen
@@ -124,14 +124,14 @@ def test_threads_end_with_their_lanes() -> None:
 
 def test_several_callers_get_their_own_results() -> None:
     pool = WorkerPool(TwoWorkers())
-    found: dict[int, list[int]] = {}
+    results: dict[int, list[int]] = {}
 
     def call(number: int) -> None:
-        found[number] = list(pool.map(lambda given, part: part + number, range(200)))
+        results[number] = list(pool.map(lambda backend, item: item + number, range(200)))
 
     callers = [threading.Thread(target=call, args=(1000 * number,)) for number in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert found == {1000 * n: [1000 * n + part for part in range(200)] for n in range(4)}
+    assert results == {1000 * n: [1000 * n + item for item in range(200)] for n in range(4)}
