@@ -72,8 +72,8 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
     from rerankd import Reranker
     from rerankd.jobs.bulk.local import LocalExecutor
     from rerankd.jobs.bulk.run import BulkRun, run_bulk
-    from rerankd.jobs.bulk.scorer import open_scorer
     from rerankd.settings import load_settings
+    from rerankd.wiring.bulk import open_scorer
 
     reranker = Reranker(arguments.model, threads=arguments.threads)
     settings = load_settings(model=arguments.model, threads=arguments.threads)

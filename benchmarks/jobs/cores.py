@@ -18,8 +18,9 @@ from benchmarks.jobs.worker import started
 from benchmarks.timings import Turns, rate
 from benchmarks.usage import processor_seconds
 from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.jobs.queue import JobQueue, open_queue
+from rerankd.jobs.queue import JobQueue
 from rerankd.settings import load_settings
+from rerankd.wiring.jobs import open_queue
 from tests.integration.queueing import Worker, broker
 
 BAR = 1.8

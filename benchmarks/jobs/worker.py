@@ -10,8 +10,9 @@ from pathlib import Path
 from benchmarks.jobs.ends import Ends
 from benchmarks.metrics import fetch_metrics
 from benchmarks.usage import processor_seconds
-from rerankd.jobs.queue import JobQueue, open_queue
+from rerankd.jobs.queue import JobQueue
 from rerankd.settings import load_settings
+from rerankd.wiring.jobs import open_queue
 from tests.integration.queueing import Broker, Worker, broker, running_worker, until
 from tests.integration.serving import free_port
 

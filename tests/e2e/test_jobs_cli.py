@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.jobs.job import Job, NewJob, Part, new_id, pack
+from rerankd.jobs.job import Job, NewJob, Part, encode_work, new_id
 from rerankd.jobs.sqlite_store import SqliteStore
 from tests.unit.jobs.scripted_worker import scoring
 
@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 def kept(file: Path, state: str) -> Job:
     """A job in a state."""
     store = SqliteStore(file)
-    job, _ = store.create(NewJob(new_id(), [Part(pack([scoring("a")]), 1)], owner="team"))
+    job, _ = store.create(NewJob(new_id(), [Part(encode_work([scoring("a")]), 1)], owner="team"))
     if state == "cancelled":
         store.cancel(job.id)
     elif state != "queued":

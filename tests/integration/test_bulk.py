@@ -12,8 +12,8 @@ import pytest
 
 from rerankd.jobs.bulk.local import LocalExecutor
 from rerankd.jobs.bulk.run import BulkProgress, BulkRun, run_bulk
-from rerankd.jobs.bulk.scorer import open_scorer
 from rerankd.settings import load_settings
+from rerankd.wiring.bulk import open_scorer
 from tests.unit.jobs.bulk.fakes import Rows, write_rows
 
 

@@ -24,10 +24,10 @@ from rerankd.jobs.bulk.local import LocalExecutor
 from rerankd.jobs.bulk.output import OutputPaths
 from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_job, run_bulk
-from rerankd.jobs.bulk.scorer import open_scorer
-from rerankd.jobs.queue import open_queue
 from rerankd.settings import Settings, load_settings
 from rerankd.types import TruncationOverrides
+from rerankd.wiring.bulk import open_scorer
+from rerankd.wiring.jobs import open_queue
 
 EXIT_UNSCORED = 7
 

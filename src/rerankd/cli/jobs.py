@@ -15,8 +15,9 @@ from rerankd.cli.options import Json
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job
-from rerankd.jobs.queue import JobQueue, open_queue
+from rerankd.jobs.queue import JobQueue
 from rerankd.settings import load_settings
+from rerankd.wiring.jobs import open_queue
 
 app = typer.Typer(help="See and steer jobs, in the queue of queue_url or the file of jobs_path.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="ID", help="The job.")]

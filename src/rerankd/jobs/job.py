@@ -110,7 +110,7 @@ class Part:
     """Some requests of a job, worked together.
 
     Attributes:
-        payload: the requests, as `pack` writes them.
+        payload: the requests, as `encode_work` writes them.
         requests: how many.
     """
 
@@ -224,32 +224,34 @@ def new_id() -> str:
     return f"job_{secrets.token_urlsafe(18)}"
 
 
-def split(work: Iterable[Work], *, requests: int = PART_REQUESTS, documents: int = PART_DOCUMENTS) -> Iterator[Part]:
+def split_work(
+    work: Iterable[Work], *, requests: int = PART_REQUESTS, documents: int = PART_DOCUMENTS
+) -> Iterator[Part]:
     """Cut work into parts of bounded size; a request larger than that is a part of its own.
 
     Example:
-        >>> [part.requests for part in split([ScoreWork([("q", ["a"] * 200)])] * 3)]
+        >>> [part.requests for part in split_work([ScoreWork([("q", ["a"] * 200)])] * 3)]
         [1, 1, 1]
     """
     held: list[Work] = []
     size = 0
     for one in work:
         if held and (len(held) >= requests or size + one.size > documents):
-            yield Part(pack(held), len(held))
+            yield Part(encode_work(held), len(held))
             held, size = [], 0
         held.append(one)
         size += one.size
     if held:
-        yield Part(pack(held), len(held))
+        yield Part(encode_work(held), len(held))
 
 
-def pack(work: Sequence[Work]) -> bytes:
+def encode_work(work: Sequence[Work]) -> bytes:
     """Requests as bytes."""
     return orjson.dumps([one.to_json() for one in work])
 
 
-def unpack(payload: bytes) -> list[Work]:
-    """What `pack` wrote."""
+def decode_work(payload: bytes) -> list[Work]:
+    """What `encode_work` wrote."""
     return [ScoreWork.from_json(one) if "groups" in one else RankWork.from_json(one) for one in orjson.loads(payload)]
 
 

@@ -1,21 +1,15 @@
-"""Handing jobs in, and opening what the settings say they are kept in."""
+"""Submission of jobs: validation, storage, and the wake-up of workers."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 from rerankd._common.logging import logger
-from rerankd._common.paths import state_folder
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
-from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split
-from rerankd.jobs.redis_store import RedisStore
-from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.store import JobStore, StoreOptions
+from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split_work
+from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import validate_url
-from rerankd.settings import Settings
 
 MAX_WAKE_UPS = 64
 MAX_IDEMPOTENCY = 255
@@ -24,37 +18,42 @@ _log = logger(__name__)
 
 
 class JobQueue:
-    """Takes jobs in; reading what came of them is the store's.
+    """Queue that jobs are submitted to. Progress and results are read from its `store`.
 
     Args:
-        store: where they are kept.
-        wake: called with the number of parts after a job was kept; tells workers.
-        secret: signs webhooks; without one none can be asked for.
-        max_bytes: texts of one job at most.
+        store: store of the jobs.
+        notify_workers: called with the number of new parts after a job was stored.
+        webhook_secret: key that signs webhooks; without one, jobs with a webhook are rejected.
+        max_bytes: largest job in bytes of text.
 
     Example:
-        >>> queue = JobQueue(store, wake=lambda parts: None)  # doctest: +SKIP
+        >>> queue = JobQueue(store, notify_workers=lambda parts: None)  # doctest: +SKIP
         >>> queue.submit([ScoreWork([("q", ["d"])])])  # doctest: +SKIP
         (Job(id='job_...', state='queued', ...), True)
     """
 
     def __init__(
-        self, store: JobStore, wake: Callable[[int], None], secret: str | None = None, max_bytes: float = 2e9
+        self,
+        store: JobStore,
+        notify_workers: Callable[[int], None],
+        webhook_secret: str | None = None,
+        max_bytes: float = 2e9,
     ) -> None:
-        self.store, self._wake, self._secret, self._max_bytes = store, wake, secret, max_bytes
+        self.store, self._notify_workers = store, notify_workers
+        self._webhook_secret, self._max_bytes = webhook_secret, max_bytes
 
     def check(self, webhook: str | None, idempotency: str | None) -> None:
-        """Check what can be checked before any work is done.
+        """Validate the options of a submission that need no work to check.
 
         Raises:
-            InvalidRequestError: an address that is none, no secret to sign with, or an idempotency key too long.
+            InvalidRequestError: the webhook is not a URL or cannot be signed, or the idempotency key is malformed.
         """
         if webhook:
             validate_url(webhook)
-            if not self._secret:
+            if not self._webhook_secret:
                 raise InvalidRequestError(
-                    "Webhooks are off here: there is no webhook_secret to sign with.",
-                    hint="Ask for the job's state instead, or set webhook_secret (`rerankd jobs secret` makes one).",
+                    "Webhooks are disabled: no webhook_secret is set to sign them.",
+                    hint="Poll the job instead, or set webhook_secret (`rerankd jobs secret` makes one).",
                 )
         if idempotency is not None and not (0 < len(idempotency) <= MAX_IDEMPOTENCY and idempotency.isprintable()):
             raise InvalidRequestError(
@@ -71,92 +70,74 @@ class JobQueue:
         webhook: str | None = None,
         idempotency: str | None = None,
     ) -> tuple[Job, bool]:
-        """Keep a job and tell workers; with an idempotency key that is known, the job of then and False.
+        """Check a submission, store it as a job and notify workers.
+
+        Args:
+            work: requests of the job.
+            owner: id of the API key that submits it; empty without keys.
+            priority: `interactive` jobs are served before `bulk` ones.
+            timeout: seconds until the job expires; None for no limit.
+            webhook: URL that is called when the job ends.
+            idempotency: idempotency key; a second submission with it returns the first one's job.
+
+        Returns:
+            The job, and False if the idempotency key named a job that exists already.
 
         Raises:
-            InvalidRequestError: nothing to do, or what `check` refuses.
-            PayloadTooLargeError: more text than all unfinished jobs may hold.
+            InvalidRequestError: there is no work, or `check` rejects an option.
+            PayloadTooLargeError: the job is larger than `max_bytes`.
             ConflictError: the idempotency key was used for other work.
             OverloadedError: too many unfinished jobs.
             UnavailableError: the store cannot be reached.
         """
         self.check(webhook, idempotency)
-        parts = list(split(work))
+        return self.enqueue(
+            work, owner=owner, priority=priority, timeout=timeout, webhook=webhook, idempotency=idempotency
+        )
+
+    def enqueue(
+        self,
+        work: Iterable[Work],
+        *,
+        owner: str = "",
+        priority: Priority = "interactive",
+        timeout: float | None = None,
+        webhook: str | None = None,
+        idempotency: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Do what `submit` does with options that passed `check` already.
+
+        The service checks them before it counts a request against a quota.
+        """
+        parts = list(split_work(work))
         if not parts:
             raise InvalidRequestError("The job is empty.", hint="Send at least one request.")
-        fingerprint = hashlib.sha256(b"\n".join(part.payload for part in parts)).hexdigest()
-        job = NewJob(new_id(), parts, owner, priority, timeout, webhook, idempotency, fingerprint)
+        job = NewJob(
+            id=new_id(),
+            parts=parts,
+            owner=owner,
+            priority=priority,
+            timeout=timeout,
+            webhook=webhook,
+            idempotency=idempotency,
+            fingerprint=hashlib.sha256(b"\n".join(part.payload for part in parts)).hexdigest(),
+        )
         if job.size > self._max_bytes:
-            raise PayloadTooLargeError("The job is larger than max_jobs_mb.", hint="Send it in pieces.")
-        kept, new = self.store.create(job)
-        if new:
-            self._tell(len(parts))
-        return kept, new
+            raise PayloadTooLargeError("The job is larger than max_jobs_mb.", hint="Split it into several jobs.")
+        stored, is_new = self.store.create(job)
+        if is_new:
+            self._notify(len(parts))
+        return stored, is_new
 
-    def retry(self, job: str) -> Job | None:
-        """Queue a job's failed parts again and tell workers; None if there is no such job."""
-        found = self.store.retry(job)
-        if found and not found.final:
-            self._tell(found.parts)
-        return found
+    def retry(self, job_id: str) -> Job | None:
+        """Queue the failed parts of a job again and notify workers; None if there is no such job."""
+        job = self.store.retry(job_id)
+        if job and not job.final:
+            self._notify(job.parts)
+        return job
 
-    def _tell(self, parts: int) -> None:
+    def _notify(self, parts: int) -> None:
         try:
-            self._wake(min(parts, MAX_WAKE_UPS))
-        except RerankdError as error:  # the job is kept, and workers look by themselves
-            _log.warning("workers could not be told: %s", error.message)
-
-
-def open_store(settings: Settings) -> JobStore:
-    """The store that the settings name: Redis, or a file of this machine.
-
-    Raises:
-        MissingDependencyError: the extra `queue` is not installed.
-        InvalidRequestError: the file cannot be used, or the address is not one of Redis.
-    """
-    options = StoreOptions(
-        settings.max_jobs,
-        int(settings.max_jobs_mb * 1_000_000),
-        settings.job_seconds,
-        settings.job_attempts,
-        settings.lease_seconds,
-    )
-    if settings.queue_url:
-        return RedisStore(settings.queue_url, options)
-    return SqliteStore(jobs_file(settings), options)
-
-
-@contextmanager
-def open_queue(settings: Settings) -> Iterator[JobQueue]:
-    """The queue that the settings name, for programs that hand jobs in and do not work them.
-
-    Raises:
-        MissingDependencyError: the extra `queue` is not installed.
-        InvalidRequestError: the file cannot be used.
-    """
-    store = open_store(settings)
-    try:
-        yield JobQueue(store, open_wake(settings), settings.webhook_secret)
-    finally:
-        store.close()
-
-
-def open_wake(settings: Settings) -> Callable[[int], None]:
-    """What tells workers of a queue; without one nobody need be told, a service looks at its file by itself."""
-    if not settings.queue_url:
-        return lambda parts: None
-    from rerankd.jobs.wakeups import WorkerNotifier, make_celery
-
-    return WorkerNotifier(make_celery(settings.queue_url)).notify_workers
-
-
-def jobs_file(settings: Settings) -> Path:
-    """Where jobs are kept that are worked in process.
-
-    Raises:
-        InvalidRequestError: no `jobs_path`, and the account has no home.
-    """
-    try:
-        return Path(settings.jobs_path) if settings.jobs_path else state_folder() / "jobs.sqlite"
-    except RuntimeError:
-        raise InvalidRequestError("This account has no home folder to keep jobs in.", hint="Set jobs_path.") from None
+            self._notify_workers(min(parts, MAX_WAKE_UPS))
+        except RerankdError as error:  # the job is stored, and workers poll the store too
+            _log.warning("workers could not be notified: %s", error.message)

@@ -28,12 +28,11 @@ from rerankd.errors import (
     RetryableError,
     UnavailableError,
 )
-from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, unpack
+from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, decode_work
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import WebhookSender
 from rerankd.pipeline.pipeline import ModelScores, Pipeline
 from rerankd.ranking.order import usage_of
-from rerankd.settings import Settings
 from rerankd.types import PairScore, RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256
@@ -66,11 +65,6 @@ class WorkerOptions:
     attempts: int = 3
     lease_seconds: float = 30.0
     request_seconds: float = 900.0
-
-    @classmethod
-    def of(cls, settings: Settings, slots: int, bulk_slots: int) -> WorkerOptions:
-        """As the settings say."""
-        return cls(slots, bulk_slots, settings.job_attempts, settings.lease_seconds, settings.job_request_seconds)
 
 
 class JobWorker:
@@ -233,7 +227,7 @@ class JobWorker:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._row(claim, work, f"{claim.job}.{claim.part}.{place}", room))
-                for place, work in enumerate(unpack(claim.payload))
+                for place, work in enumerate(decode_work(claim.payload))
             ]
         return [task.result() for task in tasks]
 

@@ -10,12 +10,13 @@ from functools import partial
 from rerankd._common.logging import logger
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
-from rerankd.jobs.queue import JobQueue, jobs_file, open_store, open_wake
+from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.store import QueueDepth
 from rerankd.jobs.webhook import WebhookSender, sign
-from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.settings import Settings
+from rerankd.wiring.jobs import jobs_file, open_notifier, open_store, worker_options
 
 SLOTS = 4
 BULK_SLOTS = 2
@@ -82,9 +83,9 @@ class JobService:
         store = await asyncio.to_thread(open_store, settings)
         limit = settings.max_jobs_mb * 1_000_000
         if settings.queue_url:
-            return JobQueue(store, await asyncio.to_thread(open_wake, settings), settings.webhook_secret, limit)
+            return JobQueue(store, await asyncio.to_thread(open_notifier, settings), settings.webhook_secret, limit)
         webhooks = WebhookSender(store, settings.webhook_secret, settings.webhook_hosts)
-        options = WorkerOptions.of(settings, SLOTS, BULK_SLOTS)
+        options = worker_options(settings, slots=SLOTS, bulk_slots=BULK_SLOTS)
         worker = self._worker = JobWorker(self._pipeline, store, webhooks, options)
         worker.start()
         loop = asyncio.get_running_loop()

@@ -14,15 +14,15 @@ from rerankd.engine.observer import EngineObserver
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.experiments.traffic import Traffic
-from rerankd.jobs.queue import open_store
 from rerankd.jobs.wakeups import WorkerNotifier, make_celery
 from rerankd.jobs.webhook import WebhookSender
-from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_experiment_sync
+from rerankd.wiring.jobs import open_store, worker_options
 from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_writer
 
@@ -153,7 +153,7 @@ class WorkerProcess:
         self._store = open_store(settings)
         webhooks = WebhookSender(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
-        options = WorkerOptions.of(settings, threads, max(1, threads // 2))
+        options = worker_options(settings, slots=threads, bulk_slots=max(1, threads // 2))
         self._worker = JobWorker(
             Pipeline(self.pool, self.traces, rules_provider(self.rules), self._traffic), self._store, webhooks, options
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.pool import ModelPool
-from rerankd.jobs.job import NewJob, Priority, RankWork, ScoreWork, Work, new_id, split
+from rerankd.jobs.job import NewJob, Priority, RankWork, ScoreWork, Work, new_id, split_work
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.store import StoreOptions
 from rerankd.jobs.webhook import WebhookSender
@@ -75,4 +75,4 @@ def new_job(
     *work: Work, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, requests: int = 64
 ) -> NewJob:
     """A job of so many requests a part."""
-    return NewJob(new_id(), list(split(work, requests=requests)), owner, priority, timeout)
+    return NewJob(new_id(), list(split_work(work, requests=requests)), owner, priority, timeout)

@@ -5,7 +5,16 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.jobs.job import PART_DOCUMENTS, PART_REQUESTS, RankWork, ScoreWork, Work, pack, split, unpack
+from rerankd.jobs.job import (
+    PART_DOCUMENTS,
+    PART_REQUESTS,
+    RankWork,
+    ScoreWork,
+    Work,
+    decode_work,
+    encode_work,
+    split_work,
+)
 from rerankd.types import Activation, Document, RerankRequest, TruncationOverrides
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -39,13 +48,13 @@ WORK = st.lists(st.one_of(RANK, SCORE), max_size=8)
 
 @given(WORK)
 def test_work_comes_back_as_it_was(work: list[Work]) -> None:
-    assert unpack(pack(work)) == work
+    assert decode_work(encode_work(work)) == work
 
 
 @given(WORK, st.integers(1, 5))
 def test_parts_hold_everything_in_order_and_are_bounded(work: list[Work], requests: int) -> None:
-    parts = list(split(work, requests=requests))
-    held = [unpack(part.payload) for part in parts]
+    parts = list(split_work(work, requests=requests))
+    held = [decode_work(part.payload) for part in parts]
     assert [one for part in held for one in part] == work
     for part, own in zip(parts, held, strict=True):
         assert part.requests == len(own) <= requests
@@ -53,4 +62,7 @@ def test_parts_hold_everything_in_order_and_are_bounded(work: list[Work], reques
 
 
 def test_small_requests_share_a_part() -> None:
-    assert [part.requests for part in split([ScoreWork([("q", ["d"])])] * (PART_REQUESTS + 1))] == [PART_REQUESTS, 1]
+    assert [part.requests for part in split_work([ScoreWork([("q", ["d"])])] * (PART_REQUESTS + 1))] == [
+        PART_REQUESTS,
+        1,
+    ]

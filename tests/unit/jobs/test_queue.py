@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import ConflictError, InvalidRequestError, PayloadTooLargeError, UnavailableError
-from rerankd.jobs.queue import JobQueue, jobs_file, open_store
+from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.settings import load_settings
 from tests.unit.jobs.scripted_worker import ranking, scoring
 
 
@@ -55,36 +54,17 @@ def test_what_is_refused_before_any_work(store: SqliteStore) -> None:
     assert store.jobs() == []
 
 
-def test_where_jobs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RERANKD_JOBS_PATH", raising=False)
-    assert jobs_file(load_settings()) == tmp_path / "rerankd" / "jobs.sqlite"
-    store = open_store(load_settings(jobs_path="own/jobs.sqlite"))
-    store.close()
-    assert (tmp_path / "own" / "jobs.sqlite").stat().st_mode & 0o077 == 0
-
-
-def test_an_account_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr("pathlib.Path.home", no_home)
-    with pytest.raises(InvalidRequestError, match="jobs_path"):
-        jobs_file(load_settings())
-
-
-@pytest.mark.parametrize("url", ["redis://:hidden@host:port/0", "redis://host:99999999/0", "redis://host?db=x"])
-def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidRequestError, match="not a Redis URL") as error:
-        open_store(load_settings(queue_url=url))
-    assert "hidden" not in str(error.value)
-
-
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "jobs.sqlite"
     broken.write_bytes(b"no database" * 1000)
     with pytest.raises(InvalidRequestError, match="jobs_path"):
         SqliteStore(broken)
     assert broken.read_bytes().startswith(b"no database")
+
+
+def test_options_are_checked_once_for_a_submission(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, checked = JobQueue(store, lambda _: None), list[str | None]()
+    monkeypatch.setattr(queue, "check", lambda webhook, idempotency: checked.append(idempotency))
+    queue.submit([ranking("a")], idempotency="first")
+    queue.enqueue([ranking("a")], idempotency="second")  # for callers that called `check` themselves
+    assert checked == ["first"]

@@ -16,9 +16,10 @@ from rerankd.jobs.bulk.batches import CHUNK_PAIRS, Batch, ReadRow, batches
 from rerankd.jobs.bulk.checkpoint import RunFingerprint, input_fingerprint
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.executor import Executor
+from rerankd.jobs.bulk.formats import detect_kind, format_of, open_reader
 from rerankd.jobs.bulk.formatting import answer
 from rerankd.jobs.bulk.output import OutputPaths, RunOutput
-from rerankd.jobs.bulk.reader import Offset, RawRow, Reader, detect_kind, format_of, open_reader
+from rerankd.jobs.bulk.reader import Offset, RawRow, Reader
 from rerankd.jobs.bulk.rows import InputRow, InvalidRow, RowKind, parse_row, row_id
 from rerankd.ranking.activation import check_activation
 from rerankd.types import Activation

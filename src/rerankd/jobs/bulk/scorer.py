@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rerankd.engine.cache import MemoryCache, pair_keys
-from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.chunk import QueryGroup
-from rerankd.scoring.encoder import PairEncoder, TruncationOptions
-from rerankd.scoring.fingerprint import model_fingerprint
+from rerankd.scoring.encoder import TruncationOptions
 from rerankd.scoring.scorer import Scorer
-from rerankd.settings import Settings
 from rerankd.types import PairScore
-from rerankd.wiring.engine import SettingsLoader
 
 CACHE_ENTRIES = 16_384
 CancelCheck = Callable[[], None]
@@ -86,35 +82,3 @@ class PairScorer:
                 for number, place in spots:
                     result[number][place] = score
         return [[scores[place] for place in range(len(scores))] for scores in result]
-
-
-def open_scorer(settings: Settings) -> PairScorer:
-    """The scorer that the settings describe.
-
-    Raises:
-        ModelError: the model cannot be found, is not supported, or its files are damaged.
-        InvalidRequestError: a max_length that the model does not have.
-    """
-    loader = SettingsLoader(settings)
-    files = loader.find(settings.model)
-    manifest = files.manifest
-    if settings.max_length is not None and settings.max_length > (limit := manifest.architecture.max_length):
-        raise InvalidRequestError(
-            f"max_length is {settings.max_length}; {manifest.name} reads at most {limit} tokens.",
-            hint="Use a smaller --max-length, or --long-documents chunk.",
-        )
-    truncation = TruncationOptions(
-        settings.max_length or manifest.max_length,
-        settings.truncation,
-        settings.long_documents,
-        settings.chunk_overlap,
-        settings.max_chunks,
-    )
-    backend = loader.backend(files)
-    return PairScorer(
-        Scorer(PairEncoder(files.tokenizer(), manifest.template), backend),
-        truncation,
-        model=manifest.name,
-        version=model_fingerprint(files, backend),
-        max_batch_tokens=settings.max_batch_tokens,
-    )

@@ -49,7 +49,7 @@ class JobRoutes:
         several = len(work) > 1
         try:
             job, new = await asyncio.to_thread(
-                queue.submit,
+                queue.enqueue,
                 work,
                 owner=self._owner,
                 priority=options.priority or ("bulk" if several else "interactive"),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk import jsonl_reader
+from rerankd.jobs.bulk.formats import detect_kind, format_of, open_reader
 from rerankd.jobs.bulk.jsonl_reader import JsonlReader
-from rerankd.jobs.bulk.reader import Offset, RawRow, Reader, detect_kind, format_of, open_reader
+from rerankd.jobs.bulk.reader import Offset, RawRow, Reader
 from tests.unit.jobs.bulk.fakes import Rows, pair_rows, query_rows, write_rows
 
 LINES = st.lists(st.sampled_from(["", "  ", "{}", '{"a": "熊猫"}', "nonsense", "[1]", '{"b": "' + "x" * 40 + '"}']))

@@ -9,11 +9,12 @@ import pytest
 from rerankd import Reranker
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.chunk import QueryGroup
-from rerankd.jobs.bulk.scorer import PairScorer, open_scorer
+from rerankd.jobs.bulk.scorer import PairScorer
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import load_settings
+from rerankd.wiring.bulk import open_scorer
 
 
 class CountingBackend:

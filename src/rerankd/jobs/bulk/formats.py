@@ -1,0 +1,71 @@
+"""Input formats: the format of a file, its reader, and the kind of its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.jobs.bulk.jsonl_reader import JsonlReader
+from rerankd.jobs.bulk.parquet_reader import ParquetReader
+from rerankd.jobs.bulk.reader import Offset, Reader
+from rerankd.jobs.bulk.rows import RowKind, row_kind
+
+FORMATS = ("jsonl", "parquet")
+ROWS_TO_TELL = 1000
+_ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "pq": "parquet"}
+
+
+def format_of(path: Path, given: str | None, flag: str) -> str:
+    """The format of a file: as given, or by its ending; `.gz` does not count.
+
+    Raises:
+        InvalidRequestError: neither tells.
+
+    Example:
+        >>> format_of(Path("pairs.jsonl.gz"), None, "--format")
+        'jsonl'
+    """
+    if given is not None and given not in FORMATS:
+        raise InvalidRequestError(f"Unknown format {given!r}.", hint=f"Use {flag} jsonl or {flag} parquet.")
+    name = path.name.lower().removesuffix(".gz")
+    found = given or _ENDINGS.get(name.rpartition(".")[2])
+    if found is None:
+        raise InvalidRequestError(
+            f"The ending of {path.name!r} is none of {', '.join(_ENDINGS)}.", hint=f"Say what it is with {flag}."
+        )
+    return found
+
+
+def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
+    """Open a file of rows.
+
+    Raises:
+        InvalidInputFileError: it cannot be read.
+        MissingDependencyError: Parquet without pyarrow.
+    """
+    if format_of(path, given, "--format") == "parquet":
+        return ParquetReader(path, keep_fields=keep_fields)
+    return JsonlReader(path)
+
+
+def detect_kind(reader: Reader, path: Path) -> RowKind:
+    """What the rows of a file are, by the first that tells; of an empty file, pairs.
+
+    Raises:
+        InvalidInputFileError: none of the first thousand tells.
+    """
+    if (told := reader.kind()) is not None:
+        return told
+    seen = 0
+    for raw in reader.rows(Offset()):
+        if (kind := row_kind(raw.content)) is not None:
+            return kind
+        seen += 1
+        if seen == ROWS_TO_TELL:
+            break
+    if not seen:
+        return "pairs"
+    raise InvalidInputFileError(
+        f"{path}: none of the first {seen:,} rows is a query with documents, or a pair.",
+        hint="Write rows with 'query' and 'documents', or rows with 'query' and 'document'.",
+    )
