@@ -18,7 +18,7 @@ from rerankd.errors import DeadlineExceededError, InvalidRequestError, RateLimit
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, FALLBACK, INTERLEAVED
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic, request_metrics
-from rerankd.pipeline.scored import ModelScores, OneTimeCharge
+from rerankd.pipeline.scores import ModelScores, OneTimeCharge
 
 _log = logger(__name__)
 Score = Callable[[str], Awaitable[ModelScores]]

@@ -14,7 +14,7 @@ from rerankd.engine.request import QueryGroup, ScoreRequest, ScoreResult
 from rerankd.errors import DeadlineExceededError, InvalidRequestError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
-from rerankd.pipeline.scored import Charge, ModelScores, OneTimeCharge
+from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge
 from rerankd.ranking.interleave import merge
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of

@@ -19,7 +19,7 @@ from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_o
 from rerankd.experiments.experiment import CHALLENGER
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import AnsweredRanking, QueryTexts, Traffic
-from rerankd.pipeline.scored import ModelScores
+from rerankd.pipeline.scores import ModelScores
 from rerankd.types import RerankRequest
 
 MAX_WAITING, MAX_CHARACTERS = 64, 16_000_000

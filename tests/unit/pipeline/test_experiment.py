@@ -19,7 +19,7 @@ from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
-from rerankd.pipeline.scored import ModelScores, OneTimeCharge
+from rerankd.pipeline.scores import ModelScores, OneTimeCharge
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 

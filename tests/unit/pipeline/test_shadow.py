@@ -12,7 +12,7 @@ from rerankd.experiments.guardrails import ExperimentPlan
 from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import AnsweredRanking, QueryTexts, Traffic
 from rerankd.pipeline import shadow as module
-from rerankd.pipeline.scored import ModelScores
+from rerankd.pipeline.scores import ModelScores
 from rerankd.pipeline.shadow import ShadowQueue, compared
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore, RerankRequest
