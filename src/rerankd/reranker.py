@@ -7,7 +7,7 @@ cache or serve.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,12 @@ import numpy.typing as npt
 from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
-from rerankd._common.validation import DocumentLike, to_documents, to_pairs, to_query
+from rerankd._common.validation import DocumentLike, check_max_length, to_documents, to_pairs, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
-from rerankd.ranking.order import checked_fusion, checked_threshold, rank_request, usage_of
+from rerankd.ranking.finish import RequestScores, finish
+from rerankd.ranking.order import checked_fusion, checked_threshold
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
@@ -34,7 +35,6 @@ from rerankd.types import (
     LongDocuments,
     PairScore,
     Precision,
-    RankingRecord,
     Recorder,
     RerankRequest,
     RerankResult,
@@ -106,7 +106,6 @@ class Reranker:
     ) -> None:
         self.rules = rules if isinstance(rules, RuleSet) else read_rules(Path(rules)) if rules else RuleSet(())
         self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir, registry=registry)
-        self._limit = self.files.manifest.architecture.max_length
         self._truncation = TruncationOptions(
             self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
         )
@@ -227,11 +226,22 @@ class Reranker:
             for query, own in zip(queries, documents, strict=True)
         ]
         timer = StepTimer()
-        expanded = [self.rules.expanded(request.query) for request in requests]
-        groups = [(q, [document.text for document in own.documents]) for q, own in zip(expanded, requests, strict=True)]
-        scores = self._score(groups, max_length, batch_size, show_progress, timer)
-        length = self._truncation.max_length if max_length is None else max_length
-        return [self._ranked(request, own, timer, length) for request, own in zip(requests, scores, strict=True)]
+        scores = self._score(
+            [
+                (self.rules.expanded(request.query), [document.text for document in request.documents])
+                for request in requests
+            ],
+            max_length,
+            batch_size,
+            show_progress,
+            timer,
+        )
+        timings = {**timer.milliseconds, "total": sum(timer.milliseconds.values())}
+        length = self.max_length if max_length is None else max_length
+        return [
+            self._finish(request, request_scores, timings, length)
+            for request, request_scores in zip(requests, scores, strict=True)
+        ]
 
     def score(
         self,
@@ -289,29 +299,22 @@ class Reranker:
                 progress=advance,
             )
 
-    def _ranked(
-        self, request: RerankRequest, scores: list[PairScore], timer: StepTimer, max_length: int
+    def _finish(
+        self, request: RerankRequest, scores: list[PairScore], timings: Mapping[str, float], max_length: int
     ) -> RerankResult:
         rules = self.rules
         adjustments = rules.adjustments(request.query, request.documents) if rules.rules else ()
+        version = self.version if self._recorder is not None else ""  # hashing the model's files takes time
+        scored = RequestScores(scores, self.model, version, max_length, timings)
+        result, record = finish(request, scored, adjustments, rules=rules.version, now=time.time())
         if self._recorder is not None:
-            spent = timer.milliseconds
-            steps = {"tokenization": "encode", "inference": "compute"}
-            timings = {name: spent.get(step, 0.0) for name, step in steps.items()} | {"total": sum(spent.values())}
-            about = (self.model, self.version, max_length, timings, 0, time.time())
-            self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version))
-        results = rank_request(request, scores, adjustments)
-        return RerankResult(results, self.model, usage_of(scores), dict(timer.milliseconds), rules=rules.version)
+            self._recorder.record(record)
+        return result
 
     def _checked_length(self, max_length: int | None) -> int:
         if max_length is None:
             return self.files.manifest.max_length
-        if not isinstance(max_length, int) or max_length > self._limit:
-            raise InvalidRequestError(
-                f"max_length is {max_length!r}; {self.files.manifest.name} reads at most {self._limit} tokens.",
-                hint="Use a smaller max_length, or long_documents='chunk'.",
-            )
-        return max_length
+        return check_max_length(max_length, self.files.manifest.architecture.max_length, self.model)
 
 
 def _check_positive(**values: int | None) -> None:

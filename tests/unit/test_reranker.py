@@ -34,7 +34,8 @@ def test_order_places_and_scores(reranker: Reranker, texts: list[str]) -> None:
         assert ranked.relevance_score == pytest.approx(1 / (1 + math.exp(-ranked.raw_score)))
     assert result.usage.pairs == 20
     assert result.model == reranker.model
-    assert set(result.timings) == {"encode", "compute"}
+    assert list(result.timings) == ["tokenization", "queue", "inference", "total"]
+    assert result.timings["total"] == pytest.approx(sum(result.timings[step] for step in ("tokenization", "inference")))
 
 
 def test_top_n(reranker: Reranker, texts: list[str]) -> None:

@@ -89,6 +89,29 @@ def to_pairs(pairs: object) -> list[Pair]:
     return checked
 
 
+def check_max_length(max_length: int, limit: int, model: str) -> int:
+    """Return a `max_length` that the model can read.
+
+    Args:
+        max_length: longest pair in tokens, special tokens included.
+        limit: longest pair that the model was made for.
+        model: name of the model, for the message.
+
+    Raises:
+        InvalidRequestError: not a whole number, or above the model's limit.
+
+    Example:
+        >>> check_max_length(256, 512, "mini")
+        256
+    """
+    if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length > limit:
+        raise InvalidRequestError(
+            f"max_length is {max_length!r}; {model} reads at most {limit} tokens.",
+            hint="Use a smaller max_length, or long_documents='chunk'.",
+        )
+    return max_length
+
+
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as JSON can hold it.
 

@@ -81,7 +81,7 @@ def rank(
     stdout().print(_table(query, result, not no_activation))
     cut = f", {result.usage.truncated} truncated" if result.usage.truncated else ""
     stderr().print(
-        f"{result.usage.pairs} documents, {result.usage.tokens} tokens{cut}, {sum(result.timings.values()):.0f} ms, "
+        f"{result.usage.pairs} documents, {result.usage.tokens} tokens{cut}, {result.timings['total']:.0f} ms, "
         f"{result.model} ({reranker.backend})",
         style="dim",
         highlight=False,

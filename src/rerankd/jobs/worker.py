@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -31,9 +31,10 @@ from rerankd.errors import (
 from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, decode_work
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import WebhookSender
-from rerankd.pipeline.pipeline import ModelScores, Pipeline
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.order import usage_of
-from rerankd.types import PairScore, RankedDocument, RerankRequest
+from rerankd.types import RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256
 REQUESTS_AT_ONCE = 8
@@ -256,19 +257,22 @@ class JobWorker:
         query = rules.expanded(request.query, request.tenant)
         for start in range(0, len(texts), SLICE_DOCUMENTS):  # so that a long list is no longer in others' way
             pieces.append(await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request))
-        rows = [_ranked_row(document, work) for document in self._pipeline.finish(request, pieces, rules)]
-        scores = [score for piece in pieces for score in piece.scored.scores[0]]
-        model, version = (pieces[-1].model, pieces[-1].version) if pieces else ("", "")
-        about = {"request_id": name, "model": model, "version": version}
-        return about | {"results": rows, "usage": _usage_row(scores)}
+        result = self._pipeline.finish(request, pieces, rules)
+        return {
+            "request_id": result.request_id,
+            "model": result.model,
+            "version": result.version,
+            "results": [_ranked_row(document, work) for document in result],
+            "usage": asdict(result.usage),
+        }
 
     async def _scored(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
         request = RerankRequest("", [], model=work.model, truncation=work.truncation, cache=work.cache)
         found = await self._score(work.groups, claim, request)
-        scores = [[score.raw_score for score in group] for group in found.scored.scores]
-        flat = [score for group in found.scored.scores for score in group]
+        scores = [[score.raw_score for score in group] for group in found.result.scores]
+        flat = [score for group in found.result.scores for score in group]
         about = {"model": found.model, "version": found.version, "policy": found.truncation.identity}
-        return about | {"scores": scores, "usage": _usage_row(flat)}
+        return about | {"scores": scores, "usage": asdict(usage_of(flat))}
 
     async def _score(self, groups: Sequence[QueryGroup], claim: Claim, request: RerankRequest) -> ModelScores:
         """Score, as soon as there is a place in the queue: what was scored of the part is not given away for that."""
@@ -382,11 +386,6 @@ def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
     if ranked.rules:
         row["rules"] = [asdict(rule) for rule in ranked.rules]
     return row | {"document": {"text": ranked.document.text}} if work.texts else row
-
-
-def _usage_row(scores: Sequence[PairScore]) -> Mapping[str, int]:
-    usage = usage_of(scores)
-    return {"pairs": usage.pairs, "tokens": usage.tokens, "truncated": usage.truncated}
 
 
 def _error_row(error: RerankdError, *, lost: bool = False) -> dict[str, Any]:

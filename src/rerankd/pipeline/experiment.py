@@ -1,8 +1,8 @@
-"""A request that is part of an experiment: scored by its arm, measured, and answered by the champion where that fails.
+"""Scoring of a request that is part of an experiment.
 
-The caller gets the champion's answer whenever the challenger has none, so an experiment costs nobody an answer; the
-failure counts against the challenger. What the champion refuses as well is the caller's own mistake and counts for
-nobody.
+A caller gets the champion's answer whenever the challenger has none, so that an experiment never costs anybody an
+answer; the failure counts against the challenger. A request that the champion refuses as well is the caller's mistake
+and counts against neither.
 """
 
 from __future__ import annotations
@@ -25,122 +25,121 @@ Score = Callable[[str], Awaitable[ModelScores]]
 
 
 class VariantScorer:
-    """Scores one request as its route says.
+    """Scores one request with the variant that serves it.
 
     Args:
-        route: arm that serves it.
-        traffic: told what came of it.
-        charge: of the request.
-        fallback: whether the champion answers where the challenger cannot; not where pieces of one ranking come one
-            after the other, since scores of two models do not mix.
+        route: experiment and variant of the request.
+        traffic: counters of the experiment.
+        charge: quota charge of the request.
+        fallback: True if the champion may answer where the challenger fails; False for pieces of one ranking that are
+            scored one after the other, since scores of two models do not mix.
     """
 
     def __init__(self, route: Route, traffic: Traffic, charge: OneTimeCharge, *, fallback: bool = True) -> None:
         self._route, self._traffic, self._charge, self._fallback = route, traffic, charge, fallback
         self._experiment = route.experiment
 
-    async def scored(self, name: str, score: Score) -> ModelScores:
-        """Score.
+    async def score(self, champion: str, score_on: Score) -> ModelScores:
+        """Score the request.
 
         Args:
-            name: of the champion.
-            score: scores the request on a model of the pool.
+            champion: name of the champion in the pool.
+            score_on: scores the request on a model of the pool, by its name there.
 
         Raises:
-            RerankdError: whatever is wrong with the request, the champion or the moment.
+            RerankdError: the request cannot be used, or the champion cannot score it.
         """
         if self._route.variant == INTERLEAVED:
-            return await self._both(name, score)
+            return await self._score_both(champion, score_on)
         if self._route.variant == CHAMPION:
-            return self._part(await self._champion(name, score), name, CHAMPION)
-        return await self._challenged(name, score)
+            return self._labelled(await self._score_champion(champion, score_on), champion, CHAMPION)
+        return await self._score_challenger(champion, score_on)
 
-    def timed_out(self) -> None:
-        """The caller's time was up before there was an answer."""
-        arm = CHALLENGER if self._route.variant == INTERLEAVED else self._route.variant
-        self._traffic.record(self._route, arm, request_metrics(self._experiment, timeouts=True))
+    def record_timeout(self) -> None:
+        """Count that the caller's time was up before there was an answer."""
+        variant = CHALLENGER if self._route.variant == INTERLEAVED else self._route.variant
+        self._traffic.record(self._route, variant, request_metrics(self._experiment, timeouts=True))
 
-    def _part(self, found: ModelScores, name: str, variant: str) -> ModelScores:
+    def _labelled(self, scores: ModelScores, model: str, variant: str) -> ModelScores:
+        """Count the answer; it names the model that the caller asked for, and the variant."""
         self._traffic.count_answer(self._route, variant)
-        return replace(found, model=name, experiment=self._experiment.name, variant=variant)
+        return replace(scores, model=model, experiment=self._experiment.name, variant=variant)
 
-    async def _champion(self, name: str, score: Score) -> ModelScores:
-        began = time.monotonic()
+    async def _score_champion(self, champion: str, score_on: Score) -> ModelScores:
+        started = time.monotonic()
         try:
-            found = await score(name)
+            scores = await score_on(champion)
         except Exception as error:
-            if not self._of_caller(error):
-                self._failed(CHAMPION, error)
+            if not self._is_callers_mistake(error):
+                self._record_failure(CHAMPION, error)
             raise
-        self._measured(CHAMPION, found, began)
-        return found
+        self._record_success(CHAMPION, scores, started)
+        return scores
 
-    async def _challenged(self, name: str, score: Score) -> ModelScores:
-        failure = await self._tried(score)
-        if isinstance(failure, ModelScores):
-            return self._part(failure, name, CHALLENGER)
+    async def _score_challenger(self, champion: str, score_on: Score) -> ModelScores:
+        outcome = await self._try_challenger(score_on)
+        if isinstance(outcome, ModelScores):
+            return self._labelled(outcome, champion, CHALLENGER)
         try:
-            found = await score(name)
+            scores = await score_on(champion)
         except InvalidRequestError:
             raise  # neither model takes it
         except Exception:
-            self._failed(CHALLENGER, failure)
+            self._record_failure(CHALLENGER, outcome)
             raise
-        self._failed(CHALLENGER, failure)
-        return self._part(found, name, FALLBACK)
+        self._record_failure(CHALLENGER, outcome)
+        return self._labelled(scores, champion, FALLBACK)
 
-    async def _both(self, name: str, score: Score) -> ModelScores:
-        other = asyncio.create_task(self._tried(score))
+    async def _score_both(self, champion: str, score_on: Score) -> ModelScores:
+        task = asyncio.create_task(self._try_challenger(score_on))
         try:
-            found = await self._champion(name, score)
-            tried = await other
+            scores = await self._score_champion(champion, score_on)
+            outcome = await task
         finally:
-            other.cancel()
-            await asyncio.gather(other, return_exceptions=True)
-        if isinstance(tried, ModelScores):
-            return replace(self._part(found, name, INTERLEAVED), other=tried.scored)
-        self._failed(CHALLENGER, tried)
-        return self._part(found, name, FALLBACK)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, ModelScores):
+            return replace(self._labelled(scores, champion, INTERLEAVED), challenger=outcome.result)
+        self._record_failure(CHALLENGER, outcome)
+        return self._labelled(scores, champion, FALLBACK)
 
-    async def _tried(self, score: Score) -> ModelScores | Exception:
-        """The challenger's scores, or why there are none.
+    async def _try_challenger(self, score_on: Score) -> ModelScores | Exception:
+        """Return the challenger's scores, or the reason why there are none.
 
         Raises:
-            RateLimitedError: the caller has used up its share.
+            RateLimitedError: the caller's quota is used up.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._experiment.plan.patience):
-                found = await score(self._experiment.served_as)
-            _check_finite(found)
+                scores = await score_on(self._experiment.served_as)
+            _check_finite(scores)
         except Exception as error:
             if error is self._charge.refusal or not self._fallback:
                 raise
             return error
-        self._measured(CHALLENGER, found, began)
-        return found
+        self._record_success(CHALLENGER, scores, started)
+        return scores
 
-    def _measured(self, arm: str, found: ModelScores, began: float) -> None:
-        # What came from the cache says nothing of the model, and the champion's is warm when the challenger's is not.
-        spent = math.nan if found.scored.cached else (time.monotonic() - began) * 1000
-        self._traffic.record(self._route, arm, request_metrics(self._experiment, milliseconds=spent))
+    def _record_success(self, variant: str, scores: ModelScores, started: float) -> None:
+        # A cached score says nothing about the model, and the champion's cache is warm when the challenger's is not.
+        milliseconds = math.nan if scores.result.cached else (time.monotonic() - started) * 1000
+        self._traffic.record(self._route, variant, request_metrics(self._experiment, milliseconds=milliseconds))
 
-    def _failed(self, arm: str, error: Exception) -> None:
-        late, empty = isinstance(error, TimeoutError | DeadlineExceededError), isinstance(error, ScoringError)
-        self._traffic.record(
-            self._route, arm, request_metrics(self._experiment, errors=not late, timeouts=late, empty=empty)
+    def _record_failure(self, variant: str, error: Exception) -> None:
+        timeout = isinstance(error, TimeoutError | DeadlineExceededError)
+        metrics = request_metrics(
+            self._experiment, errors=not timeout, timeouts=timeout, empty=isinstance(error, ScoringError)
         )
-        if arm == CHALLENGER:
-            _log.warning("%s: the challenger failed (%s), the champion answers", self._experiment.name, _said(error))
+        self._traffic.record(self._route, variant, metrics)
+        if variant == CHALLENGER:
+            reason = type(error).__name__
+            _log.warning("%s: the challenger failed (%s), the champion answers", self._experiment.name, reason)
 
-    def _of_caller(self, error: Exception) -> bool:
+    def _is_callers_mistake(self, error: Exception) -> bool:
         return error is self._charge.refusal or isinstance(error, InvalidRequestError | RateLimitedError)
 
 
-def _check_finite(found: ModelScores) -> None:
-    if not all(math.isfinite(score.raw_score) for group in found.scored.scores for score in group):
+def _check_finite(scores: ModelScores) -> None:
+    if not all(math.isfinite(score.raw_score) for group in scores.result.scores for score in group):
         raise ScoringError("The model gave no usable score.")
-
-
-def _said(error: Exception) -> str:
-    return type(error).__name__

@@ -1,4 +1,9 @@
-"""A request, spelled out from top to bottom: which model, how its pairs are cut, scores, order."""
+"""The way of a request through one process: experiment, model, quota, engine, and the finished result.
+
+    Pipeline.run -> Pipeline._score -> Pipeline._score_on -> Engine.submit
+
+Without an experiment that is the whole path; with one, `VariantScorer` stands between the second step and the third.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +12,23 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from rerankd.engine.engine import Engine, document_too_long
+from rerankd._common.validation import check_max_length
+from rerankd.engine.engine import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.engine.request import QueryGroup, ScoreRequest, ScoreResult
-from rerankd.errors import DeadlineExceededError, InvalidRequestError
+from rerankd.engine.request import QueryGroup, ScoreRequest
+from rerankd.errors import DeadlineExceededError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.experiment import VariantScorer
-from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge
-from rerankd.ranking.interleave import merge
-from rerankd.ranking.order import rank_request, usage_of
-from rerankd.ranking.team_draft import seed_of
+from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
+from rerankd.ranking.finish import finish
 from rerankd.rules.rule_set import RuleSet
 from rerankd.rules.watcher import rules_provider
 from rerankd.scoring.encoder import TruncationOptions
-from rerankd.types import (
-    Adjustment,
-    PairScore,
-    RankedDocument,
-    RankingRecord,
-    Recorder,
-    RerankRequest,
-    RerankResult,
-    TruncationOverrides,
-)
+from rerankd.types import Recorder, RerankRequest, RerankResult, TruncationOverrides
 
-__all__ = ["Charge", "ModelScores", "Pipeline", "apply_overrides"]
+_OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverrides) if field.name != "allow_truncation")
 
 
 class Pipeline:
@@ -40,9 +36,9 @@ class Pipeline:
 
     Args:
         pool: the models.
-        recorder: told of every ranking; None for nobody.
-        rules: gives the rules that are in force when a request begins.
-        traffic: says which arm of an experiment serves a request, and is told what came of it.
+        recorder: receives every finished ranking; None for no traces.
+        rules: returns the rules in force; a request keeps those with which it began.
+        traffic: the experiments in force and their counters.
 
     Example:
         >>> result = await Pipeline(pool).run(RerankRequest("q", [Document("d")]))  # doctest: +SKIP
@@ -64,156 +60,144 @@ class Pipeline:
         return self._rules()
 
     async def run(self, request: RerankRequest, charge: Charge | None = None) -> RerankResult:
-        """Rank a request's documents.
+        """Rank the documents of a request.
 
         Args:
-            request: what to rank.
-            charge: called with the estimated tokens before anything is queued; may refuse by raising.
+            request: the request.
+            charge: called with the estimated tokens before anything is queued; raises to refuse the request.
+
+        Returns:
+            The result; its `request_id` is that of the request.
 
         Raises:
-            RerankdError: whatever is wrong with the request, the model or the moment.
+            RerankdError: the request cannot be used, a quota is used up, the model is overloaded or not available, or
+                the time is up.
         """
         rules = self.rules
         query = rules.expanded(request.query, request.tenant)
         groups = [(query, [document.text for document in request.documents])]
-        found = await self._routed(groups, request, charge, listed=True)
-        results = self.finish(request, [found], rules)
-        usage, timings = usage_of(found.scored.scores[0]), found.scored.timings
-        spent = math.nan if found.scored.cached else timings["total"]
-        logits = [score.raw_score for score in found.scored.scores[0]]
-        self._traffic.offer(request, found.model, groups, logits, spent)
-        return RerankResult(
-            results,
-            found.model,
-            usage,
-            timings,
-            computed_tokens=found.scored.computed_tokens,
-            rules=rules.version,
-            version=found.version,
-            experiment=found.part_of,
-        )
+        scores = await self._score(groups, request, charge, is_ranking=True)
+        result = self.finish(request, [scores], rules)
+        # The latency of a request that the cache answered in part says nothing about the model.
+        milliseconds = math.nan if scores.result.cached else result.timings["total"]
+        logits = [score.raw_score for score in scores.result.scores[0]]
+        self._traffic.offer(request, scores.model, groups, logits, milliseconds)
+        return result
 
-    def finish(
-        self, request: RerankRequest, found: Sequence[ModelScores], rules: RuleSet
-    ) -> tuple[RankedDocument, ...]:
-        """Rank what was scored in one piece or one after the other, and tell the recorder.
+    def finish(self, request: RerankRequest, pieces: Sequence[ModelScores], rules: RuleSet) -> RerankResult:
+        """Turn the scores of a request into its result, and record the ranking.
 
         Args:
-            request: what was asked.
-            found: scores of its documents, in their order.
-            rules: those in force when it began.
+            request: the request.
+            pieces: scores of its documents, in request order; several if they were scored one after the other.
+            rules: the rules with which the request began.
         """
-        scores = [score for piece in found for score in piece.scored.scores[0]]
-        adjustments: Sequence[Adjustment] = ()
-        if rules.rules:
-            adjustments = rules.adjustments(request.query, request.documents, request.tenant)
-        teams = ""
-        if found and (other := found[-1].other) is not None:  # of an interleaved list there is one piece
-            seed = seed_of(found[-1].experiment, request.request_id)
-            merged = merge(request, scores, other.scores[0], adjustments, seed)
-            request, scores, adjustments, teams = merged.request, merged.scores, merged.adjustments, merged.teams
-        if self._recorder is not None and found:
-            timings: dict[str, float] = {}
-            for step, spent in (one for piece in found for one in piece.scored.timings.items()):
-                timings[step] = timings.get(step, 0.0) + spent
-            last, cached = found[-1], sum(piece.scored.cached for piece in found)
-            about = (last.model, last.version, last.truncation.max_length, timings, cached, time.time())
-            part = (last.experiment, last.variant, teams)
-            self._recorder.record(RankingRecord(request, scores, *about, adjustments, rules.version, *part))
-        return rank_request(request, scores, adjustments)
+        adjustments = rules.adjustments(request.query, request.documents, request.tenant) if rules.rules else ()
+        result, record = finish(request, join_pieces(pieces), adjustments, rules=rules.version, now=time.time())
+        if self._recorder is not None and pieces:
+            self._recorder.record(record)
+        return result
 
     async def score(
         self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None = None
     ) -> ModelScores:
-        """Score groups of pairs with a request's model and truncation; its own query and documents are ignored."""
-        return await self._routed(groups, request, charge, listed=False)
+        """Score groups of pairs without ranking them.
+
+        Args:
+            groups: queries, each with its documents.
+            request: model, truncation, time limit and tenant; its own query and documents are ignored.
+            charge: as for `run`.
+
+        Raises:
+            RerankdError: as for `run`.
+        """
+        return await self._score(groups, request, charge, is_ranking=False)
 
     async def score_on(self, name: str, groups: Sequence[QueryGroup], request: RerankRequest) -> ModelScores:
-        """Score on a model of the pool by its name there, whatever experiments say; charges nobody."""
-        return await self._scored(name, groups, request, OneTimeCharge(None), None)
+        """Score groups of pairs on a given model of the pool, outside of experiments and quotas.
 
-    async def _routed(
-        self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, listed: bool
+        Args:
+            name: name of the model in the pool.
+            groups: queries, each with its documents.
+            request: truncation and tenant; its own query and documents are ignored.
+
+        Raises:
+            RerankdError: as for `run`.
+        """
+        return await self._score_on(name, groups=groups, request=request, charge=OneTimeCharge(None), deadline=None)
+
+    async def _score(
+        self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, is_ranking: bool
     ) -> ModelScores:
-        """Score on the model that the request names, or on what an experiment puts in its place."""
+        """Score on the model that the request names, or as the experiment that it is part of says."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
-        name, once = self._pool.resolve(request.model), OneTimeCharge(charge)
-
-        async def score(model: str) -> ModelScores:
-            return await self._scored(model, groups, request, once, deadline)
-
-        route = self._traffic.route(name, request, is_ranking=listed)
-        arm = None
+        name, one_time_charge = self._pool.resolve(request.model), OneTimeCharge(charge)
+        score = partial(self._score_on, groups=groups, request=request, charge=one_time_charge, deadline=deadline)
+        route = self._traffic.route(name, request, is_ranking=is_ranking)
+        scorer: VariantScorer | None = None
         if route is not None:
-            arm = VariantScorer(route, self._traffic, once, fallback=listed or request.source != "job")
+            # Pieces of one ranking that come one after the other must all be from one model: scores do not mix.
+            fallback = is_ranking or request.source != "job"
+            scorer = VariantScorer(route, self._traffic, one_time_charge, fallback=fallback)
         try:
             async with asyncio.timeout(request.timeout):
-                return await (score(name) if arm is None else arm.scored(name, score))
+                return await (score(name) if scorer is None else scorer.score(name, score))
         except TimeoutError:
-            if arm is not None:
-                arm.timed_out()
-            raise _too_late() from None
+            if scorer is not None:
+                scorer.record_timeout()
+            raise _deadline_error() from None
 
-    async def _scored(
-        self, name: str, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge, deadline: float | None
+    async def _score_on(
+        self, name: str, *, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge, deadline: float | None
     ) -> ModelScores:
+        allow_truncation = request.truncation.allow_truncation
         async with self._pool.lease(name) as model:
             truncation = apply_overrides(model, request.truncation)
             await charge(model.engine.estimate_tokens(groups, truncation))
-            whole = not request.truncation.allow_truncation
-            work = ScoreRequest(
-                groups,
-                truncation,
-                tenant=request.fairness_key,
-                retry_key=request.retry_key,
-                deadline=deadline,
-                cache=request.cache,
-                allow_truncation=not whole,
-                background=request.background,
+            engine_request = model.engine.submit(
+                ScoreRequest(
+                    groups,
+                    truncation,
+                    tenant=request.fairness_key,
+                    retry_key=request.retry_key,
+                    deadline=deadline,
+                    cache=request.cache,
+                    allow_truncation=allow_truncation,
+                    background=request.background,
+                )
             )
-            scored = await _answer(model.engine, work)
-            found = ModelScores(name, model.engine.version, truncation, scored)
-        if whole:  # what came from the cache was not encoded
-            _check_whole([score for group in scored.scores for score in group], truncation)
-        return found
+            try:
+                result = await asyncio.wrap_future(engine_request.future)
+            except asyncio.CancelledError:  # the caller is gone or its time is up: drop what was not computed
+                late = deadline is not None and time.monotonic() >= deadline
+                error = _deadline_error() if late else None
+                model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
+                raise
+            scores = ModelScores(name, model.engine.version, truncation, result)
+        if not allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
+            _check_complete(scores)
+        return scores
 
 
-async def _answer(engine: Engine, work: ScoreRequest) -> ScoreResult:
-    """Wait for a job; one whose caller goes away or whose time is up is dropped."""
-    job = engine.submit(work)
-    try:
-        return await asyncio.wrap_future(job.future)
-    except asyncio.CancelledError:
-        late = work.deadline is not None and time.monotonic() >= work.deadline
-        engine.cancel(job, _too_late() if late else None, "deadline" if late else "cancelled")
-        raise
-
-
-def _too_late() -> DeadlineExceededError:
-    return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
-
-
-def apply_overrides(model: ServedModel, change: TruncationOverrides) -> TruncationOptions:
-    """The model's truncation with what a request changes.
+def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:
+    """Return the model's truncation with the overrides of a request.
 
     Raises:
         InvalidRequestError: a value that the model does not allow.
     """
-    limit = model.files.manifest.architecture.max_length
-    if change.max_length is not None and change.max_length > limit:
-        raise InvalidRequestError(
-            f"max_length is {change.max_length}; {model.name} reads at most {limit} tokens.",
-            hint="Use a smaller max_length, or long_documents='chunk'.",
-        )
-    values = {name: getattr(change, name) for name in _OVERRIDES}
-    given = {name: value for name, value in values.items() if value is not None}
-    return dataclasses.replace(model.truncation, **given) if given else model.truncation
+    if overrides.max_length is not None:
+        check_max_length(overrides.max_length, model.files.manifest.architecture.max_length, model.name)
+    values = {name: getattr(overrides, name) for name in _OVERRIDES}
+    changes = {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(model.truncation, **changes) if changes else model.truncation
 
 
-_OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverrides) if field.name != "allow_truncation")
+def _deadline_error() -> DeadlineExceededError:
+    return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
-def _check_whole(scores: Sequence[PairScore], truncation: TruncationOptions) -> None:
-    cut = [place for place, score in enumerate(scores) if score.truncated]
-    if cut:
-        raise document_too_long(cut[0], truncation)
+def _check_complete(scores: ModelScores) -> None:
+    flat = [score for group in scores.result.scores for score in group]
+    position = next((position for position, score in enumerate(flat) if score.truncated), None)
+    if position is not None:
+        raise document_too_long(position, scores.truncation)

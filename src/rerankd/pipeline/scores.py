@@ -1,11 +1,13 @@
-"""What scoring gives to the pipeline."""
+"""Scores in the pipeline: those of one model, and those of a request that was scored in several pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from rerankd._common.timing import TIMINGS
 from rerankd.engine.request import ScoreResult
+from rerankd.ranking.finish import RequestScores, experiment_label
 from rerankd.scoring.encoder import TruncationOptions
 
 Charge = Callable[[int], Awaitable[None]]
@@ -13,43 +15,75 @@ Charge = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """Scores of pairs in their order, and what they cost.
+    """Scores of groups of pairs by one model of the pool.
 
     Attributes:
         model: name of the model that scored, as requests call it.
-        version: changes with its files and what computes them.
-        truncation: how pairs were cut.
-        experiment: name of the experiment that they are part of; empty for none.
-        arm: which of its arms answered.
-        other: the challenger's scores, where one list is to be made of both.
+        version: fingerprint of the model's files and of the backend that computed.
+        truncation: truncation of the pairs.
+        result: scores and costs, from the engine.
+        experiment: name of the experiment that the request is part of; empty for none.
+        variant: variant of the experiment that answers.
+        challenger: the challenger's result, if one list is to be interleaved from both rankings.
     """
 
     model: str
     version: str
     truncation: TruncationOptions
-    scored: ScoreResult
+    result: ScoreResult
     experiment: str = ""
     variant: str = ""
-    other: ScoreResult | None = None
+    challenger: ScoreResult | None = None
 
     @property
-    def part_of(self) -> str:
-        """Experiment and arm as answers name them; empty for none."""
-        return f"{self.experiment}/{self.variant}" if self.experiment else ""
+    def experiment_label(self) -> str:
+        """Experiment and variant as responses name them, `name/variant`; empty for none."""
+        return experiment_label(self.experiment, self.variant)
+
+
+def join_pieces(pieces: Sequence[ModelScores]) -> RequestScores:
+    """Join the scores of one request whose documents were scored in pieces, one after the other.
+
+    Args:
+        pieces: scores of one group each, in the order of the documents; several only if they are not interleaved.
+
+    Example:
+        >>> join_pieces([]).scores
+        []
+    """
+    if not pieces:
+        return RequestScores([], "", "", 0, {}, computed_tokens=0)
+    last = pieces[-1]
+    return RequestScores(
+        scores=[score for piece in pieces for score in piece.result.scores[0]],
+        model=last.model,
+        version=last.version,
+        max_length=last.truncation.max_length,
+        timings={step: sum(piece.result.timings.get(step, 0.0) for piece in pieces) for step in TIMINGS},
+        cached=sum(piece.result.cached for piece in pieces),
+        computed_tokens=sum(piece.result.computed_tokens for piece in pieces),
+        experiment=last.experiment,
+        variant=last.variant,
+        challenger_scores=None if last.challenger is None else last.challenger.scores[0],
+    )
 
 
 class OneTimeCharge:
-    """A charge that is made once, however many models score a request."""
+    """A quota charge that is made once, however many models score a request.
+
+    Attributes:
+        refusal: the error with which the charge was refused; None if it was not.
+    """
 
     def __init__(self, charge: Charge | None) -> None:
         self._charge = charge
         self.refusal: BaseException | None = None
 
     async def __call__(self, tokens: int) -> None:
-        """Charge, the first time.
+        """Charge the tokens at the first call; do nothing after that.
 
         Raises:
-            RerankdError: what the charge has against it; `refusal` is that.
+            RerankdError: the charge is refused, for example because a quota is used up.
         """
         charge, self._charge = self._charge, None
         if charge is None:

@@ -1,7 +1,7 @@
-"""Scores answered rankings again on challengers, in the background, and compares: never before the answer is sent.
+"""Shadow traffic: answered rankings are scored again by challengers, in the background, and compared.
 
-One ranking is compared at a time, as background work of its engine; what does not fit into a short queue is dropped
-and counted. Nothing of it ever reaches a request.
+One ranking at a time is compared, as background work of its engine, after its answer was sent. Rankings that do not fit
+into a short queue are dropped and counted. Nothing of this ever reaches a caller.
 """
 
 from __future__ import annotations
@@ -25,102 +25,110 @@ from rerankd.types import RerankRequest
 MAX_WAITING, MAX_CHARACTERS = 64, 16_000_000
 OUTCOMES = ("compared", "dropped", "failed")
 ScoreOn = Callable[[str, Sequence[QueryTexts], RerankRequest], Awaitable[ModelScores]]
-Later = Callable[[Callable[[], None]], None]
+Defer = Callable[[Callable[[], None]], None]
 _log = logger(__name__)
 
 
 class ShadowQueue:
-    """Rankings that wait to be compared; belongs to one event loop.
+    """Rankings waiting to be compared. Belongs to one event loop.
 
     Args:
-        score_on: scores on a model of the pool.
-        traffic: told what was found.
-        later: calls something once the request's answer is sent; by default at once.
+        score_on: scores on a model of the pool, by its name there.
+        traffic: counters of the experiments.
+        defer: calls a function once the request's answer is sent; by default at once.
+
+    Attributes:
+        counts: rankings by experiment and outcome: `compared`, `dropped` or `failed`.
     """
 
-    def __init__(self, score_on: ScoreOn, traffic: Traffic, later: Later = lambda call: call()) -> None:
-        self._score_on, self._traffic, self._later = score_on, traffic, later
+    def __init__(self, score_on: ScoreOn, traffic: Traffic, defer: Defer = lambda call: call()) -> None:
+        self._score_on, self._traffic, self._defer = score_on, traffic, defer
         self._waiting: deque[tuple[AnsweredRanking, Route, int]] = deque()
         self._characters = 0
         self._worker: asyncio.Task[None] | None = None
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def offer(self, answered: AnsweredRanking, routes: Sequence[Route]) -> None:
-        """Take a ranking; it is compared once its answer is sent."""
-        self._later(lambda: self._put(answered, routes))
+    def offer(self, ranking: AnsweredRanking, routes: Sequence[Route]) -> None:
+        """Queue a ranking for comparison, once its answer is sent.
+
+        Args:
+            ranking: the answered ranking.
+            routes: the shadow experiments that want it.
+        """
+        self._defer(lambda: self._put(ranking, routes))
 
     async def settled(self) -> None:
-        """Return when nothing waits."""
+        """Return when nothing is waiting."""
         while self._worker is not None and not self._worker.done():
             await asyncio.wait([self._worker])
 
     async def close(self) -> None:
-        """Drop what waits."""
+        """Drop the waiting rankings and stop."""
         self._waiting.clear()
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
 
-    def _put(self, answered: AnsweredRanking, routes: Sequence[Route]) -> None:
-        size = sum(len(query) + sum(map(len, texts)) for query, texts in answered.groups)
+    def _put(self, ranking: AnsweredRanking, routes: Sequence[Route]) -> None:
+        characters = sum(len(query) + sum(map(len, texts)) for query, texts in ranking.groups)
         for route in routes:
-            if len(self._waiting) >= MAX_WAITING or self._characters + size > MAX_CHARACTERS:
+            if len(self._waiting) >= MAX_WAITING or self._characters + characters > MAX_CHARACTERS:
                 self.counts[route.experiment.name, "dropped"] += 1
                 continue
-            self._waiting.append((answered, route, size))
-            self._characters += size
+            self._waiting.append((ranking, route, characters))
+            self._characters += characters
         if self._waiting and (self._worker is None or self._worker.done()):
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
         while self._waiting:
-            answered, route, size = self._waiting.popleft()
+            ranking, route, characters = self._waiting.popleft()
             try:
-                await self._compare(answered, route)
+                await self._compare(ranking, route)
             finally:
-                self._characters -= size
+                self._characters -= characters
 
-    async def _compare(self, answered: AnsweredRanking, route: Route) -> None:
+    async def _compare(self, ranking: AnsweredRanking, route: Route) -> None:
         experiment = route.experiment
-        asked = replace(answered.request, background=True, timeout=None, retry_key="")
+        request = replace(ranking.request, background=True, timeout=None, retry_key="")
         try:
             async with asyncio.timeout(experiment.plan.patience):
-                found = await self._score_on(experiment.served_as, answered.groups, asked)
-            logits = [score.raw_score for score in found.scored.scores[0]]
-            values = await asyncio.to_thread(compared, answered.logits, logits)
-        except Exception as error:  # a challenger's failure is a finding
+                scores = await self._score_on(experiment.served_as, ranking.groups, request)
+            logits = [score.raw_score for score in scores.result.scores[0]]
+            metrics = await asyncio.to_thread(agreement_metrics, ranking.logits, logits)
+        except Exception as error:  # a failure of the challenger is a result of the experiment
             self._traffic.record(route, CHALLENGER, {"errors": 1.0})
             self.counts[experiment.name, "failed"] += 1
-            _log.info("%s: a ranking could not be compared (%s)", experiment.name, type(error).__name__)
+            _log.info("%s: a shadow comparison failed (%s)", experiment.name, type(error).__name__)
             return
-        spent = math.nan if found.scored.cached else found.scored.timings.get("total", math.nan)
-        if spent > 0 and answered.milliseconds > 0:
-            values["latency"] = math.log(spent / answered.milliseconds)
-        self._traffic.record(route, CHALLENGER, values)
+        milliseconds = math.nan if scores.result.cached else scores.result.timings.get("total", math.nan)
+        if milliseconds > 0 and ranking.milliseconds > 0:
+            metrics["latency"] = math.log(milliseconds / ranking.milliseconds)
+        self._traffic.record(route, CHALLENGER, metrics)
         self.counts[experiment.name, "compared"] += 1
 
 
-def compared(champion: Sequence[float], challenger: Sequence[float]) -> dict[str, float]:
-    """How far two rankings of the same documents agree.
+def agreement_metrics(champion: Sequence[float], challenger: Sequence[float]) -> dict[str, float]:
+    """Measure the agreement of two rankings of the same documents.
 
     Args:
-        champion: its logits, shape (documents,).
-        challenger: the other model's.
+        champion: logits of the champion, shape (documents,).
+        challenger: logits of the challenger, in the same shape.
 
     Returns:
-        `errors`: 0; `top1`: whether the same is first; `tau`: Kendall's; `rbo`: rank-biased overlap. `tau` is left out
-        for a single document.
+        `errors`: 0; `top1`: 1 if the same document is first; `tau`: Kendall's tau, left out for a single document;
+        `rbo`: rank-biased overlap.
 
     Example:
-        >>> compared([3.0, 2.0, 1.0], [9.0, 1.0, 5.0])
+        >>> agreement_metrics([3.0, 2.0, 1.0], [9.0, 1.0, 5.0])
         {'errors': 0.0, 'top1': 1.0, 'rbo': 0.95..., 'tau': 0.33...}
     """
     if not np.isfinite(challenger).all():
         raise ValueError("scores are not finite")
     orders = [np.argsort(-np.asarray(logits), kind="stable") for logits in (champion, challenger)]
-    places = np.empty(len(champion), np.int64)
-    places[orders[1]] = np.arange(1, len(champion) + 1)
-    ranks = places[orders[0]]
-    values = {"errors": 0.0, "top1": float(ranks[0] == 1), "rbo": rank_biased_overlap(ranks) or 0.0}
+    positions = np.empty(len(champion), np.int64)
+    positions[orders[1]] = np.arange(1, len(champion) + 1)
+    ranks = positions[orders[0]]
+    metrics = {"errors": 0.0, "top1": float(ranks[0] == 1), "rbo": rank_biased_overlap(ranks) or 0.0}
     tau = kendall_tau_of_ranks(ranks.tolist())
-    return values if tau is None else values | {"tau": tau}
+    return metrics if tau is None else metrics | {"tau": tau}

@@ -1,9 +1,9 @@
-"""One list made of two models' scores, by team draft, in a form that the rest of the pipeline ranks as it is. Pure.
+"""One list interleaved from two models' scores by team draft, in a form that is ranked like any scores. Pure.
 
-Places are told by scores: the document at place k of the merged list gets the k-th highest logit of the champion's.
-So the scores that are shown fall from first to last, their distribution is the champion's, and its thresholds hold;
-which of them a document has depends on both models. Rules and fusion have had their say in each ranking before they
-are merged; pins have theirs afterwards.
+Positions are expressed as scores: the document at position k of the interleaved list gets the k-th highest logit of the
+champion. So scores fall from first to last, their distribution is the champion's, and its thresholds hold; the document
+that has each of them depends on both models. Rules and fusion act on each ranking before the two are interleaved; pins
+act on the interleaved list.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ NEITHER = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """What is ranked in place of what was scored.
+class InterleavedScores:
+    """Scores that stand for an interleaved list.
 
     Attributes:
-        request: without fusion, which is counted in.
-        scores: one for each document.
-        adjustments: pins and what is hidden; shifts are counted in. Empty without rules.
-        teams: `0`, `1` or `-` for each document: whose pick it is; `-` for the common beginning, pins and hidden ones.
+        request: the request without fusion, which is part of the scores already.
+        scores: one score for each document.
+        adjustments: pins and filters of the rules; boosts are part of the scores already. Empty without rules.
+        teams: one character for each document: `0` if the champion's ranking picked it, `1` if the challenger's did,
+            `-` for the common beginning of both rankings, pinned documents and filtered ones.
     """
 
     request: RerankRequest
@@ -36,49 +37,52 @@ class Merged:
     teams: str
 
 
-def merge(
+def interleave_scores(
     request: RerankRequest,
     champion: Sequence[PairScore],
     challenger: Sequence[PairScore],
     adjustments: Sequence[Adjustment],
     seed: int,
-) -> Merged:
-    """Make one list.
+) -> InterleavedScores:
+    """Interleave the rankings of two models.
 
     Args:
-        request: what was asked.
-        champion: its scores of the documents.
-        challenger: and the other model's.
-        adjustments: what rules do to each document; empty without rules.
-        seed: of the coins.
+        request: the request.
+        champion: the champion's scores of its documents.
+        challenger: the challenger's scores.
+        adjustments: effect of the rules on each document; empty without rules.
+        seed: seed of the coin flips.
 
     Example:
         >>> from rerankd.types import Document
         >>> first, second = ([PairScore(raw, 5, False) for raw in raws] for raws in ([3.0, 2.0, 1.0], [3.0, 1.0, 2.0]))
-        >>> found = merge(RerankRequest("q", [Document("d")] * 3), first, second, (), 7)
-        >>> sorted(score.raw_score for score in found.scores), found.teams[0]
+        >>> interleaved = interleave_scores(RerankRequest("q", [Document("d")] * 3), first, second, (), 7)
+        >>> sorted(score.raw_score for score in interleaved.scores), interleaved.teams[0]
         ([1.0, 2.0, 3.0], '-')
     """
-    unpinned = tuple(replace(one, pin_to=0) for one in adjustments)
+    unpinned = tuple(replace(adjustment, pin_to=0) for adjustment in adjustments)
     rankings = [order_of(request.documents, scores, unpinned, request.fusion) for scores in (champion, challenger)]
-    mixed = interleave(rankings[0], rankings[1], seed)
-    shifts = [one.boost for one in adjustments] or [0.0] * len(champion)
-    own = [score.raw_score + shift for score, shift in zip(champion, shifts, strict=True)]
-    falling = _falling(sorted((own[place] for place in rankings[0]), reverse=True))
-    logits, teams = list(own), [NEITHER] * len(champion)
-    for place, document in enumerate(mixed.order):
-        logits[document] = falling[place]
-        team = mixed.teams[place]
+    draft = interleave(rankings[0], rankings[1], seed)
+    boosts = [adjustment.boost for adjustment in adjustments] or [0.0] * len(champion)
+    boosted = [score.raw_score + boost for score, boost in zip(champion, boosts, strict=True)]
+    falling = _strictly_falling(sorted((boosted[document] for document in rankings[0]), reverse=True))
+    logits, teams = list(boosted), [NEITHER] * len(champion)
+    for position, document in enumerate(draft.order):
+        logits[document] = falling[position]
+        team = draft.teams[position]
         if team is not None and not (adjustments and adjustments[document].pin_to):
             teams[document] = str(team)
-    scores = [replace(score, raw_score=logit) for score, logit in zip(champion, logits, strict=True)]
-    said = tuple(replace(one, boost=0.0) for one in adjustments)
-    return Merged(replace(request, fusion=None), scores, said, "".join(teams))
+    return InterleavedScores(
+        request=replace(request, fusion=None),
+        scores=[replace(score, raw_score=logit) for score, logit in zip(champion, logits, strict=True)],
+        adjustments=tuple(replace(adjustment, boost=0.0) for adjustment in adjustments),
+        teams="".join(teams),
+    )
 
 
-def _falling(values: list[float]) -> list[float]:
-    """The same numbers, equal ones a little apart, since equal scores are ranked as documents came."""
-    found: list[float] = []
+def _strictly_falling(values: list[float]) -> list[float]:
+    """Lower equal numbers by the smallest step: documents of equal score would be ranked in request order."""
+    falling: list[float] = []
     for value in values:
-        found.append(min(value, math.nextafter(found[-1], -math.inf)) if found else value)
-    return found
+        falling.append(min(value, math.nextafter(falling[-1], -math.inf)) if falling else value)
+    return falling

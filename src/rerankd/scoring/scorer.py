@@ -43,7 +43,7 @@ class Scorer:
             truncation: how pairs are cut.
             max_batch_tokens: tokens computed together.
             max_batch_pairs: sequences computed together, if the backend allows as many.
-            timer: gets the steps `encode` and `compute`.
+            timer: gets the steps `tokenization` and `inference`.
             progress: called after each batch with the sequences done so far and their total.
 
         Returns:
@@ -53,14 +53,14 @@ class Scorer:
             ScoringError: the model gave a score that is not a finite number.
         """
         timer = timer or StepTimer()
-        with timer.step("encode"):
+        with timer.step("tokenization"):
             distinct = [list(dict.fromkeys(documents)) for _, documents in groups]
             encoded = [
                 windows
                 for (query, _), documents in zip(groups, distinct, strict=True)
                 for windows in self.encoder.encode(query, documents, truncation)
             ]
-        with timer.step("compute"):
+        with timer.step("inference"):
             flat = [window for windows in encoded for window in windows]
             logits = self._compute(flat, max_batch_tokens, max_batch_pairs, progress)
         scores = iter(_joined(encoded, logits))

@@ -57,14 +57,14 @@ def told(traffic: Traffic) -> dict[str, dict[str, float]]:
 async def scored(
     models: Models, traffic: Traffic, arm: str = CHALLENGER, one: Experiment = ONE, **more: bool
 ) -> ModelScores:
-    return await VariantScorer(Route(one, arm, "u"), traffic, models.charge, **more).scored("mini", models.score)
+    return await VariantScorer(Route(one, arm, "u"), traffic, models.charge, **more).score("mini", models.score)
 
 
 async def test_each_arm_is_its_model() -> None:
     for arm, role in ((CHAMPION, "champion"), (CHALLENGER, "challenger")):
         traffic, models = Traffic(), Models()
         found = await scored(models, traffic, arm)
-        assert (found.model, found.version, found.part_of) == ("mini", f"v-{role}", f"e/{arm}")
+        assert (found.model, found.version, found.experiment_label) == ("mini", f"v-{role}", f"e/{arm}")
         assert models.asked == [role]
         assert set(told(traffic)[arm]) == {"errors", "timeouts", "empty", "latency"}
         assert traffic.counts == {("e", arm): 1}
@@ -89,7 +89,7 @@ async def test_scores_from_a_cache_tell_no_time() -> None:
 async def test_the_champion_answers_where_the_challenger_fails(failure: Exception, numbers: dict[str, float]) -> None:
     traffic, models = Traffic(), Models(challenger=failure)
     found = await scored(models, traffic)
-    assert (found.version, found.part_of) == ("v-champion", "e/fallback")
+    assert (found.version, found.experiment_label) == ("v-champion", "e/fallback")
     assert told(traffic) == {CHALLENGER: numbers}
 
 
@@ -164,11 +164,11 @@ async def test_interleaving_scores_on_both() -> None:
     models.logit = 7.0
     found = await scored(models, traffic, INTERLEAVED)
     assert (found.version, found.variant) == ("v-champion", INTERLEAVED)
-    assert found.other is not None
-    assert found.other.scores[0][0].raw_score == 7.0
+    assert found.challenger is not None
+    assert found.challenger.scores[0][0].raw_score == 7.0
     assert set(told(traffic)) == {CHAMPION, CHALLENGER}
     failing = await scored(Models(challenger=RuntimeError("x")), traffic, INTERLEAVED)
-    assert (failing.other, failing.variant) == (None, "fallback")
+    assert (failing.challenger, failing.variant) == (None, "fallback")
     assert told(traffic)[CHALLENGER]["errors"] == 1.0
     with pytest.raises(RuntimeError):
         await scored(Models(champion=RuntimeError("x"), challenger=ScoringError("y")), traffic, INTERLEAVED)

@@ -13,7 +13,7 @@ from rerankd.experiments.router import Route
 from rerankd.experiments.traffic import AnsweredRanking, QueryTexts, Traffic
 from rerankd.pipeline import shadow as module
 from rerankd.pipeline.scores import ModelScores
-from rerankd.pipeline.shadow import ShadowQueue, compared
+from rerankd.pipeline.shadow import ShadowQueue, agreement_metrics
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore, RerankRequest
 
@@ -87,4 +87,4 @@ async def test_a_failure_is_a_finding() -> None:
 
 
 def test_a_single_document_has_no_tau() -> None:
-    assert compared([1.0], [5.0]) == {"errors": 0.0, "top1": 1.0, "rbo": 1.0}
+    assert agreement_metrics([1.0], [5.0]) == {"errors": 0.0, "top1": 1.0, "rbo": 1.0}

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.ranking.interleave import merge
+from rerankd.ranking.interleave import interleave_scores
 from rerankd.ranking.order import order_of, rank_request
 from rerankd.types import Adjustment, Document, Fusion, PairScore, RerankRequest
 
@@ -22,30 +22,30 @@ def request(count: int, **more: object) -> RerankRequest:
 def test_places_fall_with_scores_and_teams_take_turns(logits: list[tuple[float, float]], seed: int) -> None:
     first, second = ([one[side] for one in logits] for side in (0, 1))
     asked = request(len(logits))
-    found = merge(asked, pairs(first), pairs(second), (), seed)
-    order = order_of(asked.documents, found.scores)
+    interleaved = interleave_scores(asked, pairs(first), pairs(second), (), seed)
+    order = order_of(asked.documents, interleaved.scores)
     assert sorted(order) == list(range(len(logits)))
-    shown = [found.scores[place].raw_score for place in order]
+    shown = [interleaved.scores[place].raw_score for place in order]
     assert shown == sorted(shown, reverse=True)
     assert all(abs(a - b) < 1e-6 for a, b in zip(sorted(first, reverse=True), shown, strict=True))
-    teams = [found.teams[place] for place in order if found.teams[place] != "-"]
+    teams = [interleaved.teams[place] for place in order if interleaved.teams[place] != "-"]
     for start in range(0, len(teams) - 1, 2):
         assert {teams[start], teams[start + 1]} == {"0", "1"}
-    assert merge(asked, pairs(first), pairs(second), (), seed) == found
+    assert interleave_scores(asked, pairs(first), pairs(second), (), seed) == interleaved
 
 
 def test_the_same_ranking_has_no_teams() -> None:
-    found = merge(request(3), pairs([3.0, 1.0, 1.0]), pairs([9.0, 5.0, 4.0]), (), 1)
-    assert found.teams == "---"
-    assert [one.index for one in rank_request(found.request, found.scores)] == [0, 1, 2]
+    interleaved = interleave_scores(request(3), pairs([3.0, 1.0, 1.0]), pairs([9.0, 5.0, 4.0]), (), 1)
+    assert interleaved.teams == "---"
+    assert [one.index for one in rank_request(interleaved.request, interleaved.scores)] == [0, 1, 2]
 
 
 def test_rules_and_fusion_count_once() -> None:
     documents = [Document(f"d{place}", metadata={"score": float(place)}) for place in range(4)]
     asked = RerankRequest("q", documents, fusion=Fusion("weighted", 100.0))
     rules = [Adjustment(), Adjustment(filtered=True), Adjustment(boost=1.0), Adjustment(pin_to=1)]
-    found = merge(asked, pairs([4.0, 3.0, 2.0, 1.0]), pairs([1.0, 2.0, 3.0, 4.0]), rules, 1)
-    ranked = rank_request(found.request, found.scores, found.adjustments)
+    interleaved = interleave_scores(asked, pairs([4.0, 3.0, 2.0, 1.0]), pairs([1.0, 2.0, 3.0, 4.0]), rules, 1)
+    ranked = rank_request(interleaved.request, interleaved.scores, interleaved.adjustments)
     assert [one.index for one in ranked] == [3, 2, 0]  # pinned, then as the first stage has it
-    assert (found.teams[1], found.teams[3]) == ("-", "-")
-    assert found.request.fusion is None
+    assert (interleaved.teams[1], interleaved.teams[3]) == ("-", "-")
+    assert interleaved.request.fusion is None

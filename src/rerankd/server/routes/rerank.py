@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rerankd._common.validation import to_query
 from rerankd.engine.admission import make_retry_key
 from rerankd.errors import UnavailableError
-from rerankd.pipeline.pipeline import ModelScores
+from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.activation import activate
 from rerankd.server.auth.usage import UsageMeter, cancel_on_disconnect, version_headers
 from rerankd.server.context import current_request
@@ -147,7 +147,7 @@ class RerankRoutes:
         given = validated(ScoreRequestBody, content)
         pairs = given.pairs()
         scores, found = await self._score(request, body, given, pairs, given.truncation_overrides())
-        tokens = sum(score.tokens for group in found.scored.scores for score in group)
+        tokens = sum(score.tokens for group in found.result.scores for score in group)
         answer = dialects.score_response(scores, found.model, tokens, current_request.get().request_id)
         return await self._scored(answer, found)
 
@@ -181,7 +181,7 @@ class RerankRoutes:
         charge = self._meter.charge(log)
         found = await cancel_on_disconnect(request, self._service.pipeline.score(groups, work, charge))
         logits = [0.0] * len(pairs)
-        for own, group in zip(places.values(), found.scored.scores, strict=True):
+        for own, group in zip(places.values(), found.result.scores, strict=True):
             for place, score in zip(own, group, strict=True):
                 logits[place] = score.raw_score
         return activate(logits, work.activation).tolist(), found
@@ -227,16 +227,15 @@ class RerankRoutes:
     async def _run(self, request: Request, work: RerankRequest) -> RerankResult:
         log = current_request.get()
         log.fields["documents"] = len(work.documents)
-        result = await cancel_on_disconnect(request, self._service.pipeline.run(work, self._meter.charge(log)))
-        return replace(result, request_id=log.request_id)
+        return await cancel_on_disconnect(request, self._service.pipeline.run(work, self._meter.charge(log)))
 
     async def _respond(self, answer: Any, result: RerankResult) -> Response:
         who = (result.model, result.version, result.experiment)
         return await self._finish(answer, *who, result.computed_tokens or 0, result.timings)
 
     async def _scored(self, answer: Any, found: ModelScores) -> Response:
-        who = (found.model, found.version, found.part_of)
-        return await self._finish(answer, *who, found.scored.computed_tokens, found.scored.timings)
+        who = (found.model, found.version, found.experiment_label)
+        return await self._finish(answer, *who, found.result.computed_tokens, found.result.timings)
 
     async def _finish(
         self, answer: Any, model: str, version: str, experiment: str, tokens: int, timings: Mapping[str, float]
