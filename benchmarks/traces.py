@@ -26,8 +26,9 @@ from benchmarks.bodies import Drawn
 from benchmarks.load import Closed, LoadProcess
 from benchmarks.timings import percentile
 from rerankd.feedback.detection import CaseDetector
-from rerankd.feedback.monitoring import Windows, monitor
-from rerankd.feedback.store import Feedback, add_feedback
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.monitoring import MonitorWindows, monitor
+from rerankd.feedback.store import add_feedback
 from rerankd.traces.hashing import encode_text
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.writer import TraceWriter, WriterOptions
@@ -125,13 +126,13 @@ def upkeep(url: str, traces: int) -> dict[str, float]:
     """Seconds of what a service does every minute, with a click on every tenth trace of the last hour."""
     store, now = TraceStore(url), time.time()
     judged = store.list_traces(TraceFilter(since=now - 3600), limit=traces)[::10]
-    clicks = [Feedback(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
+    clicks = [FeedbackEvent(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
     add_feedback(store, clicks)
     detector, found = CaseDetector(), dict[str, float]()
     works: dict[str, Callable[[], object]] = {
         "detect_first_seconds": lambda: detector(store),
         "detect_again_seconds": lambda: detector(store),
-        "monitor_seconds": lambda: monitor(store, Windows(3600.0, 604_800.0)),
+        "monitor_seconds": lambda: monitor(store, MonitorWindows(3600.0, 604_800.0)),
     }
     for name, work in works.items():
         began = time.perf_counter()

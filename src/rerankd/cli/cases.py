@@ -45,15 +45,15 @@ def detect(
     """Look for bad cases now, as services do by themselves every minute."""
     from rerankd.feedback.detection import DetectionLimits, detect_disagreement
     from rerankd.feedback.detection import detect as detected
-    from rerankd.feedback.detectors import Bounds
+    from rerankd.feedback.detectors import DetectorThresholds
 
-    bounds = Bounds(low, margin, outlier, agreement)
+    thresholds = DetectorThresholds(low, margin, outlier, agreement)
     wanted = trace_filter(tenant, since, until, None)
     with opened(traces_url) as (store, settings):
-        found = detected(store, wanted, bounds, DetectionLimits(each=limit))
+        found = detected(store, wanted, thresholds, DetectionLimits(each=limit))
         if second is not None:
             score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
-            found |= detect_disagreement(store, wanted, second, score, bounds, limit)
+            found |= detect_disagreement(store, wanted, second, score, thresholds, limit)
     if wants_json(as_json):
         write_rows([found])
         return

@@ -27,10 +27,10 @@ def monitor(
     as_json: Json = False,
 ) -> None:
     """Show, by model and tenant, how much reranking moved, how it scored, and how people took it."""
-    from rerankd.feedback.monitoring import Windows
+    from rerankd.feedback.monitoring import MonitorWindows
     from rerankd.feedback.monitoring import monitor as monitored
 
-    windows = Windows(seconds(window), seconds(reference), floor)
+    windows = MonitorWindows(seconds(window), seconds(reference), floor)
     with opened(traces_url) as (store, _):
         found = monitored(store, windows, trace_filter(tenant, None, None, model))
     if wants_json(as_json):

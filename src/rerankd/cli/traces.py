@@ -214,7 +214,8 @@ def import_csv(
     traces_url: Url = None,
 ) -> None:
     """Read feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
-    from rerankd.feedback.store import import_feedback, read_csv
+    from rerankd.feedback.events import read_csv
+    from rerankd.feedback.store import import_feedback
 
     with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
         count, known = import_feedback(store, read_csv(lines, tenant))

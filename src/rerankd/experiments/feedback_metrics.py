@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, func, select
@@ -18,6 +18,8 @@ from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.sequential_tests import Sums
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.judgements import Judgements
 from rerankd.traces.packing import Candidates, unpack
 from rerankd.traces.store import TraceStore
 
@@ -32,9 +34,7 @@ class _Ranking:
     arm: str
     teams: str
     ranks: Sequence[int]
-    ids: Sequence[str | None]
-    chosen: set[int] = field(default_factory=set)
-    rejected: bool = False
+    judgements: Judgements
 
 
 class FeedbackAggregator:
@@ -82,11 +82,12 @@ class FeedbackAggregator:
                 own.time >= self._experiment.created,
             ),
         )
-        columns = (given.id, given.kind, given.position, given.document, given.value, own.id, own.arm, own.teams)
+        event = (given.kind, given.position, given.document, given.value, given.time)
+        columns = (given.id, own.id, own.arm, own.teams, *event)
         newer = select(*columns).select_from(joined).where(given.id > settled)
         with store.connect() as connection:
             rows = connection.execute(newer.order_by(given.id).limit(AT_ONCE)).all()
-            new = [row for row in rows if row[5] is not None and row[0] not in self._counted]
+            new = [row for row in rows if row[1] is not None and row[0] not in self._counted]
             self._know(connection, new)
         for row in new:
             self._count(row)
@@ -95,28 +96,22 @@ class FeedbackAggregator:
 
     def _know(self, connection: Any, rows: Sequence[Any]) -> None:
         """Read where the documents of rankings stood."""
-        missing = {row[5]: row for row in rows if row[5] not in self._rankings and row[6] in _ARMS}
+        missing = {row[1]: row for row in rows if row[1] not in self._rankings and row[2] in _ARMS}
         held = tables.candidates.c
         for some in batched(sorted(missing)):
             for trace, data in connection.execute(select(held.trace, held.data).where(held.trace.in_(some))):
                 if len(self._rankings) >= MAX_RANKINGS:
                     return
                 found: Candidates = unpack(bytes(data))
-                arm, teams = missing[trace][6:8]
-                self._rankings[trace] = _Ranking(arm, teams or "", found.ranks.tolist(), found.ids)
+                arm, teams = missing[trace][2:4]
+                judgements = Judgements(len(found), found.ids)
+                self._rankings[trace] = _Ranking(arm, teams or "", found.ranks.tolist(), judgements)
 
     def _count(self, row: Any) -> None:
-        number, kind, position, document, value, trace = row[:6]
-        self._counted.add(number)
-        ranking = self._rankings.get(trace)
-        if ranking is None:
-            return
-        bad = (kind == "thumb" and value < 0) or (kind == "grade" and value == 0)
-        ranking.rejected = ranking.rejected or bad
-        if position is None and document is not None and document in ranking.ids:
-            position = ranking.ids.index(document)
-        if not bad and position is not None and position < len(ranking.ranks):
-            ranking.chosen.add(position)
+        self._counted.add(row[0])
+        if (ranking := self._rankings.get(row[1])) is not None:
+            kind, position, document, value, moment = row[4:]
+            ranking.judgements.add(FeedbackEvent("", kind, position, document, value, moment))
 
     def _settle(self, numbers: Sequence[int], *, full: bool) -> None:
         """Go past what is old enough that nothing before it, and no trace of it, can still come."""
@@ -133,12 +128,13 @@ class FeedbackAggregator:
         """Sums by arm and guardrail."""
         values: dict[str, dict[str, list[float]]] = {CHAMPION: {}, CHALLENGER: {}}
         for ranking in self._rankings.values():
-            if ranking.arm not in values:
+            judgements = ranking.judgements
+            if ranking.arm not in values or judgements.is_empty:
                 continue
             own = values[ranking.arm]
-            own.setdefault("thumbs_down", []).append(float(ranking.rejected))
-            if ranking.chosen:
-                place = min(ranking.ranks[one] for one in ranking.chosen)
+            own.setdefault("thumbs_down", []).append(float(judgements.rejections > 0))
+            if judgements.chosen:
+                place = min(ranking.ranks[position] for position in judgements.chosen)
                 own.setdefault("misplaced", []).append(1 - 1 / place)
         return {arm: {name: Sums.of(numbers) for name, numbers in own.items()} for arm, own in values.items()}
 
@@ -147,7 +143,8 @@ class FeedbackAggregator:
         won = lost = 0
         for ranking in self._rankings.values():
             if ranking.arm == INTERLEAVED and ranking.teams:
-                liked = [ranking.teams[one] for one in ranking.chosen if one < len(ranking.teams)]
+                chosen = [position for position in ranking.judgements.chosen if position < len(ranking.teams)]
+                liked = [ranking.teams[position] for position in chosen]
                 balance = liked.count("1") - liked.count("0")
                 won, lost = won + (balance > 0), lost + (balance < 0)
         return won, lost

@@ -9,6 +9,7 @@ import orjson
 
 from rerankd.errors import InvalidRequestError
 from rerankd.feedback.cases import BadCase, CaseCandidate
+from rerankd.feedback.judgements import is_positive
 
 Grades = dict[int, int]
 
@@ -36,13 +37,14 @@ def training_lines(cases: Iterable[BadCase], *, unlabelled: bool = True) -> Iter
 
 def _sides(case: BadCase, *, unlabelled: bool) -> tuple[list[CaseCandidate], list[CaseCandidate]]:
     there = sorted((one for one in case.candidates if one.text is not None), key=lambda one: one.rank_after)
-    positive = [one for one in there if one.grade]
+    positive = [one for one in there if one.grade is not None and is_positive("grade", one.grade)]
     texts = {one.text for one in positive}
     best = min((one.rank_after for one in positive), default=0)
     negative = [
         one
         for one in there
-        if one.text not in texts and (one.grade == 0 or (unlabelled and one.grade is None and one.rank_after < best))
+        if one.text not in texts
+        and ((unlabelled and one.rank_after < best) if one.grade is None else not is_positive("grade", one.grade))
     ]
     return positive, negative
 

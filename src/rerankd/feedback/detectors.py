@@ -1,39 +1,41 @@
-"""What makes a ranking a bad case. Pure: looks at one trace, what was said of it, and how its model usually scores.
+"""Detectors of bad cases. Pure functions of one trace, the judgements on it, and the usual scores of its model.
 
-Each detector is a sentence that can be checked: `chosen_low` a document that was clicked, cited or praised stands low;
-`top_rejected` the document put first was rejected; `demoted` the first stage's best was moved down and then chosen;
-`low_margin` first and second are as good as equal; `outlier` the first document's score is far from the usual;
-`disagreement` a second model puts another document first, and agrees little on the rest.
+`chosen_low`: a chosen document has a low rank. `top_rejected`: the document at rank 1, or the ranking, was rejected.
+`demoted`: the first stage's best document was moved down and then chosen. `low_margin`: ranks 1 and 2 have nearly the
+same score. `outlier`: the score at rank 1 is far from the usual. `disagreement`: a second model puts another document
+at rank 1 and agrees little on the rest. `feedback.judgements` defines chosen and rejected.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rerankd.feedback.store import Feedback
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.judgements import Judgements, judge
 from rerankd.traces.replay import Replay
 from rerankd.traces.store import FullTrace
 
 CHOSEN_LOW, TOP_REJECTED, DEMOTED = "chosen_low", "top_rejected", "demoted"
 LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL = "low_margin", "outlier", "disagreement", "manual"
 DETECTORS = (CHOSEN_LOW, TOP_REJECTED, DEMOTED, LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL)
-WHOLE = -1  # position of a detection that is of no single document
+WHOLE = -1  # position of a detection that is about the ranking, not about one document
 MAD_TO_SIGMA = 1.4826
+MIN_SCORES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """From where on something is remarkable.
+class DetectorThresholds:
+    """Thresholds of the detectors.
 
     Attributes:
-        low: place, from 1, below which a chosen document stands low.
-        margin: logits between first and second below which they are as good as equal.
-        outlier: robust standard deviations that a top score may be from the usual.
-        agreement: Kendall's tau below which a second model disagrees.
+        low: rank, from 1, below which a chosen document counts as low.
+        margin: difference of the logits at ranks 1 and 2 under which they count as equal.
+        outlier: robust standard deviations between a top score and the usual.
+        agreement: Kendall's tau under which a second model disagrees.
     """
 
     low: int = 3
@@ -44,36 +46,45 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBaseline:
-    """How a model usually scores what it puts first: median and a robust standard deviation of the logits."""
+    """Distribution of a model's top scores.
 
-    centre: float
-    spread: float
+    Attributes:
+        median: median of the logits at rank 1.
+        deviation: robust standard deviation: the median absolute deviation times 1.4826.
+    """
+
+    median: float
+    deviation: float
 
     @classmethod
     def from_scores(cls, scores: Sequence[float]) -> ScoreBaseline | None:
-        """Of top scores; None where there are fewer than 100, or all are the same.
+        """Return the baseline of top scores; None for fewer than 100, or if most are the same.
 
         Example:
             >>> ScoreBaseline.from_scores([0.0, 1.0, 2.0, 3.0, 4.0] * 20)
-            ScoreBaseline(centre=2.0, spread=1.4826)
+            ScoreBaseline(median=2.0, deviation=1.4826)
         """
-        if len(scores) < 100:
+        if len(scores) < MIN_SCORES:
             return None
         values = np.asarray(scores, float)
-        centre = float(np.median(values))
-        spread = float(np.median(np.abs(values - centre))) * MAD_TO_SIGMA
-        return cls(centre, spread) if spread > 0 else None
+        median = float(np.median(values))
+        deviation = float(np.median(np.abs(values - median))) * MAD_TO_SIGMA
+        return cls(median, deviation) if deviation > 0 else None
+
+    def distance(self, score: float) -> float:
+        """Return the robust standard deviations between a score and the median."""
+        return abs(score - self.median) / self.deviation
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A reason to look at a ranking.
+    """A problem that a detector found in a ranking.
 
     Attributes:
-        detector: which of `DETECTORS`.
-        position: the document's place in the request, from 0; `WHOLE` for the ranking.
-        severity: how much worse it is than it should be, from 0; comparable within a detector.
-        note: what was found, for people.
+        detector: one of `DETECTORS`.
+        position: position of the document in the request, from 0; `WHOLE` for the ranking.
+        severity: severity from 0; comparable within a detector.
+        note: description for people.
     """
 
     detector: str
@@ -82,93 +93,63 @@ class Detection:
     note: str
 
 
-def find(
-    found: FullTrace, said: Iterable[Feedback] = (), usual: ScoreBaseline | None = None, bounds: Bounds | None = None
+def judge_trace(full: FullTrace, events: Iterable[FeedbackEvent]) -> Judgements:
+    """Return the judgements that feedback on a trace amounts to."""
+    return judge(events, len(full.candidates), full.candidates.ids)
+
+
+def run_detectors(
+    full: FullTrace,
+    events: Iterable[FeedbackEvent] = (),
+    baseline: ScoreBaseline | None = None,
+    thresholds: DetectorThresholds | None = None,
 ) -> list[Detection]:
-    """Everything remarkable about a trace.
+    """Run all detectors that need no second model on a trace.
 
     Args:
-        found: the trace.
-        said: feedback on it.
-        usual: how its model scores; None if that is not known.
-        bounds: from where on something is remarkable.
+        full: the trace.
+        events: feedback on it, the oldest first.
+        baseline: usual scores of its model; None if they are not known, and `outlier` finds nothing then.
+        thresholds: thresholds of the detectors; None for the defaults.
     """
-    bounds = bounds or Bounds()
-    said = list(said)
-    ranks = found.candidates.ranks
-    opinions = _opinions(found, said)
-    chosen = [place for place, value in opinions.items() if value > 0]
-    detections = [_chosen_low(place, int(ranks[place])) for place in chosen if ranks[place] > bounds.low]
-    if 0 in chosen and ranks[0] > 1:
-        drop = math.log2(ranks[0])
+    thresholds = thresholds or DetectorThresholds()
+    judgements = judge_trace(full, events)
+    ranks, trace = full.candidates.ranks, full.trace
+    detections = [
+        Detection(CHOSEN_LOW, position, math.log2(rank), f"document {position} was chosen from place {rank}")
+        for position in judgements.chosen
+        if (rank := int(ranks[position])) > thresholds.low
+    ]
+    if 0 in judgements.chosen and ranks[0] > 1:
         note = f"the first stage's best went to place {ranks[0]}, and was chosen"
-        detections.append(Detection(DEMOTED, 0, drop, note))
-    detections += _top_rejected(found, said, opinions)
-    trace = found.trace
-    if trace.margin is not None and trace.margin < bounds.margin and trace.documents > 1:
-        detections.append(
-            Detection(
-                LOW_MARGIN, WHOLE, 1 - trace.margin / bounds.margin, f"first and second are {trace.margin:.4f} apart"
-            )
-        )
-    if usual is not None and (away := abs(trace.top_score - usual.centre) / usual.spread) > bounds.outlier:
-        note = f"the top score {trace.top_score:.2f} is {away:.1f} deviations from the usual {usual.centre:.2f}"
-        detections.append(Detection(OUTLIER, WHOLE, away / bounds.outlier, note))
+        detections.append(Detection(DEMOTED, 0, math.log2(ranks[0]), note))
+    detections += _top_rejected(full, judgements)
+    if trace.margin is not None and trace.margin < thresholds.margin and trace.documents > 1:
+        severity = 1 - trace.margin / thresholds.margin
+        detections.append(Detection(LOW_MARGIN, WHOLE, severity, f"first and second are {trace.margin:.4f} apart"))
+    if baseline is not None and (distance := baseline.distance(trace.top_score)) > thresholds.outlier:
+        score = f"the top score {trace.top_score:.2f}"
+        note = f"{score} is {distance:.1f} deviations from the usual {baseline.median:.2f}"
+        detections.append(Detection(OUTLIER, WHOLE, distance / thresholds.outlier, note))
     return detections
 
 
-def disagreement(replayed: Replay, model: str, bounds: Bounds | None = None) -> Detection | None:
-    """Whether a second model sees a ranking otherwise; None if not, or if it could not be replayed."""
-    bounds = bounds or Bounds()
-    if replayed.skipped or replayed.tau is None or not replayed.top_changed or replayed.tau >= bounds.agreement:
+def disagreement(replay: Replay, model: str, thresholds: DetectorThresholds | None = None) -> Detection | None:
+    """Return the detection of a trace that a second model ranks differently; None if it agrees or did not run."""
+    thresholds = thresholds or DetectorThresholds()
+    if replay.skipped or replay.tau is None or not replay.top_changed or replay.tau >= thresholds.agreement:
         return None
-    top = next((move for move in replayed.moves if move.now == 1), None)
-    note = f"{model} puts another document first, Kendall's tau {replayed.tau:.2f}"
-    return Detection(DISAGREEMENT, top.index if top else WHOLE, bounds.agreement - replayed.tau, note)
+    top = next((moved for moved in replay.moves if moved.now == 1), None)
+    note = f"{model} puts another document first, Kendall's tau {replay.tau:.2f}"
+    return Detection(DISAGREEMENT, top.index if top else WHOLE, thresholds.agreement - replay.tau, note)
 
 
-def _chosen_low(place: int, rank: int) -> Detection:
-    return Detection(CHOSEN_LOW, place, math.log2(rank), f"document {place} was chosen from place {rank}")
-
-
-def _top_rejected(found: FullTrace, said: Sequence[Feedback], opinions: Mapping[int, float]) -> list[Detection]:
-    if not len(found.candidates):
+def _top_rejected(full: FullTrace, judgements: Judgements) -> list[Detection]:
+    if not len(full.candidates):
         return []
-    top = int(np.argmin(found.candidates.ranks))
-    if opinions.get(top, 0.0) < 0:
+    top = int(np.argmin(full.candidates.ranks))
+    if top in judgements.rejected:
         return [Detection(TOP_REJECTED, top, 1.0, f"document {top}, put first, was rejected")]
-    whole = [item.value for item in said if item.kind == "thumb" and item.index is None and item.document_id is None]
-    if whole and sum(whole) < 0:
-        return [Detection(TOP_REJECTED, top, 0.5, "the ranking got more thumbs down than up")]
+    if judgements.is_ranking_rejected:
+        return [Detection(TOP_REJECTED, top, 0.5, "the ranking got a thumbs down")]
     return []
-
-
-def place_of(found: FullTrace, item: Feedback) -> int | None:
-    """Which candidate feedback is of; None for the whole ranking, and for one that is not there."""
-    if item.index is not None:
-        return item.index if item.index < len(found.candidates) else None
-    if item.document_id is None or item.document_id not in found.candidates.ids:
-        return None
-    return list(found.candidates.ids).index(item.document_id)
-
-
-def _opinions(found: FullTrace, said: Iterable[Feedback]) -> dict[int, float]:
-    """Candidates that somebody judged: above 0 chosen, below 0 rejected. A judgement outweighs clicks."""
-    clicks: dict[int, float] = {}
-    judged: dict[int, float] = {}
-    for item in said:
-        place = place_of(found, item)
-        if place is None:
-            continue
-        if item.kind == "thumb":
-            judged[place] = judged.get(place, 0.0) + item.value
-        elif item.kind == "grade":
-            judged[place] = judged.get(place, 0.0) + (1.0 if item.value > 0 else -1.0)
-        else:
-            clicks[place] = clicks.get(place, 0.0) + 1.0
-    return clicks | {place: value for place, value in judged.items() if value}
-
-
-def chosen(found: FullTrace, said: Iterable[Feedback]) -> list[int]:
-    """Candidates that were clicked, cited, praised or graded above 0, in their order."""
-    return sorted(place for place, value in _opinions(found, said).items() if value > 0)

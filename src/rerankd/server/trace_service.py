@@ -11,8 +11,8 @@ from rerankd.wiring.traces import open_store
 
 if TYPE_CHECKING:
     from rerankd.feedback.cases import BadCase, CaseFilter, State
-    from rerankd.feedback.monitoring import Activity, Windows
-    from rerankd.feedback.store import Feedback
+    from rerankd.feedback.events import FeedbackEvent
+    from rerankd.feedback.monitoring import Activity, MonitorWindows
     from rerankd.traces.store import TraceStore
 
 
@@ -40,7 +40,7 @@ class TraceService:
                 self._store = open_store(self._settings)
             return self._store
 
-    def add_feedback(self, items: Sequence[Feedback]) -> int:
+    def add_feedback(self, items: Sequence[FeedbackEvent]) -> int:
         """Keep feedback; how many items are of rankings that are known already.
 
         Raises:
@@ -77,7 +77,7 @@ class TraceService:
 
         return change(self.store, number, tenant, grades, state, note)
 
-    def activity(self, tenant: str | None, windows: Windows) -> list[Activity]:
+    def activity(self, tenant: str | None, windows: MonitorWindows) -> list[Activity]:
         """What reranking did lately."""
         from rerankd.feedback.monitoring import monitor
         from rerankd.traces.store import TraceFilter

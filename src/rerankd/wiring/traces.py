@@ -78,7 +78,7 @@ def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | Non
 
     def upkeep(store: TraceStore) -> bool:
         from rerankd.feedback.detection import CaseDetector
-        from rerankd.feedback.monitoring import Windows, monitor
+        from rerankd.feedback.monitoring import MonitorWindows, monitor
         from rerankd.feedback.retention import prune
 
         nonlocal detector
@@ -88,7 +88,7 @@ def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | Non
             detector = detector or CaseDetector()
             detector(store)
         if activity is not None:
-            activity(monitor(store, Windows(settings.monitor_window, settings.monitor_reference)))
+            activity(monitor(store, MonitorWindows(settings.monitor_window, settings.monitor_reference)))
         return False
 
     return upkeep

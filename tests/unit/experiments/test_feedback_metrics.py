@@ -11,7 +11,8 @@ from rerankd.experiments import feedback_metrics as module
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.feedback.store import Feedback, add_feedback
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.store import add_feedback
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import Document, PairScore, RankingRecord, RerankRequest
@@ -41,10 +42,17 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
     said = FeedbackAggregator(ONE)
     said.poll(store)
     assert said.sums() == {"champion": {}, "challenger": {}}
-    add_feedback(store, [Feedback("a", "click", 2), Feedback("a", "click", 0), Feedback("f", "thumb", value=-1)])
-    add_feedback(store, [Feedback("b", "citation", document_id="d1"), Feedback("other", "thumb", value=-1)])
     add_feedback(
-        store, [Feedback("c", "thumb", value=-1), Feedback("c", "grade", 0, value=0), Feedback("c", "click", 99)]
+        store, [FeedbackEvent("a", "click", 2), FeedbackEvent("a", "click", 0), FeedbackEvent("f", "thumb", value=-1)]
+    )
+    add_feedback(store, [FeedbackEvent("b", "citation", document_id="d1"), FeedbackEvent("other", "thumb", value=-1)])
+    add_feedback(
+        store,
+        [
+            FeedbackEvent("c", "thumb", value=-1),
+            FeedbackEvent("c", "grade", 0, value=0),
+            FeedbackEvent("c", "click", 99),
+        ],
     )
     for _ in range(2):
         said.poll(store)
@@ -52,7 +60,7 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
             "champion": {"thumbs_down": Sums(1, 0.0, 0.0), "misplaced": Sums(1, 0.0, 0.0)},
             "challenger": {"thumbs_down": Sums(2, 1.0, 1.0), "misplaced": Sums(1, 0.5, 0.25)},
         }
-    add_feedback(store, [Feedback("a", "thumb", value=-1)])
+    add_feedback(store, [FeedbackEvent("a", "thumb", value=-1)])
     said.poll(store)
     assert said.sums()["champion"]["thumbs_down"] == Sums(1, 1.0, 1.0)
 
@@ -60,7 +68,7 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
 def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> None:
     now = [0.0]
     said = FeedbackAggregator(ONE, lambda: now[0])
-    add_feedback(store, [Feedback("late", "click", 0)])
+    add_feedback(store, [FeedbackEvent("late", "click", 0)])
     said.poll(store)
     now[0] = 60.0
     said.poll(store)
@@ -68,7 +76,7 @@ def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> Non
     said.poll(store)
     assert said.sums()["challenger"]["misplaced"].count == 1
     now[0] = 1000.0
-    add_feedback(store, [Feedback("later", "click", 0)])
+    add_feedback(store, [FeedbackEvent("later", "click", 0)])
     write(store, "later", "challenger")
     said.poll(store)
     assert said.sums()["challenger"]["misplaced"].count == 2
@@ -78,7 +86,7 @@ def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "AT_ONCE", 10)
     for number in range(25):
         write(store, f"r{number}", "champion")
-    add_feedback(store, [Feedback(f"r{number}", "click", 2) for number in range(25)])
+    add_feedback(store, [FeedbackEvent(f"r{number}", "click", 2) for number in range(25)])
     said = FeedbackAggregator(ONE)
     said.poll(store)
     assert said.sums()["champion"]["misplaced"].count == 25
@@ -87,11 +95,11 @@ def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.Monkey
 def test_teams_win_and_lose(store: TraceStore) -> None:
     for number, teams in enumerate(("01-", "10-", "011", "---")):
         write(store, f"r{number}", "interleaved", teams)
-    add_feedback(store, [Feedback(f"r{number}", "click", 1) for number in range(4)])
+    add_feedback(store, [FeedbackEvent(f"r{number}", "click", 1) for number in range(4)])
     said = FeedbackAggregator(ONE)
     said.poll(store)
     assert said.wins() == (2, 1)
-    add_feedback(store, [Feedback("r0", "click", 0)])
+    add_feedback(store, [FeedbackEvent("r0", "click", 0)])
     said.poll(store)
     assert said.wins() == (1, 1)
 

@@ -22,8 +22,9 @@ from rerankd.feedback.cases import (
 )
 from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
 from rerankd.feedback.detectors import Detection
+from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
-from rerankd.feedback.store import Feedback, add_feedback
+from rerankd.feedback.store import add_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
@@ -47,7 +48,7 @@ def test_found_once_however_often_it_is_looked_for(store: TraceStore) -> None:
     write(store, "bad", 5, 4, 3, 2, 1)
     write(store, "good", 5, 4, 3, 2, 1)
     write(store, "close", 5, 4.999, 3)
-    said = [Feedback("bad", "click", 4, tenant="search"), Feedback("good", "click", 0, tenant="search")]
+    said = [FeedbackEvent("bad", "click", 4, tenant="search"), FeedbackEvent("good", "click", 0, tenant="search")]
     assert add_feedback(store, said) == 2
     assert detect(store, TraceFilter()) == {"chosen_low": 1, "low_margin": 1}
     assert detect(store, TraceFilter()) == {"chosen_low": 0, "low_margin": 0}
@@ -62,7 +63,7 @@ def test_found_once_however_often_it_is_looked_for(store: TraceStore) -> None:
 def test_no_more_than_so_many_by_score_but_all_by_feedback(store: TraceStore) -> None:
     for number in range(8):
         write(store, f"r{number}", 1 + number / 1000, 1)
-        add_feedback(store, [Feedback(f"r{number}", "thumb", value=-1, tenant="search")])
+        add_feedback(store, [FeedbackEvent(f"r{number}", "thumb", value=-1, tenant="search")])
     found = detect(store, TraceFilter(), limits=DetectionLimits(each=3))
     assert found == {"top_rejected": 8, "low_margin": 3}
     worst = [one.request_id for one in list_cases(store, CaseFilter(detector="low_margin"))]

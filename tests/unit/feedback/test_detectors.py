@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.feedback.detectors import WHOLE, Bounds, ScoreBaseline, chosen, disagreement, find
-from rerankd.feedback.store import Feedback
+from rerankd.feedback.detectors import (
+    WHOLE,
+    DetectorThresholds,
+    ScoreBaseline,
+    disagreement,
+    judge_trace,
+    run_detectors,
+)
+from rerankd.feedback.events import FeedbackEvent
 from rerankd.traces.replay import Move, Replay
 from rerankd.traces.store import FullTrace, TraceStore
 from rerankd.traces.trace import build_trace
@@ -27,51 +34,55 @@ def traced(store: TraceStore, *scores: float) -> FullTrace:
     return store.load(store.list_traces(limit=1))[0]
 
 
-def names(found: FullTrace, *said: Feedback, **bounds: float) -> list[tuple[str, int]]:
-    usual = Bounds(**({"margin": 0.0} | bounds))  # type: ignore[arg-type]
-    return [(one.detector, one.position) for one in find(found, said, None, usual)]
+def names(found: FullTrace, *said: FeedbackEvent, **bounds: float) -> list[tuple[str, int]]:
+    thresholds = DetectorThresholds(**({"margin": 0.0} | bounds))  # type: ignore[arg-type]
+    return [(one.detector, one.position) for one in run_detectors(found, said, None, thresholds)]
 
 
 def test_a_chosen_document_that_stands_low(store: TraceStore) -> None:
     found = traced(store, 9, 8, 7, 6, 5)
-    assert names(found, Feedback("r1", "click", 4)) == [("chosen_low", 4)]
-    assert names(found, Feedback("r1", "citation", document_id="d3")) == [("chosen_low", 3)]
-    assert names(found, Feedback("r1", "click", 2)) == []
-    assert names(found, Feedback("r1", "click", 2), low=2) == [("chosen_low", 2)]
-    assert names(found, Feedback("r1", "click", 99), Feedback("r1", "click", document_id="no")) == []
-    (low,) = find(found, [Feedback("r1", "click", 4)], None, Bounds(margin=0))
-    assert low.severity > find(found, [Feedback("r1", "click", 3)], None, Bounds(margin=0))[0].severity
+    assert names(found, FeedbackEvent("r1", "click", 4)) == [("chosen_low", 4)]
+    assert names(found, FeedbackEvent("r1", "citation", document_id="d3")) == [("chosen_low", 3)]
+    assert names(found, FeedbackEvent("r1", "click", 2)) == []
+    assert names(found, FeedbackEvent("r1", "click", 2), low=2) == [("chosen_low", 2)]
+    assert names(found, FeedbackEvent("r1", "click", 99), FeedbackEvent("r1", "click", document_id="no")) == []
+    (low,) = run_detectors(found, [FeedbackEvent("r1", "click", 4)], None, DetectorThresholds(margin=0))
+    assert (
+        low.severity
+        > run_detectors(found, [FeedbackEvent("r1", "click", 3)], None, DetectorThresholds(margin=0))[0].severity
+    )
 
 
 def test_a_judgement_outweighs_a_click(store: TraceStore) -> None:
     found = traced(store, 9, 8, 7, 6, 5)
-    said = [Feedback("r1", "click", 4), Feedback("r1", "grade", 4, value=0)]
-    assert chosen(found, said) == []
-    assert chosen(found, [*said, Feedback("r1", "thumb", 3), Feedback("r1", "grade", 1, value=2)]) == [1, 3]
+    said = [FeedbackEvent("r1", "click", 4), FeedbackEvent("r1", "grade", 4, value=0)]
+    assert judge_trace(found, said).chosen == []
+    said += [FeedbackEvent("r1", "thumb", 3), FeedbackEvent("r1", "grade", 1, value=2)]
+    assert judge_trace(found, said).chosen == [1, 3]
 
 
 def test_the_first_stage_was_right(store: TraceStore) -> None:
     found = traced(store, 1, 2, 3)
-    assert names(found, Feedback("r1", "click", 0)) == [("demoted", 0)]
-    assert names(found, Feedback("r1", "click", 0), low=2) == [("chosen_low", 0), ("demoted", 0)]
-    assert names(found, Feedback("r1", "click", 2)) == []
+    assert names(found, FeedbackEvent("r1", "click", 0)) == [("demoted", 0)]
+    assert names(found, FeedbackEvent("r1", "click", 0), low=2) == [("chosen_low", 0), ("demoted", 0)]
+    assert names(found, FeedbackEvent("r1", "click", 2)) == []
 
 
 def test_the_top_was_rejected(store: TraceStore) -> None:
     found = traced(store, 1, 3, 2)
-    assert names(found, Feedback("r1", "thumb", 1, value=-1)) == [("top_rejected", 1)]
-    assert names(found, Feedback("r1", "grade", document_id="d1", value=0)) == [("top_rejected", 1)]
-    assert names(found, Feedback("r1", "thumb", value=-1)) == [("top_rejected", 1)]
-    assert names(found, Feedback("r1", "thumb", value=-1), Feedback("r1", "thumb")) == []
-    assert names(found, Feedback("r1", "thumb", 0, value=-1)) == []
+    assert names(found, FeedbackEvent("r1", "thumb", 1, value=-1)) == [("top_rejected", 1)]
+    assert names(found, FeedbackEvent("r1", "grade", document_id="d1", value=0)) == [("top_rejected", 1)]
+    assert names(found, FeedbackEvent("r1", "thumb", value=-1)) == [("top_rejected", 1)]
+    assert names(found, FeedbackEvent("r1", "thumb", value=-1), FeedbackEvent("r1", "thumb")) == []
+    assert names(found, FeedbackEvent("r1", "thumb", 0, value=-1)) == []
 
 
 def test_margins_and_outliers(store: TraceStore) -> None:
     found = traced(store, 1.0, 3.0, 2.995)
-    assert [(one.detector, one.position) for one in find(found)] == [("low_margin", WHOLE)]
-    usual = ScoreBaseline(0.0, 0.5)
-    assert [one.detector for one in find(found, usual=usual)] == ["low_margin", "outlier"]
-    assert [one.detector for one in find(found, usual=ScoreBaseline(2.0, 0.5))] == ["low_margin"]
+    assert [(one.detector, one.position) for one in run_detectors(found)] == [("low_margin", WHOLE)]
+    baseline = ScoreBaseline(0.0, 0.5)
+    assert [one.detector for one in run_detectors(found, baseline=baseline)] == ["low_margin", "outlier"]
+    assert [one.detector for one in run_detectors(found, baseline=ScoreBaseline(2.0, 0.5))] == ["low_margin"]
     assert names(traced(store, 5.0)) == []
     assert ScoreBaseline.from_scores([1.0] * 500) is None
     assert ScoreBaseline.from_scores([1.0, 2.0]) is None

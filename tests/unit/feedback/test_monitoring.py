@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd._common.rank_correlation import rank_biased_overlap
-from rerankd.feedback.monitoring import EVERYONE, Windows, feedback_rates, monitor, psi
-from rerankd.feedback.store import Feedback, add_feedback
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.monitoring import EVERYONE, MonitorWindows, feedback_rates, monitor, psi
+from rerankd.feedback.store import add_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from tests.unit.traces.rankings import ranking
@@ -87,10 +88,10 @@ def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
         drafts.append(build_trace(ranking(scores=scores, at=NOW - 60, request_id=f"r{number}", tenant=tenant, top_n=2)))
     drafts += [build_trace(ranking(scores=[9.0, 1.0, 0.0], at=NOW - 9000, request_id="old")) for _ in range(50)]
     store.write(drafts)
-    said = [Feedback(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
-    said += [Feedback("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
+    said = [FeedbackEvent(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
+    said += [FeedbackEvent("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
     add_feedback(store, said)
-    windows = Windows(3600, 86_400, floor=30, feedback_floor=30)
+    windows = MonitorWindows(3600, 86_400, floor=30, feedback_floor=30)
     everyone, a, b = monitor(store, windows, now=NOW)
     assert [(row.tenant, row.requests) for row in (everyone, a, b)] == [(EVERYONE, 60), ("a", 40), ("b", 20)]
     assert everyone.top_changed == pytest.approx(20 / 60)

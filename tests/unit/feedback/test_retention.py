@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import func, select
 
 from rerankd.database import tables
+from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
-from rerankd.feedback.store import Feedback, add_feedback, read_feedback
+from rerankd.feedback.store import add_feedback, read_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
@@ -39,7 +40,7 @@ def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
         write(store, "mine", f"MYTEXT{number}", shared, query=f"MYQUERY{number}", request_id=f"MYREQUEST{number}")
         write(store, "yours", f"YOURTEXT{number}", shared, query=f"YOURQUERY{number}")
     write(store, "mine", Document(long, "MYDOCUMENT"))
-    add_feedback(store, [Feedback("MYREQUEST1", "click", document_id="MYDOCUMENT", tenant="mine")])
+    add_feedback(store, [FeedbackEvent("MYREQUEST1", "click", document_id="MYDOCUMENT", tenant="mine")])
     assert b"MYTEXT7" in bytes_of(store)
     gone = erase_tenant(store, "mine")
     assert (gone.traces, gone.texts, gone.feedback) == (301, 602, 1)
@@ -95,10 +96,10 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
         for row in connection.execute(select(tables.passage.c.id, tables.passage.c.data)).all():
             seen = texts.get(bytes(row.data).decode(), now)
             connection.execute(tables.passage.update().where(tables.passage.c.id == row.id).values(seen=seen))
-    old = Feedback("r40", "click", 0, tenant="mine", time=now - 39 * DAY)
-    pending = Feedback("never", "click", 0, tenant="mine", time=now - 2 * DAY)
-    fresh = Feedback("soon", "click", 0, tenant="mine")
-    known = Feedback("r20", "click", 0, tenant="mine", time=now - 19 * DAY)
+    old = FeedbackEvent("r40", "click", 0, tenant="mine", time=now - 39 * DAY)
+    pending = FeedbackEvent("never", "click", 0, tenant="mine", time=now - 2 * DAY)
+    fresh = FeedbackEvent("soon", "click", 0, tenant="mine")
+    known = FeedbackEvent("r20", "click", 0, tenant="mine", time=now - 19 * DAY)
     add_feedback(store, [old, pending, fresh, known])
     gone, more = prune(store, Retention(30 * DAY))
     assert (gone, more) == (Forgotten(1, 1, 2), False)
@@ -124,7 +125,7 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
 
 
 def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:
-    add_feedback(store, [Feedback("never", "click", 0, time=time.time() - 100)])
+    add_feedback(store, [FeedbackEvent("never", "click", 0, time=time.time() - 100)])
     assert prune(store, Retention(pending_seconds=1000))[0].feedback == 0
     assert prune(store, Retention(pending_seconds=10))[0].feedback == 1
 

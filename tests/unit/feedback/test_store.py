@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.feedback.store import Feedback, add_feedback, checked, import_feedback, read_csv, read_feedback
+from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
+from rerankd.feedback.store import add_feedback, import_feedback, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from tests.unit.traces.rankings import ranking
@@ -24,9 +25,9 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> None:
     items = [
-        Feedback("r1", "click", 2, tenant="search"),
-        Feedback("r1", "grade", document_id="d7", value=3, tenant="other"),
-        Feedback("later", "thumb", value=-1, tenant="search"),
+        FeedbackEvent("r1", "click", 2, tenant="search"),
+        FeedbackEvent("r1", "grade", document_id="d7", value=3, tenant="other"),
+        FeedbackEvent("later", "thumb", value=-1, tenant="search"),
     ]
     assert add_feedback(store, items) == 1
     pending, foreign, own = read_feedback(store)
@@ -42,21 +43,21 @@ def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> Non
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "like"}, "There is no feedback 'like'"),
+        ({"kind": "like"}, "Unknown kind of feedback: 'like'"),
         ({"request_id": ""}, "request_id is empty"),
-        ({"index": None}, "A click is of a document"),
+        ({"index": None}, "A click needs a document"),
         ({"index": -1}, "index is -1"),
         ({"value": 2.0}, "A click has no value"),
-        ({"kind": "thumb", "value": 0.5}, "1 is up, -1 is down"),
+        ({"kind": "thumb", "value": 0.5}, "Use 1 for up, -1 for down"),
         ({"kind": "grade", "value": float("nan")}, "The grade is nan"),
         ({"document_id": "x" * 513}, "longer than 512"),
-        ({"time": float("inf")}, "time is no time"),
+        ({"time": float("inf")}, "time is not a finite number"),
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any], said: str) -> None:
     given: dict[str, Any] = {"request_id": "r1", "kind": "click", "index": 0}
     with pytest.raises(InvalidRequestError, match=said):
-        checked(Feedback(**(given | fields)))
+        validate_event(FeedbackEvent(**(given | fields)))
 
 
 def test_csv(store: TraceStore) -> None:
@@ -75,12 +76,12 @@ def test_csv(store: TraceStore) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("", "The first line names nothing"),
-        ("request_id,kind,colour\n", "Columns are: request_id, kind, index"),
+        ("", "The columns are: none"),
+        ("request_id,kind,colour\n", "allowed are: request_id, kind, index"),
         ("request_id,kind,index\nr1,click,x\n", "Line 2: "),
-        ("request_id,kind,index\nr1,click,1\nr1,like,1\n", "Line 3: There is no feedback 'like'"),
-        ("request_id,kind,index\nr1,click,1,2,3\n", "Line 2: There are more cells"),
-        ("request_id,kind,index\nr1\n", "Line 2: There is no feedback ''"),
+        ("request_id,kind,index\nr1,click,1\nr1,like,1\n", "Line 3: Unknown kind of feedback: 'like'"),
+        ("request_id,kind,index\nr1,click,1,2,3\n", "Line 2: More cells"),
+        ("request_id,kind,index\nr1\n", "Line 2: Unknown kind of feedback: ''"),
     ],
 )
 def test_csv_that_cannot_be_read(lines: str, said: str) -> None:

@@ -63,11 +63,11 @@ class CaseRoutes:
 
     async def activity(self) -> Response:
         """What reranking did in the window of the settings, by model and tenant."""
-        from rerankd.feedback.monitoring import Windows
+        from rerankd.feedback.monitoring import MonitorWindows
 
         self._check()
         settings = self._service.settings
-        windows = Windows(settings.monitor_window, settings.monitor_reference)
+        windows = MonitorWindows(settings.monitor_window, settings.monitor_reference)
         found = await asyncio.to_thread(self._service.trace_service.activity, _tenant(), windows)
         return _answer({"object": "list", "data": [asdict(row) for row in found]})
 

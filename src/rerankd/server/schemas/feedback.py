@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerankd.feedback.store import MAX_NAME, Feedback
+from rerankd.feedback.events import MAX_NAME, FeedbackEvent
 
 MAX_ITEMS = 1000
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
@@ -32,10 +32,10 @@ class FeedbackRequestBody(BaseModel):
     request_id: Name | None = Field(None, description="for items that name none")
     items: list[FeedbackItem] = Field(min_length=1, max_length=MAX_ITEMS, description="what was done or said")
 
-    def feedback(self, tenant: str) -> list[Feedback]:
+    def feedback(self, tenant: str) -> list[FeedbackEvent]:
         """As it is kept."""
         return [
-            Feedback(
+            FeedbackEvent(
                 item.request_id or self.request_id or "",
                 item.kind,
                 item.index,
