@@ -1,4 +1,4 @@
-"""`rerankd bench`: how fast a model is on this machine."""
+"""`rerankd bench`: the speed of a model on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
@@ -22,7 +22,7 @@ from rerankd.settings import load_settings
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was measured: medians over requests; latencies in milliseconds per request."""
+    """Measured speed: medians over requests; latencies in milliseconds per request."""
 
     model: str
     backend: str
@@ -35,31 +35,16 @@ class Speed:
     p95_ms: float
 
 
+@options.setting_flags("model", "device", "backend", "precision", "max_batch_tokens", "max_length", "threads")
 def bench(
-    requests: Annotated[int, typer.Option(min=1, max=10_000, help="Requests to time, after one to warm up.")] = 10,
-    documents: Annotated[int, typer.Option(min=1, max=10_000, help="Documents of each request.")] = 50,
-    characters: Annotated[int, typer.Option(min=1, max=100_000, help="Mean characters of a document.")] = 300,
-    model: options.Model = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    precision: options.Precision = None,
-    batch_tokens: options.BatchTokens = None,
-    max_length: options.MaxLength = None,
-    threads: options.Threads = None,
+    requests: Annotated[int, typer.Option(min=1, max=10_000, help="Requests to time, after one warm-up request.")] = 10,
+    documents: Annotated[int, typer.Option(min=1, max=10_000, help="Documents per request.")] = 50,
+    characters: Annotated[int, typer.Option(min=1, max=100_000, help="Mean length of a document in characters.")] = 300,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Time rankings of mixed length and language, one request after the other."""
-    reranker = options.open_reranker(
-        load_settings(
-            model=model,
-            device=device,
-            backend=backend,
-            precision=precision,
-            max_batch_tokens=batch_tokens,
-            max_length=max_length,
-            threads=threads,
-        )
-    )
+    """Measure throughput and latency on documents of mixed length and language, one request at a time."""
+    reranker = options.open_reranker(load_settings(**flags))
     speed = measure(reranker, requests, documents, characters)
     if wants_json(as_json):
         write_rows([asdict(speed)])
@@ -77,11 +62,11 @@ def measure(reranker: Reranker, requests: int, documents: int, characters: int) 
     queries = [pair.query for pair in load_pairs()]
 
     seconds, tokens = [], 0
-    for turn in track(range(requests + 1), "measuring", console=stderr(), transient=True):
+    for request in track(range(requests + 1), "measuring", console=stderr(), transient=True):
         texts = [passage(draw, pieces, characters) for _ in range(documents)]
         started = time.perf_counter()
         result = reranker.rank(draw.choice(queries), texts, top_n=None)
-        if turn:
+        if request:  # the first one is the warm-up
             seconds.append(time.perf_counter() - started)
             tokens += result.usage.tokens
     total = sum(seconds)
@@ -100,9 +85,9 @@ def measure(reranker: Reranker, requests: int, documents: int, characters: int) 
 
 
 def passage(draw: random.Random, pieces: Sequence[str], characters: int) -> str:
-    """A text of log-normal length around `characters`, put together from pieces."""
-    wanted = max(8, int(characters * draw.lognormvariate(-0.18, 0.6)))
-    chosen = ""
-    while len(chosen) < wanted:
-        chosen += draw.choice(pieces) + " "
-    return chosen[:wanted]
+    """Return a text of log-normal length around `characters`, joined from pieces."""
+    length = max(8, int(characters * draw.lognormvariate(-0.18, 0.6)))
+    text = ""
+    while len(text) < length:
+        text += draw.choice(pieces) + " "
+    return text[:length]

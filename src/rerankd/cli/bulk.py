@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,66 +33,56 @@ EXIT_UNSCORED = 7
 
 
 class OnError(StrEnum):
-    """What becomes of a row that cannot be scored."""
+    """Handling of a row that cannot be scored."""
 
     stop = "stop"
     skip = "skip"
 
 
+@options.setting_flags(*options.MODEL_FLAGS)
 def bulk(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="Rows of query and documents, or query and document: jsonl[.gz], parquet."
+            metavar="INPUT", help="Rows with query and documents, or query and document: jsonl[.gz] or parquet."
         ),
     ],
-    out: Annotated[str, typer.Option(help="Where scores go: jsonl or parquet, by the ending.")],
-    kind: Annotated[str | None, typer.Option("--format", help="jsonl or parquet; default: by the ending.")] = None,
-    out_format: Annotated[str | None, typer.Option(help="The same of --out.")] = None,
-    top_n: Annotated[int | None, typer.Option(min=1, help="Documents of a query to keep.  [default: all]")] = None,
-    keep_fields: Annotated[bool, typer.Option("--keep-fields", help="Carry the fields of the input along.")] = False,
+    out: Annotated[str, typer.Option(help="File for the scores: jsonl or parquet, by its name.")],
+    kind: Annotated[
+        str | None, typer.Option("--format", help="Format of INPUT: jsonl or parquet.  [default: from the file name]")
+    ] = None,
+    out_format: Annotated[
+        str | None, typer.Option(help="Format of --out: jsonl or parquet.  [default: from the file name]")
+    ] = None,
+    top_n: Annotated[int | None, typer.Option(min=1, help="Documents to write per query.  [default: all]")] = None,
+    keep_fields: Annotated[bool, typer.Option("--keep-fields", help="Copy the other fields of the input.")] = False,
     on_error: Annotated[
-        OnError, typer.Option(help="A bad row ends the run, or gets an error in place of a score.")
+        OnError, typer.Option(help="Stop at an invalid row, or skip it: the row then gets an error instead of a score.")
     ] = OnError.stop,
     attempts: Annotated[
-        int | None, typer.Option(min=1, help="Times that failing rows are tried.  [default: job_attempts]")
+        int | None, typer.Option(min=1, help="Attempts for failing rows.  [default: setting job_attempts]")
     ] = None,
-    chunk_pairs: Annotated[int, typer.Option(min=1, max=65536, help="Pairs that are scored together.")] = CHUNK_PAIRS,
-    restart: Annotated[bool, typer.Option("--restart", help="Drop what an earlier run left, and start over.")] = False,
+    chunk_pairs: Annotated[
+        int, typer.Option(min=1, max=65536, help="Pairs scored together in one chunk.")
+    ] = CHUNK_PAIRS,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the progress of an earlier run and start over.")
+    ] = False,
     workers: Annotated[
-        str | None, typer.Option(metavar="URL", help="Redis of the workers that score; default: this process.")
+        str | None, typer.Option(metavar="URL", help="Redis of workers that score.  [default: this process scores]")
     ] = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    batch_tokens: options.BatchTokens = None,
-    max_length: options.MaxLength = None,
-    truncation: options.Truncation = None,
-    long_documents: options.LongDocuments = None,
-    threads: options.Threads = None,
     no_activation: options.NoActivation = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say what was done as JSON, on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write a summary as JSON to standard output.")] = False,
+    **flags: Any,
 ) -> None:
-    """Score a file of any length. Ended at any moment, the same command goes on where it was.
+    """Score a file of any length. An interrupted run resumes when the same command is run again.
 
-    Exit code 7: done, but some rows have no score; OUT.failed.jsonl says which and why.
+    Exit code 7: finished, but some rows have no score; OUT.failed.jsonl lists them with their errors.
     """
-    settings = load_settings(
-        model=model,
-        precision=precision,
-        device=device,
-        backend=backend,
-        max_batch_tokens=batch_tokens,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        threads=threads,
-        job_attempts=attempts,
-    )
+    settings = load_settings(job_attempts=attempts, **flags)
     if "-" in (source, out):
         raise InvalidRequestError(
-            "A bulk run does not read standard input or write standard output: it could not be resumed.",
+            "Bulk scoring needs files: a run on standard input or output could not resume.",
             hint="Pass files, or use `rerankd score -`.",
         )
     job = BulkRun(
@@ -101,25 +91,26 @@ def bulk(
     )  # fmt: skip
     check_job(job)
     change = TruncationOverrides(
-        max_length,
-        truncation=settings.truncation if truncation else None,
-        long_documents=settings.long_documents if long_documents else None,
+        flags["max_length"] and settings.max_length,
+        truncation=settings.truncation if flags["truncation"] else None,
+        long_documents=settings.long_documents if flags["long_documents"] else None,
     )
     began: list[BulkProgress] = []
     console, started = stderr(), time.monotonic()
     try:
-        with _interruptible(), open_executor(settings, workers, change, model) as executor, shown(console) as watch:
+        opened = open_executor(settings, workers, change, flags["model"])
+        with _interruptible(), opened as executor, shown(console) as watch:
 
             def tell(moment: BulkProgress) -> None:
                 if not began:
                     began.append(moment)
                     if moment.rows:
-                        console.print(f"Going on after {moment.rows:,} rows.", highlight=False)
+                        console.print(f"Resuming after {moment.rows:,} rows.", highlight=False)
                 watch(moment)
 
             done = run_bulk(job, executor, tell)
     except KeyboardInterrupt:
-        console.print("Interrupted. Run the same command again to go on.", highlight=False)
+        console.print("Interrupted. Run the same command again to resume.", highlight=False)
         raise typer.Exit(130) from None
     seconds = time.monotonic() - started
     pairs = done.pairs - began[0].pairs
@@ -135,7 +126,7 @@ def bulk(
 def open_executor(
     settings: Settings, workers: str | None, change: TruncationOverrides, model: str | None
 ) -> Iterator[Executor]:
-    """Who scores: this process, or the workers of a queue.
+    """Open what scores: this process, or the workers of a queue.
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
@@ -162,7 +153,7 @@ def _summary(job: BulkRun, done: BulkProgress, pairs: int, seconds: float) -> st
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does."""
+    """Treat SIGTERM like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -29,54 +29,48 @@ from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 
 
+@options.setting_flags("model", "precision", "device", "backend", "max_length", "threads")
 def calibrate_command(
     data: Annotated[
         list[Path],
         typer.Option(
-            "--data", metavar="PATH", help="BEIR folder, or jsonl of query, document, label; may be repeated."
+            "--data", metavar="PATH", help="BEIR folder, or jsonl with query, document and label; repeatable."
         ),
     ],
-    model: options.Model = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Calibrated model to make.  [default: only measure]")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder for the calibrated model.  [default: only measure]")
     ] = None,
     candidates: Candidates = None,
     qrels: Qrels = None,
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="Let relevant and other pairs weigh the same in the fit.")
+        bool, typer.Option("--balanced", help="Give relevant and irrelevant pairs equal weight in the fit.")
     ] = False,
     max_queries: MaxQueries = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report: one file, no network.")] = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    max_length: options.MaxLength = None,
-    threads: options.Threads = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML report.")] = None,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Make a model's scores probabilities: fit them to labelled pairs, and write a calibrated copy.
+    """Turn scores into probabilities: fit Platt scaling on labelled pairs, and write a calibrated copy of the model.
 
-    The order of documents stays as it is. Scores are checked on queries that they were not fitted on.
+    The order of documents does not change. Calibration is measured on held-out queries.
     """
-    settings = load_settings(
-        model=model, precision=precision, device=device, backend=backend, max_length=max_length, threads=threads
-    )
+    settings = load_settings(**flags)
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
+        raise InvalidRequestError(f"{out} exists.", hint="Name a folder that does not exist.")
     reranker = options.open_reranker(settings)
     pairs = _scored(reranker, data, candidates, qrels, max_queries)
-    found = calibrate(pairs, balanced=balanced)
+    result = calibrate(pairs, balanced=balanced)
     if wants_json(as_json):
-        write_rows([_row(reranker.model, found, balanced)])
+        write_rows([_row(reranker.model, result, balanced)])
     else:
-        _print(reranker.model, found)
+        _print(reranker.model, result)
     if html is not None:
         names = ", ".join(path.resolve().name for path in data)
-        write_page(html, calibration_report(found, reranker.model, names, balanced))
+        write_page(html, calibration_report(result, reranker.model, names, balanced))
         stderr().print(f"Report: {html}", highlight=False, soft_wrap=True)
     if out is not None:
-        figures = {"pairs": found.before.pairs, "ece": found.after.ece.mean, "brier": found.after.brier.mean}
-        write_calibrated(reranker.files, out, found.platt, figures)
+        figures = {"pairs": result.before.pairs, "ece": result.after.ece.mean, "brier": result.after.brier.mean}
+        write_calibrated(reranker.files, out, result.platt, figures)
         stderr().print(f"Calibrated model: {out}", highlight=False, soft_wrap=True)
 
 
@@ -101,31 +95,31 @@ def _scored(
     return joined(parts)
 
 
-def _row(model: str, found: Calibration, balanced: bool) -> dict[str, object]:
-    return {"model": model, "balanced": balanced} | asdict(found)
+def _row(model: str, result: Calibration, balanced: bool) -> dict[str, object]:
+    return {"model": model, "balanced": balanced} | asdict(result)
 
 
-def _print(model: str, found: Calibration) -> None:
-    console, platt = stdout(), found.platt
+def _print(model: str, result: Calibration) -> None:
+    console, platt = stdout(), result.platt
     console.print(
-        f"{found.before.pairs:,} pairs of {found.queries:,} queries, {found.before.relevant:,} relevant. "
+        f"{result.before.pairs:,} pairs of {result.queries:,} queries, {result.before.relevant:,} relevant. "
         f"{model}: probability = sigmoid({platt.scale:.4f} x logit {platt.offset:+.4f})",
         highlight=False,
     )
-    for name, own in ((BEFORE, found.before), (AFTER, found.after)):
-        console.print(_table(name, own))
+    for name, reliability in ((BEFORE, result.before), (AFTER, result.after)):
+        console.print(_table(name, reliability))
 
 
-def _table(name: str, found: Reliability) -> Table:
-    title = f"{name}: ECE {found.ece}, Brier {found.brier}"
+def _table(name: str, reliability: Reliability) -> Table:
+    title = f"{name}: ECE {reliability.ece}, Brier {reliability.brier}"
     table = Table("scores", "pairs", "mean score", "relevant", "", title=title)
-    for own in found.bins:
-        share = bar(own.relevant, 20)
+    for score_bin in reliability.bins:
+        share = bar(score_bin.relevant, 20)
         table.add_row(
-            f"{own.low:.1f} to {own.high:.1f}",
-            f"{own.pairs:,}",
-            f"{own.score:.3f}",
-            f"{own.relevant:.3f}",
+            f"{score_bin.low:.1f} to {score_bin.high:.1f}",
+            f"{score_bin.pairs:,}",
+            f"{score_bin.score:.3f}",
+            f"{score_bin.relevant:.3f}",
             Text() + share,
         )
     return table

@@ -1,4 +1,4 @@
-"""`rerankd cases`: the queue of bad cases: find, see, label, hand on."""
+"""`rerankd cases`: detect, show, label and export bad cases."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from rerankd.cli.output import cell, movement, stdout, wants_json, write_rows
 from rerankd.cli.traces import Since, Tenant, Until, Url, moment, opened, say, trace_filter, when
 from rerankd.errors import InvalidRequestError
 
-app = typer.Typer(help="Rankings that should have been others: find, label and hand them on.", no_args_is_help=True)
+app = typer.Typer(help="Bad cases: detect, label and export rankings that went wrong.", no_args_is_help=True)
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 Detector = Annotated[
     Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual"] | None,
-    typer.Option(help="Only what this found."),
+    typer.Option(help="Only cases of this detector."),
 ]
-InState = Annotated[State | None, typer.Option("--state", help="Only in this state.")]
-Number = Annotated[int, typer.Argument(metavar="CASE", help="A case's number.")]
-Note = Annotated[str, typer.Option(help="Why.")]
+InState = Annotated[State | None, typer.Option("--state", help="Only cases in this state.")]
+Number = Annotated[int, typer.Argument(metavar="CASE", help="Number of the case.")]
+Note = Annotated[str, typer.Option(help="Note, stored with the case.")]
 
 
 @app.command()
 def detect(
     second: Annotated[
-        str | None, typer.Option(help="Also rank the newest traces on this model, and keep where it disagrees.")
+        str | None, typer.Option(help="Also rank recent traces with this model, and report where it disagrees.")
     ] = None,
     since: Since = "24h",
     until: Until = None,
     tenant: Tenant = None,
-    low: Annotated[int, typer.Option(min=1, help="Place below which a chosen document stands low.")] = 3,
-    margin: Annotated[float, typer.Option(min=0, help="Logits between first and second that are none.")] = 0.02,
-    outlier: Annotated[float, typer.Option(min=0, help="Deviations of the top score from the usual.")] = 5.0,
-    agreement: Annotated[float, typer.Option(min=-1, max=1, help="Kendall's tau below which models disagree.")] = 0.3,
-    limit: Annotated[int, typer.Option(min=1, help="New cases of each detector that needs no feedback.")] = 20,
+    low: Annotated[int, typer.Option(min=1, help="Rank below which a chosen document makes a case.")] = 3,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Difference of first and second, in logits, below which the margin is low.")
+    ] = 0.02,
+    outlier: Annotated[
+        float, typer.Option(min=0, help="Robust deviations of the top score that make an outlier.")
+    ] = 5.0,
+    agreement: Annotated[
+        float, typer.Option(min=-1, max=1, help="Kendall's tau below which two models disagree.")
+    ] = 0.3,
+    limit: Annotated[int, typer.Option(min=1, help="Most new cases per detector that needs no feedback.")] = 20,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Look for bad cases now, as services do by themselves every minute."""
+    """Detect bad cases now; services do so every minute."""
     from rerankd.feedback.detection import DetectionLimits, detect_disagreement
     from rerankd.feedback.detection import detect as detected
     from rerankd.feedback.detectors import DetectorThresholds
@@ -70,11 +76,11 @@ def list_cases(
     detector: Detector = None,
     tenant: Tenant = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most cases to list.")] = 50,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List cases, the worst first."""
+    """List cases, the most severe first."""
     from rerankd.feedback.cases import CaseFilter, count_cases
     from rerankd.feedback.cases import list_cases as listed
 
@@ -96,7 +102,7 @@ def list_cases(
 
 @app.command()
 def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a case: every candidate before and after, with its label."""
+    """Show a case: every candidate before and after, with its grade."""
     from rerankd.feedback.cases import one_case
 
     with opened(traces_url) as (store, _):
@@ -119,28 +125,28 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def flag(
-    request: Annotated[str, typer.Argument(metavar="REQUEST", help="A request id, or a trace's number.")],
-    document: Annotated[int | None, typer.Option(min=0, help="The document that is wrong, from 0.")] = None,
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Request id, or number of the trace.")],
+    document: Annotated[int | None, typer.Option(min=0, help="Index of the wrongly ranked document, from 0.")] = None,
     note: Note = "",
     tenant: Tenant = None,
     traces_url: Url = None,
 ) -> None:
-    """Put a ranking into the queue by hand."""
+    """Flag a ranking as a bad case by hand."""
     from rerankd.feedback.cases import flag as flagged
 
     with opened(traces_url) as (store, _):
         new = flagged(store, request, tenant, document, note)
-    say("It is in the queue." if new else "It was in the queue already.")
+    say("Added to the cases." if new else "It is a case already.")
 
 
 @app.command()
 def label(
     case: Number,
-    relevant: Annotated[str, typer.Option(help="Documents that answer, as 3,7 or with grades as 3=2,7=1.")] = "",
-    irrelevant: Annotated[str, typer.Option(help="Documents that do not, as 0,1.")] = "",
+    relevant: Annotated[str, typer.Option(help="Relevant documents, as 3,7 or with grades as 3=2,7=1.")] = "",
+    irrelevant: Annotated[str, typer.Option(help="Irrelevant documents, as 0,1.")] = "",
     traces_url: Url = None,
 ) -> None:
-    """Say which documents answer; an open case is labelled then."""
+    """Label documents as relevant or irrelevant; an open case becomes labelled."""
     from rerankd.feedback.cases import change
 
     grades = _grades(irrelevant, 0) | _grades(relevant, 1)
@@ -154,11 +160,11 @@ def label(
 @app.command("state")
 def set_state(
     case: Number,
-    state: Annotated[State, typer.Argument(help="What became of it.")],
+    state: Annotated[State, typer.Argument(help="New state.")],
     note: Note = "",
     traces_url: Url = None,
 ) -> None:
-    """Say what became of a case."""
+    """Set the state of a case."""
     from rerankd.feedback.cases import change
 
     with opened(traces_url) as (store, _):
@@ -168,23 +174,24 @@ def set_state(
 
 @app.command()
 def export(
-    beir: Annotated[Path | None, typer.Option(help="Write a BEIR folder here, to evaluate on.")] = None,
+    beir: Annotated[Path | None, typer.Option(help="Folder for a BEIR collection, for evaluation.")] = None,
     training: Annotated[
-        Path | None, typer.Option(help="Write FlagEmbedding's lines here, to train on: query, pos, neg, scores.")
+        Path | None,
+        typer.Option(help="File for training data in FlagEmbedding's format: query, pos, neg, scores, time."),
     ] = None,
     state: InState = "labelled",
     detector: Detector = None,
     tenant: Tenant = None,
-    mark: Annotated[bool, typer.Option(help="They are in_training then.")] = False,
+    mark: Annotated[bool, typer.Option(help="Set their state to in_training.")] = False,
     traces_url: Url = None,
 ) -> None:
-    """Write labelled cases as data."""
+    """Export labelled cases as evaluation and training data."""
     from rerankd.feedback.case_export import training_lines, write_beir
     from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
     from rerankd.traces.hashing import text_hash
 
     if beir is None and training is None:
-        raise InvalidRequestError("Say where to.", hint="Use --beir FOLDER, --training FILE, or both.")
+        raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
         cases = list(each_case(store, CaseFilter(tenant, state, detector)))
         graded = [one for one in cases if one.graded]
@@ -206,5 +213,5 @@ def _grades(text: str, usual: int) -> dict[int, int]:
         try:
             found[int(place)] = int(grade) if grade else usual
         except ValueError:
-            raise InvalidRequestError(f"{part!r} is no document.", hint="Write 3,7 or 3=2,7=1.") from None
+            raise InvalidRequestError(f"{part!r} is not a document.", hint="Write 3,7 or 3=2,7=1.") from None
     return found

@@ -1,8 +1,9 @@
-"""`rerankd demo`: basic scores, then keyword traps before and after."""
+"""`rerankd demo`: scores of pairs, then keyword traps before and after reranking."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +15,13 @@ from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 
 
+@options.setting_flags("model", "device", "max_length")
 def demo(
-    model: options.Model = None,
-    device: options.Device = None,
-    max_length: options.MaxLength = None,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Show what a reranker does: scores of pairs, and answers that keyword search misses."""
-    reranker = options.open_reranker(load_settings(model=model, device=device, max_length=max_length))
+    """Show scores of pairs, and queries on which keyword search is fooled by shared words."""
+    reranker = options.open_reranker(load_settings(**flags))
     pairs = load_pairs()
     scores = reranker.score(pairs)
     outcomes = run_traps(reranker, load_traps())
@@ -33,7 +33,7 @@ def demo(
         write_rows(asdict(outcome) | {"fooled": outcome.fooled, "solved": outcome.solved} for outcome in outcomes)
         return
     console = stdout()
-    if wants_json(False):  # piped: tables keep their shape whatever the width of the pipe
+    if wants_json(False):  # piped: a fixed width keeps the tables readable
         console.width = 140
     _print_scores(reranker, scores.tolist())
     table = Table(
@@ -42,7 +42,7 @@ def demo(
         "first by keywords",
         f"first by {reranker.model}",
         "score",
-        title="2. The keyword trap: the same candidates, by shared words and by meaning",
+        title="2. Keyword traps: the same candidates, ranked by shared words and by the model",
         show_lines=True,
     )
     for outcome in outcomes:
@@ -76,8 +76,8 @@ def _trap_row(outcome: TrapOutcome) -> tuple[Text, ...]:
 def _count(outcomes: list[TrapOutcome]) -> str:
     parts = []
     for language, name in (("zh", "Chinese"), ("en", "English")):
-        own = [outcome for outcome in outcomes if outcome.trap.language == language]
-        parts.append(f"{name} {sum(outcome.solved for outcome in own)} of {len(own)}")
+        same_language = [outcome for outcome in outcomes if outcome.trap.language == language]
+        parts.append(f"{name} {sum(outcome.solved for outcome in same_language)} of {len(same_language)}")
     solved = sum(outcome.solved for outcome in outcomes)
     by_keywords = sum(not outcome.fooled for outcome in outcomes)
     return f"Traps solved: {solved} of {len(outcomes)} ({', '.join(parts)}); by keywords {by_keywords}."

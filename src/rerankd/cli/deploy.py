@@ -1,4 +1,4 @@
-"""`rerankd deploy`: configuration of what stands in front of instances, made from the settings of the service."""
+"""`rerankd deploy`: configuration of the load balancer in front of several instances, from the service's settings."""
 
 from __future__ import annotations
 
@@ -14,54 +14,58 @@ from rerankd.errors import InvalidRequestError
 from rerankd.server.nginx.config import Facts, Nginx, Rate, render
 from rerankd.settings import Settings, load_settings
 
-app = typer.Typer(help="Write the configuration of what stands around the service.", no_args_is_help=True)
-AbsolutePath = Annotated[str | None, typer.Option(metavar="PATH", help="Absolute path on nginx's machine.")]
+app = typer.Typer(help="Write configuration for deploying the service.", no_args_is_help=True)
+AbsolutePath = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Absolute path on the machine where nginx runs.")
+]
 
 
 @app.callback()
 def _root() -> None:
-    """Write the configuration of what stands around the service."""
+    """Write configuration for deploying the service."""
 
 
 @app.command()
 def nginx(
-    instances: Annotated[str, typer.Option(metavar="HOST:PORT,...", help="Where the instances listen.")],
+    instances: Annotated[str, typer.Option(metavar="HOST:PORT,...", help="Addresses of the instances.")],
     listen: Annotated[
-        str | None, typer.Option(metavar="[ADDRESS:]PORT", help="Where nginx listens.  [default: 80, with TLS 443]")
+        str | None,
+        typer.Option(metavar="[ADDRESS:]PORT", help="Address nginx listens on.  [default: 80; 443 with TLS]"),
     ] = None,
-    server_name: Annotated[str, typer.Option(metavar="NAME,...", help="Names of the site; none for any.")] = "",
+    server_name: Annotated[str, typer.Option(metavar="NAME,...", help="Host names of the site; empty for any.")] = "",
     tls_cert: AbsolutePath = None,
     tls_key: AbsolutePath = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="N/m", help="Requests of one key, 600/m or 10/s.  [default: any number]")
+        str | None, typer.Option(metavar="N/m", help="Rate limit per API key, such as 600/m or 10/s.  [default: none]")
     ] = None,
     address_rate: Annotated[
-        str | None, typer.Option(metavar="N/m", help="Requests of one address, whatever keys.  [default: 10 x rate]")
+        str | None, typer.Option(metavar="N/m", help="Rate limit per client address.  [default: 10 x rate]")
     ] = None,
     burst: Annotated[
-        int | None, typer.Option(min=0, max=1_000_000, help="Of one key at once.  [default: those of 10 seconds]")
+        int | None, typer.Option(min=0, max=1_000_000, help="Burst per API key.  [default: the requests of 10 seconds]")
     ] = None,
     connections: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Connections of one address.  [default: any number]")
+        int | None, typer.Option(min=1, max=65_535, help="Connections per client address.  [default: no limit]")
     ] = None,
     folder: Annotated[
-        str | None, typer.Option(metavar="DIR", help="For process id, logs, temporary files; to run without root.")
+        str | None,
+        typer.Option(metavar="DIR", help="Folder for process id, logs and temporary files, to run without root."),
     ] = None,
     logs: Annotated[
-        str | None, typer.Option(metavar="DIR", help="For logs.  [default: --folder, else /var/log/nginx]")
+        str | None, typer.Option(metavar="DIR", help="Folder for logs.  [default: --folder, else /var/log/nginx]")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="Account that nginx works as.")] = None,
+    user: Annotated[str | None, typer.Option(help="User that nginx runs as.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write.  [default: standard output]", dir_okay=False)] = None,
 ) -> None:
-    """Write an nginx.conf for several instances: balanced, retried where that is safe, limited, in agreement with them.
+    """Write an nginx.conf for several instances: load balancing, safe retries, rate limits, matching timeouts.
 
-    Body limit and timeouts come from the settings that are in force here (rerankd.toml, RERANKD_*): run it with those
-    of the instances.
+    The body limit and the timeouts are taken from the current settings (rerankd.toml, RERANKD_*): run it with the
+    settings of the instances.
     """
-    asked = Nginx(
-        instances=_listed(instances),
+    config = Nginx(
+        instances=_split(instances),
         listen=listen or ("443" if tls_cert else "80"),
-        server_names=_listed(server_name),
+        server_names=_split(server_name),
         tls_cert=tls_cert,
         tls_key=tls_key,
         rate=Rate.parse(rate) if rate else None,
@@ -72,7 +76,7 @@ def nginx(
         logs=logs,
         user=user,
     )
-    text = render(asked, facts(load_settings()))
+    text = render(config, facts(load_settings()))
     if out is None:
         sys.stdout.write(text)
         return
@@ -84,7 +88,7 @@ def nginx(
 
 
 def facts(settings: Settings) -> Facts:
-    """What nginx must know of the service."""
+    """Return the parts of the service that nginx has to match."""
     from rerankd.server.body_limiter import BODY_PAUSE_SECONDS
     from rerankd.server.middleware import REQUEST_ID
     from rerankd.server.routes.rerank import SCORING_PATHS
@@ -101,5 +105,5 @@ def facts(settings: Settings) -> Facts:
     )
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,4 +1,4 @@
-"""`rerankd doctor`: what this machine has, what is used and why, what is missing and how to get it."""
+"""`rerankd doctor`: versions, processor, GPU, backend, hub and missing packages, with advice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -28,15 +28,15 @@ _EXTRAS = (
     ("torch", "torch", "checkpoints, GPUs, compiling"),
     ("onnx", "torch", "compiling"),
     ("pyarrow", "parquet", "parquet files"),
-    ("redis", "redis", "scores and quotas shared by instances"),
-    ("opentelemetry.sdk", "otel", "traces"),
+    ("redis", "redis", "cached scores and quotas shared by instances"),
+    ("opentelemetry.sdk", "otel", "OpenTelemetry spans"),
 )
 _PACKAGES = ("onnxruntime", "tokenizers", "huggingface-hub", "numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `ok` is None where nothing is right or wrong."""
+class Check:
+    """One line of the report; `ok` is None for plain information."""
 
     name: str
     value: str
@@ -44,38 +44,39 @@ class Finding:
     advice: str = ""
 
 
+@options.setting_flags("model")
 def doctor(
-    model: options.Model = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the hub.")] = 3.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the model hub.")] = 3.0,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Report versions, processor, GPU, backend, hub and what is missing. Exit code 1 if the model cannot run."""
-    findings = [*_machine(), *_extras(), _hub(timeout), *_model(load_settings(model=model).model)]
+    """Report versions, processor, GPU, backend, hub and missing packages. Exit code 1 if the model cannot run."""
+    checks = [*_machine(), *_extras(), _hub(timeout), *_model(load_settings(**flags).model)]
     if wants_json(as_json):
-        write_rows(asdict(finding) for finding in findings)
+        write_rows(asdict(check) for check in checks)
     else:
         table = Table("", "what", "found", "advice")
-        for finding in findings:
-            mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: ""}[finding.ok]
-            table.add_row(mark, finding.name, cell(finding.value), cell(finding.advice))
+        for check in checks:
+            mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: ""}[check.ok]
+            table.add_row(mark, check.name, cell(check.value), cell(check.advice))
         stdout().print(table)
-    if any(finding.name == "model" and finding.ok is False for finding in findings):
+    if any(check.name == "model" and check.ok is False for check in checks):
         raise typer.Exit(1)
 
 
-def _machine() -> list[Finding]:
+def _machine() -> list[Check]:
     flags = [flag for flag in _FLAGS if flag in _cpu_flags()]
     fast = any("vnni" in flag or flag in ("amx_int8", "i8mm") for flag in flags)
     return [
-        Finding("rerankd", __version__),
-        Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *(Finding(name, _version(name)) for name in _PACKAGES),
-        Finding("cores", f"{usable_cores()} usable"),
-        Finding(
+        Check("rerankd", __version__),
+        Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *(Check(name, _version(name)) for name in _PACKAGES),
+        Check("cores", f"{usable_cores()} usable"),
+        Check(
             "cpu flags",
             ", ".join(flags) or "unknown",
             None,
-            "" if fast else "no int8 instructions seen: int8 gains less here",
+            "" if fast else "no int8 instructions found: int8 models gain less here",
         ),
         _gpu(),
     ]
@@ -97,20 +98,20 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if not installed("torch"):
-        return Finding("gpu", "not looked for: torch is not installed")
+        return Check("gpu", "not checked: torch is not installed")
     import torch
 
     if torch.cuda.is_available():
-        return Finding("gpu", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}", True)
-    build = "a CPU build of torch" if torch.version.cuda is None else "torch sees none"
-    return Finding("gpu", f"none ({build})", None, "models run on the CPU")
+        return Check("gpu", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}", True)
+    build = "a CPU build of torch" if torch.version.cuda is None else "torch finds none"
+    return Check("gpu", f"none ({build})", None, "models run on the CPU")
 
 
-def _extras() -> list[Finding]:
+def _extras() -> list[Check]:
     return [
-        Finding(
+        Check(
             f"extra {extra}: {module}",
             "installed" if installed(module) else "missing",
             installed(module) or None,
@@ -120,39 +121,39 @@ def _extras() -> list[Finding]:
     ]
 
 
-def _hub(timeout: float) -> Finding:
+def _hub(timeout: float) -> Check:
     where = endpoint() or "https://huggingface.co"
     if offline():
-        return Finding("hub", "HF_HUB_OFFLINE is set", None, "only bundled, local and cached models")
+        return Check("hub", "HF_HUB_OFFLINE is set", None, "only bundled, local and cached models")
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
     if not where.startswith(("https://", "http://")):
-        return Finding("hub", f"HF_ENDPOINT is {where}", False, "it must begin with https://")
+        return Check("hub", f"HF_ENDPOINT is {where}", False, "it must start with https://")
     try:
         with urlopen(Request(where, method="HEAD"), timeout=timeout):  # noqa: S310  scheme checked above
             pass
     except HTTPError as error:
-        return Finding("hub", f"{where} reachable (status {error.code})", True)
+        return Check("hub", f"{where} reachable (status {error.code})", True)
     except (OSError, ValueError) as error:
-        return Finding(
+        return Check(
             "hub",
             f"{where} not reachable ({type(error).__name__})",
             None,
-            "set HF_ENDPOINT to a mirror, or use local folders; mini needs no network",
+            "set HF_ENDPOINT to a mirror, or use a local folder; mini needs no network",
         )
-    return Finding("hub", f"{where} reachable", True)
+    return Check("hub", f"{where} reachable", True)
 
 
-def _model(reference: str) -> list[Finding]:
+def _model(reference: str) -> list[Check]:
     try:
         files = load_model(reference)
         choice = choose_backend(files)
     except RerankdError as error:
-        return [Finding("model", f"{reference}: {error.message}", False, error.hint)]
+        return [Check("model", f"{reference}: {error.message}", False, error.hint)]
     megabytes = files.size / 1e6
     return [
-        Finding("model", f"{files.manifest.name}, {files.manifest.precision}, {megabytes:.0f} MB, files checked", True),
-        Finding("backend", f"{choice.name} on {choice.device}", True, choice.reason),
-        Finding("python path", sys.executable),
+        Check("model", f"{files.manifest.name}, {files.manifest.precision}, {megabytes:.0f} MB, files verified", True),
+        Check("backend", f"{choice.name} on {choice.device}", True, choice.reason),
+        Check("python path", sys.executable),
     ]

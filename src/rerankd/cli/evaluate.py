@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,84 +29,71 @@ from rerankd.wiring.retrieval import open_embedder
 
 EXIT_BELOW = 9
 
-Data = Annotated[
-    list[Path], typer.Option("--data", metavar="DIR", help="Folder in BEIR's layout; may be given several times.")
-]
+Data = Annotated[list[Path], typer.Option("--data", metavar="DIR", help="Folder in BEIR format; repeatable.")]
 Candidates = Annotated[
     list[Path] | None,
-    typer.Option(
-        metavar="RUN", help="The first stage's run, one for each --data.  [default: candidates.trec, or BM25]"
-    ),
+    typer.Option(metavar="RUN", help="Run of the first stage, one per --data.  [default: candidates.trec, or BM25]"),
 ]
 Qrels = Annotated[
-    list[Path] | None, typer.Option(metavar="FILE", help="Judgements, one for each --data.  [default: qrels.tsv]")
+    list[Path] | None, typer.Option(metavar="FILE", help="Relevance judgements, one per --data.  [default: qrels.tsv]")
 ]
 MaxQueries = Annotated[
-    int | None, typer.Option(min=1, help="Queries of each folder at most, the same sample every time.  [default: all]")
+    int | None, typer.Option(min=1, help="Most queries per folder, as a fixed sample.  [default: all]")
 ]
-Depth = Annotated[int | None, typer.Option(min=1, help="Candidates of a query at most.  [default: all]")]
+Depth = Annotated[int | None, typer.Option(min=1, help="Most candidates per query.  [default: all]")]
 
 
+@options.setting_flags(
+    "precision", "device", "backend", "max_batch_tokens", "max_length", "truncation", "long_documents", "threads"
+)
 def evaluate_command(
     data: Data,
     candidates: Candidates = None,
     qrels: Qrels = None,
     models: Annotated[
-        str | None, typer.Option(metavar="REF,...", help="Models to rerank with.  [default: the setting `model`]")
+        str | None, typer.Option(metavar="REF,...", help="Models to rerank with.  [default: setting model]")
     ] = None,
     runs: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run to compare, or a folder of them as --save-runs writes it."),
+        typer.Option(metavar="RUN", help="Run to compare, or a folder written by --save-runs; repeatable."),
     ] = None,
     with_first_stage: Annotated[
-        bool, typer.Option("--first-stage/--no-first-stage", help="Compare the candidates as they came, too.")
+        bool,
+        typer.Option("--first-stage/--no-first-stage", help="Also evaluate the candidates in their original order."),
     ] = True,
     retrieve: Annotated[
-        bool, typer.Option("--retrieve", help="Take candidates from an index of the corpus, as `rerankd search` does.")
+        bool,
+        typer.Option("--retrieve", help="Index the corpus and retrieve candidates from it, like `rerankd search`."),
     ] = False,
     fusion: Annotated[
-        str | None, typer.Option(help="Measure models with the first stage counted in, too: weighted or rrf.")
+        str | None, typer.Option(help="Also evaluate models fused with the first stage: weighted or rrf.")
     ] = None,
-    fusion_weight: Annotated[float | None, typer.Option(min=0, max=100, help="Its weight; the model's is 1.")] = None,
+    fusion_weight: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Weight of the first stage, relative to 1 for the model.")
+    ] = None,
     baseline: Annotated[
-        str, typer.Option(metavar="NAME", help="What the others are compared with.  [default: the first stage]")
+        str, typer.Option(metavar="NAME", help="System that others are compared with.  [default: the first stage]")
     ] = "",
     measures: Annotated[
-        str, typer.Option(metavar="NAME,...", help="As ir_measures names them; the first is tested.")
+        str, typer.Option(metavar="NAME,...", help="Measures by their ir_measures names; the first one is tested.")
     ] = ",".join(DEFAULT_MEASURES),
     max_queries: MaxQueries = None,
     depth: Depth = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report: one file, no network.")] = None,
-    cases: Annotated[int, typer.Option(min=0, help="Worst and best queries to show.")] = CASES,
-    save_runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Write every system's run.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML report.")] = None,
+    cases: Annotated[int, typer.Option(min=0, help="Number of best and worst queries to show.")] = CASES,
+    save_runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the runs of all systems.")] = None,
     fail_below: Annotated[
         float | None,
-        typer.Option(metavar="DELTA", help="Exit code 9 if a lower bound of the difference is under this."),
+        typer.Option(metavar="DELTA", help="Exit with code 9 if the lower 95 % bound of a difference is below this."),
     ] = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    batch_tokens: options.BatchTokens = None,
-    max_length: options.MaxLength = None,
-    truncation: options.Truncation = None,
-    long_documents: options.LongDocuments = None,
-    threads: options.Threads = None,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Measure rankings, and say whether reranking helps, on which queries, and how surely.
+    """Evaluate rankings: does reranking help, on which queries, and is the difference significant.
 
-    Exit code 9: with --fail-below, a comparison's lower bound is under it.
+    Exit code 9: with --fail-below, the lower bound of a comparison is below it.
     """
-    settings = load_settings(
-        precision=precision,
-        device=device,
-        backend=backend,
-        max_batch_tokens=batch_tokens,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        threads=threads,
-    )
+    settings = load_settings(**flags)
     wanted = check_measures(split(measures))
     references = split(models) if models is not None else [] if runs else [settings.model]
     given_runs = _runs(runs or [], data)
@@ -137,7 +124,7 @@ def evaluate_command(
 
 
 def split(names: str) -> list[str]:
-    """Names with commas between them; commas inside brackets belong to the name."""
+    """Split names at commas; commas inside brackets belong to a name."""
     parts, depth = [""], 0
     for char in names:
         depth += (char in "({") - (char in ")}")
@@ -159,12 +146,12 @@ def open_datasets(
     extra: Sequence[dict[str, Rankings]],
     search: Search | None = None,
 ) -> list[Dataset]:
-    """The folders, with a notice where the first stage is made up."""
+    """Open data folders, with a notice where the first stage is a substitute."""
     check_pairs(len(data), len(candidates or ()), "--candidates")
     check_pairs(len(data), len(qrels or ()), "--qrels")
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
-        raise InvalidRequestError("Two data folders have the same name.", hint="Rename one: names keep them apart.")
+        raise InvalidRequestError("Two data folders have the same name.", hint="Rename one of them.")
     found = []
     for place, folder in enumerate(data):
         wanted = DatasetOptions(
@@ -183,12 +170,13 @@ def open_datasets(
 
 
 def _runs(paths: Sequence[Path], data: Sequence[Path]) -> list[dict[str, Rankings]]:
-    """Rankings by name, for each data folder."""
+    """Return rankings by name for each data folder."""
     found: list[dict[str, Rankings]] = [{} for _ in data]
     for path in paths:
         if not path.is_dir() and len(data) > 1:
             raise InvalidRequestError(
-                f"{path} is one run for {len(data)} data folders.", hint="Pass a folder as --save-runs writes it."
+                f"{path} is a single run, but there are {len(data)} data folders.",
+                hint="Pass a folder written by --save-runs.",
             )
         for own, folder in zip(found, data, strict=True):
             for file in _run_files(path, folder.resolve().name):
@@ -196,7 +184,7 @@ def _runs(paths: Sequence[Path], data: Sequence[Path]) -> list[dict[str, Ranking
                 if path.is_dir() and name == FIRST_STAGE:
                     continue
                 if name in own:
-                    raise InvalidRequestError(f"Two runs are called {name}.", hint="Rename one of the files.")
+                    raise InvalidRequestError(f"Two runs have the name {name}.", hint="Rename one of the files.")
                 own[name] = read_run(file)
     return found
 
@@ -207,14 +195,14 @@ def _run_files(path: Path, dataset: str) -> list[Path]:
     folder = path / dataset
     if not (files := sorted(file for file in folder.glob("*.trec*") if file.is_file())):
         raise InvalidInputFileError(
-            f"{folder} holds no runs.",
-            hint="Runs of a folder lie in DIR/DATASET/NAME.trec, as --save-runs writes them.",
+            f"{folder} contains no runs.",
+            hint="Runs are expected in DIR/DATASET/NAME.trec, as --save-runs writes them.",
         )
     return files
 
 
 def _names(references: Sequence[str]) -> list[str]:
-    """What models are called: as they were named, folders by their last part, a second one with its number."""
+    """Return display names of models: references as given, folders by their last part, duplicates numbered."""
     names: list[str] = []
     for reference in references:
         name = Path(reference).resolve().name if Path(reference).is_dir() else reference
@@ -236,7 +224,7 @@ def _save(folder: Path, evaluation: Evaluation) -> None:
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidRequestError(f"{own} cannot be made ({error.strerror}).", hint="Check the path.") from error
+            raise InvalidRequestError(f"{own} cannot be created ({error.strerror}).", hint="Check the path.") from error
         for measured in result.systems:
             name = measured.system.name.replace("/", "_")
             write_run(own / f"{name}.trec", measured.system.rankings, name)

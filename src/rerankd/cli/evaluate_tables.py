@@ -1,4 +1,4 @@
-"""The tables of `rerankd eval` on a terminal."""
+"""Tables of `rerankd eval` for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 3
 
 
 def print_tables(console: Console, evaluation: Evaluation, cases: int) -> None:
-    """Measures, comparisons, worst and best queries, time."""
+    """Print measures, comparisons, best and worst queries, and times."""
     console.print(_measures(evaluation))
     console.print(f"nDCG: {GAIN}. Means over all judged queries.", style="dim", highlight=False)
     if evaluation.comparisons:
@@ -63,7 +63,7 @@ def _figures(found: Comparison) -> list[str | Text]:
 
 
 def _cases(evaluation: Evaluation, count: int) -> Table:
-    table = Table("dataset", "system", "difference", "before", "after", "query", title="Worst and best queries")
+    table = Table("dataset", "system", "difference", "before", "after", "query", title="Best and worst queries")
     for result in evaluation.results:
         for found in result.comparisons:
             worst, best = extreme_cases(result, found.system, found.baseline, count)
@@ -80,7 +80,7 @@ def _case(case: Case) -> list[str | Text]:
 
 
 def _times(evaluation: Evaluation) -> Table:
-    table = Table("dataset", "system", title="Time of one request, one at a time")
+    table = Table("dataset", "system", title="Time per request, one at a time")
     names = ("requests", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "pairs_per_second")
     for name in names:
         table.add_column(name.replace("_ms", " ms").replace("_per_second", "/s"), justify="right")

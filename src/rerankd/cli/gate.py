@@ -23,28 +23,37 @@ Folders = list[Path] | None
 
 
 def gate(
-    candidate: Annotated[str, typer.Argument(help="The model that wants in: a folder, or org/name[@revision].")],
-    against: Annotated[str, typer.Option("--against", help="The model that is in.")] = "mini",
-    domain: Annotated[Folders, typer.Option(metavar="DIR", help="BEIR folder on which it has to gain; repeat.")] = None,
-    general: Annotated[Folders, typer.Option(metavar="DIR", help="On which it must not lose; repeat.")] = None,
-    cases: Annotated[Folders, typer.Option(metavar="DIR", help="Closed bad cases, as `rerankd cases export`.")] = None,
-    measure: Annotated[str, typer.Option(help="As ir_measures names it.")] = "nDCG@10",
+    candidate: Annotated[str, typer.Argument(help="Candidate model: a folder, or org/name[@revision].")],
+    against: Annotated[str, typer.Option("--against", help="Current model, the champion.")] = "mini",
+    domain: Annotated[
+        Folders, typer.Option(metavar="DIR", help="BEIR folder on which the candidate must gain; repeatable.")
+    ] = None,
+    general: Annotated[
+        Folders, typer.Option(metavar="DIR", help="BEIR folder on which the candidate must not lose; repeatable.")
+    ] = None,
+    cases: Annotated[
+        Folders,
+        typer.Option(metavar="DIR", help="Closed bad cases, written by `rerankd cases export --beir`; repeatable."),
+    ] = None,
+    measure: Annotated[str, typer.Option(help="Measure by its ir_measures name.")] = "nDCG@10",
     max_queries: MaxQueries = None,
     depth: Depth = None,
-    loss: Annotated[float, typer.Option(min=0, help="Loss on a general set that is allowed.")] = Limits().loss,
-    latency: Annotated[float, typer.Option(min=0, help="Times the champion's median time.")] = Limits().latency,
-    size: Annotated[float, typer.Option(min=0, help="Times the champion's bytes.")] = Limits().size,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the decision record.")] = None,
+    loss: Annotated[float, typer.Option(min=0, help="Largest loss allowed on a general set.")] = Limits().loss,
+    latency: Annotated[
+        float, typer.Option(min=0, help="Largest median latency, relative to the champion's.")
+    ] = Limits().latency,
+    size: Annotated[float, typer.Option(min=0, help="Largest model size, relative to the champion's.")] = Limits().size,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the decision record.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Decide whether CANDIDATE may take the champion's place; exit code 9 if not.
+    """Decide whether CANDIDATE may replace the champion; exit code 9 if not.
 
-    With RERANKD_GATE_KEY in the environment the record is signed.
+    The record is signed with RERANKD_GATE_KEY if it is set.
     """
     settings = load_settings()
     folders = [*(domain or []), *(general or []), *(cases or [])]
     if not domain:
-        raise InvalidRequestError("There is no domain set.", hint="Say with --domain where it has to gain.")
+        raise InvalidRequestError("There is no domain set.", hint="Name one with --domain.")
     datasets = open_datasets(folders, None, None, max_queries, depth, True, True, [])
     rerankers = {
         name: options.open_reranker(settings.model_copy(update={"model": reference, "rules": None}))
@@ -73,12 +82,12 @@ def gate(
 
 
 def verify_gate(
-    record: Annotated[Path, typer.Argument(help="A decision record.")],
+    record: Annotated[Path, typer.Argument(help="Decision record written by `rerankd gate --out`.")],
 ) -> None:
-    """Check the signature of a gate's record with RERANKD_GATE_KEY; exit code 9 if it is not valid or refused."""
+    """Verify the signature of a decision record with RERANKD_GATE_KEY; exit code 9 if it is invalid or refused."""
     key = load_settings().gate_key
     if not key:
-        raise InvalidRequestError("There is no key.", hint="Set RERANKD_GATE_KEY.")
+        raise InvalidRequestError("There is no gate key.", hint="Set RERANKD_GATE_KEY.")
     decision = read_decision(record)
     good = decision.valid(key)
     outcome = "passed" if decision.passed else "refused"
@@ -90,7 +99,7 @@ def verify_gate(
 
 
 def print_decision(decision: Decision) -> None:
-    """Show a decision as a table."""
+    """Print a decision as a table."""
     title = f"{decision.candidate} against {decision.champion}: {'passed' if decision.passed else 'refused'}"
     table = Table("", "check", "measured", "limit", "", title=cell(title))
     for check in decision.checks:

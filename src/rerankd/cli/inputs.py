@@ -25,17 +25,17 @@ def read_documents(source: str, field: str = "text", kind: str | None = None) ->
     Args:
         source: a path, or `-` for standard input.
         field: name of the text column or key.
-        kind: one of `FORMATS`; None to tell from the ending, or for standard input from its first character.
+        kind: one of `FORMATS`; None to infer it from the file name, or for standard input from its first character.
 
     Raises:
-        InvalidInputFileError: not readable, not UTF-8, or a line that is no document; the message says where.
+        InvalidInputFileError: not readable, not UTF-8, or a line that is not a document; the message names the line.
     """
     documents = []
-    for place, row in _rows(source, kind):
+    for position, row in _rows(source, kind):
         if isinstance(row, str):
             documents.append(Document(row))
         else:
-            documents.append(_document(row, field, place))
+            documents.append(_document(row, field, position))
         if len(documents) > MAX_DOCUMENTS:
             raise InvalidInputFileError(
                 f"{source} holds more than {MAX_DOCUMENTS:,} documents.", hint="Split the file."
@@ -51,31 +51,34 @@ def read_pairs(source: str, kind: str | None = None) -> list[Pair]:
     """
     kind = kind or ("tsv" if source == "-" else None)
     pairs = []
-    for place, row in _rows(source, kind, header=False):
+    for position, row in _rows(source, kind, header=False):
         if isinstance(row, str) or not isinstance(row.get("query"), str) or not isinstance(row.get("document"), str):
             raise InvalidInputFileError(
-                f"{place}: no pair.", hint="Write query<TAB>document, or rows with 'query' and 'document'."
+                f"{position}: not a pair.", hint="Write query<TAB>document, or rows with 'query' and 'document'."
             )
         pairs.append(Pair(row["query"], row["document"]))
     return pairs
 
 
-def _document(row: dict[str, Any], field: str, place: str) -> Document:
+def _document(row: dict[str, Any], field: str, position: str) -> Document:
     text = row.get(field)
     if not isinstance(text, str):
-        found = ", ".join(map(str, row)) or "nothing"
+        columns = ", ".join(map(str, row)) or "none"
         raise InvalidInputFileError(
-            f"{place}: no text under {field!r} (found {found}).", hint="Name the column with --field."
+            f"{position}: no text under {field!r} (columns: {columns}).", hint="Name the column with --field."
         )
     identity = next((row[key] for key in ("id", "_id") if row.get(key) is not None), None)
     rest = {key: value for key, value in row.items() if key not in (field, "id", "_id", "metadata")}
-    own = row.get("metadata")
-    metadata = own if isinstance(own, dict) and not rest else rest | ({"metadata": own} if own is not None else {})
+    given = row.get("metadata")
+    if isinstance(given, dict) and not rest:
+        metadata = given
+    else:
+        metadata = rest | ({"metadata": given} if given is not None else {})
     return Document(text, None if identity is None else str(identity), metadata)
 
 
 def _rows(source: str, kind: str | None, *, header: bool = True) -> Iterator[tuple[str, str | dict[str, Any]]]:
-    """Rows with the place they stand at, for messages."""
+    """Yield rows with their position in the file, for messages."""
     name = "standard input" if source == "-" else source
     if kind is not None and kind not in FORMATS:
         raise InvalidInputFileError(f"Unknown format {kind!r}.", hint="Use txt, jsonl, csv, tsv or parquet.")
@@ -120,16 +123,18 @@ def _jsonl(text: str, name: str) -> Iterator[tuple[str, str | dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
+        position = f"{name}, line {number}"
         try:
             row = json.loads(line)
         except ValueError as error:
             raise InvalidInputFileError(
-                f"{place}: not JSON ({error}).", hint="Write one JSON value per line."
+                f"{position}: not JSON ({error}).", hint="Write one JSON value per line."
             ) from error
         if not isinstance(row, str | dict):
-            raise InvalidInputFileError(f"{place}: a {type(row).__name__}.", hint="Write strings or objects.")
-        yield place, row
+            raise InvalidInputFileError(
+                f"{position}: a {type(row).__name__}, not a document.", hint="Write strings or objects."
+            )
+        yield position, row
 
 
 def _csv(text: str, name: str, delimiter: str, header: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -137,7 +142,7 @@ def _csv(text: str, name: str, delimiter: str, header: bool) -> Iterator[tuple[s
     stream = io.StringIO(text, newline="")
     if delimiter == ",":
         reader = csv.reader(stream, strict=True)
-    else:  # quotes in tab-separated text are text
+    else:  # in tab-separated files quotes are ordinary characters
         reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     names = None if header else ["query", "document"]
     try:
@@ -149,12 +154,12 @@ def _csv(text: str, name: str, delimiter: str, header: bool) -> Iterator[tuple[s
             elif len(row) != len(names):
                 raise InvalidInputFileError(
                     f"{name}, line {reader.line_num}: {len(row)} columns, expected {len(names)} ({', '.join(names)}).",
-                    hint="Quote fields that hold the separator.",
+                    hint="Quote fields that contain the separator.",
                 )
             else:
                 yield f"{name}, line {reader.line_num}", dict(zip(names, row, strict=True))
     except csv.Error as error:
-        raise InvalidInputFileError(f"{name}, line {reader.line_num}: {error}.", hint="Mend the quoting.") from error
+        raise InvalidInputFileError(f"{name}, line {reader.line_num}: {error}.", hint="Correct the quoting.") from error
 
 
 def _parquet(source: str) -> Iterator[tuple[str, dict[str, Any]]]:

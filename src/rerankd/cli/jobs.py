@@ -1,4 +1,4 @@
-"""`rerankd jobs`: look at jobs where they are kept, cancel them, try them again, forget them."""
+"""`rerankd jobs`: list, show, cancel, retry and delete asynchronous jobs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,25 @@ from rerankd.jobs.queue import JobQueue
 from rerankd.settings import load_settings
 from rerankd.wiring.jobs import open_queue
 
-app = typer.Typer(help="See and steer jobs, in the queue of queue_url or the file of jobs_path.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
-Queue = Annotated[str | None, typer.Option("--queue-url", help="Redis of the jobs.  [default: setting queue_url]")]
-Path = Annotated[str | None, typer.Option("--jobs-path", help="SQLite file of the jobs.  [default: setting jobs_path]")]
+app = typer.Typer(
+    help="Manage asynchronous jobs, in the queue of queue_url or the file of jobs_path.", no_args_is_help=True
+)
+Name = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
+Queue = Annotated[str | None, typer.Option("--queue-url", help="Redis with the jobs.  [default: setting queue_url]")]
+Path = Annotated[
+    str | None, typer.Option("--jobs-path", help="SQLite file with the jobs.  [default: setting jobs_path]")
+]
 
 
 @app.command("list")
 def list_jobs(
-    state: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATES)}, or dead.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    state: Annotated[str | None, typer.Option(help=f"Only jobs in this state: {', '.join(STATES)}, or dead.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 50,
     queue_url: Queue = None,
     jobs_path: Path = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first; `--state dead` lists those of which a part had its attempts."""
+    """List jobs, newest first; `--state dead` lists jobs with parts in the dead-letter queue."""
     states = [one for one in STATES if one == state]
     if state and state != "dead" and not states:
         raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use one of: {', '.join(STATES)}, dead.")
@@ -53,7 +57,7 @@ def list_jobs(
 
 @app.command()
 def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Json = False) -> None:
-    """Show a job, with the errors of its requests."""
+    """Show a job with the errors of its requests."""
     from rerankd.jobs.results import result_rows
 
     with _queue(queue_url, jobs_path) as queue:
@@ -75,7 +79,7 @@ def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Js
 
 @app.command()
 def cancel(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
-    """End a job; what of it is being computed stops."""
+    """Cancel a job; running work stops."""
     with _queue(queue_url, jobs_path) as queue:
         found = _found(queue.store.cancel(job), job)
     _say(f"Job {job} is {found.state}.")
@@ -87,19 +91,19 @@ def retry(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
     with _queue(queue_url, jobs_path) as queue:
         found = _found(queue.retry(job), job)
     if found.final:
-        raise InvalidRequestError(f"Nothing of job {job} can be tried again.", hint="It has all its results.")
+        raise InvalidRequestError(f"Job {job} has nothing to retry.", hint="All of its parts succeeded.")
     _say(f"Job {job} is queued again.")
 
 
 @app.command()
 def purge(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    older: Annotated[float, typer.Option(min=0, help="Only jobs that ended so many hours ago.")] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    older: Annotated[float, typer.Option(min=0, help="Only jobs that ended at least this many hours ago.")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     queue_url: Queue = None,
     jobs_path: Path = None,
 ) -> None:
-    """Forget jobs that have ended, with their results."""
+    """Delete finished jobs with their results."""
     final = [one for one in STATES if one not in ("queued", "running") and (state is None or one == state)]
     if not final:
         raise InvalidRequestError(f"Jobs that are {state!r} cannot be purged.", hint="Cancel them first.")
@@ -107,14 +111,14 @@ def purge(
     with _queue(queue_url, jobs_path) as queue:
         jobs = [job for job in queue.store.jobs(states=final, limit=100_000) if job.finished <= before]
         if jobs and not yes:
-            typer.confirm(f"Forget {len(jobs)} jobs and their results?", abort=True, err=True)
+            typer.confirm(f"Delete {len(jobs)} jobs and their results?", abort=True, err=True)
         gone = sum(queue.store.delete(job.id) for job in jobs)
-    _say(f"{gone} jobs were forgotten.")
+    _say(f"{gone} jobs were deleted.")
 
 
 @app.command()
 def secret() -> None:
-    """Make a secret for the setting webhook_secret; give it also to those who check signatures."""
+    """Generate a value for the setting webhook_secret; receivers need it to verify signatures."""
     from rerankd.jobs.webhook import new_secret
 
     stdout().print(new_secret(), markup=False, highlight=False, soft_wrap=True)
@@ -126,7 +130,7 @@ _TIMES = frozenset({"created", "started", "finished", "deadline"})
 @contextmanager
 def _queue(queue_url: str | None, jobs_path: str | None) -> Iterator[JobQueue]:
     settings = load_settings(queue_url=queue_url, jobs_path=jobs_path)
-    if jobs_path and not queue_url:  # a file that is named means the file, whatever the settings say of a queue
+    if jobs_path and not queue_url:  # --jobs-path means that file, even if the settings name a queue
         settings = settings.model_copy(update={"queue_url": None})
     with open_queue(settings) as queue:
         yield queue

@@ -19,17 +19,18 @@ from rerankd.settings import FILE_NAME, load_settings
 
 DEFAULT_FILE = "rerankd-keys.json"
 
-app = typer.Typer(help="Make and revoke the keys of the service.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 File = Annotated[
-    Path | None, typer.Option(help=f"Key file.  [default: setting api_keys_file, else {DEFAULT_FILE}]", dir_okay=False)
+    Path | None,
+    typer.Option(help=f"File of keys.  [default: setting api_keys_file, else {DEFAULT_FILE}]", dir_okay=False),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.  [default: any number]")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Limit.  [default: none]")]
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")],
-    admin: Annotated[bool, typer.Option("--admin", help="It may administer the service.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user or team.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Allow administration of the service.")] = False,
     requests_per_minute: Limit = None,
     tokens_per_minute: Limit = None,
     requests_per_day: Limit = None,
@@ -37,7 +38,7 @@ def add(
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a key and print it, this once: the file keeps only its hash."""
+    """Create a key and print it. It is shown only once: the file stores its hash."""
     path, configured = _file(file)
     kept = read_keys(path) if path.exists() else []
     clear, key = new_key(
@@ -53,11 +54,11 @@ def add(
         write_rows([{"key": clear} | _row(key)])
     else:
         stdout().print(clear, markup=False, highlight=False, soft_wrap=True)
-    _say(f"Key {key.id} ({key.name}) is in {path}. Keep the key now: it is not shown again.")
+    _say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.")
     if not configured:
         full = str(path.resolve())
-        _say(f"To use the file, put this line into {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
-        _say(f"or into the environment: RERANKD_API_KEYS_FILE={shlex.quote(full)}")
+        _say(f"To use the file, add this line to {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
+        _say(f"or set the environment variable RERANKD_API_KEYS_FILE={shlex.quote(full)}")
 
 
 @app.command("list")
@@ -78,11 +79,11 @@ def list_keys(file: File = None, as_json: options.Json = False) -> None:
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Which key.")],
+    key: Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Id or name of the key.")],
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take a key out of the file; a running service refuses it a second later."""
+    """Remove a key from the file; a running service rejects it within a second."""
     path, _ = _file(file)
     keys = read_keys(path)
     found = _found(key, keys, path)
@@ -103,7 +104,7 @@ def _found(wanted: str, keys: list[ApiKey], path: Path) -> ApiKey:
 
 
 def _file(given: Path | None) -> tuple[Path, bool]:
-    """The key file, and whether the settings name it."""
+    """Return the key file, and True if the settings name it."""
     if given:
         return given, False
     configured = load_settings().api_keys_file

@@ -1,9 +1,9 @@
-"""The `rerankd` program: its commands, and one place where an error becomes a sentence and an exit code.
+"""The `rerankd` program: its commands, and the one place where an error becomes a message and an exit code.
 
-Exit codes: 0 done; 1 unexpected error, or `doctor` found that the model cannot run; 2 wrong arguments or input;
+Exit codes: 0 success; 1 unexpected error, or `doctor` found that the model cannot run; 2 invalid arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
-its verification; 6 the model gave no usable score; 7 `bulk` is done, but some rows have no score; 8 a queue or service
-cannot be reached now; 9 `eval --fail-below` found a difference under the bound, or a gate refused; 130 interrupted.
+its verification; 6 the model gave no usable score; 7 `bulk` finished, but some rows have no score; 8 a queue or service
+is unavailable, or `improve` waits for requests; 9 `eval --fail-below`, a gate or a guardrail refused; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
 )
 
 app = typer.Typer(
-    help="Put the passages that answer first.",
+    help="Rerank search results with cross-encoders: library, service and tools.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 unexpected, 2 wrong input, 3 model, 4 missing package, 5 verification, 6 scoring, "
-    "7 rows without a score, 8 queue out of reach, 9 under --fail-below.",
+    rich_markup_mode=None,  # brackets in help texts are literal
+    epilog="Exit codes: 0 success, 1 unexpected error, 2 invalid input, 3 model, 4 missing package, 5 verification, "
+    "6 scoring, 7 rows without a score, 8 unavailable, 9 refused.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)
@@ -117,20 +118,20 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, and show tracebacks.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log progress, and show tracebacks.")] = False,
 ) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
 
 def exit_code(error: RerankdError) -> int:
-    """The exit code of an error."""
+    """Return the exit code for an error."""
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def main() -> None:
     """Run the program."""
-    _listen_as_first_process()
+    _handle_sigterm_as_first_process()
     try:
         app()
     except RerankdError as error:
@@ -140,13 +141,13 @@ def main() -> None:
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _listen_as_first_process() -> None:
-    """Let SIGTERM end a container's first process until a command handles it: without a handler it gets no signal."""
+def _handle_sigterm_as_first_process() -> None:
+    """Handle SIGTERM as a container's first process, to which the kernel delivers no unhandled signals."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 

@@ -1,4 +1,4 @@
-"""`rerankd models`: list, show, verify, compile; what goes to the registry is in `rerankd.cli.registry`."""
+"""`rerankd models`: list, show, verify and compile; `rerankd.cli.registry` has the registry commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rerankd.models.manifest import FILE_NAME
 from rerankd.models.reference import BUNDLED, bundled_folder
 from rerankd.settings import load_settings
 
-app = typer.Typer(help="Find, check, compile and register models.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, compile and register models.", no_args_is_help=True)
 app.command()(registry.register)
 app.command()(registry.promote)
 app.command()(registry.rollback)
@@ -32,7 +32,7 @@ Reference = Annotated[
 
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
-    """List the models that are on this machine: bundled ones and cross-encoders in the hub's cache."""
+    """List models on this machine: bundled ones, and cross-encoders in the hub's cache."""
     rows = [_summary(load_model(name)) | {"where": "bundled"} for name in BUNDLED if bundled_folder(name).is_dir()]
     rows += [{"name": name, "where": "hub cache", "path": str(path)} for name, path in cached_models()]
     if wants_json(as_json):
@@ -53,7 +53,7 @@ def list_models(as_json: options.Json = False) -> None:
 
 @app.command()
 def show(reference: Reference, as_json: options.Json = False) -> None:
-    """Show what a model is and where it came from."""
+    """Show architecture, size, source and verification of a model."""
     files = _load(reference)
     if wants_json(as_json):
         write_rows([_summary(files) | {"manifest": dataclasses.asdict(files.manifest)}])
@@ -71,38 +71,46 @@ def show(reference: Reference, as_json: options.Json = False) -> None:
 
 @app.command()
 def verify(reference: Reference) -> None:
-    """Check a model's files: hashes, weights, tokenizer."""
+    """Verify the files of a model: hashes, weights and tokenizer."""
     files = _load(reference)
     files.tokenizer()
     if files.manifest.files:
-        said = f"{len(files.manifest.files)} files agree with their SHA-256 in {FILE_NAME}"
+        summary = f"{len(files.manifest.files)} files match their SHA-256 in {FILE_NAME}"
     else:
-        said = f"every weight is there with its shape; there is no {FILE_NAME} to compare hashes with"
-    stdout().print(f"{files.manifest.name}: {said}.", highlight=False)
+        summary = f"all weights have the expected shape; there is no {FILE_NAME} with hashes to compare"
+    stdout().print(f"{files.manifest.name}: {summary}.", highlight=False)
     parity = files.manifest.parity
     if parity and parity.get("waived"):
-        stderr().print("Its order check failed when it was compiled, and was waived.", style="yellow")
+        stderr().print("Its verification failed when it was compiled, and was waived.", style="yellow")
 
 
 @app.command("compile")
 def compile_command(
     reference: Reference,
-    out: Annotated[Path, typer.Option(help="Model folder to make.")],
+    out: Annotated[Path, typer.Option(help="Folder for the compiled model.")],
     precision: Annotated[str, typer.Option(help=f"{' or '.join(PRECISIONS)}.")] = "int8",
     words: Annotated[
-        str, typer.Option(help="Word embeddings of an int8 model: int8, or int4: half the size, checked the same way.")
+        str, typer.Option(help="Precision of the word embeddings of an int8 model: int8, or int4 at half the size.")
     ] = "int8",
     pairs: Annotated[
-        Path, typer.Option(help="query<TAB>document lines to verify on.", show_default=False)
+        Path, typer.Option(help="File with lines of query<TAB>document to verify on.", show_default=False)
     ] = DEFAULT_PAIRS,
     min_kendall_tau: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Order agreement to reach.  [default: fp32 0.999, int8 0.9]")
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            help="Rank correlation required by the verification.  [default: 0.999 for fp32, 0.9 for int8]",
+        ),
     ] = None,
     waive: Annotated[
-        bool, typer.Option("--waive-verification", help="Keep it even if the order differs; the manifest says so.")
+        bool,
+        typer.Option(
+            "--waive-verification", help="Keep the model even if verification fails; the manifest records it."
+        ),
     ] = False,
-    name: Annotated[str, typer.Option(help="What the compiled model is called.  [default: the source's name]")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a model folder that is there.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the compiled model.  [default: the source's name]")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compile a checkpoint to ONNX and verify that it ranks like its source."""
@@ -125,7 +133,7 @@ def compile_command(
         table.add_row(name, str(value))
     stdout().print(table)
     if parity.get("waived"):
-        console.print("The order check failed and was waived; rerankd.json says so.", style="yellow")
+        console.print("Verification failed and was waived; rerankd.json records it.", style="yellow")
 
 
 def _load(reference: str) -> ModelFiles:

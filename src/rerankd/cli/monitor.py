@@ -1,4 +1,4 @@
-"""`rerankd monitor`: what reranking did lately, and whether it is still as it was."""
+"""`rerankd monitor`: effect of reranking, score drift and feedback by model and tenant."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def monitor(
-    window: Annotated[str, typer.Option(help="What is looked at, up to now: 15m, 1h, 7d.")] = "1h",
-    reference: Annotated[str, typer.Option(help="What it is compared with, just before.")] = "7d",
+    window: Annotated[str, typer.Option(help="Time window up to now: 15m, 1h, 7d.")] = "1h",
+    reference: Annotated[str, typer.Option(help="Length of the reference window before it.")] = "7d",
     tenant: Tenant = None,
     model: Model = None,
-    floor: Annotated[int, typer.Option(min=10, help="Rankings that both need before scores are compared.")] = 200,
+    floor: Annotated[int, typer.Option(min=10, help="Rankings needed in both windows to compare scores.")] = 200,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show, by model and tenant, how much reranking moved, how it scored, and how people took it."""
+    """Show by model and tenant how reranking changed the order, how scores drift, and what feedback says."""
     from rerankd.feedback.monitoring import MonitorWindows
     from rerankd.feedback.monitoring import monitor as monitored
 
@@ -38,7 +38,7 @@ def monitor(
         return
     table = Table(
         *("model", "tenant", "rankings", "top changed", "tau", "rbo", "rose", "top score", "margin", "PSI"),
-        *("p95 ms", "cut", "chosen 1/place before → after", "verdict"),
+        *("p95 ms", "truncated", "reciprocal rank of choice, before → after", "verdict"),
     )
     for row in found:
         table.add_row(*_cells(row))

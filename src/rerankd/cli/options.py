@@ -1,33 +1,77 @@
-"""Flags that several commands share, and the reranker they describe."""
+"""Flags that several commands share, and the reranker they configure."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from rerankd.reranker import Reranker
 from rerankd.settings import Settings
 
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="mini, a folder, org/name[@revision], or registry:NAME[@ALIAS].")
-]
-Precision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Backend = Annotated[str | None, typer.Option(help="auto, onnx or torch.")]
-BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens computed together at most.")]
-MaxLength = Annotated[int | None, typer.Option(min=8, help="Longest pair in tokens.")]
-LongDocuments = Annotated[str | None, typer.Option(help="truncate, or chunk: read windows, the best counts.")]
-Truncation = Annotated[str | None, typer.Option(help="only_second or longest_first.")]
-Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 for one per core.")]
-Rules = Annotated[str | None, typer.Option(help="YAML file of rules, as docs/rules.md says.")]
-NoActivation = Annotated[bool, typer.Option("--no-activation", help="Scores are logits instead of 0 to 1.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
+NoActivation = Annotated[bool, typer.Option("--no-activation", help="Return logits instead of scores from 0 to 1.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, also on a terminal.")]
+
+MODEL_FLAGS = (
+    "model",
+    "precision",
+    "device",
+    "backend",
+    "max_batch_tokens",
+    "max_length",
+    "truncation",
+    "long_documents",
+    "threads",
+)
+
+
+def setting_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each named setting; the command takes them as `**flags` for `load_settings`.
+
+    Names, values and help texts come from `Settings`, so flags, environment variables and `rerankd.toml` agree.
+
+    Args:
+        names: settings, in the order of the help page.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = [
+            p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
+        parameters += [_setting_flag(name, Settings.model_fields[name]) for name in names]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _setting_flag(name: str, field: FieldInfo) -> inspect.Parameter:
+    """Return the parameter of a setting; its value stays text and is validated by `Settings`."""
+    flag = f"--{name.replace('_', '-')}"
+    short = {"model": ["-m"]}.get(name, [])
+    kind: Any = str | None
+    if field.annotation is bool:
+        option = typer.Option(f"{flag}/--no-{name.replace('_', '-')}", help=_help(field))
+        kind = bool | None
+    else:
+        option = typer.Option(flag, *short, help=_help(field), show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+
+
+def _help(field: FieldInfo) -> str:
+    description = field.description or ""
+    default = field.get_default(call_default_factory=True)
+    shown = "" if default in (None, "", [], {}) or isinstance(default, bool) else f"  [default: {default}]"
+    return f"{description[:1].upper()}{description[1:]}.{shown}"
 
 
 def open_reranker(settings: Settings) -> Reranker:
-    """The reranker that the settings describe."""
+    """Return a reranker with these settings."""
     return Reranker(
         settings.model,
         backend=settings.backend,
@@ -46,20 +90,18 @@ def open_reranker(settings: Settings) -> Reranker:
     )
 
 
-def late_logits(settings: Settings) -> Callable[[str, Sequence[str]], Sequence[float]]:
-    """`logits_of` a reranker that is opened when it is first asked."""
-    opened: list[Reranker] = []
+def lazy_logits(settings: Settings) -> Callable[[str, Sequence[str]], Sequence[float]]:
+    """Return the function of `logits_of` for a reranker that is opened at the first call."""
+    reranker = functools.cache(lambda: open_reranker(settings))
 
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        if not opened:
-            opened.append(open_reranker(settings))
-        return logits_of(opened[0])(query, texts)
+        return logits_of(reranker())(query, texts)
 
     return score
 
 
 def logits_of(reranker: Reranker) -> Callable[[str, Sequence[str]], Sequence[float]]:
-    """A function from a query and texts to the reranker's logits."""
+    """Return a function that computes the logits of a query with each text."""
 
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         logits: list[float] = reranker.score([(query, text) for text in texts], activation="none").tolist()

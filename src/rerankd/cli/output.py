@@ -1,4 +1,4 @@
-"""Where output goes and what it looks like."""
+"""Consoles, JSON lines and formatting of table cells."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ BAR_WIDTH = 12
 
 
 def stdout() -> Console:
-    """Console for data."""
+    """Return a console for data."""
     return Console()
 
 
 def stderr() -> Console:
-    """Console for notices, progress and errors."""
+    """Return a console for notices, progress and errors."""
     return Console(stderr=True)
 
 
 def wants_json(flag: bool) -> bool:
-    """JSON lines when asked for, or when standard output is not a terminal."""
+    """Return True for JSON lines: on request, or if standard output is not a terminal."""
     return flag or not sys.stdout.isatty()
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> int:
-    """One JSON object per line, to standard output or a file; text that UTF-8 cannot hold is escaped.
+    """Write one JSON object per line, to standard output or a file; text that is not valid UTF-8 is escaped.
 
     Returns:
-        How many.
+        Number of rows.
     """
     out = out or sys.stdout
     count = 0
-    for count, row in enumerate(rows, start=1):  # noqa: B007  the last one is what is returned
+    for count, row in enumerate(rows, start=1):  # noqa: B007  the last value is returned
         line = json.dumps(row, ensure_ascii=False, default=str)
         try:
             line.encode()
@@ -48,19 +48,19 @@ def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> 
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> Text:
-    """A bar for a share between 0 and 1."""
+    """Return a bar for a share between 0 and 1."""
     full = round(max(0.0, min(1.0, share)) * width)
     return Text("█" * full, style="green") + Text("░" * (width - full), style="dim")
 
 
 def movement(before: int, after: int) -> Text:
-    """The place before, and which way a document went."""
+    """Return the rank before, and whether the document moved up or down."""
     if before == after:
         return Text(f"{before} =", style="dim")
     return Text(f"{before} ▲", style="green") if after < before else Text(f"{before} ▼", style="red")
 
 
 def cell(text: str, limit: int = 400) -> Text:
-    """Text for a table cell: one line, no markup, nothing a terminal would obey."""
+    """Return text for a table cell: one line, no markup, no control characters."""
     flat = " ".join(text[:limit].split())
     return Text("".join(char if char.isprintable() else "�" for char in flat))

@@ -1,4 +1,4 @@
-"""`rerankd index`, `rerankd search` and `rerankd ask`: documents in, cited passages or an answer out."""
+"""`rerankd index`, `rerankd search` and `rerankd ask`: index documents, retrieve passages, answer with citations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 
 Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
 Question = Annotated[str, typer.Argument(help="The question.")]
-K = Annotated[int | None, typer.Option("--k", min=1, max=1000, help="Documents of the first stage.  [default: 50]")]
-TopN = Annotated[int | None, typer.Option(min=1, help="Passages kept at most.  [default: 5]")]
-Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score that counts.  [default: 0.15]")]
-Explain = Annotated[bool, typer.Option("--explain", help="Show every candidate before and after, and why it is out.")]
+K = Annotated[
+    int | None, typer.Option("--k", min=1, max=1000, help="Documents retrieved by the first stage.  [default: 50]")
+]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Lowest score of a passage to keep.  [default: 0.15]")
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show every candidate before and after, and why it was dropped.")
+]
 
 
 def index(
@@ -39,14 +44,16 @@ def index(
         list[Path], typer.Argument(help="Files and folders: txt, md, html, pdf, docx, csv, jsonl, parquet.")
     ],
     folder: Index = None,
-    tokens: Annotated[int, typer.Option(help="Tokens of a passage at most.")] = 256,
-    overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share at most.")] = 32,
-    field: Annotated[str | None, typer.Option(help="Column or key with the text of rows.")] = None,
-    max_mb: Annotated[float, typer.Option(min=0.001, help="Size of a document at most, in MB.")] = 100.0,
-    keep_gone: Annotated[bool, typer.Option("--keep-gone", help="Keep passages of files that are gone.")] = False,
+    tokens: Annotated[int, typer.Option(help="Most tokens per passage.")] = 256,
+    overlap: Annotated[int, typer.Option(help="Most tokens shared by neighbouring passages.")] = 32,
+    field: Annotated[str | None, typer.Option(help="Column or key with the text, for csv, jsonl and parquet.")] = None,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Largest document in MB.")] = 100.0,
+    keep_gone: Annotated[
+        bool, typer.Option("--keep-gone", help="Keep passages of files that no longer exist.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Put documents into the index; what is there already is not read again, what is gone is taken out."""
+    """Index documents; unchanged files are not read again, and passages of deleted files are removed."""
     from rerankd.retrieval.ingest import IngestOptions, ingest
     from rerankd.retrieval.splitting import SplitOptions
     from rerankd.wiring.retrieval import open_index, open_token_offsets
@@ -67,31 +74,28 @@ def index(
     for source, reason in report.errors:
         stderr().print(f"[yellow]skipped[/] {cell(source, 200)}: {cell(reason, 300)}", highlight=False, soft_wrap=True)
     if not (report.added or report.changed or report.unchanged or report.removed or report.errors):
-        say("There is nothing to read there: no file of a kind that is read.")
+        say("No file of a supported type was found there.")
         return
     say(
-        f"{report.added} files added, {report.changed} changed, {report.unchanged} as before, {report.removed} gone, "
-        f"{len(report.errors)} skipped; {report.passages} passages new, {total} in all."
+        f"{report.added} files added, {report.changed} changed, {report.unchanged} unchanged, "
+        f"{report.removed} removed, {len(report.errors)} skipped; {report.passages} new passages, {total} in total."
     )
     if report.errors and not (report.added or report.changed or report.unchanged):
         raise typer.Exit(2)
 
 
+@options.setting_flags("top_n", "model", "rules")
 def search(
     question: Question,
     folder: Index = None,
     k: K = None,
-    top_n: TopN = None,
     threshold: Threshold = None,
-    model: options.Model = None,
-    rules: options.Rules = None,
     explain: Explain = False,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
     """Find the passages of the index that answer QUESTION."""
-    settings = load_settings(
-        index=folder, search_k=k, top_n=top_n, search_threshold=threshold, model=model, rules=rules
-    )
+    settings = load_settings(index=folder, search_k=k, search_threshold=threshold, **flags)
     found = asyncio.run(_search(question, settings))
     if wants_json(as_json):
         from rerankd.retrieval.serialization import search_response
@@ -101,30 +105,18 @@ def search(
     _print_found(found, explain)
 
 
+@options.setting_flags("top_n", "model", "rules", "llm_url", "llm_model")
 def ask(
     question: Question,
     folder: Index = None,
     k: K = None,
-    top_n: TopN = None,
     threshold: Threshold = None,
-    model: options.Model = None,
-    rules: options.Rules = None,
-    llm_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint, up to and including /v1.")] = None,
-    llm_model: Annotated[str | None, typer.Option(help="Name that it knows.")] = None,
     explain: Explain = False,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Answer QUESTION from the index, with citations; without a language model, with the passages themselves."""
-    settings = load_settings(
-        index=folder,
-        search_k=k,
-        top_n=top_n,
-        search_threshold=threshold,
-        model=model,
-        rules=rules,
-        llm_url=llm_url,
-        llm_model=llm_model,
-    )
+    """Answer QUESTION from the index with citations; without a language model, show the passages."""
+    settings = load_settings(index=folder, search_k=k, search_threshold=threshold, **flags)
     streamed = not wants_json(as_json)
     answer = asyncio.run(_ask(question, settings, streamed, explain))
     if not streamed:
@@ -158,7 +150,7 @@ async def _ask(question: str, settings: Settings, shown: bool, explain: bool) ->
 
 @asynccontextmanager
 async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag, SearchOptions]]:
-    """The whole pipeline as settings describe it, with rankings traced where they are elsewhere."""
+    """Open retriever, reranker and language model as the settings describe them."""
     from rerankd.retrieval.rag import Rag
     from rerankd.retrieval.selection import SearchOptions
     from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offsets
@@ -192,7 +184,7 @@ def _print_found(found: SearchResult, explain: bool) -> None:
             "",
             "before",
             "score",
-            *(["why not", "rules"] if explain else []),
+            *(["dropped because", "rules"] if explain else []),
             "passage",
             title=cell(found.expanded_query),
         )
@@ -238,6 +230,6 @@ def _print_answer(answer: Answer, settings: Settings) -> None:
             stdout().print(one.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
     if answer.invalid_citations:
         numbers = ", ".join(map(str, answer.invalid_citations))
-        say(f"The language model cited {numbers}, which it was not given; that is taken out.")
+        say(f"The language model cited {numbers}, which it was not given; these citations were removed.")
     if settings.llm_url and answer.error is None and not answer.citations:
-        say("The answer cites no passage: nothing in the index vouches for it.")
+        say("The answer cites no passage: it is not supported by the index.")

@@ -16,53 +16,29 @@ from rerankd.settings import load_settings
 from rerankd.types import RankedDocument, RerankResult
 
 Format = Annotated[
-    str | None, typer.Option("--format", help="txt, jsonl, csv, tsv or parquet; default: by the ending.")
+    str | None, typer.Option("--format", help="txt, jsonl, csv, tsv or parquet.  [default: from the file name]")
 ]
 
 
+@options.setting_flags("top_n", "rules", "fusion", "fusion_weight", *options.MODEL_FLAGS)
 def rank(
     query: Annotated[str, typer.Argument(help="The question.")],
     file: Annotated[
-        str, typer.Argument(help="Documents: txt lines, jsonl, csv, tsv or parquet; - for standard input.")
+        str,
+        typer.Argument(help="File of documents: txt (one per line), jsonl, csv, tsv or parquet; - for standard input."),
     ],
-    top_n: Annotated[int | None, typer.Option(min=1, help="Documents to keep.  [default: 5]")] = None,
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score to keep, from 0 to 1.")] = None,
-    rules: options.Rules = None,
-    fusion: Annotated[
-        str | None, typer.Option(help="Count the first stage: none, weighted or rrf.  [default: none]")
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drop documents with a score below this, from 0 to 1.")
     ] = None,
-    fusion_weight: Annotated[float | None, typer.Option(min=0, max=100, help="Its weight; the model's is 1.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Keep every document.")] = False,
-    field: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
+    everything: Annotated[bool, typer.Option("--all", help="Return all documents.")] = False,
+    field: Annotated[str, typer.Option(help="Column or key with the text.")] = "text",
     kind: Format = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    batch_tokens: options.BatchTokens = None,
-    max_length: options.MaxLength = None,
-    truncation: options.Truncation = None,
-    long_documents: options.LongDocuments = None,
-    threads: options.Threads = None,
     no_activation: options.NoActivation = False,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Put the documents that answer QUERY first."""
-    settings = load_settings(
-        model=model,
-        precision=precision,
-        device=device,
-        backend=backend,
-        max_batch_tokens=batch_tokens,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        threads=threads,
-        top_n=top_n,
-        rules=rules,
-        fusion=fusion,
-        fusion_weight=fusion_weight,
-    )
+    """Rank the documents of FILE by how well they answer QUERY."""
+    settings = load_settings(**flags)
     documents = read_documents(file, field, kind)
     reranker = options.open_reranker(settings)
     result = reranker.rank(
@@ -79,44 +55,30 @@ def rank(
         write_rows(_row(ranked) for ranked in result)
         return
     stdout().print(_table(query, result, not no_activation))
-    cut = f", {result.usage.truncated} truncated" if result.usage.truncated else ""
+    truncated = f", {result.usage.truncated} truncated" if result.usage.truncated else ""
     stderr().print(
-        f"{result.usage.pairs} documents, {result.usage.tokens} tokens{cut}, {result.timings['total']:.0f} ms, "
+        f"{result.usage.pairs} documents, {result.usage.tokens} tokens{truncated}, {result.timings['total']:.0f} ms, "
         f"{result.model} ({reranker.backend})",
         style="dim",
         highlight=False,
     )
 
 
+@options.setting_flags(*options.MODEL_FLAGS)
 def score(
     file: Annotated[
-        str, typer.Argument(help="Pairs: query<TAB>document lines, or jsonl, csv, parquet; - for standard input.")
+        str,
+        typer.Argument(
+            help="File of pairs: lines of query<TAB>document, or jsonl, csv, parquet; - for standard input."
+        ),
     ],
     kind: Format = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    backend: options.Backend = None,
-    batch_tokens: options.BatchTokens = None,
-    max_length: options.MaxLength = None,
-    truncation: options.Truncation = None,
-    long_documents: options.LongDocuments = None,
-    threads: options.Threads = None,
     no_activation: options.NoActivation = False,
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Score query-document pairs in the order they come."""
-    settings = load_settings(
-        model=model,
-        precision=precision,
-        device=device,
-        backend=backend,
-        max_batch_tokens=batch_tokens,
-        max_length=max_length,
-        truncation=truncation,
-        long_documents=long_documents,
-        threads=threads,
-    )
+    """Score (query, document) pairs, in the order of the file."""
+    settings = load_settings(**flags)
     pairs = read_pairs(file, kind)
     reranker = options.open_reranker(settings)
     scores = reranker.score(pairs, activation="none" if no_activation else "sigmoid", show_progress=sys.stderr.isatty())

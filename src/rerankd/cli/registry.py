@@ -20,33 +20,39 @@ from rerankd.registry.version import ModelVersion, Move
 from rerankd.settings import load_settings
 from rerankd.wiring.registry import open_registry
 
-Name = Annotated[str, typer.Argument(help="Registered model.")]
-Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
+Name = Annotated[str, typer.Argument(help="Name of the registered model.")]
+Reason = Annotated[str, typer.Option(help="Reason, stored with the decision.")]
 Where = Annotated[
-    str | None, typer.Option("--registry", help="MLflow: sqlite:///FILE or http(s)://...  [default: the setting]")
+    str | None,
+    typer.Option("--registry", help="MLflow registry: sqlite:///FILE or http(s)://...  [default: setting registry]"),
 ]
 
 
 def register(
-    model: Annotated[str, typer.Argument(metavar="FOLDER", help="A model folder, or org/name[@revision].")],
-    name: Annotated[str, typer.Option("--name", help="To register it under.")],
+    model: Annotated[str, typer.Argument(metavar="FOLDER", help="Model folder, or org/name[@revision].")],
+    name: Annotated[str, typer.Option("--name", help="Name to register the model under.")],
     metrics: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Numbers, as `rerankd eval --json` writes them.")
+        Path | None, typer.Option(metavar="FILE", help="Metrics as written by `rerankd eval --json`.")
     ] = None,
-    gate: Annotated[Path | None, typer.Option(metavar="FILE", help="Record of `rerankd gate` about it.")] = None,
+    gate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Decision record of `rerankd gate` for this model.")
+    ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="What it was made with; its hash is kept; repeat.")
+        list[Path] | None, typer.Option(metavar="PATH", help="Training data, stored as a hash; repeatable.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of your own; repeat.")] = None,
-    alias: Annotated[str | None, typer.Option(help="To point at it, such as challenger.")] = None,
-    parent: Annotated[int | None, typer.Option(min=1, help="Version it was made from.  [default: champion]")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Tag of your own; repeatable.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias for the new version, such as challenger.")] = None,
+    parent: Annotated[
+        int | None, typer.Option(min=1, help="Version it was trained from.  [default: the champion]")
+    ] = None,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Also if its order check failed, was waived or is missing.")
+        bool,
+        typer.Option("--allow-unverified", help="Accept a model whose verification failed, was waived or is missing."),
     ] = False,
     registry: Where = None,
     as_json: options.Json = False,
 ) -> None:
-    """Put a model with its evidence into the registry. The same files again are the same version."""
+    """Register a model with its metrics and gate record. Registering the same files again returns the same version."""
     settings = load_settings(registry=registry)
     version = open_registry(settings).register(
         model,
@@ -67,41 +73,47 @@ def register(
     stdout().print(f"{version}{called}: {len(version.files)} files, {version.size / 1e6:.1f} MB.", highlight=False)
     if not version.verified:
         stderr().print(
-            "It is not verified: no alias may lead to it unless it is promoted with --force.", style="yellow"
+            "It is not verified: no alias can point to it unless it is promoted with --force.", style="yellow"
         )
 
 
 def promote(
     name: Name,
-    target: Annotated[str, typer.Argument(metavar="[VERSION|ALIAS]", help="What becomes champion.")] = "challenger",
+    target: Annotated[
+        str, typer.Argument(metavar="[VERSION|ALIAS]", help="Version or alias to promote.")
+    ] = "challenger",
     reason: Reason = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Also without a gate's consent, or unverified; needs --reason.")
+        bool,
+        typer.Option("--force", help="Promote even if the gate refused or the model is not verified; needs --reason."),
     ] = False,
     registry: Where = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a version champion; exit code 9 if no gate let it pass. Instances that follow the champion swap to it."""
+    """Make a version the champion; exit code 9 without a passed gate. Instances that follow the champion swap to it."""
     move = _open(registry).promote(name, target, reason, force=force)
-    _print_move(move, as_json, f"{name} {move.after} is champion already.")
+    _print_move(move, as_json, f"{name} {move.after} is already the champion.")
 
 
 def rollback(
     name: Name,
     reason: Reason = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Also if the previous version's files cannot be checked; needs --reason.")
+        bool,
+        typer.Option(
+            "--force", help="Roll back even if the previous version's files cannot be verified; needs --reason."
+        ),
     ] = False,
     registry: Where = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make the previous version champion again. Doing it twice does it once."""
+    """Make the previous version the champion again. Repeating it has no effect."""
     move = _open(registry).rollback(name, reason, force=force)
-    _print_move(move, as_json, f"{name} is rolled back to {move.after} already.")
+    _print_move(move, as_json, f"{name} is already rolled back to {move.after}.")
 
 
 def history(name: Name, registry: Where = None, as_json: options.Json = False) -> None:
-    """Decisions and versions of a model, newest first."""
+    """List decisions and versions of a model, newest first."""
     found = _open(registry).history(name)
     if wants_json(as_json):
         events = [("decision", move.when, asdict(move)) for move in found.moves]
@@ -110,7 +122,7 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
         return
     table = Table("when", "decision", "from", "to", "gate", "who", "why")
     for move in found.moves:
-        said = move.action + ("" if move.done else " (begun)") + (" --force" if move.forced else "")
+        said = move.action + ("" if move.done else " (started)") + (" --force" if move.forced else "")
         before = str(move.before or "")
         table.add_row(_time(move.when), said, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
     versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size")
@@ -130,11 +142,11 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
 def diff(
     name: Name,
     a: Annotated[str, typer.Argument(help="Version or alias.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    b: Annotated[str, typer.Argument(help="Another version or alias.")],
     registry: Where = None,
     as_json: options.Json = False,
 ) -> None:
-    """In what two versions differ: parameters, metrics, calibration, data, files, parent."""
+    """Compare two versions: parameters, metrics, calibration, data, files, parent."""
     found = _open(registry).diff(name, a, b)
     if wants_json(as_json):
         write_rows(asdict(one) for one in found)

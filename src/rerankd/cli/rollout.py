@@ -1,4 +1,4 @@
-"""`rerankd rollout`: start, watch, advance and end experiments, for all services of one database of traces."""
+"""`rerankd rollout`: start, inspect, advance and stop experiments of all services that share a trace database."""
 
 from __future__ import annotations
 
@@ -25,38 +25,46 @@ if TYPE_CHECKING:
     from rerankd.experiments.guardrails import ExperimentDecision, Guardrail
     from rerankd.experiments.store import ExperimentStore
 
-app = typer.Typer(help="Try a model on a part of the requests, and let it take over or not.", no_args_is_help=True)
+app = typer.Typer(help="A/B tests and canary releases: try a model on a share of the requests.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the experiment.")]
 Kind = Literal["shadow", "interleave", "split", "canary"]
 ATTEMPTS = 5
 
 
 @app.command()
 def start(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on.")],
-    challenger: Annotated[str, typer.Option(help="The other model: any reference, as registry:NAME@challenger.")],
-    kind: Annotated[Kind, typer.Option(help="How it is tried.")] = "canary",
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Name that requests use.")] = None,
-    unit: Annotated[Literal["user", "tenant", "session"], typer.Option(help="What sticks to an arm.")] = "user",
-    steps: Annotated[str | None, typer.Option(help="Percent of units, one step after the other.")] = None,
-    min_requests: Annotated[int, typer.Option(min=1, help="Of the challenger in a step before the next.")] = 200,
-    min_seconds: Annotated[float, typer.Option(min=0, help="Of a step.")] = 600.0,
-    alpha: Annotated[float, typer.Option(help="Chance of a false alarm over all of it.")] = 0.05,
-    margin: Annotated[list[str] | None, typer.Option(help="NAME=MORE: harm that is none, as errors=0.02.")] = None,
-    proven_from: Annotated[float, typer.Option(min=0, help="Percent from which harmlessness is proven.")] = 10.0,
-    objective_ms: Annotated[float, typer.Option(min=0, help="Slow is over; 0 for the champion's p95.")] = 0.0,
-    min_feedback: Annotated[int, typer.Option(min=0, help="Rankings with feedback before it goes on from there.")] = 0,
-    patience: Annotated[float, typer.Option(help="Seconds before the champion answers instead.")] = 30.0,
-    auto_promote: Annotated[
-        bool | None, typer.Option(help="Take over by itself when proven.  [default: only a canary does]")
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new experiment.")],
+    challenger: Annotated[str, typer.Option(help="Challenger: any model reference, such as registry:NAME@challenger.")],
+    kind: Annotated[Kind, typer.Option(help="shadow traffic, interleaving, A/B split, or canary.")] = "canary",
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model name that requests use.")] = None,
+    unit: Annotated[Literal["user", "tenant", "session"], typer.Option(help="Unit of sticky assignment.")] = "user",
+    steps: Annotated[str | None, typer.Option(help="Coverage in percent, step by step, such as 1,10,100.")] = None,
+    min_requests: Annotated[int, typer.Option(min=1, help="Challenger requests needed before the next step.")] = 200,
+    min_seconds: Annotated[float, typer.Option(min=0, help="Shortest time of a step in seconds.")] = 600.0,
+    alpha: Annotated[float, typer.Option(help="False alarm probability over the whole experiment.")] = 0.05,
+    margin: Annotated[
+        list[str] | None, typer.Option(help="Guardrail margin as NAME=VALUE, such as errors=0.02; repeatable.")
     ] = None,
-    seed: Annotated[str, typer.Option(help="Of the assignment; made up if empty.")] = "",
-    check: Annotated[bool, typer.Option(help="Look whether the challenger can be found from here.")] = True,
+    proven_from: Annotated[
+        float, typer.Option(min=0, help="Coverage in percent from which a step needs a significant result.")
+    ] = 10.0,
+    objective_ms: Annotated[
+        float, typer.Option(min=0, help="Latency above which a request is slow; 0 for the champion's p95.")
+    ] = 0.0,
+    min_feedback: Annotated[int, typer.Option(min=0, help="Rankings with feedback needed from that coverage on.")] = 0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for the challenger before the champion answers.")
+    ] = 30.0,
+    auto_promote: Annotated[
+        bool | None, typer.Option(help="Promote automatically after the last step.  [default: only a canary]")
+    ] = None,
+    seed: Annotated[str, typer.Option(help="Seed of the assignment; random if empty.")] = "",
+    check: Annotated[bool, typer.Option(help="Check that the challenger can be loaded from here.")] = True,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Start an experiment; every service of the database takes it up within rollout_seconds."""
+    """Start an experiment; every service that shares the database joins within rollout_seconds."""
     from rerankd.experiments.experiment import Experiment, validate
     from rerankd.experiments.guardrails import STEPS, ExperimentPlan
     from rerankd.models.reference import BUNDLED
@@ -76,7 +84,7 @@ def start(
     )
     with opened(traces_url) as (store, settings):
         served = model or _default_name(settings)
-        if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may work in another folder
+        if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may run in another folder
             challenger = str(Path(challenger).resolve())
         wanted = validate(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
         if check:
@@ -93,11 +101,11 @@ def start(
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this one.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this experiment.")] = None,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show experiments: where they are, what was counted, and what would be decided now."""
+    """Show experiments: current step, counts, and what would be decided now."""
     with opened(traces_url) as (store, _):
         shown = store.latest() if name is None else [store.named(name)]
         rows = [_row(store, one, whole=name is not None) for one in shown]
@@ -121,7 +129,7 @@ def status(
 
 @app.command()
 def advance(name: Name, traces_url: Url = None) -> None:
-    """Go one step up now, and from the last step to the champion's place."""
+    """Advance one step now; after the last step, promote the challenger."""
     from rerankd.experiments.guardrails import ExperimentDecision
 
     with opened(traces_url) as (store, _):
@@ -131,18 +139,18 @@ def advance(name: Name, traces_url: Url = None) -> None:
 
 @app.command()
 def stop(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An experiment.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that run or were promoted.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the registry as a promotion made it.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the experiment.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All running and promoted experiments.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the registry's champion as it is.")] = False,
     traces_url: Url = None,
 ) -> None:
-    """Give everything back to the champion; this takes a promotion back, in the registry too."""
+    """Return all traffic to the champion; this also reverts a promotion, in the registry too."""
     from rerankd.experiments.guardrails import ExperimentDecision
 
     if (name is None) != every:
-        raise InvalidRequestError("Say what to stop.", hint="Use NAME, or --all.")
+        raise InvalidRequestError("No experiment is named.", hint="Use NAME, or --all.")
     if keep and every:
-        raise InvalidRequestError("Say what to keep.", hint="Use NAME with --keep.")
+        raise InvalidRequestError("--keep works for one experiment.", hint="Use NAME with --keep.")
     with opened(traces_url) as (store, _):
         names = [name] if name is not None else [one.name for one in store.active()]
         for one in names:
@@ -154,17 +162,17 @@ def stop(
             new = _by_hand(store, one, ExperimentDecision(action, "by hand", {}), ("running", "promoted"))
             say(_sentence(new))
     if not names:
-        say("Nothing runs.")
+        say("No experiment is running.")
 
 
 @app.command()
 def history(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only of this one.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this experiment.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most events to list.")] = 50,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List what was decided, newest first, with what it rests on."""
+    """List decisions, newest first, with the evidence."""
     with opened(traces_url) as (store, _):
         events = store.events(name, limit)
     if wants_json(as_json):
@@ -179,7 +187,7 @@ def history(
 
 @contextmanager
 def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
-    """The experiments of the database that options and settings name, and the settings."""
+    """Open the experiments of the trace database; yield their store and the settings."""
     from rerankd.wiring.experiments import open_experiments
 
     settings = load_settings(traces_url=url)
@@ -191,7 +199,7 @@ def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
 
 
 def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, states: Sequence[str]) -> Experiment:
-    """Write a person's decision; services change experiments too, so it is tried again where one was faster."""
+    """Apply a manual decision; retried if a service changed the experiment at the same time."""
     from rerankd.experiments.controller import apply
 
     for _ in range(ATTEMPTS):
@@ -201,10 +209,12 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
                 return one  # it is as it should be
             raise ConflictError(f"{name} is {one.state}.", hint="See: rerankd rollout status.")
         if one.kind == "shadow" and decision.action == "advance":
-            raise ConflictError(f"{name} only looks on.", hint="Start a canary of the same challenger.")
+            raise ConflictError(
+                f"{name} is shadow traffic, which has no steps.", hint="Start a canary of the same challenger."
+            )
         if apply(store, one, decision, _who(), {"coverage_before": one.coverage}, by_hand=True):
             return store.named(name)
-    raise ConflictError(f"{name} is being changed by others.", hint="Try again.")
+    raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
 
 
 def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, Any]:
@@ -226,7 +236,7 @@ def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, A
 
 
 def _told(store: ExperimentStore, one: Experiment) -> dict[str, Any]:
-    """How far the registry is with the experiment's promotion; empty where it has no part in it."""
+    """Return the state of the promotion in the registry; empty if the registry is not involved."""
     from rerankd.experiments.promotion_log import PromotionLog
 
     last = PromotionLog(store).last(one)
@@ -244,7 +254,7 @@ def _check_moved(store: ExperimentStore, one: Experiment) -> None:
 
 
 def _pinned(challenger: str, settings: Settings) -> str:
-    """The same with the number that an alias means now: one version is tried, whatever becomes of the alias."""
+    """Resolve a registry alias to its current version, which stays fixed for the experiment."""
     from rerankd.models.reference import REGISTRY, parse_reference
 
     reference = parse_reference(challenger)
@@ -287,14 +297,16 @@ def _sentence(one: Experiment) -> str:
         return f"{one.name} is promoted: its challenger answers all requests for {one.model}."
     if one.state != "running":
         return f"{one.name} is {one.state}: the champion answers all requests for {one.model}."
-    return f"{one.name} runs: {one.kind} of {one.challenger} at {100 * one.coverage:.4g} % of {one.unit}s."
+    return f"{one.name} is running: {one.kind} of {one.challenger} at {100 * one.coverage:.4g} % of {one.unit}s."
 
 
 def _shares(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) / 100 for part in text.split(","))
     except ValueError:
-        raise InvalidRequestError(f"{text[:100]!r} are no steps.", hint="Write percents, as 1,10,100.") from None
+        raise InvalidRequestError(
+            f"{text[:100]!r} is not a list of steps.", hint="Write percentages, such as 1,10,100."
+        ) from None
 
 
 def _rails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
@@ -307,13 +319,13 @@ def _rails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
             rails[name] = replace(rails[name], margin=float(value))
         except (KeyError, ValueError):
             raise InvalidRequestError(
-                f"{text[:100]!r} is no margin.", hint=f"Write NAME=NUMBER with one of: {', '.join(rails)}."
+                f"{text[:100]!r} is not a margin.", hint=f"Write NAME=NUMBER with one of: {', '.join(rails)}."
             ) from None
     return tuple(rails.values())
 
 
 def _default_name(settings: Settings) -> str:
-    """What services with these settings call their default model."""
+    """Return the name under which services with these settings serve their default model."""
     if settings.model in settings.models or settings.model == "mini" or not Path(settings.model).is_dir():
         return settings.model
     return Path(settings.model).name
@@ -322,5 +334,5 @@ def _default_name(settings: Settings) -> str:
 def _who() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
+    except (KeyError, OSError):  # a container's user may have no name
         return f"uid {os.getuid()}"

@@ -1,11 +1,11 @@
-"""`rerankd rules`: check a file of rules, try it on documents, preview it on traces."""
+"""`rerankd rules`: check a rule file, test it on documents, preview it on traces."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,34 +20,35 @@ from rerankd.rules.rule_file import read_rules
 from rerankd.settings import load_settings
 from rerankd.types import Adjustment, PairScore
 
-app = typer.Typer(help="Rules by which you correct the model.", no_args_is_help=True)
+app = typer.Typer(help="Rules that boost, bury, pin, filter and expand.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="YAML file of rules.")]
 
 
 @app.command()
 def check(file: File) -> None:
-    """Check a file of rules; what is wrong is said with its line, and the exit code is 2."""
+    """Check a rule file; an error names its line, and the exit code is 2."""
     rules = read_rules(file)
     kinds = Counter(rule.action for rule in rules.rules)
     counted = ", ".join(f"{count} {action}" for action, count in sorted(kinds.items()))
-    say(f"{file} is good: {len(rules)} rules ({counted or 'none'}), version {rules.version}.")
+    say(f"{file} is valid: {len(rules)} rules ({counted or 'none'}), version {rules.version}.")
 
 
 @app.command("test")
+@options.setting_flags("model")
 def try_rules(
     file: File,
     query: Annotated[str, typer.Argument(help="The question.")],
-    documents: Annotated[str, typer.Argument(help="Documents, as `rerankd rank` reads them; - for standard input.")],
-    tenant: Annotated[str, typer.Option(help="Key id that asks.")] = "",
-    model: options.Model = None,
-    field: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
+    documents: Annotated[str, typer.Argument(help="File of documents, as for `rerankd rank`; - for standard input.")],
+    tenant: Annotated[str, typer.Option(help="API key id of the request.")] = "",
+    field: Annotated[str, typer.Option(help="Column or key with the text.")] = "text",
     as_json: options.Json = False,
+    **flags: Any,
 ) -> None:
-    """Rank documents with and without the rules, and show which of them fire."""
+    """Rank documents with and without the rules, and show which rules match."""
     rules = read_rules(file)
     found = read_documents(documents, field, None)
-    reranker = options.open_reranker(load_settings(model=model))
+    reranker = options.open_reranker(load_settings(**flags))
     asked = rules.expanded(query, tenant)
     logits = options.logits_of(reranker)(asked, [document.text for document in found])
     scores = [PairScore(logit, 0, False) for logit in logits]
@@ -68,7 +69,7 @@ def try_rules(
     for i in [*ruled, *hidden]:
         rank = places.get(i)
         table.add_row(
-            *("left out" if rank is None else str(rank), "" if rank is None else movement(before[i], rank)),
+            *("filtered" if rank is None else str(rank), "" if rank is None else movement(before[i], rank)),
             *(f"{logits[i]:.3f}", f"{adjustments[i].boost:+.3f}" if adjustments[i].boost else ""),
             *(cell(_fired(adjustments[i]), 80), cell(found[i].text, 60)),
         )
@@ -82,11 +83,11 @@ def preview(
     since: Since = None,
     until: Until = None,
     model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="Most traces, newest first.")] = 1000,
     traces_url: Url = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show which recorded rankings a file of rules would change, before it is put in force."""
+    """Show which recorded rankings a rule file would change, before it is deployed."""
     from rerankd.traces.replay import preview as previewed
     from rerankd.traces.replay import summary
 
@@ -94,8 +95,8 @@ def preview(
     with opened(traces_url) as (store, settings):
         traces = store.list_traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
-            raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
-        score = options.late_logits(settings.model_copy(update={"rules": None}))
+            raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
+        score = options.lazy_logits(settings.model_copy(update={"rules": None}))
         found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(previewed(found, rules, score))
     moved = [one for one in replays if one.moves]
@@ -105,8 +106,8 @@ def preview(
         print_replays([one for one in replays if one.moves or one.skipped][:50])
     short = summary(replays)
     say(
-        f"Rules {rules.version}: {len(moved)} of {short.replayed} rankings move, {short.skipped} skipped. Another "
-        f"document is first in {short.top_changed:.1%}; {short.entered:.2f} documents enter those kept, on average."
+        f"Rules {rules.version}: {len(moved)} of {short.replayed} rankings change, {short.skipped} skipped. The first "
+        f"document changes in {short.top_changed:.1%}; on average {short.entered:.2f} documents enter the results."
     )
 
 

@@ -1,21 +1,18 @@
-"""`rerankd serve` and `rerankd config show`. Flags are made from the settings, so that there is one list of them."""
+"""`rerankd serve` and `rerankd config show`."""
 
 from __future__ import annotations
 
-import inspect
 import ipaddress
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.table import Table
 
-from rerankd.cli.options import Json
+from rerankd.cli.options import Json, setting_flags
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.settings import Settings, describe_sources, load_settings
 
-config = typer.Typer(help="See the settings that are in force.", no_args_is_help=True)
+config = typer.Typer(help="Show the effective settings.", no_args_is_help=True)
 SECRET = frozenset(
     [
         "api_keys",
@@ -34,35 +31,9 @@ SECRET = frozenset(
 )
 
 
-def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
-    """A command line flag for a setting; it is text, and checked where all settings are."""
-    flag = f"--{name.replace('_', '-')}"
-    short = {"model": ["-m"]}.get(name, [])
-    kind: Any = str | None
-    if field.annotation is bool:
-        option = typer.Option(f"{flag}/--no-{name.replace('_', '-')}", help=field.description)
-        kind = bool | None
-    else:
-        option = typer.Option(flag, *short, help=f"{field.description}.", show_default=False)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
-
-
-def with_settings(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag for each named setting."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        made = [_flag(name, Settings.model_fields[name]) for name in names]
-        command.__signature__ = inspect.Signature([*own, *made])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in [*own, *made]}
-        return command
-
-    return decorate
-
-
-@with_settings(name for name in Settings.model_fields if name != "top_n")
+@setting_flags(*(name for name in Settings.model_fields if name != "top_n"))
 def serve(**flags: Any) -> None:
-    """Serve models over HTTP, in the words of every rerank client.
+    """Serve models over HTTP, compatible with the common rerank APIs.
 
     Every flag is also an environment variable, RERANKD_NAME, and a key in rerankd.toml; lists and tables are JSON.
     """
@@ -76,20 +47,20 @@ def serve(**flags: Any) -> None:
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    shown = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104  compared, not bound
+    reachable = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104  compared, not bound
     for name, path in (("API", "/v1/rerank"), ("docs", "/docs"), ("metrics", "/metrics")):
-        stderr().print(f"{name:8} http://{shown}:{port}{path}", highlight=False, soft_wrap=True)
+        stderr().print(f"{name:8} http://{reachable}:{port}{path}", highlight=False, soft_wrap=True)
     if not service.keys.required and not is_loopback(settings.host):
         stderr().print(
-            "[bold red]WARNING: anyone who reaches this port can use the service: no API key is set.[/] "
-            "Make one with `rerankd keys add NAME`, or listen on 127.0.0.1.",
+            "[bold red]WARNING: no API key is set, so anyone who can reach this port can use the service.[/] "
+            "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
             soft_wrap=True,
         )
     run(service, listener)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, reached from nowhere else."""
+    """Return True if an address is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -100,14 +71,14 @@ def is_loopback(host: str) -> bool:
 
 @config.command()
 def show(as_json: Json = False) -> None:
-    """Every setting, its value, and where the value came from."""
+    """Show every setting with its value and the source of the value."""
     rows = [
         {"name": name, "value": _hidden(name, value), "source": source} for name, value, source in describe_sources()
     ]
     if wants_json(as_json):
         write_rows(rows)
         return
-    table = Table("setting", "value", "from")
+    table = Table("setting", "value", "source")
     for row in rows:
         table.add_row(row["name"], cell(str(row["value"])), cell(row["source"]))
     stdout().print(table)

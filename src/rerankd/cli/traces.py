@@ -1,4 +1,4 @@
-"""`rerankd traces`: see what rankings were, replay them, forget them. `rerankd feedback`: bring in what was said."""
+"""`rerankd traces`: list, show, replay, prune and erase rankings. `rerankd feedback`: import and list feedback."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from rerankd.traces.replay import Replay
     from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
 
-app = typer.Typer(help="See what rankings were before and after, in the database of traces_url.", no_args_is_help=True)
-feedback = typer.Typer(help="Bring in what people made of rankings.", no_args_is_help=True)
+app = typer.Typer(help="Recorded rankings, before and after, in the database of traces_url.", no_args_is_help=True)
+feedback = typer.Typer(help="Import and list feedback on rankings.", no_args_is_help=True)
 
-Url = Annotated[str | None, typer.Option("--traces-url", help="Database of traces.  [default: setting traces_url]")]
-Tenant = Annotated[str | None, typer.Option(help='Only of this key id; "" for requests without a key.')]
-Since = Annotated[str | None, typer.Option(help="Only from then on: 90s, 15m, 24h, 7d ago, or ISO 8601.")]
-Until = Annotated[str | None, typer.Option(help="Only before then.")]
-Model = Annotated[str | None, typer.Option(help="Only those that this model ranked.")]
-Name = Annotated[str, typer.Argument(metavar="REQUEST", help="A request id, or a trace's number.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Url = Annotated[
+    str | None, typer.Option("--traces-url", help="Database with the traces.  [default: setting traces_url]")
+]
+Tenant = Annotated[str | None, typer.Option(help='Only this API key id; "" for requests without a key.')]
+Since = Annotated[
+    str | None, typer.Option(help="Start of the time range: 90s, 15m, 24h or 7d ago, or an ISO 8601 time.")
+]
+Until = Annotated[str | None, typer.Option(help="End of the time range.")]
+Model = Annotated[str | None, typer.Option(help="Only rankings of this model.")]
+Name = Annotated[str, typer.Argument(metavar="REQUEST", help="Request id, or number of the trace.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -41,14 +45,14 @@ def list_traces(
     since: Since = None,
     until: Until = None,
     model: Model = None,
-    experiment: Annotated[str | None, typer.Option(help="Only those that were part of it.")] = None,
-    arm: Annotated[str | None, typer.Option(help="Only those that this arm answered.")] = None,
-    order: Annotated[Literal["newest", "oldest", "margin"], typer.Option(help="What comes first.")] = "newest",
-    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    experiment: Annotated[str | None, typer.Option(help="Only rankings of this experiment.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Only rankings of this variant.")] = None,
+    order: Annotated[Literal["newest", "oldest", "margin"], typer.Option(help="Sort order.")] = "newest",
+    limit: Annotated[int, typer.Option(min=1, help="Most traces to list.")] = 50,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List traces; `--order margin` lists first where the first and the second were closest."""
+    """List traces; `--order margin` starts with the smallest difference between first and second."""
     with opened(traces_url) as (store, _):
         wanted = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
         traces = store.list_traces(wanted, limit=limit, order=order)
@@ -56,7 +60,7 @@ def list_traces(
     if wants_json(as_json):
         write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
         return
-    table = Table("id", "request", "time", "tenant", "model", "docs", "top was", "score", "margin", "query")
+    table = Table("id", "request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query")
     for trace in traces:
         margin = "" if trace.margin is None else f"{trace.margin:.3f}"
         table.add_row(
@@ -69,7 +73,7 @@ def list_traces(
 
 @app.command()
 def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a trace: every candidate before and after, with what was said of it since."""
+    """Show a trace: every candidate before and after, with its feedback."""
     from rerankd.feedback.store import read_feedback
     from rerankd.traces.store import TraceFilter
 
@@ -120,17 +124,17 @@ def export(
 
 @app.command()
 def replay(
-    against: Annotated[str, typer.Argument(help="The other model: mini, a folder, or org/name[@revision].")],
-    request: Annotated[str | None, typer.Option(help="Only this: a request id, or a trace's number.")] = None,
+    against: Annotated[str, typer.Argument(help="Model to replay with: mini, a folder, or org/name[@revision].")],
+    request: Annotated[str | None, typer.Option(help="Only this ranking: request id, or number of the trace.")] = None,
     tenant: Tenant = None,
     since: Since = None,
     until: Until = None,
     model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Most traces, newest first.")] = 100,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Rank traces again on another model and show what would change."""
+    """Rank traces again with another model and show what would change."""
     from rerankd.traces.replay import replay as replayed
     from rerankd.traces.replay import summary
 
@@ -141,7 +145,7 @@ def replay(
         else:
             traces = store.list_traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
-            raise NotFoundError("There is no such trace.", hint="See: rerankd traces list")
+            raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
         reranker = open_reranker(settings.model_copy(update={"model": against}))
         found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(replayed(found, logits_of(reranker)))
@@ -151,19 +155,24 @@ def replay(
     print_replays(replays)
     short = summary(replays)
     say(
-        f"{short.replayed} replayed on {against}, {short.skipped} skipped. Another document is first in "
-        f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; {short.entered:.2f} documents come among those kept "
-        f"and {short.moved:.1f} move, on average."
+        f"{short.replayed} replayed on {against}, {short.skipped} skipped. The first document changes in "
+        f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; on average {short.entered:.2f} documents enter the "
+        f"results and {short.moved:.1f} move."
     )
 
 
 @app.command()
 def prune(
-    days: Annotated[float | None, typer.Option(min=0, help="Forget what is older.  [default: traces_days]")] = None,
-    megabytes: Annotated[float | None, typer.Option(min=0, help="Forget the oldest until so much is left.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Delete traces older than this.  [default: setting traces_days]")
+    ] = None,
+    megabytes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Delete the oldest traces down to this size.  [default: setting traces_mb]"),
+    ] = None,
     traces_url: Url = None,
 ) -> None:
-    """Forget traces by age and size now, as services do by themselves every minute."""
+    """Apply retention now: delete traces by age and size; services do so every minute."""
     from rerankd.feedback.retention import Forgotten
     from rerankd.feedback.retention import prune as pruned
     from rerankd.wiring.traces import retention
@@ -175,22 +184,24 @@ def prune(
         while more:
             gone, more = pruned(store, retention(settings))
             total += gone
-    say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback are forgotten.")
+    say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback deleted.")
 
 
 @app.command()
 def erase(
-    tenant: Annotated[str | None, typer.Option(help="Everything of this key id; with --document, only there.")] = None,
-    document: Annotated[str | None, typer.Option(help="The texts that came under this document id.")] = None,
-    text_hash: Annotated[str | None, typer.Option(help="The text with this SHA-256, in hexadecimal.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Erase everything of this API key id; with --document, only that document.")
+    ] = None,
+    document: Annotated[str | None, typer.Option(help="Erase the texts of documents with this id.")] = None,
+    text_hash: Annotated[str | None, typer.Option(help="Erase the text with this SHA-256, in hexadecimal.")] = None,
     yes: Yes = False,
     traces_url: Url = None,
 ) -> None:
-    """Forget a tenant, a document or a text, so that no byte of the text is left in the database's files."""
+    """Erase a tenant, a document or a text, so that no byte of it remains in the database files."""
     from rerankd.feedback import retention
 
     if (text_hash is None) == (tenant is None and document is None):
-        raise InvalidRequestError("Say what to erase.", hint="Use --tenant, --document or --text-hash.")
+        raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
     what = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
     if not yes:
         typer.confirm(f"Erase {what}?", abort=True, err=True)
@@ -209,17 +220,17 @@ def erase(
 
 @feedback.command("import")
 def import_csv(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a line of column names.")],
-    tenant: Annotated[str, typer.Option(help="Key id of lines that name none.")] = "",
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file with a header row.")],
+    tenant: Annotated[str, typer.Option(help="API key id for rows without one.")] = "",
     traces_url: Url = None,
 ) -> None:
-    """Read feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
+    """Import feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
     from rerankd.feedback.events import read_csv
     from rerankd.feedback.store import import_feedback
 
     with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
         count, known = import_feedback(store, read_csv(lines, tenant))
-    say(f"{count} items are kept; {known} of them are of rankings that are known.")
+    say(f"{count} items imported; {known} of them belong to known rankings.")
 
 
 @feedback.command("list")
@@ -227,11 +238,11 @@ def list_feedback(
     tenant: Tenant = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most traces, newest first.")] = 50,
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List feedback, the newest first, with the trace that it is of."""
+    """List feedback, newest first, with its trace."""
     from rerankd.feedback.store import read_feedback
 
     with opened(traces_url) as (store, _):
@@ -249,8 +260,8 @@ def list_feedback(
 
 
 def print_replays(replays: list[Replay]) -> None:
-    """A table of what would change."""
-    table = Table("id", "request", "top", "tau", "entered", "moved", "furthest")
+    """Print a table of the changes."""
+    table = Table("id", "request", "top", "tau", "entered", "moved", "largest changes")
     for one in replays:
         tau = "" if one.tau is None else f"{one.tau:.3f}"
         furthest = ", ".join(f"{move.id or f'#{move.index}'} {move.then}→{move.now}" for move in one.moves[:3])
@@ -261,7 +272,7 @@ def print_replays(replays: list[Replay]) -> None:
 
 
 def _row(found: FullTrace) -> dict[str, Any]:
-    """A trace as it is exported: one name for everything, in Python, HTTP and here."""
+    """Return a trace as it is exported, with the same names as in Python and HTTP."""
     held, count = found.candidates, len(found.candidates)
     before = held.scores_before.tolist() if len(held.scores_before) else [None] * count
     rows = [
@@ -285,14 +296,14 @@ def _row(found: FullTrace) -> dict[str, Any]:
 
 
 def trace_filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:
-    """Which traces are meant by options."""
+    """Return the filter that the options describe."""
     from rerankd.traces.store import TraceFilter
 
     return TraceFilter(tenant, moment(since), moment(until), model)
 
 
 def moment(text: str | None) -> float | None:
-    """Seconds since 1970 of `15m` ago or an ISO 8601 time."""
+    """Parse a time, `15m` ago or ISO 8601, to seconds since 1970."""
     if text is None:
         return None
     if text[-1:] in _UNITS:
@@ -301,29 +312,29 @@ def moment(text: str | None) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise InvalidRequestError(
-            f"{text!r} is no time.", hint="Write 90s, 15m, 24h, 7d, or 2026-01-31T12:00."
+            f"{text!r} is not a time.", hint="Write 90s, 15m, 24h, 7d, or 2026-01-31T12:00."
         ) from None
 
 
 def seconds(text: str) -> float:
-    """Seconds of a length of time such as `90s`, `15m`, `24h` or `7d`."""
+    """Parse a duration such as `90s`, `15m`, `24h` or `7d` to seconds."""
     try:
         length = float(text[:-1]) * _UNITS[text[-1:]]
     except (ValueError, KeyError):
-        raise InvalidRequestError(f"{text!r} is no length of time.", hint="Write 90s, 15m, 24h, or 7d.") from None
+        raise InvalidRequestError(f"{text!r} is not a duration.", hint="Write 90s, 15m, 24h, or 7d.") from None
     if not 0 < length < float("inf"):
-        raise InvalidRequestError(f"{text!r} is no length of time.", hint="Write 90s, 15m, 24h, or 7d.")
+        raise InvalidRequestError(f"{text!r} is not a duration.", hint="Write 90s, 15m, 24h, or 7d.")
     return length
 
 
 def when(seconds: float) -> str:
-    """A time for people."""
+    """Format a time for people."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 @contextmanager
 def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
-    """The database that options and settings name, and the settings."""
+    """Open the trace database that options and settings name; yield it and the settings."""
     from rerankd.wiring.traces import open_store
 
     settings = load_settings(traces_url=url)
@@ -335,5 +346,5 @@ def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
 
 
 def say(sentence: str) -> None:
-    """Tell people something, beside the data."""
+    """Print a message to standard error, apart from the data."""
     stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

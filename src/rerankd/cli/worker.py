@@ -1,4 +1,4 @@
-"""`rerankd worker`: a process that works jobs."""
+"""`rerankd worker`: a process that runs asynchronous jobs."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Annotated, Any
 
 import typer
 
+from rerankd.cli.options import setting_flags
 from rerankd.cli.output import stderr
-from rerankd.cli.serve import with_settings
 from rerankd.engine.pool import ModelPool
 from rerankd.settings import Settings, load_settings
 
-# What a worker has no use for: it opens no port for requests, and asks for no keys.
-_OF_SERVERS = {
+# A worker opens no port for requests and checks no API keys.
+_SERVER_SETTINGS = {
     *("host", "port", "max_body_mb", "max_inflight_mb", "max_json_depth", "max_documents", "request_timeout"),
     *("api_keys", "api_keys_file", "cors_origins", "trusted_proxies", "drain_seconds", "max_queue_seconds"),
     *("jobs_path", "max_jobs", "max_jobs_mb", "top_n"),
 }
 
 
-@with_settings(name for name in Settings.model_fields if name not in _OF_SERVERS)
+@setting_flags(*(name for name in Settings.model_fields if name not in _SERVER_SETTINGS))
 def worker(
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for Prometheus metrics, on all addresses; 0 for none.")
     ] = 0,
     **flags: Any,
 ) -> None:
-    """Work jobs from a queue in Redis, until SIGTERM; any number of workers share the work.
+    """Run jobs from the queue in Redis until SIGTERM; start as many workers as needed.
 
-    Its threads share one engine a model, so that jobs of many users are batched together.
+    The threads of a worker share one engine per model, so jobs of many users are batched together.
     """
     settings = load_settings(**flags)
     from rerankd.registry.alias_follower import AliasFollower

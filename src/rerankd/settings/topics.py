@@ -19,18 +19,18 @@ class ModelSettings(BaseModel):
     model: str = Field(
         "mini", description="model to use: mini, a folder, org/name[@revision], or registry:NAME[@ALIAS]"
     )
-    backend: str = Field("auto", description="auto, onnx or torch")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    backend: str = Field("auto", description="backend: auto, onnx or torch")
+    device: str = Field("auto", description="device: auto, cpu, cuda or cuda:N")
     precision: Precision | None = Field(
-        None, description="fp32, fp16, bf16 or int8; empty for the best that model and device support"
+        None, description="precision: fp32, fp16, bf16 or int8; empty for the best that model and device support"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
     max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for the model's own limit")
     truncation: Truncation = Field(
-        "only_second", description="only_second truncates the document, longest_first whichever side is longer"
+        "only_second", description="truncation strategy: only_second (the document) or longest_first (the longer side)"
     )
     long_documents: LongDocuments = Field(
-        "truncate", description="truncate reads the beginning; chunk reads overlapping chunks and keeps the best score"
+        "truncate", description="long documents: truncate, or chunk (score overlapping chunks and keep the best)"
     )
     chunk_overlap: int = Field(64, ge=0, description="tokens shared by neighbouring chunks")
     max_chunks: int = Field(16, ge=1, description="most chunks read of one document")
@@ -250,8 +250,10 @@ class RegistrySettings(BaseModel):
 class LoggingSettings(BaseModel):
     """Logs and OpenTelemetry."""
 
-    log_format: Literal["text", "json"] = Field("text", description="text or json")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    log_format: Literal["text", "json"] = Field("text", description="format of log lines: text or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="level of log messages: debug, info, warning or error"
+    )
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none")
 
 
