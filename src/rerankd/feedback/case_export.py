@@ -28,6 +28,7 @@ def training_lines(cases: Iterable[BadCase], *, unlabelled: bool = True) -> Iter
             continue
         yield {
             "query": case.query,
+            "time": case.time,
             "pos": [one.text for one in positive],
             "neg": [one.text for one in negative],
             "pos_scores": [one.raw_score for one in positive],
@@ -82,7 +83,7 @@ def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]
                 continue
             count += 1
             query_id = f"case-{case.id}"
-            queries.write(orjson.dumps({"_id": query_id, "text": case.query}) + b"\n")
+            queries.write(orjson.dumps({"_id": query_id, "text": case.query, "metadata": {"time": case.time}}) + b"\n")
             grades: dict[str, int] = {}
             order: dict[str, int] = {}
             for one in sorted(there, key=lambda each: each.rank_before):

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from rerankd.database import tables
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.feedback.case_export import training_lines, write_beir
@@ -28,6 +30,7 @@ from rerankd.feedback.store import add_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
+from rerankd.training.examples import cleaned, read_examples, split
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
 
@@ -155,6 +158,7 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     (line,) = training_lines(cases)
     assert line == {
         "query": "first",
+        "time": next(case.time for case in cases if case.query == "first"),
         "pos": ["r1 text 2"],
         "neg": ["r1 text 0", "r1 text 1", "r1 text 3"],  # what stood above the answer is to be unlearnt
         "pos_scores": [3.0],
@@ -163,6 +167,8 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     (strict,) = training_lines(cases, unlabelled=False)
     assert strict["neg"] == ["r1 text 3"]
     assert write_beir(cases, tmp_path / "beir", text_hash) == 2
+    queries = [json.loads(row) for row in (tmp_path / "beir" / "queries.jsonl").read_text().splitlines()]
+    assert [row["metadata"]["time"] for row in queries] == [case.time for case in cases if case.graded]
     data = open_dataset(tmp_path / "beir")
     assert sorted(data.queries.values()) == ["first", "second"]
     assert sorted(data.qrels) == [f"case-{by_request[name]}" for name in ("r1", "r2")]
@@ -182,3 +188,23 @@ def test_what_has_no_request_id_is_no_case(store: TraceStore) -> None:
     assert add_cases(store, found, [Detection("outlier", -1, 1.0, "")]) == 0
     with pytest.raises(InvalidRequestError, match="no request id"):
         flag(store, f"#{found.trace.id}", None)
+
+
+def test_exported_cases_are_split_by_time(store: TraceStore, tmp_path: Path) -> None:
+    """The validation side of training is the latest cases: each export carries the time of its case."""
+    for number in range(10):
+        write(store, f"r{number}", 2, 1, query=f"query {number}")
+        flag(store, f"r{number}", "search")
+    times = {f"r{number}": 1e9 + (number * 7) % 10 for number in range(10)}
+    for case in list_cases(store):
+        change(store, case.id, grades={0: 1, 1: 0})
+        with store.begin() as connection:
+            moved = update(tables.bad_case).where(tables.bad_case.c.id == case.id)
+            connection.execute(moved.values(time=times[case.request_id]))
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in training_lines(each_case(store))))
+    examples, _ = cleaned(read_examples(file))
+    training, validation = split(examples, share=0.3)
+    latest = sorted(range(10), key=lambda number: times[f"r{number}"])[-3:]
+    assert sorted(example.query for example in validation) == sorted(f"query {number}" for number in latest)
+    assert len(training) == 7
