@@ -102,6 +102,13 @@ def test_the_version_is_of_the_content() -> None:
         ("rules:\n  - name: !!python/object:os.system a\n    synonyms: [x, y]", 2, ""),
         ("rules:\n  - name: [a]\n    synonyms: [x, y]", 2, "not a text"),
         ("rules:\n  - name: a\n    documents: {metadata: {x: {y: 1}}}\n    boost: 1", 3, "value"),
+        ("rules:\n  - name: a\n    documents:\n    boost: 1", 3, "rule 'a'.documents is empty"),
+        ("rules:\n  - name: a\n    when: 3\n    documents: {terms: x}\n    boost: 1", 3, "a table with terms, regex"),
+        ("rules:\n  - name: a\n    synonyms:\n      - x\n      - [y]", 5, "rule 'a'.synonyms[2] is a list"),
+        ("rules:\n  - name: a\n    documents: {terms: {x: y}}\n    boost: 1", 3, "rule 'a'.documents.terms.x is 'y'"),
+        ("rules:\n  - name: a\n    boost: x\n    pin: x\n  - 3", 3, "(2 more errors in the file.)"),
+        ("rules: [7]", 1, "rules[1] is a number; it is a table with name"),
+        ("? [a]\n: 1", 1, "not a text"),
     ],
 )
 def test_a_fault_is_said_with_its_line(content: str, line: int, says: str) -> None:
