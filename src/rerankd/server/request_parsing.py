@@ -1,138 +1,105 @@
-"""From bytes to a checked body; whatever is wrong becomes one sentence."""
+"""Parsing and validation of request bodies; every fault becomes one sentence."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, Protocol, TypeVar
+import asyncio
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from rerankd.errors import InvalidRequestError, PayloadTooLargeError
-from rerankd.ranking.order import checked_fusion
+from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings
-from rerankd.types import Fusion
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_VALUES = 200_000
-MAX_UNIT = 256
-USER_HEADER, SESSION_HEADER = "X-Rerankd-User", "X-Rerankd-Session"
+LARGE_BODY = 256 * 1024
 
 
-class FusedBody(Protocol):
-    """A body that may say how the first stage counts."""
+async def read_json(request: Request, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+    """Read a JSON object; a large one is parsed in a thread, so that the event loop serves others meanwhile.
 
-    @property
-    def fusion(self) -> str | None:
-        """Method, if it says so."""
-        ...
+    Returns:
+        The bytes of the body, and its content.
 
-    @property
-    def fusion_weight(self) -> float | None:
-        """Weight, if it says so."""
-        ...
+    Raises:
+        InvalidRequestError: The body is not a JSON object, or too deeply nested.
+    """
+    payload = await request.body()
+    depth = settings.max_json_depth
+    if len(payload) > LARGE_BODY:
+        return payload, await asyncio.to_thread(parse_json, payload, depth)
+    return payload, parse_json(payload, depth)
 
 
-def parse_json(body: bytes, max_depth: int) -> dict[str, Any]:
+async def read_body(request: Request, model: type[Model], settings: Settings) -> Model:
+    """Read and validate a JSON body.
+
+    Raises:
+        InvalidRequestError: The body is invalid; the message names the first fault.
+    """
+    _, content = await read_json(request, settings)
+    return validated(model, content)
+
+
+def parse_json(payload: bytes, max_depth: int) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        InvalidRequestError: not JSON, not an object, or nested too deep.
+        InvalidRequestError: Not JSON, not an object, or too deeply nested.
     """
-    if not body:
+    if not payload:
         raise InvalidRequestError("The body is empty.", hint="Send a JSON object.")
     try:
-        content = orjson.loads(body)
+        content = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(
             f"The body is not valid JSON ({error}).", hint="Send a JSON object in UTF-8."
         ) from None
     if not isinstance(content, dict):
-        raise InvalidRequestError(f"The body is a JSON {_name(content)}.", hint="Send a JSON object.")
+        raise InvalidRequestError(f"The body is a JSON {_type_name(content)}.", hint="Send a JSON object.")
     check_depth(content, max_depth)
     return content
 
 
 def check_depth(content: Any, limit: int) -> None:
-    """Raise `InvalidRequestError` for JSON that is nested deeper than `limit`, or holds too much."""
-    level, depth, seen = [content], 0, 0
+    """Check the nesting and the size of JSON.
+
+    Raises:
+        InvalidRequestError: It is nested deeper than `limit`, or holds too many values.
+    """
+    level, depth, values = [content], 0, 0
     while level:
         depth += 1
-        seen += sum(map(len, level))
+        values += sum(map(len, level))
         if depth > limit:
-            raise InvalidRequestError(f"The body is nested deeper than {limit} levels.", hint="Send a flatter one.")
-        if seen > MAX_VALUES:
-            raise InvalidRequestError(f"The body holds more than {MAX_VALUES} values.", hint="Send fewer at once.")
-        inner: list[Any] = []
+            raise InvalidRequestError(
+                f"The body is nested deeper than {limit} levels.", hint="Send a body with less nesting."
+            )
+        if values > MAX_VALUES:
+            raise InvalidRequestError(f"The body holds more than {MAX_VALUES} values.", hint="Split the request.")
+        children: list[Any] = []
         for item in level:
-            inner += [v for v in (item.values() if isinstance(item, dict) else item) if isinstance(v, dict | list)]
-        level = inner
+            members = item.values() if isinstance(item, dict) else item
+            children += [member for member in members if isinstance(member, dict | list)]
+        level = children
 
 
 def validated(model: type[Model], content: dict[str, Any]) -> Model:
-    """Check a body.
+    """Validate a body.
 
     Raises:
-        InvalidRequestError: the first thing that is wrong, with its place.
+        InvalidRequestError: The first fault, with the field's name.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:200]
-        what = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{place or 'The body'}: {what}.", hint="See /docs for what is expected.") from None
+        field = ".".join(str(part) for part in first["loc"])[:200]
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequestError(f"{field or 'The body'}: {message}.", hint="See /docs for the schema.") from None
 
 
-def check_count(count: int, name: str, settings: Settings) -> None:
-    """Raise `PayloadTooLargeError` for more documents than are allowed."""
-    if count > settings.max_documents:
-        raise PayloadTooLargeError(
-            f"{name} holds {count} texts; {settings.max_documents} are allowed.",
-            hint="Send them in parts, or raise max_documents.",
-        )
-
-
-def timeout_of(request: Request, given: float | None, settings: Settings) -> float | None:
-    """Seconds that a request may take: the least of its header, its body and the settings.
-
-    Raises:
-        InvalidRequestError: the header is not a positive number.
-    """
-    times = [given, settings.request_timeout or None]
-    header = request.headers.get("x-request-timeout")
-    if header:
-        try:
-            seconds = float(header)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds < math.inf:
-            raise InvalidRequestError("X-Request-Timeout is not a positive number.", hint="Give it in seconds.")
-        times.append(seconds)
-    known = [time for time in times if time is not None]
-    return min(known) if known else None
-
-
-def unit_header(request: Request, name: str) -> str:
-    """Who asks, as a header says it; empty where it is missing.
-
-    Raises:
-        InvalidRequestError: it is too long, or holds what is no text.
-    """
-    value = request.headers.get(name, "").strip()
-    if len(value) > MAX_UNIT or not value.isprintable():
-        raise InvalidRequestError(f"{name} is longer than {MAX_UNIT} characters, or no text.", hint="Send an id.")
-    return value
-
-
-def fusion_of(body: FusedBody, settings: Settings) -> Fusion | None:
-    """How the first stage counts: as the body says, else as the settings do."""
-    weight = settings.fusion_weight if body.fusion_weight is None else body.fusion_weight
-    if body.fusion is not None and body.fusion != settings.fusion and body.fusion_weight is None:
-        weight = None  # the weight of another method
-    return checked_fusion(body.fusion or settings.fusion, weight)
-
-
-def _name(content: Any) -> str:
+def _type_name(content: Any) -> str:
     return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(content), "number")

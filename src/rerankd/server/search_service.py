@@ -1,10 +1,11 @@
-"""The index and the language model of one instance, opened when a question first comes in."""
+"""Search over the index of one instance; index and language model are opened for the first question."""
 
 from __future__ import annotations
 
 import asyncio
 
-from rerankd.pipeline.pipeline import Charge, Pipeline
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.pipeline.scores import Charge
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.retriever import Retriever
@@ -16,14 +17,14 @@ from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offse
 
 
 class SearchService:
-    """Answers questions.
+    """Retrieval-augmented search of one instance.
 
     Args:
-        settings: of the program.
-        pipeline: ranks what the first stage gives.
+        settings: settings of the service.
+        pipeline: ranks the documents of the first stage.
 
     Raises:
-        InvalidRequestError: settings of the language model that contradict each other.
+        InvalidRequestError: The settings of the language model contradict each other.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
@@ -35,20 +36,20 @@ class SearchService:
 
     @property
     def options(self) -> SearchOptions:
-        """What holds where a question says nothing."""
+        """Default options of a question."""
         settings = self._settings
         return SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
 
     async def rag(self, charge: Charge | None, settle: Charge) -> Rag:
-        """The pipeline of one question.
+        """Return the retrieval pipeline of one question.
 
         Args:
-            charge: told of the tokens of its ranking before it begins.
-            settle: told how many it were, those of cached scores left out.
+            charge: charges the estimated tokens before the ranking; None for no charge.
+            settle: called with the computed tokens after the ranking.
 
         Raises:
-            NotFoundError: there is no index yet.
-            UnavailableError: the first stage cannot be reached.
+            NotFoundError: There is no index yet.
+            UnavailableError: The first stage is out of reach.
         """
         async with self._opening:
             if self._retriever is None or self._offsets is None:
@@ -63,7 +64,7 @@ class SearchService:
         return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expanded)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close the retriever and the language model."""
         if self._retriever is not None:
             await asyncio.to_thread(self._retriever.close)
         if self._chat is not None:

@@ -12,7 +12,6 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from rerankd._common.validation import to_query
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job, RankWork
@@ -20,10 +19,9 @@ from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
 from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.context import current_request
-from rerankd.server.request_parsing import check_count, fusion_of
-from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.ranking_request import to_rerank_request
+from rerankd.server.responses import json_response
 from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, read_submission
-from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
@@ -44,7 +42,7 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         queue.check(options.webhook, options.idempotency_key)
         large = len(submission.requests) > LARGE_JOB
-        work = await asyncio.to_thread(self._work, submission) if large else self._work(submission)
+        work = await asyncio.to_thread(self._to_work, submission) if large else self._to_work(submission)
         await self._charge(work)
         several = len(work) > 1
         try:
@@ -64,7 +62,7 @@ class JobRoutes:
             await self._uncharge()
         current_request.get().fields |= {"job": job.id, "requests": job.total}
         self._service.metrics.jobs.labels(job.priority).inc(new)
-        return _json(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
+        return json_response(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
 
     async def newest(self, request: Request) -> Response:
         """The newest jobs; `?state=` and `?limit=` narrow them."""
@@ -77,7 +75,7 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         owner = None if self._admin else self._owner
         jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
-        return _json({"object": "list", "data": [_card(job) for job in jobs]})
+        return json_response({"object": "list", "data": [_card(job) for job in jobs]})
 
     async def one(self, request: Request, job: str) -> Response:
         """A job's state and progress, and its results once it has ended; `?results=false` leaves them out."""
@@ -87,7 +85,7 @@ class JobRoutes:
         if wanted != "false" and (found.final or wanted == "true"):
             parts = await self._parts(job)
             card["results"] = await asyncio.to_thread(lambda: [_row(*one) for one in enumerate(result_rows(parts))])
-        return _json(card)
+        return json_response(card)
 
     async def results(self, job: str) -> Response:
         """The results as JSON lines, one a request, in their order; what has no result yet is null there."""
@@ -99,7 +97,7 @@ class JobRoutes:
         await self._found(job)
         queue = await self._service.job_service.queue()
         ended = await asyncio.to_thread(queue.store.cancel, job)
-        return _json(_card(ended or await self._found(job)))
+        return json_response(_card(ended or await self._found(job)))
 
     async def retry(self, job: str) -> Response:
         """Queue the failed, cancelled or expired parts of a job again."""
@@ -108,7 +106,7 @@ class JobRoutes:
             await self._service.quotas.charge(key, 0, time.time())
         queue = await self._service.job_service.queue()
         again = await asyncio.to_thread(queue.retry, job)
-        return _json(_card(again or await self._found(job)), 202)
+        return json_response(_card(again or await self._found(job)), 202)
 
     @property
     def _owner(self) -> str:
@@ -131,32 +129,24 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         return await asyncio.to_thread(queue.store.results, job)
 
-    def _work(self, submission: JobSubmission) -> list[RankWork]:
-        many = len(submission.requests) > 1
-        return [
-            self._ranking(body, f"requests.{place}: " if many else "") for place, body in enumerate(submission.requests)
-        ]
+    def _to_work(self, submission: JobSubmission) -> list[RankWork]:
+        """Return the rankings of a submission; an error names the request that it belongs to."""
+        is_batch, work = len(submission.requests) > 1, []
+        for position, body in enumerate(submission.requests):
+            try:
+                request = to_rerank_request(body, self._service.settings)
+                self._check_model(request)
+            except InvalidRequestError as error:
+                prefix = f"requests.{position}: " if is_batch else ""
+                raise InvalidRequestError(f"{prefix}{error.message}", hint=error.hint) from None
+            work.append(RankWork(request, bool(body.return_documents)))
+        return work
 
-    def _ranking(self, body: RerankRequestBody, place: str) -> RankWork:
-        try:
-            if not body.documents:
-                raise EmptyDocumentsError("documents")
-            check_count(len(body.documents), "documents", self._service.settings)
-            self._service.pool.resolve(body.model)
-            request = RerankRequest(
-                to_query(body.query),
-                body.read_documents(),
-                body.kept,
-                "none" if body.raw else "sigmoid",
-                body.model,
-                body.truncation_overrides([]),
-                cache=body.cache is not False,
-                threshold=body.threshold,
-                fusion=fusion_of(body, self._service.settings),
-            )
-        except InvalidRequestError as error:
-            raise InvalidRequestError(f"{place}{error.message}", hint=error.hint) from None
-        return RankWork(request, bool(body.return_documents))
+    def _check_model(self, request: RerankRequest) -> None:
+        """Refuse at submission what the model would refuse later; a model that is not loaded here checks later."""
+        name = self._service.pool.resolve(request.model)
+        if (model := self._service.pool.loaded.get(name)) is not None:
+            apply_overrides(model, request.truncation)
 
     async def _charge(self, work: list[RankWork]) -> None:
         """Count the job as one request, and its tokens by the default model's estimate."""
@@ -219,10 +209,6 @@ def _row(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
 def _written(parts: list[PartResult]) -> Iterator[bytes]:
     for one in enumerate(result_rows(parts)):
         yield orjson.dumps(_row(*one), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
 
 
 def job_router(service: Service) -> APIRouter:

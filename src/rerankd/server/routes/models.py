@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from rerankd._common.version import __version__
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
 from rerankd.server.context import current_request
-from rerankd.server.request_parsing import parse_json, validated
-from rerankd.server.schemas.rerank import SwapRequestBody
+from rerankd.server.request_parsing import read_body
+from rerankd.server.responses import json_response
+from rerankd.server.schemas.models import SwapRequestBody
 from rerankd.server.service import Service
 
 STARTED = int(time.time())
@@ -50,22 +50,22 @@ class ModelRoutes:
 
     async def list(self) -> Response:
         """All models, loaded or not."""
-        return _json({"object": "list", "data": [self._card(name) for name in self._pool.names]})
+        return json_response({"object": "list", "data": [self._card(name) for name in self._pool.names]})
 
     async def one(self, name: str) -> Response:
         """One model; unknown names show the default model, unless the service is strict."""
-        return _json(self._card(self._pool.resolve(name)) | {"id": name})
+        return json_response(self._card(self._pool.resolve(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
         """Whether a key is needed; Xinference's clients ask first."""
-        return _json({"auth": self._service.keys.required})
+        return json_response({"auth": self._service.keys.required})
 
     async def info(self) -> Response:
         """What text-embeddings-inference tells of itself, of the default model."""
         settings = self._service.settings
         async with self._pool.lease(self._pool.default) as model:
             manifest = model.files.manifest
-            return _json(
+            return json_response(
                 {
                     "model_id": str(model.files.reference),
                     "model_sha": manifest.revision or model.engine.version,
@@ -89,15 +89,15 @@ class ModelRoutes:
         """Put another model under a name, without a gap. Needs an admin key."""
         self._check_admin()
         self._check_known(name)
-        given = validated(SwapRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
-        await self._pool.swap(name, given.source)
-        return _json(self._card(name))
+        body = await read_body(request, SwapRequestBody, self._service.settings)
+        await self._pool.swap(name, body.source)
+        return json_response(self._card(name))
 
     async def unload(self, name: str) -> Response:
         """Take a model out of memory; the next request for it loads it again. Needs an admin key."""
         self._check_admin()
         self._check_known(name)
-        return _json({"id": name, "unloaded": await self._pool.unload(name)})
+        return json_response({"id": name, "unloaded": await self._pool.unload(name)})
 
     def _check_admin(self) -> None:
         key = current_request.get().key
@@ -109,10 +109,6 @@ class ModelRoutes:
             raise ModelNotFoundError(
                 f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self._pool.names)}."
             )
-
-
-def _json(content: Any) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def model_router(service: Service) -> APIRouter:

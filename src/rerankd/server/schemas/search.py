@@ -1,41 +1,51 @@
-"""What questions to the index look like."""
+"""Request bodies of `/v1/search` and `/v1/ask`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict, Field
+from rerankd.server.schemas.base import BaseRequestBody
+from rerankd.server.schemas.fusion import FusionName, resolve_fusion
+from rerankd.server.schemas.text import Text
+from rerankd.settings import Settings
+from rerankd.types import Fusion
 
-from rerankd.server.schemas.rerank import Seconds, Text
 
+class SearchRequestBody(BaseRequestBody):
+    """Request to find passages of the index that answer a question."""
 
-class SearchRequestBody(BaseModel):
-    """A question."""
+    model_config = ConfigDict(extra="forbid")
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
-
-    query: Text = Field(description="the question")
-    k: int | None = Field(None, ge=1, le=1000, description="documents of the first stage; search_k if not given")
-    top_n: int | None = Field(None, ge=1, le=1000, description="passages kept at most; 5 if not given")
+    query: Text = Field(description="The question.")
+    k: int | None = Field(
+        None, ge=1, le=1000, description="Number of documents of the first stage; default: setting search_k."
+    )
+    top_n: int | None = Field(None, ge=1, le=1000, description="Maximum number of passages; default: setting top_n.")
     threshold: float | None = Field(
-        None, ge=0, le=1, description="lowest score of a passage that answers; search_threshold if not given"
+        None, ge=0, le=1, description="Lowest score of a passage; default: setting search_threshold."
     )
     max_tokens: int | None = Field(
-        None, ge=16, le=1_000_000, description="tokens of all passages at most; search_tokens if not given"
+        None, ge=16, le=1_000_000, description="Token budget of all passages; default: setting search_tokens."
     )
-    model: str | None = Field(None, max_length=512, description="name of the reranking model")
-    fusion: Literal["none", "weighted", "rrf"] | None = Field(
-        None, description="how the first stage counts in the order"
-    )
-    fusion_weight: float | None = Field(None, ge=0, le=100, description="its weight; the model's is 1")
-    timeout: Seconds | None = Field(None, description="seconds in which an answer is worth anything")
-    cache: bool | None = Field(None, description="false computes every pair again")
+    fusion: FusionName | None = Field(None, description="Fusion of the model's order with the first stage's.")
+    fusion_weight: float | None = Field(None, ge=0, le=100, description="Weight of the first stage; the model has 1.")
     explain: bool | None = Field(
-        None, description="true adds places before and after, rules, and what was dropped and why"
+        None, description="Set to true for ranks before and after, rules, and the passages that were dropped and why."
     )
+
+    @property
+    def ranking_query(self) -> str:
+        """Query of the ranking."""
+        return self.query
+
+    def rank_fusion(self, settings: Settings) -> Fusion | None:
+        """Return the fusion with the first stage's order; None for the model's order alone."""
+        return resolve_fusion(self.fusion, self.fusion_weight, settings)
 
 
 class AskRequestBody(SearchRequestBody):
-    """A question that wants an answer."""
+    """Request to answer a question from the passages of the index."""
 
-    stream: bool | None = Field(None, description="true sends events as they come: passages, token, answer")
+    stream: bool | None = Field(
+        None, description="Set to true for a stream of server-sent events: passages, token, answer."
+    )

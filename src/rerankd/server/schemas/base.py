@@ -1,0 +1,114 @@
+"""Fields and meanings that request bodies share.
+
+A body answers six questions, whatever its dialect: query, documents, number of results, activation, truncation and
+fusion. `rerankd.server.ranking_request.to_rerank_request` asks them; nothing else reads a body's fields to build a
+`RerankRequest`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerankd.errors import PayloadTooLargeError
+from rerankd.settings import Settings
+from rerankd.types import Activation, Document, Fusion, TruncationOverrides
+
+MIN_LENGTH = 8
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class BaseRequestBody(BaseModel):
+    """Body of a request that ranks or scores. Unknown fields are ignored: every client sends some."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), hide_input_in_errors=True)
+
+    model: str | None = Field(
+        None, max_length=512, description="Model name. The default model answers requests for unknown names."
+    )
+    timeout: Seconds | None = Field(None, description="Time limit in seconds.")
+    cache: bool | None = Field(None, description="Set to false to bypass the score cache.")
+
+    @property
+    def ranking_query(self) -> str:
+        """Query of the ranking; empty where the body has pairs of its own.
+
+        Raises:
+            InvalidRequestError: The query is empty.
+        """
+        return ""
+
+    def ranking_documents(self, settings: Settings) -> list[Document]:
+        """Return the documents to rank; none where they come from elsewhere.
+
+        Raises:
+            InvalidRequestError: A document is not a text; the message names it.
+            PayloadTooLargeError: There are more documents than `max_documents`.
+        """
+        return []
+
+    @property
+    def limit(self) -> int | None:
+        """Number of documents to return; None for all."""
+        return None
+
+    @property
+    def activation(self) -> Activation:
+        """Activation of the scores in the response."""
+        return "sigmoid"
+
+    @property
+    def score_threshold(self) -> float | None:
+        """Lowest score of a document that is returned; None for no threshold."""
+        return None
+
+    def truncation_overrides(self) -> TruncationOverrides:
+        """Return the overrides of the model's truncation."""
+        return TruncationOverrides()
+
+    def rank_fusion(self, settings: Settings) -> Fusion | None:
+        """Return the fusion with the first stage's order; None for the model's order alone.
+
+        Raises:
+            InvalidRequestError: The weight does not suit the method.
+        """
+        return None
+
+
+class ScoringRequestBody(BaseRequestBody):
+    """Body of a request whose texts the model scores as they are sent."""
+
+    raw_scores: bool | None = Field(None, description="Set to true for logits instead of scores from 0 to 1.")
+    use_activation: bool | None = Field(None, description="Set to false for logits instead of scores from 0 to 1.")
+    max_length: int | None = Field(
+        None,
+        ge=MIN_LENGTH,
+        description="Maximum length of a query and document pair in tokens. Above the model's limit: status 400.",
+    )
+    long_documents: Literal["truncate", "chunk"] | None = Field(
+        None, description="chunk scores a long document in overlapping chunks; its best chunk counts."
+    )
+
+    @property
+    def activation(self) -> Activation:
+        """Activation of the scores in the response: `none` gives logits."""
+        return "none" if self.raw_scores or self.use_activation is False else "sigmoid"
+
+
+def check_count(count: int, name: str, settings: Settings) -> None:
+    """Check a number of texts.
+
+    Raises:
+        PayloadTooLargeError: There are more than `max_documents`.
+    """
+    if count > settings.max_documents:
+        raise PayloadTooLargeError(
+            f"{name} holds {count} texts; {settings.max_documents} are allowed.",
+            hint="Split the request, or raise max_documents.",
+        )
+
+
+def positive_or_none(value: int | None) -> int | None:
+    """Return a positive number; None for anything else, which clients send for "no limit"."""
+    return value if value is not None and value > 0 else None

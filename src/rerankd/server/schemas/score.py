@@ -1,0 +1,55 @@
+"""The request body of vLLM's `/score`, with the names of Jina and Cohere for its two sides."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rerankd.errors import InvalidRequestError
+from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none
+from rerankd.server.schemas.text import Texts
+from rerankd.types import TruncationOverrides
+
+
+class ScoreRequestBody(ScoringRequestBody):
+    """Request to score pairs: one query with N documents, or N queries with N documents."""
+
+    text_1: Texts | None = Field(None, description="The queries.")
+    text_2: Texts | None = Field(None, description="The documents.")
+    queries: Texts | None = Field(None, description="Alias of text_1.")
+    documents: Texts | None = Field(None, description="Alias of text_2.")
+    data_1: Texts | None = Field(None, description="Alias of text_1.")
+    data_2: Texts | None = Field(None, description="Alias of text_2.")
+    items: Texts | None = Field(None, description="Alias of text_2.")
+    truncate_prompt_tokens: int | None = Field(
+        None, description="Alias of max_length; -1 for the model's own maximum. Values below 8 are raised to 8."
+    )
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs.
+
+        Raises:
+            InvalidRequestError: A side is missing, or the numbers of queries and documents do not match.
+        """
+        queries = next((side for side in (self.text_1, self.queries, self.data_1) if side is not None), None)
+        documents = next(
+            (side for side in (self.text_2, self.documents, self.data_2, self.items) if side is not None), None
+        )
+        if not queries or not documents:
+            raise InvalidRequestError(
+                "Both queries and documents are required.", hint="Send text_1 (queries) and text_2 (documents)."
+            )
+        if len(queries) == 1:
+            return [(queries[0], document) for document in documents]
+        if len(queries) != len(documents):
+            raise InvalidRequestError(
+                f"{len(queries)} queries and {len(documents)} documents do not match.",
+                hint="Send one query with any number of documents, or as many of each.",
+            )
+        return list(zip(queries, documents, strict=True))
+
+    def truncation_overrides(self) -> TruncationOverrides:
+        """Return the overrides of the model's truncation."""
+        max_length = self.max_length or positive_or_none(self.truncate_prompt_tokens)
+        return TruncationOverrides(
+            max_length=max(max_length, MIN_LENGTH) if max_length else None, long_documents=self.long_documents
+        )
