@@ -7,8 +7,8 @@ import time
 
 from benchmarks.jobs.worker import Measured
 from rerankd.demo import load_traps
-from rerankd.jobs.job import RankWork
 from rerankd.jobs.results import result_rows
+from rerankd.jobs.work import RankWork
 from rerankd.types import Document, RerankRequest
 
 DOCUMENT_CHARACTERS = 100

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.jobs.job import Job, NewJob, Part, encode_work, new_id
+from rerankd.jobs.job import Job, NewJob, Part, new_id
 from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.jobs.work import encode_work
 from tests.unit.jobs.scripted_worker import scoring
 
 

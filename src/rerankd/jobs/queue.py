@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
-from rerankd.jobs.job import Job, NewJob, Priority, Work, new_id, split_work
+from rerankd.jobs.job import Job, NewJob, Priority, new_id
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import validate_url
+from rerankd.jobs.work import Work, split_work
 
 MAX_WAKE_UPS = 64
 MAX_IDEMPOTENCY = 255

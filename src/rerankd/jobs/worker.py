@@ -28,9 +28,10 @@ from rerankd.errors import (
     RetryableError,
     UnavailableError,
 )
-from rerankd.jobs.job import Claim, RankWork, ScoreWork, Work, decode_work
+from rerankd.jobs.job import Claim
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import WebhookSender
+from rerankd.jobs.work import RankWork, ScoreWork, Work, decode_work
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.order import usage_of

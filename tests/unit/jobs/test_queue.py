@@ -18,24 +18,24 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     made.close()
 
 
-def test_workers_are_told_of_new_jobs_only(store: SqliteStore) -> None:
-    told: list[int] = []
-    queue = JobQueue(store, told.append)
+def test_workers_are_notified_of_new_jobs_only(store: SqliteStore) -> None:
+    notified: list[int] = []
+    queue = JobQueue(store, notified.append)
     first, new = queue.submit([scoring(*"abc")] * 100, idempotency="k")
     assert new
     assert queue.submit([scoring(*"abc")] * 100, idempotency="k") == (first, False)
-    assert told == [2]
+    assert notified == [2]
     with pytest.raises(ConflictError):
         queue.submit([scoring("other")], idempotency="k")
 
 
-def test_a_job_is_kept_though_workers_cannot_be_told(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_is_stored_without_workers_notified(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
     def silent(_: int) -> None:
         raise UnavailableError("The job queue cannot be reached.")
 
     job, _ = JobQueue(store, silent).submit([ranking("a")])
     assert store.get(job.id)
-    assert "could not be told" in caplog.text
+    assert "could not be notified" in caplog.text
 
 
 def test_what_is_refused_before_any_work(store: SqliteStore) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import RerankdError
-
-QueryGroup = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

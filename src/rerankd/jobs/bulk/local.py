@@ -8,7 +8,8 @@ from threading import Event
 from typing import Protocol
 
 from rerankd._common.logging import logger
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, QueryGroup, RowError, RowResult
+from rerankd.engine.request import QueryGroup
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
 from rerankd.jobs.bulk.scorer import CancelCheck
 from rerankd.types import PairScore

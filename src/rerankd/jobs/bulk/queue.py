@@ -17,12 +17,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from rerankd._common.logging import logger
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
-from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, QueryGroup, RowError, RowResult
+from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
-from rerankd.jobs.job import Job, ScoreWork
+from rerankd.jobs.job import Job
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.results import result_rows
+from rerankd.jobs.work import ScoreWork
 from rerankd.types import TruncationOverrides
 
 WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end

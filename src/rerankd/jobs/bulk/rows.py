@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rerankd._common.validation import to_documents, to_query
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.chunk import QueryGroup, RowError
+from rerankd.jobs.bulk.chunk import RowError
 from rerankd.types import Document
 
 RowKind = Literal["queries", "pairs"]

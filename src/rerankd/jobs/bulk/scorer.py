@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rerankd.engine.cache import MemoryCache, pair_keys
-from rerankd.jobs.bulk.chunk import QueryGroup
+from rerankd.engine.request import QueryGroup
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.scoring.scorer import Scorer
 from rerankd.types import PairScore

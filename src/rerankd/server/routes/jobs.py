@@ -14,9 +14,10 @@ from starlette.responses import StreamingResponse
 
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
-from rerankd.jobs.job import STATES, Job, RankWork
+from rerankd.jobs.job import STATES, Job
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
+from rerankd.jobs.work import RankWork
 from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.context import current_request
 from rerankd.server.ranking_request import to_rerank_request

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from rerankd import Reranker
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import InvalidRequestError
-from rerankd.jobs.bulk.chunk import QueryGroup
 from rerankd.jobs.bulk.scorer import PairScorer
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
