@@ -10,7 +10,7 @@ from pathlib import Path
 from rerankd import Reranker
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import Platt
-from rerankd.evaluation.gate import Check, Decision, Limits, write_decision
+from rerankd.evaluation.gate import GateCheck, GateDecision, GateLimits, write_decision
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME, sha256
 
@@ -46,12 +46,12 @@ def with_parity(folder: Path, **changes: object) -> Path:
 def gate_record(model: Path, out: Path, passed: bool = True, key: str | None = None) -> Path:
     """A gate's record about a model."""
     reranker = Reranker(str(model))
-    decision = Decision(
+    decision = GateDecision(
         f"candidate@{reranker.model}-{reranker.version}",
         "champion@mini-0",
         passed,
-        (Check("gain on domain", passed, 0.02 if passed else -0.02, 0.0, "nDCG@10 moved."),),
-        Limits(),
+        (GateCheck("gain on domain", passed, 0.02 if passed else -0.02, 0.0, "nDCG@10 moved."),),
+        GateLimits(),
         {"domain": "0" * 64},
         time.time(),
     )

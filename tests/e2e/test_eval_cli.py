@@ -94,7 +94,7 @@ def test_fail_below_is_for_gates(folder: Path, tmp_path: Path) -> None:
     [
         (["--data", "/no/such"], 2, "is not a folder"),
         (["--measures", "nDCG@10,magic"], 2, "Unknown measure 'magic'"),
-        (["--baseline", "gpt"], 2, "no system 'gpt'"),
+        (["--baseline", "gpt"], 2, "no run 'gpt'"),
         (["--models", "./gone"], 3, "does not exist"),
         (["--runs", "./gone.trec"], 2, "gone.trec cannot be read"),
         (["--candidates", "a", "--candidates", "b"], 2, "--candidates is given 2 times for 1 data folders"),

@@ -20,11 +20,11 @@ from rerankd.cli.output import bar, stderr, stdout, wants_json, write_rows
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.calibration import Calibration, calibrate
-from rerankd.evaluation.calibration_pairs import LabelledPairs, joined, labelled, read_labelled
+from rerankd.evaluation.calibration_pairs import LabelledPairs, concatenate_pairs, labelled_pairs, read_labelled_pairs
 from rerankd.evaluation.reliability import Reliability
-from rerankd.evaluation.report.calibration_report import AFTER, BEFORE, calibration_report
-from rerankd.evaluation.report.page import write_page
-from rerankd.evaluation.run import ranked_by
+from rerankd.evaluation.report.calibration_report import AFTER, BEFORE, render_calibration_report
+from rerankd.evaluation.report.page import write_report
+from rerankd.evaluation.run import rerank_dataset
 from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 
@@ -66,7 +66,7 @@ def calibrate_command(
         _print(reranker.model, result)
     if html is not None:
         names = ", ".join(path.resolve().name for path in data)
-        write_page(html, calibration_report(result, reranker.model, names, balanced))
+        write_report(html, render_calibration_report(result, reranker.model, names, balanced))
         stderr().print(f"Report: {html}", highlight=False, soft_wrap=True)
     if out is not None:
         figures = {"pairs": result.before.pairs, "ece": result.after.ece.mean, "brier": result.after.brier.mean}
@@ -85,14 +85,14 @@ def _scored(
     parts = []
     for dataset in open_datasets(folders, candidates, qrels, max_queries, None, True, True, ()):
         with progress_bar(f"{reranker.model} on {dataset.name}", sys.stderr.isatty()) as advance:
-            logits = ranked_by(reranker.model, reranker, dataset, advance).logits or {}
-        parts.append(labelled(logits, dataset.qrels, dataset.name))
+            logits = rerank_dataset(reranker.model, reranker, dataset, advance).logits or {}
+        parts.append(labelled_pairs(logits, dataset.qrels, dataset.name))
     for path in data:
         if path not in folders:
-            rows, labels = read_labelled(path)
+            rows, labels = read_labelled_pairs(path)
             scores = reranker.score(rows, activation="none", show_progress=sys.stderr.isatty())
             parts.append(LabelledPairs(scores, np.array(labels), tuple(row.query for row in rows)))
-    return joined(parts)
+    return concatenate_pairs(parts)
 
 
 def _row(model: str, result: Calibration, balanced: bool) -> dict[str, object]:

@@ -14,14 +14,21 @@ from rerankd.cli import options
 from rerankd.cli.evaluate_tables import print_tables
 from rerankd.cli.output import stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.dataset import Dataset, DatasetOptions, Search, check_pairs, open_dataset
+from rerankd.evaluation.dataset import Dataset, DatasetOptions, SearchFunction, check_file_count, open_dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
-from rerankd.evaluation.report.page import write_page
-from rerankd.evaluation.report.report import report
-from rerankd.evaluation.retrieval_run import searching
-from rerankd.evaluation.run import FIRST_STAGE, System, first_stage, fused_with_first_stage, given, ranked_by
-from rerankd.evaluation.summary import CASES, rows
+from rerankd.evaluation.report.page import write_report
+from rerankd.evaluation.report.report import render_report
+from rerankd.evaluation.retrieval_run import index_search
+from rerankd.evaluation.run import (
+    FIRST_STAGE,
+    RankingRun,
+    external_run,
+    first_stage_run,
+    fuse_with_first_stage,
+    rerank_dataset,
+)
+from rerankd.evaluation.summary import QUERIES_SHOWN, result_rows
 from rerankd.evaluation.trec import Rankings, read_run, write_run
 from rerankd.ranking.order import checked_fusion
 from rerankd.settings import Settings, load_settings
@@ -80,7 +87,7 @@ def evaluate_command(
     max_queries: MaxQueries = None,
     depth: Depth = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML report.")] = None,
-    cases: Annotated[int, typer.Option(min=0, help="Number of best and worst queries to show.")] = CASES,
+    cases: Annotated[int, typer.Option(min=0, help="Number of best and worst queries to show.")] = QUERIES_SHOWN,
     save_runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the runs of all systems.")] = None,
     fail_below: Annotated[
         float | None,
@@ -97,28 +104,28 @@ def evaluate_command(
     wanted = check_measures(split(measures))
     references = split(models) if models is not None else [] if runs else [settings.model]
     given_runs = _runs(runs or [], data)
-    search = searching(open_embedder(settings)) if retrieve else None
+    search = index_search(open_embedder(settings)) if retrieve else None
     datasets = open_datasets(
         *(data, candidates, qrels, max_queries, depth, bool(references), with_first_stage or bool(references)),
         *(given_runs, search),
     )
-    systems: list[list[System]] = [[first_stage(dataset)] if with_first_stage else [] for dataset in datasets]
+    systems: list[list[RankingRun]] = [[first_stage_run(dataset)] if with_first_stage else [] for dataset in datasets]
     for name, reference in zip(_names(references), references, strict=True):
         _add_model(name, settings.model_copy(update={"model": reference}), datasets, systems)
     if (how := checked_fusion(fusion, fusion_weight)) is not None:
         for dataset, own in zip(datasets, systems, strict=True):
-            own += [fused_with_first_stage(system, dataset, how) for system in own if system.logits is not None]
+            own += [fuse_with_first_stage(system, dataset, how) for system in own if system.logits is not None]
     for dataset, own, found in zip(datasets, systems, given_runs, strict=True):
-        own += [given(name, rankings, dataset) for name, rankings in found.items()]
+        own += [external_run(name, rankings, dataset) for name, rankings in found.items()]
     evaluation = evaluate(list(zip(datasets, systems, strict=True)), wanted, baseline)
     if save_runs is not None:
         _save(save_runs, evaluation)
     if wants_json(as_json):
-        write_rows(rows(evaluation, cases))
+        write_rows(result_rows(evaluation, cases))
     else:
         print_tables(stdout(), evaluation, cases)
     if html is not None:
-        write_page(html, report(evaluation, cases))
+        write_report(html, render_report(evaluation, cases))
         stderr().print(f"Report: {html}", highlight=False, soft_wrap=True)
     _judge(evaluation, fail_below)
 
@@ -144,11 +151,11 @@ def open_datasets(
     texts: bool,
     candidates_needed: bool,
     extra: Sequence[dict[str, Rankings]],
-    search: Search | None = None,
+    search: SearchFunction | None = None,
 ) -> list[Dataset]:
     """Open data folders, with a notice where the first stage is a substitute."""
-    check_pairs(len(data), len(candidates or ()), "--candidates")
-    check_pairs(len(data), len(qrels or ()), "--qrels")
+    check_file_count(len(data), len(candidates or ()), "--candidates")
+    check_file_count(len(data), len(qrels or ()), "--qrels")
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
         raise InvalidRequestError("Two data folders have the same name.", hint="Rename one of them.")
@@ -164,7 +171,7 @@ def open_datasets(
             search,
         )
         found.append(open_dataset(folder, wanted, list(extra[place].values()) if extra else []))
-        if found[-1].made_up and candidates_needed:
+        if found[-1].generated_candidates and candidates_needed:
             stderr().print(f"{found[-1].name}: no candidates.trec; first stage: {found[-1].first_stage}.", style="dim")
     return found
 
@@ -211,11 +218,11 @@ def _names(references: Sequence[str]) -> list[str]:
     return names
 
 
-def _add_model(name: str, settings: Settings, datasets: Sequence[Dataset], systems: list[list[System]]) -> None:
+def _add_model(name: str, settings: Settings, datasets: Sequence[Dataset], systems: list[list[RankingRun]]) -> None:
     reranker = options.open_reranker(settings)
     for dataset, own in zip(datasets, systems, strict=True):
         with progress_bar(f"{name} on {dataset.name}", sys.stderr.isatty()) as advance:
-            own.append(ranked_by(name, reranker, dataset, advance))
+            own.append(rerank_dataset(name, reranker, dataset, advance))
 
 
 def _save(folder: Path, evaluation: Evaluation) -> None:
@@ -225,9 +232,9 @@ def _save(folder: Path, evaluation: Evaluation) -> None:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidRequestError(f"{own} cannot be created ({error.strerror}).", hint="Check the path.") from error
-        for measured in result.systems:
-            name = measured.system.name.replace("/", "_")
-            write_run(own / f"{name}.trec", measured.system.rankings, name)
+        for measured in result.runs:
+            name = measured.run.name.replace("/", "_")
+            write_run(own / f"{name}.trec", measured.run.rankings, name)
 
 
 def _judge(evaluation: Evaluation, limit: float | None) -> None:
@@ -235,7 +242,7 @@ def _judge(evaluation: Evaluation, limit: float | None) -> None:
         return
     for dataset, found in below:
         stderr().print(
-            f"Below {limit:+}: {found.system} against {found.baseline} on {dataset}: "
+            f"Below {limit:+}: {found.run} against {found.baseline} on {dataset}: "
             f"{evaluation.measures[0]} {found.deltas[0].mean:+.4f}, lower bound {found.deltas[0].low:+.4f}.",
             style="red",
             highlight=False,

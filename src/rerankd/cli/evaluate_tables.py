@@ -10,8 +10,8 @@ from rerankd.cli.output import cell
 from rerankd.evaluation.comparison import Comparison
 from rerankd.evaluation.evaluation import Evaluation
 from rerankd.evaluation.measures import GAIN
-from rerankd.evaluation.query_diff import Case, extreme_cases
-from rerankd.evaluation.summary import latency
+from rerankd.evaluation.query_diff import QueryChange, largest_changes
+from rerankd.evaluation.summary import latency_row
 
 _STYLE = {"better": "green", "worse": "red"}
 _SHOWN = 3
@@ -25,7 +25,7 @@ def print_tables(console: Console, evaluation: Evaluation, cases: int) -> None:
         console.print(_comparisons(evaluation))
         if cases:
             console.print(_cases(evaluation, min(cases, _SHOWN)))
-    if any(measured.system.latency for result in evaluation.results for measured in result.systems):
+    if any(measured.run.latency for result in evaluation.results for measured in result.runs):
         console.print(_times(evaluation))
 
 
@@ -34,10 +34,10 @@ def _measures(evaluation: Evaluation) -> Table:
     for name in evaluation.measures:
         table.add_column(name, justify="right")
     for result in evaluation.results:
-        for place, measured in enumerate(result.systems):
-            head = (cell(result.dataset.name), Text(f"{len(result.queries):,}")) if place == 0 else ("", "")
+        for place, measured in enumerate(result.runs):
+            head = (cell(result.dataset.name), Text(f"{len(result.query_ids):,}")) if place == 0 else ("", "")
             values = [f"{mean.mean:.4f}" for mean in measured.means]
-            table.add_row(*head, cell(measured.system.name), *values, end_section=place == len(result.systems) - 1)
+            table.add_row(*head, cell(measured.run.name), *values, end_section=place == len(result.runs) - 1)
     return table
 
 
@@ -49,7 +49,7 @@ def _comparisons(evaluation: Evaluation) -> Table:
     table.add_column("verdict")
     for result in evaluation.results:
         for found in result.comparisons:
-            table.add_row(cell(result.dataset.name), cell(found.system), *_figures(found))
+            table.add_row(cell(result.dataset.name), cell(found.run), *_figures(found))
     return table
 
 
@@ -66,14 +66,14 @@ def _cases(evaluation: Evaluation, count: int) -> Table:
     table = Table("dataset", "system", "difference", "before", "after", "query", title="Best and worst queries")
     for result in evaluation.results:
         for found in result.comparisons:
-            worst, best = extreme_cases(result, found.system, found.baseline, count)
+            worst, best = largest_changes(result, found.run, found.baseline, count)
             for case in [*best, *reversed(worst)]:
-                table.add_row(cell(result.dataset.name), cell(found.system), *_case(case))
+                table.add_row(cell(result.dataset.name), cell(found.run), *_case(case))
             table.add_section()
     return table
 
 
-def _case(case: Case) -> list[str | Text]:
+def _case(case: QueryChange) -> list[str | Text]:
     style = "green" if case.delta > 0 else "red"
     shown = cell(case.query or case.query_id, 120)
     return [Text(f"{case.delta:+.3f}", style=style), f"{case.before:.3f}", f"{case.after:.3f}", shown]
@@ -85,9 +85,9 @@ def _times(evaluation: Evaluation) -> Table:
     for name in names:
         table.add_column(name.replace("_ms", " ms").replace("_per_second", "/s"), justify="right")
     for result in evaluation.results:
-        for measured in result.systems:
-            if (own := measured.system.latency) is not None:
-                figures = latency(own)
+        for measured in result.runs:
+            if (own := measured.run.latency) is not None:
+                figures = latency_row(own)
                 values = [f"{figures[name]:,.0f}" for name in names]
-                table.add_row(cell(result.dataset.name), cell(measured.system.name), *values)
+                table.add_row(cell(result.dataset.name), cell(measured.run.name), *values)
     return table

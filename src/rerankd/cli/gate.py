@@ -15,7 +15,7 @@ from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.gate import Decision, Limits, read_decision, write_decision
+from rerankd.evaluation.gate import GateDecision, GateLimits, read_decision, write_decision
 from rerankd.evaluation.gate_runner import GateSets, run_gate
 from rerankd.settings import load_settings
 
@@ -38,11 +38,13 @@ def gate(
     measure: Annotated[str, typer.Option(help="Measure by its ir_measures name.")] = "nDCG@10",
     max_queries: MaxQueries = None,
     depth: Depth = None,
-    loss: Annotated[float, typer.Option(min=0, help="Largest loss allowed on a general set.")] = Limits().loss,
+    loss: Annotated[float, typer.Option(min=0, help="Largest loss allowed on a general set.")] = GateLimits().loss,
     latency: Annotated[
         float, typer.Option(min=0, help="Largest median latency, relative to the champion's.")
-    ] = Limits().latency,
-    size: Annotated[float, typer.Option(min=0, help="Largest model size, relative to the champion's.")] = Limits().size,
+    ] = GateLimits().latency,
+    size: Annotated[
+        float, typer.Option(min=0, help="Largest model size, relative to the champion's.")
+    ] = GateLimits().size,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the decision record.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -61,7 +63,7 @@ def gate(
     }
     ends = [len(domain), len(domain) + len(general or [])]
     sets = GateSets(datasets[: ends[0]], datasets[ends[0] : ends[1]], datasets[ends[1] :])
-    limits = Limits(loss=loss, latency=latency, size=size)
+    limits = GateLimits(loss=loss, latency=latency, size=size)
     decision, _ = run_gate(
         rerankers["candidate"],
         rerankers["champion"],
@@ -98,7 +100,7 @@ def verify_gate(
         raise typer.Exit(EXIT_BELOW)
 
 
-def print_decision(decision: Decision) -> None:
+def print_decision(decision: GateDecision) -> None:
     """Print a decision as a table."""
     title = f"{decision.candidate} against {decision.champion}: {'passed' if decision.passed else 'refused'}"
     table = Table("", "check", "measured", "limit", "", title=cell(title))

@@ -13,8 +13,8 @@ from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, Data, Depth, MaxQueries, Qrels, open_datasets
 from rerankd.cli.output import stdout, wants_json, write_rows
-from rerankd.evaluation.run import ranked_by
-from rerankd.evaluation.tuning import FOLDS, Tuning, tune
+from rerankd.evaluation.run import rerank_dataset
+from rerankd.evaluation.tuning import FOLDS, Tuning, tune_fusion
 from rerankd.settings import load_settings
 from rerankd.types import Fusion
 
@@ -38,8 +38,8 @@ def tune_command(
     work = []
     for dataset in datasets:
         with progress_bar(f"{settings.model} on {dataset.name}", sys.stderr.isatty()) as advance:
-            work.append((dataset, ranked_by(settings.model, reranker, dataset, advance)))
-    tuning = tune(work, measure, folds)
+            work.append((dataset, rerank_dataset(settings.model, reranker, dataset, advance)))
+    tuning = tune_fusion(work, measure, folds)
     if wants_json(as_json):
         write_rows([asdict(tuning)])
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.reranker import Reranker
-from rerankd.retrieval.keywords import KeywordIndex
+from rerankd.retrieval.bm25 import rank_by_bm25
 from rerankd.types import Pair
 
 _FOLDER = Path(__file__).parent
@@ -77,7 +77,7 @@ def load_pairs() -> list[Pair]:
 
 def run_traps(reranker: Reranker, traps: list[Trap]) -> list[TrapOutcome]:
     """Rank every trap by keywords, then give that ranking to the model, as a search would."""
-    before = [tuple(KeywordIndex(trap.documents).rank(trap.query)) for trap in traps]
+    before = [tuple(rank_by_bm25(trap.query, trap.documents)) for trap in traps]
     candidates = [[trap.documents[i] for i in order] for trap, order in zip(traps, before, strict=True)]
     results = reranker.rank_batch([trap.query for trap in traps], candidates, top_n=None)
     outcomes = []

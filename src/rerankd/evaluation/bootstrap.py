@@ -14,7 +14,7 @@ import numpy.typing as npt
 SAMPLES = 10_000
 LEVEL = 0.95
 SEED = 20_260_101
-_CELLS = 2_000_000  # of one block of draws: bounds memory
+_CELLS = 2_000_000  # cells of one block of draws; bounds the memory
 
 Values = npt.NDArray[np.float64]
 
@@ -31,12 +31,12 @@ class Interval:
         return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def draws(queries: int, samples: int = SAMPLES, seed: int = SEED) -> Iterator[Values]:
-    """Blocks of how often each query was drawn, together of shape (samples, queries).
+def resample_counts(queries: int, samples: int = SAMPLES, seed: int = SEED) -> Iterator[Values]:
+    """Yield how often each query was drawn in each sample, in blocks that together have shape (samples, queries).
 
     Example:
-        >>> sum(len(block) for block in draws(3, samples=5)), next(draws(3, samples=5)).sum(axis=1).tolist()
-        (5, [3.0, 3.0, 3.0, 3.0, 3.0])
+        >>> next(resample_counts(3, samples=5)).sum(axis=1).tolist()
+        [3.0, 3.0, 3.0, 3.0, 3.0]
     """
     generator = np.random.default_rng(seed)
     rows = max(1, _CELLS // max(1, queries))
@@ -47,22 +47,22 @@ def draws(queries: int, samples: int = SAMPLES, seed: int = SEED) -> Iterator[Va
         yield np.bincount(drawn.ravel(), minlength=block * queries).reshape(block, queries).astype(np.float64)
 
 
-def intervals(
+def bootstrap_intervals(
     values: Values, *, samples: int = SAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> tuple[Interval, ...]:
-    """Interval of the mean of each column.
+    """Return the bootstrap interval of the mean of each column.
 
     Args:
         values: shape (queries, columns).
-        samples: bootstrap samples.
-        seed: the same seed gives the same interval.
-        level: share of the samples' means inside.
+        samples: number of bootstrap samples.
+        seed: seed of the draws; the same seed gives the same interval.
+        level: share of the sample means inside the interval, such as 0.95.
 
     Example:
-        >>> [str(interval) for interval in intervals(np.array([[0.0], [1.0], [0.0], [1.0]]))]
+        >>> [str(interval) for interval in bootstrap_intervals(np.array([[0.0], [1.0], [0.0], [1.0]]))]
         ['0.5000 [0.0000, 1.0000]']
     """
-    means = np.concatenate([block @ values for block in draws(len(values), samples, seed)]) / len(values)
+    means = np.concatenate([block @ values for block in resample_counts(len(values), samples, seed)]) / len(values)
     tail = (1 - level) / 2
     ends = np.quantile(means, (tail, 1 - tail), axis=0)
     return tuple(

@@ -1,4 +1,4 @@
-"""Calibration of one model: Platt's fit, and what it does to pairs of queries that it was not fitted on."""
+"""Calibration of a model by Platt scaling (Platt 1999), checked by cross-validation over queries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.calibration_pairs import LabelledPairs
-from rerankd.evaluation.reliability import Reliability, reliability
+from rerankd.evaluation.reliability import Reliability, measure_reliability
 
 FOLDS = 5
 SEED = 20_260_103
@@ -17,13 +17,13 @@ SEED = 20_260_103
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was found.
+    """A fitted calibration and its effect.
 
     Attributes:
-        platt: fitted on all pairs.
-        before: the model's own scores (the sigmoid of its logits) against the labels.
-        after: calibrated scores against the labels, each fitted on the other folds' queries.
-        queries: how many the pairs belong to.
+        platt: parameters fitted on all pairs.
+        before: reliability of the model's own scores (the sigmoid of its logits).
+        after: reliability of calibrated scores; the scores of each fold are fitted on the other folds' queries.
+        queries: number of queries.
     """
 
     platt: Platt
@@ -33,42 +33,43 @@ class Calibration:
 
 
 def calibrate(pairs: LabelledPairs, *, balanced: bool = False) -> Calibration:
-    """Fit, and check on held-out queries (five folds).
+    """Fit Platt scaling, and check it on held-out queries (five folds).
 
     Args:
         pairs: logits with labels.
-        balanced: let both labels weigh the same in the fit. Scores are then not shares of relevant candidates, and the
-            diagram after shows it.
+        balanced: weigh both labels the same in the fit. Scores are then not shares of relevant candidates, and the
+            reliability diagram after calibration shows it.
 
     Raises:
-        InvalidRequestError: too few queries, one label only, or logits that order labels backwards.
+        InvalidRequestError: too few queries, one label only, or logits that rank irrelevant pairs higher.
     """
-    names = np.unique(np.asarray(pairs.groups))
-    if len(names) < 2 * FOLDS:
+    query_ids = np.unique(np.asarray(pairs.query_ids))
+    if len(query_ids) < 2 * FOLDS:
         raise InvalidRequestError(
-            f"Calibration needs pairs of at least {2 * FOLDS} queries; there are {len(names)}.", hint="Pass more pairs."
+            f"Calibration needs pairs of at least {2 * FOLDS} queries; there are {len(query_ids)}.",
+            hint="Pass more pairs.",
         )
     platt = fit_platt(pairs.logits, pairs.labels, balanced=balanced)
     if platt.scale <= 0:
         raise InvalidRequestError(
-            f"The model scores irrelevant pairs higher (slope {platt.scale:.3f}); its order would turn round.",
+            f"The model scores irrelevant pairs higher (slope {platt.scale:.3f}); calibration would reverse its order.",
             hint="Check the labels, or train the model for this data.",
         )
-    order = np.random.default_rng(SEED).permutation(len(names)) % FOLDS
-    fold = dict(zip(names.tolist(), order.tolist(), strict=True))
-    folds = np.array([fold[group] for group in pairs.groups])
-    held_out = np.empty_like(pairs.logits)
-    for number in range(FOLDS):
-        own = folds == number
-        if len(set(pairs.labels[~own].tolist())) < 2:
+    shuffled = np.random.default_rng(SEED).permutation(len(query_ids)) % FOLDS
+    fold_of = dict(zip(query_ids.tolist(), shuffled.tolist(), strict=True))
+    folds = np.array([fold_of[query_id] for query_id in pairs.query_ids])
+    calibrated = np.empty_like(pairs.logits)
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        if len(set(pairs.labels[~held_out].tolist())) < 2:
             raise InvalidRequestError(
                 "Too few queries have relevant pairs for a check on held-out queries.", hint="Pass more pairs."
             )
-        fitted = fit_platt(pairs.logits[~own], pairs.labels[~own], balanced=balanced)
-        held_out[own] = fitted.probabilities(pairs.logits[own])
+        fitted = fit_platt(pairs.logits[~held_out], pairs.labels[~held_out], balanced=balanced)
+        calibrated[held_out] = fitted.probabilities(pairs.logits[held_out])
     return Calibration(
-        platt,
-        reliability(Platt(1.0, 0.0).probabilities(pairs.logits), pairs.labels, pairs.groups),
-        reliability(held_out, pairs.labels, pairs.groups),
-        len(names),
+        platt=platt,
+        before=measure_reliability(Platt(1.0, 0.0).probabilities(pairs.logits), pairs.labels, pairs.query_ids),
+        after=measure_reliability(calibrated, pairs.labels, pairs.query_ids),
+        queries=len(query_ids),
     )

@@ -1,4 +1,4 @@
-"""Two systems on the same queries: the difference of every measure, and whether it is more than chance."""
+"""Comparison of two runs on the same queries: paired differences of every measure, and a significance test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.evaluation.bootstrap import Interval, intervals
+from rerankd.evaluation.bootstrap import Interval, bootstrap_intervals
 from rerankd.evaluation.significance import ALPHA, holm, permutation_test
 
 TIE = 1e-9
@@ -20,20 +20,20 @@ Verdict = Literal["better", "worse", "no difference shown"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One system against the baseline on one dataset. The first measure is the one that is tested.
+    """A run compared with the baseline on one dataset. Only the first measure is tested.
 
     Attributes:
-        system: its name.
-        baseline: the other's name.
-        deltas: system minus baseline of each measure, paired.
-        wins: queries that got better by the first measure.
-        ties: queries that stayed.
-        losses: queries that got worse.
-        p: of the paired permutation test of the first measure.
-        p_holm: the same, corrected for all comparisons of the evaluation.
+        run: name of the run.
+        baseline: name of the baseline.
+        deltas: mean difference of each measure, run minus baseline, with paired intervals.
+        wins: number of queries that are better by the first measure.
+        ties: number of queries without a difference.
+        losses: number of queries that are worse.
+        p: p-value of the paired permutation test of the first measure.
+        p_holm: p-value corrected for all comparisons of the evaluation.
     """
 
-    system: str
+    run: str
     baseline: str
     deltas: tuple[Interval, ...]
     wins: int
@@ -44,38 +44,45 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What the corrected test says."""
+        """Outcome of the corrected test at `ALPHA`."""
         if self.p_holm >= ALPHA:
             return "no difference shown"
         return "better" if self.deltas[0].mean > 0 else "worse"
 
 
-def compare(system: str, after: Values, baseline: str, before: Values, *, samples: int | None = None) -> Comparison:
-    """Compare two systems.
+def compare_runs(run: str, after: Values, baseline: str, before: Values, *, samples: int | None = None) -> Comparison:
+    """Compare a run with a baseline.
 
     Args:
-        system: name of what is judged.
-        after: its values, shape (queries, measures).
-        baseline: name of what it is compared with.
-        before: its values, in the same shape.
-        samples: of test and bootstrap; None for 10,000.
+        run: name of the run.
+        after: values of the run, shape (queries, measures).
+        baseline: name of the baseline.
+        before: values of the baseline, same shape.
+        samples: samples of the test and of the bootstrap; None for 10,000.
 
     Example:
-        >>> found = compare("a", np.array([[1.0], [1.0], [0.5]]), "b", np.array([[0.5], [1.0], [1.0]]))
-        >>> (found.wins, found.ties, found.losses, found.verdict)
+        >>> after, before = np.array([[1.0], [1.0], [0.5]]), np.array([[0.5], [1.0], [1.0]])
+        >>> comparison = compare_runs("a", after, "b", before)
+        >>> (comparison.wins, comparison.ties, comparison.losses, comparison.verdict)
         (1, 1, 1, 'no difference shown')
     """
     differences = np.where(np.abs(after - before) < TIE, 0.0, after - before)
-    first = differences[:, 0]
+    tested = differences[:, 0]
     options = {} if samples is None else {"samples": samples}
-    p = permutation_test(first, **options)
+    p = permutation_test(tested, **options)
     return Comparison(
-        system, baseline, intervals(differences, **options),
-        int((first > 0).sum()), int((first == 0).sum()), int((first < 0).sum()), p, p,
-    )  # fmt: skip
+        run=run,
+        baseline=baseline,
+        deltas=bootstrap_intervals(differences, **options),
+        wins=int((tested > 0).sum()),
+        ties=int((tested == 0).sum()),
+        losses=int((tested < 0).sum()),
+        p=p,
+        p_holm=p,
+    )
 
 
-def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same comparisons, with Holm's correction over all of them."""
-    values = holm([comparison.p for comparison in comparisons])
-    return tuple(replace(found, p_holm=value) for found, value in zip(comparisons, values, strict=True))
+def holm_corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return the same comparisons with Holm's correction over all of them in `p_holm`."""
+    corrected = holm([comparison.p for comparison in comparisons])
+    return tuple(replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected, strict=True))

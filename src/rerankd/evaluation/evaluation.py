@@ -1,4 +1,4 @@
-"""An evaluation: several systems on several datasets, each against one baseline."""
+"""An evaluation: several runs on several datasets, each compared with one baseline."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.bootstrap import Interval, intervals
-from rerankd.evaluation.comparison import Comparison, compare, corrected
+from rerankd.evaluation.bootstrap import Interval, bootstrap_intervals
+from rerankd.evaluation.comparison import Comparison, compare_runs, holm_corrected
 from rerankd.evaluation.dataset import Dataset
-from rerankd.evaluation.measures import check_measures, measure
-from rerankd.evaluation.run import System
+from rerankd.evaluation.measures import check_measures, measure_queries
+from rerankd.evaluation.run import RankingRun
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A system with its values.
+class MeasuredRun:
+    """A run with its measures.
 
     Attributes:
-        system: what was measured.
-        values: of each query and measure, shape (queries, measures).
-        means: of each measure, over all queries.
+        run: the run.
+        values: value of each query and measure, shape (queries, measures).
+        means: mean of each measure over all queries, with a bootstrap interval.
     """
 
-    system: System
+    run: RankingRun
     values: Values
     means: tuple[Interval, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetResult:
-    """What was found on one dataset.
+    """Measures and comparisons on one dataset.
 
     Attributes:
         dataset: the dataset.
-        queries: ids, in the order of all values.
-        systems: all of them, the baseline among them.
-        comparisons: of each system but the baseline.
+        query_ids: ids of the queries, in the order of all values.
+        runs: all runs, the baseline included.
+        comparisons: comparison of each run but the baseline.
     """
 
     dataset: Dataset
-    queries: tuple[str, ...]
-    systems: tuple[Measured, ...]
+    query_ids: tuple[str, ...]
+    runs: tuple[MeasuredRun, ...]
     comparisons: tuple[Comparison, ...]
 
-    def measured(self, name: str) -> Measured:
-        """The system of that name."""
-        return next(found for found in self.systems if found.system.name == name)
+    def run(self, name: str) -> MeasuredRun:
+        """Return the run of a name."""
+        return next(measured for measured in self.runs if measured.run.name == name)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that was found.
+    """Results of `evaluate`.
 
     Attributes:
-        measures: names; the first is the one that is tested.
-        baseline: name of the system that the others are compared with.
-        results: one for each dataset.
+        measures: names of the measures; the first is the one that is tested.
+        baseline: name of the run that the others are compared with.
+        results: one result per dataset.
     """
 
     measures: tuple[str, ...]
@@ -70,64 +70,71 @@ class Evaluation:
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """All comparisons, which share one correction."""
+        """All comparisons of all datasets; they share one Holm correction."""
         return tuple(comparison for result in self.results for comparison in result.comparisons)
 
     def below(self, delta: float) -> tuple[tuple[str, Comparison], ...]:
-        """Datasets and comparisons whose lower bound of the first measure's difference is under `delta`."""
+        """Return the comparisons whose lower bound of the first measure's difference is under `delta`.
+
+        Returns:
+            Pairs of dataset name and comparison.
+        """
         return tuple(
-            (result.dataset.name, found)
+            (result.dataset.name, comparison)
             for result in self.results
-            for found in result.comparisons
-            if found.deltas[0].low < delta
+            for comparison in result.comparisons
+            if comparison.deltas[0].low < delta
         )
 
 
 def evaluate(
-    work: Sequence[tuple[Dataset, Sequence[System]]], measures: Sequence[str], baseline: str = ""
+    work: Sequence[tuple[Dataset, Sequence[RankingRun]]], measures: Sequence[str], baseline: str = ""
 ) -> Evaluation:
-    """Measure and compare.
+    """Measure runs and compare them with a baseline.
 
     Args:
-        work: datasets, each with the systems to compare on it; the same names on each.
-        measures: as ir_measures names them; the first is tested.
-        baseline: a system's name; empty for the first system.
+        work: datasets, each with its runs; the same run names on each dataset.
+        measures: names as in ir_measures, such as `nDCG@10`; the first is tested.
+        baseline: name of a run; empty for the first run.
 
     Raises:
-        InvalidRequestError: no system, an unknown baseline, two systems of one name, or an unknown measure.
+        InvalidRequestError: no run, an unknown baseline, two runs of one name, or an unknown measure.
+        MissingDependencyError: the extra `eval` is not installed.
 
     Example:
         >>> dataset = Dataset("tiny", {"q": ""}, {}, {"q": {"a": 1}}, {"q": ("b", "a")}, "")
-        >>> systems = [System("before", {"q": ("b", "a")}), System("after", {"q": ("a", "b")})]
-        >>> found = evaluate([(dataset, systems)], ["RR"])
-        >>> found.results[0].comparisons[0].deltas[0].mean
+        >>> runs = [RankingRun("before", {"q": ("b", "a")}), RankingRun("after", {"q": ("a", "b")})]
+        >>> evaluation = evaluate([(dataset, runs)], ["RR"])
+        >>> evaluation.results[0].comparisons[0].deltas[0].mean
         0.5
     """
-    names = [system.name for system in work[0][1]] if work else []
+    names = [run.name for run in work[0][1]] if work else []
     if not names:
         raise InvalidRequestError("There is nothing to evaluate.", hint="Name a model or a run.")
-    if any([system.name for system in systems] != names or len(set(names)) < len(names) for _, systems in work):
-        raise InvalidRequestError("The systems' names do not fit.", hint="Each name once, the same for every dataset.")
-    if (baseline or names[0]) not in names:
+    if any([run.name for run in runs] != names or len(set(names)) < len(names) for _, runs in work):
         raise InvalidRequestError(
-            f"There is no system {baseline!r}.", hint=f"The baseline is one of {', '.join(names)}."
+            "The names of the runs do not match.", hint="Use each name once, and the same names for every dataset."
         )
+    if (baseline or names[0]) not in names:
+        raise InvalidRequestError(f"There is no run {baseline!r}.", hint=f"The baseline is one of {', '.join(names)}.")
     checked = check_measures(measures)
-    results = [_result(dataset, systems, checked, baseline or names[0]) for dataset, systems in work]
-    left = iter(corrected([found for result in results for found in result.comparisons]))
+    results = [_measure_dataset(dataset, runs, checked, baseline or names[0]) for dataset, runs in work]
+    corrected = iter(holm_corrected([comparison for result in results for comparison in result.comparisons]))
     return Evaluation(
         checked,
         baseline or names[0],
-        tuple(replace(result, comparisons=tuple(next(left) for _ in result.comparisons)) for result in results),
+        tuple(replace(result, comparisons=tuple(next(corrected) for _ in result.comparisons)) for result in results),
     )
 
 
-def _result(dataset: Dataset, systems: Sequence[System], measures: tuple[str, ...], baseline: str) -> DatasetResult:
-    queries = tuple(dataset.queries)
-    values = {system.name: measure(measures, dataset.qrels, system.rankings, queries) for system in systems}
-    bounds = iter(intervals(np.hstack(list(values.values()))))
-    measured = tuple(Measured(system, values[system.name], tuple(next(bounds) for _ in measures)) for system in systems)
+def _measure_dataset(
+    dataset: Dataset, runs: Sequence[RankingRun], measures: tuple[str, ...], baseline: str
+) -> DatasetResult:
+    query_ids = tuple(dataset.queries)
+    values = {run.name: measure_queries(measures, dataset.qrels, run.rankings, query_ids) for run in runs}
+    means = iter(bootstrap_intervals(np.hstack(list(values.values()))))
+    measured = tuple(MeasuredRun(run, values[run.name], tuple(next(means) for _ in measures)) for run in runs)
     comparisons = tuple(
-        compare(name, found, baseline, values[baseline]) for name, found in values.items() if name != baseline
+        compare_runs(name, after, baseline, values[baseline]) for name, after in values.items() if name != baseline
     )
-    return DatasetResult(dataset, queries, measured, comparisons)
+    return DatasetResult(dataset, query_ids, measured, comparisons)

@@ -1,26 +1,35 @@
-"""A first stage for collections that come without one: BM25 in memory, for small collections only."""
+"""Candidates for collections that come without a run: BM25 in memory, for small collections only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from rerankd.errors import InvalidRequestError
-from rerankd.retrieval.keywords import KeywordIndex
+from rerankd.retrieval.bm25 import BM25Index
 
-MAX_WORK = 50_000_000  # queries times documents: a few minutes
+MAX_WORK = 50_000_000  # queries times documents
 DEPTH = 50
 
 
-def keyword_candidates(
+def bm25_candidates(
     queries: Mapping[str, str], documents: Mapping[str, str], depth: int = DEPTH
 ) -> dict[str, tuple[str, ...]]:
-    """The `depth` best documents of each query by BM25; documents that share no word with it are left out.
+    """Return the best documents of each query by BM25; documents without a common term are left out.
+
+    Args:
+        queries: text by query id.
+        documents: text by document id.
+        depth: maximum number of candidates per query.
+
+    Returns:
+        Document ids by query id, best first, ties in the order of `documents`.
 
     Raises:
-        InvalidRequestError: too much for a collection held in memory.
+        InvalidRequestError: queries times documents exceeds `MAX_WORK`.
+        MissingDependencyError: the extra `eval` is not installed.
 
     Example:
-        >>> keyword_candidates({"q": "red pear"}, {"a": "a car", "b": "a pear"})
+        >>> bm25_candidates({"q": "red pear"}, {"a": "a car", "b": "a pear"})
         {'q': ('b',)}
     """
     if len(queries) * len(documents) > MAX_WORK:
@@ -28,10 +37,8 @@ def keyword_candidates(
             f"{len(documents):,} documents and {len(queries):,} queries are too many for BM25 in memory.",
             hint="Pass the run of your first stage with --candidates, or fewer queries with --max-queries.",
         )
-    index, ids = KeywordIndex(list(documents.values())), list(documents)
-    found = {}
-    for query_id, query in queries.items():
-        scores = index.scores(query)
-        order = sorted((i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i))
-        found[query_id] = tuple(ids[i] for i in order[:depth])
-    return found
+    index, doc_ids = BM25Index(list(documents.values())), list(documents)
+    return {
+        query_id: tuple(doc_ids[position] for position in index.rank(query, depth))
+        for query_id, query in queries.items()
+    }

@@ -1,6 +1,6 @@
-"""Whether a candidate may take the champion's place: better on the domain, harmless elsewhere, and affordable.
+"""The promotion gate: a candidate must be better on the domain, no worse elsewhere, and affordable.
 
-The decision is a record that people can read and machines can check: every limit with what was measured, and signed.
+The decision is a record for people and machines: every limit with the measured value, signed with HMAC-SHA256.
 """
 
 from __future__ import annotations
@@ -9,253 +9,284 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import orjson
+from pydantic import ConfigDict, TypeAdapter
 
+from rerankd._common.files import write_atomic
 from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval
-from rerankd.evaluation.calibration_pairs import joined, labelled
+from rerankd.evaluation.calibration_pairs import concatenate_pairs, labelled_pairs
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation
-from rerankd.evaluation.reliability import reliability
-from rerankd.evaluation.run import System
+from rerankd.evaluation.reliability import measure_reliability
+from rerankd.evaluation.run import RankingRun
 
 MIN_KEY = 16
 TIE = 1e-9
 
+Number = int | float
+"""A number that is written as it was read: a signature covers `3` and `3.0` differently."""
+
+_FORBID_UNKNOWN = ConfigDict(extra="forbid")
+
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What is asked of a candidate; the first measure of the evaluation is meant by gain and loss.
+class GateLimits:
+    """Limits for a candidate; gain and loss are differences of the first measure of the evaluation.
 
     Attributes:
-        gain: lower 95 % bound of the difference on each domain set has to be above this.
-        loss: lower bound on each general set may be so far below 0.
-        regressions: closed bad cases that may get worse.
-        calibration: expected calibration error on the domain may be so much above the champion's.
-        latency: median time of a request may be so many times the champion's.
-        size: bytes of the weights may be so many times the champion's.
+        gain: the lower 95 % bound of the difference on each domain set must be above this.
+        loss: the lower bound on each general set must be above minus this.
+        regressions: maximum number of closed bad cases that get worse.
+        calibration: maximum rise of the expected calibration error on the domain over the champion's.
+        latency: maximum ratio of the median latency to the champion's.
+        size: maximum ratio of the bytes of the weights to the champion's.
     """
 
-    gain: float = 0.0
-    loss: float = 0.005
+    gain: Number = 0.0
+    loss: Number = 0.005
     regressions: int = 0
-    calibration: float = 0.02
-    latency: float = 1.2
-    size: float = 1.1
+    calibration: Number = 0.02
+    latency: Number = 1.2
+    size: Number = 1.1
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was asked.
+class GateCheck:
+    """One limit with the measured value.
 
     Attributes:
-        name: what.
-        passed: whether it was met.
-        measured: the number that counts.
-        limit: what it was held against.
-        says: one sentence.
+        name: name of the check, such as `latency`.
+        passed: True if the limit was met.
+        measured: measured value.
+        limit: limit of the value.
+        says: explanation in one sentence.
     """
 
     name: str
     passed: bool
-    measured: float
-    limit: float
+    measured: Number
+    limit: Number
     says: str
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """A gate's record.
+class GateDecision:
+    """The record of a gate; its fields are the keys of the file.
 
     Attributes:
-        candidate: name and version of the model that wants in.
-        champion: of the one that is in.
-        passed: whether every check did.
-        checks: all of them.
-        limits: what was asked.
-        data: SHA-256 of the judgements of each set.
+        candidate: name and version of the candidate, as `name@version`.
+        champion: name and version of the champion.
+        passed: True if every check passed.
+        checks: all checks.
+        limits: limits of the checks.
+        data: SHA-256 of the judgements of each dataset, by its name.
         time: seconds since 1970.
-        signature: HMAC-SHA256 of all else; empty for none.
+        signature: HMAC-SHA256 of all other fields; empty if the record is not signed.
     """
 
     candidate: str
     champion: str
     passed: bool
-    checks: tuple[Check, ...]
-    limits: Limits
+    checks: tuple[GateCheck, ...]
+    limits: GateLimits
     data: Mapping[str, str]
-    time: float
+    time: Number
     signature: str = field(default="")
 
-    def content(self) -> bytes:
-        """What is signed."""
-        said = asdict(self)
-        del said["signature"]
-        return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID_UNKNOWN
 
-    def signed(self, key: str) -> Decision:
-        """The record with its signature.
+    def content(self) -> bytes:
+        """Return the bytes that are signed: all fields but the signature, as JSON with sorted keys."""
+        record = _DECISION.dump_python(self)
+        del record["signature"]
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+    def signed(self, key: str) -> GateDecision:
+        """Return the record with its signature.
 
         Raises:
-            InvalidRequestError: the key is too short to protect anything.
+            InvalidRequestError: the key is too short to be secure.
         """
         if len(key) < MIN_KEY:
-            raise InvalidRequestError(f"The key has {len(key)} characters.", hint=f"Use {MIN_KEY} at least.")
-        mark = hmac.new(key.encode(), self.content(), hashlib.sha256).hexdigest()
-        return replace(self, signature=mark)
+            raise InvalidRequestError(
+                f"The signing key has {len(key)} characters.", hint=f"Use a key of at least {MIN_KEY} characters."
+            )
+        signature = hmac.new(key.encode(), self.content(), hashlib.sha256).hexdigest()
+        return replace(self, signature=signature)
 
     def valid(self, key: str) -> bool:
-        """Whether the signature is that of this record under this key."""
+        """Return True if the signature is that of this record under a key."""
         return bool(self.signature) and hmac.compare_digest(self.signed(key).signature, self.signature)
 
 
+_DECISION: TypeAdapter[GateDecision] = TypeAdapter(GateDecision)
+
+
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A model as the gate knows it.
+class GateModel:
+    """A model that takes part in a gate.
 
     Attributes:
-        system: its name in the evaluation.
-        version: of its files.
+        run: name of its run in the evaluation.
+        version: version of its files.
         size: bytes of its weights.
     """
 
-    system: str
+    run: str
     version: str
     size: int
 
 
-def judge(
+def decide(
     evaluation: Evaluation,
-    candidate: Contender,
-    champion: Contender,
+    candidate: GateModel,
+    champion: GateModel,
     domain: Sequence[str],
     general: Sequence[str] = (),
     cases: Sequence[str] = (),
-    limits: Limits | None = None,
-) -> Decision:
-    """Judge a candidate.
+    limits: GateLimits | None = None,
+) -> GateDecision:
+    """Check a candidate against the limits.
 
     Args:
-        evaluation: of both models on all sets, with the champion as the baseline.
-        candidate: who wants in.
-        champion: who is in.
-        domain: names of the sets on which it has to gain.
-        general: of those on which it must not lose.
-        cases: of closed bad cases.
-        limits: what is asked.
+        evaluation: evaluation of both models on all datasets, with the champion as the baseline.
+        candidate: model to be promoted.
+        champion: model in service.
+        domain: names of the datasets on which the candidate must gain.
+        general: names of the datasets on which it must not lose.
+        cases: names of the datasets of closed bad cases.
+        limits: limits; None for the defaults.
 
     Raises:
         InvalidRequestError: no domain set.
     """
-    limits = limits or Limits()
+    limits = limits or GateLimits()
     if not domain:
-        raise InvalidRequestError("There is no domain set.", hint="Say with --domain where it has to gain.")
-    found = {result.dataset.name: result for result in evaluation.results}
+        raise InvalidRequestError("There is no domain set.", hint="Name one with --domain.")
+    results = {result.dataset.name: result for result in evaluation.results}
     measure = evaluation.measures[0]
-    checks = [_gain(found[name], measure, limits.gain) for name in domain]
-    checks += [_loss(found[name], measure, limits.loss) for name in general]
+    checks = [_check_gain(results[name], measure, limits.gain) for name in domain]
+    checks += [_check_loss(results[name], measure, limits.loss) for name in general]
     if cases:
-        checks.append(_cases([found[name] for name in cases], candidate, champion, limits.regressions))
-    checks.append(_calibration([found[name] for name in domain], candidate, champion, limits.calibration))
-    checks.append(_latency(list(found.values()), candidate, champion, limits.latency))
-    ratio = candidate.size / max(1, champion.size)
-    says = f"{candidate.size / 1e6:.1f} MB against {champion.size / 1e6:.1f} MB."
-    checks.append(Check("size", ratio <= limits.size, round(ratio, 4), limits.size, says))
-    data = {name: _digest(result) for name, result in found.items()}
-    new, old = (f"{one.system}@{one.version}" for one in (candidate, champion))
-    return Decision(new, old, all(check.passed for check in checks), tuple(checks), limits, data, time.time())
+        checks.append(_check_cases([results[name] for name in cases], candidate, champion, limits.regressions))
+    checks.append(_check_calibration([results[name] for name in domain], candidate, champion, limits.calibration))
+    checks.append(_check_latency(list(results.values()), candidate, champion, limits.latency))
+    checks.append(_check_size(candidate, champion, limits.size))
+    return GateDecision(
+        candidate=f"{candidate.run}@{candidate.version}",
+        champion=f"{champion.run}@{champion.version}",
+        passed=all(check.passed for check in checks),
+        checks=tuple(checks),
+        limits=limits,
+        data={name: _judgement_digest(result) for name, result in results.items()},
+        time=time.time(),
+    )
 
 
-def _delta(result: DatasetResult, measure: str) -> tuple[Interval, str]:
-    """How the candidate differs by the first measure, and that in a sentence."""
+def _difference(result: DatasetResult, measure: str) -> tuple[Interval, str]:
+    """Return the difference of the first measure, and a sentence about it."""
     [comparison] = result.comparisons
-    new, old = (float(result.measured(name).values[:, 0].mean()) for name in (comparison.system, comparison.baseline))
+    after, before = (float(result.run(name).values[:, 0].mean()) for name in (comparison.run, comparison.baseline))
     delta = comparison.deltas[0]
-    return delta, f"{measure} {new:.4f} against {old:.4f}: {delta.mean:+.4f}, at least {delta.low:+.4f}."
+    return delta, f"{measure} {after:.4f} against {before:.4f}: {delta.mean:+.4f}, at least {delta.low:+.4f}."
 
 
-def _gain(result: DatasetResult, measure: str, limit: float) -> Check:
-    delta, says = _delta(result, measure)
-    return Check(f"gain on {result.dataset.name}", delta.low > limit, round(delta.low, 6), limit, says)
+def _check_gain(result: DatasetResult, measure: str, limit: float) -> GateCheck:
+    delta, message = _difference(result, measure)
+    return GateCheck(f"gain on {result.dataset.name}", delta.low > limit, round(delta.low, 6), limit, message)
 
 
-def _loss(result: DatasetResult, measure: str, limit: float) -> Check:
-    delta, says = _delta(result, measure)
-    return Check(f"no loss on {result.dataset.name}", delta.low > -limit, round(delta.low, 6), -limit, says)
+def _check_loss(result: DatasetResult, measure: str, limit: float) -> GateCheck:
+    delta, message = _difference(result, measure)
+    return GateCheck(f"no loss on {result.dataset.name}", delta.low > -limit, round(delta.low, 6), -limit, message)
 
 
-def _cases(results: Sequence[DatasetResult], candidate: Contender, champion: Contender, limit: int) -> Check:
+def _check_cases(results: Sequence[DatasetResult], candidate: GateModel, champion: GateModel, limit: int) -> GateCheck:
     worse: list[str] = []
     total = 0
     for result in results:
-        new, old = (result.measured(one.system).values[:, 0] for one in (candidate, champion))
-        total += len(result.queries)
-        worse += [query for query, a, b in zip(result.queries, new, old, strict=True) if a < b - TIE]
-    named = f", among them {worse[0]}" if worse else ""
-    says = f"{len(worse)} of {total} closed cases get worse{named}."
-    return Check("closed cases", len(worse) <= limit, len(worse), limit, says)
-
-
-def _calibration(results: Sequence[DatasetResult], candidate: Contender, champion: Contender, limit: float) -> Check:
-    errors = []
-    for one in (candidate, champion):
-        parts = [
-            labelled(result.measured(one.system).system.logits or {}, result.dataset.qrels, result.dataset.name)
-            for result in results
+        after, before = (result.run(model.run).values[:, 0] for model in (candidate, champion))
+        total += len(result.query_ids)
+        worse += [
+            query_id for query_id, new, old in zip(result.query_ids, after, before, strict=True) if new < old - TIE
         ]
-        pairs = joined(parts)
-        scores = Platt(1.0, 0.0).probabilities(pairs.logits)
-        errors.append(reliability(scores, pairs.labels, pairs.groups).ece.mean)
+    example = f", among them {worse[0]}" if worse else ""
+    message = f"{len(worse)} of {total} closed cases get worse{example}."
+    return GateCheck("closed cases", len(worse) <= limit, len(worse), limit, message)
+
+
+def _check_calibration(
+    results: Sequence[DatasetResult], candidate: GateModel, champion: GateModel, limit: float
+) -> GateCheck:
+    errors = []
+    for model in (candidate, champion):
+        pairs = concatenate_pairs(
+            labelled_pairs(result.run(model.run).run.logits or {}, result.dataset.qrels, result.dataset.name)
+            for result in results
+        )
+        probabilities = Platt(1.0, 0.0).probabilities(pairs.logits)
+        errors.append(measure_reliability(probabilities, pairs.labels, pairs.query_ids).ece.mean)
     rise = errors[0] - errors[1]
-    says = f"Expected calibration error {errors[0]:.4f} against {errors[1]:.4f}."
-    return Check("calibration", rise <= limit, round(rise, 6), limit, says)
+    message = f"Expected calibration error {errors[0]:.4f} against {errors[1]:.4f}."
+    return GateCheck("calibration", rise <= limit, round(rise, 6), limit, message)
 
 
-def _latency(results: Sequence[DatasetResult], candidate: Contender, champion: Contender, limit: float) -> Check:
+def _check_latency(
+    results: Sequence[DatasetResult], candidate: GateModel, champion: GateModel, limit: float
+) -> GateCheck:
     medians = []
-    for one in (candidate, champion):
-        times = [time for result in results for time in _times(result.measured(one.system).system)]
-        medians.append(float(np.median(times)) if times else 0.0)
+    for model in (candidate, champion):
+        latencies = [latency for result in results for latency in _latencies(result.run(model.run).run)]
+        medians.append(float(np.median(latencies)) if latencies else 0.0)
     ratio = medians[0] / max(medians[1], 1e-9)
-    says = f"A request takes {medians[0]:.1f} ms against {medians[1]:.1f} ms (median)."
-    return Check("latency", ratio <= limit, round(ratio, 4), limit, says)
+    message = f"A request takes {medians[0]:.1f} ms against {medians[1]:.1f} ms (median)."
+    return GateCheck("latency", ratio <= limit, round(ratio, 4), limit, message)
 
 
-def _times(system: System) -> tuple[float, ...]:
-    return system.latency.milliseconds if system.latency is not None else ()
+def _check_size(candidate: GateModel, champion: GateModel, limit: float) -> GateCheck:
+    ratio = candidate.size / max(1, champion.size)
+    message = f"{candidate.size / 1e6:.1f} MB against {champion.size / 1e6:.1f} MB."
+    return GateCheck("size", ratio <= limit, round(ratio, 4), limit, message)
 
 
-def _digest(result: DatasetResult) -> str:
-    said = {query: dict(result.dataset.qrels[query]) for query in result.queries}
-    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _latencies(run: RankingRun) -> tuple[float, ...]:
+    return run.latency.milliseconds if run.latency is not None else ()
 
 
-def write_decision(path: Path, decision: Decision) -> None:
-    """Write a record for people and machines.
+def _judgement_digest(result: DatasetResult) -> str:
+    judgements = {query_id: dict(result.dataset.qrels[query_id]) for query_id in result.query_ids}
+    return hashlib.sha256(orjson.dumps(judgements, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def write_decision(path: Path, decision: GateDecision) -> None:
+    """Write a record as indented JSON, in one atomic step.
 
     Raises:
         InvalidRequestError: the path cannot be written.
     """
     try:
-        path.write_bytes(orjson.dumps(asdict(decision), option=orjson.OPT_INDENT_2) + b"\n")
+        write_atomic(path, orjson.dumps(_DECISION.dump_python(decision), option=orjson.OPT_INDENT_2) + b"\n")
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
 
 
-def read_decision(path: Path) -> Decision:
+def read_decision(path: Path) -> GateDecision:
     """Read a record.
 
     Raises:
-        InvalidInputFileError: it is none.
+        InvalidInputFileError: the file cannot be read, or is not a gate record.
     """
     try:
-        said: dict[str, Any] = orjson.loads(path.read_bytes())
-        checks = tuple(Check(**check) for check in said.pop("checks"))
-        return Decision(**said | {"checks": checks, "limits": Limits(**said["limits"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _DECISION.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise InvalidInputFileError(f"{path} is no record of a gate.", hint="Make one: rerankd gate") from error

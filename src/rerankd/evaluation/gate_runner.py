@@ -1,4 +1,4 @@
-"""Running a gate: both models on every set, and the decision."""
+"""Runs a gate: both models rank every dataset, then the gate decides."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.gate import Contender, Decision, Limits, judge
-from rerankd.evaluation.run import Progress, ranked_by
+from rerankd.evaluation.gate import GateDecision, GateLimits, GateModel, decide
+from rerankd.evaluation.run import Progress, rerank_dataset
 from rerankd.reranker import Reranker
 
-Bar = Callable[[str], AbstractContextManager[Progress | None]]
+OpenProgressBar = Callable[[str], AbstractContextManager[Progress | None]]
+"""Opens a progress bar with a title."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateSets:
-    """What a candidate is judged on.
+    """Datasets of a gate.
 
     Attributes:
-        domain: it has to gain there.
-        general: it must not lose there.
-        cases: closed bad cases, none of which may get worse.
+        domain: datasets on which the candidate must gain.
+        general: datasets on which it must not lose.
+        cases: datasets of closed bad cases, none of which may get worse.
     """
 
     domain: Sequence[Dataset]
@@ -31,8 +32,8 @@ class GateSets:
     cases: Sequence[Dataset] = ()
 
     @property
-    def every(self) -> list[Dataset]:
-        """All of them."""
+    def all_datasets(self) -> list[Dataset]:
+        """Domain, general and case datasets."""
         return [*self.domain, *self.general, *self.cases]
 
 
@@ -42,39 +43,46 @@ def run_gate(
     sets: GateSets,
     *,
     measure: str = "nDCG@10",
-    limits: Limits | None = None,
+    limits: GateLimits | None = None,
     key: str | None = None,
-    bar: Bar = lambda title: nullcontext(None),
-) -> tuple[Decision, Evaluation]:
-    """Judge a candidate; the record is signed where there is a key.
+    bar: OpenProgressBar = lambda title: nullcontext(None),
+) -> tuple[GateDecision, Evaluation]:
+    """Rank every dataset with both models and decide; the record is signed if there is a key.
 
     Args:
-        candidate: who wants in.
-        champion: who is in.
-        sets: what both rank.
-        measure: as ir_measures names it.
-        limits: what is asked.
-        key: to sign with.
+        candidate: model to be promoted.
+        champion: model in service.
+        sets: datasets that both models rank.
+        measure: measure that is compared, as ir_measures names it.
+        limits: limits; None for the defaults.
+        key: key of the signature; None for no signature.
         bar: opens a progress bar with a title.
 
     Raises:
-        InvalidRequestError: no domain set, or two sets of one name.
+        InvalidRequestError: no domain set, or two datasets of one name.
     """
     if not sets.domain:
-        raise InvalidRequestError("There is no domain set.", hint="Say where it has to gain.")
+        raise InvalidRequestError("There is no domain set.", hint="Name a dataset on which the candidate must gain.")
     rerankers = {"champion": champion, "candidate": candidate}
     work = []
-    for dataset in sets.every:
-        found = []
+    for dataset in sets.all_datasets:
+        runs = []
         for name, reranker in rerankers.items():
-            with bar(f"{name} on {dataset.name}") as advance:
-                found.append(ranked_by(name, reranker, dataset, advance))
-        work.append((dataset, found))
+            with bar(f"{name} on {dataset.name}") as progress:
+                runs.append(rerank_dataset(name, reranker, dataset, progress))
+        work.append((dataset, runs))
     evaluation = evaluate(work, [measure], "champion")
-    new, old = (
-        Contender(name, f"{rerankers[name].model}-{rerankers[name].version}", rerankers[name].files.size)
-        for name in ("candidate", "champion")
+    models = {
+        name: GateModel(name, f"{reranker.model}-{reranker.version}", reranker.files.size)
+        for name, reranker in rerankers.items()
+    }
+    decision = decide(
+        evaluation,
+        models["candidate"],
+        models["champion"],
+        domain=[dataset.name for dataset in sets.domain],
+        general=[dataset.name for dataset in sets.general],
+        cases=[dataset.name for dataset in sets.cases],
+        limits=limits,
     )
-    domain, general, cases = ([dataset.name for dataset in part] for part in (sets.domain, sets.general, sets.cases))
-    decision = judge(evaluation, new, old, domain, general, cases, limits)
     return (decision.signed(key) if key else decision), evaluation

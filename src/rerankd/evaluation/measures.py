@@ -1,8 +1,8 @@
-"""Measures per query, by ir_measures.
+"""Measures per query, computed by ir_measures (MacAvaney, Macdonald and Ounis 2022).
 
-nDCG takes the grade itself as gain and log2(rank + 1) as discount (trec_eval's; Jarvelin and Kekalainen 2002), unless
-the measure says otherwise, such as `nDCG(gains={1:1,2:3})@10`. Means are over all judged queries; one for which
-nothing was found counts 0.
+nDCG takes the grade itself as gain and log2(rank + 1) as discount, as trec_eval does (Jarvelin and Kekalainen 2002),
+unless the measure says otherwise, such as `nDCG(gains={1:1,2:3})@10`. Means are over all judged queries; a query
+without a ranking counts 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.trec import Qrels, Rankings, decreasing
+from rerankd.evaluation.trec import Qrels, Rankings, decreasing_scores
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@10", "P@1", "Judged@10")
 GAIN = "gain = grade, discount = log2(rank + 1)"
@@ -24,10 +24,10 @@ Values = npt.NDArray[np.float64]
 
 
 def check_measures(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as ir_measures spells them: `MAP` becomes `AP`.
+    """Return the names as ir_measures spells them, without duplicates: `MAP` becomes `AP`.
 
     Raises:
-        InvalidRequestError: an unknown measure.
+        InvalidRequestError: no measure, or an unknown one.
         MissingDependencyError: ir_measures is not installed.
 
     Example:
@@ -36,52 +36,53 @@ def check_measures(names: Sequence[str]) -> tuple[str, ...]:
     """
     if not names:
         raise InvalidRequestError("There is no measure.", hint="Name one, such as nDCG@10.")
-    return tuple(dict.fromkeys(str(measure) for measure in _parsed(names)))
+    return tuple(dict.fromkeys(str(measure) for measure in _parse_measures(names)))
 
 
-def _parsed(names: Sequence[str]) -> list[Any]:
+def _parse_measures(names: Sequence[str]) -> list[Any]:
     ir_measures = require("ir_measures", "eval", "Measuring a ranking")
-    parsed = []
+    measures = []
     for name in names:
         try:
-            parsed.append(ir_measures.parse_measure(name))
+            measures.append(ir_measures.parse_measure(name))
         except (NameError, ValueError, SyntaxError, TypeError, AttributeError):
             raise InvalidRequestError(
                 f"Unknown measure {name!r}.", hint="Use the names of ir_measures, such as nDCG@10, RR@10, AP, R@50."
             ) from None
-    return parsed
+    return measures
 
 
-def measure(names: Sequence[str], qrels: Qrels, rankings: Rankings, queries: Sequence[str]) -> Values:
-    """Every measure of every query.
+def measure_queries(names: Sequence[str], qrels: Qrels, rankings: Rankings, query_ids: Sequence[str]) -> Values:
+    """Compute measures of each query.
 
     Args:
-        names: of measures.
-        qrels: grades.
-        rankings: what is measured, best first.
-        queries: whose values are wanted, in this order.
+        names: names of the measures.
+        qrels: grades by query id and document id.
+        rankings: document ids by query id, best first.
+        query_ids: queries to measure, in the order of the result.
 
     Returns:
         Values, shape (queries, measures); 0 for a query without a ranking.
 
     Raises:
-        InvalidRequestError: a measure that is unknown, or that nothing installed can compute.
+        InvalidRequestError: an unknown measure, or one that no installed provider can compute.
+        MissingDependencyError: ir_measures is not installed.
 
     Example:
-        >>> measure(["RR@10"], {"q": {"a": 1}}, {"q": ("b", "a")}, ["q"]).tolist()
+        >>> measure_queries(["RR@10"], {"q": {"a": 1}}, {"q": ("b", "a")}, ["q"]).tolist()
         [[0.5]]
     """
-    parsed = _parsed(names)
+    measures = _parse_measures(names)
     ir_measures = require("ir_measures", "eval", "Measuring a ranking")
-    place = {query: row for row, query in enumerate(queries)}
-    column = {found: number for number, found in enumerate(parsed)}
-    values = np.zeros((len(queries), len(parsed)))
-    run = {query: decreasing(rankings[query]) for query in queries if rankings.get(query)}
+    row_of = {query_id: row for row, query_id in enumerate(query_ids)}
+    column_of = {measure: column for column, measure in enumerate(measures)}
+    values = np.zeros((len(query_ids), len(measures)))
+    run = {query_id: decreasing_scores(rankings[query_id]) for query_id in query_ids if rankings.get(query_id)}
     if not run:
         return values
     try:
-        for found in ir_measures.iter_calc(parsed, {query: dict(qrels[query]) for query in queries}, run):
-            values[place[found.query_id], column[found.measure]] = found.value
+        for metric in ir_measures.iter_calc(measures, {query_id: dict(qrels[query_id]) for query_id in query_ids}, run):
+            values[row_of[metric.query_id], column_of[metric.measure]] = metric.value
     except (ValueError, RuntimeError, OSError) as error:
         raise InvalidRequestError(
             f"ir_measures cannot compute {', '.join(names)} ({error}).", hint="Leave out the measure that it names."

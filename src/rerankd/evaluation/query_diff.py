@@ -1,4 +1,4 @@
-"""Single queries worth reading: those that got worse most, and those that got better most."""
+"""Queries that changed most between two runs: the worst losses and the best gains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from rerankd.evaluation.evaluation import DatasetResult
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """One document of a query; a rank is None where that system did not rank it."""
+class RankChange:
+    """Rank of one document in both runs.
 
-    document: str
+    Attributes:
+        doc_id: id of the document.
+        text: its text.
+        grade: its grade; 0 if it is not judged.
+        before: rank in the baseline, from 1; None if it was not ranked.
+        after: rank in the run, from 1; None if it was not ranked.
+    """
+
+    doc_id: str
     text: str
     grade: int
     before: int | None
@@ -20,62 +28,73 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One query.
+class QueryChange:
+    """Change of one query between two runs.
 
     Attributes:
-        query_id: its id.
+        query_id: id of the query.
         query: its text.
-        before: the first measure of the baseline.
-        after: the first measure of the system.
-        moves: the documents, in the order after.
+        before: first measure of the baseline.
+        after: first measure of the run.
+        documents: rank of each document, in the order of the run.
     """
 
     query_id: str
     query: str
     before: float
     after: float
-    moves: tuple[Move, ...]
+    documents: tuple[RankChange, ...]
 
     @property
     def delta(self) -> float:
-        """After minus before."""
+        """Difference of the first measure, after minus before."""
         return self.after - self.before
 
 
-def extreme_cases(
-    result: DatasetResult, system: str, baseline: str, count: int = 5
-) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """The `count` worst and best queries by the first measure, most extreme first; equal ones by id.
+def largest_changes(
+    result: DatasetResult, run: str, baseline: str, count: int = 5
+) -> tuple[tuple[QueryChange, ...], tuple[QueryChange, ...]]:
+    """Return the queries that lost most and those that gained most by the first measure.
 
-    Queries that did not change are left out.
+    Args:
+        result: measures of a dataset.
+        run: name of the run.
+        baseline: name of the baseline.
+        count: maximum number of queries of each kind.
+
+    Returns:
+        Losses and gains, the largest first, ties by query id. Queries without a change are left out.
     """
-    before, after = result.measured(baseline), result.measured(system)
-    deltas = after.values[:, 0] - before.values[:, 0]
-    order = sorted(range(len(deltas)), key=lambda i: (deltas[i], result.queries[i]))
-    worst = [i for i in order[:count] if deltas[i] < -TIE]
-    best = [i for i in sorted(order, key=lambda i: (-deltas[i], result.queries[i]))[:count] if deltas[i] > TIE]
-
-    def case(place: int) -> Case:
-        return _case(result, place, baseline, system)
-
-    return tuple(map(case, worst)), tuple(map(case, best))
-
-
-def _case(result: DatasetResult, place: int, baseline: str, system: str) -> Case:
-    dataset, query = result.dataset, result.queries[place]
-    first, second = result.measured(baseline), result.measured(system)
-    before = {document: rank for rank, document in enumerate(first.system.rankings.get(query, ()), start=1)}
-    after = {document: rank for rank, document in enumerate(second.system.rankings.get(query, ()), start=1)}
-    grades = dataset.qrels[query]
-    moves = tuple(
-        Move(
-            document,
-            dataset.documents.get(document, ""),
-            grades.get(document, 0),
-            before.get(document),
-            after.get(document),
-        )
-        for document in dict.fromkeys([*after, *before])
+    deltas = result.run(run).values[:, 0] - result.run(baseline).values[:, 0]
+    rows = range(len(deltas))
+    losses = sorted(rows, key=lambda row: (deltas[row], result.query_ids[row]))[:count]
+    gains = sorted(rows, key=lambda row: (-deltas[row], result.query_ids[row]))[:count]
+    return (
+        tuple(_query_change(result, row, run, baseline) for row in losses if deltas[row] < -TIE),
+        tuple(_query_change(result, row, run, baseline) for row in gains if deltas[row] > TIE),
     )
-    return Case(query, dataset.queries[query], float(first.values[place, 0]), float(second.values[place, 0]), moves)
+
+
+def _query_change(result: DatasetResult, row: int, run: str, baseline: str) -> QueryChange:
+    dataset, query_id = result.dataset, result.query_ids[row]
+    before, after = result.run(baseline), result.run(run)
+    ranks_before = {doc_id: rank for rank, doc_id in enumerate(before.run.rankings.get(query_id, ()), start=1)}
+    ranks_after = {doc_id: rank for rank, doc_id in enumerate(after.run.rankings.get(query_id, ()), start=1)}
+    grades = dataset.qrels[query_id]
+    documents = tuple(
+        RankChange(
+            doc_id=doc_id,
+            text=dataset.documents.get(doc_id, ""),
+            grade=grades.get(doc_id, 0),
+            before=ranks_before.get(doc_id),
+            after=ranks_after.get(doc_id),
+        )
+        for doc_id in dict.fromkeys([*ranks_after, *ranks_before])
+    )
+    return QueryChange(
+        query_id=query_id,
+        query=dataset.queries[query_id],
+        before=float(before.values[row, 0]),
+        after=float(after.values[row, 0]),
+        documents=documents,
+    )

@@ -1,4 +1,4 @@
-"""The first stage of the product as candidates: a set's documents are indexed, its queries asked."""
+"""Candidates from the product's own first stage: the documents of a dataset are indexed, its queries searched."""
 
 from __future__ import annotations
 
@@ -9,39 +9,44 @@ from pathlib import Path
 
 import numpy as np
 
-from rerankd.evaluation.dataset import Scores, Search
+from rerankd.evaluation.dataset import Scores, SearchFunction
 from rerankd.ranking.order import SCORE
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.retriever import IndexedPassage
 
-ROWS = 5000
+BATCH_ROWS = 5000
 
 
-def searching(embedder: Embedder | None = None) -> Search:
-    """A search that indexes the documents anew, one passage each, and says how long that and a query took.
+def index_search(embedder: Embedder | None = None) -> SearchFunction:
+    """Return a function that indexes a dataset's documents, one passage each, and searches its queries.
+
+    Its description says how long indexing and a query took.
 
     Args:
-        embedder: makes vectors; None for keywords alone.
+        embedder: embeds passages and queries; None for keywords alone.
     """
 
     def search(queries: Mapping[str, str], documents: Mapping[str, str], depth: int) -> tuple[Scores, str]:
         with tempfile.TemporaryDirectory(prefix="rerankd-eval-") as folder:
-            began = time.perf_counter()
+            started = time.perf_counter()
             index = LanceIndex(Path(folder), embedder, create=True)
-            rows = [IndexedPassage(name, name, 0, "", text, {}) for name, text in documents.items()]
-            for start in range(0, len(rows), ROWS):
-                index.add(rows[start : start + ROWS])
+            passages = [IndexedPassage(doc_id, doc_id, 0, "", text, {}) for doc_id, text in documents.items()]
+            for start in range(0, len(passages), BATCH_ROWS):
+                index.add(passages[start : start + BATCH_ROWS])
             index.refresh()
-            spent = time.perf_counter() - began
-            found, times = dict[str, dict[str, float]](), []
-            for query, text in queries.items():
-                began = time.perf_counter()
-                hits = index.search(text, depth)
-                times.append((time.perf_counter() - began) * 1000)
-                found[query] = {str(hit.id): float(hit.metadata[SCORE]) for hit in hits}
+            seconds = time.perf_counter() - started
+            scores, milliseconds = dict[str, dict[str, float]](), []
+            for query_id, query in queries.items():
+                started = time.perf_counter()
+                hits = index.search(query, depth)
+                milliseconds.append((time.perf_counter() - started) * 1000)
+                scores[query_id] = {str(hit.id): float(hit.metadata[SCORE]) for hit in hits}
         kind = f"keywords and {embedder.name}" if embedder else "keywords"
-        late = float(np.quantile(times, 0.95)) if times else 0.0
-        return found, f"index of {len(rows):,} documents ({kind}), made in {spent:.1f} s; a query p95 {late:.1f} ms"
+        p95 = float(np.quantile(milliseconds, 0.95)) if milliseconds else 0.0
+        description = (
+            f"index of {len(passages):,} documents ({kind}), made in {seconds:.1f} s; a query p95 {p95:.1f} ms"
+        )
+        return scores, description
 
     return search

@@ -1,4 +1,4 @@
-"""What is compared: a model that reranks the candidates, a run that was made elsewhere, or the first stage itself."""
+"""Runs to compare: a model that reranks the candidates, an external run, or the first stage itself."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Time of one request at a time, in milliseconds.
+    """Latency of requests that are sent one at a time.
 
     Attributes:
-        milliseconds: of each request, in the order of the queries that have candidates.
-        pairs: candidates scored.
-        truncated: of them, not read to the end.
+        milliseconds: latency of each request, in the order of the queries that have candidates.
+        pairs: number of scored candidates.
+        truncated: number of candidates that were truncated.
     """
 
     milliseconds: tuple[float, ...]
@@ -37,29 +37,29 @@ class Latency:
 
     @property
     def mean(self) -> float:
-        """Mean over requests."""
+        """Mean latency in milliseconds."""
         return float(np.mean(self.milliseconds))
 
     def quantile(self, share: float) -> float:
-        """Time within which that share of the requests was answered."""
+        """Return a latency quantile in milliseconds; 0.95 for p95."""
         return float(np.quantile(self.milliseconds, share))
 
     @property
     def pairs_per_second(self) -> float:
-        """Pairs scored in a second of work."""
+        """Throughput: pairs scored per second."""
         return 1000 * self.pairs / max(1e-9, sum(self.milliseconds))
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """One way to order a dataset's documents.
+class RankingRun:
+    """A run: one ranking of documents per query, and what else is known about it.
 
     Attributes:
-        name: what it is called in tables.
-        rankings: its orders.
-        logits: raw score of every document of every query, where a model gave them.
-        latency: where a model was timed.
-        description: what computed it.
+        name: name in tables and files.
+        rankings: document ids by query id, best first.
+        logits: raw score by query id and document id; None if it is not the run of a model.
+        latency: latency of the model; None if it was not timed.
+        description: how it was computed, for people.
     """
 
     name: str
@@ -69,64 +69,75 @@ class System:
     description: str = ""
 
 
-def first_stage(dataset: Dataset) -> System:
-    """The candidates as they came."""
-    return System(FIRST_STAGE, dataset.candidates, description=dataset.first_stage)
+def first_stage_run(dataset: Dataset) -> RankingRun:
+    """Return the candidates in the order of the first stage."""
+    return RankingRun(FIRST_STAGE, dataset.candidates, description=dataset.first_stage)
 
 
-def ranked_by(name: str, reranker: Reranker, dataset: Dataset, progress: Progress | None = None) -> System:
-    """Rank every query's candidates with a model, one request at a time; the first is ranked once more, untimed.
+def rerank_dataset(name: str, reranker: Reranker, dataset: Dataset, progress: Progress | None = None) -> RankingRun:
+    """Rerank the candidates of every query with a model, one request at a time, and time it.
 
-    Equal scores keep the first stage's order.
+    The first request is preceded by an untimed one for warm-up. Equal scores keep the order of the first stage.
+
+    Args:
+        name: name of the run.
+        reranker: the model.
+        dataset: queries with candidates.
+        progress: called after each query with the number of queries done and the total.
     """
     rankings: dict[str, tuple[str, ...]] = {}
     logits: dict[str, dict[str, float]] = {}
     milliseconds, truncated = [], 0
-    for done, (query, candidates) in enumerate(dataset.candidates.items(), start=1):
-        texts = [dataset.documents[document] for document in candidates]
-        if done == 1:
-            reranker.rank(dataset.queries[query], texts[:8], None)
+    for completed, (query_id, candidates) in enumerate(dataset.candidates.items(), start=1):
+        query, texts = dataset.queries[query_id], [dataset.documents[doc_id] for doc_id in candidates]
+        if completed == 1:
+            reranker.rank(query, texts[:8], None)
         started = time.perf_counter()
-        result = reranker.rank(dataset.queries[query], texts, None, activation="none")
+        result = reranker.rank(query, texts, None, activation="none")
         milliseconds.append((time.perf_counter() - started) * 1000)
-        rankings[query] = tuple(candidates[ranked.index] for ranked in result)
-        logits[query] = {candidates[ranked.index]: ranked.raw_score for ranked in result}
+        rankings[query_id] = tuple(candidates[ranked.index] for ranked in result)
+        logits[query_id] = {candidates[ranked.index]: ranked.raw_score for ranked in result}
         truncated += result.usage.truncated
         if progress is not None:
-            progress(done, len(dataset.candidates))
+            progress(completed, len(dataset.candidates))
     latency = Latency(tuple(milliseconds), sum(map(len, logits.values())), truncated)
-    return System(name, rankings, logits, latency, f"{reranker.backend}, max_length {reranker.max_length}")
+    return RankingRun(name, rankings, logits, latency, f"{reranker.backend}, max_length {reranker.max_length}")
 
 
-def fused_with_first_stage(system: System, dataset: Dataset, fusion: Fusion) -> System:
-    """A model's order with the first stage counted in.
+def fuse_with_first_stage(run: RankingRun, dataset: Dataset, fusion: Fusion) -> RankingRun:
+    """Return the run of a model fused with the first stage.
+
+    Args:
+        run: run of a model, with logits.
+        dataset: the dataset that it ranked.
+        fusion: method and weight of the first stage.
 
     Raises:
-        InvalidRequestError: the system is no model that gave scores.
+        InvalidRequestError: the run has no logits.
     """
-    if system.logits is None:
-        raise InvalidRequestError(f"{system.name} has no scores to fuse.", hint="Fuse a model.")
+    if run.logits is None:
+        raise InvalidRequestError(f"{run.name} has no scores to fuse.", hint="Fuse a model.")
     rankings = {}
-    for query, candidates in dataset.candidates.items():
-        known = dataset.scores.get(query, {})
-        first = [known.get(document, math.nan) for document in candidates]
-        values = fused([system.logits[query][document] for document in candidates], first, fusion).tolist()
-        order = sorted(range(len(candidates)), key=lambda place: (-values[place], place))
-        rankings[query] = tuple(candidates[place] for place in order)
-    about = f"{fusion.method}, first stage x {fusion.weight:g}"
-    return System(f"{system.name} + {FIRST_STAGE}", rankings, description=about)
+    for query_id, candidates in dataset.candidates.items():
+        first_scores = dataset.scores.get(query_id, {})
+        model_logits = [run.logits[query_id][doc_id] for doc_id in candidates]
+        scores = fused(model_logits, [first_scores.get(doc_id, math.nan) for doc_id in candidates], fusion).tolist()
+        order = sorted(range(len(candidates)), key=lambda position: (-scores[position], position))
+        rankings[query_id] = tuple(candidates[position] for position in order)
+    description = f"{fusion.method}, first stage x {fusion.weight:g}"
+    return RankingRun(f"{run.name} + {FIRST_STAGE}", rankings, description=description)
 
 
-def given(name: str, rankings: Rankings, dataset: Dataset) -> System:
-    """A run that was made elsewhere.
+def external_run(name: str, rankings: Rankings, dataset: Dataset) -> RankingRun:
+    """Return a run that was computed elsewhere, limited to the judged queries.
 
     Raises:
         InvalidInputFileError: it ranks none of the judged queries.
     """
-    kept = {query: rankings[query] for query in dataset.queries if rankings.get(query)}
-    if not kept:
+    judged = {query_id: rankings[query_id] for query_id in dataset.queries if rankings.get(query_id)}
+    if not judged:
         raise InvalidInputFileError(
             f"The run {name} ranks none of the judged queries of {dataset.name}.",
             hint="Check that run and judgements use the same query ids.",
         )
-    return System(name, kept, description="a run that was given")
+    return RankingRun(name, judged, description="a run that was given")

@@ -1,4 +1,4 @@
-"""Lines of text files, gzipped or not, with the place they stand at."""
+"""Reading of text files line by line, gzipped or not, each line with its location for error messages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _GZIP = b"\x1f\x8b"
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines that hold something, each with its place for messages; gzip is told by the first bytes.
+    """Yield the lines that are not blank, each with its location; gzip is recognised by the first bytes.
 
     Raises:
-        InvalidInputFileError: not there, not whole, or not UTF-8.
+        InvalidInputFileError: the file is missing, truncated, or not UTF-8.
     """
     number = 0
     try:
-        with path.open("rb") as opened:
-            packed = opened.read(2) == _GZIP
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with path.open("rb") as file:
+            gzipped = file.read(2) == _GZIP
+        with gzip.open(path) if gzipped else path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if line.strip():
@@ -41,30 +41,35 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Objects of a JSON lines file, each with its place.
+    """Yield the objects of a JSON lines file, each with its location.
 
     Raises:
-        InvalidInputFileError: as `text_lines`, or a line that is no JSON object.
+        InvalidInputFileError: the file cannot be read, or a line is not a JSON object.
     """
-    for place, line in text_lines(path):
+    for location, line in text_lines(path):
         try:
             row = json.loads(line)
         except ValueError as error:
             raise InvalidInputFileError(
-                f"{place}: not JSON ({error}).", hint="Write one JSON object per line."
+                f"{location}: not JSON ({error}).", hint="Write one JSON object per line."
             ) from error
         if not isinstance(row, dict):
-            raise InvalidInputFileError(f"{place}: a {type(row).__name__}.", hint="Write one JSON object per line.")
-        yield place, row
+            raise InvalidInputFileError(f"{location}: a {type(row).__name__}.", hint="Write one JSON object per line.")
+        yield location, row
 
 
-def field(row: dict[str, Any], names: tuple[str, ...], place: str) -> str:
-    """The first of `names` that the row has, as text.
+def required_field(row: dict[str, Any], names: tuple[str, ...], location: str) -> str:
+    """Return the first of several fields that a row has, as text.
+
+    Args:
+        row: a JSON object.
+        names: accepted names of the field.
+        location: location of the row, for the error message.
 
     Raises:
-        InvalidInputFileError: it has none of them.
+        InvalidInputFileError: the row has none of them.
     """
     for name in names:
         if row.get(name) is not None:
             return str(row[name])
-    raise InvalidInputFileError(f"{place}: no {names[0]!r}.", hint=f"Each line has {' or '.join(names)}.")
+    raise InvalidInputFileError(f"{location}: no {names[0]!r}.", hint=f"Each line has {' or '.join(names)}.")

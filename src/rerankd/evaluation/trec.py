@@ -1,6 +1,6 @@
 """Judgements and runs: TREC files, BEIR's tab-separated qrels, JSON lines; gzipped or not.
 
-A run becomes an order. trec_eval ignores the rank column, reads scores in single precision and breaks ties by
+A run becomes a ranking. trec_eval ignores the rank column, reads scores in single precision and breaks ties by
 document id, descending; runs are read by the same rules. Other evaluators break ties differently (ir_measures asks
 several), so everything from here on, and every run that is written, has strictly decreasing scores.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.text_io import field, json_rows, text_lines
+from rerankd.evaluation.text_io import json_rows, required_field, text_lines
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Grades by query id and document id."""
@@ -31,11 +31,11 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Read judgements: `query 0 document grade`, `query<TAB>document<TAB>grade` with or without header, or jsonl.
 
     Raises:
-        InvalidInputFileError: not readable, a line of another shape, or no judgement at all.
+        InvalidInputFileError: the file cannot be read, a line has another shape, or there is no judgement.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for query, document, grade in _qrels_jsonl(path) if _is_json(path) else _qrels_text(path):
-        qrels.setdefault(query, {})[document] = grade
+    for query_id, doc_id, grade in _qrels_jsonl(path) if _is_json(path) else _qrels_text(path):
+        qrels.setdefault(query_id, {})[doc_id] = grade
     if not qrels:
         raise InvalidInputFileError(f"{path} holds no judgements.", hint="Write query<TAB>document<TAB>grade lines.")
     return qrels
@@ -45,64 +45,65 @@ def read_run(path: Path) -> dict[str, tuple[str, ...]]:
     """Read a run: `query Q0 document rank score tag`, or jsonl with `query_id`, `doc_id` and `score`.
 
     Returns:
-        Document ids by query, by score descending, equal ones (in single precision) by id descending.
+        Document ids by query id, by descending score, ties (in single precision) by descending id.
 
     Raises:
-        InvalidInputFileError: not readable, a line of another shape, or a document twice for one query.
+        InvalidInputFileError: the file cannot be read, a line has another shape, or a query has a document twice.
     """
-    return {query: order_of(scores) for query, scores in read_scores(path).items()}
+    return {query_id: trec_order(scores) for query_id, scores in read_scores(path).items()}
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """As `read_run`, with the scores of each query's documents."""
-    found: dict[str, dict[str, float]] = {}
-    for place, query, document, score in _run_jsonl(path) if _is_json(path) else _run_text(path):
-        scores = found.setdefault(query, {})
-        if document in scores:
+    """Read a run like `read_run`; return the score of each document by query id and document id."""
+    run: dict[str, dict[str, float]] = {}
+    for location, query_id, doc_id, score in _run_jsonl(path) if _is_json(path) else _run_text(path):
+        scores = run.setdefault(query_id, {})
+        if doc_id in scores:
             raise InvalidInputFileError(
-                f"{place}: document {document} occurs twice for query {query}.", hint="List each document once."
+                f"{location}: document {doc_id} occurs twice for query {query_id}.", hint="List each document once."
             )
-        scores[document] = score
-    if not found:
+        scores[doc_id] = score
+    if not run:
         raise InvalidInputFileError(f"{path} holds no ranking.", hint="Write query Q0 document rank score tag lines.")
-    return found
+    return run
 
 
-def order_of(scores: Mapping[str, float]) -> tuple[str, ...]:
-    """Document ids in the order in which trec_eval ranks scores.
+def trec_order(scores: Mapping[str, float]) -> tuple[str, ...]:
+    """Return document ids in the order in which trec_eval ranks scores.
 
     Example:
-        >>> order_of({"a": 1.0, "b": 1.0, "c": 2.0})
+        >>> trec_order({"a": 1.0, "b": 1.0, "c": 2.0})
         ('c', 'b', 'a')
     """
-    return tuple(sorted(scores, key=lambda document: (np.float32(scores[document]), document), reverse=True))
+    return tuple(sorted(scores, key=lambda doc_id: (np.float32(scores[doc_id]), doc_id), reverse=True))
 
 
-def decreasing(ranking: tuple[str, ...]) -> dict[str, float]:
-    """Scores that every evaluator ranks the same way: as many as there are documents, down to 1.
+def decreasing_scores(ranking: tuple[str, ...]) -> dict[str, float]:
+    """Return scores that every evaluator ranks the same way: from the number of documents down to 1.
 
     Example:
-        >>> decreasing(("b", "a"))
+        >>> decreasing_scores(("b", "a"))
         {'b': 2.0, 'a': 1.0}
     """
-    return {document: float(len(ranking) - place) for place, document in enumerate(ranking)}
+    return {doc_id: float(len(ranking) - position) for position, doc_id in enumerate(ranking)}
 
 
 def write_run(path: Path, rankings: Rankings, tag: str) -> None:
     """Write a TREC run with strictly decreasing scores.
 
     Raises:
-        InvalidRequestError: an id with a space in it, which the format cannot hold, or a path that cannot be written.
+        InvalidRequestError: an id contains a space, which the format cannot hold, or the path cannot be written.
     """
     tag = "_".join(tag.split()) or "run"
     lines = []
-    for query, ranking in rankings.items():
-        for place, (document, score) in enumerate(decreasing(ranking).items(), start=1):
-            if len(query.split()) != 1 or len(document.split()) != 1:
+    for query_id, ranking in rankings.items():
+        for rank, (doc_id, score) in enumerate(decreasing_scores(ranking).items(), start=1):
+            if len(query_id.split()) != 1 or len(doc_id.split()) != 1:
                 raise InvalidRequestError(
-                    f"The ids {query!r} and {document!r} cannot stand in a TREC run.", hint="Use ids without spaces."
+                    f"The ids {query_id!r} and {doc_id!r} cannot be written to a TREC run.",
+                    hint="Use ids without spaces.",
                 )
-            lines.append(f"{query} Q0 {document} {place} {score:.0f} {tag}\n")
+            lines.append(f"{query_id} Q0 {doc_id} {rank} {score:.0f} {tag}\n")
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
@@ -114,20 +115,22 @@ def _is_json(path: Path) -> bool:
 
 
 def _qrels_jsonl(path: Path) -> Iterator[tuple[str, str, int]]:
-    for place, row in json_rows(path):
-        yield field(row, _QUERY, place), field(row, _DOCUMENT, place), _grade(field(row, _GRADE, place), place)
+    for location, row in json_rows(path):
+        grade = _grade(required_field(row, _GRADE, location), location)
+        yield required_field(row, _QUERY, location), required_field(row, _DOCUMENT, location), grade
 
 
 def _qrels_text(path: Path) -> Iterator[tuple[str, str, int]]:
-    for number, (place, line) in enumerate(text_lines(path)):
+    for number, (location, line) in enumerate(text_lines(path)):
         columns = line.split("\t") if line.count("\t") == 2 else line.split()
         if len(columns) not in (3, 4):
             raise InvalidInputFileError(
-                f"{place}: {len(columns)} columns.", hint="Write query<TAB>document<TAB>grade, or TREC's four columns."
+                f"{location}: {len(columns)} columns.",
+                hint="Write query<TAB>document<TAB>grade, or TREC's four columns.",
             )
         if number == 0 and _is_header(columns[-1]):
             continue
-        yield columns[0], columns[-2], _grade(columns[-1], place)
+        yield columns[0], columns[-2], _grade(columns[-1], location)
 
 
 def _is_header(text: str) -> bool:
@@ -138,37 +141,37 @@ def _is_header(text: str) -> bool:
     return False
 
 
-def _grade(text: str, place: str) -> int:
+def _grade(text: str, location: str) -> int:
     try:
         value = float(text)
         if not value.is_integer():
             raise ValueError
     except (ValueError, OverflowError):
-        raise InvalidInputFileError(f"{place}: the grade is {text!r}.", hint="Grades are whole numbers.") from None
+        raise InvalidInputFileError(f"{location}: the grade is {text!r}.", hint="Grades are whole numbers.") from None
     return int(value)
 
 
 def _run_jsonl(path: Path) -> Iterator[tuple[str, str, str, float]]:
-    for place, row in json_rows(path):
-        score = _score(field(row, ("score",), place), place)
-        yield place, field(row, _QUERY, place), field(row, _DOCUMENT, place), score
+    for location, row in json_rows(path):
+        score = _score(required_field(row, ("score",), location), location)
+        yield location, required_field(row, _QUERY, location), required_field(row, _DOCUMENT, location), score
 
 
 def _run_text(path: Path) -> Iterator[tuple[str, str, str, float]]:
-    for place, line in text_lines(path):
+    for location, line in text_lines(path):
         columns = line.split()
         if len(columns) not in (5, 6):
             raise InvalidInputFileError(
-                f"{place}: {len(columns)} columns.", hint="A TREC run has query Q0 document rank score tag."
+                f"{location}: {len(columns)} columns.", hint="A TREC run has query Q0 document rank score tag."
             )
-        yield place, columns[0], columns[2], _score(columns[4], place)
+        yield location, columns[0], columns[2], _score(columns[4], location)
 
 
-def _score(text: str, place: str) -> float:
+def _score(text: str, location: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise InvalidInputFileError(f"{place}: the score is {text!r}.", hint="Scores are numbers.")
+        raise InvalidInputFileError(f"{location}: the score is {text!r}.", hint="Scores are numbers.")
     return value

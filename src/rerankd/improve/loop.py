@@ -15,7 +15,7 @@ import orjson
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.gate import write_decision
-from rerankd.evaluation.gate_runner import Bar, GateSets, run_gate
+from rerankd.evaluation.gate_runner import GateSets, OpenProgressBar, run_gate
 from rerankd.improve.plan import STEPS, Done, Ledger, Plan
 from rerankd.models.reference import CHAMPION
 from rerankd.reranker import Reranker
@@ -49,7 +49,7 @@ class Loop:
         plan: Plan,
         settings: Settings,
         say: Say = lambda sentence: None,
-        bar: Bar = lambda title: nullcontext(None),
+        bar: OpenProgressBar = lambda title: nullcontext(None),
         progress: Progress = lambda share, losses: None,
     ) -> None:
         if not plan.domain:
@@ -171,7 +171,7 @@ class Loop:
             self.plan.out / "training",
             self.plan.training,
             general=[example for path in self.plan.replay for example in read_examples(path)],
-            evaluated=self._sets().every,
+            evaluated=self._sets().all_datasets,
             name=self.plan.name,
             registry=self._settings.registry,
             say=self._say,
@@ -197,7 +197,7 @@ class Loop:
         failed = [f"{check.name}: {check.says}" for check in decision.checks if not check.passed]
         gains = " ".join(check.says for check in decision.checks if check.name.startswith("gain"))
         metrics = {
-            f"{result.dataset.name} nDCG@10": float(result.measured("candidate").values[:, 0].mean())
+            f"{result.dataset.name} nDCG@10": float(result.run("candidate").values[:, 0].mean())
             for result in evaluation.results
         }
         found = {"record": str(record), "metrics": metrics}

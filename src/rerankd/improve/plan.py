@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.gate import Limits
+from rerankd.evaluation.gate import GateLimits
 from rerankd.training.finetune import TrainOptions
 
 Online = Literal["none", "shadow", "canary", "interleave"]
@@ -56,7 +56,7 @@ class Plan:
     shadow_requests: int = 200
     training: TrainOptions = field(default_factory=TrainOptions)
     max_queries: int | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: GateLimits = field(default_factory=GateLimits)
 
     def mark(self) -> str:
         """The plan as it is remembered; another plan is another run."""

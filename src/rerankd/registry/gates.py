@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidInputFileError, PromotionRefusedError
-from rerankd.evaluation.gate import Decision, read_decision
+from rerankd.evaluation.gate import GateDecision, read_decision
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
 from rerankd.registry.verification import versions_of
@@ -71,5 +71,5 @@ def check_gate(version: ModelVersion, record: Path | None, key: str | None) -> N
         raise PromotionRefusedError(f"The gate refused {version}. {failed}".strip(), hint=_OVERRULE)
 
 
-def _signed(decision: Decision, key: str) -> bool:
+def _signed(decision: GateDecision, key: str) -> bool:
     return bool(decision.signature) and decision.valid(key)

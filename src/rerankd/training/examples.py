@@ -95,7 +95,9 @@ def read_examples(path: Path) -> list[Example]:
     """
     if path.is_dir():
         split = path / "qrels" / "train.tsv"
-        return _of_dataset(open_dataset(path, DatasetOptions(qrels=split if split.is_file() else None, judged=True)))
+        return _of_dataset(
+            open_dataset(path, DatasetOptions(qrels=split if split.is_file() else None, include_judged=True))
+        )
     found = []
     for place, row in json_rows(path):
         found.append(_of_row(row, place, path.name))

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rerankd.evaluation.first_stage import MAX_WORK, keyword_candidates
+from rerankd.evaluation.first_stage import MAX_WORK, bm25_candidates
 from rerankd.training.examples import Example, comparable
 
 Score = Callable[[str, Sequence[str]], Sequence[float]]
@@ -48,7 +48,7 @@ def with_negatives(
     searched = {n: e.query for n, e in few.items() if len(e.negatives) + len(e.unjudged) < LOOKED * count}
     if searched:  # as many passages as can be looked through in memory
         texts = dict(itertools.islice(texts.items(), MAX_WORK // len(searched)))
-    found = keyword_candidates(searched, texts, DEPTH) if searched else {}
+    found = bm25_candidates(searched, texts, DEPTH) if searched else {}
     full = list(examples)
     for number, example in few.items():
         own = {comparable(text) for text in (*example.positives, *example.negatives)}

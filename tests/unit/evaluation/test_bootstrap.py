@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rerankd.evaluation.bootstrap import Interval, draws, intervals
+from rerankd.evaluation.bootstrap import Interval, bootstrap_intervals, resample_counts
 
 
 def test_intervals_agree_with_scipy() -> None:
     values = np.random.default_rng(1).normal(0.02, 0.15, 400)
-    found = intervals(values[:, None])[0]
+    found = bootstrap_intervals(values[:, None])[0]
     theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=2).confidence_interval
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.0007)
     assert found.mean == pytest.approx(values.mean())
@@ -19,26 +19,26 @@ def test_intervals_agree_with_scipy() -> None:
 
 def test_columns_are_drawn_together() -> None:
     values = np.random.default_rng(1).normal(size=(50, 1))
-    first, second, difference = intervals(np.hstack([values, values + 1, (values + 1) - values]))
+    first, second, difference = bootstrap_intervals(np.hstack([values, values + 1, (values + 1) - values]))
     assert second.low == pytest.approx(first.low + 1)
     assert (difference.low, difference.high) == pytest.approx((1, 1))
 
 
 def test_the_same_every_time_and_in_blocks() -> None:
     values = np.random.default_rng(1).normal(size=(3000, 1))
-    assert intervals(values, samples=2000) == intervals(values, samples=2000)
-    blocks = list(draws(3000, 2000))
+    assert bootstrap_intervals(values, samples=2000) == bootstrap_intervals(values, samples=2000)
+    blocks = list(resample_counts(3000, 2000))
     assert len(blocks) > 1
     assert sum(map(len, blocks)) == 2000
     assert all((block.sum(axis=1) == 3000).all() for block in blocks)
-    assert intervals(np.array([[0.25]]))[0] == Interval(0.25, 0.25, 0.25)
+    assert bootstrap_intervals(np.array([[0.25]]))[0] == Interval(0.25, 0.25, 0.25)
 
 
 def test_coverage() -> None:
     generator = np.random.default_rng(5)
     inside = 0
     for trial in range(200):
-        found = intervals(generator.exponential(1.0, (100, 1)), samples=500, seed=trial)[0]
+        found = bootstrap_intervals(generator.exponential(1.0, (100, 1)), samples=500, seed=trial)[0]
         inside += found.low <= 1.0 <= found.high
     assert 0.88 <= inside / 200 <= 0.99
 
@@ -46,5 +46,5 @@ def test_coverage() -> None:
 def test_ten_thousand_samples_of_a_thousand_queries_take_about_a_second() -> None:
     values = np.random.default_rng(1).normal(size=(1000, 6))
     started = time.process_time()
-    intervals(values)
+    bootstrap_intervals(values)
     assert time.process_time() - started < 3

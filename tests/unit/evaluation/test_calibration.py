@@ -9,8 +9,8 @@ import pytest
 from rerankd.compiler.platt import Platt, fit_platt
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.calibration import calibrate
-from rerankd.evaluation.calibration_pairs import LabelledPairs, joined, labelled, read_labelled
-from rerankd.evaluation.reliability import reliability
+from rerankd.evaluation.calibration_pairs import LabelledPairs, concatenate_pairs, labelled_pairs, read_labelled_pairs
+from rerankd.evaluation.reliability import measure_reliability
 
 
 def made_up(pairs: int, scale: float, offset: float, seed: int = 1) -> LabelledPairs:
@@ -84,7 +84,7 @@ def test_what_cannot_be_calibrated() -> None:
 
 def test_reliability_by_hand() -> None:
     probabilities, labels = np.array([0.05, 0.05, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0])
-    found = reliability(probabilities, labels, ["a", "a", "b", "b"])
+    found = measure_reliability(probabilities, labels, ["a", "a", "b", "b"])
     assert [(b.pairs, round(b.score, 3), b.relevant) for b in found.bins] == [(2, 0.05, 0.5), (2, 0.975, 1.0)]
     assert found.ece.mean == pytest.approx(0.5 * 0.45 + 0.5 * 0.025)
     assert found.brier.mean == pytest.approx((0.05**2 + 0.95**2 + 0.05**2) / 4)
@@ -96,25 +96,29 @@ def test_intervals_draw_queries_not_pairs() -> None:
     """Pairs repeated ten times inside their queries tell nothing new: the interval stays as wide."""
     pairs = made_up(500, 1.0, 0.0)
     scores = Platt(1.0, 0.0).probabilities(pairs.logits)
-    once = reliability(scores, pairs.labels, pairs.groups)
-    often = reliability(np.repeat(scores, 10), np.repeat(pairs.labels, 10), np.repeat(pairs.groups, 10).tolist())
+    once = measure_reliability(scores, pairs.labels, pairs.query_ids)
+    often = measure_reliability(
+        np.repeat(scores, 10), np.repeat(pairs.labels, 10), np.repeat(pairs.query_ids, 10).tolist()
+    )
     for one, other in ((often.brier, once.brier), (often.ece, once.ece)):
         assert (one.low, one.high) == pytest.approx((other.low, other.high))
 
 
 def test_pairs_of_datasets_stay_apart(tmp_path: Path) -> None:
     logits = {"q": {"a": 2.0, "b": -1.0}}
-    both = joined([labelled(logits, {"q": {"a": 1, "b": 0}}, "one"), labelled(logits, {"q": {"b": 3}}, "two")])
+    both = concatenate_pairs(
+        [labelled_pairs(logits, {"q": {"a": 1, "b": 0}}, "one"), labelled_pairs(logits, {"q": {"b": 3}}, "two")]
+    )
     assert both.labels.tolist() == [1, 0, 0, 1]
-    assert both.groups == ("one/q", "one/q", "two/q", "two/q")
+    assert both.query_ids == ("one/q", "one/q", "two/q", "two/q")
     path = tmp_path / "pairs.jsonl"
     rows = [{"query": "q", "document": "d", "label": 2}, {"query": "q", "text": "e", "label": False}]
     path.write_text("\n".join(map(json.dumps, rows)))
-    pairs, labels = read_labelled(path)
+    pairs, labels = read_labelled_pairs(path)
     assert (pairs[1].document, labels) == ("e", [1.0, 0.0])
     path.write_text('{"query": "q", "document": "d", "label": "yes"}')
     with pytest.raises(InvalidInputFileError, match="line 1: the label is 'yes'"):
-        read_labelled(path)
+        read_labelled_pairs(path)
     path.write_text("")
     with pytest.raises(InvalidInputFileError, match="holds no pairs"):
-        read_labelled(path)
+        read_labelled_pairs(path)

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.dataset import DatasetOptions, check_pairs, open_dataset
-from rerankd.evaluation.first_stage import keyword_candidates
+from rerankd.evaluation.dataset import DatasetOptions, check_file_count, open_dataset
+from rerankd.evaluation.first_stage import bm25_candidates
 from tests.unit.evaluation.folders import CANDIDATES, QUERIES, write_folder
 
 
 def test_a_folder(tmp_path: Path) -> None:
     found = open_dataset(write_folder(tmp_path / "tiny"))
     assert (found.name, found.first_stage) == ("tiny", "candidates.trec")
-    assert not found.made_up
+    assert not found.generated_candidates
     assert found.queries == QUERIES
     assert found.candidates == CANDIDATES
     assert found.documents["d1"] == "熊猫 大熊猫主要吃竹子。"
     assert found.documents["d2"] == "Paris is the capital of France."
-    assert found.ceiling == 1.0
+    assert found.candidate_recall == 1.0
 
 
 def test_gzipped_files_and_splits(tmp_path: Path) -> None:
@@ -52,24 +52,24 @@ def test_samples_are_the_same_and_depth_cuts(tmp_path: Path) -> None:
 def test_without_candidates_there_is_bm25(tmp_path: Path) -> None:
     found = open_dataset(write_folder(tmp_path / "tiny", candidates=False))
     assert found.first_stage == "BM25 in memory over 6 documents"
-    assert found.made_up
+    assert found.generated_candidates
     assert found.candidates["q2"][:2] == ("d2", "d4")
     assert "d3" not in found.candidates["q1"]
-    assert open_dataset(tmp_path / "tiny", DatasetOptions(first_stage=False)).candidates == {}
+    assert open_dataset(tmp_path / "tiny", DatasetOptions(require_candidates=False)).candidates == {}
     with pytest.raises(InvalidRequestError, match="too many for BM25 in memory. Pass the run"):
-        keyword_candidates(dict.fromkeys(map(str, range(10_000)), "q"), dict.fromkeys(map(str, range(10_000)), "d"))
+        bm25_candidates(dict.fromkeys(map(str, range(10_000)), "q"), dict.fromkeys(map(str, range(10_000)), "d"))
 
 
 def test_runs_can_be_compared_without_texts(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "tiny")
     (folder / "corpus.jsonl").unlink()
     (folder / "queries.jsonl").unlink()
-    assert open_dataset(folder, DatasetOptions(texts=False)).queries == dict.fromkeys(QUERIES, "")
+    assert open_dataset(folder, DatasetOptions(require_texts=False)).queries == dict.fromkeys(QUERIES, "")
     (folder / "candidates.trec").unlink()
     with pytest.raises(
         InvalidInputFileError, match="no candidates. Pass a run with --candidates, or .* --no-first-stage"
     ):
-        open_dataset(folder, DatasetOptions(texts=False))
+        open_dataset(folder, DatasetOptions(require_texts=False))
     with pytest.raises(InvalidInputFileError, match="queries.jsonl is missing"):
         open_dataset(folder)
 
@@ -107,4 +107,4 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputFileError, match="qrels.tsv is missing"):
         open_dataset(folder)
     with pytest.raises(InvalidRequestError, match="--candidates is given 2 times for 3 data folders"):
-        check_pairs(3, 2, "--candidates")
+        check_file_count(3, 2, "--candidates")

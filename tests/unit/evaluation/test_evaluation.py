@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.comparison import compare, corrected
+from rerankd.evaluation.comparison import compare_runs, holm_corrected
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.measures import measure
-from rerankd.evaluation.query_diff import extreme_cases
-from rerankd.evaluation.run import FIRST_STAGE, Latency, System, first_stage
-from rerankd.evaluation.summary import rows
+from rerankd.evaluation.measures import measure_queries
+from rerankd.evaluation.query_diff import largest_changes
+from rerankd.evaluation.run import FIRST_STAGE, Latency, RankingRun, first_stage_run
+from rerankd.evaluation.summary import result_rows
 from rerankd.evaluation.trec import Qrels, Rankings
 from tests.unit.evaluation.folders import made_up, shaken
 
@@ -21,7 +21,7 @@ def dataset(name: str, qrels: Qrels, candidates: Rankings) -> Dataset:
 
 def against(qrels: Qrels, before: Rankings, after: Rankings) -> Evaluation:
     made = dataset("made-up", qrels, before)
-    return evaluate([(made, [first_stage(made), System("model", after)])], ["nDCG@10"])
+    return evaluate([(made, [first_stage_run(made), RankingRun("model", after)])], ["nDCG@10"])
 
 
 def worsened(qrels: Qrels, rankings: Rankings, target: float, seed: int) -> Rankings:
@@ -58,7 +58,7 @@ def test_a_regression_is_found_under_noise_on_nine_queries_of_ten() -> None:
         generator = np.random.default_rng(seed)
         noise = np.where(generator.random(1000) < 0.1, generator.normal(0, 0.25, 1000), 0.0)
         before = np.full((1000, 1), 0.5)
-        result = compare("after", before + (noise - noise.mean() - 0.01)[:, None], "before", before, samples=2000)
+        result = compare_runs("after", before + (noise - noise.mean() - 0.01)[:, None], "before", before, samples=2000)
         found += result.verdict == "worse"
     assert found >= 36
 
@@ -69,9 +69,9 @@ def test_equal_systems_raise_no_alarm() -> None:
     for seed in range(200):
         qrels, rankings = made_up(300, 20, seed=seed)
         one, other = shaken(rankings, 1.5, seed=1000 + seed), shaken(rankings, 1.5, seed=5000 + seed)
-        before, after = (measure(["RR@10"], qrels, run, sorted(qrels)) for run in (one, other))
+        before, after = (measure_queries(["RR@10"], qrels, run, sorted(qrels)) for run in (one, other))
         assert (before != after).any()
-        verdict = compare("b", after, "a", before, samples=1000).verdict
+        verdict = compare_runs("b", after, "a", before, samples=1000).verdict
         alarms += verdict == "worse"
         improvements += verdict == "better"
     assert alarms <= 10
@@ -88,7 +88,7 @@ def test_a_system_against_itself_is_a_tie() -> None:
 
 def test_rounding_is_no_win() -> None:
     before = np.full((50, 1), 0.3)
-    found = compare("a", before + 1e-12, "b", before)
+    found = compare_runs("a", before + 1e-12, "b", before)
     assert (found.ties, found.p) == (50, 1.0)
 
 
@@ -97,16 +97,16 @@ def test_comparisons_of_all_datasets_share_one_correction() -> None:
     for name, seed in (("one", 1), ("two", 2)):
         qrels, rankings = made_up(300, 20, seed=seed)
         made = dataset(name, qrels, shaken(rankings, 1, seed))
-        systems = [System(n, shaken(rankings, noise, seed + 9)) for n, noise in (("good", 0.5), ("bad", 4.0))]
-        work.append((made, [first_stage(made), *systems]))
+        systems = [RankingRun(n, shaken(rankings, noise, seed + 9)) for n, noise in (("good", 0.5), ("bad", 4.0))]
+        work.append((made, [first_stage_run(made), *systems]))
     found = evaluate(work, ["nDCG@10", "RR@10"])
-    assert [c.p_holm for c in found.comparisons] == [c.p_holm for c in corrected(found.comparisons)]
+    assert [c.p_holm for c in found.comparisons] == [c.p_holm for c in holm_corrected(found.comparisons)]
     assert len(found.comparisons) == 4
     assert max(c.p_holm / c.p for c in found.comparisons) == pytest.approx(4)
-    assert {c.verdict for c in found.comparisons if c.system == "bad"} == {"worse"}
+    assert {c.verdict for c in found.comparisons if c.run == "bad"} == {"worse"}
     assert [name for name, _ in found.below(-0.005)] == ["one", "two"]
     assert found.below(-1.0) == ()
-    assert evaluate(work, ["nDCG@10"], "good").comparisons[0].system == FIRST_STAGE
+    assert evaluate(work, ["nDCG@10"], "good").comparisons[0].run == FIRST_STAGE
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -114,10 +114,10 @@ def test_what_does_not_fit_is_refused() -> None:
     made = dataset("made-up", qrels, rankings)
     with pytest.raises(InvalidRequestError, match="nothing to evaluate"):
         evaluate([], ["nDCG@10"])
-    with pytest.raises(InvalidRequestError, match="no system 'x'. The baseline is one of first-stage"):
-        evaluate([(made, [first_stage(made)])], ["nDCG@10"], "x")
-    with pytest.raises(InvalidRequestError, match="names do not fit"):
-        evaluate([(made, [first_stage(made), first_stage(made)])], ["nDCG@10"])
+    with pytest.raises(InvalidRequestError, match="no run 'x'. The baseline is one of first-stage"):
+        evaluate([(made, [first_stage_run(made)])], ["nDCG@10"], "x")
+    with pytest.raises(InvalidRequestError, match="names of the runs do not match"):
+        evaluate([(made, [first_stage_run(made), first_stage_run(made)])], ["nDCG@10"])
 
 
 def test_worst_and_best_queries() -> None:
@@ -125,24 +125,24 @@ def test_worst_and_best_queries() -> None:
     before = {"up": ("b", "a"), "down": ("a", "b"), "same": ("a", "b")}
     after = {"up": ("a", "b"), "down": ("b", "a", "c"), "same": ("a", "b")}
     result = against(qrels, before, after).results[0]
-    worst, best = extreme_cases(result, "model", FIRST_STAGE)
+    worst, best = largest_changes(result, "model", FIRST_STAGE)
     assert [case.query_id for case in worst] == ["down"]
     assert [case.query_id for case in best] == ["up"]
     assert best[0].delta == pytest.approx(1 - 1 / np.log2(3))
     assert best[0].query == "text of up"
-    moves = {move.document: (move.before, move.after, move.grade) for move in worst[0].moves}
+    moves = {move.doc_id: (move.before, move.after, move.grade) for move in worst[0].documents}
     assert moves == {"b": (2, 1, 0), "a": (1, 2, 1), "c": (None, 3, 0)}
 
 
 def test_rows_say_everything() -> None:
     qrels, rankings = made_up(40, 10, seed=3)
     made = dataset("made-up", qrels, {query: ranking for query, ranking in rankings.items() if query != "q0"})
-    model = System("model", made.candidates, latency=Latency((1.0, 3.0), 100, 4), description="onnx")
-    first, second = rows(evaluate([(made, [first_stage(made), model])], ["nDCG@10", "AP"]))
+    model = RankingRun("model", made.candidates, latency=Latency((1.0, 3.0), 100, 4), description="onnx")
+    first, second = result_rows(evaluate([(made, [first_stage_run(made), model])], ["nDCG@10", "AP"]))
     assert first["without_candidates"] == 1
     assert "comparison" not in first
     assert second["latency"]["pairs_per_second"] == 25_000
     assert second["latency"]["p50_ms"] == 2.0
     assert second["comparison"]["verdict"] == "no difference shown"
     assert set(second["measures"]) == {"nDCG@10", "AP"}
-    assert made.ceiling == pytest.approx(39 / 40)
+    assert made.candidate_recall == pytest.approx(39 / 40)

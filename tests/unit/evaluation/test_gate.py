@@ -1,21 +1,24 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
 import random
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.gate import Contender, Decision, Limits, judge, read_decision, write_decision
-from rerankd.evaluation.run import Latency, System
+from rerankd.evaluation.gate import GateDecision, GateLimits, GateModel, decide, read_decision, write_decision
+from rerankd.evaluation.run import Latency, RankingRun
 
 KEY = "a key of many characters"
-OLD, NEW = Contender("champion", "v1", 1000), Contender("candidate", "v2", 1000)
+OLD, NEW = GateModel("champion", "v1", 1000), GateModel("candidate", "v2", 1000)
 
 
 def dataset(name: str, queries: int = 80) -> Dataset:
@@ -25,14 +28,14 @@ def dataset(name: str, queries: int = 80) -> Dataset:
     return Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, dict.fromkeys(qrels, names), "made")
 
 
-def system(who: str, own: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> System:
+def system(who: str, own: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> RankingRun:
     """A model that sees the right document through noise; the same noise for the same seed."""
     draw = random.Random(seed)
     logits: dict[str, dict[str, float]] = {}
     for query, candidates in own.candidates.items():
         logits[query] = {d: draw.gauss(-4, 1) + skill * own.qrels[query].get(d, 0) for d in candidates}
     rankings = {query: tuple(sorted(scores, key=lambda d: -scores[d])) for query, scores in logits.items()}
-    return System(who, rankings, logits, Latency((milliseconds,) * len(rankings), 800, 0))
+    return RankingRun(who, rankings, logits, Latency((milliseconds,) * len(rankings), 800, 0))
 
 
 def measured(old: float, new: float, *names: str, slower: float = 1.0) -> Evaluation:
@@ -43,13 +46,13 @@ def measured(old: float, new: float, *names: str, slower: float = 1.0) -> Evalua
     return evaluate(work, ["nDCG@10"], "champion")
 
 
-def judged(old: float, new: float, **named: Any) -> Decision:
-    return judge(
+def judged(old: float, new: float, **named: Any) -> GateDecision:
+    return decide(
         measured(old, new, "domain", "general", "cases"), NEW, OLD, ["domain"], ["general"], ["cases"], **named
     )
 
 
-def failed(decision: Decision) -> set[str]:
+def failed(decision: GateDecision) -> set[str]:
     return {check.name for check in decision.checks if not check.passed}
 
 
@@ -81,7 +84,7 @@ def test_a_gain_that_costs_elsewhere_is_refused() -> None:
     better = measured(2.0, 3.0, "domain")
     worse = measured(3.0, 2.0, "general")
     both = Evaluation(better.measures, "champion", better.results + worse.results)
-    assert failed(judge(both, NEW, OLD, ["domain"], ["general"])) == {"no loss on general"}
+    assert failed(decide(both, NEW, OLD, ["domain"], ["general"])) == {"no loss on general"}
 
 
 def test_closed_cases_stay_closed() -> None:
@@ -92,17 +95,17 @@ def test_closed_cases_stay_closed() -> None:
     found = evaluate([(own, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
     better = measured(2.0, 3.0, "domain")
     both = Evaluation(better.measures, "champion", better.results + found.results)
-    decision = judge(both, NEW, OLD, ["domain"], cases=["cases"])
+    decision = decide(both, NEW, OLD, ["domain"], cases=["cases"])
     assert failed(decision) == {"closed cases"}
     assert query in next(check.says for check in decision.checks if check.name == "closed cases")
-    assert judge(both, NEW, OLD, ["domain"], cases=["cases"], limits=Limits(regressions=1)).passed
+    assert decide(both, NEW, OLD, ["domain"], cases=["cases"], limits=GateLimits(regressions=1)).passed
 
 
 def test_what_it_costs_counts() -> None:
     slow = measured(2.0, 3.0, "domain", slower=1.5)
-    assert failed(judge(slow, NEW, OLD, ["domain"])) == {"latency"}
+    assert failed(decide(slow, NEW, OLD, ["domain"])) == {"latency"}
     large = replace(NEW, size=2000)
-    assert failed(judge(measured(2.0, 3.0, "domain"), large, OLD, ["domain"])) == {"size"}
+    assert failed(decide(measured(2.0, 3.0, "domain"), large, OLD, ["domain"])) == {"size"}
 
 
 def test_scores_that_no_longer_mean_what_they_did_are_refused() -> None:
@@ -111,7 +114,7 @@ def test_scores_that_no_longer_mean_what_they_did_are_refused() -> None:
     assert new.logits is not None
     loud = {query: {d: 3 * value + 12 for d, value in scores.items()} for query, scores in new.logits.items()}
     found = evaluate([(own, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
-    assert failed(judge(found, NEW, OLD, ["domain"])) == {"calibration"}
+    assert failed(decide(found, NEW, OLD, ["domain"])) == {"calibration"}
 
 
 def test_a_record_is_signed_and_changes_break_it(tmp_path: Path) -> None:
@@ -138,4 +141,29 @@ def test_what_is_no_record(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="characters"):
         judged(2.0, 3.0).signed("short")
     with pytest.raises(InvalidRequestError, match="--domain"):
-        judge(measured(2.0, 3.0, "domain"), NEW, OLD, [])
+        decide(measured(2.0, 3.0, "domain"), NEW, OLD, [])
+
+
+def test_a_record_is_read_back_as_it_was_signed(tmp_path: Path) -> None:
+    """The signature covers the fields as the file has them: whole numbers stay whole, unknown keys are refused."""
+    record: dict[str, Any] = {
+        "candidate": "candidate@a",
+        "champion": "champion@b",
+        "passed": True,
+        "checks": [{"name": "closed cases", "passed": True, "measured": 3, "limit": 4, "says": "3 of 9."}],
+        "limits": {"gain": 0, "loss": 0.005, "regressions": 4, "calibration": 0.02, "latency": 50.0, "size": 2},
+        "data": {"domain": "0" * 64},
+        "time": 1_700_000_000,
+    }
+    content = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    record["signature"] = hmac.new(KEY.encode(), content, hashlib.sha256).hexdigest()
+    path = tmp_path / "gate.json"
+    path.write_bytes(orjson.dumps(record))
+    decision = read_decision(path)
+    assert decision.valid(KEY)
+    write_decision(path, decision)
+    assert orjson.loads(path.read_bytes()) == record
+    for broken in ({**record, "more": 1}, {**record, "passed": "true"}, {**record, "checks": [1]}, [record]):
+        path.write_bytes(orjson.dumps(broken))
+        with pytest.raises(InvalidInputFileError):
+            read_decision(path)

@@ -6,8 +6,8 @@ import pytest
 from ir_measures import AP, RR, Judged, P, R, nDCG
 
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures, measure
-from rerankd.evaluation.trec import decreasing
+from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures, measure_queries
+from rerankd.evaluation.trec import decreasing_scores
 from tests.unit.evaluation.folders import made_up, shaken
 
 
@@ -17,9 +17,9 @@ def test_measures_are_those_of_ir_measures() -> None:
     rankings = dict(shaken(rankings, 3, seed=2))
     del rankings["q5"]
     queries = sorted(qrels)
-    found = measure(DEFAULT_MEASURES, qrels, rankings, queries)
+    found = measure_queries(DEFAULT_MEASURES, qrels, rankings, queries)
     wanted = [nDCG @ 10, RR @ 10, AP, R @ 10, P @ 1, Judged @ 10]
-    run = {query: decreasing(ranking) for query, ranking in rankings.items()}
+    run = {query: decreasing_scores(ranking) for query, ranking in rankings.items()}
     by_hand = ir_measures.calc_aggregate(wanted, qrels, run)
     assert found.mean(axis=0).tolist() == pytest.approx([by_hand[one] for one in wanted], abs=1e-12)
     assert found[queries.index("q5")].tolist() == [0.0] * 6
@@ -28,7 +28,7 @@ def test_measures_are_those_of_ir_measures() -> None:
 
 
 def test_the_gain_is_the_grade() -> None:
-    found = measure(["nDCG@10"], {"q": {"a": 2, "b": 1}}, {"q": ("b", "a")}, ["q"])[0, 0]
+    found = measure_queries(["nDCG@10"], {"q": {"a": 2, "b": 1}}, {"q": ("b", "a")}, ["q"])[0, 0]
     assert found == pytest.approx((1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3)))
 
 
@@ -43,10 +43,10 @@ def test_names() -> None:
 
 
 def test_nothing_ranked_counts_nothing() -> None:
-    assert measure(["nDCG@10"], {"q": {"a": 1}}, {}, ["q"]).tolist() == [[0.0]]
-    assert measure(["nDCG@10"], {"q": {"a": -1, "b": 1}}, {"q": ("b", "a")}, ["q"]).tolist() == [[1.0]]
+    assert measure_queries(["nDCG@10"], {"q": {"a": 1}}, {}, ["q"]).tolist() == [[0.0]]
+    assert measure_queries(["nDCG@10"], {"q": {"a": -1, "b": 1}}, {"q": ("b", "a")}, ["q"]).tolist() == [[1.0]]
 
 
 def test_measures_that_cannot_be_computed_are_named() -> None:
     with pytest.raises(InvalidRequestError, match="ir_measures cannot compute alpha_nDCG"):
-        measure(["alpha_nDCG@10"], {"q": {"a": 1}}, {"q": ("a",)}, ["q"])
+        measure_queries(["alpha_nDCG@10"], {"q": {"a": 1}}, {"q": ("a",)}, ["q"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.measures import measure
-from rerankd.evaluation.trec import decreasing, order_of, read_qrels, read_run, write_run
+from rerankd.evaluation.measures import measure_queries
+from rerankd.evaluation.trec import decreasing_scores, read_qrels, read_run, trec_order, write_run
 
 GZIPPED = gzip.compress(b"".join(b"q Q0 d%d 1 2 run\n" % n for n in range(99)), mtime=0)
 
@@ -84,7 +84,7 @@ def test_ties_rank_as_trec_eval_ranks_them() -> None:
         qrels = {"q": {name: draw.choice([0, 0, 1, 2]) for name in documents}}
         names = {"ndcg_cut_10": "nDCG@10", "P_1": "P@1", "recall_5": "R@5", "map": "AP"}
         theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "P.1", "recall.5", "map"}).evaluate(run)["q"]
-        ours = measure(list(names.values()), qrels, {"q": order_of(run["q"])}, ["q"])[0]
+        ours = measure_queries(list(names.values()), qrels, {"q": trec_order(run["q"])}, ["q"])[0]
         assert ours.tolist() == pytest.approx([theirs[name] for name in names], abs=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_a_run_that_was_written_reads_as_it_was(tmp_path: Path) -> None:
     write_run(tmp_path / "run.trec", rankings, "my model")
     assert read_run(tmp_path / "run.trec") == rankings
     assert (tmp_path / "run.trec").read_text().splitlines()[0] == "q1 Q0 b 1 3 my_model"
-    scores = list(decreasing(rankings["q1"]).values())
+    scores = list(decreasing_scores(rankings["q1"]).values())
     assert scores == sorted(set(scores), reverse=True)
     with pytest.raises(InvalidRequestError, match="without spaces"):
         write_run(tmp_path / "run.trec", {"q": ("a b",)}, "x")

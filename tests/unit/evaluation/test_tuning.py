@@ -6,12 +6,12 @@ import pytest
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
-from rerankd.evaluation.run import System, fused_with_first_stage
-from rerankd.evaluation.tuning import GRID, tune
+from rerankd.evaluation.run import RankingRun, fuse_with_first_stage
+from rerankd.evaluation.tuning import GRID, tune_fusion
 from rerankd.types import Fusion
 
 
-def made(model: float, first: float, queries: int = 60, name: str = "made") -> tuple[Dataset, System]:
+def made(model: float, first: float, queries: int = 60, name: str = "made") -> tuple[Dataset, RankingRun]:
     """Queries of ten documents, of which one is right; both stages see it through noise."""
     draw = random.Random(3)
     scores, logits, qrels, rankings = {}, {}, {}, {}
@@ -24,11 +24,11 @@ def made(model: float, first: float, queries: int = 60, name: str = "made") -> t
         rankings[q] = tuple(sorted(names, key=lambda d: -logits[q][d]))
     before = {q: tuple(sorted(own, key=lambda d: -own[d])) for q, own in scores.items()}
     dataset = Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, before, "made", scores=scores)
-    return dataset, System("model", rankings, logits)
+    return dataset, RankingRun("model", rankings, logits)
 
 
 def test_two_views_are_better_than_one() -> None:
-    found = tune([made(1.5, 1.5)])
+    found = tune_fusion([made(1.5, 1.5)])
     assert found.chosen is not None
     assert found.chosen.method == "weighted"
     assert 0.3 <= found.chosen.weight <= 3.0
@@ -39,14 +39,14 @@ def test_two_views_are_better_than_one() -> None:
 
 
 def test_a_first_stage_that_knows_nothing_gets_no_weight() -> None:
-    found = tune([made(3.0, 0.0, 200)])
+    found = tune_fusion([made(3.0, 0.0, 200)])
     assert found.chosen is None or found.chosen.weight <= 0.2
     assert abs(found.against_model.mean) < 0.02
 
 
 def test_datasets_count_the_same() -> None:
     large, small = made(3.0, 0.0, 200, "large"), made(0.0, 3.0, 20, "small")
-    found = tune([large, small])
+    found = tune_fusion([large, small])
     assert found.datasets == ("large", "small")
     assert found.queries == 220
     assert found.chosen is not None
@@ -55,13 +55,13 @@ def test_datasets_count_the_same() -> None:
 
 def test_too_few_queries() -> None:
     with pytest.raises(InvalidRequestError, match="too few"):
-        tune([made(1.0, 1.0, 3)])
+        tune_fusion([made(1.0, 1.0, 3)])
 
 
 def test_fusion_on_a_dataset_is_that_of_requests() -> None:
     dataset, system = made(1.0, 1.0, 4)
-    found = fused_with_first_stage(system, dataset, Fusion("weighted", 1e6))
+    found = fuse_with_first_stage(system, dataset, Fusion("weighted", 1e6))
     assert found.rankings == dataset.candidates
     assert found.name == "model + first-stage"
     with pytest.raises(InvalidRequestError, match="no scores"):
-        fused_with_first_stage(System("run", system.rankings), dataset, Fusion())
+        fuse_with_first_stage(RankingRun("run", system.rankings), dataset, Fusion())

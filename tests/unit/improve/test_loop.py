@@ -11,7 +11,7 @@ pytest.importorskip("peft")
 pytest.importorskip("mlflow")
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.evaluation.gate import Limits
+from rerankd.evaluation.gate import GateLimits
 from rerankd.experiments.controller import apply
 from rerankd.experiments.guardrails import ExperimentDecision
 from rerankd.improve import loop as improving
@@ -76,7 +76,7 @@ def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes
         cases=False,
         online="none",
         training=training,
-        limits=Limits(latency=50.0, size=5.0, calibration=1.0),
+        limits=GateLimits(latency=50.0, size=5.0, calibration=1.0),
     )
     return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from rerankd.evaluation.report.page import figure, page
 BEFORE, AFTER = "as it is", "calibrated"
 
 
-def calibration_report(found: Calibration, model: str, data: str, balanced: bool) -> str:
+def render_calibration_report(found: Calibration, model: str, data: str, balanced: bool) -> str:
     """The HTML document.
 
     Args:

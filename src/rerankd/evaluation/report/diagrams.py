@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rerankd.evaluation.query_diff import Case, Move
+from rerankd.evaluation.query_diff import QueryChange, RankChange
 from rerankd.evaluation.reliability import Reliability
 from rerankd.evaluation.report.markup import Markup, element
 from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
@@ -15,9 +15,9 @@ _STEP = 22.0
 _LEFT, _RIGHT, _WIDTH = 92.0, 228.0, 320.0
 
 
-def rank_moves(case: Case) -> Markup:
+def rank_moves(case: QueryChange) -> Markup:
     """Ranks before on the left, after on the right; relevant documents drawn strongly, ranks from 11 pressed close."""
-    shown = [move for move in case.moves if move.grade > 0 or _near(move.before) or _near(move.after)]
+    shown = [move for move in case.documents if move.grade > 0 or _near(move.before) or _near(move.after)]
     deepest = max([SHOWN, *(rank for move in shown for rank in (move.before, move.after) if rank)])
     bottom = _place(deepest + 1, deepest) + 20
     parts = [
@@ -46,10 +46,10 @@ def _place(rank: int | None, deepest: int) -> float:
     return 14 + (SHOWN + 0.8) * _STEP + 70 * math.log(rank / SHOWN) / math.log((deepest + 1) / SHOWN)
 
 
-def _moved(move: Move, deepest: int) -> Markup:
+def _moved(move: RankChange, deepest: int) -> Markup:
     kind = "relevant" if move.grade > 0 else "other"
     before, after = _place(move.before, deepest), _place(move.after, deepest)
-    said = f"{move.before or 'not ranked'} → {move.after or 'not ranked'}: {move.text[:160] or move.document}"
+    said = f"{move.before or 'not ranked'} → {move.after or 'not ranked'}: {move.text[:160] or move.doc_id}"
     parts = [element("title", said), line(_LEFT + 8, before, _RIGHT - 8, after, f"move {kind}")]
     for x, y in ((_LEFT + 8, before), (_RIGHT - 8, after)):
         parts.append(element("circle", cx=x, cy=y, r=4 if move.grade > 0 else 2.5, class_=kind))

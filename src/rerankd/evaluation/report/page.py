@@ -33,7 +33,7 @@ def figure(caption: str, drawn: str, remark: str = "") -> Markup:
     return element("figure", element("figcaption", caption, *small), drawn)
 
 
-def write_page(path: Path, text: str) -> None:
+def write_report(path: Path, text: str) -> None:
     """Write it.
 
     Raises:

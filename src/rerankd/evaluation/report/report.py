@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 from rerankd.compiler.platt import Platt
 from rerankd.evaluation.bootstrap import LEVEL, SAMPLES, Interval
-from rerankd.evaluation.calibration_pairs import labelled
+from rerankd.evaluation.calibration_pairs import labelled_pairs
 from rerankd.evaluation.comparison import Comparison
-from rerankd.evaluation.evaluation import DatasetResult, Evaluation, Measured
+from rerankd.evaluation.evaluation import DatasetResult, Evaluation, MeasuredRun
 from rerankd.evaluation.measures import GAIN
-from rerankd.evaluation.query_diff import Case, extreme_cases
-from rerankd.evaluation.reliability import Reliability, reliability
+from rerankd.evaluation.query_diff import QueryChange, largest_changes
+from rerankd.evaluation.reliability import Reliability, measure_reliability
 from rerankd.evaluation.report.charts import delta_bars, forest, latency_curves, legend, scatter, side, signed
 from rerankd.evaluation.report.diagrams import rank_moves, reliability_diagram
 from rerankd.evaluation.report.markup import Markup, element, joined
 from rerankd.evaluation.report.page import figure, page
 from rerankd.evaluation.run import Latency
-from rerankd.evaluation.summary import CASES
+from rerankd.evaluation.summary import QUERIES_SHOWN
 
 _TEXT = 260
 _LISTED = 5
 _SENTENCES = 8
 
 
-def report(evaluation: Evaluation, cases: int = CASES) -> str:
+def render_report(evaluation: Evaluation, cases: int = QUERIES_SHOWN) -> str:
     """The HTML document.
 
     Args:
@@ -53,17 +53,17 @@ def _compared(evaluation: Evaluation) -> list[tuple[DatasetResult, Comparison]]:
 
 
 def _name(evaluation: Evaluation, result: DatasetResult, found: Comparison) -> str:
-    several = len({comparison.system for comparison in evaluation.comparisons}) > 1
-    return f"{result.dataset.name}: {found.system}" if several else result.dataset.name
+    several = len({comparison.run for comparison in evaluation.comparisons}) > 1
+    return f"{result.dataset.name}: {found.run}" if several else result.dataset.name
 
 
 def _sentence(evaluation: Evaluation, result: DatasetResult, found: Comparison) -> Markup:
     delta, measure = found.deltas[0], evaluation.measures[0]
-    before = result.measured(found.baseline).means[0].mean
+    before = result.run(found.baseline).means[0].mean
     kind = {"better": "better", "worse": "worse"}.get(found.verdict, "same")
     return element(
         "p",
-        f"On {result.dataset.name}, {found.system} takes {measure} from {before:.3f} to {before + delta.mean:.3f} (",
+        f"On {result.dataset.name}, {found.run} takes {measure} from {before:.3f} to {before + delta.mean:.3f} (",
         element("strong", signed(delta.mean), class_=side(delta.mean)),
         f", 95 % interval {_ends(delta)}), Holm-corrected p = {_p(found.p_holm)}: ",
         element("strong", found.verdict, class_=kind),
@@ -75,11 +75,11 @@ def _sentence(evaluation: Evaluation, result: DatasetResult, found: Comparison) 
 def _measures(evaluation: Evaluation) -> Markup:
     body = []
     for result in evaluation.results:
-        for measured in result.systems:
-            cells = [element("td", result.dataset.name), element("td", measured.system.name)]
+        for measured in result.runs:
+            cells = [element("td", result.dataset.name), element("td", measured.run.name)]
             for mean in measured.means:
                 cells.append(element("td", f"{mean.mean:.3f}", element("small", _ends(mean)), class_="number"))
-            kind = "baseline" if measured.system.name == evaluation.baseline else ""
+            kind = "baseline" if measured.run.name == evaluation.baseline else ""
             body.append(element("tr", *cells, class_=kind))
     return _table(("dataset", "system"), evaluation.measures, body)
 
@@ -89,7 +89,7 @@ def _comparisons(evaluation: Evaluation) -> Markup:
     for result, found in _compared(evaluation):
         delta = found.deltas[0]
         said = (f"{found.wins:,}", f"{found.ties:,}", f"{found.losses:,}", _p(found.p), _p(found.p_holm))
-        cells = [element("td", result.dataset.name), element("td", found.system), _delta(delta)]
+        cells = [element("td", result.dataset.name), element("td", found.run), _delta(delta)]
         cells += [element("td", value, class_="number") for value in said]
         cells.append(element("td", found.verdict, class_=found.verdict if " " not in found.verdict else ""))
         body.append(element("tr", *cells))
@@ -101,7 +101,7 @@ def _deltas(evaluation: Evaluation) -> Markup:
     """Differences of the measures that are not tested."""
     body = []
     for result, found in _compared(evaluation):
-        cells = [element("td", result.dataset.name), element("td", found.system)]
+        cells = [element("td", result.dataset.name), element("td", found.run)]
         body.append(element("tr", *cells, *map(_delta, found.deltas[1:])))
     return _table(("dataset", "system"), [f"Δ {name}" for name in evaluation.measures[1:]], body)
 
@@ -121,72 +121,73 @@ def _table(left: Sequence[str], right: Sequence[str], body: Sequence[str], last:
 
 def _section(evaluation: Evaluation, result: DatasetResult, cases: int) -> Markup:
     dataset = result.dataset
-    empty = len(result.queries) - len(dataset.candidates)
-    about = f"{len(result.queries):,} judged queries. First stage: {dataset.first_stage or 'none'}. "
+    empty = len(result.query_ids) - len(dataset.candidates)
+    about = f"{len(result.query_ids):,} judged queries. First stage: {dataset.first_stage or 'none'}. "
     if dataset.candidates:
-        about += f"{dataset.ceiling:.1%} of the relevant documents are among the candidates; no order can find more. "
+        recall = dataset.candidate_recall
+        about += f"{recall:.1%} of the relevant documents are among the candidates; no order can find more. "
     if empty and dataset.candidates:
         about += f"{empty:,} queries have no candidates and count 0. "
     parts = [element("h2", dataset.name), element("p", about)]
     for found in result.comparisons:
         parts.append(_comparison(evaluation, result, found, cases))
-    if timed := [(m.system.name, m.system.latency) for m in result.systems if m.system.latency is not None]:
+    if timed := [(m.run.name, m.run.latency) for m in result.runs if m.run.latency is not None]:
         parts += [element("h3", "Time"), _latency(timed)]
     return joined(*parts)
 
 
 def _comparison(evaluation: Evaluation, result: DatasetResult, found: Comparison, cases: int) -> Markup:
     measure = evaluation.measures[0]
-    before, after = result.measured(found.baseline), result.measured(found.system)
+    before, after = result.run(found.baseline), result.run(found.run)
     deltas = after.values[:, 0] - before.values[:, 0]
-    labels = [result.dataset.queries[query] or query for query in result.queries]
+    labels = [result.dataset.queries[query] or query for query in result.query_ids]
     drawn = [
         figure(
             "Each query, before and after",
-            scatter(before.values[:, 0], after.values[:, 0], measure, (found.baseline, found.system)),
+            scatter(before.values[:, 0], after.values[:, 0], measure, (found.baseline, found.run)),
             "above the line: better; area: number of queries",
         ),
         figure("Gains and losses", delta_bars(deltas, labels, measure), "every query's difference"),
     ]
     if (scores := _reliability(result, after)) is not None:
         remark = "candidates of all queries, unjudged ones taken as irrelevant; on the line: scores are probabilities"
-        drawn.append(figure("Reliability of scores", reliability_diagram([(found.system, scores)]), remark))
-    worst, best = extreme_cases(result, found.system, found.baseline, cases)
+        drawn.append(figure("Reliability of scores", reliability_diagram([(found.run, scores)]), remark))
+    worst, best = largest_changes(result, found.run, found.baseline, cases)
     return joined(
-        element("h3", f"{found.system} against {found.baseline} ", legend()),
+        element("h3", f"{found.run} against {found.baseline} ", legend()),
         element("div", *drawn, class_="charts"),
         *_cases("Worst queries", worst),
         *_cases("Best queries", best),
     )
 
 
-def _reliability(result: DatasetResult, measured: Measured) -> Reliability | None:
-    if measured.system.logits is None:
+def _reliability(result: DatasetResult, measured: MeasuredRun) -> Reliability | None:
+    if measured.run.logits is None:
         return None
-    pairs = labelled(measured.system.logits, result.dataset.qrels)
-    return reliability(Platt(1.0, 0.0).probabilities(pairs.logits), pairs.labels, pairs.groups, samples=500)
+    pairs = labelled_pairs(measured.run.logits, result.dataset.qrels)
+    return measure_reliability(Platt(1.0, 0.0).probabilities(pairs.logits), pairs.labels, pairs.query_ids, samples=500)
 
 
-def _cases(title: str, cases: Sequence[Case]) -> list[Markup]:
+def _cases(title: str, cases: Sequence[QueryChange]) -> list[Markup]:
     """The first is open, so that one sees what the others hold."""
     return [element("h3", title), *(_case(case, place == 0) for place, case in enumerate(cases))] if cases else []
 
 
-def _case(case: Case, opened: bool) -> Markup:
+def _case(case: QueryChange, opened: bool) -> Markup:
     summary = element(
         "summary",
         case.query or case.query_id,
         element("span", f"{case.before:.3f} → {case.after:.3f} ", class_="values"),
         element("span", signed(case.delta, 3), class_=side(case.delta)),
     )
-    first = [move for move in case.moves if move.after is not None and move.after <= _LISTED]
+    first = [move for move in case.documents if move.after is not None and move.after <= _LISTED]
     items = []
     for move in first:
         remark = f"was {move.before}" if move.before else "was not ranked"
         mark = [element("span", f"relevant (grade {move.grade}) ", class_="mark")] if move.grade > 0 else []
         text = move.text if len(move.text) <= _TEXT else f"{move.text[:_TEXT]}…"
         said = element("span", f" {remark}", class_="soft")
-        items.append(element("li", *mark, text or move.document, said, class_="relevant" if mark else ""))
+        items.append(element("li", *mark, text or move.doc_id, said, class_="relevant" if mark else ""))
     listed = element("div", element("h4", "First five after"), element("ol", *items))
     moved = element("div", element("h4", "Ranks; relevant documents in green"), rank_moves(case))
     attributes = {"open": "open"} if opened else {}

@@ -12,12 +12,12 @@ from rerankd.evaluation.calibration import calibrate
 from rerankd.evaluation.calibration_pairs import LabelledPairs
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.report.calibration_report import calibration_report
+from rerankd.evaluation.report.calibration_report import render_calibration_report
 from rerankd.evaluation.report.markup import element, escaped
-from rerankd.evaluation.report.page import POLICY, write_page
-from rerankd.evaluation.report.report import report
+from rerankd.evaluation.report.page import POLICY, write_report
+from rerankd.evaluation.report.report import render_report
 from rerankd.evaluation.report.svg_axes import ticks
-from rerankd.evaluation.run import Latency, System, first_stage
+from rerankd.evaluation.run import Latency, RankingRun, first_stage_run
 from tests.unit.evaluation.folders import made_up, shaken
 
 HOSTILE = (
@@ -58,18 +58,18 @@ def evaluation(queries: int = 60, text: str = "熊猫吃什么? What does it eat
         before = shaken(rankings, 2.0, 1)
         documents = {f"d{n}": f"{text} {n}" for n in range(20)}
         made = Dataset(f"{name} {text}"[:40], {q: f"{text} {q}" for q in qrels}, documents, qrels, before, "a run")
-        own = [first_stage(made)]
+        own = [first_stage_run(made)]
         for n in range(systems):
             after = shaken(rankings, 1.0, 9 + n)
             logits = {query: {d: 5.0 - place for place, d in enumerate(ranking)} for query, ranking in after.items()}
             latency = Latency(tuple(10.0 + place % 7 for place in range(queries)), 20 * queries, 3)
-            own.append(System(f"model {n} {text[:20]}", after, logits, latency))
+            own.append(RankingRun(f"model {n} {text[:20]}", after, logits, latency))
         work.append((made, own))
     return evaluate(work, ["nDCG@10", "RR@10"])
 
 
 def test_a_report_is_one_file_that_asks_for_nothing() -> None:
-    page = report(evaluation())
+    page = render_report(evaluation())
     seen = Reader(page)
     assert seen.open == []
     assert not seen.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"}
@@ -80,7 +80,7 @@ def test_a_report_is_one_file_that_asks_for_nothing() -> None:
 
 
 def test_a_report_shows_what_was_found() -> None:
-    text = " ".join(Reader(report(evaluation())).text)
+    text = " ".join(Reader(render_report(evaluation())).text)
     for part in (
         "Gains and losses",
         "Reliability of scores",
@@ -97,11 +97,11 @@ def test_a_report_shows_what_was_found() -> None:
 
 
 def test_texts_cannot_become_markup() -> None:
-    seen = Reader(report(evaluation(text=HOSTILE)))
+    seen = Reader(render_report(evaluation(text=HOSTILE)))
     assert seen.open == []
     assert not seen.tags & {"script", "img"}
     assert not any(name.startswith("on") for name in seen.attributes)
-    page = report(evaluation(text=HOSTILE))
+    page = render_report(evaluation(text=HOSTILE))
     page.encode("utf-8")
     assert "\u202e" not in page
     assert "\x00" not in page
@@ -110,19 +110,19 @@ def test_texts_cannot_become_markup() -> None:
 
 @pytest.mark.parametrize("queries", [1, 3, 300])
 def test_any_number_of_queries(queries: int) -> None:
-    assert Reader(report(evaluation(queries))).open == []
+    assert Reader(render_report(evaluation(queries))).open == []
 
 
 def test_nothing_to_compare_is_a_report_too() -> None:
-    assert Reader(report(evaluation(systems=0))).open == []
+    assert Reader(render_report(evaluation(systems=0))).open == []
     same = evaluation(20)
     made = same.results[0].dataset
-    still = evaluate([(made, [first_stage(made), System("same", made.candidates)])], ["P@1"])
-    assert "no difference shown" in report(still)
+    still = evaluate([(made, [first_stage_run(made), RankingRun("same", made.candidates)])], ["P@1"])
+    assert "no difference shown" in render_report(still)
 
 
 def test_many_comparisons_get_a_table_without_sentences() -> None:
-    assert "verdict" in report(evaluation(20, systems=5))
+    assert "verdict" in render_report(evaluation(20, systems=5))
 
 
 def test_a_calibration_has_a_report() -> None:
@@ -131,7 +131,7 @@ def test_a_calibration_has_a_report() -> None:
     labels[logits > 1] = 1
     found = calibrate(LabelledPairs(logits, labels, tuple(f"q{n // 8}" for n in range(400))))
     for balanced in (False, True):
-        page = calibration_report(found, HOSTILE, "pack", balanced)
+        page = render_calibration_report(found, HOSTILE, "pack", balanced)
         seen = Reader(page)
         assert (seen.open, "script" in seen.tags) == ([], False)
         assert ("weighed the same" in page) == balanced
@@ -152,4 +152,4 @@ def test_ticks_are_round() -> None:
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be written"):
-        write_page(tmp_path / "gone" / "report.html", "")
+        write_report(tmp_path / "gone" / "report.html", "")
