@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from rerankd.client import Client
-from rerankd.feedback.cases import CaseFilter, list_cases
+from rerankd.feedback.case_store import CaseFilter, list_cases
 from rerankd.server.auth.keys import new_key, write_keys
 from rerankd.traces import writer
 from rerankd.traces.store import TraceStore

@@ -81,8 +81,8 @@ def list_cases(
     as_json: Json = False,
 ) -> None:
     """List cases, the most severe first."""
-    from rerankd.feedback.cases import CaseFilter, count_cases
-    from rerankd.feedback.cases import list_cases as listed
+    from rerankd.feedback.case_store import CaseFilter, count_cases
+    from rerankd.feedback.case_store import list_cases as listed
 
     with opened(traces_url) as (store, _):
         found = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
@@ -103,10 +103,10 @@ def list_cases(
 @app.command()
 def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
     """Show a case: every candidate before and after, with its grade."""
-    from rerankd.feedback.cases import one_case
+    from rerankd.feedback.case_store import get_case
 
     with opened(traces_url) as (store, _):
-        found = one_case(store, case)
+        found = get_case(store, case)
     if wants_json(as_json):
         write_rows([asdict(found)])
         return
@@ -132,7 +132,7 @@ def flag(
     traces_url: Url = None,
 ) -> None:
     """Flag a ranking as a bad case by hand."""
-    from rerankd.feedback.cases import flag as flagged
+    from rerankd.feedback.case_store import flag_request as flagged
 
     with opened(traces_url) as (store, _):
         new = flagged(store, request, tenant, document, note)
@@ -147,14 +147,14 @@ def label(
     traces_url: Url = None,
 ) -> None:
     """Label documents as relevant or irrelevant; an open case becomes labelled."""
-    from rerankd.feedback.cases import change
+    from rerankd.feedback.case_store import update_case
 
     grades = _grades(irrelevant, 0) | _grades(relevant, 1)
     if not grades:
         raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
     with opened(traces_url) as (store, _):
-        found = change(store, case, grades=grades)
-    say(f"Case {case} is {found.state}: {len(found.graded)} documents have a grade.")
+        found = update_case(store, case, grades=grades)
+    say(f"Case {case} is {found.state}: {len(found.grades)} documents have a grade.")
 
 
 @app.command("state")
@@ -165,10 +165,10 @@ def set_state(
     traces_url: Url = None,
 ) -> None:
     """Set the state of a case."""
-    from rerankd.feedback.cases import change
+    from rerankd.feedback.case_store import update_case
 
     with opened(traces_url) as (store, _):
-        found = change(store, case, state=state, note=note)
+        found = update_case(store, case, state=state, note=note)
     say(f"Case {case} is {found.state}.")
 
 
@@ -187,14 +187,14 @@ def export(
 ) -> None:
     """Export labelled cases as evaluation and training data."""
     from rerankd.feedback.case_export import training_lines, write_beir
-    from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
+    from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
     from rerankd.traces.hashing import text_hash
 
     if beir is None and training is None:
         raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
-        cases = list(each_case(store, CaseFilter(tenant, state, detector)))
-        graded = [one for one in cases if one.graded]
+        cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
+        graded = [one for one in cases if one.grades]
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24])
             say(f"{count} queries in {beir}; rerankd eval --data {beir} --candidates {beir}/candidates.trec")
@@ -203,7 +203,7 @@ def export(
                 count = write_rows(training_lines(graded), out)
             say(f"{count} lines in {training}.")
         if mark:
-            mark_cases(store, [one.id for one in graded], "in_training")
+            set_state(store, [one.id for one in graded], "in_training")
 
 
 def _grades(text: str, usual: int) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Labelled cases as data: a BEIR folder to evaluate on, and FlagEmbedding's lines to train on."""
+"""Labelled cases as data sets: a BEIR folder for evaluation, FlagEmbedding's JSON lines for training."""
 
 from __future__ import annotations
 
@@ -11,64 +11,71 @@ from rerankd.errors import InvalidRequestError
 from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.feedback.judgements import is_positive
 
-Grades = dict[int, int]
-
 
 def training_lines(cases: Iterable[BadCase], *, unlabelled: bool = True) -> Iterator[dict[str, object]]:
-    """Labelled cases in FlagEmbedding's form: `query`, `pos`, `neg`, and the model's raw scores of both.
+    """Yield labelled cases in FlagEmbedding's format: `query`, `pos`, `neg`, the model's logits of both, and `time`.
 
     Args:
-        cases: those without a relevant document, or whose texts were erased, are left out.
-        unlabelled: whether candidates that the model ranked above the best relevant one and that nobody labelled count
-            as negatives too: they are what it has to unlearn.
+        cases: cases; those without a relevant document, or whose texts were erased, are left out.
+        unlabelled: True to add unlabelled candidates that rank above the best relevant document as hard negatives.
+
+    Yields:
+        One line for each case that has a query and a relevant document.
     """
     for case in cases:
-        positive, negative = _sides(case, unlabelled=unlabelled)
-        if case.query is None or not positive:
+        positives, negatives = _sides(case, unlabelled=unlabelled)
+        if case.query is None or not positives:
             continue
         yield {
             "query": case.query,
             "time": case.time,
-            "pos": [one.text for one in positive],
-            "neg": [one.text for one in negative],
-            "pos_scores": [one.raw_score for one in positive],
-            "neg_scores": [one.raw_score for one in negative],
+            "pos": [candidate.text for candidate in positives],
+            "neg": [candidate.text for candidate in negatives],
+            "pos_scores": [candidate.raw_score for candidate in positives],
+            "neg_scores": [candidate.raw_score for candidate in negatives],
         }
 
 
 def _sides(case: BadCase, *, unlabelled: bool) -> tuple[list[CaseCandidate], list[CaseCandidate]]:
-    there = sorted((one for one in case.candidates if one.text is not None), key=lambda one: one.rank_after)
-    positive = [one for one in there if one.grade is not None and is_positive("grade", one.grade)]
-    texts = {one.text for one in positive}
-    best = min((one.rank_after for one in positive), default=0)
-    negative = [
-        one
-        for one in there
-        if one.text not in texts
-        and ((unlabelled and one.rank_after < best) if one.grade is None else not is_positive("grade", one.grade))
-    ]
-    return positive, negative
+    candidates = [candidate for candidate in case.candidates if candidate.text is not None]
+    candidates.sort(key=lambda candidate: candidate.rank_after)
+    positives = [candidate for candidate in candidates if _is_relevant(candidate)]
+    texts = {candidate.text for candidate in positives}
+    best = min((candidate.rank_after for candidate in positives), default=0)
+
+    def is_negative(candidate: CaseCandidate) -> bool:
+        if candidate.grade is None:
+            return unlabelled and candidate.rank_after < best
+        return not _is_relevant(candidate)
+
+    return positives, [one for one in candidates if one.text not in texts and is_negative(one)]
+
+
+def _is_relevant(candidate: CaseCandidate) -> bool:
+    return candidate.grade is not None and is_positive("grade", candidate.grade)
 
 
 def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]) -> int:
-    """Write labelled cases as a BEIR folder: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`, and the order before
-    the model as `candidates.trec`, so that `rerankd eval` needs nothing else.
+    """Write labelled cases as a BEIR folder, which `rerankd eval` reads.
+
+    It holds `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`, and the first stage's run as `candidates.trec`.
 
     Args:
-        cases: those without labels, or whose query was erased, are left out.
-        folder: does not exist, or is empty.
-        key: the id of a text, such as `rerankd.traces.hashing.text_hash`; the same text is one document.
+        cases: cases; those without labels, or whose query was erased, are left out.
+        folder: folder that does not exist or is empty.
+        key: function that returns the document id of a text, such as `rerankd.traces.hashing.text_hash`; equal texts
+            are one document.
 
     Returns:
-        How many queries there are.
+        Number of queries.
 
     Raises:
         InvalidRequestError: the folder is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidRequestError(f"{folder} is there already.", hint="Name a folder that does not exist.")
+        raise InvalidRequestError(f"{folder} exists already.", hint="Choose a folder that does not exist.")
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    seen: set[str] = set()
+    written: set[str] = set()
     count = 0
     with (
         (folder / "corpus.jsonl").open("wb") as corpus,
@@ -78,22 +85,26 @@ def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]
     ):
         qrels.write("query-id\tcorpus-id\tscore\n")
         for case in cases:
-            there = [one for one in case.candidates if one.text is not None]
-            if case.query is None or not any(one.grade is not None for one in there):
+            candidates = [candidate for candidate in case.candidates if candidate.text is not None]
+            if case.query is None or not any(candidate.grade is not None for candidate in candidates):
                 continue
             count += 1
             query_id = f"case-{case.id}"
-            queries.write(orjson.dumps({"_id": query_id, "text": case.query, "metadata": {"time": case.time}}) + b"\n")
+            row = {"_id": query_id, "text": case.query, "metadata": {"time": case.time}}
+            queries.write(orjson.dumps(row) + b"\n")
             grades: dict[str, int] = {}
-            order: dict[str, int] = {}
-            for one in sorted(there, key=lambda each: each.rank_before):
-                name = key(one.text or "")
-                order.setdefault(name, one.rank_before)
-                if one.grade is not None:
-                    grades[name] = max(one.grade, grades.get(name, 0))
-                if name not in seen:
-                    seen.add(name)
-                    corpus.write(orjson.dumps({"_id": name, "title": "", "text": one.text}) + b"\n")
-            qrels.writelines(f"{query_id}\t{name}\t{grade}\n" for name, grade in grades.items())
-            run.writelines(f"{query_id} Q0 {name} {rank} {1 / rank:.9f} before\n" for name, rank in order.items())
+            ranks: dict[str, int] = {}
+            for candidate in sorted(candidates, key=lambda candidate: candidate.rank_before):
+                document_id = key(candidate.text or "")
+                ranks.setdefault(document_id, candidate.rank_before)
+                if candidate.grade is not None:
+                    grades[document_id] = max(candidate.grade, grades.get(document_id, 0))
+                if document_id not in written:
+                    written.add(document_id)
+                    corpus.write(orjson.dumps({"_id": document_id, "title": "", "text": candidate.text}) + b"\n")
+            qrels.writelines(f"{query_id}\t{document_id}\t{grade}\n" for document_id, grade in grades.items())
+            lines = (
+                f"{query_id} Q0 {document_id} {rank} {1 / rank:.9f} before\n" for document_id, rank in ranks.items()
+            )
+            run.writelines(lines)
     return count

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from rerankd.database import tables
-from rerankd.feedback.cases import add_cases
+from rerankd.feedback.case_store import add_cases
 from rerankd.feedback.detectors import (
     CHOSEN_LOW,
     DEMOTED,

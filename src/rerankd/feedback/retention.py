@@ -19,7 +19,7 @@ from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
-from rerankd.feedback.cases import erase_case_texts, erase_tenant_cases
+from rerankd.feedback.case_store import erase_case_texts, erase_tenant_cases
 from rerankd.traces.packing import pack, passages_of, unpack
 from rerankd.traces.passages import SEEN_SECONDS
 from rerankd.traces.store import TraceStore

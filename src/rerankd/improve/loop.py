@@ -129,7 +129,7 @@ class Loop:
     def _cases(self) -> int:
         """Write labelled cases of the traces beside the run."""
         from rerankd.feedback.case_export import training_lines
-        from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
+        from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
         from rerankd.wiring.traces import open_store, traces_url
 
         url = traces_url(self._settings)
@@ -140,14 +140,14 @@ class Loop:
             graded = [
                 case
                 for state in ("labelled", "in_training")
-                for case in each_case(store, CaseFilter(None, state, None))
-                if case.graded
+                for case in iter_cases(store, CaseFilter(None, state, None))
+                if case.grades
             ]
             lines = list(training_lines(graded))
             if lines:
                 self.plan.out.mkdir(parents=True, exist_ok=True)
                 (self.plan.out / COLLECTED).write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-                mark_cases(store, [case.id for case in graded], "in_training")
+                set_state(store, [case.id for case in graded], "in_training")
             return len(lines)
         finally:
             store.close()
@@ -283,13 +283,13 @@ class Loop:
 
     def _fixed(self) -> int:
         """Cases that were trained on are fixed now."""
-        from rerankd.feedback.cases import CaseFilter, each_case, mark_cases
+        from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
         from rerankd.wiring.traces import open_store
 
         store = open_store(self._settings)
         try:
-            numbers = [case.id for case in each_case(store, CaseFilter(None, "in_training", None))]
-            mark_cases(store, numbers, "fixed")
+            numbers = [case.id for case in iter_cases(store, CaseFilter(None, "in_training", None))]
+            set_state(store, numbers, "fixed")
             return len(numbers)
         finally:
             store.close()

@@ -10,7 +10,8 @@ from rerankd.settings import Settings
 from rerankd.wiring.traces import open_store
 
 if TYPE_CHECKING:
-    from rerankd.feedback.cases import BadCase, CaseFilter, State
+    from rerankd.feedback.case_store import CaseFilter
+    from rerankd.feedback.cases import BadCase, State
     from rerankd.feedback.events import FeedbackEvent
     from rerankd.feedback.monitoring import Activity, MonitorWindows
     from rerankd.traces.store import TraceStore
@@ -53,29 +54,29 @@ class TraceService:
 
     def cases(self, wanted: CaseFilter, limit: int) -> list[BadCase]:
         """Cases, the worst first."""
-        from rerankd.feedback.cases import list_cases
+        from rerankd.feedback.case_store import list_cases
 
         return list_cases(self.store, wanted, limit=limit)
 
     def case(self, number: int, tenant: str | None) -> BadCase:
         """One case."""
-        from rerankd.feedback.cases import one_case
+        from rerankd.feedback.case_store import get_case
 
-        return one_case(self.store, number, tenant)
+        return get_case(self.store, number, tenant)
 
     def flag(self, request_id: str, tenant: str | None, index: int | None, note: str) -> bool:
         """Put a ranking into the queue; whether it is new there."""
-        from rerankd.feedback.cases import flag
+        from rerankd.feedback.case_store import flag_request
 
-        return bool(flag(self.store, request_id, tenant, index, note))
+        return bool(flag_request(self.store, request_id, tenant, index, note))
 
     def change_case(
         self, number: int, tenant: str | None, grades: Mapping[int, int], state: State | None, note: str
     ) -> BadCase:
         """Label a case, and say what became of it."""
-        from rerankd.feedback.cases import change
+        from rerankd.feedback.case_store import update_case
 
-        return change(self.store, number, tenant, grades, state, note)
+        return update_case(self.store, number, tenant, grades, state, note)
 
     def activity(self, tenant: str | None, windows: MonitorWindows) -> list[Activity]:
         """What reranking did lately."""

@@ -11,16 +11,16 @@ from rerankd.database import tables
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.feedback.case_export import training_lines, write_beir
-from rerankd.feedback.cases import (
+from rerankd.feedback.case_store import (
     CaseFilter,
     add_cases,
-    change,
     count_cases,
-    each_case,
-    flag,
+    flag_request,
+    get_case,
+    iter_cases,
     list_cases,
-    mark_cases,
-    one_case,
+    set_state,
+    update_case,
 )
 from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
 from rerankd.feedback.detectors import Detection
@@ -92,33 +92,33 @@ def test_a_second_model_disagrees(store: TraceStore) -> None:
 
 def test_flagged_labelled_and_done(store: TraceStore) -> None:
     write(store, "r1", 3, 2, 1)
-    assert flag(store, "r1", "search", 2, "this one answers") == 1
-    assert flag(store, "r1", "search", 2) == 0
+    assert flag_request(store, "r1", "search", 2, "this one answers") == 1
+    assert flag_request(store, "r1", "search", 2) == 0
     with pytest.raises(NotFoundError):
-        flag(store, "r1", "other")
+        flag_request(store, "r1", "other")
     with pytest.raises(InvalidRequestError, match="no document 3"):
-        flag(store, "r1", "search", 3)
+        flag_request(store, "r1", "search", 3)
     (case,) = list_cases(store)
     for refused in ({"grades": {9: 1}}, {"grades": {0: -1}}, {"state": "labelled"}, {"state": "x"}, {"note": "\0"}):
         with pytest.raises(InvalidRequestError):
-            change(store, case.id, **refused)
-    assert one_case(store, case.id) == case
-    labelled = change(store, case.id, "search", {2: 2, 0: 0})
-    assert (labelled.state, labelled.graded) == ("labelled", {0: 0, 2: 2})
-    done = change(store, case.id, state="fixed", note="by v2", grades={2: 1})
-    assert (done.state, done.graded, done.note) == ("fixed", {0: 0, 2: 1}, "this one answers\nby v2")
+            update_case(store, case.id, **refused)
+    assert get_case(store, case.id) == case
+    labelled = update_case(store, case.id, "search", {2: 2, 0: 0})
+    assert (labelled.state, labelled.grades) == ("labelled", {0: 0, 2: 2})
+    done = update_case(store, case.id, state="fixed", note="by v2", grades={2: 1})
+    assert (done.state, done.grades, done.note) == ("fixed", {0: 0, 2: 1}, "this one answers\nby v2")
     with pytest.raises(NotFoundError):
-        one_case(store, case.id, "other")
+        get_case(store, case.id, "other")
     for nobody in (0, 2**70, case.id + 1):
         with pytest.raises(NotFoundError):
-            one_case(store, nobody)
+            get_case(store, nobody)
     assert count_cases(store) == {"open": 0, "labelled": 0, "in_training": 0, "fixed": 1, "wont_fix": 0}
 
 
 def test_cases_outlive_their_traces_and_go_with_their_tenant(store: TraceStore) -> None:
     for tenant in ("mine", "yours"):
         write(store, f"SECRET{tenant}", 3, 2, tenant=tenant, query=f"QUERY{tenant}")
-        assert flag(store, f"SECRET{tenant}", tenant, note=f"NOTE{tenant}")
+        assert flag_request(store, f"SECRET{tenant}", tenant, note=f"NOTE{tenant}")
     prune(store, Retention(seconds=1e-9))
     assert store.list_traces() == []
     assert len(list_cases(store)) == 2
@@ -133,15 +133,15 @@ def test_cases_outlive_their_traces_and_go_with_their_tenant(store: TraceStore) 
 
 def test_erased_texts_go_from_cases_too(store: TraceStore) -> None:
     write(store, "r1", 3, 2, 1)
-    flag(store, "r1", "search")
+    flag_request(store, "r1", "search")
     (case,) = list_cases(store)
-    change(store, case.id, grades={0: 1})
+    update_case(store, case.id, grades={0: 1})
     erase_document(store, "d1")
     erase_text(store, text_hash("r1 text 2"))
     erase_text(store, text_hash("q"))
-    case = one_case(store, case.id)
+    case = get_case(store, case.id)
     assert [one.text for one in case.candidates] == ["r1 text 0", None, None]
-    assert (case.query, case.graded) == (None, {0: 1})
+    assert (case.query, case.grades) == (None, {0: 1})
     assert list(training_lines([case])) == []
 
 
@@ -150,11 +150,11 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     write(store, "r2", 1, 2, query="second")
     write(store, "r3", 1, 2, query="never labelled")
     for name in ("r1", "r2", "r3"):
-        flag(store, name, "search")
+        flag_request(store, name, "search")
     by_request = {one.request_id: one.id for one in list_cases(store)}
-    change(store, by_request["r1"], grades={2: 1, 3: 0})
-    change(store, by_request["r2"], grades={1: 0, 0: 0})
-    cases = list(each_case(store, batch_size=1))
+    update_case(store, by_request["r1"], grades={2: 1, 3: 0})
+    update_case(store, by_request["r2"], grades={1: 0, 0: 0})
+    cases = list(iter_cases(store, batch_size=1))
     (line,) = training_lines(cases)
     assert line == {
         "query": "first",
@@ -168,7 +168,7 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     assert strict["neg"] == ["r1 text 3"]
     assert write_beir(cases, tmp_path / "beir", text_hash) == 2
     queries = [json.loads(row) for row in (tmp_path / "beir" / "queries.jsonl").read_text().splitlines()]
-    assert [row["metadata"]["time"] for row in queries] == [case.time for case in cases if case.graded]
+    assert [row["metadata"]["time"] for row in queries] == [case.time for case in cases if case.grades]
     data = open_dataset(tmp_path / "beir")
     assert sorted(data.queries.values()) == ["first", "second"]
     assert sorted(data.qrels) == [f"case-{by_request[name]}" for name in ("r1", "r2")]
@@ -176,9 +176,9 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
     assert len(documents) == 6
     run = (tmp_path / "beir" / "candidates.trec").read_text().splitlines()
     assert [row.split()[3] for row in run] == ["1", "2", "3", "4", "1", "2"]
-    with pytest.raises(InvalidRequestError, match="there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         write_beir(cases, tmp_path / "beir", text_hash)
-    mark_cases(store, [one.id for one in cases if one.graded], "in_training")
+    set_state(store, [one.id for one in cases if one.grades], "in_training")
     assert count_cases(store)["in_training"] == 2
 
 
@@ -187,22 +187,22 @@ def test_what_has_no_request_id_is_no_case(store: TraceStore) -> None:
     (found,) = store.load(store.list_traces())
     assert add_cases(store, found, [Detection("outlier", -1, 1.0, "")]) == 0
     with pytest.raises(InvalidRequestError, match="no request id"):
-        flag(store, f"#{found.trace.id}", None)
+        flag_request(store, f"#{found.trace.id}", None)
 
 
 def test_exported_cases_are_split_by_time(store: TraceStore, tmp_path: Path) -> None:
     """The validation side of training is the latest cases: each export carries the time of its case."""
     for number in range(10):
         write(store, f"r{number}", 2, 1, query=f"query {number}")
-        flag(store, f"r{number}", "search")
+        flag_request(store, f"r{number}", "search")
     times = {f"r{number}": 1e9 + (number * 7) % 10 for number in range(10)}
     for case in list_cases(store):
-        change(store, case.id, grades={0: 1, 1: 0})
+        update_case(store, case.id, grades={0: 1, 1: 0})
         with store.begin() as connection:
             moved = update(tables.bad_case).where(tables.bad_case.c.id == case.id)
             connection.execute(moved.values(time=times[case.request_id]))
     file = tmp_path / "train.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in training_lines(each_case(store))))
+    file.write_text("".join(json.dumps(line) + "\n" for line in training_lines(iter_cases(store))))
     examples, _ = cleaned(read_examples(file))
     training, validation = split(examples, share=0.3)
     latest = sorted(range(10), key=lambda number: times[f"r{number}"])[-3:]

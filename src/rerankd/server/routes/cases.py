@@ -40,7 +40,7 @@ class CaseRoutes:
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="so many at most")] = 50,
     ) -> Response:
         """List cases, the worst first."""
-        from rerankd.feedback.cases import CaseFilter
+        from rerankd.feedback.case_store import CaseFilter
 
         self._check()
         wanted = CaseFilter(_tenant(), state, detector)

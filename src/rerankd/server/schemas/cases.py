@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rerankd.feedback.cases import MAX_GRADE, MAX_NOTE
-from rerankd.feedback.events import MAX_NAME
+from rerankd.feedback.cases import MAX_NOTE
+from rerankd.feedback.events import MAX_GRADE, MAX_NAME
 
 MAX_LABELS = 1000
 MAX_LISTED = 200
