@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from rerankd._common.logging import logger
 from rerankd.engine.admission import RateMeter
@@ -66,7 +67,7 @@ class BatchRunner:
             plan: from `plan`.
         """
         outcomes: dict[int, Outcome] = {}
-        for found in self._scorer.worker_pool.map(lambda backend, part: self._attempt(backend, part, pairs), plan):
+        for found in self._scorer.worker_pool.map(partial(self._attempt, pairs=pairs), plan):
             outcomes |= found
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
         return [outcomes[place] for place in range(len(pairs))]
