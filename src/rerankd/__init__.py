@@ -1,13 +1,13 @@
-"""rerankd: the second pass of retrieval. Reads question and candidate together and puts what answers first.
+"""rerankd: a reranker for retrieval, as a library, a service and a client of the service.
 
-Importing the package loads neither a model nor a heavy library; each is loaded where it is used.
+Importing the package loads neither a model nor a large library; each is loaded where it is first used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rerankd._common.lazy import lazy_exports
 from rerankd._common.version import __version__
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rerankd.client import AsyncClient, Client
     from rerankd.errors import (
         AuthenticationError,
+        BodyTimeoutError,
+        ConflictError,
         CorruptModelError,
         DeadlineExceededError,
         InvalidInputFileError,
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
         MissingDependencyError,
         ModelError,
         ModelNotFoundError,
+        NotFoundError,
         OverloadedError,
         PayloadTooLargeError,
         PermissionDeniedError,
+        PromotionRefusedError,
         RateLimitedError,
         RequestCancelledError,
         RerankdError,
@@ -37,40 +41,48 @@ if TYPE_CHECKING:
     from rerankd.reranker import Reranker
     from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
 
-_HOMES = {
-    "rerankd.async_reranker": ("AsyncReranker",),
-    "rerankd.client": ("AsyncClient", "Client"),
-    "rerankd.reranker": ("Reranker",),
-    "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
-    "rerankd.errors": (
-        "AuthenticationError",
-        "CorruptModelError",
-        "DeadlineExceededError",
-        "InvalidInputFileError",
-        "InvalidRequestError",
-        "MissingDependencyError",
-        "ModelError",
-        "ModelNotFoundError",
-        "OverloadedError",
-        "PayloadTooLargeError",
-        "PermissionDeniedError",
-        "RateLimitedError",
-        "RequestCancelledError",
-        "RerankdError",
-        "RetryableError",
-        "ScoringError",
-        "UnavailableError",
-        "UnsupportedModelError",
-        "VerificationError",
-    ),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "rerankd.async_reranker": ("AsyncReranker",),
+        "rerankd.client": ("AsyncClient", "Client"),
+        "rerankd.reranker": ("Reranker",),
+        "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
+        "rerankd.errors": (
+            "AuthenticationError",
+            "BodyTimeoutError",
+            "ConflictError",
+            "CorruptModelError",
+            "DeadlineExceededError",
+            "InvalidInputFileError",
+            "InvalidRequestError",
+            "MissingDependencyError",
+            "ModelError",
+            "ModelNotFoundError",
+            "NotFoundError",
+            "OverloadedError",
+            "PayloadTooLargeError",
+            "PermissionDeniedError",
+            "PromotionRefusedError",
+            "RateLimitedError",
+            "RequestCancelledError",
+            "RerankdError",
+            "RetryableError",
+            "ScoringError",
+            "UnavailableError",
+            "UnsupportedModelError",
+            "VerificationError",
+        ),
+    },
+)
 
 __all__ = [
     "AsyncClient",
     "AsyncReranker",
     "AuthenticationError",
+    "BodyTimeoutError",
     "Client",
+    "ConflictError",
     "CorruptModelError",
     "DeadlineExceededError",
     "Document",
@@ -79,10 +91,12 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "ModelNotFoundError",
+    "NotFoundError",
     "OverloadedError",
     "Pair",
     "PayloadTooLargeError",
     "PermissionDeniedError",
+    "PromotionRefusedError",
     "RankedDocument",
     "RateLimitedError",
     "RequestCancelledError",
@@ -97,12 +111,6 @@ __all__ = [
     "VerificationError",
     "__version__",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'rerankd' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

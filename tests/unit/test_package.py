@@ -7,20 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import rerankd
-
 HEAVY = ("torch", "transformers", "onnxruntime", "onnx", "numpy", "fastapi", "tokenizers", "pydantic", "rich")
-
-
-def test_exported_members() -> None:
-    for name in rerankd.__all__:
-        assert getattr(rerankd, name) is not None
-    assert dir(rerankd) == rerankd.__all__
-
-
-def test_unknown_member() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = rerankd.nothing
 
 
 def loaded_after(code: str) -> set[str]:

@@ -1,1 +1,5 @@
-"""Small helpers that every package may use."""
+"""Helpers without a subject of their own; every package may use them."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

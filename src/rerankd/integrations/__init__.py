@@ -2,3 +2,30 @@
 
 Each needs its extra, as in `pip install "rerankd[langchain]"`, and takes a local `Reranker` or a remote `Client`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rerankd._common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from rerankd.integrations.haystack import RerankdRanker
+    from rerankd.integrations.langchain import RerankdCompressor
+    from rerankd.integrations.llamaindex import RerankdPostprocessor
+    from rerankd.integrations.ranker import LocalRanker, Ranker
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "rerankd.integrations.haystack": ("RerankdRanker",),
+        "rerankd.integrations.langchain": ("RerankdCompressor",),
+        "rerankd.integrations.llamaindex": ("RerankdPostprocessor",),
+        "rerankd.integrations.ranker": (
+            "LocalRanker",
+            "Ranker",
+        ),
+    },
+)
+
+__all__ = ["LocalRanker", "Ranker", "RerankdCompressor", "RerankdPostprocessor", "RerankdRanker"]

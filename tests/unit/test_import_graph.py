@@ -1,0 +1,79 @@
+"""The import graph of the project: no circles, settings in few hands, and a light `import rerankd`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import grimp
+import pytest
+
+SETTINGS_READERS = ("rerankd.cli", "rerankd.server", "rerankd.wiring", "rerankd.settings")
+LARGE_LIBRARIES = (
+    "fastapi",
+    "mlflow",
+    "numpy",
+    "onnxruntime",
+    "pydantic",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+# Known exceptions; both lists must become empty.
+CIRCLES: list[set[str]] = [{"rerankd.training.finetune", "rerankd.training.run"}]
+OTHER_SETTINGS_READERS: set[str] = {"rerankd.improve.loop"}
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("rerankd", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def circles(graph: grimp.ImportGraph) -> list[set[str]]:
+    """Return the modules that import each other, also by way of others (Tarjan 1972)."""
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    components: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in imported[module]:
+            if other not in order:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], order[other])
+        if lowest[module] == order[module]:
+            component = set(stack[stack.index(module) :])
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                components.append(component)
+
+    for module in sorted(imported):
+        if module not in order:
+            visit(module)
+    return components
+
+
+def test_no_module_imports_itself_by_way_of_others(graph: grimp.ImportGraph) -> None:
+    assert circles(graph) == CIRCLES
+
+
+def test_settings_are_read_at_the_edges_only(graph: grimp.ImportGraph) -> None:
+    readers = {
+        module
+        for settings in (module for module in graph.modules if module.startswith("rerankd.settings"))
+        for module in graph.find_modules_that_directly_import(settings)
+    }
+    assert {module for module in readers if not module.startswith(SETTINGS_READERS)} == OTHER_SETTINGS_READERS
+
+
+def test_importing_the_package_loads_no_large_library() -> None:
+    program = f"import sys, rerankd; print(*[name for name in {LARGE_LIBRARIES!r} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.split() == []
