@@ -118,7 +118,7 @@ def test_models(tmp_path: Path, checkpoint: Path) -> None:
     code, rows, _ = run("models", "show", "mini")
     assert rows[0]["manifest"]["files"]["model.onnx"]
     done = subprocess.run([*PROGRAM, "models", "verify", "mini"], capture_output=True, text=True, check=True)
-    assert "files agree with their SHA-256" in done.stdout
+    assert "files match their SHA-256" in done.stdout
     out = str(tmp_path / "out")
     code, rows, errors = run("models", "compile", str(checkpoint), "--precision", "fp32", "--out", out)
     assert code == 0, errors

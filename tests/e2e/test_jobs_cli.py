@@ -66,7 +66,7 @@ def test_steering_jobs(file: Path) -> None:
     failed, done, queued = kept(file, "failed"), kept(file, "succeeded"), kept(file, "queued")
     assert "queued again" in run(file, "retry", failed.id)[1]
     assert "cancelled" in run(file, "cancel", queued.id)[1]
-    assert "Nothing of job" in run(file, "retry", done.id, status=2)[1]
+    assert "nothing to retry" in run(file, "retry", done.id, status=2)[1]
     assert "cannot be purged" in run(file, "purge", "--state", "queued", status=2)[1]
     assert "0 jobs" in run(file, "purge", "--yes", "--older", "1")[1]
     assert "1 jobs" in run(file, "purge", "--yes", "--state", "cancelled")[1]

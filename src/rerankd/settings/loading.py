@@ -110,7 +110,7 @@ def load_settings(**flags: Any) -> Settings:
         name = ".".join(str(part) for part in first["loc"])
         raise InvalidRequestError(
             f"Setting {name}: {first['msg']}.",
-            hint=f"Look in {FILE_NAME}, at RERANKD_{name.upper()}, and at the flags.",
+            hint=f"Check {FILE_NAME}, the variable RERANKD_{name.upper()}, and the flag --{name.replace("_", "-")}.",
         ) from error
     except ValueError as error:  # raised by the TOML parser
         raise InvalidRequestError(

@@ -77,12 +77,12 @@ def test_pairs(tmp_path: Path) -> None:
     ("name", "content", "sentence"),
     [
         ("a.jsonl", '{"text": "a"}\n{', "a.jsonl, line 2: not JSON .* Write one JSON value per line."),
-        ("a.jsonl", "[1]", "line 1: a list. Write strings or objects."),
-        ("a.jsonl", '{"body": "a"}', "line 1: no text under 'text' .found body.. Name the column with --field."),
+        ("a.jsonl", "[1]", "line 1: a list, not a document. Write strings or objects."),
+        ("a.jsonl", '{"body": "a"}', "line 1: no text under 'text' .columns: body.. Name the column with --field."),
         ("a.jsonl", '{"text": null}', "no text under 'text'"),
         ("a.txt", b"ok\n\xb9\xfa\n", "a.txt, line 2: not UTF-8. Convert it: iconv"),
         ("a.csv", "text\na\nb,c\n", "a.csv, line 3: 2 columns, expected 1 .text.. Quote fields"),
-        ("a.csv", 'text\n"a', "a.csv, line 2: unexpected end of data. Mend the quoting."),
+        ("a.csv", 'text\n"a', "a.csv, line 2: unexpected end of data. Correct the quoting."),
         ("a.parquet", "PAR?", "cannot be read .* Check that it is a parquet file."),
     ],
 )
@@ -94,7 +94,7 @@ def test_bad_documents(name: str, content: str | bytes, sentence: str, tmp_path:
 def test_bad_pairs(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputFileError, match="a.tsv, line 1: 1 columns, expected 2"):
         read_pairs(write(tmp_path, "a.tsv", "no tab\n"))
-    with pytest.raises(InvalidInputFileError, match="no pair. Write query<TAB>document"):
+    with pytest.raises(InvalidInputFileError, match="not a pair. Write query<TAB>document"):
         read_pairs(write(tmp_path, "a.jsonl", '{"query": "q"}'))
 
 
@@ -124,5 +124,5 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
 def test_jsonl_keeps_every_text(texts: list[str]) -> None:
     rows = "\n".join(json.dumps({"text": text}) for text in texts)
-    place = [inputs._document(row, "text", "x").text for _, row in inputs._jsonl(rows, "x") if isinstance(row, dict)]
-    assert place == texts
+    read = [inputs._document(row, "text", "x").text for _, row in inputs._jsonl(rows, "x") if isinstance(row, dict)]
+    assert read == texts
