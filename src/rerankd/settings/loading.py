@@ -108,9 +108,10 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        flag = f"--{name.replace('_', '-')}"
         raise InvalidRequestError(
             f"Setting {name}: {first['msg']}.",
-            hint=f"Check {FILE_NAME}, the variable RERANKD_{name.upper()}, and the flag --{name.replace("_", "-")}.",
+            hint=f"Check {FILE_NAME}, the variable RERANKD_{name.upper()}, and the flag {flag}.",
         ) from error
     except ValueError as error:  # raised by the TOML parser
         raise InvalidRequestError(

@@ -24,7 +24,7 @@ def test_flags_over_environment_over_file_over_defaults(monkeypatch: pytest.Monk
 
 def test_wrong_value_names_setting_and_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RERANKD_TOP_N", "many")
-    with pytest.raises(InvalidRequestError, match=r"Setting top_n: .*Check rerankd.toml, the variable RERANKD_TOP_N, and the flag --top-n"):
+    with pytest.raises(InvalidRequestError, match=r"Setting top_n: .*Check .*\.toml.* RERANKD_TOP_N, .* --top-n"):
         load_settings()
 
 
