@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from rerankd.errors import ConflictError, OverloadedError
 from rerankd.jobs.job import Claim, Job, NewJob, Part, Priority, new_id
+from rerankd.jobs.options import StoreOptions
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.store import JobStore, StoreOptions
+from rerankd.jobs.store import JobStore
 
 Open = Callable[..., JobStore]
 
@@ -136,7 +137,7 @@ def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) ->
 
 
 def test_a_part_that_kills_its_workers_is_set_aside(opened: Open) -> None:
-    store = opened(lease_seconds=-1.0, losses=2)
+    store = opened(lease_seconds=-1.0, max_lost_leases=2)
     new = kept(store, job("ab", "c"))
     store.finish(claimed(opened()), b"[]", 2, 0)
     for _ in range(2):
@@ -183,7 +184,7 @@ def test_cancelled_jobs_are_not_worked(opened: Open) -> None:
 
 
 def test_a_part_that_is_retried_is_free_of_the_lease_of_before(opened: Open) -> None:
-    store = opened(lease_seconds=-1.0, losses=1)
+    store = opened(lease_seconds=-1.0, max_lost_leases=1)
     new = kept(store, job("a"))
     claimed(store)
     store.cancel(new.id)
@@ -336,7 +337,7 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, data=st.data())
 def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[str], data: st.DataObject) -> None:
-    store, losing = opened(max_jobs=10_000, losses=100), opened(lease_seconds=-1.0, losses=100)
+    store, losing = opened(max_jobs=10_000, max_lost_leases=100), opened(lease_seconds=-1.0, max_lost_leases=100)
     for left in store.jobs():  # by an example that failed
         store.cancel(left.id)
     names: list[str] = []

@@ -14,13 +14,13 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs import redis_scripts as scripts
 from rerankd.jobs.job import Claim, Job, NewJob, Priority, State, WebhookDelivery
+from rerankd.jobs.options import StoreOptions
 from rerankd.jobs.store import (
     DELIVERY_LEASE_SECONDS,
     LOST,
     JobStore,
     PartResult,
     QueueDepth,
-    StoreOptions,
     conflict,
     full,
 )
@@ -150,7 +150,7 @@ class RedisStore(JobStore):
 
     def reap_expired_leases(self) -> int:
         """Take parts from silent workers, end what is too late, forget what has expired."""
-        return int(self._run("TIDY", self._options.losses, self._keep, LOST))
+        return int(self._run("TIDY", self._options.max_lost_leases, self._keep, LOST))
 
     def queue_depth(self) -> QueueDepth:
         """Parts that could be claimed now."""

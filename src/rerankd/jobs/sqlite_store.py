@@ -14,13 +14,13 @@ from typing import Any
 from rerankd._common.paths import make_private
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.jobs.job import FINAL, Claim, Job, NewJob, Priority, State, WebhookDelivery
+from rerankd.jobs.options import StoreOptions
 from rerankd.jobs.store import (
     DELIVERY_LEASE_SECONDS,
     LOST,
     JobStore,
     PartResult,
     QueueDepth,
-    StoreOptions,
     conflict,
     full,
 )
@@ -307,7 +307,7 @@ class SqliteStore(JobStore):
                 "SELECT job, number, losses + 1 FROM part WHERE state = 'leased' AND lease < ?", (now,)
             ).fetchall()
             for job, number, losses in lost:
-                given_up = losses >= self._options.losses
+                given_up = losses >= self._options.max_lost_leases
                 self._db.execute(
                     "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
                     " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",

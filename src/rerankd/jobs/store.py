@@ -22,27 +22,6 @@ DELIVERY_LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """Limits of a store.
-
-    Attributes:
-        max_jobs: unfinished jobs at most.
-        max_bytes: texts of unfinished jobs at most.
-        retention_seconds: how long a finished job is kept.
-        attempts: how often a failing part is tried.
-        lease_seconds: how long a part stays with a silent worker.
-        losses: how often a part may be lost with its worker before it is taken for what kills them.
-    """
-
-    max_jobs: int = 10_000
-    max_bytes: int = 2_000_000_000
-    retention_seconds: float = 86_400.0
-    attempts: int = 3
-    lease_seconds: float = 30.0
-    losses: int = 10
-
-
-@dataclass(frozen=True, slots=True)
 class QueueDepth:
     """Parts that nobody has taken."""
 

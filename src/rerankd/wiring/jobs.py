@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rerankd._common.paths import state_folder
 from rerankd.errors import InvalidRequestError
+from rerankd.jobs.options import StoreOptions, WorkerOptions
 from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.redis_store import RedisStore
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.store import JobStore, StoreOptions
-from rerankd.jobs.worker import WorkerOptions
+from rerankd.jobs.store import JobStore
 from rerankd.settings import Settings
 
 

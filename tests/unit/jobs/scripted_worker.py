@@ -9,11 +9,11 @@ from pathlib import Path
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.pool import ModelPool
 from rerankd.jobs.job import NewJob, Priority, new_id
+from rerankd.jobs.options import StoreOptions, WorkerOptions
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.store import StoreOptions
 from rerankd.jobs.webhook import WebhookSender
 from rerankd.jobs.work import RankWork, ScoreWork, Work, split_work
-from rerankd.jobs.worker import JobWorker, WorkerOptions
+from rerankd.jobs.worker import JobWorker
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.scoring.encoder import TruncationOptions

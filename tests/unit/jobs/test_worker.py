@@ -150,7 +150,7 @@ async def test_a_part_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
         store._clock = lambda: time.time() + 3600
         await worker.work_until()
         found = stands(store, job.id)
-        assert (found.state, found.failed, found.error) == ("failed", 2, "It could not be read.")
+        assert (found.state, found.failed, found.error) == ("failed", 2, "The part could not be decoded.")
         assert [row and "error" in row for row in rows(store, job.id)] == [True, True]
 
 

@@ -1,0 +1,158 @@
+"""Scoring of one part: a result or an error for each of its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from rerankd._common.logging import logger
+from rerankd.engine.request import QueryGroup
+from rerankd.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    RerankdError,
+)
+from rerankd.jobs.job import Claim
+from rerankd.jobs.work import RankWork, ScoreWork, Work, decode_work
+from rerankd.pipeline.pipeline import Pipeline
+from rerankd.pipeline.scores import ModelScores
+from rerankd.ranking.order import usage_of
+from rerankd.types import RankedDocument, RerankRequest
+
+SLICE_DOCUMENTS = 256
+MAX_CONCURRENT_REQUESTS = 8
+
+_log = logger(__name__)
+
+
+class PartRunner:
+    """Scores the requests of a part on a pipeline.
+
+    Args:
+        pipeline: pipeline that scores and ranks.
+        attempts: attempts of a failing part; in the last one a request that fails gets its error as its result.
+        request_seconds: longest time for one request; a request that takes longer has failed.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, attempts: int, request_seconds: float) -> None:
+        self._pipeline, self._attempts, self._request_seconds = pipeline, attempts, request_seconds
+
+    async def run(self, claim: Claim) -> list[dict[str, Any]]:
+        """Return one row for each request of the part, in order: its result, or its error.
+
+        Raises:
+            DeadlineExceededError: the job has expired.
+            OverloadedError: the engine is overloaded.
+            Exception: a request failed and attempts are left.
+        """
+        requests = decode_work(claim.payload)
+        limit = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._run_request(claim, work, f"{claim.job}.{claim.part}.{index}", limit))
+                    for index, work in enumerate(requests)
+                ]
+        except BaseExceptionGroup as errors:
+            raise _decisive(errors) from errors
+        return [task.result() for task in tasks]
+
+    async def _run_request(self, claim: Claim, work: Work, request_id: str, limit: asyncio.Semaphore) -> dict[str, Any]:
+        async with limit:
+            try:
+                async with asyncio.timeout(self._request_seconds):
+                    if isinstance(work, ScoreWork):
+                        return await self._score_pairs(claim, work)
+                    return await self._rank(claim, work, request_id)
+            except (InvalidRequestError, ModelNotFoundError) as error:  # another attempt would end alike
+                return _error_row(error)
+            except (DeadlineExceededError, OverloadedError):
+                raise
+            except Exception as error:
+                if claim.attempt < self._attempts:
+                    raise
+                _log.exception("a request of %s failed in its last attempt", claim.job, exc_info=error)
+                public = error if isinstance(error, RerankdError) else RerankdError("Something went wrong.")
+                return _error_row(public, is_dead_letter=True)
+
+    async def _rank(self, claim: Claim, work: RankWork, request_id: str) -> dict[str, Any]:
+        request = replace(work.request, request_id=request_id, tenant=claim.owner, source="job")
+        rules = self._pipeline.rules
+        texts = [document.text for document in request.documents]
+        query = rules.expanded(request.query, request.tenant)
+        # A long list is scored in slices, so that the requests of others are batched in between.
+        slices = [
+            await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
+            for start in range(0, len(texts), SLICE_DOCUMENTS)
+        ]
+        result = self._pipeline.finish(request, slices, rules)
+        return {
+            "request_id": result.request_id,
+            "model": result.model,
+            "version": result.version,
+            "results": [_ranked_row(document, work) for document in result],
+            "usage": asdict(result.usage),
+        }
+
+    async def _score_pairs(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
+        request = RerankRequest("", [], model=work.model, truncation=work.truncation, cache=work.cache)
+        scored = await self._score(work.groups, claim, request)
+        return {
+            "model": scored.model,
+            "version": scored.version,
+            "policy": scored.truncation.identity,
+            "scores": [[score.raw_score for score in group] for group in scored.result.scores],
+            "usage": asdict(usage_of([score for group in scored.result.scores for score in group])),
+        }
+
+    async def _score(self, groups: Sequence[QueryGroup], claim: Claim, request: RerankRequest) -> ModelScores:
+        """Score pairs, waiting out backpressure: requeueing the part would throw away what is scored of it already."""
+        retry_key = secrets.token_hex(8)  # the engine keeps a reservation for a request that comes back under its key
+        while True:
+            try:
+                return await self._pipeline.score(groups, replace(_for_job(request, claim), retry_key=retry_key))
+            except OverloadedError as error:
+                await asyncio.sleep(error.retry_after)
+
+
+def _decisive(error: BaseException) -> BaseException:
+    """Return the error of a group that decides what happens to the part: an expired job before backpressure."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [_decisive(nested) for nested in error.exceptions]
+    kinds = (DeadlineExceededError, OverloadedError, BaseException)
+    return next(cause for kind in kinds for cause in causes if isinstance(cause, kind))
+
+
+def _for_job(request: RerankRequest, claim: Claim) -> RerankRequest:
+    """Return the request with its job's fairness key and the time that is left until the job's deadline."""
+    timeout = claim.deadline - time.time() if claim.deadline else None
+    if timeout is not None and timeout <= 0:
+        raise DeadlineExceededError("The job's deadline has passed.")
+    is_bulk = claim.priority == "bulk"
+    fairness_key = f"{claim.owner}~bulk" if is_bulk else claim.owner
+    return replace(request, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
+
+
+def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "index": ranked.index,
+        "relevance_score": ranked.relevance_score,
+        "raw_score": ranked.raw_score,
+        "truncated": ranked.truncated,
+        "chunks": ranked.chunks,
+    }
+    if ranked.rules:
+        row["rules"] = [asdict(rule) for rule in ranked.rules]
+    return row | {"document": {"text": ranked.document.text}} if work.texts else row
+
+
+def _error_row(error: RerankdError, *, is_dead_letter: bool = False) -> dict[str, Any]:
+    # "lost" is the stored name of a dead letter.
+    return {"error": {"code": error.code, "message": str(error)} | ({"lost": True} if is_dead_letter else {})}
