@@ -1,9 +1,9 @@
-"""A language model behind an OpenAI-compatible endpoint, streamed; tried again as long as nothing has arrived."""
+"""Answers of a language model behind an OpenAI-compatible endpoint, streamed, with retries until text arrives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +12,13 @@ import httpx
 import orjson
 
 from rerankd.errors import RerankdError, UnavailableError
+from rerankd.retrieval.retries import BACKOFF, RETRIED_STATUSES, retry_after_of
 
-ATTEMPTS = 3
-BACKOFF_SECONDS = 0.5
 MAX_LINE = 1_000_000
-RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
 class ChatError(RerankdError):
-    """The language model gave no whole answer."""
+    """The language model gave no complete answer."""
 
     code = "llm_failed"
     status = 502
@@ -28,15 +26,15 @@ class ChatError(RerankdError):
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Which model answers.
+    """Endpoint and parameters of a language model.
 
     Attributes:
-        url: of the endpoint, up to and including `/v1`.
-        model: name that it knows.
-        key: sent as a bearer token; empty for none.
-        timeout: seconds without a sign of life.
-        max_tokens: of an answer.
-        temperature: 0 for the likeliest words.
+        url: base URL of the endpoint, up to and including `/v1`.
+        model: name of the model at the endpoint.
+        key: API key, sent as a bearer token; empty for none.
+        timeout: seconds without data after which a request fails.
+        max_tokens: maximum number of tokens of an answer.
+        temperature: sampling temperature; 0 for greedy decoding.
     """
 
     url: str
@@ -48,49 +46,61 @@ class ChatOptions:
 
 
 class ChatModel:
-    """Streams answers.
+    """A language model behind an OpenAI-compatible endpoint; its answers are streamed.
 
     Args:
-        options: which model.
+        options: endpoint and parameters.
+        transport: HTTP transport; None for the network.
+        sleep: sleeps between attempts.
 
     Example:
         >>> ChatModel(ChatOptions("http://localhost:11434/v1", "qwen3")).name
         'qwen3'
     """
 
-    def __init__(self, options: ChatOptions) -> None:
-        self._options = options
+    def __init__(
+        self,
+        options: ChatOptions,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._options, self._sleep = options, sleep
         headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
-        limits = httpx.Timeout(options.timeout, connect=min(10.0, options.timeout))
-        self._http = httpx.AsyncClient(headers=headers, timeout=limits)
+        timeout = httpx.Timeout(options.timeout, connect=min(10.0, options.timeout))
+        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport)
 
     @property
     def name(self) -> str:
-        """The model's name."""
+        """Name of the model."""
         return self._options.model
 
     async def stream(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[str, None]:
-        """Pieces of the answer as they come.
+        """Yield the parts of the answer as they arrive.
+
+        A busy or unreachable endpoint is retried with exponential backoff, as long as nothing has arrived;
+        `Retry-After` is honoured.
 
         Raises:
-            UnavailableError: the endpoint cannot be reached, or refuses for now, after several attempts.
-            ChatError: it refuses for good, or broke off in the middle.
+            UnavailableError: the endpoint cannot be reached, or is busy after several attempts.
+            ChatError: the endpoint refused the request, or the stream broke off.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            begun = False
+        failures = 0
+        while True:
+            started = False
             try:
-                async with aclosing(self._once(messages)) as pieces:
-                    async for piece in pieces:
-                        begun = True
-                        yield piece
-            except (UnavailableError, ChatError) as error:
-                if begun or attempt == ATTEMPTS or isinstance(error, ChatError):
-                    raise
-                await asyncio.sleep(error.retry_after or BACKOFF_SECONDS * 2**attempt)
-            else:
+                async with aclosing(self._stream_once(messages)) as deltas:
+                    async for delta in deltas:
+                        started = True
+                        yield delta
                 return
+            except UnavailableError as error:
+                failures += 1
+                if started or failures == BACKOFF.attempts:
+                    raise
+                await self._sleep(BACKOFF.pause(failures, error.retry_after))
 
-    async def _once(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[str, None]:
+    async def _stream_once(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[str, None]:
         options = self._options
         body: dict[str, Any] = {
             "model": options.model,
@@ -99,33 +109,32 @@ class ChatModel:
             "max_tokens": options.max_tokens,
             "temperature": options.temperature,
         }
-        url, begun = f"{options.url.rstrip('/')}/chat/completions", False
+        url, started = f"{options.url.rstrip('/')}/chat/completions", False
         try:
-            async with self._http.stream("POST", url, json=body) as answer:
-                if answer.status_code != 200:
-                    raise _refused(options, answer.status_code)
-                ended = False
-                async for line in answer.aiter_lines():
-                    piece, last = _read(line)
-                    ended = ended or last
-                    if piece:
-                        begun = True
-                        yield piece
-                if not ended:
+            async with self._http.stream("POST", url, json=body) as response:
+                if response.status_code != 200:
+                    raise _refusal(options, response)
+                finished = False
+                async for line in response.aiter_lines():
+                    delta, last = _parse_event(line)
+                    finished = finished or last
+                    if delta:
+                        started = True
+                        yield delta
+                if not finished:
                     raise httpx.RemoteProtocolError("the stream ended early")
         except httpx.HTTPError as error:
-            why = (
+            reason = (
                 "it took too long" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
             )
-            if begun:
+            if started:
                 raise ChatError(
-                    f"The language model {options.model} broke off in the middle of its answer ({why}).",
+                    f"The language model {options.model} broke off in the middle of its answer ({reason}).",
                     hint="Ask again.",
                 ) from error
             raise UnavailableError(
-                f"The language model {options.model} cannot be reached ({why}).",
-                hint="Check llm_url, and that the model runs.",
-                retry_after=BACKOFF_SECONDS,
+                f"The language model {options.model} cannot be reached ({reason}).",
+                hint="Check llm_url, and that the model is running.",
             ) from error
 
     async def close(self) -> None:
@@ -133,8 +142,8 @@ class ChatModel:
         await self._http.aclose()
 
 
-def _read(line: str) -> tuple[str, bool]:
-    """Text in a line of the stream, and whether it is the last that counts."""
+def _parse_event(line: str) -> tuple[str, bool]:
+    """Return the text of a line of the event stream, and True if the answer ends with it."""
     if not line.startswith("data:") or len(line) > MAX_LINE:
         return "", False
     data = line[5:].strip()
@@ -148,15 +157,16 @@ def _read(line: str) -> tuple[str, bool]:
         text = (choices[0].get("delta") or {}).get("content") or ""
         return (text if isinstance(text, str) else ""), choices[0].get("finish_reason") is not None
     except (ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
-        raise httpx.RemoteProtocolError("a line of the stream is no JSON that is understood") from error
+        raise httpx.RemoteProtocolError("a line of the stream is not a chat completion chunk") from error
 
 
-def _refused(options: ChatOptions, status: int) -> RerankdError:
-    if status in RETRIED:
+def _refusal(options: ChatOptions, response: httpx.Response) -> RerankdError:
+    status = response.status_code
+    if status in RETRIED_STATUSES:
         return UnavailableError(
             f"The language model {options.model} answers {status}.",
             hint="Try again later.",
-            retry_after=BACKOFF_SECONDS,
+            retry_after=retry_after_of(response) or BACKOFF.first,
         )
     hint = "Check llm_api_key." if status in (401, 403) else "Check llm_url and llm_model."
     return ChatError(f"The language model {options.model} refuses the request ({status}).", hint=hint)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd._common.files import lock_file
 from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
@@ -209,16 +210,13 @@ class LanceIndex:
         Raises:
             ConflictError: another process writes.
         """
-        import fcntl
+        from filelock import Timeout
 
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ConflictError(
-                    f"Another process writes to {self.folder}.", hint="Wait until it is done."
-                ) from error
-            yield
+        try:
+            with lock_file(self.folder / "lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise ConflictError(f"Another process writes to {self.folder}.", hint="Wait until it is done.") from error
 
 
 def _document(row: dict[str, Any], score: float) -> Document:

@@ -116,15 +116,14 @@ def _text(path: Path) -> ParsedDocument:
 
 def _markdown(path: Path) -> ParsedDocument:
     """Blocks of the source as they stand, so that code and tables keep their form."""
-    from markdown_it import MarkdownIt
-
+    markdown_it: Any = require("markdown_it", "rag", "Reading Markdown")
     text = _decoded(path)
     if text.startswith("---\n") and (end := text.find("\n---", 4)) > 0:  # front matter
         text = text[text.find("\n", end + 1) + 1 :] if "\n" in text[end + 1 :] else ""
     lines = text.splitlines()
     blocks: list[Block] = []
     headings: list[tuple[int, str]] = []
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(text)
     for place, token in enumerate(tokens):
         if token.level or token.map is None:
             continue
