@@ -282,7 +282,7 @@ def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
     back, forth = registry.history("med").moves[:2]
     assert [move.action for move in (forth, back)] == ["promote", "rollback"]
     assert forth.reason.startswith("experiment two #")
-    assert "Nothing is worse than it may be." in forth.reason
+    assert "All guardrails hold." in forth.reason
     assert "by hand" in back.reason
 
 

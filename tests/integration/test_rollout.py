@@ -272,7 +272,7 @@ def test_without_its_database_what_was_known_stays_in_force(
     until(lambda: metric(served.url, "rerankd_experiments_stale") == 0, "read again", 40)
     assert "details" not in httpx.get(f"{served.url}/readyz").json()
     with experiments(postgres_url) as store:
-        one = store.named("canary")
+        one = store.get("canary")
         until(lambda: sum(sums.count for key, sums in store.sums(one).items() if key[2] == "errors") >= 20, "sums")
         assert sum(store.units(one).values()) == 10
         assert command(postgres_url, "stop", "canary").returncode == 0
@@ -286,7 +286,7 @@ def test_a_challenger_that_cannot_be_loaded_is_refused(faulty: Faulty, tmp_path:
         refused = command(url, "start", "lost", "--challenger", str(tmp_path / "nothing"))
         assert refused.returncode == 3, refused.stderr
         begun(store, "canary", tmp_path / "nothing")
-        until(lambda: store.named("canary").state == "stopped", "refused", 20)
+        until(lambda: store.get("canary").state == "stopped", "refused", 20)
         assert store.events()[0].action == "refuse"
         assert "cannot be loaded" in store.events()[0].reason
         assert part_of(ask(faulty.url, "user-1")) == ""
@@ -306,7 +306,7 @@ def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: Faulty) -> 
         in_force(faulty, "canary")
         told(faulty.control, always=True)  # it was sound when it was loaded
         parts: Counter[str] = Counter()
-        while store.named("canary").state == "running":
+        while store.get("canary").state == "running":
             parts[part_of(ask(faulty.url, f"user-{parts.total()}"))] += 1
             assert parts.total() < 500
         event = store.events("canary")[0]
@@ -384,7 +384,7 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
             if "0" in teams:
                 body = {"request_id": name, "kind": "click", "index": teams.index("0")}
                 assert httpx.post(f"{faulty.url}/v1/feedback", json=body).status_code == 202
-        until(lambda: store.named("interleave").state == "rolled_back", "rolled back", 20)
+        until(lambda: store.get("interleave").state == "rolled_back", "rolled back", 20)
         event = store.events("interleave")[0]
         assert "The ranking is worse: 0 rankings won" in event.reason
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -15,8 +15,11 @@ from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.cli.train import DEFAULTS, Bf16, General, Guard, Loss, Method, bar
-from rerankd.settings import load_settings
+from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
+
+if TYPE_CHECKING:
+    from rerankd.improve.resources import Resources
 
 POLL_SECONDS = 5.0
 Folders = list[Path] | None
@@ -58,7 +61,7 @@ def improve(
     Exit code 9 when the gate or the requests refuse the candidate, 8 while it waits for requests.
     """
     from rerankd.improve.loop import Loop, restart
-    from rerankd.improve.plan import Plan
+    from rerankd.improve.options import ImproveOptions
 
     training = TrainOptions(
         method=method,
@@ -73,7 +76,7 @@ def improve(
     examples, sets, kept, general_examples = (
         tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)
     )
-    plan = Plan(
+    run = ImproveOptions(
         name,
         out.resolve(),
         examples,
@@ -89,11 +92,11 @@ def improve(
         max_queries=max_queries,
     )
     if anew and not dry_run:
-        restart(plan)
+        restart(run)
     with bar("Training") as progress:
         loop = Loop(
-            plan,
-            load_settings(),
+            run,
+            _resources(load_settings()),
             lambda sentence: stderr().print(f"· {sentence}", style="dim", highlight=False, markup=False),
             lambda title: progress_bar(title, sys.stderr.isatty()),
             progress,
@@ -104,16 +107,30 @@ def improve(
             while last.state == "waiting" and time.monotonic() < deadline:
                 time.sleep(min(POLL_SECONDS, wait))
                 last = loop.run()
-    rows = loop.intentions()
+    rows = loop.plan()
     if wants_json(as_json):
-        write_rows({"step": step, "state": state, "says": says} for step, state, says in rows)
+        write_rows({"step": step, "state": state, "says": message} for step, state, message in rows)
     else:
         table = Table("step", "state", "")
-        for step, state, says in rows:
-            table.add_row(step, state, cell(says, 300))
+        for step, state, message in rows:
+            table.add_row(step, state, cell(message, 300))
         stdout().print(table)
     if not dry_run and last.state != "done":
         raise typer.Exit(EXIT_BELOW if last.state == "refused" else EXIT_WAITING)
+
+
+def _resources(settings: Settings) -> Resources:
+    from rerankd.improve.resources import Resources
+    from rerankd.wiring.experiments import open_experiments
+    from rerankd.wiring.registry import open_registry
+    from rerankd.wiring.traces import open_existing_store
+
+    return Resources(
+        registry=open_registry(settings),
+        open_traces=lambda: open_existing_store(settings),
+        open_experiments=lambda: open_experiments(settings),
+        gate_key=settings.gate_key,
+    )
 
 
 EXIT_WAITING = 8

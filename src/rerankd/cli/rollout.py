@@ -107,10 +107,10 @@ def status(
 ) -> None:
     """Show experiments: current step, counts, and what would be decided now."""
     with opened(traces_url) as (store, _):
-        shown = store.latest() if name is None else [store.named(name)]
-        rows = [_row(store, one, whole=name is not None) for one in shown]
+        shown = store.recent() if name is None else [store.get(name)]
+        rows = [_row(store, experiment, with_feedback=name is not None) for experiment in shown]
     if wants_json(as_json):
-        from rerankd.experiments.store import finite
+        from rerankd.experiments.history import finite
 
         write_rows(finite(row) for row in rows)
         return
@@ -154,7 +154,7 @@ def stop(
     with opened(traces_url) as (store, _):
         names = [name] if name is not None else [one.name for one in store.active()]
         for one in names:
-            known = store.named(one)
+            known = store.get(one)
             if keep:
                 _check_moved(store, known)
             back = known.state == "promoted" and not keep
@@ -200,10 +200,10 @@ def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
 
 def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, states: Sequence[str]) -> Experiment:
     """Apply a manual decision; retried if a service changed the experiment at the same time."""
-    from rerankd.experiments.controller import apply
+    from rerankd.experiments.controller import apply_decision
 
     for _ in range(ATTEMPTS):
-        one = store.named(name)
+        one = store.get(name)
         if one.state not in states:
             if decision.action in ("stop", "roll_back"):
                 return one  # it is as it should be
@@ -212,44 +212,43 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
             raise ConflictError(
                 f"{name} is shadow traffic, which has no steps.", hint="Start a canary of the same challenger."
             )
-        if apply(store, one, decision, _who(), {"coverage_before": one.coverage}, by_hand=True):
-            return store.named(name)
+        if apply_decision(store, one, decision, _who(), {"coverage_before": one.coverage}, by_hand=True):
+            return store.get(name)
     raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
 
 
-def _row(store: ExperimentStore, one: Experiment, *, whole: bool) -> dict[str, Any]:
+def _row(store: ExperimentStore, experiment: Experiment, *, with_feedback: bool) -> dict[str, Any]:
     from rerankd.experiments.controller import decide, decision_record, experiment_stats
     from rerankd.experiments.feedback_metrics import FeedbackAggregator
 
-    said = FeedbackAggregator(one)
-    if whole and one.kind != "shadow":
-        said.poll(store.traces)
-    sums = store.sums(one)
-    evidence = experiment_stats(one, sums, store.units(one), said)
-    decision = decide(one, evidence)
-    row = _described(one) | decision_record(one, evidence, decision) | {"reason": ""}
-    if one.state == "running" and one.kind != "shadow":
+    feedback = FeedbackAggregator(experiment)
+    if with_feedback and experiment.kind != "shadow":
+        feedback.poll(store.traces)
+    stats = experiment_stats(experiment, store.sums(experiment), store.units(experiment), feedback)
+    decision = decide(experiment, stats)
+    row = _described(experiment) | decision_record(experiment, stats, decision) | {"reason": ""}
+    if experiment.state == "running" and experiment.kind != "shadow":
         row |= {"decision": decision.action, "reason": decision.reason}
-    elif told := _told(store, one):
-        row |= {"registry": told, "reason": told["reason"]}
-    return row | {"means": _means(evidence)}
+    elif status := _registry_status(store, experiment):
+        row |= {"registry": status, "reason": status["reason"]}
+    return row | {"means": _means(stats)}
 
 
-def _told(store: ExperimentStore, one: Experiment) -> dict[str, Any]:
-    """Return the state of the promotion in the registry; empty if the registry is not involved."""
+def _registry_status(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
+    """Return how far the registry is with the experiment's promotion; empty if it has no part in it."""
     from rerankd.experiments.promotion_log import PromotionLog
 
-    last = PromotionLog(store).last(one)
+    last = PromotionLog(store).last(experiment)
     return {} if last is None else {"phase": last.phase, "reason": last.reason, **last.data}
 
 
-def _check_moved(store: ExperimentStore, one: Experiment) -> None:
-    told = _told(store, one)
-    if one.state != "promoted" or told.get("phase") != "moved":
-        said = f" {told['reason']}." if told else ""
+def _check_moved(store: ExperimentStore, experiment: Experiment) -> None:
+    status = _registry_status(store, experiment)
+    if experiment.state != "promoted" or status.get("phase") != "moved":
+        reason = f" {status['reason']}." if status else ""
         raise ConflictError(
-            f"The registry's champion is not the challenger of {one.name}.{said}",
-            hint="See: rerankd rollout history. Without --keep the champion of before answers.",
+            f"The registry's champion is not the challenger of {experiment.name}.{reason}",
+            hint="See: rerankd rollout history. Without --keep the previous champion answers again.",
         )
 
 
@@ -265,13 +264,13 @@ def _pinned(challenger: str, settings: Settings) -> str:
     return f"{REGISTRY}{reference.name}@{open_registry(settings).resolve(reference.name, reference.alias).version}"
 
 
-def _means(evidence: ExperimentStats) -> dict[str, dict[str, Any]]:
-    seen = evidence.seen
-    found: dict[str, dict[str, Any]] = {}
-    for arm, sums in (("champion", seen.control), ("challenger", seen.canary)):
-        for name, one in sorted(sums.items()):
-            found.setdefault(name, {})[arm] = {"count": one.count, "mean": one.mean}
-    return found
+def _means(stats: ExperimentStats) -> dict[str, dict[str, Any]]:
+    observations = stats.observations
+    means: dict[str, dict[str, Any]] = {}
+    for variant, sums in (("champion", observations.control), ("challenger", observations.canary)):
+        for name, metric_sums in sorted(sums.items()):
+            means.setdefault(name, {})[variant] = {"count": metric_sums.count, "mean": metric_sums.mean}
+    return means
 
 
 def _print_numbers(row: dict[str, Any]) -> None:

@@ -1,212 +1,225 @@
-"""Looks at what all instances counted, decides, and writes the decision; of several instances one wins each time."""
+"""Automatic decisions on running experiments. Every instance may run a controller; one of them wins each decision."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rerankd._common.logging import logger
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
-from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
-from rerankd.experiments.guardrails import ExperimentDecision, ExperimentPlan, Observations, check_guardrails, next_step
+from rerankd.experiments.feedback_metrics import FeedbackAggregator, merge_sums
+from rerankd.experiments.guardrails import ExperimentDecision, Observations, check_guardrails, next_step
+from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.router import challenger_share
 from rerankd.experiments.sequential_tests import Sums, sign_evidence
-from rerankd.experiments.store import ExperimentEvent, ExperimentStore, SumsOf
+from rerankd.experiments.store import ExperimentStore, SumsByMetric
 
 OBJECTIVE_REQUESTS = 200
-Z95 = 1.645  # of the 95th percentile of a normal distribution
+Z95 = 1.645  # quantile of the standard normal distribution at 0.95
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentStats:
-    """What is known of an experiment.
+    """Statistics that a decision on an experiment rests on.
 
     Attributes:
-        seen: for the guardrails.
+        observations: counts for the guardrails.
         wins: interleaved rankings that the challenger won.
-        losses: and those that it lost.
+        losses: interleaved rankings that the challenger lost.
     """
 
-    seen: Observations
+    observations: Observations
     wins: int = 0
     losses: int = 0
 
 
 class Controller:
-    """Decides on running experiments. Not thread-safe; any number of instances may have one.
+    """Decides on running experiments. Not thread-safe.
 
     Args:
-        store: where experiments are.
-        who: name of the instance, in the records of decisions.
-        decided: told of each decision that this instance made.
+        store: database of experiments.
+        instance: name of the instance, for the history.
+        on_decision: receives the action of each decision that this instance made.
     """
 
     def __init__(
         self,
         store: ExperimentStore,
-        who: str,
-        decided: Callable[[str], None] = lambda action: None,
+        instance: str,
+        on_decision: Callable[[str], None] = lambda action: None,
     ) -> None:
-        self._store, self._who, self._decided = store, who, decided
-        self._said: dict[int, FeedbackAggregator] = {}
+        self._store, self._instance, self._on_decision = store, instance, on_decision
+        self._feedback: dict[int, FeedbackAggregator] = {}
 
-    def review(self, experiments: list[Experiment]) -> bool:
-        """Decide on each; whether something was changed.
+    def review(self, experiments: Sequence[Experiment]) -> bool:
+        """Decide on each experiment, and return whether one was changed.
 
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        self._said = {
-            one.id: self._said.get(one.id) or FeedbackAggregator(one) for one in experiments if one.kind != "shadow"
+        answering = [experiment for experiment in experiments if experiment.kind != "shadow"]
+        self._feedback = {
+            experiment.id: self._feedback.get(experiment.id) or FeedbackAggregator(experiment)
+            for experiment in answering
         }
         changed = False
-        for one in experiments:
-            if one.state == "running" and one.kind != "shadow":
-                changed = self._decide(one) or changed
+        for experiment in answering:
+            if experiment.state == "running":
+                changed = self._decide(experiment) or changed
         return changed
 
-    def _decide(self, one: Experiment) -> bool:
-        said = self._said[one.id]
-        said.poll(self._store.traces)
-        sums = self._store.sums(one)
-        if self._measured(one, sums):
+    def _decide(self, experiment: Experiment) -> bool:
+        feedback = self._feedback[experiment.id]
+        feedback.poll(self._store.traces)
+        sums = self._store.sums(experiment)
+        if self._set_objective(experiment, sums):
             return True
-        evidence = experiment_stats(one, sums, self._store.units(one), said)
-        decision = decide(one, evidence)
+        stats = experiment_stats(experiment, sums, self._store.units(experiment), feedback)
+        decision = decide(experiment, stats)
         if decision.action == "wait":
             return False
-        return apply(self._store, one, decision, self._who, decision_record(one, evidence, decision), self._decided)
+        record = decision_record(experiment, stats, decision)
+        return apply_decision(self._store, experiment, decision, self._instance, record, on_decision=self._on_decision)
 
-    def _measured(self, one: Experiment, sums: SumsOf) -> bool:
-        """Fix the objective for latency, once the champion is known; whether that happened."""
-        found = _of_arm(sums, CHAMPION).get("latency", Sums())
-        if one.plan.objective_ms or found.count < OBJECTIVE_REQUESTS:
+    def _set_objective(self, experiment: Experiment, sums: SumsByMetric) -> bool:
+        """Fix the latency objective once the champion's latency is known; return whether that happened."""
+        latency = _sums_of_variant(sums, CHAMPION).get("latency", Sums())
+        if experiment.plan.objective_ms or latency.count < OBJECTIVE_REQUESTS:
             return False
-        # Of a lognormal distribution, which latencies are about.
-        objective = round(math.exp(found.mean + Z95 * math.sqrt(found.variance)), 3)
-        reason = f"slow is over {objective:g} ms, the champion's 95th percentile of {found.count} requests"
-        event = ExperimentEvent(one.name, "objective", reason, self._who, one.coverage, {})
-        return self._store.change(one, event, plan=replace(one.plan, objective_ms=objective)) is not None
+        # The 95th percentile of a lognormal distribution, which fits latencies.
+        objective = round(math.exp(latency.mean + Z95 * math.sqrt(latency.variance)), 3)
+        reason = f"slow is over {objective:g} ms, the champion's 95th percentile of {latency.count} requests"
+        event = ExperimentEvent(experiment.name, "objective", reason, self._instance, experiment.coverage, {})
+        plan = replace(experiment.plan, objective_ms=objective)
+        return self._store.update(experiment, event, plan=plan) is not None
 
 
 def experiment_stats(
-    one: Experiment, sums: SumsOf, units: Mapping[str, int], said: FeedbackAggregator
+    experiment: Experiment, sums: SumsByMetric, units: Mapping[str, int], feedback: FeedbackAggregator
 ) -> ExperimentStats:
-    """Put together what is known.
+    """Return the statistics of an experiment.
 
     Args:
-        one: the experiment.
-        sums: that instances counted.
-        units: seen in its step, by arm.
-        said: what people made of its rankings.
+        experiment: experiment to decide on.
+        sums: sums that instances counted.
+        units: units seen in the current step, by variant.
+        feedback: feedback on its rankings.
     """
-    opinions = said.sums()
-    stepwise = {rail.name for rail in one.plan.guardrails if rail.each_step}
-    # What an arm has to do changes with the coverage, and its latency with that.
-    compared = {key: held for key, held in sums.items() if key[2] not in stepwise or key[0] == one.step}
-    control, canary = (merged(_of_arm(compared, arm), opinions[arm]) for arm in (CHAMPION, CHALLENGER))
-    of_step = sums.get((one.step, CHALLENGER, "errors"), Sums()).count
-    assigned = (units.get(CHAMPION, 0), units.get(CHALLENGER, 0))
-    # An interleaved list is of both, so there is no split to be broken.
-    share = 1.0 if one.kind == "interleave" else challenger_share(one)
-    seconds = time.time() - one.stepped
-    return ExperimentStats(Observations(control, canary, assigned, of_step, seconds, share), *said.wins())
+    feedback_sums = feedback.sums()
+    stepwise = {rail.name for rail in experiment.plan.guardrails if rail.each_step}
+    # The load of a variant changes with the coverage, and its latency with the load.
+    compared = {
+        key: metric_sums for key, metric_sums in sums.items() if key[2] not in stepwise or key[0] == experiment.step
+    }
+    control, canary = (
+        merge_sums(_sums_of_variant(compared, variant), feedback_sums[variant]) for variant in (CHAMPION, CHALLENGER)
+    )
+    observations = Observations(
+        control=control,
+        canary=canary,
+        assigned=(units.get(CHAMPION, 0), units.get(CHALLENGER, 0)),
+        step_requests=sums.get((experiment.step, CHALLENGER, "errors"), Sums()).count,
+        step_seconds=time.time() - experiment.stepped,
+        # An interleaved list belongs to both, so there is no split that could be broken.
+        share=1.0 if experiment.kind == "interleave" else challenger_share(experiment),
+    )
+    wins, losses = feedback.wins()
+    return ExperimentStats(observations, wins, losses)
 
 
-def _of_arm(sums: SumsOf, arm: str) -> dict[str, Sums]:
-    found: dict[str, Sums] = {}
-    for (_, own, metric), one in sums.items():
-        if own == arm:
-            found[metric] = found.get(metric, Sums()) + one
-    return found
+def _sums_of_variant(sums: SumsByMetric, variant: str) -> dict[str, Sums]:
+    totals: dict[str, Sums] = {}
+    for (_, key_variant, metric), metric_sums in sums.items():
+        if key_variant == variant:
+            totals[metric] = totals.get(metric, Sums()) + metric_sums
+    return totals
 
 
-def decide(one: Experiment, evidence: ExperimentStats) -> ExperimentDecision:
-    """What to do; of interleaving feedback decides, and the guardrails can only end it. Pure.
+def decide(experiment: Experiment, stats: ExperimentStats) -> ExperimentDecision:
+    """Decide on an experiment from its statistics. Pure.
 
-    Both look at half of alpha then, so that together they are wrong no more often than it says.
+    Feedback decides on interleaving, and guardrails can only end it. Each of the two tests takes half of alpha then, so
+    that together they keep the error rate.
     """
-    if one.kind != "interleave":
-        return check_guardrails(one.plan, one.coverage, evidence.seen)
-    found = check_guardrails(_halved(one.plan), one.coverage, evidence.seen)
-    if found.action in ("roll_back", "stop"):
-        return found
-    wins, losses = evidence.wins, evidence.losses
+    plan, observations = experiment.plan, stats.observations
+    if experiment.kind != "interleave":
+        return check_guardrails(plan, experiment.coverage, observations)
+    guarded = check_guardrails(replace(plan, alpha=plan.alpha / 2), experiment.coverage, observations)
+    if guarded.action in ("roll_back", "stop"):
+        return guarded
+    wins, losses = stats.wins, stats.losses
     score = f"{wins} rankings won and {losses} lost"
-    if sign_evidence(wins, losses) < 2 / one.plan.alpha:
-        return ExperimentDecision("wait", f"{score} so far.", found.bounds)
+    if sign_evidence(wins, losses) < 2 / plan.alpha:
+        return ExperimentDecision("wait", f"{score} so far.", guarded.bounds)
     if losses > wins:
-        return ExperimentDecision("roll_back", f"The ranking is worse: {score}.", found.bounds)
-    return ExperimentDecision("advance", f"The ranking is better: {score}.", found.bounds)
+        return ExperimentDecision("roll_back", f"The ranking is worse: {score}.", guarded.bounds)
+    return ExperimentDecision("advance", f"The ranking is better: {score}.", guarded.bounds)
 
 
-def _halved(plan: ExperimentPlan) -> ExperimentPlan:
-    return replace(plan, alpha=plan.alpha / 2)
-
-
-def decision_record(one: Experiment, evidence: ExperimentStats, decision: ExperimentDecision) -> dict[str, Any]:
-    """What a decision rests on, as it is kept."""
-    seen = evidence.seen
+def decision_record(experiment: Experiment, stats: ExperimentStats, decision: ExperimentDecision) -> dict[str, Any]:
+    """Return the numbers that a decision rests on, as the history keeps them."""
+    observations = stats.observations
     return {
         "requests": {
-            "champion": seen.control.get("errors", Sums()).count,
-            "challenger": seen.canary.get("errors", Sums()).count,
-            "step": seen.step_requests,
+            "champion": observations.control.get("errors", Sums()).count,
+            "challenger": observations.canary.get("errors", Sums()).count,
+            "step": observations.step_requests,
         },
-        "units": {"champion": seen.assigned[0], "challenger": seen.assigned[1]},
-        "coverage_before": one.coverage,
-        "step_seconds": round(seen.step_seconds, 3),
-        "wins": evidence.wins,
-        "losses": evidence.losses,
-        "bounds": {name: dataclasses.asdict(found) for name, found in decision.bounds.items()},
+        "units": {"champion": observations.assigned[0], "challenger": observations.assigned[1]},
+        "coverage_before": experiment.coverage,
+        "step_seconds": round(observations.step_seconds, 3),
+        "wins": stats.wins,
+        "losses": stats.losses,
+        "bounds": {name: dataclasses.asdict(bounds) for name, bounds in decision.bounds.items()},
     }
 
 
-def apply(
+def apply_decision(
     store: ExperimentStore,
-    one: Experiment,
+    experiment: Experiment,
     decision: ExperimentDecision,
-    who: str,
+    decided_by: str,
     record: Mapping[str, Any],
-    decided: Callable[[str], None] = lambda action: None,
     *,
+    on_decision: Callable[[str], None] = lambda action: None,
     by_hand: bool = False,
 ) -> bool:
-    """Write a decision; whether this was who wrote it.
+    """Apply a decision, and return whether it was this caller who changed the experiment.
 
     Args:
-        store: where experiments are.
-        one: the experiment as it was read.
-        decision: `advance` goes one step up, and from the last step to the champion's place.
-        who: decides.
-        record: what it rests on.
-        decided: told if it was written.
-        by_hand: whether a person decides, who needs no permission to promote.
+        store: database of experiments.
+        experiment: experiment as it was read.
+        decision: decision to apply; `advance` goes one step up, and promotes after the last step.
+        decided_by: instance or person, for the history.
+        record: numbers that the decision rests on.
+        on_decision: receives the action if the experiment was changed.
+        by_hand: True for a person's decision, which promotes also without `auto_promote`.
     """
-    action, values = _change(one, decision)
-    if action == "promote" and not (by_hand or one.plan.auto_promote):
-        return False  # it waits for somebody
-    event = ExperimentEvent(one.name, action, decision.reason, who, one.coverage, record)
-    new = store.change(one, event, **values)
-    if new is None:
+    action, values = _transition(experiment, decision)
+    if action == "promote" and not (by_hand or experiment.plan.auto_promote):
+        return False  # it waits for a person
+    event = ExperimentEvent(experiment.name, action, decision.reason, decided_by, experiment.coverage, record)
+    updated = store.update(experiment, event, **values)
+    if updated is None:
         return False
-    _log.warning("%s: %s, coverage %g: %s", one.name, action, new.coverage, decision.reason)
-    decided(action)
+    _log.warning("%s: %s, coverage %g: %s", experiment.name, action, updated.coverage, decision.reason)
+    on_decision(action)
     return True
 
 
-def _change(one: Experiment, decision: ExperimentDecision) -> tuple[str, dict[str, Any]]:
+def _transition(experiment: Experiment, decision: ExperimentDecision) -> tuple[str, dict[str, Any]]:
+    """Return the action for the history and the new values of the experiment."""
     if decision.action == "roll_back":
         return "roll_back", {"state": "rolled_back", "coverage": 0.0}
     if decision.action == "stop":
         return "stop", {"state": "stopped", "coverage": 0.0}
-    # The best of two rankings is known when interleaving ends; there is nothing to go up.
-    following = None if one.kind == "interleave" else next_step(one.plan, one.coverage)
+    # Interleaving has no steps: it ends once the better ranking is known.
+    following = None if experiment.kind == "interleave" else next_step(experiment.plan, experiment.coverage)
     if following is None:
-        return "promote", {"state": "promoted", "coverage": 1.0, "step": one.step + 1}
-    return "advance", {"coverage": following, "step": one.step + 1}
+        return "promote", {"state": "promoted", "coverage": 1.0, "step": experiment.step + 1}
+    return "advance", {"coverage": following, "step": experiment.step + 1}

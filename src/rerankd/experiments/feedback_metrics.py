@@ -1,8 +1,10 @@
-"""What people made of the rankings of an experiment, as numbers of its arms: from feedback joined with traces.
+"""Feedback on the rankings of an experiment, as metrics of its variants.
 
-Each ranking counts once, however much is said of it. `thumbs_down`: 1 where somebody rejected, 0 where somebody only
-praised or chose. `misplaced`: 1 - 1 / place of the best chosen document. Of interleaved lists: a win for the model
-more of whose documents were chosen. Feedback of rankings that were not traced says nothing here.
+Each ranking counts once, whatever the number of its feedback events. `thumbs_down` (negative feedback rate): 1 if a
+document or the ranking is rejected, 0 if not. `misplaced` (reciprocal rank loss): 1 - 1 / rank of the best chosen
+document. An interleaved ranking is won by the model more of whose documents were chosen.
+Feedback on rankings that were not traced does not count. `rerankd.feedback.judgements` decides what is chosen and what
+is rejected.
 """
 
 from __future__ import annotations
@@ -15,141 +17,147 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from rerankd.database import tables
-from rerankd.database.connection import batched
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.experiments.guardrails import NEGATIVE_FEEDBACK_RATE, RECIPROCAL_RANK_LOSS
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import Judgements
 from rerankd.traces.packing import Candidates, unpack
+from rerankd.traces.passages import slices
 from rerankd.traces.store import TraceStore
 
-AT_ONCE = 5000
+BATCH_SIZE = 5000
 MAX_RANKINGS = 50_000
-SETTLED_SECONDS = 120.0  # transactions that write feedback, and traces, are done by then
-_ARMS = (CHAMPION, CHALLENGER, INTERLEAVED)
+SETTLED_SECONDS = 120.0  # transactions that write feedback, and traces, have committed by then
+_VARIANTS = (CHAMPION, CHALLENGER, INTERLEAVED)
 
 
 @dataclass(slots=True)
 class _Ranking:
-    arm: str
+    variant: str
     teams: str
     ranks: Sequence[int]
     judgements: Judgements
 
 
 class FeedbackAggregator:
-    """Reads an experiment's feedback again and again, only what is new each time. Not thread-safe.
+    """Metrics of an experiment's feedback, read incrementally: a watermark marks what is settled. Not thread-safe.
 
     Args:
-        experiment: whose.
+        experiment: experiment whose feedback is read.
         clock: monotonic seconds.
     """
 
     def __init__(self, experiment: Experiment, clock: Callable[[], float] = time.monotonic) -> None:
         self._experiment, self._clock = experiment, clock
-        self._settled: int | None = None
+        self._watermark: int | None = None
         self._first_seen: dict[int, float] = {}
         self._counted: set[int] = set()
         self._rankings: dict[int, _Ranking] = {}
 
     def poll(self, store: TraceStore) -> None:
-        """Read what was said since the last look.
+        """Read the feedback that is new since the last call.
 
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        if self._settled is None:
-            self._settled = self._before(store)
-        while self._settled is not None and self._read(store, self._settled) == AT_ONCE:
+        if self._watermark is None:
+            self._watermark = self._initial_watermark(store)
+        while self._watermark is not None and self._read(store, self._watermark) == BATCH_SIZE:
             pass
 
-    def _before(self, store: TraceStore) -> int | None:
-        """The last feedback from before the experiment; None while there is none since."""
-        given = tables.feedback.c
-        since = select(func.min(given.id)).where(given.time >= self._experiment.created - SETTLED_SECONDS)
-        with store.connect() as connection:
+    def _initial_watermark(self, store: TraceStore) -> int | None:
+        """Return the id of the last feedback before the experiment; None while there is no feedback since."""
+        columns = tables.feedback.c
+        since = select(func.min(columns.id)).where(columns.time >= self._experiment.created - SETTLED_SECONDS)
+        with store.reading() as connection:
             first = connection.scalar(since)
         return None if first is None else int(first) - 1
 
-    def _read(self, store: TraceStore, settled: int) -> int:
-        given, own = tables.feedback.c, tables.trace.c
+    def _read(self, store: TraceStore, watermark: int) -> int:
+        feedback, trace = tables.feedback.c, tables.trace.c
         joined = tables.feedback.outerjoin(
             tables.trace,
             and_(
-                own.request_id == given.request_id,
-                own.tenant == given.tenant,
-                own.experiment == self._experiment.name,
-                own.time >= self._experiment.created,
+                trace.request_id == feedback.request_id,
+                trace.tenant == feedback.tenant,
+                trace.experiment == self._experiment.name,
+                trace.time >= self._experiment.created,
             ),
         )
-        event = (given.kind, given.position, given.document, given.value, given.time)
-        columns = (given.id, own.id, own.arm, own.teams, *event)
-        newer = select(*columns).select_from(joined).where(given.id > settled)
-        with store.connect() as connection:
-            rows = connection.execute(newer.order_by(given.id).limit(AT_ONCE)).all()
-            new = [row for row in rows if row[1] is not None and row[0] not in self._counted]
-            self._know(connection, new)
+        event = (feedback.kind, feedback.position, feedback.document, feedback.value, feedback.time)
+        columns = (feedback.id, trace.id.label("trace"), trace.arm, trace.teams, *event)
+        newer = select(*columns).select_from(joined).where(feedback.id > watermark)
+        with store.reading() as connection:
+            rows = connection.execute(newer.order_by(feedback.id).limit(BATCH_SIZE)).all()
+            new = [row for row in rows if row.trace is not None and row.id not in self._counted]
+            self._load_rankings(connection, new)
         for row in new:
             self._count(row)
-        self._settle([row[0] for row in rows], full=len(rows) == AT_ONCE)
+        self._advance_watermark([row.id for row in rows], is_full=len(rows) == BATCH_SIZE)
         return len(rows)
 
-    def _know(self, connection: Any, rows: Sequence[Any]) -> None:
-        """Read where the documents of rankings stood."""
-        missing = {row[1]: row for row in rows if row[1] not in self._rankings and row[2] in _ARMS}
-        held = tables.candidates.c
-        for some in batched(sorted(missing)):
-            for trace, data in connection.execute(select(held.trace, held.data).where(held.trace.in_(some))):
+    def _load_rankings(self, connection: Any, rows: Sequence[Any]) -> None:
+        """Load the ranks of the documents of rankings that are not known yet."""
+        missing = {row.trace: row for row in rows if row.trace not in self._rankings and row.arm in _VARIANTS}
+        columns = tables.candidates.c
+        for batch in slices(sorted(missing)):
+            query = select(columns.trace, columns.data).where(columns.trace.in_(batch))
+            for trace, data in connection.execute(query):
                 if len(self._rankings) >= MAX_RANKINGS:
                     return
-                found: Candidates = unpack(bytes(data))
-                arm, teams = missing[trace][2:4]
-                judgements = Judgements(len(found), found.ids)
-                self._rankings[trace] = _Ranking(arm, teams or "", found.ranks.tolist(), judgements)
+                candidates: Candidates = unpack(bytes(data))
+                row = missing[trace]
+                judgements = Judgements(len(candidates), candidates.ids)
+                self._rankings[trace] = _Ranking(row.arm, row.teams or "", candidates.ranks.tolist(), judgements)
 
     def _count(self, row: Any) -> None:
-        self._counted.add(row[0])
-        if (ranking := self._rankings.get(row[1])) is not None:
-            kind, position, document, value, moment = row[4:]
-            ranking.judgements.add(FeedbackEvent("", kind, position, document, value, moment))
+        self._counted.add(row.id)
+        ranking = self._rankings.get(row.trace)
+        if ranking is not None:
+            event = FeedbackEvent("", row.kind, row.position, row.document, row.value, row.time)
+            ranking.judgements.add(event)
 
-    def _settle(self, numbers: Sequence[int], *, full: bool) -> None:
-        """Go past what is old enough that nothing before it, and no trace of it, can still come."""
+    def _advance_watermark(self, ids: Sequence[int], *, is_full: bool) -> None:
+        """Pass feedback that is so old that neither earlier feedback nor its trace can still be written."""
         now = self._clock()
-        for number in numbers:
-            if now - self._first_seen.setdefault(number, now) < SETTLED_SECONDS and not full:
+        for feedback_id in ids:
+            if now - self._first_seen.setdefault(feedback_id, now) < SETTLED_SECONDS and not is_full:
                 break
-            self._settled = number
-        for known in [number for number in self._first_seen if number <= (self._settled or 0)]:
-            del self._first_seen[known]
-            self._counted.discard(known)
+            self._watermark = feedback_id
+        for passed in [feedback_id for feedback_id in self._first_seen if feedback_id <= (self._watermark or 0)]:
+            del self._first_seen[passed]
+            self._counted.discard(passed)
 
     def sums(self) -> dict[str, dict[str, Sums]]:
-        """Sums by arm and guardrail."""
+        """Return the sums of each metric, by variant."""
         values: dict[str, dict[str, list[float]]] = {CHAMPION: {}, CHALLENGER: {}}
         for ranking in self._rankings.values():
             judgements = ranking.judgements
-            if ranking.arm not in values or judgements.is_empty:
+            if ranking.variant not in values or judgements.is_empty:
                 continue
-            own = values[ranking.arm]
-            own.setdefault("thumbs_down", []).append(float(judgements.rejections > 0))
+            metrics = values[ranking.variant]
+            metrics.setdefault(NEGATIVE_FEEDBACK_RATE, []).append(float(judgements.rejections > 0))
             if judgements.chosen:
-                place = min(ranking.ranks[position] for position in judgements.chosen)
-                own.setdefault("misplaced", []).append(1 - 1 / place)
-        return {arm: {name: Sums.of(numbers) for name, numbers in own.items()} for arm, own in values.items()}
+                best_rank = min(ranking.ranks[position] for position in judgements.chosen)
+                metrics.setdefault(RECIPROCAL_RANK_LOSS, []).append(1 - 1 / best_rank)
+        return {
+            variant: {name: Sums.of(numbers) for name, numbers in metrics.items()}
+            for variant, metrics in values.items()
+        }
 
     def wins(self) -> tuple[int, int]:
-        """Interleaved rankings that the challenger won, and those that it lost."""
+        """Return the interleaved rankings that the challenger won, and those that it lost."""
         won = lost = 0
         for ranking in self._rankings.values():
-            if ranking.arm == INTERLEAVED and ranking.teams:
-                chosen = [position for position in ranking.judgements.chosen if position < len(ranking.teams)]
-                liked = [ranking.teams[position] for position in chosen]
-                balance = liked.count("1") - liked.count("0")
+            if ranking.variant == INTERLEAVED and ranking.teams:
+                positions = [position for position in ranking.judgements.chosen if position < len(ranking.teams)]
+                chosen = [ranking.teams[position] for position in positions]
+                balance = chosen.count("1") - chosen.count("0")
                 won, lost = won + (balance > 0), lost + (balance < 0)
         return won, lost
 
 
-def merged(counted: Mapping[str, Sums], said: Mapping[str, Sums]) -> dict[str, Sums]:
-    """Sums of requests and of what was said of them, by guardrail."""
-    return {name: counted.get(name, Sums()) + said.get(name, Sums()) for name in {*counted, *said}}
+def merge_sums(requests: Mapping[str, Sums], feedback: Mapping[str, Sums]) -> dict[str, Sums]:
+    """Return the sums of both, by metric."""
+    return {name: requests.get(name, Sums()) + feedback.get(name, Sums()) for name in {*requests, *feedback}}

@@ -1,7 +1,7 @@
-"""Which promotions others were told of, in the database of experiments: of several instances one at a time tells.
+"""Log of promotions that are carried to the registry, in the database of experiments.
 
-A promotion that others are told of is claimed first. A claim lasts for a while, so that another instance takes over
-where one died. What came of it is an event of the experiment, and the newest says how things are.
+A promotion is claimed before the registry is changed, so that one instance at a time does it. A claim expires, so that
+another instance takes over from one that died. Each record is an event of the experiment; the newest one is the status.
 """
 
 from __future__ import annotations
@@ -15,113 +15,121 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from rerankd.database import tables
-from rerankd.database.errors import translate_errors
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.store import COLUMNS, ExperimentEvent, ExperimentStore, experiment_of, write_event
+from rerankd.experiments.history import ExperimentEvent, write_event
+from rerankd.experiments.store import COLUMNS, IS_ACTIVE, ExperimentStore, experiment_from_row
+from rerankd.traces.store import translated
 
 ACTION = "registry"
 CLAIM_SECONDS = 900.0
-Phase = Literal["begun", "waiting", "left", "moved", "refused", "moved_back", "not_moved_back"]
-HELD: tuple[Phase, ...] = ("begun", "waiting")
-OPEN: tuple[Phase, ...] = (*HELD, "left")
+PromotionPhase = Literal["begun", "waiting", "left", "moved", "refused", "moved_back", "not_moved_back"]
+CLAIMED: tuple[PromotionPhase, ...] = ("begun", "waiting")
+OPEN: tuple[PromotionPhase, ...] = (*CLAIMED, "left")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How far somebody is with telling others.
+    """Status of a promotion.
 
     Attributes:
-        phase: `begun`, `waiting` for another attempt, or `left` to others; `moved` or `refused` at the end of a
-            promotion, `moved_back` or `not_moved_back` at the end of one that was stopped.
+        phase: `begun`, `waiting` for another attempt, or `left` to another instance; `moved` or `refused` at the end of
+            a promotion; `moved_back` or `not_moved_back` at the end of one that was rolled back.
         reason: one sentence.
         who: instance that wrote it.
         time: seconds since 1970.
-        data: what else is known, such as numbers of versions.
+        data: further facts, such as version numbers.
     """
 
-    phase: Phase
+    phase: PromotionPhase
     reason: str
     who: str
     time: float
     data: Mapping[str, Any]
 
-    def free(self, who: str) -> bool:
-        """Whether somebody may go on with it now."""
-        return self.phase not in HELD or self.who == who or time.time() - self.time > CLAIM_SECONDS
+    def is_claimable(self, instance: str) -> bool:
+        """Return whether an instance may go on with the promotion now."""
+        expired = time.time() - self.time > CLAIM_SECONDS
+        return self.phase not in CLAIMED or self.who == instance or expired
 
 
 class PromotionLog:
-    """What others were told of an experiment's promotion. Thread-safe.
+    """Promotions and roll-backs that the registry has to follow. Thread-safe.
 
     Args:
-        store: where experiments are.
+        store: database of experiments.
     """
 
     def __init__(self, store: ExperimentStore) -> None:
         self._traces = store.traces
 
     def candidates(self) -> list[Experiment]:
-        """Promoted experiments, and those taken back of which others were told, oldest first."""
-        own = tables.experiment.c
-        taken_back = (own.state == "rolled_back") & own.told.is_(True)
-        query = select(*COLUMNS).where((own.state == "promoted") | taken_back).order_by(own.id)
-        with self._traces.connect() as connection:
-            return [experiment_of(row) for row in connection.execute(query)]
+        """Return promoted experiments in force, and claimed ones that were rolled back since, oldest first."""
+        columns = tables.experiment.c
+        is_promoted = (columns.state == "promoted") & IS_ACTIVE
+        is_rolled_back = (columns.state == "rolled_back") & columns.told.is_(True)
+        query = select(*COLUMNS).where(is_promoted | is_rolled_back).order_by(columns.id)
+        with self._traces.reading() as connection:
+            return [experiment_from_row(row) for row in connection.execute(query)]
 
-    def last(self, known: Experiment) -> Record | None:
-        """The newest entry about an experiment; None if there is none."""
-        with self._traces.connect() as connection:
-            return _last(connection, known)
+    def last(self, experiment: Experiment) -> Record | None:
+        """Return the newest record of an experiment, or None if there is none."""
+        with self._traces.reading() as connection:
+            return _last(connection, experiment)
 
-    def claim(self, known: Experiment, who: str, reason: str) -> bool:
-        """Whether the caller is the one who tells others now."""
-        own = tables.experiment.c
-        same = (own.id == known.id) & (own.state == known.state)
-        with translate_errors(), self._traces.begin() as connection:
-            # The row is locked by that, so of two who claim the second sees the first one's entry.
-            if not connection.execute(update(tables.experiment).where(same).values(told=True)).rowcount:
+    def claim(self, experiment: Experiment, instance: str, reason: str) -> bool:
+        """Claim a promotion, and return whether the instance may change the registry now."""
+        columns = tables.experiment.c
+        is_unchanged = (columns.id == experiment.id) & (columns.state == experiment.state)
+        with translated(), self._traces.changing() as connection:
+            # This locks the row, so the second of two claims sees the record of the first.
+            if not connection.execute(update(tables.experiment).where(is_unchanged).values(told=True)).rowcount:
                 return False
-            last = _last(connection, known)
-            if last is not None and not last.free(who):
+            last = _last(connection, experiment)
+            if last is not None and not last.is_claimable(instance):
                 return False
-            _write(connection, known, "begun", reason, who, {})
+            _write(connection, experiment, "begun", reason, instance, {})
         return True
 
-    def note(self, known: Experiment, phase: Phase, reason: str, who: str, **data: Any) -> None:
-        """Write how far it is."""
-        with translate_errors(), self._traces.begin() as connection:
-            _write(connection, known, phase, reason, who, data)
+    def write(self, experiment: Experiment, phase: PromotionPhase, reason: str, instance: str, **data: Any) -> None:
+        """Write the status of a promotion."""
+        with translated(), self._traces.changing() as connection:
+            _write(connection, experiment, phase, reason, instance, data)
 
-    def decision(self, known: Experiment, action: str) -> str:
-        """Why an experiment was promoted or taken back, and by whom; empty if nothing tells."""
-        held = tables.experiment_event.c
-        own = (held.experiment == known.id) & (held.action == action)
-        query = select(held.reason, held.who).where(own).order_by(held.id.desc()).limit(1)
-        with self._traces.connect() as connection:
+    def decision(self, experiment: Experiment, action: str) -> str:
+        """Return reason and author of a promotion or roll-back; empty if the history has none."""
+        columns = tables.experiment_event.c
+        is_decision = (columns.experiment == experiment.id) & (columns.action == action)
+        query = select(columns.reason, columns.who).where(is_decision).order_by(columns.id.desc()).limit(1)
+        with self._traces.reading() as connection:
             row = connection.execute(query).first()
-        return f"{row[0]} ({row[1]})" if row else ""
+        return f"{row.reason} ({row.who})" if row else ""
 
-    def forget(self, known: Experiment) -> None:
-        """Nobody need be told of an experiment any more."""
-        own = tables.experiment.c
-        with translate_errors(), self._traces.begin() as connection:
-            connection.execute(update(tables.experiment).where(own.id == known.id).values(told=False))
+    def forget(self, experiment: Experiment) -> None:
+        """Drop the claim of an experiment that the registry has followed."""
+        with translated(), self._traces.changing() as connection:
+            is_experiment = tables.experiment.c.id == experiment.id
+            connection.execute(update(tables.experiment).where(is_experiment).values(told=False))
 
 
 def _write(
-    connection: Connection, known: Experiment, phase: Phase, reason: str, who: str, data: Mapping[str, Any]
+    connection: Connection,
+    experiment: Experiment,
+    phase: PromotionPhase,
+    reason: str,
+    instance: str,
+    data: Mapping[str, Any],
 ) -> None:
-    write_event(
-        connection, known, ExperimentEvent(known.name, ACTION, reason, who, known.coverage, {"phase": phase, **data})
-    )
+    record = {"phase": phase, **data}
+    event = ExperimentEvent(experiment.name, ACTION, reason, instance, experiment.coverage, record)
+    write_event(connection, experiment, event)
 
 
-def _last(connection: Connection, known: Experiment) -> Record | None:
-    held = tables.experiment_event.c
-    own = (held.experiment == known.id) & (held.action == ACTION)
-    query = select(held.reason, held.who, held.time, held.data).where(own).order_by(held.id.desc()).limit(1)
-    row = connection.execute(query).first()
+def _last(connection: Connection, experiment: Experiment) -> Record | None:
+    columns = tables.experiment_event.c
+    is_record = (columns.experiment == experiment.id) & (columns.action == ACTION)
+    query = select(columns.reason, columns.who, columns.time, columns.data).where(is_record)
+    row = connection.execute(query.order_by(columns.id.desc()).limit(1)).first()
     if row is None:
         return None
-    data = orjson.loads(row[3])
-    return Record(data.pop("phase", "refused"), row[0], row[1], row[2], data)
+    data = orjson.loads(row.data)
+    return Record(data.pop("phase", "refused"), row.reason, row.who, row.time, data)

@@ -1,312 +1,287 @@
-"""The steps, one after the other; each is taken once, and what waits for requests is looked at again next time."""
+"""The closed loop: collect, train, gate, register, try on requests, promote. Each step is taken once.
+
+A step that waits for requests is checked again in the next run.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.gate import write_decision
 from rerankd.evaluation.gate_runner import GateSets, OpenProgressBar, run_gate
-from rerankd.improve.plan import STEPS, Done, Ledger, Plan
+from rerankd.experiments.store import ExperimentStore
+from rerankd.improve.cases import export_cases, mark_fixed_cases
+from rerankd.improve.options import ImproveOptions
+from rerankd.improve.resources import Resources
+from rerankd.improve.state import FILE_NAME, STEPS, RunState, StepResult
+from rerankd.improve.trial import TrialKind, count_requests, ensure_experiment, stop_experiment
 from rerankd.models.reference import CHAMPION
 from rerankd.reranker import Reranker
-from rerankd.settings import Settings
 from rerankd.training.examples import Example, read_examples
 from rerankd.training.finetune import fine_tune
-from rerankd.wiring.registry import open_registry
-
-if TYPE_CHECKING:
-    from rerankd.experiments.experiment import Experiment
-    from rerankd.experiments.store import ExperimentStore
 
 Say = Callable[[str], None]
-Progress = Callable[[float, Any], None]
-COLLECTED = "cases.jsonl"
+TrainProgress = Callable[[float, Any], None]
+CASES_FILE, GATE_FILE, TRAINING_FOLDER = "cases.jsonl", "gate.json", "training"
 
 
 class Loop:
-    """Takes an improvement as far as it goes now.
+    """An improvement run, taken as far as it goes now.
 
     Args:
-        plan: what to do.
-        settings: of the program: registry, traces, gate's key.
-        say: told each sentence.
+        options: data, models and limits.
+        resources: stores that the run reads and writes.
+        say: receives each message.
         bar: opens progress bars.
-        progress: of training.
+        progress: receives the progress of training.
+
+    Raises:
+        InvalidRequestError: no domain set, or the folder holds a run with other options.
+        InvalidInputFileError: the state of the run is damaged.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        settings: Settings,
+        options: ImproveOptions,
+        resources: Resources,
         say: Say = lambda sentence: None,
         bar: OpenProgressBar = lambda title: nullcontext(None),
-        progress: Progress = lambda share, losses: None,
+        progress: TrainProgress = lambda share, losses: None,
     ) -> None:
-        if not plan.domain:
-            raise InvalidRequestError("There is no domain set.", hint="Say with --domain where it has to gain.")
-        self.plan, self._settings, self._say, self._bar, self._progress = plan, settings, say, bar, progress
-        self.ledger = Ledger(plan)
-        self._registry = open_registry(settings)
+        if not options.domain:
+            raise InvalidRequestError("No domain set is given.", hint="Name one with --domain.")
+        self.options, self._resources = options, resources
+        self._say, self._bar, self._progress = say, bar, progress
+        self._registry = resources.registry
+        self.state = RunState(options)
 
-    def intentions(self) -> list[tuple[str, str, str]]:
-        """Each step, its state and what it would do; nothing is done.
+    def plan(self) -> list[tuple[str, str, str]]:
+        """Return each step with its state and a sentence; takes no step.
 
         Returns:
-            Name, `done`, `waiting`, `refused` or `to do`, and a sentence.
+            Name of the step; `done`, `waiting`, `refused` or `to do`; the result's message, or what the step would do.
         """
-        plan, rows = self.plan, []
-        base = self._base()
-        told = {
-            "collect": f"read {len(plan.data)} paths" + (" and labelled bad cases" if plan.cases else ""),
-            "train": f"fine-tune {base} with {plan.training.method}, loss {plan.training.loss}",
-            "gate": f"judge against {base} on {_names(plan.domain)}; no loss on {_names(plan.general) or 'nothing'}",
-            "register": f"register as the challenger of {plan.name}",
-            "shadow": f"compare {plan.shadow_requests} rankings of {plan.served} after their answers",
-            "online": f"{plan.online} on {plan.served}",
-            "promote": f"make it the champion of {plan.name}",
+        options, base = self.options, self._base()
+        general = _names(options.general) or "nothing"
+        intents = {
+            "collect": f"read {len(options.data)} paths" + (" and labelled bad cases" if options.cases else ""),
+            "train": f"fine-tune {base} with {options.training.method}, loss {options.training.loss}",
+            "gate": f"compare with {base} on {_names(options.domain)}; no loss on {general}",
+            "register": f"register as the challenger of {options.name}",
+            "shadow": f"compare {options.shadow_requests} rankings of {options.served} after their answers",
+            "online": f"{options.online} on {options.served}",
+            "promote": f"make it the champion of {options.name}",
         }
+        rows = []
         for step in STEPS:
-            done = self.ledger.steps.get(step)
-            if done is None and self._skipped(step):
-                continue
-            rows.append((step, done.state, done.says) if done else (step, "to do", told[step]))
+            result = self.state.steps.get(step)
+            if result is not None:
+                rows.append((step, result.state, result.message))
+            elif not self._is_skipped(step):
+                rows.append((step, "to do", intents[step]))
         return rows
 
-    def run(self) -> Done:
-        """Take every step that can be taken now; the last one's outcome."""
-        last = Done("done", "There is nothing to do.")
+    def run(self) -> StepResult:
+        """Take every step that can be taken now, and return the last result."""
+        last = StepResult("done", "There is nothing to do.")
         for step in STEPS:
-            known = self.ledger.steps.get(step)
-            if self._skipped(step):
+            result = self.state.steps.get(step)
+            if self._is_skipped(step):
                 continue
-            if known is None or known.state == "waiting":
+            if result is None or result.state == "waiting":
                 self._say(f"{step} ...")
-                known = getattr(self, f"_{step}")()
-                self.ledger.write(step, known)
-            self._say(f"{step}: {known.says}")
-            last = known
-            if known.state != "done":
+                result = getattr(self, f"_{step}")()
+                self.state.write(step, result)
+            self._say(f"{step}: {result.message}")
+            last = result
+            if result.state != "done":
                 break
         return last
 
-    def _skipped(self, step: str) -> bool:
-        online = self.plan.online
+    def _is_skipped(self, step: str) -> bool:
+        online = self.options.online
         return (step == "shadow" and online == "none") or (step == "online" and online in ("none", "shadow"))
 
     def _base(self) -> str:
-        if self.plan.base:
-            return self.plan.base
+        if self.options.base:
+            return self.options.base
         path = self._registry.store.path
         if path is not None and not path.is_file():
             return "mini"  # nothing was registered yet on this machine
         try:
-            return f"registry:{self.plan.name}@{self._registry.resolve(self.plan.name, CHAMPION).version}"
+            return f"registry:{self.options.name}@{self._registry.resolve(self.options.name, CHAMPION).version}"
         except (ModelNotFoundError, NotFoundError):
             return "mini"
 
-    def _collect(self) -> Done:
-        count, cases = 0, 0
-        for path in self.plan.data:
-            count += len(read_examples(path))
-        if self.plan.cases:
-            cases = self._cases()
-        if not count and not cases:
+    def _collect(self) -> StepResult:
+        examples = sum(len(read_examples(path)) for path in self.options.data)
+        case_ids = self._export_cases() if self.options.cases else []
+        if not examples and not case_ids:
             raise InvalidRequestError(
-                "There is nothing to learn from.", hint="Pass --data, or label cases: rerankd cases label."
+                "There are no training examples.", hint="Pass --data, or label cases: rerankd cases label."
             )
-        return Done("done", f"{count} examples and {cases} bad cases.", {"cases": cases})
+        outputs = {"cases": len(case_ids), "case_ids": case_ids}
+        return StepResult("done", f"{examples} examples and {len(case_ids)} bad cases.", outputs)
 
-    def _cases(self) -> int:
-        """Write labelled cases of the traces beside the run."""
-        from rerankd.feedback.case_export import training_lines
-        from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
-        from rerankd.wiring.traces import open_store, traces_url
-
-        url = traces_url(self._settings)
-        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-            return 0
-        store = open_store(self._settings)
-        try:
-            graded = [
-                case
-                for state in ("labelled", "in_training")
-                for case in iter_cases(store, CaseFilter(None, state, None))
-                if case.grades
-            ]
-            lines = list(training_lines(graded))
-            if lines:
-                self.plan.out.mkdir(parents=True, exist_ok=True)
-                (self.plan.out / COLLECTED).write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-                set_state(store, [case.id for case in graded], "in_training")
-            return len(lines)
-        finally:
-            store.close()
+    def _export_cases(self) -> list[int]:
+        store = self._resources.open_traces()
+        if store is None:
+            return []
+        with closing(store):
+            return export_cases(store, self.options.out / CASES_FILE)
 
     def _examples(self) -> list[Example]:
-        paths = list(self.plan.data)
-        if self.ledger.found("collect", "cases"):
-            paths.append(self.plan.out / COLLECTED)
+        paths = list(self.options.data)
+        if self.state.output("collect", "cases"):
+            paths.append(self.options.out / CASES_FILE)
         return [example for path in paths for example in read_examples(path)]
 
     def _sets(self) -> GateSets:
-        def opened(paths: tuple[Path, ...]) -> list[Dataset]:
-            return [open_dataset(path, DatasetOptions(max_queries=self.plan.max_queries)) for path in paths]
+        def open_sets(paths: Sequence[Path]) -> list[Dataset]:
+            return [open_dataset(path, DatasetOptions(max_queries=self.options.max_queries)) for path in paths]
 
-        return GateSets(opened(self.plan.domain), opened(self.plan.general))
+        return GateSets(open_sets(self.options.domain), open_sets(self.options.general))
 
-    def _train(self) -> Done:
+    def _train(self) -> StepResult:
+        base = self._base()
         outcome = fine_tune(
-            self._base(),
+            base,
             self._examples(),
-            self.plan.out / "training",
-            self.plan.training,
-            general=[example for path in self.plan.replay for example in read_examples(path)],
+            self.options.out / TRAINING_FOLDER,
+            self.options.training,
+            general=[example for path in self.options.replay for example in read_examples(path)],
             evaluated=self._sets().all_datasets,
-            name=self.plan.name,
-            registry=self._settings.registry,
+            name=self.options.name,
+            registry=self._registry.store.uri,
             say=self._say,
             progress=self._progress,
         )
         record = outcome.record
-        said = f"{record['steps']} steps, {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB."
-        return Done("done", said, {"model": str(outcome.model), "against": self._base()})
+        message = f"{record['steps']} steps, {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB."
+        return StepResult("done", message, {"model": str(outcome.model), "against": base})
 
-    def _gate(self) -> Done:
-        model, against = self.ledger.found("train", "model"), self.ledger.found("train", "against")
-        record = self.plan.out / "gate.json"
-        options: dict[str, Any] = {"device": "cpu", "registry": self._settings.registry}
+    def _gate(self) -> StepResult:
+        path = self.options.out / GATE_FILE
         decision, evaluation = run_gate(
-            Reranker(model, **options),
-            Reranker(against, **options),
+            self._reranker(self.state.output("train", "model")),
+            self._reranker(self.state.output("train", "against")),
             self._sets(),
-            limits=self.plan.limits,
-            key=self._settings.gate_key,
+            limits=self.options.limits,
+            key=self._resources.gate_key,
             bar=self._bar,
         )
-        write_decision(record, decision)
+        write_decision(path, decision)
         failed = [f"{check.name}: {check.says}" for check in decision.checks if not check.passed]
         gains = " ".join(check.says for check in decision.checks if check.name.startswith("gain"))
         metrics = {
             f"{result.dataset.name} nDCG@10": float(result.run("candidate").values[:, 0].mean())
             for result in evaluation.results
         }
-        found = {"record": str(record), "metrics": metrics}
+        outputs = {"record": str(path), "metrics": metrics}
         if failed:
-            return Done("refused", "; ".join(failed), found)
-        return Done("done", f"passed: {gains}", found)
+            return StepResult("refused", "; ".join(failed), outputs)
+        return StepResult("done", f"passed: {gains}", outputs)
 
-    def _register(self) -> Done:
-        training = orjson.loads((self.plan.out / "training" / "train.json").read_bytes())
+    def _reranker(self, reference: str) -> Reranker:
+        return Reranker(reference, device="cpu", registry=self._registry.store.uri)
+
+    def _register(self) -> StepResult:
+        training = orjson.loads((self.options.out / TRAINING_FOLDER / "train.json").read_bytes())
         version = self._registry.register(
-            self.ledger.found("train", "model"),
-            self.plan.name,
-            metrics=self.ledger.found("gate", "metrics"),
-            gate=Path(self.ledger.found("gate", "record")),
-            data=[*self.plan.data, *self.plan.domain],
+            self.state.output("train", "model"),
+            self.options.name,
+            metrics=self.state.output("gate", "metrics"),
+            gate=Path(self.state.output("gate", "record")),
+            data=[*self.options.data, *self.options.domain],
             tags={"training data": training["data"], "base": training["base"]},
             alias="challenger",
         )
-        return Done("done", f"{version} is the challenger.", {"version": version.version})
+        return StepResult("done", f"{version} is the challenger.", {"version": version.version})
 
-    @property
-    def _challenger(self) -> str:
-        return f"registry:{self.plan.name}@{self.ledger.found('register', 'version')}"
+    def _shadow(self) -> StepResult:
+        with self._trial("shadow") as (store, experiment):
+            compared = count_requests(store, experiment)
+            if experiment.state == "running" and compared < self.options.shadow_requests:
+                message = f"{experiment.name} compared {compared} of {self.options.shadow_requests} rankings."
+                return StepResult("waiting", message)
+            stop_experiment(store, experiment.name, _user())
+        status = f"rerankd rollout status {experiment.name}"
+        return StepResult("done", f"{experiment.name} compared {compared} rankings: {status}.")
 
-    def _experiment(self, kind: str) -> tuple[Experiment, dict[str, int]]:
-        """The run's experiment of a kind, started if it is not there yet, and what was counted."""
-        from rerankd.experiments.experiment import Experiment, validate
-        from rerankd.experiments.guardrails import STEPS as SHARES
-        from rerankd.experiments.guardrails import ExperimentPlan
-        from rerankd.wiring.experiments import open_experiments
+    def _online(self) -> StepResult:
+        kind = self.options.online
+        if kind in ("none", "shadow"):
+            raise InvalidRequestError("This run has no online trial.", hint="Use --rollout canary or interleave.")
+        with self._trial(kind) as (_, experiment):
+            name, state = experiment.name, experiment.state
+        if state == "promoted":
+            return StepResult("done", f"{name} is promoted.")
+        if state == "running":
+            return StepResult("waiting", f"{name} is at {experiment.coverage:.0%}: rerankd rollout status {name}.")
+        return StepResult("refused", f"{name} is {state}: rerankd rollout history {name}.")
 
-        name = f"{self.plan.name}-{self.ledger.found('register', 'version')}-{kind}".lower()
-        store: ExperimentStore = open_experiments(self._settings)
-        try:
-            try:
-                known = store.named(name)
-            except NotFoundError:
-                plan = ExperimentPlan(SHARES if kind == "canary" else (1.0,), auto_promote=True)
-                wanted = Experiment(name, kind, self.plan.served, self._challenger, plan=plan)  # type: ignore[arg-type]
-                known = store.start(validate(wanted), _who())
-            counts: dict[str, int] = {}
-            for (_, arm, _), sums in store.sums(known).items():
-                counts[arm] = max(counts.get(arm, 0), sums.count)
-            return known, counts
-        finally:
-            store.close()
+    @contextmanager
+    def _trial(self, kind: TrialKind) -> Iterator[tuple[ExperimentStore, Any]]:
+        """Open the run's experiment of a kind, started if it is not there yet."""
+        options, version = self.options, self.state.output("register", "version")
+        with closing(self._resources.open_experiments()) as store:
+            yield (
+                store,
+                ensure_experiment(
+                    store,
+                    name=f"{options.name}-{version}-{kind}".lower(),
+                    kind=kind,
+                    model=options.served,
+                    challenger=f"registry:{options.name}@{version}",
+                    user=_user(),
+                ),
+            )
 
-    def _shadow(self) -> Done:
-        known, counts = self._experiment("shadow")
-        seen = max(counts.values(), default=0)
-        if known.state == "running" and seen < self.plan.shadow_requests:
-            return Done("waiting", f"{known.name} compared {seen} of {self.plan.shadow_requests} rankings.")
-        if known.state == "running":
-            self._stop(known.name)
-        return Done("done", f"{known.name} compared {seen} rankings: rerankd rollout status {known.name}.")
+    def _promote(self) -> StepResult:
+        name, version = self.options.name, self.state.output("register", "version")
+        move = self._registry.promote(name, version, "rerankd improve")
+        message, fixed = f"version {move.after} is the champion of {name}", self._mark_fixed_cases(version)
+        if fixed is not None:
+            message += f"; {fixed[0]} of {fixed[1]} bad cases are ranked right now and marked as fixed"
+        return StepResult("done", f"{message}.", {"version": move.after})
 
-    def _online(self) -> Done:
-        known, _ = self._experiment(self.plan.online)
-        if known.state == "promoted":
-            return Done("done", f"{known.name} is promoted.")
-        if known.state == "running":
-            return Done("waiting", f"{known.name} is at {known.coverage:.0%}: rerankd rollout status {known.name}.")
-        return Done("refused", f"{known.name} is {known.state}: rerankd rollout history {known.name}.")
+    def _mark_fixed_cases(self, version: int) -> tuple[int, int] | None:
+        """Return the counts of fixed and exported cases; None if the run was trained on no case that is known by id."""
+        case_ids = self.state.steps["collect"].outputs.get("case_ids", [])
+        store = self._resources.open_traces() if case_ids else None
+        if store is None:
+            return None
+        reranker = self._reranker(f"registry:{self.options.name}@{version}")
 
-    def _stop(self, name: str) -> None:
-        from rerankd.experiments.controller import apply
-        from rerankd.experiments.guardrails import ExperimentDecision
-        from rerankd.wiring.experiments import open_experiments
+        def score(query: str, texts: Sequence[str]) -> list[float]:
+            return [float(value) for value in reranker.score([(query, text) for text in texts])]
 
-        store = open_experiments(self._settings)
-        try:
-            one = store.named(name)
-            if one.state == "running" and not apply(store, one, ExperimentDecision("stop", "compared", {}), _who(), {}):
-                raise ConflictError(f"{name} is being changed by others.", hint="Try again.")
-        finally:
-            store.close()
-
-    def _promote(self) -> Done:
-        move = self._registry.promote(self.plan.name, self.ledger.found("register", "version"), "rerankd improve")
-        fixed = self._fixed() if self.ledger.found("collect", "cases") else 0
-        said = f"version {move.after} is the champion of {self.plan.name}"
-        return Done("done", f"{said}; {fixed} cases are fixed." if fixed else f"{said}.", {"version": move.after})
-
-    def _fixed(self) -> int:
-        """Cases that were trained on are fixed now."""
-        from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
-        from rerankd.wiring.traces import open_store
-
-        store = open_store(self._settings)
-        try:
-            numbers = [case.id for case in iter_cases(store, CaseFilter(None, "in_training", None))]
-            set_state(store, numbers, "fixed")
-            return len(numbers)
-        finally:
-            store.close()
+        with closing(store):
+            return len(mark_fixed_cases(store, case_ids, score)), len(case_ids)
 
 
-def restart(plan: Plan) -> None:
-    """Forget a run; what it registered stays."""
-    for name in ("improve.json", "gate.json", COLLECTED):
-        (plan.out / name).unlink(missing_ok=True)
-    shutil.rmtree(plan.out / "training", ignore_errors=True)
+def restart(options: ImproveOptions) -> None:
+    """Delete the state of a run; models that it registered stay."""
+    for name in (FILE_NAME, GATE_FILE, CASES_FILE):
+        (options.out / name).unlink(missing_ok=True)
+    shutil.rmtree(options.out / TRAINING_FOLDER, ignore_errors=True)
 
 
-def _names(paths: tuple[Path, ...]) -> str:
+def _names(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths)
 
 
-def _who() -> str:
+def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

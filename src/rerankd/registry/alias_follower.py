@@ -67,7 +67,7 @@ class AliasFollower:
     """
 
     def __init__(self, pool: ModelPool, registry: Registry, seconds: float) -> None:
-        self._pool, self.registry, self._seconds = pool, registry, seconds
+        self._pool, self.registry, self.seconds = pool, registry, seconds
         self._known = LastKnown(registry.cache.root, registry.store.where)
         self._followed: dict[str, FollowedAlias] = {}
         self._task: asyncio.Task[None] | None = None
@@ -141,7 +141,7 @@ class AliasFollower:
 
     async def _look_on(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds * random.uniform(SOONEST, LATEST))  # noqa: S311  spread, not secret
+            await asyncio.sleep(self.seconds * random.uniform(SOONEST, LATEST))  # noqa: S311  spread, not secret
             try:
                 await self.poll()
             except Exception as error:  # a follower that dies would leave old models in place for ever

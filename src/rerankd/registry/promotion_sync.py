@@ -1,9 +1,10 @@
-"""Promotions of experiments, taken to the registry: the alias moves with them, and back when they are taken back.
+"""Promotions of experiments, carried to the registry. This is the only place where the two meet.
 
-Does: a challenger from the registry, of a model that follows an alias of the same name here. MLflow is asked in a
-thread of its own, so neither requests nor looks at experiments wait; one instance at a time does it, another goes on
-where that one died. What cannot be done now is tried again, what the registry refuses is said and left. Does not:
-change an experiment.
+If the challenger is a registry version and the served model follows an alias of the same registered model, promoting
+moves the alias and then ends the experiment; the alias followers of all instances serve the version from there on. A
+promotion that is rolled back moves the alias back. MLflow is called in a thread of its own, so neither requests nor
+polls of experiments wait for it. One instance at a time does the work, and another one takes over if it dies. What
+fails for now is retried; what the registry refuses is logged and left.
 """
 
 from __future__ import annotations
@@ -14,27 +15,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rerankd._common.backoff import Backoff
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, UnavailableError
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.promotion_log import HELD, OPEN, Phase, PromotionLog
+from rerankd.experiments.history import ExperimentEvent
+from rerankd.experiments.promotion_log import CLAIMED, OPEN, PromotionLog, PromotionPhase, Record
 from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import CHAMPION, REGISTRY, parse_reference
 from rerankd.registry.alias_follower import AliasFollower
 from rerankd.registry.version import PREVIOUS
 
-FIRST_REST, LONGEST_REST = 1.0, 300.0
-LEAVE_SECONDS = 2.0
+RETRY = Backoff(attempts=None, first=2.0, longest=300.0, jitter=0.0)
+RELEASE_SECONDS = 2.0
+# An alias follower sees a move within its interval; then it fetches and loads the version.
+INTERVALS_BEFORE_END = 3.0
 _TRANSIENT = (UnavailableError, ConflictError, TimeoutError)
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it, for the ledger."""
-
-    phase: Phase
+class _Outcome:
+    phase: PromotionPhase
     reason: str
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -43,159 +46,185 @@ class PromotionSync:
     """Moves the registry's champion with the promotions of experiments.
 
     Args:
-        follower: knows the registry, and which models follow it.
-        pool: of the same instance.
-        who: name of the instance, in the records.
-        decided: told of each end, such as `registry_moved`.
+        follower: alias follower of the instance.
+        pool: models of the instance.
+        instance: name of the instance, for the history.
+        on_outcome: receives the outcome of each promotion, such as `registry_moved`.
     """
 
     def __init__(
-        self, follower: AliasFollower, pool: ModelPool, who: str, decided: Callable[[str], None] = lambda action: None
+        self,
+        follower: AliasFollower,
+        pool: ModelPool,
+        instance: str,
+        on_outcome: Callable[[str], None] = lambda action: None,
     ) -> None:
-        self._follower, self._pool, self._who, self._decided = follower, pool, who, decided
+        self._follower, self._pool = follower, pool
+        self._instance, self._on_outcome = instance, on_outcome
         self._worker: threading.Thread | None = None
         self._faults: dict[int, str] = {}
-        self._rests: dict[int, tuple[int, float]] = {}
+        self._failures: dict[int, tuple[int, float]] = {}  # number of failures and time of the next attempt
 
     @property
     def details(self) -> str:
-        """What could not be done yet, and why; empty if nothing."""
+        """Promotions that the registry does not know yet, and why; empty if there are none."""
         return "; ".join(dict(self._faults).values())
 
     def poll(self, store: ExperimentStore) -> None:
-        """Begin what there is to do, in a thread; what is under way is waited for by nobody."""
+        """Start the promotions that are due, in a thread; end experiments whose alias has moved."""
         if self._worker is not None and self._worker.is_alive():
             return
-        ledger = PromotionLog(store)
-        candidates = ledger.candidates()
-        known = {one.id for one in candidates}
-        self._faults = {number: said for number, said in self._faults.items() if number in known}
-        self._rests = {number: rest for number, rest in self._rests.items() if number in known}
-        if due := [one for one in candidates if self._due(ledger, one)]:
-            self._worker = threading.Thread(
-                target=self._work, args=(ledger, due), name="rerankd-promotions", daemon=True
-            )
+        log = PromotionLog(store)
+        experiments = log.candidates()
+        known = {experiment.id for experiment in experiments}
+        self._faults = {key: fault for key, fault in self._faults.items() if key in known}
+        self._failures = {key: failure for key, failure in self._failures.items() if key in known}
+        due = []
+        for experiment in experiments:
+            last = log.last(experiment)
+            if self._is_finished(experiment, last):
+                _end(store, experiment, self._instance)
+            elif self._is_due(experiment, last):
+                due.append(experiment)
+        if due:
+            self._worker = threading.Thread(target=self._work, args=(log, due), name="rerankd-promotions", daemon=True)
             self._worker.start()
 
-    def leave(self, store: ExperimentStore) -> None:
-        """Give back what is claimed and not done."""
+    def release(self, store: ExperimentStore) -> None:
+        """Release the claims of this instance, so that another one goes on."""
         if self._worker is not None:
-            self._worker.join(LEAVE_SECONDS)
-        ledger = PromotionLog(store)
-        for one in ledger.candidates():
-            last = ledger.last(one)
-            if last is not None and last.phase in HELD and last.who == self._who:
-                ledger.note(one, "left", "this instance ends; another goes on", self._who)
+            self._worker.join(RELEASE_SECONDS)
+        log = PromotionLog(store)
+        for experiment in log.candidates():
+            last = log.last(experiment)
+            if last is not None and last.phase in CLAIMED and last.who == self._instance:
+                log.write(experiment, "left", "this instance stops; another one goes on", self._instance)
 
-    def _due(self, ledger: PromotionLog, one: Experiment) -> bool:
-        if not self._followed(one):
+    def _is_finished(self, experiment: Experiment, last: Record | None) -> bool:
+        """Return whether the alias of a promoted experiment moved so long ago that all instances follow it."""
+        if experiment.state != "promoted" or last is None or last.phase != "moved":
             return False
-        last = ledger.last(one)
-        if last is not None and last.who != self._who:  # another goes on with what this one could not do
-            self._faults.pop(one.id, None)
-            self._rests.pop(one.id, None)
-        if self._rests.get(one.id, (0, 0.0))[1] > time.monotonic():
+        return time.time() - last.time > INTERVALS_BEFORE_END * self._follower.seconds
+
+    def _is_due(self, experiment: Experiment, last: Record | None) -> bool:
+        if not self._is_followed(experiment):
             return False
-        if one.state == "promoted" and one.served_as not in self._pool.loaded:
-            return False  # only where it is served is known which version that is
+        if last is not None and last.who != self._instance:  # another instance goes on with what failed here
+            self._faults.pop(experiment.id, None)
+            self._failures.pop(experiment.id, None)
+        if self._failures.get(experiment.id, (0, 0.0))[1] > time.monotonic():
+            return False
+        if experiment.state == "promoted" and experiment.served_as not in self._pool.loaded:
+            return False  # only an instance that serves the challenger knows its version
         if last is not None and last.phase in OPEN:
-            return last.free(self._who)
-        return one.state != "promoted" or last is None
+            return last.is_claimable(self._instance)
+        return experiment.state != "promoted" or last is None
 
-    def _followed(self, one: Experiment) -> bool:
-        """Whether challenger and served model are versions of one registered model here, the latter by an alias."""
-        if not one.challenger.startswith(REGISTRY):
+    def _is_followed(self, experiment: Experiment) -> bool:
+        """Return whether the challenger is a version of the registered model whose alias the served model follows."""
+        if not experiment.challenger.startswith(REGISTRY):
             return False
-        followed = self._follower.followed.get(one.model)
-        return followed is not None and followed.reference.name == parse_reference(one.challenger).name
+        followed = self._follower.followed.get(experiment.model)
+        return followed is not None and followed.reference.name == parse_reference(experiment.challenger).name
 
-    def _work(self, ledger: PromotionLog, due: Sequence[Experiment]) -> None:
-        for one in due:
+    def _work(self, log: PromotionLog, due: Sequence[Experiment]) -> None:
+        for experiment in due:
             try:
-                self._tell(ledger, one)
-            except Exception as error:  # the database of experiments; whatever it is, looks go on
-                self._rest(one, error)
+                self._carry(log, experiment)
+            except Exception as error:  # such as the database of experiments; the next poll tries again
+                self._retry_later(experiment, error)
 
-    def _tell(self, ledger: PromotionLog, one: Experiment) -> None:
-        last = ledger.last(one)
-        if one.state != "promoted" and last is not None and last.phase == "refused":
-            ledger.forget(one)  # nothing was moved, so nothing is taken back
+    def _carry(self, log: PromotionLog, experiment: Experiment) -> None:
+        """Bring the registry in line with one experiment."""
+        is_promoted = experiment.state == "promoted"
+        last = log.last(experiment)
+        if not is_promoted and last is not None and last.phase == "refused":
+            log.forget(experiment)  # nothing was moved, so there is nothing to move back
             return
-        held = last is not None and last.phase in HELD and last.who == self._who
-        doing = "promoted" if one.state == "promoted" else "taken back"
-        if not held and not ledger.claim(one, self._who, f"it is {doing} in the registry"):
+        is_claimed = last is not None and last.phase in CLAIMED and last.who == self._instance
+        change = "promoted" if is_promoted else "rolled back"
+        if not is_claimed and not log.claim(experiment, self._instance, f"it is {change} in the registry"):
             return
         try:
-            found = self._promoted(ledger, one) if one.state == "promoted" else self._taken_back(ledger, one)
+            outcome = self._promote(log, experiment) if is_promoted else self._roll_back(log, experiment)
         except _TRANSIENT as error:
-            if one.id not in self._rests:
-                said = f"the registry cannot be changed now, it is tried again: {_said(error)}"
-                ledger.note(one, "waiting", said, self._who)
-            self._rest(one, error)
+            if experiment.id not in self._failures:
+                reason = f"the registry cannot be changed now, and it is retried: {_message(error)}"
+                log.write(experiment, "waiting", reason, self._instance)
+            self._retry_later(experiment, error)
             return
-        except Exception as error:  # refused, or whatever MLflow raises; requests are routed all the same
+        except Exception as error:  # refused, or an unexpected error of MLflow; traffic is routed all the same
             if not isinstance(error, RerankdError):
-                _log.exception("%s could not be %s in the registry", one.name, doing, exc_info=error)
-            phase: Phase = "refused" if one.state == "promoted" else "not_moved_back"
-            found = Outcome(phase, f"the registry keeps its champion: {_said(error)}")
-        ledger.note(one, found.phase, found.reason, self._who, **found.data)
-        if one.state != "promoted":
-            ledger.forget(one)
-        self._faults.pop(one.id, None)
-        self._rests.pop(one.id, None)
-        _log.warning("%s: %s", one.name, found.reason)
-        self._decided(f"registry_{found.phase}")
+                _log.exception("%s could not be %s in the registry", experiment.name, change, exc_info=error)
+            phase: PromotionPhase = "refused" if is_promoted else "not_moved_back"
+            outcome = _Outcome(phase, f"the registry keeps its champion: {_message(error)}")
+        log.write(experiment, outcome.phase, outcome.reason, self._instance, **outcome.data)
+        if not is_promoted:
+            log.forget(experiment)
+        self._faults.pop(experiment.id, None)
+        self._failures.pop(experiment.id, None)
+        _log.warning("%s: %s", experiment.name, outcome.reason)
+        self._on_outcome(f"registry_{outcome.phase}")
 
-    def _rest(self, one: Experiment, error: Exception) -> None:
-        attempts = self._rests.get(one.id, (0, 0.0))[0] + 1
-        self._rests[one.id] = (attempts, time.monotonic() + min(FIRST_REST * 2**attempts, LONGEST_REST))
-        said = f"the registry does not know yet that {one.name} is {one.state}: {_said(error)}"
-        if self._faults.get(one.id) != said:
-            _log.error("%s", said)
-        self._faults[one.id] = said
+    def _retry_later(self, experiment: Experiment, error: Exception) -> None:
+        failures = self._failures.get(experiment.id, (0, 0.0))[0] + 1
+        self._failures[experiment.id] = (failures, time.monotonic() + RETRY.pause(failures))
+        fault = f"the registry does not know yet that {experiment.name} is {experiment.state}: {_message(error)}"
+        if self._faults.get(experiment.id) != fault:
+            _log.error("%s", fault)
+        self._faults[experiment.id] = fault
 
-    def _promoted(self, ledger: PromotionLog, one: Experiment) -> Outcome:
+    def _promote(self, log: PromotionLog, experiment: Experiment) -> _Outcome:
         """Make the version that the experiment served the champion; errors as `Registry.promote`."""
-        wanted, registry = parse_reference(one.challenger), self._follower.registry
-        version = registry.resolve(wanted.name, str(wanted.revision))
-        served = self._pool.loaded.get(one.served_as)
+        reference, registry = parse_reference(experiment.challenger), self._follower.registry
+        version = registry.resolve(reference.name, str(reference.revision))
+        served = self._pool.loaded.get(experiment.served_as)
         if served is None:
-            raise UnavailableError(f"{one.challenger} is not loaded.", hint="Wait until it is.")
+            raise UnavailableError(f"{experiment.challenger} is not loaded.", hint="Wait until it is loaded.")
         if served.files.folder.name != version.content:  # copies are kept by content
             raise PromotionRefusedError(
-                f"{wanted} is {version} now, and the experiment served another version.",
-                hint="Promote the right one: rerankd models promote",
+                f"{reference} is {version} now, and the experiment served another version.",
+                hint="Promote the version that was served: rerankd models promote",
             )
-        move = registry.promote(wanted.name, version.version, f"{_mark(one)}{ledger.decision(one, 'promote')}")
-        was = "already" if not move.changed else f"after {move.before}"
-        return Outcome(
+        reason = f"{_reason_prefix(experiment)}{log.decision(experiment, 'promote')}"
+        move = registry.promote(reference.name, version.version, reason)
+        before = f"after {move.before}" if move.changed else "already"
+        return _Outcome(
             "moved",
-            f"{wanted.name} {move.after} is the registry's champion, {was}",
-            {"name": wanted.name, "before": move.before, "after": move.after},
+            f"{reference.name} {move.after} is the registry's champion, {before}",
+            {"name": reference.name, "before": move.before, "after": move.after},
         )
 
-    def _taken_back(self, ledger: PromotionLog, one: Experiment) -> Outcome:
-        """Undo the experiment's own move, unless somebody moved on since; errors as `Registry.rollback`."""
-        name, registry = parse_reference(one.challenger).name, self._follower.registry
+    def _roll_back(self, log: PromotionLog, experiment: Experiment) -> _Outcome:
+        """Undo the experiment's move, unless the champion was moved again since; errors as `Registry.rollback`."""
+        name, registry = parse_reference(experiment.challenger).name, self._follower.registry
+        prefix = _reason_prefix(experiment)
         moves = registry.history(name).moves
-        own = next((move for move in moves if move.action == "promote" and move.reason.startswith(_mark(one))), None)
-        if own is None:
-            return Outcome("not_moved_back", f"the experiment did not move {name}'s champion, so it stays")
-        data = {"name": name, "before": own.after, "after": own.before}
+        move = next((move for move in moves if move.action == "promote" and move.reason.startswith(prefix)), None)
+        if move is None:
+            return _Outcome("not_moved_back", f"the experiment did not move {name}'s champion, so it stays")
+        data = {"name": name, "before": move.after, "after": move.before}
         aliases = registry.store.aliases(name)
-        if aliases.get(CHAMPION) == own.before:
-            return Outcome("moved_back", f"{name} {own.before} is the registry's champion already", data)
-        if (aliases.get(CHAMPION), aliases.get(PREVIOUS)) != (own.after, own.before):
-            said = f"{name}'s champion was moved again since, to {aliases.get(CHAMPION)}, so it stays"
-            return Outcome("not_moved_back", said)
-        move = registry.rollback(name, f"{_mark(one)}{ledger.decision(one, 'roll_back')}")
-        return Outcome("moved_back", f"{name} {move.after} is the registry's champion again", data)
+        if aliases.get(CHAMPION) == move.before:
+            return _Outcome("moved_back", f"{name} {move.before} is the registry's champion already", data)
+        if (aliases.get(CHAMPION), aliases.get(PREVIOUS)) != (move.after, move.before):
+            reason = f"{name}'s champion was moved again since, to {aliases.get(CHAMPION)}, so it stays"
+            return _Outcome("not_moved_back", reason)
+        undo = registry.rollback(name, f"{prefix}{log.decision(experiment, 'roll_back')}")
+        return _Outcome("moved_back", f"{name} {undo.after} is the registry's champion again", data)
 
 
-def _mark(one: Experiment) -> str:
-    """How the registry's history names an experiment."""
-    return f"experiment {one.name} #{one.id}: "
+def _end(store: ExperimentStore, experiment: Experiment, instance: str) -> None:
+    reason = "the registry's champion is the challenger; instances serve it through the alias"
+    event = ExperimentEvent(experiment.name, "end", reason, instance, experiment.coverage, {})
+    if store.end(experiment, event):
+        _log.info("%s: ended, since %s", experiment.name, reason)
 
 
-def _said(error: Exception) -> str:
+def _reason_prefix(experiment: Experiment) -> str:
+    """Return the text by which the registry's history names an experiment."""
+    return f"experiment {experiment.name} #{experiment.id}: "
+
+
+def _message(error: Exception) -> str:
     return error.message if isinstance(error, RerankdError) else f"it fails with {type(error).__name__}."

@@ -1,4 +1,4 @@
-"""From settings to the experiments of an instance."""
+"""Experiments of an instance, built from settings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rerankd.wiring.traces import open_store
 
 
 def open_experiments(settings: Settings) -> ExperimentStore:
-    """The experiments of the database that the settings name.
+    """Open the database of experiments that the settings name.
 
     Raises:
-        InvalidRequestError: an address that is none.
+        InvalidRequestError: the address of the database is invalid.
         MissingDependencyError: PostgreSQL without the extra `postgres`.
         UnavailableError: the database cannot be reached.
     """
@@ -26,7 +26,7 @@ def open_experiments(settings: Settings) -> ExperimentStore:
 
 
 def instance_name() -> str:
-    """What this process is called in records of decisions."""
+    """Return the name of this process in the history of experiments: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -34,20 +34,20 @@ def open_experiment_sync(
     settings: Settings,
     pool: ModelPool,
     traffic: Traffic,
-    decided: Callable[[str], None] = lambda action: None,
+    on_decision: Callable[[str], None] = lambda action: None,
     promotions: PromotionHandler | None = None,
     *,
     promoted_only: bool = False,
 ) -> ExperimentSync | None:
-    """What keeps an instance's experiments as the database has them, not looking yet; None where they are off.
+    """Return the synchronization of an instance with its experiments, not started yet; None if they are off.
 
     Args:
-        settings: of the program.
-        pool: its models.
-        traffic: of its pipeline.
-        decided: told of each decision that this instance made.
-        promotions: takes promotions further.
-        promoted_only: whether running experiments are others' business.
+        settings: `rollout`, `rollout_seconds` and the address of the database are read.
+        pool: models of the instance.
+        traffic: traffic of the instance.
+        on_decision: receives the action of each decision that this instance made.
+        promotions: carries promotions to the registry.
+        promoted_only: True to ignore running experiments, as workers do.
     """
     if not settings.rollout:
         return None
@@ -57,7 +57,7 @@ def open_experiment_sync(
         traffic,
         settings.rollout_seconds,
         instance_name(),
-        decided,
+        on_decision,
         promotions,
         promoted_only=promoted_only,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerankd._common.optional import require
@@ -38,6 +39,18 @@ def open_store(settings: Settings) -> TraceStore:
     from rerankd.traces.store import TraceStore
 
     return TraceStore(traces_url(settings))
+
+
+def open_existing_store(settings: Settings) -> TraceStore | None:
+    """Return the store that the settings name, or None if it is a file that does not exist yet.
+
+    Raises:
+        As `open_store`.
+    """
+    url = traces_url(settings)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return None
+    return open_store(settings)
 
 
 def open_writer(settings: Settings, activity: Callable[[list[Activity]], None] | None = None) -> TraceWriter | None:

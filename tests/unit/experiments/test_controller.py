@@ -59,9 +59,9 @@ def run(store: ExperimentStore, seed: int, limit: int = 60, **harm: float) -> Ex
     for _ in range(limit):
         if one.state != "running":
             break
-        store.add(counted(one, draw, 2000, **harm))
+        store.add_counts(counted(one, draw, 2000, **harm))
         controller.review(store.active())
-        one = store.named("e")
+        one = store.get("e")
     return one
 
 
@@ -93,16 +93,16 @@ def test_what_is_the_same_is_never_rolled_back(store: ExperimentStore) -> None:
     for seed in range(5):
         one = run(store, 100 + seed, limit=30)
         assert one.state in ("running", "promoted")
-        store.change(one, store.events("e")[0], state="stopped")
+        store.update(one, store.events("e")[0], state="stopped")
 
 
 def test_a_person_is_waited_for(store: ExperimentStore) -> None:
     one = begun(store, auto_promote=False, steps=(0.5,))
     draw, controller = np.random.default_rng(5), Controller(store, "instance")
     for _ in range(5):
-        store.add(counted(one, draw, 10_000))
+        store.add_counts(counted(one, draw, 10_000))
         controller.review(store.active())
-        one = store.named("e")
+        one = store.get("e")
     assert one.state == "running"
     decision = decide(one, experiment_stats(one, store.sums(one), store.units(one), FeedbackAggregator(one)))
     assert decision.action == "advance"
@@ -112,19 +112,19 @@ def test_a_broken_split_stops(store: ExperimentStore) -> None:
     one, counters = begun(store, "split", steps=(1.0,)), Counters()
     for number in range(1000):
         counters.add(one.id, 0, CHALLENGER if number % 3 else CHAMPION, request_metrics(one), f"u{number}")
-    store.add(counters.drain())
+    store.add_counts(counters.drain())
     Controller(store, "instance").review(store.active())
-    assert store.named("e").state == "stopped"
+    assert store.get("e").state == "stopped"
     assert "split is broken" in store.events("e")[0].reason
     assert store.events("e")[0].data["units"] == {"champion": 334, "challenger": 666}
 
 
 def test_a_sound_split_goes_on(store: ExperimentStore) -> None:
     one = begun(store, "split", steps=(0.4, 1.0))
-    store.add(counted(one, np.random.default_rng(8), 20_000))
+    store.add_counts(counted(one, np.random.default_rng(8), 20_000))
     assert challenger_share(one) == 0.5
     Controller(store, "instance").review(store.active())
-    assert store.named("e").state == "running"
+    assert store.get("e").state == "running"
 
 
 def interleaved(wins: int, losses: int, **plan: Any) -> str:
@@ -152,7 +152,7 @@ def test_a_worse_ranking_is_rolled_back() -> None:
             for p in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
         )
         seen = Observations(control, canary, (0, 0), 0, 0.0)
-        if decide(one, replace(evidence, seen=seen)).action == "roll_back":
+        if decide(one, replace(evidence, observations=seen)).action == "roll_back":
             break
     assert rankings <= 1000
 

@@ -9,7 +9,7 @@ import pytest
 
 from rerankd.experiments import feedback_metrics as module
 from rerankd.experiments.experiment import Experiment
-from rerankd.experiments.feedback_metrics import FeedbackAggregator, merged
+from rerankd.experiments.feedback_metrics import FeedbackAggregator, merge_sums
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.store import add_feedback
@@ -83,7 +83,7 @@ def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> Non
 
 
 def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", 10)
+    monkeypatch.setattr(module, "BATCH_SIZE", 10)
     for number in range(25):
         write(store, f"r{number}", "champion")
     add_feedback(store, [FeedbackEvent(f"r{number}", "click", 2) for number in range(25)])
@@ -105,7 +105,9 @@ def test_teams_win_and_lose(store: TraceStore) -> None:
 
 
 def test_sums_of_both_kinds() -> None:
-    assert merged({"errors": Sums(1, 1.0, 1.0)}, {"errors": Sums(1, 0.0, 0.0), "thumbs_down": Sums(2, 0.0, 0.0)}) == {
+    assert merge_sums(
+        {"errors": Sums(1, 1.0, 1.0)}, {"errors": Sums(1, 0.0, 0.0), "thumbs_down": Sums(2, 0.0, 0.0)}
+    ) == {
         "errors": Sums(2, 1.0, 1.0),
         "thumbs_down": Sums(2, 0.0, 0.0),
     }

@@ -9,8 +9,9 @@ import pytest
 from rerankd.experiments import promotion_log as module
 from rerankd.experiments.experiment import Experiment, ExperimentState
 from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.promotion_log import PromotionLog
-from rerankd.experiments.store import ExperimentEvent, ExperimentStore
+from rerankd.experiments.store import ExperimentStore
 from rerankd.traces.store import TraceStore
 
 NEW = Experiment("e", "canary", "med", "registry:med@2", plan=ExperimentPlan(steps=(1.0,)))
@@ -24,31 +25,31 @@ def store(tmp_path: Path) -> Iterator[ExperimentStore]:
 
 
 def moved(store: ExperimentStore, one: Experiment, state: ExperimentState, action: str = "promote") -> Experiment:
-    found = store.change(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
+    found = store.update(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
     assert found is not None
     return found
 
 
 def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: ExperimentStore) -> None:
-    one, ledger = store.start(NEW, "me"), PromotionLog(store)
-    assert ledger.candidates() == []
-    assert not ledger.claim(moved(store, one, "stopped"), "a", "now") or ledger.candidates() == []
+    one, log = store.start(NEW, "me"), PromotionLog(store)
+    assert log.candidates() == []
+    assert not log.claim(moved(store, one, "stopped"), "a", "now") or log.candidates() == []
     one = moved(store, store.start(NEW, "me"), "promoted")
-    assert ledger.candidates() == [one]
-    assert ledger.decision(one, "promote") == "by hand (ann)"
-    assert ledger.decision(one, "roll_back") == ""
-    assert ledger.claim(one, "a", "now")
+    assert log.candidates() == [one]
+    assert log.decision(one, "promote") == "by hand (ann)"
+    assert log.decision(one, "roll_back") == ""
+    assert log.claim(one, "a", "now")
     one = moved(store, one, "rolled_back", "roll_back")
-    assert ledger.candidates() == [one]
-    ledger.forget(one)
-    assert ledger.candidates() == []
+    assert log.candidates() == [one]
+    log.forget(one)
+    assert log.candidates() == []
 
 
 def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, ledger = moved(store, store.start(NEW, "me"), "promoted"), PromotionLog(store)
+    one, log = moved(store, store.start(NEW, "me"), "promoted"), PromotionLog(store)
     won: list[str] = []
     threads = [
-        threading.Thread(target=lambda who=who: won.append(who) if ledger.claim(one, who, "now") else None)
+        threading.Thread(target=lambda who=who: won.append(who) if log.claim(one, who, "now") else None)
         for who in "abcd"
     ]
     for thread in threads:
@@ -56,15 +57,15 @@ def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.Monk
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    ledger.note(one, "waiting", "MLflow is away", won[0])
-    assert not ledger.claim(one, "other", "now")
+    log.write(one, "waiting", "MLflow is away", won[0])
+    assert not log.claim(one, "other", "now")
     monkeypatch.setattr(module, "CLAIM_SECONDS", -1.0)
-    assert ledger.claim(one, "other", "now")  # the first one died
+    assert log.claim(one, "other", "now")  # the first one died
     monkeypatch.undo()
-    ledger.note(one, "left", "it ends", "other")
-    assert ledger.claim(one, "third", "now")
-    ledger.note(one, "moved", "done", "third", after=2)
-    last = ledger.last(one)
+    log.write(one, "left", "it ends", "other")
+    assert log.claim(one, "third", "now")
+    log.write(one, "moved", "done", "third", after=2)
+    last = log.last(one)
     assert last is not None
     assert (last.phase, last.reason, last.who, last.data) == ("moved", "done", "third", {"after": 2})
 

@@ -12,8 +12,9 @@ from rerankd.experiments import store as module
 from rerankd.experiments.counters import Counters
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.experiments.store import ExperimentEvent, ExperimentStore
+from rerankd.experiments.store import ExperimentStore
 from rerankd.traces.store import TraceStore
 
 NEW = Experiment("new", "canary", "mini", "org/name", plan=ExperimentPlan(steps=(0.1, 1.0)))
@@ -39,11 +40,11 @@ def event(action: str = "stop") -> ExperimentEvent:
 
 def test_what_is_started_comes_back(store: ExperimentStore) -> None:
     one = store.start(NEW, "me")
-    assert store.active() == [one] == store.latest() == [store.named("new")]
+    assert store.active() == [one] == store.recent() == [store.get("new")]
     assert (one.coverage, one.step, one.state, one.revision, len(one.seed)) == (0.1, 0, "running", 1, 16)
     assert [(found.action, found.who, found.coverage) for found in store.events()] == [("start", "me", 0.1)]
     with pytest.raises(NotFoundError, match="rollout status"):
-        store.named("other")
+        store.get("other")
 
 
 def test_two_do_not_answer_for_one_model(store: ExperimentStore) -> None:
@@ -52,12 +53,12 @@ def test_two_do_not_answer_for_one_model(store: ExperimentStore) -> None:
         with pytest.raises(ConflictError, match="rollout stop"):
             store.start(second, "me")
     store.start(replace(NEW, name="looks-on", kind="shadow"), "me")
-    assert store.change(one, event(), state="promoted") is not None
+    assert store.update(one, event(), state="promoted") is not None
     with pytest.raises(ConflictError):
         store.start(replace(NEW, name="second"), "me")
-    assert store.change(store.named("new"), event(), state="stopped") is not None
+    assert store.update(store.get("new"), event(), state="stopped") is not None
     again = store.start(NEW, "me")
-    assert store.named("new") == again != one
+    assert store.get("new") == again != one
     with pytest.raises(InvalidRequestError):
         store.start(replace(NEW, name="NO"), "me")
 
@@ -85,8 +86,8 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
         thread.join()
         stores.pop().close()
     assert len([new for new in won if new is not None]) == 1
-    assert store.named("new").revision == 2
-    assert store.named("new").stepped > one.stepped
+    assert store.get("new").revision == 2
+    assert store.get("new").stepped > one.stepped
     assert [found.action for found in store.events("new")] == ["advance", "start"]
     assert store.events()[0].data == {"bounds": {"errors": {"low": None, "high": 0.5}}}
 
@@ -97,15 +98,15 @@ def test_instances_add_up(store: ExperimentStore) -> None:
         counters = Counters()
         counters.add(one.id, 0, "challenger", {"errors": 1.0, "latency": 2.0}, "u1")
         counters.add(one.id, 0, "champion", {"errors": 0.0}, "u2")
-        store.add(counters.drain())
-    store.add(counters.drain())
+        store.add_counts(counters.drain())
+    store.add_counts(counters.drain())
     sums = store.sums(one)
     assert sums[0, "challenger", "errors"] == Sums(3, 3.0, 3.0)
     assert sums[0, "challenger", "latency"] == Sums(3, 6.0, 12.0)
     assert sums[0, "champion", "errors"] == Sums(3, 0.0, 0.0)
     assert store.units(one) == {"challenger": 1, "champion": 1}
     assert store.units(replace(one, step=1)) == {}
-    assert store.change(one, event(), state="stopped") is not None
+    assert store.update(one, event(), state="stopped") is not None
     assert store.units(one) == {}  # nobody is remembered
 
 
@@ -115,5 +116,5 @@ def test_units_are_bounded(store: ExperimentStore, monkeypatch: pytest.MonkeyPat
     for start in (0, 8):
         for number in range(start, start + 8):
             counters.add(one.id, 0, "champion", {}, f"u{number}")
-        store.add(counters.drain())
+        store.add_counts(counters.drain())
     assert store.units(one) == {"champion": 8}

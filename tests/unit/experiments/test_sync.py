@@ -10,7 +10,8 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan
-from rerankd.experiments.store import ExperimentEvent, ExperimentStore
+from rerankd.experiments.history import ExperimentEvent
+from rerankd.experiments.store import ExperimentStore
 from rerankd.experiments.sync import ExperimentSync
 from rerankd.experiments.traffic import Traffic, request_metrics
 from rerankd.traces.store import TraceStore
@@ -81,7 +82,7 @@ async def test_a_challenger_is_loaded_before_requests_go_to_it(url: str, store: 
         assert (instance.arm, instance.loader.opened) == ("challenger", ["good"])
         assert instance.pool.names == ["a", "b"]
         assert instance.pool.resolve("good") == instance.pool.resolve("a~e") == "a"
-        assert store.change(one, ExperimentEvent("e", "stop", "", "me", 0.0, {}), state="stopped") is not None
+        assert store.update(one, ExperimentEvent("e", "stop", "", "me", 0.0, {}), state="stopped") is not None
         await instance.poll()
         await until(lambda: not instance.pool.unlisted)
         assert (instance.arm, list(instance.pool.loaded)) == (None, [])
@@ -91,7 +92,7 @@ async def test_what_cannot_be_loaded_is_refused_for_all(url: str, store: Experim
     async with Instance(url) as instance:
         store.start(Experiment("e", "canary", "a", "bad"), "me")
         await instance.poll()
-        await until(lambda: store.named("e").state == "stopped" and instance.decisions)
+        await until(lambda: store.get("e").state == "stopped" and instance.decisions)
         assert (instance.arm, instance.decisions) == (None, ["refuse"])
         assert store.events("e")[0].reason == "The challenger cannot be loaded: Nothing there."
         await instance.poll()
@@ -103,7 +104,7 @@ async def test_other_instances_models_are_left_alone(url: str, store: Experiment
         store.start(Experiment("e", "canary", "elsewhere", "bad"), "me")
         await instance.poll()
         assert instance.loader.opened == []
-        assert store.named("e").state == "running"
+        assert store.get("e").state == "running"
 
 
 async def test_without_the_database_what_was_known_stays(url: str, store: ExperimentStore) -> None:
@@ -160,7 +161,7 @@ async def test_a_worker_follows_promotions_alone(url: str, store: ExperimentStor
         one = store.start(NEW, "me")
         await instance.poll()
         assert (instance.arm, instance.loader.opened) == (None, [])
-        assert store.change(one, ExperimentEvent("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
+        assert store.update(one, ExperimentEvent("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
         await instance.poll()
         found = instance.traffic.route("a", RerankRequest("q", [], source="job"))
         assert found is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,19 @@ pytest.importorskip("mlflow")
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.gate import GateLimits
-from rerankd.experiments.controller import apply
+from rerankd.experiments.controller import apply_decision
 from rerankd.experiments.guardrails import ExperimentDecision
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
-from rerankd.improve.plan import Done, Ledger, Plan
+from rerankd.improve.options import ImproveOptions
+from rerankd.improve.resources import Resources
+from rerankd.improve.state import RunState, StepResult
+from rerankd.improve.trial import stop_experiment
 from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
 from rerankd.wiring.experiments import open_experiments
+from rerankd.wiring.registry import open_registry
+from rerankd.wiring.traces import open_existing_store
 
 WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
 
@@ -54,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> Plan:
+def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> ImproveOptions:
     training = TrainOptions(
         "full",
         epochs=2,
@@ -67,7 +73,7 @@ def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes
         patience=0,
         mine=False,
     )
-    plan = Plan(
+    plan = ImproveOptions(
         f"domain-{out.name}",
         out,
         (data / examples,),
@@ -81,6 +87,15 @@ def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes
     return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
 
 
+def resources(settings: Settings) -> Resources:
+    return Resources(
+        open_registry(settings),
+        lambda: open_existing_store(settings),
+        lambda: open_experiments(settings),
+        settings.gate_key,
+    )
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return load_settings(
@@ -91,52 +106,57 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+def stop(settings: Settings, name: str) -> None:
+    with closing(open_experiments(settings)) as store:
+        stop_experiment(store, name, "me")
+
+
 def test_from_examples_to_champion_once(
     data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = a_plan(data, tmp_path / "good", bert)
-    loop = Loop(plan, settings)
-    assert [(step, state) for step, state, _ in loop.intentions()] == [
+    loop = Loop(plan, resources(settings))
+    assert [(step, state) for step, state, _ in loop.plan()] == [
         (step, "to do") for step in ("collect", "train", "gate", "register", "promote")
     ]
     assert not plan.out.exists()
     said: list[str] = []
-    last = Loop(plan, settings, said.append).run()
+    last = Loop(plan, resources(settings), said.append).run()
     assert last.state == "done", said
-    assert "champion" in last.says
-    again = Loop(plan, settings)
+    assert "champion" in last.message
+    again = Loop(plan, resources(settings))
     monkeypatch.setattr(improving, "fine_tune", lambda *_, **__: pytest.fail("trained twice"))
-    assert again.run().says == last.says
-    assert {state for _, state, _ in again.intentions()} == {"done"}
+    assert again.run().message == last.message
+    assert {state for _, state, _ in again.plan()} == {"done"}
     registry = again._registry
     champion = registry.resolve(plan.name)
     assert champion.gate["passed"] is True
     assert champion.metrics["judge nDCG@10"] > 0.9
     # The champion is what the next run starts from and is judged against.
-    later = Loop(dataclasses.replace(plan, out=tmp_path / "later", base=""), settings)
+    later = Loop(dataclasses.replace(plan, out=tmp_path / "later", base=""), resources(settings))
     assert later._base() == f"registry:{plan.name}@{champion.version}"
 
 
 def test_without_a_registry_it_begins_with_mini(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    loop = Loop(dataclasses.replace(a_plan(data, tmp_path / "z", bert), base=""), settings)
+    loop = Loop(dataclasses.replace(a_plan(data, tmp_path / "z", bert), base=""), resources(settings))
     assert loop._base() == "mini"
-    assert "fine-tune mini" in loop.intentions()[1][2]
+    assert "fine-tune mini" in loop.plan()[1][2]
 
 
 def test_wrong_labels_are_refused(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    loop = Loop(a_plan(data, tmp_path / "bad", bert, "wrong"), settings)
+    loop = Loop(a_plan(data, tmp_path / "bad", bert, "wrong"), resources(settings))
     last = loop.run()
     assert last.state == "refused"
-    assert "gain on judge" in last.says
-    assert "register" not in loop.ledger.steps
-    assert Loop(loop.plan, settings).run().state == "refused"
+    assert "gain on judge" in last.message
+    assert "register" not in loop.state.steps
+    assert Loop(loop.options, resources(settings)).run().state == "refused"
 
 
 def test_requests_decide_and_it_goes_on_afterwards(
     data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = a_plan(data, tmp_path / "online", bert, online="canary")
-    loop = Loop(plan, settings)
+    loop = Loop(plan, resources(settings))
     moved: list[object] = []
 
     class Registry:
@@ -146,17 +166,19 @@ def test_requests_decide_and_it_goes_on_afterwards(
 
     monkeypatch.setattr(loop, "_registry", Registry())
     for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 3})):
-        loop.ledger.write(step, Done("done", step, found))
+        loop.state.write(step, StepResult("done", step, found))
     assert loop.run().state == "waiting"  # the shadow has compared nothing
-    loop._stop(f"{plan.name}-3-shadow")
+    stop(settings, f"{plan.name}-3-shadow")
     waiting = loop.run()
     assert waiting.state == "waiting"
-    assert "1%" in waiting.says
+    assert "1%" in waiting.message
     store = open_experiments(settings)
     name = f"{plan.name}-3-canary"
-    assert store.named(name).challenger == f"registry:{plan.name}@3"
-    while store.named(name).state == "running":
-        assert apply(store, store.named(name), ExperimentDecision("advance", "by hand", {}), "me", {}, by_hand=True)
+    assert store.get(name).challenger == f"registry:{plan.name}@3"
+    while store.get(name).state == "running":
+        assert apply_decision(
+            store, store.get(name), ExperimentDecision("advance", "by hand", {}), "me", {}, by_hand=True
+        )
     store.close()
     assert loop.run().state == "done"
     assert moved == [(plan.name, 3)]
@@ -164,32 +186,32 @@ def test_requests_decide_and_it_goes_on_afterwards(
 
 def test_a_rolled_back_canary_is_the_end(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
     plan = a_plan(data, tmp_path / "back", bert, online="interleave", shadow_requests=1)
-    loop = Loop(plan, settings)
+    loop = Loop(plan, resources(settings))
     for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 1})):
-        loop.ledger.write(step, Done("done", step, found))
-    loop.ledger.write("shadow", Done("done", "compared"))
+        loop.state.write(step, StepResult("done", step, found))
+    loop.state.write("shadow", StepResult("done", "compared"))
     assert loop.run().state == "waiting"
-    loop._stop(f"{plan.name}-1-interleave")
+    stop(settings, f"{plan.name}-1-interleave")
     assert loop.run().state == "refused"
-    assert "promote" not in loop.ledger.steps
+    assert "promote" not in loop.state.steps
 
 
 def test_a_folder_holds_one_run(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
     plan = a_plan(data, tmp_path / "run", bert)
-    ledger = Ledger(plan)
-    ledger.write("collect", Done("done", "said"))
-    assert Ledger(plan).steps["collect"].says == "said"
+    state = RunState(plan)
+    state.write("collect", StepResult("done", "said"))
+    assert RunState(plan).steps["collect"].message == "said"
     with pytest.raises(InvalidRequestError, match="other arguments"):
-        Ledger(dataclasses.replace(plan, served="other"))
+        RunState(dataclasses.replace(plan, served="other"))
     (plan.out / "improve.json").write_text("{")
     with pytest.raises(InvalidInputFileError, match="damaged"):
-        Ledger(plan)
+        RunState(plan)
     restart(plan)
-    assert Ledger(plan).steps == {}
+    assert RunState(plan).steps == {}
 
 
 def test_what_it_needs_is_asked_for(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="domain"):
-        Loop(a_plan(data, tmp_path / "x", bert, domain=()), settings)
+        Loop(a_plan(data, tmp_path / "x", bert, domain=()), resources(settings))
     with pytest.raises(InvalidRequestError, match="nothing to learn from"):
-        Loop(dataclasses.replace(a_plan(data, tmp_path / "y", bert), data=()), settings).run()
+        Loop(dataclasses.replace(a_plan(data, tmp_path / "y", bert), data=()), resources(settings)).run()

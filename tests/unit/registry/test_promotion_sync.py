@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rerankd._common.backoff import Backoff
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import UnavailableError
 from rerankd.experiments.experiment import Experiment, ExperimentState
 from rerankd.experiments.guardrails import ExperimentPlan
+from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.promotion_log import PromotionLog, Record
-from rerankd.experiments.store import ExperimentEvent, ExperimentStore
+from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import parse_reference
 from rerankd.registry import promotion_sync as module
 from rerankd.registry.alias_follower import AliasFollower
@@ -69,7 +71,7 @@ def promoted(experiments: ExperimentStore, challenger: str) -> Experiment:
 
 
 def changed(experiments: ExperimentStore, one: Experiment, state: ExperimentState, action: str) -> Experiment:
-    found = experiments.change(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
+    found = experiments.update(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
     assert found is not None
     return found
 
@@ -123,7 +125,7 @@ def test_what_the_registry_refuses_is_said_and_left(
     found = last(experiments, one)
     assert found.phase == "refused"
     assert found.reason.startswith(f"the registry keeps its champion: The gate refused {name} 3.")
-    assert (champion(registry, name), experiments.named("e").state) == (1, "promoted")
+    assert (champion(registry, name), experiments.get("e").state) == (1, "promoted")
     changed(experiments, one, "rolled_back", "roll_back")
     instance.poll()
     assert (champion(registry, name), instance.decided) == (1, ["registry_refused"])
@@ -175,7 +177,7 @@ def test_what_a_person_promoted_is_not_taken_back(registry: Registry, experiment
 def test_while_mlflow_is_away_it_is_tried_again(
     registry: Registry, experiments: ExperimentStore, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_REST", 0.0)
+    monkeypatch.setattr(module, "RETRY", Backoff(attempts=None, first=0.0))
     instance, other = (Instance(registry, experiments, name, 2, who) for who in "ab")
     one = promoted(experiments, f"registry:{name}@2")
     with monkeypatch.context() as away:
@@ -186,7 +188,7 @@ def test_while_mlflow_is_away_it_is_tried_again(
     assert last(experiments, one).phase == "waiting"
     assert instance.promotions.details == "the registry does not know yet that e is promoted: It is away."
     assert (other.promotions.details, len(experiments.events("e"))) == ("", 4)
-    instance.promotions.leave(experiments)
+    instance.promotions.release(experiments)
     assert last(experiments, one).phase == "left"
     other.poll()
     assert (champion(registry, name), last(experiments, one).phase) == (2, "moved")
@@ -200,9 +202,9 @@ def test_what_a_dead_instance_did_is_known_by_the_registry(
     """It had moved the alias and could not write that down; then the promotion was taken back."""
     one = promoted(experiments, f"registry:{name}@2")
     dead, other = (Instance(registry, experiments, name, 2, who) for who in "ab")
-    ledger = PromotionLog(experiments)
-    assert ledger.claim(one, "a", "now")
-    dead.promotions._promoted(ledger, one)
+    log = PromotionLog(experiments)
+    assert log.claim(one, "a", "now")
+    dead.promotions._promote(log, one)
     one = changed(experiments, one, "rolled_back", "roll_back")
     other.poll()
     assert champion(registry, name) == 2  # the dead one may live

@@ -1,0 +1,96 @@
+"""Bad cases in an improvement run: exported for training, and marked as fixed if the new model ranks them right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from rerankd._common.files import write_atomic
+from rerankd.errors import NotFoundError
+from rerankd.feedback.case_export import training_lines
+from rerankd.feedback.case_store import CaseFilter, get_case, iter_cases, set_state
+from rerankd.feedback.cases import BadCase, CaseCandidate
+from rerankd.traces.store import TraceStore
+
+ScoreTexts = Callable[[str, Sequence[str]], Sequence[float]]
+"""From a query and its texts to a score of each."""
+
+
+def export_cases(store: TraceStore, path: Path) -> list[int]:
+    """Write labelled cases as training examples and mark them as `in_training`.
+
+    Cases without a relevant document, or whose texts were erased, are left as they are. No file is written if nothing
+    is left.
+
+    Args:
+        store: database of traces and cases.
+        path: file of examples, one JSON object per line.
+
+    Returns:
+        Ids of the cases that were exported.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    exported, lines = [], []
+    for state in ("labelled", "in_training"):
+        for case in iter_cases(store, CaseFilter(state=state)):
+            for line in training_lines([case]):
+                exported.append(case.id)
+                lines.append(orjson.dumps(line) + b"\n")
+    if exported:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, b"".join(lines))
+        set_state(store, exported, "in_training")
+    return exported
+
+
+def mark_fixed_cases(store: TraceStore, case_ids: Sequence[int], score: ScoreTexts) -> list[int]:
+    """Rank cases again and mark those as `fixed` that are ranked right now.
+
+    Cases that are no longer `in_training` (somebody closed or reopened them) are left as they are.
+
+    Args:
+        store: database of traces and cases.
+        case_ids: cases that the model was trained on.
+        score: scores texts with the new model.
+
+    Returns:
+        Ids of the cases that were marked.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    fixed = []
+    for case_id in case_ids:
+        try:
+            case = get_case(store, case_id)
+        except NotFoundError:
+            continue  # erased since it was exported
+        if case.state == "in_training" and _is_ranked_right(case, score):
+            fixed.append(case.id)
+    if fixed:
+        set_state(store, fixed, "fixed")
+    return fixed
+
+
+def _is_ranked_right(case: BadCase, score: ScoreTexts) -> bool:
+    """Return whether a relevant document is first, and no labelled document is above one with a higher grade.
+
+    Documents without a label count as not relevant in first place, as they do in training.
+    """
+    candidates = [candidate for candidate in case.candidates if candidate.text is not None]
+    if case.query is None or not any(candidate.grade for candidate in candidates):
+        return False
+    scores = score(case.query, [candidate.text or "" for candidate in candidates])
+    order = sorted(range(len(candidates)), key=lambda index: -scores[index])
+    ranked = [candidates[index] for index in order]
+    grades = [candidate.grade for candidate in ranked if candidate.grade is not None]
+    return _is_relevant(ranked, ranked[0]) and grades == sorted(grades, reverse=True)
+
+
+def _is_relevant(candidates: Sequence[CaseCandidate], candidate: CaseCandidate) -> bool:
+    """Return whether a document is relevant; the same text may be a candidate twice, with a label on one of them."""
+    return any(other.grade and other.text == candidate.text for other in candidates)
