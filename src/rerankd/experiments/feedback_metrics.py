@@ -17,13 +17,13 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
 from rerankd.experiments.guardrails import NEGATIVE_FEEDBACK_RATE, RECIPROCAL_RANK_LOSS
 from rerankd.experiments.sequential_tests import Sums
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import Judgements
 from rerankd.traces.packing import Candidates, unpack
-from rerankd.traces.passages import slices
 from rerankd.traces.store import TraceStore
 
 BATCH_SIZE = 5000
@@ -70,7 +70,7 @@ class FeedbackAggregator:
         """Return the id of the last feedback before the experiment; None while there is no feedback since."""
         columns = tables.feedback.c
         since = select(func.min(columns.id)).where(columns.time >= self._experiment.created - SETTLED_SECONDS)
-        with store.reading() as connection:
+        with store.connect() as connection:
             first = connection.scalar(since)
         return None if first is None else int(first) - 1
 
@@ -88,7 +88,7 @@ class FeedbackAggregator:
         event = (feedback.kind, feedback.position, feedback.document, feedback.value, feedback.time)
         columns = (feedback.id, trace.id.label("trace"), trace.arm, trace.teams, *event)
         newer = select(*columns).select_from(joined).where(feedback.id > watermark)
-        with store.reading() as connection:
+        with store.connect() as connection:
             rows = connection.execute(newer.order_by(feedback.id).limit(BATCH_SIZE)).all()
             new = [row for row in rows if row.trace is not None and row.id not in self._counted]
             self._load_rankings(connection, new)
@@ -101,7 +101,7 @@ class FeedbackAggregator:
         """Load the ranks of the documents of rankings that are not known yet."""
         missing = {row.trace: row for row in rows if row.trace not in self._rankings and row.arm in _VARIANTS}
         columns = tables.candidates.c
-        for batch in slices(sorted(missing)):
+        for batch in batched(sorted(missing)):
             query = select(columns.trace, columns.data).where(columns.trace.in_(batch))
             for trace, data in connection.execute(query):
                 if len(self._rankings) >= MAX_RANKINGS:

@@ -15,10 +15,10 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from rerankd.database import tables
+from rerankd.database.errors import translate_errors
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.history import ExperimentEvent, write_event
 from rerankd.experiments.store import COLUMNS, IS_ACTIVE, ExperimentStore, experiment_from_row
-from rerankd.traces.store import translated
 
 ACTION = "registry"
 CLAIM_SECONDS = 900.0
@@ -68,19 +68,19 @@ class PromotionLog:
         is_promoted = (columns.state == "promoted") & IS_ACTIVE
         is_rolled_back = (columns.state == "rolled_back") & columns.told.is_(True)
         query = select(*COLUMNS).where(is_promoted | is_rolled_back).order_by(columns.id)
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             return [experiment_from_row(row) for row in connection.execute(query)]
 
     def last(self, experiment: Experiment) -> Record | None:
         """Return the newest record of an experiment, or None if there is none."""
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             return _last(connection, experiment)
 
     def claim(self, experiment: Experiment, instance: str, reason: str) -> bool:
         """Claim a promotion, and return whether the instance may change the registry now."""
         columns = tables.experiment.c
         is_unchanged = (columns.id == experiment.id) & (columns.state == experiment.state)
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             # This locks the row, so the second of two claims sees the record of the first.
             if not connection.execute(update(tables.experiment).where(is_unchanged).values(told=True)).rowcount:
                 return False
@@ -92,7 +92,7 @@ class PromotionLog:
 
     def write(self, experiment: Experiment, phase: PromotionPhase, reason: str, instance: str, **data: Any) -> None:
         """Write the status of a promotion."""
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             _write(connection, experiment, phase, reason, instance, data)
 
     def decision(self, experiment: Experiment, action: str) -> str:
@@ -100,13 +100,13 @@ class PromotionLog:
         columns = tables.experiment_event.c
         is_decision = (columns.experiment == experiment.id) & (columns.action == action)
         query = select(columns.reason, columns.who).where(is_decision).order_by(columns.id.desc()).limit(1)
-        with self._traces.reading() as connection:
+        with self._traces.connect() as connection:
             row = connection.execute(query).first()
         return f"{row.reason} ({row.who})" if row else ""
 
     def forget(self, experiment: Experiment) -> None:
         """Drop the claim of an experiment that the registry has followed."""
-        with translated(), self._traces.changing() as connection:
+        with translate_errors(), self._traces.begin() as connection:
             is_experiment = tables.experiment.c.id == experiment.id
             connection.execute(update(tables.experiment).where(is_experiment).values(told=False))
 

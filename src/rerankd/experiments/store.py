@@ -15,12 +15,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from rerankd.database import tables
+from rerankd.database.errors import translate_errors
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError
 from rerankd.experiments.counters import MAX_UNITS, Snapshot
 from rerankd.experiments.experiment import ACTIVE, Experiment, parse_plan, serialize_plan, validate
 from rerankd.experiments.history import ExperimentEvent, write_event
 from rerankd.experiments.sequential_tests import Sums
-from rerankd.traces.store import TraceStore, translated
+from rerankd.traces.store import TraceStore
 
 MAX_ACTIVE = 16
 _FIELDS = [field.name for field in dataclasses.fields(Experiment)]
@@ -73,7 +74,7 @@ class ExperimentStore:
             revision=1,
         )
         try:
-            with translated(), self.traces.changing() as connection:
+            with translate_errors(), self.traces.begin() as connection:
                 active = connection.scalar(select(func.count()).where(IS_ACTIVE)) or 0
                 if active >= MAX_ACTIVE:
                     raise ConflictError(
@@ -97,13 +98,13 @@ class ExperimentStore:
     def active(self) -> list[Experiment]:
         """Return the experiments that are running, or promoted and still in force, oldest first."""
         query = select(*COLUMNS).where(IS_ACTIVE).order_by(tables.experiment.c.id)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             return [experiment_from_row(row) for row in connection.execute(query)]
 
     def recent(self, limit: int = 50) -> list[Experiment]:
         """Return the newest experiments in any state, newest first."""
         query = select(*COLUMNS).order_by(tables.experiment.c.id.desc()).limit(limit)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             return [experiment_from_row(row) for row in connection.execute(query)]
 
     def get(self, name: str) -> Experiment:
@@ -114,7 +115,7 @@ class ExperimentStore:
         """
         columns = tables.experiment.c
         query = select(*COLUMNS).where(columns.name == name).order_by(columns.id.desc()).limit(1)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(
@@ -140,7 +141,7 @@ class ExperimentStore:
         updated = replace(experiment, **values, revision=experiment.revision + 1, changed=now)
         if updated.step != experiment.step:
             updated = replace(updated, stepped=now)
-        with translated(), self.traces.changing() as connection:
+        with translate_errors(), self.traces.begin() as connection:
             if not _write(connection, experiment, _row(updated)):
                 return None
             write_event(connection, updated, event)
@@ -160,7 +161,7 @@ class ExperimentStore:
             UnavailableError: the database cannot be reached.
         """
         ended = replace(experiment, revision=experiment.revision + 1, changed=time.time())
-        with translated(), self.traces.changing() as connection:
+        with translate_errors(), self.traces.begin() as connection:
             if not _write(connection, experiment, _row(ended) | {"active_name": None, "active_model": None}):
                 return False
             write_event(connection, ended, event)
@@ -174,7 +175,7 @@ class ExperimentStore:
         query = select(*columns).join(tables.experiment, experiment.id == event.experiment)
         if name is not None:
             query = query.where(experiment.name == name)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             rows = connection.execute(query.order_by(event.id.desc()).limit(limit)).all()
         return [
             ExperimentEvent(row.name, row.action, row.reason, row.who, row.coverage, orjson.loads(row.data), row.time)
@@ -194,7 +195,7 @@ class ExperimentStore:
             # In the same order on all instances, so that no two deadlock.
             for (experiment, step, variant, metric), metric_sums in sorted(snapshot.sums.items())
         ]
-        with translated(), self.traces.changing() as connection:
+        with translate_errors(), self.traces.begin() as connection:
             if sums:
                 _add_sums(connection, sums)
             _add_units(connection, snapshot)
@@ -203,7 +204,7 @@ class ExperimentStore:
         """Return what all instances counted, by step, variant and metric."""
         columns = tables.experiment_sums.c
         query = select(columns.step, columns.arm, columns.metric, columns.count, columns.total, columns.squares)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             rows = connection.execute(query.where(columns.experiment == experiment.id)).all()
         return {(step, variant, metric): Sums(int(count), *sums) for step, variant, metric, count, *sums in rows}
 
@@ -212,7 +213,7 @@ class ExperimentStore:
         columns = tables.experiment_unit.c
         in_step = (columns.experiment == experiment.id) & (columns.step == experiment.step)
         query = select(columns.arm, func.count()).where(in_step).group_by(columns.arm)
-        with self.traces.reading() as connection:
+        with self.traces.connect() as connection:
             return {variant: int(count) for variant, count in connection.execute(query)}
 
     def close(self) -> None:

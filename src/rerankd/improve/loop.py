@@ -82,7 +82,7 @@ class Loop:
             "online": f"{options.online} on {options.served}",
             "promote": f"make it the champion of {options.name}",
         }
-        rows = []
+        rows: list[tuple[str, str, str]] = []
         for step in STEPS:
             result = self.state.steps.get(step)
             if result is not None:
@@ -220,7 +220,7 @@ class Loop:
 
     def _online(self) -> StepResult:
         kind = self.options.online
-        if kind in ("none", "shadow"):
+        if kind == "none" or kind == "shadow":
             raise InvalidRequestError("This run has no online trial.", hint="Use --rollout canary or interleave.")
         with self._trial(kind) as (_, experiment):
             name, state = experiment.name, experiment.state

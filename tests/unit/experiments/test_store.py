@@ -67,7 +67,7 @@ def test_there_is_a_limit(store: ExperimentStore, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "MAX_ACTIVE", 2)
     for number in range(2):
         store.start(replace(NEW, name=f"e{number}", kind="shadow"), "me")
-    with pytest.raises(ConflictError, match="2 experiments run"):
+    with pytest.raises(ConflictError, match="2 experiments are active"):
         store.start(NEW, "me")
 
 
@@ -77,7 +77,7 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
     won: list[Experiment | None] = []
 
     def work(own: ExperimentStore) -> None:
-        won.append(own.change(one, event("advance"), coverage=1.0, step=1))
+        won.append(own.update(one, event("advance"), coverage=1.0, step=1))
 
     threads = [threading.Thread(target=work, args=(own,)) for own in stores]
     for thread in threads:
@@ -118,3 +118,15 @@ def test_units_are_bounded(store: ExperimentStore, monkeypatch: pytest.MonkeyPat
             counters.add(one.id, 0, "champion", {}, f"u{number}")
         store.add_counts(counters.drain())
     assert store.units(one) == {"champion": 8}
+
+
+def test_an_ended_experiment_frees_its_name_and_its_model(store: ExperimentStore) -> None:
+    started = store.start(NEW, "me")
+    promoted = store.update(started, event("promote"), state="promoted", coverage=1.0)
+    assert promoted is not None
+    assert not store.end(started, event("end"))  # it was changed since it was read
+    assert store.end(promoted, event("end"))
+    assert store.active() == []
+    assert store.get("new").state == "promoted"
+    assert [entry.action for entry in store.events("new")] == ["end", "promote", "start"]
+    assert store.start(NEW, "me").state == "running"

@@ -5,6 +5,7 @@ import json
 import random
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.gate import GateLimits
 from rerankd.experiments.controller import apply_decision
 from rerankd.experiments.guardrails import ExperimentDecision
+from rerankd.feedback.cases import mark_cases, one_case
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.options import ImproveOptions
@@ -25,7 +27,8 @@ from rerankd.settings import Settings, load_settings
 from rerankd.training.finetune import TrainOptions
 from rerankd.wiring.experiments import open_experiments
 from rerankd.wiring.registry import open_registry
-from rerankd.wiring.traces import open_existing_store
+from rerankd.wiring.traces import open_existing_store, open_store
+from tests.unit.improve.test_cases import add_case
 
 WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
 
@@ -60,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def a_plan(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> ImproveOptions:
+def run_options(data: Path, out: Path, base: Path, examples: str = "learn", **changes: object) -> ImproveOptions:
     training = TrainOptions(
         "full",
         epochs=2,
@@ -114,7 +117,7 @@ def stop(settings: Settings, name: str) -> None:
 def test_from_examples_to_champion_once(
     data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = a_plan(data, tmp_path / "good", bert)
+    plan = run_options(data, tmp_path / "good", bert)
     loop = Loop(plan, resources(settings))
     assert [(step, state) for step, state, _ in loop.plan()] == [
         (step, "to do") for step in ("collect", "train", "gate", "register", "promote")
@@ -138,13 +141,13 @@ def test_from_examples_to_champion_once(
 
 
 def test_without_a_registry_it_begins_with_mini(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    loop = Loop(dataclasses.replace(a_plan(data, tmp_path / "z", bert), base=""), resources(settings))
+    loop = Loop(dataclasses.replace(run_options(data, tmp_path / "z", bert), base=""), resources(settings))
     assert loop._base() == "mini"
     assert "fine-tune mini" in loop.plan()[1][2]
 
 
 def test_wrong_labels_are_refused(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    loop = Loop(a_plan(data, tmp_path / "bad", bert, "wrong"), resources(settings))
+    loop = Loop(run_options(data, tmp_path / "bad", bert, "wrong"), resources(settings))
     last = loop.run()
     assert last.state == "refused"
     assert "gain on judge" in last.message
@@ -155,7 +158,7 @@ def test_wrong_labels_are_refused(data: Path, bert: Path, settings: Settings, tm
 def test_requests_decide_and_it_goes_on_afterwards(
     data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = a_plan(data, tmp_path / "online", bert, online="canary")
+    plan = run_options(data, tmp_path / "online", bert, online="canary")
     loop = Loop(plan, resources(settings))
     moved: list[object] = []
 
@@ -185,7 +188,7 @@ def test_requests_decide_and_it_goes_on_afterwards(
 
 
 def test_a_rolled_back_canary_is_the_end(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    plan = a_plan(data, tmp_path / "back", bert, online="interleave", shadow_requests=1)
+    plan = run_options(data, tmp_path / "back", bert, online="interleave", shadow_requests=1)
     loop = Loop(plan, resources(settings))
     for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 1})):
         loop.state.write(step, StepResult("done", step, found))
@@ -197,7 +200,7 @@ def test_a_rolled_back_canary_is_the_end(data: Path, bert: Path, settings: Setti
 
 
 def test_a_folder_holds_one_run(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
-    plan = a_plan(data, tmp_path / "run", bert)
+    plan = run_options(data, tmp_path / "run", bert)
     state = RunState(plan)
     state.write("collect", StepResult("done", "said"))
     assert RunState(plan).steps["collect"].message == "said"
@@ -212,6 +215,42 @@ def test_a_folder_holds_one_run(data: Path, bert: Path, settings: Settings, tmp_
 
 def test_what_it_needs_is_asked_for(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="domain"):
-        Loop(a_plan(data, tmp_path / "x", bert, domain=()), resources(settings))
-    with pytest.raises(InvalidRequestError, match="nothing to learn from"):
-        Loop(dataclasses.replace(a_plan(data, tmp_path / "y", bert), data=()), resources(settings)).run()
+        Loop(run_options(data, tmp_path / "x", bert, domain=()), resources(settings))
+    with pytest.raises(InvalidRequestError, match="no training examples"):
+        Loop(dataclasses.replace(run_options(data, tmp_path / "y", bert), data=()), resources(settings)).run()
+
+
+def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
+    data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_store(settings)) as store:
+        right, wrong = add_case(store, "right", {0: 1}), add_case(store, "wrong", {1: 1})
+        of_another_run = add_case(store, "another", {0: 1})
+        mark_cases(store, [right, wrong, of_another_run], "in_training")
+    loop = Loop(run_options(data, tmp_path / "cases", bert), resources(settings))
+    outputs = {
+        "collect": {"cases": 2, "case_ids": [right, wrong]},
+        "train": {},
+        "gate": {},
+        "register": {"version": 7},
+    }
+    for step, values in outputs.items():
+        loop.state.write(step, StepResult("done", step, values))
+    move = SimpleNamespace(after=7)
+    store_of_registry = SimpleNamespace(path=None, uri="")
+    monkeypatch.setattr(loop, "_registry", SimpleNamespace(promote=lambda *_: move, store=store_of_registry))
+    opened: list[str] = []
+
+    class BambooFirst:
+        def __init__(self, reference: str, **_: object) -> None:
+            opened.append(reference)
+
+        def score(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [float(text.startswith("bamboo")) for _, text in pairs]
+
+    monkeypatch.setattr(improving, "Reranker", BambooFirst)
+    assert "1 of 2 bad cases" in loop.run().message
+    assert opened == [f"registry:{loop.options.name}@7"]
+    with closing(open_store(settings)) as store:
+        states = [one_case(store, case_id).state for case_id in (right, wrong, of_another_run)]
+    assert states == ["fixed", "in_training", "in_training"]

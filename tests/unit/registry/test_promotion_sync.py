@@ -52,7 +52,9 @@ class Instance:
     def __init__(self, registry: Registry, experiments: ExperimentStore, name: str, version: int, who: str = "a"):
         self.registry, self.experiments, self.decided = registry, experiments, list[str]()
         self.follower: Any = SimpleNamespace(
-            registry=registry, followed={"med": SimpleNamespace(reference=parse_reference(f"registry:{name}"))}
+            registry=registry,
+            seconds=1e6,
+            followed={"med": SimpleNamespace(reference=parse_reference(f"registry:{name}"))},
         )
         folder = Path(registry.cache.root, registry.resolve(name, version).content)
         self.pool: Any = SimpleNamespace(loaded={"med~e": SimpleNamespace(files=SimpleNamespace(folder=folder))})
@@ -241,3 +243,22 @@ def test_nobody_waits_for_mlflow(
     go_on.set()
     instance.poll()
     assert last(experiments, one).phase == "moved"
+
+
+def test_the_experiment_ends_once_all_instances_follow_the_alias(
+    registry: Registry, experiments: ExperimentStore, name: str
+) -> None:
+    instance = Instance(registry, experiments, name, 2)
+    one = promoted(experiments, f"registry:{name}@2")
+    for _ in range(2):
+        instance.poll()
+    assert experiments.active() == [one]  # until the followers of all instances serve the version
+    instance.follower.seconds = 0.0
+    instance.poll()
+    assert (experiments.active(), experiments.get("e").state) == ([], "promoted")
+    assert experiments.events("e")[0].action == "end"
+    assert PromotionLog(experiments).candidates() == []
+    assert champion(registry, name) == 2
+    changed(experiments, experiments.get("e"), "rolled_back", "roll_back")  # a person takes it back afterwards
+    instance.poll()
+    assert champion(registry, name) == 1
