@@ -16,7 +16,7 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.gate import GateLimits
 from rerankd.experiments.controller import apply_decision
 from rerankd.experiments.guardrails import ExperimentDecision
-from rerankd.feedback.cases import mark_cases, one_case
+from rerankd.feedback.case_store import get_case, set_state
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.options import ImproveOptions
@@ -226,7 +226,7 @@ def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
     with closing(open_store(settings)) as store:
         right, wrong = add_case(store, "right", {0: 1}), add_case(store, "wrong", {1: 1})
         of_another_run = add_case(store, "another", {0: 1})
-        mark_cases(store, [right, wrong, of_another_run], "in_training")
+        set_state(store, [right, wrong, of_another_run], "in_training")
     loop = Loop(run_options(data, tmp_path / "cases", bert), resources(settings))
     outputs = {
         "collect": {"cases": 2, "case_ids": [right, wrong]},
@@ -252,5 +252,5 @@ def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
     assert "1 of 2 bad cases" in loop.run().message
     assert opened == [f"registry:{loop.options.name}@7"]
     with closing(open_store(settings)) as store:
-        states = [one_case(store, case_id).state for case_id in (right, wrong, of_another_run)]
+        states = [get_case(store, case_id).state for case_id in (right, wrong, of_another_run)]
     assert states == ["fixed", "in_training", "in_training"]
