@@ -202,7 +202,7 @@ def test_half_precision_is_refused_on_a_cpu(checkpoint: Path) -> None:
 def test_scores_that_are_no_numbers(reranker: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = reranker._scorer.backend
     monkeypatch.setattr(backend, "logits", lambda pairs: np.full(len(pairs), np.nan, np.float32))
-    with pytest.raises(ScoringError, match="The model gave 1 scores that are not finite numbers. Check its files"):
+    with pytest.raises(ScoringError, match="The model returned 1 scores that are not finite numbers. Check its files"):
         reranker.rank("q", ["d"])
 
 

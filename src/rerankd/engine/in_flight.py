@@ -1,4 +1,4 @@
-"""Who waits for what: jobs, the flights of their pairs, and the scheduler that orders those.
+"""Request coalescing (single-flight): pairs in flight, the requests that wait for them, and the scheduler's queues.
 
 No threads: the engine holds its lock around every call.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rerankd.engine.request import InFlightPair, Job
-from rerankd.engine.runner import Outcome
+from rerankd.engine.request import EngineRequest, InFlightPair
+from rerankd.engine.runner import LogitOrError
 from rerankd.engine.scheduler import QueuedSequence, Scheduler
 from rerankd.errors import RerankdError
 from rerankd.scoring.scorer import best_chunk
@@ -18,153 +18,172 @@ from rerankd.types import PairScore
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a computed batch brought.
+    """Effects of computed sequences.
 
     Attributes:
-        scores: of pairs whose last window landed and that may be cached.
-        done: jobs that have all their scores; they are ended.
-        failed: jobs of pairs that got no score, with the reason; they are ended.
-        dropped: tickets of the failed that nobody wants any more.
+        scores: scores of pairs whose last chunk was computed and that may be cached, by key.
+        finished: requests that have all their scores; they were removed.
+        failed: requests of pairs that got no score, with the reason; they were removed.
+        dropped: sequences of the failed requests that no other request wants.
     """
 
     scores: dict[bytes, PairScore] = field(default_factory=dict)
-    done: list[Job] = field(default_factory=list)
-    failed: dict[Job, RerankdError] = field(default_factory=dict)
+    finished: list[EngineRequest] = field(default_factory=list)
+    failed: dict[EngineRequest, RerankdError] = field(default_factory=dict)
     dropped: int = 0
 
 
 class InFlight:
-    """The engine's books.
+    """Requests of an engine and the distinct pairs that they wait for.
 
     Args:
-        scheduler: gets the tickets.
+        scheduler: scheduler that orders the pairs' sequences.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.unencoded = 0
-        self._jobs: dict[Job, None] = {}
-        self._flights: dict[bytes, InFlightPair] = {}
+        self._requests: dict[EngineRequest, None] = {}
+        self._pairs: dict[bytes, InFlightPair] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._requests)
 
-    def __contains__(self, job: object) -> bool:
-        return job in self._jobs
+    def __contains__(self, request: object) -> bool:
+        return request in self._requests
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens that were not handed out, those of texts not encoded yet estimated."""
+        """Tokens that wait for a step; those of texts that are not encoded yet are estimated."""
         return self.unencoded + self.scheduler.waiting_tokens
 
-    def excess(self, share: int) -> int:
-        """Tokens by which requests exceed a share each, those in the background apart."""
-        return sum(max(0, job.unencoded + job.outstanding - share) for job in self._jobs if not job.request.background)
-
     @property
-    def background(self) -> int:
-        """Tokens of requests that nobody waits for."""
-        return sum(job.unencoded + job.outstanding for job in self._jobs if job.request.background)
+    def background_tokens(self) -> int:
+        """Tokens of background requests that are not computed yet."""
+        return sum(request.unencoded + request.outstanding for request in self._requests if request.request.background)
 
-    def open(self, job: Job) -> None:
-        """A request came in."""
-        self._jobs[job] = None
-        self.unencoded += job.unencoded
+    def excess_tokens(self, limit: int) -> int:
+        """Return the tokens by which single requests exceed a limit; background requests do not count."""
+        return sum(
+            max(0, request.unencoded + request.outstanding - limit)
+            for request in self._requests
+            if not request.request.background
+        )
 
-    def encoded(self, job: Job, estimate: int, *, last: bool) -> list[Job]:
-        """A slice of a job was encoded that had been estimated so; returns the job if it needs nothing more."""
-        if job in self._jobs:
+    def add(self, request: EngineRequest) -> None:
+        """Add a request whose texts are not encoded yet."""
+        self._requests[request] = None
+        self.unencoded += request.unencoded
+
+    def finish_slice(self, request: EngineRequest, estimate: int, *, last: bool) -> list[EngineRequest]:
+        """Count a slice of a request as encoded.
+
+        Args:
+            request: request of the slice.
+            estimate: estimated tokens of the slice.
+            last: True if nothing of the request is left to encode.
+
+        Returns:
+            The request if it has all its scores; it was removed then.
+        """
+        if request in self._requests:
             self.unencoded -= estimate
-            job.unencoded -= estimate
-            job.missing -= last
-        return self._finish([job])
+            request.unencoded -= estimate
+            request.pending -= last
+        return self._remove_finished([request])
 
-    def join(self, job: Job, key: bytes) -> bool:
-        """Wait for a pair that is on its way already; whoever has the turn first gets it computed."""
-        flight = self._flights.get(key)
-        if flight is None or job not in self._jobs:
+    def join(self, request: EngineRequest, key: bytes) -> bool:
+        """Let a request wait for a pair that is in flight already; False if it is not."""
+        pair = self._pairs.get(key)
+        if pair is None or request not in self._requests:
             return False
-        if job not in flight.jobs:
-            flight.jobs.append(job)
-            job.missing += 1
-            self.scheduler.add(job, job.request.tenant, flight.tickets, job.request.deadline)
+        if request not in pair.requests:
+            pair.requests.append(request)
+            request.pending += 1
+            # Whichever of its requests has its turn first gets the pair computed.
+            self.scheduler.add(request, request.request.tenant, pair.sequences, request.request.deadline)
         return True
 
-    def take_off(self, job: Job, flights: Iterable[InFlightPair]) -> None:
-        """Queue new pairs of a job."""
-        tickets = []
-        for flight in flights:
-            flight.tickets = [QueuedSequence(len(window), (flight, n)) for n, window in enumerate(flight.windows)]
-            flight.jobs.append(job)
-            flight.bringer = job
-            self._flights[flight.key] = flight
-            job.missing += 1
-            job.computed_tokens += flight.tokens
-            job.outstanding += flight.tokens
-            tickets += flight.tickets
-        self.scheduler.add(job, job.request.tenant, tickets, job.request.deadline)
+    def enqueue(self, request: EngineRequest, pairs: Iterable[InFlightPair]) -> None:
+        """Queue new pairs of a request."""
+        sequences = []
+        for pair in pairs:
+            pair.sequences = [QueuedSequence(len(chunk), (pair, number)) for number, chunk in enumerate(pair.chunks)]
+            pair.requests.append(request)
+            pair.first_request = request
+            self._pairs[pair.key] = pair
+            request.pending += 1
+            request.computed_tokens += pair.tokens
+            request.outstanding += pair.tokens
+            sequences += pair.sequences
+        self.scheduler.add(request, request.request.tenant, sequences, request.request.deadline)
 
-    def land(self, tickets: Iterable[QueuedSequence], outcomes: Iterable[Outcome]) -> BatchResult:
-        """Write what a batch gave."""
-        landing = BatchResult()
-        touched: list[Job] = []
-        for ticket, outcome in zip(tickets, outcomes, strict=True):
-            touched += self._land(ticket, outcome, landing)
-        landing.done = self._finish(touched)
-        landing.dropped = sum(self.end(job) for job in landing.failed)
-        return landing
+    def complete(self, sequences: Iterable[QueuedSequence], outputs: Iterable[LogitOrError]) -> BatchResult:
+        """Store the outputs of computed sequences."""
+        result = BatchResult()
+        scored: list[EngineRequest] = []
+        for sequence, output in zip(sequences, outputs, strict=True):
+            scored += self._complete_chunk(sequence, output, result)
+        result.finished = self._remove_finished(scored)
+        result.dropped = sum(self.remove(request) for request in result.failed)
+        return result
 
-    def _land(self, ticket: QueuedSequence, outcome: Outcome, landing: BatchResult) -> list[Job]:
-        flight: InFlightPair = ticket.payload[0]
-        window: int = ticket.payload[1]
-        if isinstance(outcome, RerankdError):
-            landing.failed.update(dict.fromkeys(flight.jobs, outcome))
-            self._flights.pop(flight.key, None)
+    def _complete_chunk(
+        self, sequence: QueuedSequence, output: LogitOrError, result: BatchResult
+    ) -> list[EngineRequest]:
+        """Store one output; returns the requests that got a score by it."""
+        pair: InFlightPair = sequence.payload[0]
+        number: int = sequence.payload[1]
+        if isinstance(output, RerankdError):
+            result.failed.update(dict.fromkeys(pair.requests, output))
+            self._pairs.pop(pair.key, None)
             return []
-        flight.logits[window] = outcome
-        if len(flight.logits) < len(flight.windows):
+        pair.logits[number] = output
+        if len(pair.logits) < len(pair.chunks):
             return []
-        score = best_chunk(flight.windows, list(flight.logits.values()))
-        if flight.cache:
-            landing.scores[flight.key] = score
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        if flight.bringer is not None:
-            flight.bringer.outstanding -= flight.tokens
-        for job in flight.jobs:
-            job.land(flight.key, score)
-            job.missing -= 1
-        return list(flight.jobs)
+        score = best_chunk(pair.chunks, list(pair.logits.values()))
+        if pair.cache:
+            result.scores[pair.key] = score
+        if self._pairs.get(pair.key) is pair:
+            del self._pairs[pair.key]
+        if pair.first_request is not None:
+            pair.first_request.outstanding -= pair.tokens
+        for request in pair.requests:
+            request.set_score(pair.key, score)
+            request.pending -= 1
+        return list(pair.requests)
 
-    def _finish(self, jobs: Iterable[Job]) -> list[Job]:
-        done = [job for job in dict.fromkeys(jobs) if job in self._jobs and job.missing == 0]
-        for job in done:
-            self.end(job)
-        return done
+    def _remove_finished(self, requests: Iterable[EngineRequest]) -> list[EngineRequest]:
+        finished = [
+            request for request in dict.fromkeys(requests) if request in self._requests and request.pending == 0
+        ]
+        for request in finished:
+            self.remove(request)
+        return finished
 
-    def end(self, job: Job) -> int:
-        """Forget a job; returns how many of its tickets were dropped before they were handed out."""
-        if job not in self._jobs:
+    def remove(self, request: EngineRequest) -> int:
+        """Forget a request; returns how many of its sequences were dropped before they were handed out."""
+        if request not in self._requests:
             return 0
-        del self._jobs[job]
-        self.unencoded -= job.unencoded
-        dropped = self.scheduler.remove(job)
-        for key in job.places:
-            flight = self._flights.get(key)
-            if flight is not None and job in flight.jobs:
-                flight.jobs.remove(job)
-                if not flight.jobs:
-                    del self._flights[key]
+        del self._requests[request]
+        self.unencoded -= request.unencoded
+        dropped = self.scheduler.remove(request)
+        for key in request.positions:
+            pair = self._pairs.get(key)
+            if pair is not None and request in pair.requests:
+                pair.requests.remove(request)
+                if not pair.requests:
+                    del self._pairs[key]
         return dropped
 
-    def late(self, now: float) -> list[Job]:
-        """Jobs whose deadline has passed."""
-        return [job for job in self.scheduler.expire(now) if isinstance(job, Job)]
+    def expired(self, now: float) -> list[EngineRequest]:
+        """Return the requests whose deadline has passed."""
+        return [request for request in self.scheduler.expire(now) if isinstance(request, EngineRequest)]
 
-    def clear(self) -> list[Job]:
-        """End every job; returns them."""
-        jobs = list(self._jobs)
-        for job in jobs:
-            self.end(job)
-        self._flights.clear()
-        return jobs
+    def clear(self) -> list[EngineRequest]:
+        """Remove every request; returns them."""
+        requests = list(self._requests)
+        for request in requests:
+            self.remove(request)
+        self._pairs.clear()
+        return requests

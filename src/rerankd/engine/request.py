@@ -1,12 +1,14 @@
-"""What travels through an engine: a request's job, and the flight of each pair, computed for one or more jobs."""
+"""Requests of an engine: pairs to score, their progress, and the distinct pairs that they share."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
 from rerankd.engine.scheduler import QueuedSequence
+from rerankd.errors import RerankdError
 from rerankd.scoring.encoder import EncodedPair, TruncationOptions
 from rerankd.types import PairScore
 
@@ -19,13 +21,13 @@ class ScoreRequest:
 
     Attributes:
         groups: queries, each with its documents.
-        truncation: how pairs are cut.
+        truncation: truncation of the pairs.
         tenant: whose turn in the queue it takes; tenants share the model's computing time equally.
         retry_key: the same text when the same request is sent again, see `admission.make_retry_key`.
-        deadline: in the engine's clock (monotonic seconds); None for no limit.
-        cache: whether scores may be read from the cache and kept there.
-        allow_truncation: False fails the request before anything of it is computed, if a text would be cut.
-        background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
+        deadline: time limit on the engine's clock (monotonic seconds); None for no limit.
+        cache: True if scores may be read from the cache and stored there.
+        allow_truncation: False rejects the request before any of it is computed, if a text would be cut.
+        background: True if nobody waits for it; it takes no room in the queue from requests that somebody waits for.
     """
 
     groups: Sequence[QueryGroup]
@@ -45,12 +47,12 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """What came of a request.
+    """Scores of a request.
 
     Attributes:
         scores: one list per group, in order.
-        computed_tokens: tokens that were computed for it, not those found in the cache.
-        cached: pairs that were found in the cache.
+        computed_tokens: tokens that were computed for it; cached scores cost none.
+        cached: pairs whose score came from the cache.
         timings: milliseconds: `tokenization`, `queue` (until its first pair was computed), `inference`, `total`.
     """
 
@@ -62,27 +64,53 @@ class ScoreResult:
 
 @dataclass(eq=False, slots=True)
 class InFlightPair:
-    """One distinct pair that is being computed, and who waits for it."""
+    """One distinct pair that is being computed, for one request or more.
+
+    Attributes:
+        key: hash of the pair, see `cache.pair_keys`.
+        chunks: its sequences; more than one for a long document that is read in chunks.
+        cache: True if its score may be cached.
+        logits: logits so far, by the number of the chunk.
+        sequences: its chunks in the scheduler.
+        requests: requests that wait for it.
+        first_request: request that brought it and is charged for its tokens.
+    """
 
     key: bytes
-    windows: list[EncodedPair]
+    chunks: list[EncodedPair]
     cache: bool
     logits: dict[int, float] = field(default_factory=dict)
-    tickets: list[QueuedSequence] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    bringer: Job | None = None
+    sequences: list[QueuedSequence] = field(default_factory=list)
+    requests: list[EngineRequest] = field(default_factory=list)
+    first_request: EngineRequest | None = None
 
     @property
     def tokens(self) -> int:
-        """Tokens of all windows."""
-        return sum(map(len, self.windows))
+        """Tokens of all chunks."""
+        return sum(map(len, self.chunks))
 
 
 @dataclass(eq=False, slots=True)
-class Job:
-    """A request on its way.
+class EngineRequest:
+    """A `ScoreRequest` in an engine; its `future` gets the `ScoreResult` or a `RerankdError`.
 
-    `missing` counts flights that have not landed and, while texts are still being encoded, one more.
+    Attributes:
+        request: pairs to score.
+        number: number of the request, unique in its engine.
+        estimate: estimated tokens of all its pairs.
+        submitted: time of submission on the engine's clock.
+        future: future of the result.
+        positions: (group, document) positions of each pair, by the pair's key.
+        scores: scores so far, one list per group.
+        pending: pairs that are not scored yet; one more while texts are still being encoded.
+        next_pair: first pair of the next slice to encode.
+        unencoded: estimated tokens of the texts that are not encoded yet.
+        outstanding: tokens that it brought and that are not computed yet.
+        computed_tokens: tokens that it brought.
+        cached: pairs whose score came from the cache.
+        encode_seconds: time spent on tokenization.
+        queued: time at which its first pair was queued; None before.
+        started: time at which its first pair was computed; None before.
     """
 
     request: ScoreRequest
@@ -90,10 +118,10 @@ class Job:
     estimate: int
     submitted: float
     future: Future[ScoreResult] = field(default_factory=Future)
-    places: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
+    positions: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
     scores: list[list[PairScore | None]] = field(default_factory=list)
-    missing: int = 1
-    next_slice: int = 0
+    pending: int = 1
+    next_pair: int = 0
     unencoded: int = 0
     outstanding: int = 0
     computed_tokens: int = 0
@@ -106,13 +134,13 @@ class Job:
         self.unencoded = self.estimate
         self.scores = [[None] * len(documents) for _, documents in self.request.groups]
 
-    def land(self, key: bytes, score: PairScore) -> None:
-        """Write a pair's score wherever the request has it."""
-        for group, place in self.places[key]:
-            self.scores[group][place] = score
+    def set_score(self, key: bytes, score: PairScore) -> None:
+        """Store a pair's score wherever the request has the pair."""
+        for group, position in self.positions[key]:
+            self.scores[group][position] = score
 
-    def scored(self, now: float) -> ScoreResult:
-        """The finished answer."""
+    def finish(self, now: float) -> None:
+        """Set the result of a request that has all its scores; nothing happens if it was cancelled in this moment."""
         started = self.started or now
         timings = {
             "tokenization": self.encode_seconds * 1000,
@@ -121,4 +149,10 @@ class Job:
             "total": (now - self.submitted) * 1000,
         }
         scores = [[score for score in group if score is not None] for group in self.scores]
-        return ScoreResult(scores, self.computed_tokens, self.cached, timings)
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_result(ScoreResult(scores, self.computed_tokens, self.cached, timings))
+
+    def fail(self, error: RerankdError) -> None:
+        """Set the error of a request; nothing happens if it was answered or cancelled in this moment."""
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_exception(error)

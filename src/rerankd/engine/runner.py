@@ -1,37 +1,39 @@
-"""Computes one batch: learns how much fits, and finds out which pairs of a failing batch are to blame."""
+"""Runner: computes the batches of a step, learns how much fits into memory, and isolates pairs that fail."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+import time
+from collections.abc import Callable, Sequence
 
 from rerankd._common.logging import logger
 from rerankd.engine.admission import RateMeter
 from rerankd.engine.observer import EngineObserver
 from rerankd.errors import RerankdError, ScoringError
 from rerankd.scoring.backend import Backend
+from rerankd.scoring.batches import BatchLimits
 from rerankd.scoring.encoder import EncodedPair
-from rerankd.scoring.scorer import Scorer, not_finite
+from rerankd.scoring.scorer import Scorer, non_finite_error
 
 _log = logger(__name__)
-MIN_BATCH_TOKENS = 256
-FIRST_BATCH_TOKENS = 2048
+MIN_STEP_TOKENS = 256
+FIRST_STEP_TOKENS = 2048
 GROWTH = 1.02
 
-Outcome = float | RerankdError
+LogitOrError = float | RerankdError
 
 
 class BatchRunner:
-    """A scorer with a budget.
+    """A scorer with a token budget.
 
     Args:
         scorer: encoder and backend of one model.
         max_batch_tokens: tokens computed together at most.
-        batch_seconds: time that a batch aims at: long enough to be efficient, short enough to let others in.
-        rate: shared with admission.
-        observer: told of failures.
-        model: name for the observer.
+        step_seconds: target computing time of a step: long enough to be efficient, short enough to let others in.
+        rate: measured speed, shared with admission control.
+        observer: observer of batches and failures.
+        model: name of the model, for the observer and the log.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -39,71 +41,87 @@ class BatchRunner:
         scorer: Scorer,
         *,
         max_batch_tokens: int,
-        batch_seconds: float,
+        step_seconds: float,
         rate: RateMeter,
         observer: EngineObserver | None = None,
         model: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._scorer, self._ceiling, self._batch_seconds, self._rate = scorer, max_batch_tokens, batch_seconds, rate
-        self._observer, self._model = observer or EngineObserver(), model
+        self._scorer, self._ceiling, self._step_seconds, self._rate = scorer, max_batch_tokens, step_seconds, rate
+        self._observer, self._model, self._clock = observer or EngineObserver(), model, clock
         self._fits = float(max_batch_tokens)
 
     @property
     def budget(self) -> int:
-        """Tokens of the next batch at most: what fits, and what is computed in the time that a batch aims at."""
+        """Tokens of the next step at most: limited by memory and by the target computing time."""
         speed = self._rate.tokens_per_second
-        wanted = speed * self._batch_seconds if speed else FIRST_BATCH_TOKENS
-        return int(min(max(wanted, MIN_BATCH_TOKENS), self._fits))
+        wanted = speed * self._step_seconds if speed else FIRST_STEP_TOKENS
+        return int(min(max(wanted, MIN_STEP_TOKENS), self._fits))
 
-    def plan(self, pairs: Sequence[EncodedPair]) -> list[list[int]]:
-        """Which pairs go to the backend together."""
-        return self._scorer.plan(pairs, max(int(self._fits), 1))
+    @property
+    def limits(self) -> BatchLimits:
+        """Limits of one backend call; out-of-memory errors lower the number of tokens."""
+        return self._scorer.batch_limits(max(int(self._fits), 1))
 
-    def run(self, pairs: Sequence[EncodedPair], plan: list[list[int]]) -> list[Outcome]:
-        """Logits in the order of the pairs; where there is none, why.
+    def measure(self, tokens: int, seconds: float) -> None:
+        """Learn the speed from a step. Small quick steps measure the overhead of a call, unless they are faster."""
+        large = 2 * tokens >= self.budget or 2 * seconds >= self._step_seconds
+        if large or tokens > self._rate.tokens_per_second * seconds:
+            self._rate.observe(tokens, seconds)
+
+    def run(self, batches: Sequence[Sequence[EncodedPair]]) -> list[list[LogitOrError]]:
+        """Compute batches, each in one backend call unless it fails.
 
         Args:
-            pairs: the batch.
-            plan: from `plan`.
+            batches: pairs of each batch, within `limits`.
+
+        Returns:
+            One list per batch, in order: the logit of each sequence, or the error that kept it from getting one.
         """
-        outcomes: dict[int, Outcome] = {}
-        for found in self._scorer.worker_pool.map(partial(self._attempt, pairs=pairs), plan):
-            outcomes |= found
+        outputs = list(self._scorer.worker_pool.map(self._compute, batches))
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
-        return [outcomes[place] for place in range(len(pairs))]
+        return outputs
 
-    def _attempt(
-        self, backend: Backend, part: list[int], pairs: Sequence[EncodedPair], *, again: bool = False
-    ) -> dict[int, Outcome]:
+    def _compute(self, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool = False) -> list[LogitOrError]:
+        started = self._clock()
         try:
-            logits = backend.logits([pairs[place] for place in part]).tolist()
-            scored = dict(zip(part, logits, strict=True))
-        except Exception as error:  # whatever a backend raises, the batch is searched for who caused it
-            return self._failed(error, backend, part, pairs, again=again)
-        return {place: logit if math.isfinite(logit) else not_finite(1) for place, logit in scored.items()}
+            logits: list[float] = backend.logits(batch).tolist()
+            if len(logits) != len(batch):
+                raise ValueError(f"the backend returned {len(logits)} logits for {len(batch)} pairs")
+        except Exception as error:  # any error of a backend: the batch is searched for the pair that causes it
+            return self._bisect(error, backend, batch, is_retry=is_retry)
+        self._observe(backend, batch, self._clock() - started)
+        return [logit if math.isfinite(logit) else non_finite_error(1) for logit in logits]
 
-    def _failed(
-        self, error: Exception, backend: Backend, part: list[int], pairs: Sequence[EncodedPair], *, again: bool
-    ) -> dict[int, Outcome]:
+    def _observe(self, backend: Backend, batch: Sequence[EncodedPair], seconds: float) -> None:
+        tokens = sum(map(len, batch))
+        padded = tokens if backend.max_padding is None else len(batch) * max(map(len, batch))
+        self._observer.batch(self._model, len(batch), tokens, padded, seconds)
+
+    def _bisect(
+        self, error: Exception, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool
+    ) -> list[LogitOrError]:
+        """Compute the halves of a batch that failed, down to the single pairs that cannot be computed."""
         memory = out_of_memory(error)
         if memory:
-            self._shrink(sum(len(pairs[place]) for place in part))
-        if len(part) > 1:
-            middle = len(part) // 2
-            halves = (part[:middle], part[middle:])
-            return self._attempt(backend, halves[0], pairs) | self._attempt(backend, halves[1], pairs)
-        if memory and not again:
-            return self._attempt(backend, part, pairs, again=True)
-        return {part[0]: self._blame(error, len(pairs[part[0]]), memory=memory)}
+            self._shrink(sum(map(len, batch)))
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return self._compute(backend, batch[:middle]) + self._compute(backend, batch[middle:])
+        if memory and not is_retry:
+            return self._compute(backend, batch, is_retry=True)
+        return [self._pair_error(error, len(batch[0]), memory=memory)]
 
     def _shrink(self, tokens: int) -> None:
-        """Half of what did not fit is the budget from now on; it grows again slowly."""
+        """Halve the budget after an out-of-memory error; it grows again slowly."""
         self._observer.failed(self._model, "out_of_memory")
         self._scorer.backend.release()
         self._fits = float(max(1, min(int(self._fits), tokens) // 2))
-        _log.warning("%s: out of memory at %d tokens; batches are cut to %d", self._model, tokens, int(self._fits))
+        _log.warning(
+            "%s: out of memory at %d tokens; batches are limited to %d tokens", self._model, tokens, int(self._fits)
+        )
 
-    def _blame(self, error: Exception, tokens: int, *, memory: bool) -> RerankdError:
+    def _pair_error(self, error: Exception, tokens: int, *, memory: bool) -> RerankdError:
         self._observer.failed(self._model, "pair")
         if isinstance(error, RerankdError):
             return error
@@ -112,13 +130,13 @@ class BatchRunner:
                 f"A pair of {tokens} tokens does not fit into memory.",
                 hint="Use a smaller max_length, or long_documents=chunk.",
             )
-        # What the backend said may hold paths or texts: it goes to the log, not to the caller.
+        # A backend's message may contain paths or texts: it goes to the log, not to the client.
         _log.error("%s: the backend failed on a pair of %d tokens", self._model, tokens, exc_info=error)
         return ScoringError("The model failed on one of the pairs.", hint="The server's log has the cause.")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's own, torch's, or the runtime's.
+    """Return True if an error means that memory ran out: Python's own, torch's, or ONNX Runtime's.
 
     Example:
         >>> out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))

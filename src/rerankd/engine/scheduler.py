@@ -1,10 +1,10 @@
-"""Which pairs are computed next. Pure: no threads, no asyncio, no torch, and time is an argument.
+"""Scheduler: picks the sequences that are computed next. Pure: no threads, no asyncio, no torch, time is an argument.
 
-The unit is the ticket, one sequence for the model; a request brings many, and one ticket may belong to several
-requests that want the same score. Half of every batch goes to the oldest tickets, so that whatever was admitted is
-finished in the time that its queue needs at half speed; the other half goes by deficit round robin (Shreedhar and
-Varghese, 1995) over keys, and within a key over requests, newcomers first for one quantum, so that two documents need
-not wait for a thousand.
+The unit is the queued sequence, one forward pass of one pair; a request brings many, and one sequence may belong to
+several requests that want the same score. Half of every step goes to the oldest sequences, so that an admitted request
+is finished within the time that its queue needs at half speed. The other half goes by deficit round robin (Shreedhar
+and Varghese 1995) over tenants, and within a tenant over requests, new requests first for one quantum, so that two
+documents need not wait for a thousand.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from rerankd.scoring.batches import BatchLimits, plan_batches
 
 QUANTUM = 512
 
@@ -23,9 +25,9 @@ class QueuedSequence:
 
     Attributes:
         length: tokens.
-        payload: what the engine wants back; never looked at here.
-        owners: requests that wait for it; a ticket without any is dropped.
-        drawn: whether it has left its queues for the window.
+        payload: opaque value for the engine; the scheduler never looks at it.
+        owners: requests that wait for it; a sequence without owners is dropped.
+        drawn: True once it has left its queues for the window.
     """
 
     length: int
@@ -35,65 +37,69 @@ class QueuedSequence:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
+        """True while a request waits for it."""
         return bool(self.owners)
 
 
 @dataclass(eq=False, slots=True)
-class _Flow:
-    """The tickets of one request, and what it may still take in this round."""
+class RequestQueue:
+    """The waiting sequences of one request, and the tokens that it may still take in this round."""
 
     request: Hashable
-    key: str
+    tenant: str
     deadline: float | None
     deficit: int
-    tickets: deque[QueuedSequence] = field(default_factory=deque)
-    own: list[QueuedSequence] = field(default_factory=list)
+    waiting: deque[QueuedSequence] = field(default_factory=deque)
+    sequences: list[QueuedSequence] = field(default_factory=list)
 
     def head(self) -> QueuedSequence | None:
-        """The next ticket that nobody has drawn."""
-        while self.tickets and (self.tickets[0].drawn or not self.tickets[0].wanted):
-            self.tickets.popleft()
-        return self.tickets[0] if self.tickets else None
+        """Return the next sequence that was not drawn by another queue; None if there is none."""
+        while self.waiting and (self.waiting[0].drawn or not self.waiting[0].wanted):
+            self.waiting.popleft()
+        return self.waiting[0] if self.waiting else None
 
 
 @dataclass(eq=False, slots=True)
-class _Share:
-    """The flows of one key; those that have not had their first turn go before the others (as in RFC 8290)."""
+class TenantQueue:
+    """The requests of one tenant; those that have not had their first turn go before the others (as in RFC 8290)."""
 
-    fresh: deque[_Flow] = field(default_factory=deque)
-    flows: deque[_Flow] = field(default_factory=deque)
+    fresh: deque[RequestQueue] = field(default_factory=deque)
+    served: deque[RequestQueue] = field(default_factory=deque)
     deficit: int = 0
 
-    def remove(self, flow: _Flow) -> None:
-        (self.fresh if flow in self.fresh else self.flows).remove(flow)
+    def remove(self, queue: RequestQueue) -> None:
+        """Remove a request."""
+        (self.fresh if queue in self.fresh else self.served).remove(queue)
 
     @property
     def empty(self) -> bool:
-        return not self.fresh and not self.flows
+        """True if no request is left."""
+        return not self.fresh and not self.served
 
 
 class Scheduler:
-    """Waiting tickets in, batches out.
+    """Waiting sequences in, batches out.
+
+    Sequences are drawn from the queues into a window (the look-ahead), in which neighbours of similar length are found.
 
     Args:
-        window_batches: batches that the window holds; more of them find closer lengths, and wait longer.
+        window_batches: size of the window in steps; a larger one finds closer lengths and waits longer.
         quantum: tokens that a request may take in its turn.
         fair: False serves strictly in the order of arrival.
 
     Example:
         >>> scheduler = Scheduler()
-        >>> scheduler.add("a", "key", [QueuedSequence(length) for length in (10, 30, 20)])
-        >>> [ticket.length for ticket in scheduler.next_batch(60)]
+        >>> scheduler.add("a", "tenant", [QueuedSequence(length) for length in (10, 30, 20)])
+        >>> [sequence.length for sequence in scheduler.next_batch(60)]
         [30, 20, 10]
     """
 
     def __init__(self, *, window_batches: float = 1.0, quantum: int = QUANTUM, fair: bool = True) -> None:
         self._window_batches, self._quantum, self._fair = window_batches, quantum, fair
-        self._arrival: OrderedDict[Hashable, _Flow] = OrderedDict()
-        self._shares: OrderedDict[str, _Share] = OrderedDict()
-        self._window: OrderedDict[QueuedSequence, bool] = OrderedDict()  # whether it was drawn for its age
-        self._owed = 0  # tokens that turns are behind age
+        self._requests: OrderedDict[Hashable, RequestQueue] = OrderedDict()  # in the order of arrival
+        self._tenants: OrderedDict[str, TenantQueue] = OrderedDict()
+        self._window: OrderedDict[QueuedSequence, bool] = OrderedDict()  # True if drawn for its age
+        self._deficit = 0  # tokens that round robin is behind the oldest
         self.waiting_tokens = 0
         self.waiting_pairs = 0
 
@@ -101,177 +107,192 @@ class Scheduler:
         return self.waiting_pairs
 
     def add(
-        self, request: Hashable, key: str, tickets: Iterable[QueuedSequence], deadline: float | None = None
+        self, request: Hashable, tenant: str, sequences: Iterable[QueuedSequence], deadline: float | None = None
     ) -> None:
-        """Queue tickets of a request, its first or more; those that another request brought already are shared.
+        """Queue sequences of a request, its first or more; those of another request are shared.
 
         Args:
-            request: its name, unique among those that wait.
-            key: whose it is; keys share the model equally.
-            tickets: sequences to compute.
-            deadline: time after which `expire` names it.
+            request: name of the request, unique among those that wait.
+            tenant: tenant of the request; tenants share the model equally.
+            sequences: sequences to compute.
+            deadline: time after which `expire` returns the request.
         """
-        flow = self._arrival.get(request) or self._enter(request, key, deadline)
-        for ticket in tickets:
-            if not ticket.wanted:
-                self.waiting_tokens += ticket.length
+        queue = self._requests.get(request) or self._open_queue(request, tenant, deadline)
+        for sequence in sequences:
+            if not sequence.wanted:
+                self.waiting_tokens += sequence.length
                 self.waiting_pairs += 1
-            ticket.owners.add(request)
-            flow.own.append(ticket)
-            flow.tickets.append(ticket)
+            sequence.owners.add(request)
+            queue.sequences.append(sequence)
+            queue.waiting.append(sequence)
 
-    def _enter(self, request: Hashable, key: str, deadline: float | None) -> _Flow:
-        self._arrival[request] = flow = _Flow(request, key, deadline, self._quantum)
-        if key not in self._shares:
-            self._shares[key] = _Share(deficit=self._quantum)
-            self._shares.move_to_end(key, last=False)
-        self._shares[key].fresh.append(flow)
-        return flow
+    def _open_queue(self, request: Hashable, tenant: str, deadline: float | None) -> RequestQueue:
+        self._requests[request] = queue = RequestQueue(request, tenant, deadline, self._quantum)
+        if tenant not in self._tenants:
+            self._tenants[tenant] = TenantQueue(deficit=self._quantum)
+            self._tenants.move_to_end(tenant, last=False)
+        self._tenants[tenant].fresh.append(queue)
+        return queue
 
     def remove(self, request: Hashable) -> int:
         """Forget a request, finished or not.
 
         Returns:
-            Tickets that were still waiting and that nobody wants any more.
+            Sequences that were still waiting and that no other request wants.
         """
-        flow = self._arrival.pop(request, None)
-        if flow is None:
+        queue = self._requests.pop(request, None)
+        if queue is None:
             return 0
-        share = self._shares[flow.key]
-        share.remove(flow)
-        if share.empty:
-            del self._shares[flow.key]
+        tenant = self._tenants[queue.tenant]
+        tenant.remove(queue)
+        if tenant.empty:
+            del self._tenants[queue.tenant]
         dropped = 0
-        for ticket in flow.own:
-            ticket.owners.discard(request)
-            if not ticket.wanted and (not ticket.drawn or ticket in self._window):
-                self._window.pop(ticket, None)
-                self._leave(ticket)
+        for sequence in queue.sequences:
+            sequence.owners.discard(request)
+            if not sequence.wanted and (not sequence.drawn or sequence in self._window):
+                self._window.pop(sequence, None)
+                self._leave(sequence)
                 dropped += 1
         return dropped
 
     def expire(self, now: float) -> list[Hashable]:
-        """Requests whose deadline has passed; they are not removed."""
-        return [name for name, flow in self._arrival.items() if flow.deadline is not None and flow.deadline <= now]
+        """Return the requests whose deadline has passed; they are not removed."""
+        return [name for name, queue in self._requests.items() if queue.deadline is not None and queue.deadline <= now]
 
-    def next_batch(self, max_tokens: int, max_pairs: int | None = None) -> list[QueuedSequence]:
-        """Take the next batch: neighbours in length around the ticket that was drawn first.
+    def next_step(self, max_tokens: int, limits: BatchLimits) -> list[list[QueuedSequence]]:
+        """Take the sequences of the next step, grouped into batches as the backend computes them.
 
         Args:
-            max_tokens: tokens of the batch at most; a longer ticket comes alone.
-            max_pairs: tickets of the batch at most.
+            max_tokens: tokens of the step at most; a longer sequence comes alone.
+            limits: limits of one backend call.
 
         Returns:
-            Tickets, longest first; empty if none waits. They belong to the caller now.
+            Batches, longest sequences first; empty if nothing waits. They belong to the caller now.
         """
-        self._fill(max_tokens)
+        sequences = self.next_batch(max_tokens)
+        batches = plan_batches([sequence.length for sequence in sequences], limits)
+        return [[sequences[position] for position in batch] for batch in batches]
+
+    def next_batch(self, max_tokens: int, max_pairs: int | None = None) -> list[QueuedSequence]:
+        """Take neighbours in length around the sequence that was drawn first.
+
+        Args:
+            max_tokens: tokens at most; a longer sequence comes alone.
+            max_pairs: sequences at most; None for no limit.
+
+        Returns:
+            Sequences, longest first; empty if none waits. They belong to the caller now.
+        """
+        self._fill_window(max_tokens)
         if not self._window:
             return []
         if self._fair:
             chosen = self._neighbours(max_tokens, max_pairs)
         else:
             chosen = list(_within(self._window, max_tokens, max_pairs))
-        for ticket in chosen:
-            del self._window[ticket]
-            self._leave(ticket)
-        return sorted(chosen, key=lambda ticket: -ticket.length)
+        for sequence in chosen:
+            del self._window[sequence]
+            self._leave(sequence)
+        return sorted(chosen, key=lambda sequence: -sequence.length)
 
     def window(self) -> list[QueuedSequence]:
-        """Tickets that were drawn and not handed out yet, in the order of drawing."""
+        """Return the sequences that were drawn and not handed out yet, in the order of drawing."""
         return list(self._window)
 
-    def _leave(self, ticket: QueuedSequence) -> None:
-        ticket.drawn = True
-        self.waiting_tokens -= ticket.length
+    def _leave(self, sequence: QueuedSequence) -> None:
+        sequence.drawn = True
+        self.waiting_tokens -= sequence.length
         self.waiting_pairs -= 1
 
-    def _fill(self, max_tokens: int) -> None:
-        """Draw until the window is full, from the oldest and by turns in equal shares of tokens."""
+    def _fill_window(self, max_tokens: int) -> None:
+        """Draw until the window is full, from the oldest and by round robin in equal shares of tokens."""
         capacity = max_tokens * self._window_batches
-        tokens = sum(ticket.length for ticket in self._window)
-        # The oldest ticket is in the window however full it is, and then whose turn it is gets as much.
+        tokens = sum(sequence.length for sequence in self._window)
+        # The oldest sequence is in the window however full it is, and round robin then gets as many tokens.
         forced = not any(self._window.values())
-        while forced or tokens < capacity or (self._owed > 0 and self._fair and tokens < 2 * capacity):
-            by_age = forced or not self._fair or self._owed <= 0
-            ticket = next(self._oldest(), None) if by_age else self._turn()
-            if ticket is None:
+        while forced or tokens < capacity or (self._deficit > 0 and self._fair and tokens < 2 * capacity):
+            by_age = forced or not self._fair or self._deficit <= 0
+            sequence = next(self._oldest(), None) if by_age else self._round_robin()
+            if sequence is None:
                 return
-            ticket.drawn = True
-            self._window[ticket] = by_age
-            self._owed += ticket.length if by_age else -ticket.length
-            tokens += ticket.length
+            sequence.drawn = True
+            self._window[sequence] = by_age
+            self._deficit += sequence.length if by_age else -sequence.length
+            tokens += sequence.length
             forced = False
 
     def _oldest(self) -> Iterator[QueuedSequence]:
-        heads = (flow.head() for flow in self._arrival.values())
-        return (ticket for ticket in heads if ticket is not None)
+        heads = (queue.head() for queue in self._requests.values())
+        return (sequence for sequence in heads if sequence is not None)
 
-    def _turn(self) -> QueuedSequence | None:
-        """The ticket whose turn it is, by deficit round robin over keys and requests."""
+    def _round_robin(self) -> QueuedSequence | None:
+        """Return the next sequence by deficit round robin over tenants and requests; None if none waits."""
         idle = 0
-        while idle < len(self._shares):
-            name, share = next(iter(self._shares.items()))
-            flow = self._flow(share)
-            ticket = flow.head() if flow else None
-            if flow is None or ticket is None:
-                share.deficit = 0
+        while idle < len(self._tenants):
+            name, tenant = next(iter(self._tenants.items()))
+            queue = self._next_request(tenant)
+            sequence = queue.head() if queue else None
+            if queue is None or sequence is None:
+                tenant.deficit = 0
                 idle += 1
-            elif ticket.length <= share.deficit:
-                share.deficit -= ticket.length
-                flow.deficit -= ticket.length
-                return ticket
-            else:
-                share.deficit += self._quantum
+            elif sequence.length <= tenant.deficit:
+                tenant.deficit -= sequence.length
+                queue.deficit -= sequence.length
+                return sequence
+            else:  # its turn is over; it saves up for its next one
+                tenant.deficit += self._quantum
                 idle = 0
-            self._shares.move_to_end(name)
+            self._tenants.move_to_end(name)
         return None
 
-    def _flow(self, share: _Share) -> _Flow | None:
-        """The request within a key whose turn it is, with enough deficit for its next ticket."""
-        while share.fresh:
-            flow = share.fresh[0]
-            ticket = flow.head()
-            if ticket is not None and ticket.length <= flow.deficit:
-                return flow
-            share.flows.append(share.fresh.popleft())
+    def _next_request(self, tenant: TenantQueue) -> RequestQueue | None:
+        """Return the request whose turn it is within a tenant, with enough deficit for its next sequence."""
+        while tenant.fresh:
+            queue = tenant.fresh[0]
+            sequence = queue.head()
+            if sequence is not None and sequence.length <= queue.deficit:
+                return queue
+            tenant.served.append(tenant.fresh.popleft())
         idle = 0
-        while idle < len(share.flows):
-            flow = share.flows[0]
-            ticket = flow.head()
-            if ticket is None:
-                flow.deficit = 0
+        while idle < len(tenant.served):
+            queue = tenant.served[0]
+            sequence = queue.head()
+            if sequence is None:
+                queue.deficit = 0
                 idle += 1
-            elif ticket.length <= flow.deficit:
-                return flow
+            elif sequence.length <= queue.deficit:
+                return queue
             else:
-                flow.deficit += self._quantum
+                queue.deficit += self._quantum
                 idle = 0
-            share.flows.rotate(-1)
+            tenant.served.rotate(-1)
         return None
 
     def _neighbours(self, max_tokens: int, max_pairs: int | None) -> list[QueuedSequence]:
+        """Return the sequences of the window that are closest in length to its first one, as many as fit."""
         first = next(iter(self._window))
-        order = sorted(self._window, key=lambda ticket: ticket.length)
+        order = sorted(self._window, key=lambda sequence: sequence.length)
         low = high = order.index(first)
         tokens = first.length
         limit = max_pairs or len(order)
         while high - low + 1 < limit:
             below = order[low - 1] if low > 0 else None
             above = order[high + 1] if high + 1 < len(order) else None
-            fits = [t for t in (below, above) if t is not None and tokens + t.length <= max_tokens]
+            fits = [s for s in (below, above) if s is not None and tokens + s.length <= max_tokens]
             if not fits:
                 break
-            near = min(fits, key=lambda ticket: abs(ticket.length - first.length))
-            tokens += near.length
-            low, high = (low - 1, high) if near is below else (low, high + 1)
+            nearest = min(fits, key=lambda sequence: abs(sequence.length - first.length))
+            tokens += nearest.length
+            low, high = (low - 1, high) if nearest is below else (low, high + 1)
         return order[low : high + 1]
 
 
-def _within(tickets: Iterable[QueuedSequence], max_tokens: int, max_pairs: int | None) -> Iterator[QueuedSequence]:
-    """The first tickets that fit; at least one."""
+def _within(sequences: Iterable[QueuedSequence], max_tokens: int, max_pairs: int | None) -> Iterator[QueuedSequence]:
+    """Yield the first sequences that fit; at least one."""
     tokens = 0
-    for count, ticket in enumerate(tickets):
-        tokens += ticket.length
+    for count, sequence in enumerate(sequences):
+        tokens += sequence.length
         if count and (tokens > max_tokens or count == max_pairs):
             return
-        yield ticket
+        yield sequence

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from rerankd._common.validation import check_max_length
-from rerankd.engine.engine import document_too_long
+from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
 from rerankd.errors import DeadlineExceededError

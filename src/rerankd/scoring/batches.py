@@ -1,29 +1,37 @@
-"""Which sequences are computed together."""
+"""Batches: sequences that go to the backend in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rerankd.errors import InvalidRequestError
 
 
-def plan(
-    lengths: Sequence[int],
-    max_batch_tokens: int,
-    *,
-    max_batch_pairs: int | None = None,
-    max_padding: float | None = None,
-) -> list[list[int]]:
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """Limits of one backend call.
+
+    Attributes:
+        max_tokens: tokens of a batch at most; padding counts, unless `max_padding` is None.
+        max_pairs: sequences of a batch at most; None for no limit.
+        max_padding: share of a batch that may be padding, 0 to 1; None for packed batches, which have none.
+    """
+
+    max_tokens: int
+    max_pairs: int | None = None
+    max_padding: float | None = None
+
+
+def plan_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
     """Group sequences into batches, longest first.
 
-    The longest come first, so that memory is at its peak at once and not after an hour. A sequence longer than the
-    budget gets a batch of its own.
+    The longest come first, so that memory use peaks at once and not after an hour. A sequence longer than the limit
+    gets a batch of its own.
 
     Args:
         lengths: tokens of each sequence.
-        max_batch_tokens: tokens of a batch at most; padding counts, unless `max_padding` is None.
-        max_batch_pairs: sequences of a batch at most; None for no limit.
-        max_padding: share of a batch that may be padding, 0 to 1; None for packed batches, which have none.
+        limits: limits of a batch.
 
     Returns:
         Positions in `lengths`, each exactly once; longest first inside a batch.
@@ -32,11 +40,13 @@ def plan(
         InvalidRequestError: a limit is not positive.
 
     Example:
-        >>> plan([5, 9, 5, 1], max_batch_tokens=10)
+        >>> plan_batches([5, 9, 5, 1], BatchLimits(max_tokens=10))
         [[1], [0, 2], [3]]
     """
-    if max_batch_tokens < 1 or (max_batch_pairs is not None and max_batch_pairs < 1):
-        raise InvalidRequestError("max_batch_tokens and max_batch_pairs must be at least 1.")
+    if limits.max_tokens < 1 or (limits.max_pairs is not None and limits.max_pairs < 1):
+        raise InvalidRequestError(
+            "A batch must hold at least one token and one pair.", hint="Use a max_batch_tokens and batch_size from 1."
+        )
     batches: list[list[int]] = []
     tokens = longest = 0
     for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -45,9 +55,9 @@ def plan(
         padded = longest * (len(batch) + 1)
         full = (
             not batch
-            or (max_batch_pairs is not None and len(batch) >= max_batch_pairs)
-            or (padded if max_padding is not None else tokens + length) > max_batch_tokens
-            or (max_padding is not None and padded - tokens - length > max_padding * padded)
+            or (limits.max_pairs is not None and len(batch) >= limits.max_pairs)
+            or (padded if limits.max_padding is not None else tokens + length) > limits.max_tokens
+            or (limits.max_padding is not None and padded - tokens - length > limits.max_padding * padded)
         )
         if full:
             batches.append([position])

@@ -1,4 +1,4 @@
-"""Scores for queries with documents: encode, plan, compute, join windows, check."""
+"""Scores of queries with documents: encode, batch, compute, join the chunks of long documents, check."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ import numpy.typing as npt
 from rerankd._common.timing import StepTimer
 from rerankd.errors import ScoringError
 from rerankd.scoring.backend import Backend
-from rerankd.scoring.batches import plan
+from rerankd.scoring.batches import BatchLimits, plan_batches
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.parallel import WorkerPool
 from rerankd.types import PairScore
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 class Scorer:
-    """An encoder and a backend that belong to one model."""
+    """An encoder and a backend that belong to one model.
+
+    Args:
+        encoder: encoder with the model's tokenizer.
+        backend: backend with the model's weights.
+
+    Example:
+        >>> scorer = Scorer(encoder, backend)  # doctest: +SKIP
+        >>> scorer.score([("q", ["a", "b"])], TruncationOptions(512), max_batch_tokens=4096)  # doctest: +SKIP
+        [[PairScore(...), PairScore(...)]]
+    """
 
     def __init__(self, encoder: PairEncoder, backend: Backend) -> None:
         self.encoder = encoder
@@ -34,92 +44,89 @@ class Scorer:
         max_batch_tokens: int,
         max_batch_pairs: int | None = None,
         timer: StepTimer | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[list[PairScore]]:
         """Score each query's documents; a document that occurs twice under a query is computed once.
 
         Args:
-            groups: (query, documents) in any number; all are planned together.
-            truncation: how pairs are cut.
-            max_batch_tokens: tokens computed together.
-            max_batch_pairs: sequences computed together, if the backend allows as many.
-            timer: gets the steps `tokenization` and `inference`.
-            progress: called after each batch with the sequences done so far and their total.
+            groups: (query, documents) in any number; all are batched together.
+            truncation: truncation of the pairs.
+            max_batch_tokens: tokens of a batch at most.
+            max_batch_pairs: sequences of a batch at most, if the backend allows as many; None for no limit.
+            timer: timer of the steps `tokenization` and `inference`.
+            progress: function called after each batch with the sequences computed so far and their total.
 
         Returns:
-            Scores in the order of the input.
+            One list per group, one score per document, in the order of the input.
 
         Raises:
-            ScoringError: the model gave a score that is not a finite number.
+            ScoringError: the model returned a score that is not a finite number.
         """
         timer = timer or StepTimer()
         with timer.step("tokenization"):
             distinct = [list(dict.fromkeys(documents)) for _, documents in groups]
             encoded = [
-                windows
+                chunks
                 for (query, _), documents in zip(groups, distinct, strict=True)
-                for windows in self.encoder.encode(query, documents, truncation)
+                for chunks in self.encoder.encode(query, documents, truncation)
             ]
         with timer.step("inference"):
-            flat = [window for windows in encoded for window in windows]
-            logits = self._compute(flat, max_batch_tokens, max_batch_pairs, progress)
-        scores = iter(_joined(encoded, logits))
+            sequences = [chunk for chunks in encoded for chunk in chunks]
+            logits = self._compute(sequences, self.batch_limits(max_batch_tokens, max_batch_pairs), progress)
+        scores = iter(_join_chunks(encoded, logits))
         result = []
-        for (_, documents), once in zip(groups, distinct, strict=True):
-            found = {document: next(scores) for document in once}
-            result.append([found[document] for document in documents])
+        for (_, documents), unique in zip(groups, distinct, strict=True):
+            score_of = {document: next(scores) for document in unique}
+            result.append([score_of[document] for document in documents])
         return result
 
-    def plan(
-        self, pairs: Sequence[EncodedPair], max_batch_tokens: int, max_batch_pairs: int | None = None
-    ) -> list[list[int]]:
-        """Positions of the pairs in the batches that the backend takes, see `rerankd.scoring.batches.plan`."""
-        limits = [n for n in (max_batch_pairs, self.backend.max_batch_pairs) if n is not None]
-        return plan(
-            [len(pair) for pair in pairs],
-            min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens),
-            max_batch_pairs=min(limits) if limits else None,
+    def batch_limits(self, max_batch_tokens: int, max_batch_pairs: int | None = None) -> BatchLimits:
+        """Return the limits of one call: the backend's own, tightened by the arguments."""
+        pairs = [limit for limit in (max_batch_pairs, self.backend.max_batch_pairs) if limit is not None]
+        return BatchLimits(
+            max_tokens=min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens),
+            max_pairs=min(pairs) if pairs else None,
             max_padding=self.backend.max_padding,
         )
 
     def _compute(
-        self, pairs: list[EncodedPair], max_batch_tokens: int, max_batch_pairs: int | None, progress: Progress | None
+        self, pairs: list[EncodedPair], limits: BatchLimits, progress: ProgressCallback | None
     ) -> npt.NDArray[np.float32]:
         logits = np.empty(len(pairs), dtype=np.float32)
-        done = 0
-        batches = self.plan(pairs, max_batch_tokens, max_batch_pairs)
+        completed = 0
+        batches = plan_batches([len(pair) for pair in pairs], limits)
         computed = self.worker_pool.map(lambda backend, batch: backend.logits([pairs[i] for i in batch]), batches)
-        for batch, found in zip(batches, computed, strict=True):
-            logits[batch] = found
-            done += len(batch)
+        for batch, batch_logits in zip(batches, computed, strict=True):
+            logits[batch] = batch_logits
+            completed += len(batch)
             if progress is not None:
-                progress(done, len(pairs))
+                progress(completed, len(pairs))
         if not np.isfinite(logits).all():
-            raise not_finite(int((~np.isfinite(logits)).sum()))
+            raise non_finite_error(int((~np.isfinite(logits)).sum()))
         return logits
 
 
-def not_finite(count: int) -> ScoringError:
-    """The error for logits that are NaN or infinite."""
+def non_finite_error(count: int) -> ScoringError:
+    """Return the error for logits that are NaN or infinite."""
     return ScoringError(
-        f"The model gave {count} scores that are not finite numbers.",
+        f"The model returned {count} scores that are not finite numbers.",
         hint="Check its files (rerankd models verify), or use fp32 instead of fp16.",
     )
 
 
-def best_chunk(windows: Sequence[EncodedPair], logits: Sequence[float]) -> PairScore:
-    """The score of a document: its best window speaks for it."""
+def best_chunk(chunks: Sequence[EncodedPair], logits: Sequence[float]) -> PairScore:
+    """Return the score of a document: the maximum over its chunks (MaxP, Dai and Callan 2019)."""
     return PairScore(
         raw_score=float(max(logits)),
-        tokens=sum(len(window) for window in windows),
-        truncated=any(window.truncated for window in windows),
-        chunks=len(windows),
+        tokens=sum(len(chunk) for chunk in chunks),
+        truncated=any(chunk.truncated for chunk in chunks),
+        chunks=len(chunks),
     )
 
 
-def _joined(encoded: list[list[EncodedPair]], logits: npt.NDArray[np.float32]) -> list[PairScore]:
-    scores, at = [], 0
-    for windows in encoded:
-        scores.append(best_chunk(windows, logits[at : at + len(windows)].tolist()))
-        at += len(windows)
+def _join_chunks(encoded: list[list[EncodedPair]], logits: npt.NDArray[np.float32]) -> list[PairScore]:
+    scores, start = [], 0
+    for chunks in encoded:
+        scores.append(best_chunk(chunks, logits[start : start + len(chunks)].tolist()))
+        start += len(chunks)
     return scores

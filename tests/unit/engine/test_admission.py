@@ -41,7 +41,7 @@ def test_a_request_larger_than_the_queue_comes_in_when_half_of_it_is_free() -> N
 
 def test_a_request_that_cannot_meet_its_deadline_is_told_at_once() -> None:
     own = admission()
-    with pytest.raises(DeadlineExceededError, match=r"needs about 3\.0 s and was given 2\.0 s"):
+    with pytest.raises(DeadlineExceededError, match=r"needs about 3\.0 s and its time limit is 2\.0 s"):
         own.admit(3000, "a", queued=0, now=1.0, deadline=3.0)
 
 
@@ -101,7 +101,7 @@ def test_the_line_grows_slower_when_few_come_back() -> None:
     own = admission()
     first = last_wait(own, 0.0)
     later = last_wait(own, first + GRACE_SECONDS + 1)
-    assert own.returning < 0.3
+    assert own.return_rate < 0.3
     assert later < first / 2
 
 

@@ -11,7 +11,7 @@ import pytest
 from rerankd.engine.cache import MemoryCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.observer import EngineObserver
-from rerankd.engine.request import Job, ScoreRequest, ScoreResult
+from rerankd.engine.request import EngineRequest, ScoreRequest, ScoreResult
 from rerankd.errors import (
     DeadlineExceededError,
     OverloadedError,
@@ -23,13 +23,14 @@ from rerankd.errors import (
 from rerankd.scoring.encoder import TruncationOptions
 from tests.faults import ScriptedBackend, expected, scripted_scorer, token_id
 
-POLICY = TruncationOptions(64)
+TRUNCATION = TruncationOptions(64)
 SECONDS = 20
 
 
 class Heard(EngineObserver):
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
+        self.batches: list[tuple[int, int, int]] = []
         self._encoded = threading.Semaphore(0)
 
     def encoded(self, model: str, seconds: float) -> None:
@@ -50,6 +51,7 @@ class Heard(EngineObserver):
 
     def batch(self, model: str, pairs: int, tokens: int, padded: int, seconds: float) -> None:
         self.events.append(("batch", pairs))
+        self.batches.append((pairs, tokens, padded))
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def make(backend: ScriptedBackend, heard: Heard) -> Iterator[Callable[..., Engin
 
 
 def request(query: str, *documents: str, **options: Any) -> ScoreRequest:
-    return ScoreRequest([(query, documents)], POLICY, **options)
+    return ScoreRequest([(query, documents)], TRUNCATION, **options)
 
 
 def raw(scored: ScoreResult) -> list[float]:
@@ -88,7 +90,7 @@ def raw(scored: ScoreResult) -> list[float]:
 
 def direct(query: str, *documents: str) -> list[float]:
     encoder = scripted_scorer(ScriptedBackend()).encoder
-    return [expected(windows[0]) for windows in encoder.encode(query, documents, POLICY)]
+    return [expected(windows[0]) for windows in encoder.encode(query, documents, TRUNCATION)]
 
 
 def until(backend: ScriptedBackend, calls: int) -> None:
@@ -119,7 +121,7 @@ def error_of(future: Future[ScoreResult]) -> BaseException:
 def test_scores_come_back_in_order_with_duplicates_and_several_queries(make: Callable[..., Engine]) -> None:
     engine = make()
     groups = [("panda", ["bamboo", "car", "bamboo", ""]), ("熊猫", ["竹子"]), ("none", [])]
-    scored = engine.submit(ScoreRequest(groups, POLICY)).future.result(SECONDS)
+    scored = engine.submit(ScoreRequest(groups, TRUNCATION)).future.result(SECONDS)
     assert [len(group) for group in scored.scores] == [4, 1, 0]
     assert raw(scored) == pytest.approx(direct("panda", "bamboo", "car", "bamboo", "") + direct("熊猫", "竹子"))
     assert set(scored.timings) == {"tokenization", "queue", "inference", "total"}
@@ -152,6 +154,38 @@ def test_requests_share_batches(make: Callable[..., Engine], backend: ScriptedBa
     for job in jobs:
         job.future.result(SECONDS)
     assert len(backend.calls) < 11
+
+
+@pytest.mark.parametrize(
+    ("max_pairs", "max_tokens", "max_padding"),
+    [(None, None, None), (1, None, 0.05), (3, None, 0.5), (None, 40, 0.2), (2, 30, None)],
+)
+def test_observed_batches_are_the_calls_of_the_backend(
+    make: Callable[..., Engine],
+    backend: ScriptedBackend,
+    heard: Heard,
+    max_pairs: int | None,
+    max_tokens: int | None,
+    max_padding: float | None,
+) -> None:
+    backend.max_batch_pairs, backend.max_batch_tokens, backend.max_padding = max_pairs, max_tokens, max_padding
+    engine = make()
+    documents = [f"{n} " + "word " * (n % 7) for n in range(50)]
+    assert raw(engine.submit(request("q", *documents)).future.result(SECONDS)) == pytest.approx(direct("q", *documents))
+    packed = max_padding is None
+    calls = [(len(call), sum(call), sum(call) if packed else len(call) * max(call)) for call in backend.calls]
+    assert heard.batches == calls
+
+
+def test_observed_batches_leave_out_calls_that_fail(
+    make: Callable[..., Engine], backend: ScriptedBackend, heard: Heard
+) -> None:
+    backend.poison = token_id("bamboo")
+    engine = make()
+    failing = engine.submit(request("q", "fine", "bamboo", "other", "more"))
+    assert isinstance(error_of(failing.future), ScoringError)
+    assert engine.submit(request("q", "another")).future.result(SECONDS)
+    assert sum(pairs for pairs, _, _ in heard.batches) == 4  # each once, but the one that fails
 
 
 def test_identical_pairs_in_flight_are_computed_once(
@@ -241,7 +275,7 @@ def test_a_dead_loop_fails_all_at_once_and_starts_again(
     for job in jobs:
         assert isinstance(error_of(job.future), UnavailableError)
     assert ("failed", "loop") in heard.events
-    with pytest.raises(UnavailableError, match="being started again"):
+    with pytest.raises(UnavailableError, match="being restarted"):
         engine.submit(request("q", "a"))
     with pytest.raises(UnavailableError):
         engine.probe()
@@ -296,7 +330,7 @@ def test_a_deadline_drops_what_was_not_computed(
     engine.submit(request("running", "x"))
     until(backend, 1)
     engine.submit(request("prepared", "x"))
-    eventually(lambda: engine._prepared is not None)
+    eventually(lambda: engine._steps.prefetched is not None)
     late = engine.submit(request("q", "a", "b", deadline=101.0))
     heard.until_encoded(3)
     now[0] = 102.0
@@ -315,7 +349,7 @@ def test_a_prepared_pair_that_nobody_wants_is_not_computed(
     engine.submit(request("running", "x"))
     until(backend, 1)
     gone = engine.submit(request("prepared", "x"))
-    eventually(lambda: engine._prepared is not None)
+    eventually(lambda: engine._steps.prefetched is not None)
     engine.cancel(gone)
     backend.gate.set()
     assert engine.close(SECONDS)
@@ -405,7 +439,7 @@ def test_jobs_cancelled_while_they_are_encoded_leave_nothing(
     go_on.set()
     assert engine.submit(request("other", "d")).future.result(SECONDS)
     assert engine.close(SECONDS)
-    assert engine._board.scheduler._arrival == {}
+    assert engine._in_flight.scheduler._requests == {}
     assert engine.queued_tokens == 0
 
 
@@ -459,7 +493,7 @@ def test_work_in_the_background_takes_no_place_from_others(
     engine.admission.rate.tokens_per_second = 1000.0  # a large model on a small machine
     backend.gate.clear()
     texts = [f"text {n} " + "word " * 40 for n in range(500)]
-    jobs, refused = list[Job](), None
+    jobs, refused = list[EngineRequest](), None
     while refused is None:
         try:
             jobs.append(engine.submit(request(f"b{len(jobs)}", *texts, background=True)))

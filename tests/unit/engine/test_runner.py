@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rerankd.engine.admission import RateMeter
-from rerankd.engine.runner import MIN_BATCH_TOKENS, BatchRunner, out_of_memory
+from rerankd.engine.runner import MIN_STEP_TOKENS, BatchRunner, out_of_memory
 from rerankd.errors import ScoringError
+from rerankd.scoring.batches import plan_batches
 from rerankd.scoring.encoder import EncodedPair
 from tests.faults import ScriptedBackend, expected, scripted_scorer
 
@@ -17,13 +18,19 @@ def pair(length: int, token: int = 5) -> EncodedPair:
 
 
 def runner(backend: ScriptedBackend, max_batch_tokens: int = 10_000) -> BatchRunner:
-    return BatchRunner(
-        scripted_scorer(backend), max_batch_tokens=max_batch_tokens, batch_seconds=0.05, rate=RateMeter()
-    )
+    return BatchRunner(scripted_scorer(backend), max_batch_tokens=max_batch_tokens, step_seconds=0.05, rate=RateMeter())
 
 
 def run(own: BatchRunner, pairs: list[EncodedPair]) -> list[float | Exception]:
-    return list(own.run(pairs, own.plan(pairs)))
+    """Outputs in the order of the pairs, which are computed in batches within the runner's limits."""
+    batches = plan_batches([len(one) for one in pairs], own.limits)
+    outputs = own.run([[pairs[position] for position in batch] for batch in batches])
+    by_position = {
+        position: output
+        for batch, batch_outputs in zip(batches, outputs, strict=True)
+        for position, output in zip(batch, batch_outputs, strict=True)
+    }
+    return [by_position[position] for position in range(len(pairs))]
 
 
 def test_only_the_pair_that_fails_is_blamed() -> None:
@@ -86,13 +93,13 @@ def test_the_budget_grows_back() -> None:
 
 def test_the_budget_aims_at_the_time_of_a_batch() -> None:
     rate = RateMeter()
-    own = BatchRunner(scripted_scorer(ScriptedBackend()), max_batch_tokens=5000, batch_seconds=0.1, rate=rate)
+    own = BatchRunner(scripted_scorer(ScriptedBackend()), max_batch_tokens=5000, step_seconds=0.1, rate=rate)
     rate.observe(20_000, 1.0)
     assert own.budget == 2000
     rate.observe(10**9, 10.0)
     assert own.budget == 5000
     rate.observe(1, 100.0)
-    assert own.budget == MIN_BATCH_TOKENS
+    assert own.budget == MIN_STEP_TOKENS
 
 
 @pytest.mark.parametrize(

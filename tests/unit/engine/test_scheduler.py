@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankd.engine.scheduler import QUANTUM, QueuedSequence, Scheduler
+from rerankd.scoring.batches import BatchLimits
 
 LENGTHS = st.lists(st.integers(1, 600), min_size=1, max_size=12)
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abc"), LENGTHS), min_size=1, max_size=8)
@@ -41,6 +42,24 @@ def test_every_ticket_comes_once_and_batches_keep_the_budget(
         assert pairs is None or len(batch) <= pairs
         assert [t.length for t in batch] == sorted((t.length for t in batch), reverse=True)
     assert (scheduler.waiting_tokens, scheduler.waiting_pairs) == (0, 0)
+
+
+@given(ARRIVALS, BUDGET, st.none() | st.integers(1, 4), st.none() | st.floats(0, 1))
+def test_a_step_is_a_batch_split_within_the_limits_of_the_backend(
+    arrivals: list[tuple[str, list[int]]], budget: int, pairs: int | None, padding: float | None
+) -> None:
+    whole, split = filled(arrivals)[0], filled(arrivals)[0]
+    while whole:
+        step = split.next_step(budget, BatchLimits(300, pairs, padding))
+        sequences = [sequence for batch in step for sequence in batch]
+        assert [s.payload for s in sequences] == [s.payload for s in whole.next_batch(budget)]
+        for batch in step:
+            padded = len(batch) * batch[0].length
+            tokens = sum(sequence.length for sequence in batch)
+            assert len(batch) == 1 or (tokens if padding is None else padded) <= 300
+            assert len(batch) <= (pairs or len(batch))
+            assert padding is None or padded - tokens <= padding * padded
+    assert not split.next_step(budget, BatchLimits(300, pairs, padding))
 
 
 @given(ARRIVALS, BUDGET, st.sampled_from([1.0, 2.0, 4.0]))
