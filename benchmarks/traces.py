@@ -71,7 +71,7 @@ class Rankings:
 def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:
     """Send traces through the writer as fast as it takes them; drawing them does not count."""
     store = TraceStore(url)
-    writer = TraceWriter(lambda: store, WriterOptions(queue=20_000, queue_bytes=2_000_000_000))
+    writer = TraceWriter(lambda: store, WriterOptions(max_queued=20_000, max_queued_bytes=2_000_000_000))
     seconds = processor = 0.0
     plain = 0
     for start in range(0, traces, 5000):

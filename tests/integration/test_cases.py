@@ -88,10 +88,10 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
 def test_servers_find_cases_and_show_activity_by_themselves(url: str) -> None:
     """Upkeep is every minute; here it is sooner."""
     code = (
-        "import rerankd.traces.writer as w; w.UPKEEP_SECONDS = 0.2; "
+        "import rerankd.traces.writer as w; w.MAINTENANCE_SECONDS = 0.2; "
         "import sys; sys.argv[0] = 'rerankd'; from rerankd.cli.main import main; main()"
     )
-    assert writer.UPKEEP_SECONDS == 60
+    assert writer.MAINTENANCE_SECONDS == 60
     env = {"RERANKD_TRACES_URL": url, "RERANKD_TRACES_SECONDS": "0.1"}
     with serve(env=env, program=("-c", code, "serve")) as served:
         with Client(served.url) as client:

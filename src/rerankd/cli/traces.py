@@ -173,16 +173,16 @@ def prune(
     traces_url: Url = None,
 ) -> None:
     """Apply retention now: delete traces by age and size; services do so every minute."""
-    from rerankd.feedback.retention import Forgotten
+    from rerankd.feedback.retention import DeletionCounts
     from rerankd.feedback.retention import prune as pruned
-    from rerankd.wiring.traces import retention
+    from rerankd.wiring.traces import retention_policy
 
-    total, more = Forgotten(), True
+    total, more = DeletionCounts(), True
     with opened(traces_url) as (store, settings):
         given = {"traces_days": days, "traces_mb": megabytes}
         settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
         while more:
-            gone, more = pruned(store, retention(settings))
+            gone, more = pruned(store, retention_policy(settings))
             total += gone
     say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback deleted.")
 

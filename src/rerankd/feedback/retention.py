@@ -1,20 +1,21 @@
-"""What is forgotten: by age and size as time goes by, by tenant or by document when somebody asks.
+"""Retention by age and size, and erasure by tenant, document or text on request.
 
-A text that no trace names any more goes with the last that did. By age this is told from when a text was last ranked,
-which is written once an hour; on request all that is left is looked through, and texts that others use stay.
+A text is deleted with the last trace that refers to it. Retention decides this by the time a text was last ranked,
+which is updated at most once an hour; erasure scans the remaining traces, so that texts in use elsewhere stay.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
+from rerankd._common.backoff import Backoff
 from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
@@ -24,20 +25,20 @@ from rerankd.traces.packing import pack, passages_of, unpack
 from rerankd.traces.passages import SEEN_SECONDS
 from rerankd.traces.store import TraceStore
 
-AT_ONCE = 2000
+BATCH_SIZE = 2000
 DAY = 86_400.0
-SHRINK_PAGES = 2000
-ATTEMPTS, ATTEMPT_SECONDS = 50, 0.1
+VACUUM_PAGES = 2000
+CHECKPOINT_BACKOFF = Backoff(attempts=20, first=0.05, longest=0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """What is kept.
+class RetentionPolicy:
+    """Limits on what is kept.
 
     Attributes:
-        seconds: age of the oldest trace; 0 for any.
-        size: bytes of the database; 0 for any.
-        pending_seconds: how long feedback waits for a trace of its request.
+        seconds: maximum age of a trace; 0 for no limit.
+        size: maximum size of the database in bytes; 0 for no limit.
+        pending_seconds: maximum age of feedback whose request was never traced.
     """
 
     seconds: float = 30 * DAY
@@ -46,143 +47,145 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What is gone."""
+class DeletionCounts:
+    """Numbers of deleted traces, texts, feedback events and cases."""
 
     traces: int = 0
     texts: int = 0
     feedback: int = 0
     cases: int = 0
 
-    def __add__(self, other: Forgotten) -> Forgotten:
-        return Forgotten(
-            self.traces + other.traces,
-            self.texts + other.texts,
-            self.feedback + other.feedback,
-            self.cases + other.cases,
+    def __add__(self, other: DeletionCounts) -> DeletionCounts:
+        return DeletionCounts(
+            traces=self.traces + other.traces,
+            texts=self.texts + other.texts,
+            feedback=self.feedback + other.feedback,
+            cases=self.cases + other.cases,
         )
 
 
-def prune(store: TraceStore, retention: Retention, *, now: float | None = None) -> tuple[Forgotten, bool]:
-    """Forget what is too old or too much, a few thousand traces at a time.
+def prune(store: TraceStore, policy: RetentionPolicy, *, now: float | None = None) -> tuple[DeletionCounts, bool]:
+    """Delete what exceeds a retention policy, at most a few thousand traces per call.
+
+    Args:
+        store: store of traces and feedback.
+        policy: limits on what is kept.
+        now: seconds since 1970; None for now.
 
     Returns:
-        What is gone, and whether there is more to forget.
+        Numbers of deleted rows, and True if there may be more to delete.
 
     Raises:
         UnavailableError: the database cannot be reached.
     """
     now = time.time() if now is None else now
-    cutoff = now - retention.seconds if retention.seconds else 0.0
-    too_large = bool(retention.size) and store.size() > retention.size
+    cutoff = now - policy.seconds if policy.seconds else 0.0
+    is_too_large = bool(policy.size) and store.size() > policy.size
     with translate_errors(), store.begin() as connection:
-        _claim(connection)
-        old = select(tables.trace.c.id).order_by(tables.trace.c.time).limit(AT_ONCE)
-        if not too_large:
-            old = old.where(tables.trace.c.time < cutoff)
-        numbers = list(connection.scalars(old))
-        _forget_traces(connection, numbers)
+        _lock_writers(connection)
+        oldest_first = select(tables.trace.c.id).order_by(tables.trace.c.time).limit(BATCH_SIZE)
+        if not is_too_large:
+            oldest_first = oldest_first.where(tables.trace.c.time < cutoff)
+        traces = list(connection.scalars(oldest_first))
+        _delete_traces(connection, traces)
         oldest = connection.scalar(select(func.min(tables.trace.c.time)))
-        # Time that a text was last seen is up to an hour behind, and clocks of instances differ.
-        unseen = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
-        texts = _count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen))
-        rated = _forget_feedback(connection, max(cutoff, 0.0), now - retention.pending_seconds)
-    if store.is_sqlite and (numbers or texts):
+        # The last-seen time of a text is up to an hour behind, and the clocks of instances differ.
+        unseen_since = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
+        texts = _count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen_since))
+        feedback = _delete_feedback(connection, max(cutoff, 0.0), now - policy.pending_seconds)
+    if store.is_sqlite and (traces or texts):
         with translate_errors():
-            _outside(store, f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
-    return Forgotten(len(numbers), texts, rated), len(numbers) == AT_ONCE
+            _run_bare(store, f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+    return DeletionCounts(len(traces), texts, feedback), len(traces) == BATCH_SIZE
 
 
-def erase_tenant(store: TraceStore, tenant: str) -> Forgotten:
-    """Forget a tenant's traces, feedback and cases, and the texts that nobody else's traces name.
+def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
+    """Erase a tenant's traces, feedback and cases, and the texts that no other tenant's traces refer to.
 
     Raises:
-        UnavailableError: the database cannot be reached, or is read by others without a pause.
+        UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _claim(connection)
-        own = list(connection.scalars(select(tables.trace.c.id).where(tables.trace.c.tenant == tenant)))
-        texts = _texts_of(connection, own)
-        _forget_traces(connection, own)
-        gone = _forget_texts(connection, texts - _used(connection, texts))
-        rated = _count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
+        _lock_writers(connection)
+        traces = list(connection.scalars(select(tables.trace.c.id).where(tables.trace.c.tenant == tenant)))
+        candidates = _texts_of(connection, traces)
+        _delete_traces(connection, traces)
+        texts = _delete_texts(connection, candidates - _in_use(connection, candidates))
+        feedback = _count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
         cases = erase_tenant_cases(connection, tenant)
     scrub(store)
-    return Forgotten(len(own), gone, rated, cases)
+    return DeletionCounts(len(traces), texts, feedback, cases)
 
 
-def erase_document(store: TraceStore, document: str, tenant: str | None = None) -> Forgotten:
-    """Forget the texts that came under a document's id; the traces stay, without them.
+def erase_document(store: TraceStore, document: str, tenant: str | None = None) -> DeletionCounts:
+    """Erase the texts that were ranked under a document id; the traces stay, without them.
 
     Args:
-        document: the caller's id.
-        tenant: only in this tenant's traces; a text that others' traces name as well stays then.
+        store: store of traces and cases.
+        document: id that requests gave to the document.
+        tenant: tenant whose traces are searched, and a text that another tenant's traces refer to as well stays then;
+            None for all tenants.
 
     Raises:
-        UnavailableError: the database cannot be reached, or is read by others without a pause.
+        UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _claim(connection)
+        _lock_writers(connection)
         texts: set[int] = set()
-        elsewhere: set[int] = set()
-        joined = select(tables.trace.c.tenant, tables.candidates.c.data).join(
+        in_use_elsewhere: set[int] = set()
+        query = select(tables.trace.c.tenant, tables.candidates.c.data).join(
             tables.candidates, tables.candidates.c.trace == tables.trace.c.id
         )
-        for owner, data in connection.execute(joined.execution_options(yield_per=1000)):
+        for owner, data in connection.execute(query.execution_options(yield_per=1000)):
             if tenant is not None and owner != tenant:
-                elsewhere.update(passages_of(bytes(data)).tolist())
+                in_use_elsewhere.update(passages_of(bytes(data)).tolist())
                 continue
-            found = unpack(bytes(data))
-            texts.update(int(found.passages[place]) for place, name in enumerate(found.ids) if name == document)
-        _forget_metadata(connection, texts - elsewhere)
-        gone = _forget_texts(connection, texts - elsewhere)
-        gone += erase_case_texts(connection, document=document, tenant=tenant)
+            candidates = unpack(bytes(data))
+            positions = (position for position, name in enumerate(candidates.ids) if name == document)
+            texts.update(int(candidates.passages[position]) for position in positions)
+        texts -= in_use_elsewhere
+        _erase_metadata(connection, texts)
+        count = _delete_texts(connection, texts)
+        count += erase_case_texts(connection, document=document, tenant=tenant)
     scrub(store)
-    return Forgotten(texts=gone)
+    return DeletionCounts(texts=count)
 
 
-def erase_text(store: TraceStore, digest: str) -> Forgotten:
-    """Forget a text by its SHA-256 in hexadecimal, as `rerankd.traces.hashing.text_hash` gives it; the traces stay.
+def erase_text(store: TraceStore, digest: str) -> DeletionCounts:
+    """Erase a text by its SHA-256; the traces stay, without it.
+
+    Args:
+        store: store of traces and cases.
+        digest: SHA-256 in hexadecimal, as `rerankd.traces.hashing.text_hash` returns it.
 
     Raises:
-        UnavailableError: the database cannot be reached, or is read by others without a pause.
+        UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _claim(connection)
-        named = select(tables.passage.c.id).where(tables.passage.c.hash == bytes.fromhex(digest))
-        _forget_metadata(connection, set(connection.execute(named).scalars()))
-        gone = _count(connection, delete(tables.passage).where(tables.passage.c.hash == bytes.fromhex(digest)))
-        gone += erase_case_texts(connection, digest=digest.lower())
+        _lock_writers(connection)
+        has_hash = tables.passage.c.hash == bytes.fromhex(digest)
+        _erase_metadata(connection, set(connection.scalars(select(tables.passage.c.id).where(has_hash))))
+        count = _count(connection, delete(tables.passage).where(has_hash))
+        count += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
-    return Forgotten(texts=gone)
+    return DeletionCounts(texts=count)
 
 
-def _forget_metadata(connection: Connection, texts: set[int]) -> None:
-    """Take the metadata of these texts out of the traces that have some: it may say what the text did."""
-    if not texts:
-        return
-    held = tables.candidates.c
-    changed: list[dict[str, object]] = []
-    for trace, data in connection.execute(select(held.trace, held.data).execution_options(yield_per=1000)):
-        if texts.isdisjoint(passages_of(bytes(data)).tolist()):
-            continue
-        found = unpack(bytes(data))
-        if any(found.metadata):
-            numbers = found.passages.tolist()
-            kept = [{} if number in texts else own for number, own in zip(numbers, found.metadata, strict=True)]
-            changed.append({"number": trace, "content": pack(replace(found, metadata=kept))})
-    if changed:
-        update_one = update(tables.candidates).where(held.trace == bindparam("number"))
-        connection.execute(update_one.values(data=bindparam("content")), changed)
+def scrub(
+    store: TraceStore, *, backoff: Backoff = CHECKPOINT_BACKOFF, sleep: Callable[[float], object] = time.sleep
+) -> None:
+    """Rewrite the database files, so that no deleted content is left in them.
 
+    The write-ahead log of SQLite is truncated as well. The log, replicas and backups of PostgreSQL have retention
+    settings of their own.
 
-def scrub(store: TraceStore) -> None:
-    """Write the database anew, so that nothing of what was deleted is left in its files.
-
-    SQLite's log is emptied as well. PostgreSQL's log, replicas and backups are its own, and age out as they are set to.
+    Args:
+        store: the store.
+        backoff: pauses between attempts to truncate SQLite's log while other connections read from it.
+        sleep: function that waits for so many seconds.
 
     Raises:
-        UnavailableError: somebody reads from it without a pause.
+        UnavailableError: other connections read from the database without a pause.
     """
     with translate_errors():
         if not store.is_sqlite:
@@ -190,20 +193,26 @@ def scrub(store: TraceStore) -> None:
                 for table in tables.metadata.sorted_tables:
                     connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             return
-        _outside(store, "VACUUM")
-        for _ in range(ATTEMPTS):
-            ((busy, *_pages),) = _outside(store, "PRAGMA wal_checkpoint(TRUNCATE)")
-            if not busy:
+        _run_bare(store, "VACUUM")
+        if _truncate_log(store):
+            return
+        for pause in backoff.pauses():
+            sleep(pause)
+            if _truncate_log(store):
                 return
-            time.sleep(ATTEMPT_SECONDS)
     raise UnavailableError(
-        "The texts are deleted, but the log of the database still holds them: somebody reads from it.",
+        "The texts are deleted, but the write-ahead log still contains them because other connections are reading.",
         hint="Run `rerankd traces erase` again in a moment.",
     )
 
 
-def _outside(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
-    """Run what SQLite does not do inside of a transaction."""
+def _truncate_log(store: TraceStore) -> bool:
+    ((is_busy, *_pages),) = _run_bare(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return not is_busy
+
+
+def _run_bare(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement that SQLite does not allow inside a transaction."""
     with store.engine.connect().execution_options(bare=True) as connection:
         driver: Any = connection.connection.driver_connection
         try:
@@ -213,25 +222,43 @@ def _outside(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _claim(connection: Connection) -> None:
-    """Keep writers waiting until the end of this transaction; afterwards they trust no number they remember."""
+def _lock_writers(connection: Connection) -> None:
+    """Block writers until this transaction ends; the counter tells them to drop their cached numbers."""
     connection.execute(update(tables.store).values(erased=tables.store.c.erased + 1))
+
+
+def _erase_metadata(connection: Connection, texts: set[int]) -> None:
+    """Remove the documents' metadata from traces too, since it may repeat the text."""
+    if not texts:
+        return
+    columns = tables.candidates.c
+    changes: list[dict[str, object]] = []
+    for trace, data in connection.execute(select(columns.trace, columns.data).execution_options(yield_per=1000)):
+        if texts.isdisjoint(passages_of(bytes(data)).tolist()):
+            continue
+        candidates = unpack(bytes(data))
+        if any(candidates.metadata):
+            pairs = zip(candidates.passages.tolist(), candidates.metadata, strict=True)
+            metadata = [{} if number in texts else original for number, original in pairs]
+            changes.append({"number": trace, "content": pack(replace(candidates, metadata=metadata))})
+    if changes:
+        statement = update(tables.candidates).where(columns.trace == bindparam("number"))
+        connection.execute(statement.values(data=bindparam("content")), changes)
 
 
 def _texts_of(connection: Connection, traces: Collection[int]) -> set[int]:
     texts: set[int] = set()
-    for some in batched(sorted(traces)):
-        held = select(tables.candidates.c.data).where(tables.candidates.c.trace.in_(some))
-        for data in connection.scalars(held):
+    columns = tables.trace.c
+    for batch in batched(sorted(traces)):
+        for data in connection.scalars(select(tables.candidates.c.data).where(tables.candidates.c.trace.in_(batch))):
             texts.update(passages_of(bytes(data)).tolist())
-        columns = tables.trace.c
-        for pair in connection.execute(select(columns.query, columns.parameters).where(columns.id.in_(some))):
+        for pair in connection.execute(select(columns.query, columns.parameters).where(columns.id.in_(batch))):
             texts.update(pair)
     return texts
 
 
-def _used(connection: Connection, texts: set[int]) -> set[int]:
-    """Which of these texts any trace still names."""
+def _in_use(connection: Connection, texts: set[int]) -> set[int]:
+    """Return those of the texts that a trace still refers to."""
     used: set[int] = set()
     if not texts:
         return used
@@ -242,24 +269,26 @@ def _used(connection: Connection, texts: set[int]) -> set[int]:
     return used
 
 
-def _forget_traces(connection: Connection, numbers: Iterable[int]) -> None:
-    for some in batched(list(numbers)):
-        connection.execute(delete(tables.candidates).where(tables.candidates.c.trace.in_(some)))
-        connection.execute(delete(tables.trace).where(tables.trace.c.id.in_(some)))
+def _delete_traces(connection: Connection, traces: Iterable[int]) -> None:
+    for batch in batched(list(traces)):
+        connection.execute(delete(tables.candidates).where(tables.candidates.c.trace.in_(batch)))
+        connection.execute(delete(tables.trace).where(tables.trace.c.id.in_(batch)))
 
 
-def _forget_texts(connection: Connection, numbers: Iterable[int]) -> int:
+def _delete_texts(connection: Connection, texts: Iterable[int]) -> int:
     return sum(
-        _count(connection, delete(tables.passage).where(tables.passage.c.id.in_(some)))
-        for some in batched(sorted(numbers))
+        _count(connection, delete(tables.passage).where(tables.passage.c.id.in_(batch)))
+        for batch in batched(sorted(texts))
     )
 
 
-def _forget_feedback(connection: Connection, cutoff: float, pending: float) -> int:
-    rated, trace = tables.feedback.c, tables.trace.c
-    known = select(trace.id).where(and_(trace.request_id == rated.request_id, trace.tenant == rated.tenant)).exists()
-    lonely = delete(tables.feedback).where(rated.time < pending).where(~known)
-    return _count(connection, delete(tables.feedback).where(rated.time < cutoff)) + _count(connection, lonely)
+def _delete_feedback(connection: Connection, cutoff: float, pending_cutoff: float) -> int:
+    columns, trace = tables.feedback.c, tables.trace.c
+    same_request = and_(trace.request_id == columns.request_id, trace.tenant == columns.tenant)
+    is_traced = select(trace.id).where(same_request).exists()
+    old = delete(tables.feedback).where(columns.time < cutoff)
+    untraced = delete(tables.feedback).where(columns.time < pending_cutoff).where(~is_traced)
+    return _count(connection, old) + _count(connection, untraced)
 
 
 def _count(connection: Connection, statement: Delete) -> int:

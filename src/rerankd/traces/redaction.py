@@ -1,6 +1,6 @@
-"""What is blacked out before a text is kept: the kinds that `traces_redact` names, and a function of one's own.
+"""Redaction of personal data before a text is stored: the kinds in `traces_redact`, and a function of the user's.
 
-Patterns find what has the form of an address or a number. They are no proof that nothing personal is left.
+Patterns match the form of an address or a number. They do not prove that no personal data is left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rerankd.errors import InvalidRequestError
 
 Redact = Callable[[str], str]
 
-# Lookarounds by digit, not \b: Chinese characters are word characters, and stand right beside numbers.
+# Lookarounds by digit instead of \b: Chinese characters are word characters, and numbers follow them without a space.
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}", re.ASCII)
 _CN_MOBILE = r"(?:(?:\+|00)86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}"
 _CN_LANDLINE = r"\(?0\d{2,3}\)?[- ]\d{7,8}"
@@ -25,7 +25,10 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def valid_cn_id(number: str) -> bool:
-    """Whether the last of the 18 characters is what GB 11643 computes from the others (ISO 7064, MOD 11-2).
+    """Return True if the check digit of a Chinese identity number is right (GB 11643, ISO 7064 MOD 11-2).
+
+    Args:
+        number: 17 digits and the check digit, which may be X.
 
     Example:
         >>> valid_cn_id("11010519491231002X"), valid_cn_id("110105194912310021")
@@ -44,35 +47,35 @@ def _phones(text: str) -> str:
 
 
 def _cn_ids(text: str) -> str:
-    return _CN_ID.sub(lambda found: "[cn_id]" if valid_cn_id(found[0]) else found[0], text)
+    return _CN_ID.sub(lambda match: "[cn_id]" if valid_cn_id(match[0]) else match[0], text)
 
 
-# Identity numbers go first: inside of one a telephone number can be seen.
+# Identity numbers come first: part of one can look like a telephone number.
 KINDS: dict[str, Redact] = {"cn_id": _cn_ids, "email": _emails, "phone": _phones}
 
 
-def redactor(kinds: Iterable[str], own: str | None = None) -> Redact | None:
-    """What blacks out the named kinds, and then calls a function of one's own; None if there is nothing to do.
+def build_redactor(kinds: Iterable[str], custom: str | None = None) -> Redact | None:
+    """Return a function that redacts the named kinds of personal data; None if there is nothing to redact.
 
     Args:
-        kinds: of `email`, `phone` and `cn_id`.
-        own: `package.module:function` that takes a text and returns what may be kept of it.
+        kinds: kinds to redact: `email`, `phone`, `cn_id`.
+        custom: `package.module:function` that is called last, with a text, and returns what may be stored of it.
 
     Raises:
-        InvalidRequestError: a kind that is not known, or a function that cannot be found.
+        InvalidRequestError: a kind is unknown, or the function cannot be imported.
 
     Example:
-        >>> redactor(["email", "phone"])("Ask ann@example.com or 13812345678")
+        >>> build_redactor(["email", "phone"])("Ask ann@example.com or 13812345678")
         'Ask [email] or [phone]'
     """
-    wanted = set(kinds)
-    if unknown := wanted - KINDS.keys():
+    names = set(kinds)
+    if unknown := names - KINDS.keys():
         raise InvalidRequestError(
-            f"traces_redact names {min(unknown)!r}, which is not known.", hint=f"Use of: {', '.join(KINDS)}."
+            f"traces_redact contains an unknown kind, {min(unknown)!r}.", hint=f"Use of: {', '.join(KINDS)}."
         )
-    steps = [step for name, step in KINDS.items() if name in wanted]
-    if own:
-        steps.append(_function(own))
+    steps = [step for name, step in KINDS.items() if name in names]
+    if custom:
+        steps.append(_import_function(custom))
     if not steps:
         return None
 
@@ -84,15 +87,15 @@ def redactor(kinds: Iterable[str], own: str | None = None) -> Redact | None:
     return redact
 
 
-def _function(name: str) -> Redact:
+def _import_function(name: str) -> Redact:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidRequestError(
-            f"traces_redactor {name!r} cannot be found ({error}).", hint="Write it as package.module:function."
+            f"traces_redactor {name!r} cannot be imported ({error}).", hint="Write it as package.module:function."
         ) from error
-    if not callable(found):
-        raise InvalidRequestError(f"traces_redactor {name!r} is no function.", hint="Name one that takes a text.")
-    redact: Redact = found
+    if not callable(function):
+        raise InvalidRequestError(f"traces_redactor {name!r} is not a function.", hint="Name one that takes a text.")
+    redact: Redact = function
     return redact

@@ -1,4 +1,4 @@
-"""From settings to a store and a writer."""
+"""The trace store and the trace writer, made from settings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rerankd._common.optional import require
 from rerankd._common.paths import state_folder
 from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings
-from rerankd.traces.redaction import redactor
+from rerankd.traces.redaction import build_redactor
 from rerankd.traces.writer import TraceWriter, WriterOptions
 
 if TYPE_CHECKING:
     from rerankd.feedback.detection import CaseDetector
     from rerankd.feedback.monitoring import Activity
-    from rerankd.feedback.retention import Retention
+    from rerankd.feedback.retention import RetentionPolicy
     from rerankd.traces.store import TraceStore
 
 MEGABYTE = 1_000_000
@@ -24,15 +24,15 @@ DAY, HOUR = 86_400.0, 3600.0
 
 
 def traces_url(settings: Settings) -> str:
-    """The address of the database: the setting, or a file in the user's state folder."""
+    """Return the URL of the trace database: the setting, or a file in the user's state folder."""
     return settings.traces_url or f"sqlite:///{(state_folder() / 'traces.sqlite').resolve()}"
 
 
 def open_store(settings: Settings) -> TraceStore:
-    """The store that the settings name.
+    """Open the trace store of the settings.
 
     Raises:
-        InvalidRequestError: an address that is none.
+        InvalidRequestError: the URL is not valid.
         MissingDependencyError: PostgreSQL without the extra `postgres`.
         UnavailableError: the database cannot be reached.
     """
@@ -42,10 +42,12 @@ def open_store(settings: Settings) -> TraceStore:
 
 
 def open_existing_store(settings: Settings) -> TraceStore | None:
-    """Return the store that the settings name, or None if it is a file that does not exist yet.
+    """Open the trace store of the settings; None if it is a file that does not exist yet.
 
     Raises:
-        As `open_store`.
+        InvalidRequestError: the URL is not valid.
+        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        UnavailableError: the database cannot be reached.
     """
     url = traces_url(settings)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
@@ -53,62 +55,72 @@ def open_existing_store(settings: Settings) -> TraceStore | None:
     return open_store(settings)
 
 
-def open_writer(settings: Settings, activity: Callable[[list[Activity]], None] | None = None) -> TraceWriter | None:
-    """The writer that the settings describe, None where traces are off; nothing is opened before the first ranking.
+def open_writer(settings: Settings, on_activity: Callable[[list[Activity]], None] | None = None) -> TraceWriter | None:
+    """Return the trace writer of the settings; None if tracing is off. It opens the store with the first ranking.
 
     Args:
-        settings: of the program.
-        activity: given what reranking did lately, about every minute, in the writer's thread; None for nobody, and then
-            it is not found out.
+        settings: settings of the program.
+        on_activity: called about every minute, in the writer's thread, with statistics of recent rankings; None to
+            compute none.
 
     Raises:
-        InvalidRequestError: settings that cannot be used.
+        InvalidRequestError: a setting is not valid.
         MissingDependencyError: PostgreSQL without the extra `postgres`.
     """
     if not settings.traces:
         return None
     if traces_url(settings).startswith("postgres"):
         require("psycopg", "postgres", "Keeping traces in PostgreSQL")
-    for tenant, share in settings.traces_sample.items():
-        if not 0 <= share <= 1:
+    for tenant, rate in settings.traces_sample.items():
+        if not 0 <= rate <= 1:
             raise InvalidRequestError(
-                f"traces_sample of {tenant} is {share:g}.", hint="A share is a number from 0 to 1."
+                f"traces_sample of {tenant} is {rate:g}.", hint="A sampling rate is a number from 0 to 1."
             )
     options = WriterOptions(
-        settings.traces_seconds,
-        settings.traces_queue,
-        int(settings.traces_queue_mb * MEGABYTE),
-        settings.traces_sample,
+        max_delay=settings.traces_seconds,
+        max_queued=settings.traces_queue,
+        max_queued_bytes=int(settings.traces_queue_mb * MEGABYTE),
+        sampling_rates=settings.traces_sample,
     )
-    redact = redactor(settings.traces_redact, settings.traces_redactor)
+    return TraceWriter(
+        open_store=lambda: open_store(settings),
+        options=options,
+        redact=build_redactor(settings.traces_redact, settings.traces_redactor),
+        maintain=_maintenance(settings, on_activity),
+    )
 
-    return TraceWriter(lambda: open_store(settings), options, redact, _upkeep(settings, activity))
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """Return the retention policy of the settings."""
+    from rerankd.feedback.retention import RetentionPolicy
+
+    return RetentionPolicy(
+        seconds=settings.traces_days * DAY,
+        size=int(settings.traces_mb * MEGABYTE),
+        pending_seconds=settings.feedback_hours * HOUR,
+    )
 
 
-def _upkeep(settings: Settings, activity: Callable[[list[Activity]], None] | None) -> Callable[[TraceStore], object]:
-    """What is done about every minute: forget what is old, look for bad cases, see what reranking did."""
+def _maintenance(
+    settings: Settings, on_activity: Callable[[list[Activity]], None] | None
+) -> Callable[[TraceStore], bool]:
+    """Return what runs about every minute: retention, detection of bad cases, and monitoring."""
     detector: CaseDetector | None = None
 
-    def upkeep(store: TraceStore) -> bool:
+    def maintain(store: TraceStore) -> bool:
         from rerankd.feedback.detection import CaseDetector
         from rerankd.feedback.monitoring import MonitorWindows, monitor
         from rerankd.feedback.retention import prune
 
         nonlocal detector
-        if prune(store, retention(settings))[1]:
-            return True  # the rest waits until nothing is too old
+        _, has_more = prune(store, retention_policy(settings))
+        if has_more:
+            return True  # the rest waits until retention has caught up
         if settings.cases:
             detector = detector or CaseDetector()
             detector(store)
-        if activity is not None:
-            activity(monitor(store, MonitorWindows(settings.monitor_window, settings.monitor_reference)))
+        if on_activity is not None:
+            on_activity(monitor(store, MonitorWindows(settings.monitor_window, settings.monitor_reference)))
         return False
 
-    return upkeep
-
-
-def retention(settings: Settings) -> Retention:
-    """What the settings keep."""
-    from rerankd.feedback.retention import Retention
-
-    return Retention(settings.traces_days * DAY, int(settings.traces_mb * MEGABYTE), settings.feedback_hours * HOUR)
+    return maintain

@@ -25,7 +25,7 @@ from rerankd.feedback.case_store import (
 from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
 from rerankd.feedback.detectors import Detection
 from rerankd.feedback.events import FeedbackEvent
-from rerankd.feedback.retention import Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.retention import RetentionPolicy, erase_document, erase_tenant, erase_text, prune
 from rerankd.feedback.store import add_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
@@ -119,7 +119,7 @@ def test_cases_outlive_their_traces_and_go_with_their_tenant(store: TraceStore) 
     for tenant in ("mine", "yours"):
         write(store, f"SECRET{tenant}", 3, 2, tenant=tenant, query=f"QUERY{tenant}")
         assert flag_request(store, f"SECRET{tenant}", tenant, note=f"NOTE{tenant}")
-    prune(store, Retention(seconds=1e-9))
+    prune(store, RetentionPolicy(seconds=1e-9))
     assert store.list_traces() == []
     assert len(list_cases(store)) == 2
     assert erase_tenant(store, "mine").cases == 1

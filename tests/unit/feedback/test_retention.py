@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from rerankd._common.backoff import Backoff
 from rerankd.database import tables
+from rerankd.errors import UnavailableError
 from rerankd.feedback.events import FeedbackEvent
-from rerankd.feedback.retention import DAY, Forgotten, Retention, erase_document, erase_tenant, erase_text, prune
+from rerankd.feedback.retention import (
+    DAY,
+    DeletionCounts,
+    RetentionPolicy,
+    erase_document,
+    erase_tenant,
+    erase_text,
+    prune,
+    scrub,
+)
 from rerankd.feedback.store import add_feedback, read_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
@@ -69,10 +81,10 @@ def test_a_document_is_erased_and_its_traces_stay(store: TraceStore) -> None:
     write(store, "mine", Document("SECRET version 1", "d1"), Document("other", "d2"))
     write(store, "mine", Document("SECRET version 2", "d1"))
     write(store, "yours", Document("SECRET version 2", "e1"))
-    assert erase_document(store, "d1", tenant="mine") == Forgotten(texts=1)
+    assert erase_document(store, "d1", tenant="mine") == DeletionCounts(texts=1)
     assert b"version 1" not in bytes_of(store)
     assert b"version 2" in bytes_of(store)
-    assert erase_document(store, "d1") == Forgotten(texts=1)
+    assert erase_document(store, "d1") == DeletionCounts(texts=1)
     assert b"SECRET" not in bytes_of(store)
     newest = store.load(store.list_traces())
     assert [found.texts for found in newest] == [(None,), (None,), (None, "other")]
@@ -82,8 +94,8 @@ def test_a_document_is_erased_and_its_traces_stay(store: TraceStore) -> None:
 
 def test_a_text_is_erased_by_its_hash(store: TraceStore) -> None:
     write(store, "mine", "SECRET", "other")
-    assert erase_text(store, text_hash("SECRET")) == Forgotten(texts=1)
-    assert erase_text(store, text_hash("SECRET")) == Forgotten()
+    assert erase_text(store, text_hash("SECRET")) == DeletionCounts(texts=1)
+    assert erase_text(store, text_hash("SECRET")) == DeletionCounts()
     assert b"SECRET" not in bytes_of(store)
 
 
@@ -101,15 +113,15 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
     fresh = FeedbackEvent("soon", "click", 0, tenant="mine")
     known = FeedbackEvent("r20", "click", 0, tenant="mine", time=now - 19 * DAY)
     add_feedback(store, [old, pending, fresh, known])
-    gone, more = prune(store, Retention(30 * DAY))
-    assert (gone, more) == (Forgotten(1, 1, 2), False)
+    gone, more = prune(store, RetentionPolicy(30 * DAY))
+    assert (gone, more) == (DeletionCounts(1, 1, 2), False)
     assert [trace.request_id for trace in store.list_traces()] == ["r0", "r20"]
     assert {one.feedback.request_id for one in read_feedback(store)} == {"soon", "r20"}
-    assert prune(store, Retention(0))[0] == Forgotten()
+    assert prune(store, RetentionPolicy(0))[0] == DeletionCounts()
 
 
 def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rerankd.feedback.retention.AT_ONCE", 50)
+    monkeypatch.setattr("rerankd.feedback.retention.BATCH_SIZE", 50)
     for number in range(10):
         texts = [[f"{number} {place} " + "汉字" * 50] for place in range(50)]
         long_ago = time.time() - 10 * DAY + number
@@ -118,7 +130,7 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
         connection.execute(tables.passage.update().values(seen=time.time() - 20 * DAY))
     before, more = store.size(), True
     while more:
-        _, more = prune(store, Retention(0, before // 2))
+        _, more = prune(store, RetentionPolicy(0, before // 2))
     assert store.size() <= before // 2
     with store.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(tables.trace)) in range(1, 450)
@@ -126,8 +138,8 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
 
 def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:
     add_feedback(store, [FeedbackEvent("never", "click", 0, time=time.time() - 100)])
-    assert prune(store, Retention(pending_seconds=1000))[0].feedback == 0
-    assert prune(store, Retention(pending_seconds=10))[0].feedback == 1
+    assert prune(store, RetentionPolicy(pending_seconds=1000))[0].feedback == 0
+    assert prune(store, RetentionPolicy(pending_seconds=10))[0].feedback == 1
 
 
 def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
@@ -151,3 +163,20 @@ def test_metadata_is_redacted_like_texts(store: TraceStore) -> None:
     assert b"someone@" not in bytes_of(store)
     [found] = store.iter_traces(TraceFilter())
     assert [dict(one) for one in found.candidates.metadata] == [{"mail": ["[email]"], "n": 3}]
+
+
+def test_a_reader_delays_the_erasure_of_the_log(store: TraceStore) -> None:
+    """SQLite's log is truncated once the reader is gone; a reader that stays makes it an error. No test waits."""
+    write(store, "mine", "SECRET")
+    reader = sqlite3.connect(str(store.engine.url.database))
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM trace").fetchall()
+    write(store, "mine", "after the snapshot of the reader")
+    pauses: list[float] = []
+    with store.engine.connect().execution_options(bare=True) as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    with pytest.raises(UnavailableError, match="write-ahead log"):
+        scrub(store, backoff=Backoff(attempts=3, first=1.0, jitter=0), sleep=pauses.append)
+    assert pauses == [1.0, 2.0]
+    scrub(store, backoff=Backoff(attempts=3), sleep=lambda _: reader.close())
+    assert b"SECRET" in bytes_of(store)  # it is still a row

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
-from rerankd.traces.redaction import redactor, valid_cn_id
+from rerankd.traces.redaction import build_redactor, valid_cn_id
 
-ALL = redactor(["email", "phone", "cn_id"])
+ALL = build_redactor(["email", "phone", "cn_id"])
 
 
 def redact(text: str) -> str:
@@ -76,15 +76,15 @@ def test_any_text_passes_and_twice_is_once(text: str) -> None:
 
 
 def test_kinds_and_functions_of_ones_own() -> None:
-    assert redactor([]) is None
-    own = redactor([], "tests.unit.traces.test_redaction:_shout")
+    assert build_redactor([]) is None
+    own = build_redactor([], "tests.unit.traces.test_redaction:_shout")
     assert own is not None
     assert own("quiet") == "QUIET"
-    with pytest.raises(InvalidRequestError, match="names 'fax', which is not known. Use of: cn_id, email, phone"):
-        redactor(["fax"])
+    with pytest.raises(InvalidRequestError, match="an unknown kind, 'fax'. Use of: cn_id, email, phone"):
+        build_redactor(["fax"])
     for wrong in ("nothing", "no.such:thing", "math:pi"):
         with pytest.raises(InvalidRequestError, match="traces_redactor"):
-            redactor([], wrong)
+            build_redactor([], wrong)
 
 
 def _shout(text: str) -> str:

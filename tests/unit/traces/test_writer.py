@@ -14,7 +14,7 @@ from rerankd.traces.trace import PendingTrace
 from rerankd.traces.writer import TraceWriter, WriterOptions
 from tests.unit.traces.rankings import ranking
 
-HOUR = WriterOptions(window=7200)
+HOUR = WriterOptions(max_delay=7200)
 
 
 class Shelf:
@@ -45,13 +45,13 @@ def open_writer(shelf: Shelf, options: WriterOptions = HOUR, **named: Any) -> Tr
 
 def test_writes_within_the_window() -> None:
     shelf = Shelf()
-    writer = open_writer(shelf, WriterOptions(window=0.1))
+    writer = open_writer(shelf, WriterOptions(max_delay=0.1))
     started = time.monotonic()
     writer.record(ranking(request_id="a"))
     assert shelf.tried.acquire(timeout=5)
     assert time.monotonic() - started < 1
     writer.close()
-    assert (shelf.kept, writer.counts.written, writer.waiting, writer.waiting_bytes) == (["a"], 1, 0, 0)
+    assert (shelf.kept, writer.counts.written, writer.queued, writer.queued_bytes) == (["a"], 1, 0, 0)
 
 
 def test_closing_writes_what_waits_in_its_order() -> None:
@@ -68,39 +68,39 @@ def test_closing_writes_what_waits_in_its_order() -> None:
 def test_a_full_queue_drops_and_counts() -> None:
     shelf = Shelf()
     shelf.away = True
-    writer = open_writer(shelf, WriterOptions(window=7200, queue=3))
+    writer = open_writer(shelf, WriterOptions(max_delay=7200, max_queued=3))
     for number in range(5):
         writer.record(ranking(request_id=str(number)))
-    assert (writer.waiting, writer.counts.dropped["full"]) == (3, 2)
+    assert (writer.queued, writer.counts.dropped["full"]) == (3, 2)
     shelf.away = False
     writer.close()
     assert shelf.kept == ["0", "1", "2"]
 
 
 def test_bytes_are_bounded() -> None:
-    writer = open_writer(Shelf(), WriterOptions(window=7200, queue_bytes=10_000))
+    writer = open_writer(Shelf(), WriterOptions(max_delay=7200, max_queued_bytes=10_000))
     for _ in range(3):
         writer.record(ranking(documents=["x" * 4000]))
-    assert (writer.waiting, writer.counts.dropped["full"]) == (2, 1)
-    assert 8000 < writer.waiting_bytes <= 10_000
+    assert (writer.queued, writer.counts.dropped["full"]) == (2, 1)
+    assert 8000 < writer.queued_bytes <= 10_000
     writer.close()
 
 
 def test_recovers_by_itself_and_tells_no_text(caplog: pytest.LogCaptureFixture) -> None:
     shelf = Shelf()
     shelf.away = True
-    writer = open_writer(shelf, WriterOptions(window=0.02))
+    writer = open_writer(shelf, WriterOptions(max_delay=0.02))
     with caplog.at_level(logging.INFO, "rerankd"):
         writer.record(ranking("secret text", request_id="a"))
         for _ in range(2):
             assert shelf.tried.acquire(timeout=5)
-        assert not writer.counts.up
+        assert not writer.counts.is_up
         shelf.away = False
         assert writer.flush(10)
-    assert (shelf.kept, writer.counts.up) == (["a"], True)
+    assert (shelf.kept, writer.counts.is_up) == (["a"], True)
     assert writer.counts.failures >= 2
     messages = [record.getMessage() for record in caplog.records]
-    assert sum("not written now: OperationalError: disk is full" in message for message in messages) == 1
+    assert sum("cannot be written: OperationalError: disk is full" in message for message in messages) == 1
     assert messages[-1] == "traces are written again"
     assert "secret" not in caplog.text
     writer.close()
@@ -144,7 +144,7 @@ def test_nothing_is_kept_that_could_not_be_redacted() -> None:
 
 def test_samples_by_tenant() -> None:
     shelf = Shelf()
-    writer = open_writer(shelf, WriterOptions(window=7200, sample={"half": 0.5, "*": 0.0, "all": 1.0}))
+    writer = open_writer(shelf, WriterOptions(max_delay=7200, sampling_rates={"half": 0.5, "*": 0.0, "all": 1.0}))
     for number in range(400):
         for tenant in ("half", "all", "none"):
             writer.record(ranking(request_id=f"{tenant}{number}", tenant=tenant))
@@ -157,14 +157,14 @@ def test_samples_by_tenant() -> None:
 
 
 def test_looks_after_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rerankd.traces.writer.UPKEEP_SECONDS", 0.02)
+    monkeypatch.setattr("rerankd.traces.writer.MAINTENANCE_SECONDS", 0.02)
     seen = threading.Semaphore(0)
 
-    def upkeep(_: TraceStore) -> bool:
+    def maintain(_: TraceStore) -> bool:
         seen.release()
         raise OSError("later")
 
-    writer = open_writer(Shelf(), upkeep=upkeep)
+    writer = open_writer(Shelf(), maintain=maintain)
     writer.start()
     for _ in range(3):
         assert seen.acquire(timeout=5)

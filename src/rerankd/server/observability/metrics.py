@@ -259,11 +259,11 @@ class _TraceCounts(Collector):
         failures = CounterMetricFamily("rerankd_traces_failures", "Attempts to write traces that failed")
         failures.add_metric([], counts.failures)
         size = GaugeMetricFamily("rerankd_traces_queue_size", "Traces that wait to be written")
-        size.add_metric([], self._writer.waiting)
+        size.add_metric([], self._writer.queued)
         held = GaugeMetricFamily("rerankd_traces_queue_bytes", "Bytes of traces that wait to be written, about")
-        held.add_metric([], self._writer.waiting_bytes)
+        held.add_metric([], self._writer.queued_bytes)
         up = GaugeMetricFamily("rerankd_traces_up", "Whether the last attempt to write traces succeeded")
-        up.add_metric([], float(counts.up))
+        up.add_metric([], float(counts.is_up))
         return [written, sampled, dropped, failures, size, held, up]
 
 
