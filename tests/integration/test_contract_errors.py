@@ -20,6 +20,7 @@ from tests.integration.contract import (
     assert_tei_error,
     assert_union,
     assert_union_error,
+    body_for,
     tei_body,
     union_body,
 )
@@ -29,6 +30,24 @@ from tests.integration.serving import serve
 @pytest.mark.parametrize("path", [*UNION_PATHS, *PREFIXED_PATHS])
 def test_empty_documents(path: str, wire: httpx.Client) -> None:
     assert_union_error(wire.post(path, json=union_body(documents=[])), 400)
+
+
+@pytest.mark.parametrize("path", [*POST_PATHS, "/predict"])
+def test_a_max_length_above_the_limit_of_the_model_is_refused(path: str, wire: httpx.Client) -> None:
+    body = {"inputs": [[QUERY, "a"]]} if path == "/predict" else body_for(path)
+    refused = wire.post(path, json=body | {"max_length": 100_000})
+    if path in (*TEI_PATHS, "/predict"):
+        assert_tei_error(refused, 422, kind="Validation")
+    else:
+        assert_union_error(refused, 400)
+    assert "max_length is 100000; mini reads at most" in refused.text
+
+
+@pytest.mark.parametrize("path", [*UNION_PATHS, *SCORE_PATHS, *PREFIXED_PATHS])
+def test_so_is_its_other_name(path: str, wire: httpx.Client) -> None:
+    refused = wire.post(path, json=body_for(path, truncate_prompt_tokens=100_000))
+    assert_union_error(refused, 400)
+    assert "max_length is 100000; mini reads at most" in refused.text
 
 
 WRONG_BODIES: list[dict[str, Any]] = [

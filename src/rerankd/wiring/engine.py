@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rerankd._common.validation import check_max_length
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.observer import EngineObserver
@@ -36,11 +37,17 @@ class SettingsLoader(ModelLoader):
         return load_model(reference, cache_dir=self._settings.cache_dir, registry=self._settings.registry)
 
     def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
-        """Load a model and warm it up."""
+        """Load a model and warm it up.
+
+        Raises:
+            InvalidRequestError: Setting max_length is above the model's limit.
+        """
         settings = self._settings
         limit = files.manifest.architecture.max_length
         truncation = TruncationOptions(
-            min(settings.max_length or files.manifest.max_length, limit),
+            min(files.manifest.max_length, limit)
+            if settings.max_length is None
+            else check_max_length(settings.max_length, limit, name),
             settings.truncation,
             settings.long_documents,
             settings.chunk_overlap,

@@ -24,7 +24,6 @@ from rerankd.server.ranking_request import to_rerank_request
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, read_submission
 from rerankd.server.service import Service
-from rerankd.types import RerankRequest
 
 LARGE_JOB = 50
 MAX_LISTED = 1000
@@ -136,18 +135,12 @@ class JobRoutes:
         for position, body in enumerate(submission.requests):
             try:
                 request = to_rerank_request(body, self._service.settings)
-                self._check_model(request)
+                self._service.pool.resolve(request.model)  # an unknown model is an error where models are strict
             except InvalidRequestError as error:
                 prefix = f"requests.{position}: " if is_batch else ""
                 raise InvalidRequestError(f"{prefix}{error.message}", hint=error.hint) from None
             work.append(RankWork(request, bool(body.return_documents)))
         return work
-
-    def _check_model(self, request: RerankRequest) -> None:
-        """Refuse at submission what the model would refuse later; a model that is not loaded here checks later."""
-        name = self._service.pool.resolve(request.model)
-        if (model := self._service.pool.loaded.get(name)) is not None:
-            apply_overrides(model, request.truncation)
 
     async def _charge(self, work: list[RankWork]) -> None:
         """Count the job as one request, and its tokens by the default model's estimate."""
