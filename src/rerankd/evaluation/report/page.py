@@ -1,45 +1,109 @@
-"""The page around a report: one file, no script, and a policy that forbids every request."""
+"""HTML pages from Jinja2 templates: one file without scripts, with a policy that forbids every request."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from rerankd._common.files import write_atomic
+from rerankd._common.optional import require
 from rerankd._common.version import __version__
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.report.markup import Markup, element, joined
+from rerankd.evaluation.bootstrap import Interval
+from rerankd.evaluation.report.charts import side, signed
+from rerankd.evaluation.report.diagrams import rank_changes
+from rerankd.evaluation.report.markup import Markup, printable
 
 # Nothing may be loaded from anywhere, nothing may run; only the page's own styles apply.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-STYLES = Path(__file__).with_name("report.css")
+TEMPLATES = Path(__file__).with_name("templates")
+TEXT_LENGTH = 260
 
 
-def page(title: str, *parts: str) -> str:
-    """A whole HTML document."""
-    made = f"rerankd {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    head = joined(
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        element("title", title),
-        element("style", Markup(STYLES.read_text(encoding="utf-8"))),
+def render_page(template: str, title: str, **context: object) -> str:
+    """Render a template of this package as an HTML document.
+
+    Every value is escaped unless it is `Markup`; characters that HTML may not hold are replaced.
+
+    Args:
+        template: name of the template's file.
+        title: title of the page.
+        context: variables of the template.
+
+    Raises:
+        MissingDependencyError: the extra `eval` is not installed.
+    """
+    html: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            made=f"rerankd {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            policy=Markup(POLICY),
+            styles=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            **context,
+        )
     )
-    body = element("body", element("h1", title), element("p", made), *parts)
-    return f'<!doctype html>\n<html lang="en">{element("head", head)}{body}</html>\n'
+    return html
 
 
-def figure(caption: str, drawn: str, remark: str = "") -> Markup:
-    """A chart with its caption."""
-    small = [element("small", remark)] if remark else []
-    return element("figure", element("figcaption", caption, *small), drawn)
-
-
-def write_report(path: Path, text: str) -> None:
-    """Write it.
+def write_report(path: Path, html: str) -> None:
+    """Write a page in one atomic step.
 
     Raises:
         InvalidRequestError: the path cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8", errors="replace")
+        write_atomic(path, html.encode("utf-8", errors="replace"))
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
+
+
+@cache
+def _environment() -> Any:
+    jinja2 = require("jinja2", "eval", "An HTML report")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "interval": _interval,
+        "p_value": _p_value,
+        "rank_changes": rank_changes,
+        "shortened": _shortened,
+        "side": side,
+        "signed": signed,
+        "signed_interval": _signed_interval,
+        "verdict_class": _verdict_class,
+    }
+    return environment
+
+
+def _finalize(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}".replace("-", "−")
+
+
+def _signed_interval(interval: Interval) -> str:
+    return f"{signed(interval.low, 3)} to {signed(interval.high, 3)}"
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}…"
+
+
+def _verdict_class(verdict: str) -> str:
+    return verdict if verdict in ("better", "worse") else ""
