@@ -228,7 +228,7 @@ class Reranker:
         timer = StepTimer()
         scores = self._score(
             [
-                (self.rules.expanded(request.query), [document.text for document in request.documents])
+                (self.rules.expand_query(request.query), [document.text for document in request.documents])
                 for request in requests
             ],
             max_length,

@@ -49,7 +49,7 @@ def try_rules(
     rules = read_rules(file)
     found = read_documents(documents, field, None)
     reranker = options.open_reranker(load_settings(**flags))
-    asked = rules.expanded(query, tenant)
+    asked = rules.expand_query(query, tenant)
     logits = options.logits_of(reranker)(asked, [document.text for document in found])
     scores = [PairScore(logit, 0, False) for logit in logits]
     adjustments = rules.adjustments(query, found, tenant)

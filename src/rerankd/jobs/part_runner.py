@@ -85,7 +85,7 @@ class PartRunner:
         request = replace(work.request, request_id=request_id, tenant=claim.owner, source="job")
         rules = self._pipeline.rules
         texts = [document.text for document in request.documents]
-        query = rules.expanded(request.query, request.tenant)
+        query = rules.expand_query(request.query, request.tenant)
         # A long list is scored in slices, so that the requests of others are batched in between.
         slices = [
             await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request)

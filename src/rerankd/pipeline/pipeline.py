@@ -74,7 +74,7 @@ class Pipeline:
                 the time is up.
         """
         rules = self.rules
-        query = rules.expanded(request.query, request.tenant)
+        query = rules.expand_query(request.query, request.tenant)
         groups = [(query, [document.text for document in request.documents])]
         scores = await self._score(groups, request, charge, is_ranking=True)
         result = self.finish(request, [scores], rules)

@@ -1,4 +1,4 @@
-"""Logits to the scores that people see. Order never depends on these: ranking is by logit."""
+"""Activations: from logits to the scores that are returned. The order never depends on them: ranking is by logit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ ACTIVATIONS = ("sigmoid", "none", "softmax")
 
 
 def check_activation(activation: str) -> None:
-    """Raise `InvalidRequestError` for an unknown activation."""
+    """Check the name of an activation.
+
+    Raises:
+        InvalidRequestError: an unknown activation.
+    """
     if activation not in ACTIVATIONS:
         raise InvalidRequestError(f"Unknown activation {activation!r}.", hint=f"Use one of {', '.join(ACTIVATIONS)}.")
 
@@ -23,8 +27,14 @@ def activate(logits: Sequence[float], activation: Activation) -> npt.NDArray[np.
     """Apply an activation in float64, where sigmoids of different logits stay different.
 
     Args:
-        logits: of one query's documents, shape (documents,).
+        logits: logits of one query's documents, shape (documents,).
         activation: `sigmoid`, `none`, or `softmax` over the documents.
+
+    Returns:
+        Scores in the same order, shape (documents,), float64.
+
+    Raises:
+        InvalidRequestError: an unknown activation.
 
     Example:
         >>> activate([0.0, 2.0], "sigmoid").round(3).tolist()

@@ -1,4 +1,4 @@
-"""From scores to a ranking: rules, fusion, order, activation, cut. Pure."""
+"""The order of a ranking: rules, fusion, sorting, pins, threshold and cut. Pure."""
 
 from __future__ import annotations
 
@@ -36,17 +36,20 @@ def rank_documents(
     adjustments: Sequence[Adjustment] = (),
     fusion: Fusion | None = None,
 ) -> tuple[RankedDocument, ...]:
-    """Order documents by logit, equal ones as they came, and keep the first.
+    """Rank documents by logit and keep the best; documents of equal score stay in request order.
 
     Args:
-        documents: what was scored.
-        scores: one for each.
-        top_n: how many to keep; None for all.
-        activation: what is shown; the order never depends on it.
-        threshold: lowest sigmoid score to keep, which is a probability if the model is calibrated; None for all.
-            Pinned documents stay.
-        adjustments: what rules do to each document; empty without rules.
-        fusion: how the first stage counts in the order; None for not at all.
+        documents: the documents that were scored.
+        scores: one score for each document.
+        top_n: number of documents to keep; None keeps all.
+        activation: activation of the scores that are returned; the order never depends on it.
+        threshold: lowest sigmoid score to keep, which is a probability if the model is calibrated; None keeps all.
+            Pinned documents are kept.
+        adjustments: effect of the rules on each document; empty without rules.
+        fusion: fusion with the first stage's ranking; None for none.
+
+    Returns:
+        The documents that are kept, best first.
 
     Example:
         >>> scores = [PairScore(-1.0, 5, False), PairScore(2.0, 5, False)]
@@ -56,12 +59,12 @@ def rank_documents(
     rules = adjustments or [_UNTOUCHED] * len(scores)
     logits = [score.raw_score + rule.boost for score, rule in zip(scores, rules, strict=True)]
     activated = activate(logits, activation)
-    kept = order_of(documents, scores, adjustments, fusion)
+    order = order_of(documents, scores, adjustments, fusion)
     if top_n is not None:
-        kept = kept[:top_n]
+        order = order[:top_n]
     if threshold is not None:
-        passed = activate([logits[i] for i in kept], "sigmoid") >= threshold
-        kept = [i for i, good in zip(kept, passed, strict=True) if good or rules[i].pin_to]
+        passed = activate([logits[i] for i in order], "sigmoid") >= threshold
+        order = [i for i, above in zip(order, passed, strict=True) if above or rules[i].pin_to]
     return tuple(
         RankedDocument(
             index=i,
@@ -69,12 +72,12 @@ def rank_documents(
             relevance_score=float(activated[i]),
             raw_score=scores[i].raw_score,
             rank_before=i + 1,
-            rank_after=place,
+            rank_after=rank,
             truncated=scores[i].truncated,
             chunks=scores[i].chunks,
             rules=rules[i].matched_rules,
         )
-        for place, i in enumerate(kept, start=1)
+        for rank, i in enumerate(order, start=1)
     )
 
 
@@ -84,9 +87,16 @@ _UNTOUCHED = Adjustment()
 def rank_request(
     request: RerankRequest, scores: Sequence[PairScore], adjustments: Sequence[Adjustment] = ()
 ) -> tuple[RankedDocument, ...]:
-    """`rank_documents` with what a request asks for."""
-    asked = (request.top_n, request.activation, request.threshold, adjustments, request.fusion)
-    return rank_documents(request.documents, scores, *asked)
+    """Rank the documents of a request with its own options, see `rank_documents`."""
+    return rank_documents(
+        request.documents,
+        scores,
+        request.top_n,
+        request.activation,
+        threshold=request.threshold,
+        adjustments=adjustments,
+        fusion=request.fusion,
+    )
 
 
 def order_of(
@@ -95,7 +105,16 @@ def order_of(
     adjustments: Sequence[Adjustment] = (),
     fusion: Fusion | None = None,
 ) -> list[int]:
-    """Places of the documents that are shown, best first: by score, equal ones as they came, then pins.
+    """Return the order of the documents: by score, documents of equal score in request order, then pins.
+
+    Args:
+        documents: the documents; only fusion reads them.
+        scores: one score for each document.
+        adjustments: effect of the rules on each document; empty without rules.
+        fusion: fusion with the first stage's ranking; None for none.
+
+    Returns:
+        Positions of the documents in `documents`, best first, without those that rules filter out.
 
     Example:
         >>> scores = [PairScore(3.0, 5, False), PairScore(2.0, 5, False), PairScore(1.0, 5, False)]
@@ -113,27 +132,33 @@ def order_of(
     slots: dict[int, int] = {}
     pinned = [i for i in order if adjustments[i].pin_to and not adjustments[i].filtered]
     for i in sorted(pinned, key=lambda i: adjustments[i].pin_to):  # a stable sort: of two pins the better one is first
-        place = adjustments[i].pin_to
-        while place in slots:
-            place += 1
-        slots[place] = i
+        position = adjustments[i].pin_to
+        while position in slots:
+            position += 1
+        slots[position] = i
     others = iter([i for i in order if not adjustments[i].pin_to and not adjustments[i].filtered])
-    found: list[int] = []
+    result: list[int] = []
     while True:
-        wanted = slots.pop(len(found) + 1, None)
-        following = next(others, None) if wanted is None else wanted
-        if following is None:
-            return [*found, *(slots[place] for place in sorted(slots))]
-        found.append(following)
+        pinned_here = slots.pop(len(result) + 1, None)
+        following = next(others, None) if pinned_here is None else pinned_here
+        if following is None:  # pins beyond the end follow in their order
+            return [*result, *(slots[position] for position in sorted(slots))]
+        result.append(following)
 
 
 def fused(scores: Sequence[float], first: Sequence[float], fusion: Fusion) -> npt.NDArray[np.float64]:
-    """The model's and the first stage's scores as one number for each document.
+    """Fuse the model's scores with those of the first stage.
+
+    Weighted fusion adds standardized scores; reciprocal rank fusion (Cormack, Clarke and Buettcher 2009) adds
+    `1 / (60 + rank)`.
 
     Args:
-        scores: of the model, shape (documents,).
-        first: of the first stage; where one of them is NaN, the places that documents came in count instead.
-        fusion: how.
+        scores: scores of the model, shape (documents,).
+        first: scores of the first stage, in the same shape; if one of them is NaN, the request order counts instead.
+        fusion: method and weight.
+
+    Returns:
+        One number for each document, shape (documents,), float64; higher is better.
 
     Example:
         >>> int(fused([2.0, 1.0, 0.0], [0.0, 5.0, 1.0], Fusion("rrf", 1.0)).argmax())
@@ -144,7 +169,7 @@ def fused(scores: Sequence[float], first: Sequence[float], fusion: Fusion) -> np
         return model
     if np.isnan(before).any():
         before = -np.arange(len(model), dtype=np.float64)
-        if fusion.method == "weighted":  # places are no measure of distance
+        if fusion.method == "weighted":  # ranks say nothing about distances
             before = 1.0 / (RRF_CONSTANT - before)
     if fusion.method == "rrf":
         return _reciprocal(model) + fusion.weight * _reciprocal(before)
@@ -152,14 +177,14 @@ def fused(scores: Sequence[float], first: Sequence[float], fusion: Fusion) -> np
 
 
 def standardized(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Values less their mean, over their standard deviation; zeros where all are equal.
+    """Return the values minus their mean, divided by their standard deviation; zeros if all are equal.
 
     Example:
         >>> standardized(np.array([1.0, 3.0])).tolist()
         [-1.0, 1.0]
     """
     spread = values.std()
-    # Of equal numbers rounding may leave a spread that is none.
+    # Rounding may leave a tiny spread of equal numbers.
     if spread <= 1e-12 * max(1.0, float(np.abs(values).max(initial=0.0))):
         return np.zeros_like(values)
     result: npt.NDArray[np.float64] = (values - values.mean()) / spread
@@ -167,19 +192,19 @@ def standardized(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _reciprocal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Reciprocal places, equal values in the order they came."""
-    places = np.empty(len(values))
-    places[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
-    return 1.0 / (RRF_CONSTANT + places)
+    """Return the reciprocal ranks of values; equal values are ranked in their order."""
+    ranks = np.empty(len(values))
+    ranks[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
+    return 1.0 / (RRF_CONSTANT + ranks)
 
 
 def first_scores(documents: Sequence[Document]) -> list[float]:
-    """`first_score` of each."""
+    """Return the first stage's score of each document, see `first_score`."""
     return [first_score(document) for document in documents]
 
 
 def first_score(document: Document) -> float:
-    """What the first stage said of a document, where the caller has put it into `metadata`; NaN elsewhere.
+    """Return the first stage's score of a document, `metadata["score"]`; NaN if there is none.
 
     Example:
         >>> first_score(Document("text", metadata={"score": 12.5}))
@@ -192,10 +217,13 @@ def first_score(document: Document) -> float:
 
 
 def checked_threshold(threshold: float | None) -> float | None:
-    """A threshold that a score can pass.
+    """Return a threshold that can be used.
+
+    Args:
+        threshold: lowest sigmoid score to keep; None keeps all.
 
     Raises:
-        InvalidRequestError: no number from 0 to 1.
+        InvalidRequestError: not a number from 0 to 1.
 
     Example:
         >>> checked_threshold(0.5)
@@ -211,10 +239,14 @@ def checked_threshold(threshold: float | None) -> float | None:
 
 
 def checked_fusion(method: str | None, weight: float | None = None) -> Fusion | None:
-    """A fusion by its name; None and `none` are no fusion.
+    """Return the fusion that a request names.
+
+    Args:
+        method: `weighted`, `rrf`, `none`, or None for no fusion.
+        weight: weight of the first stage, the model's is 1; None for the method's default.
 
     Raises:
-        InvalidRequestError: no such method, or a weight out of range.
+        InvalidRequestError: an unknown method, or a weight that is out of range.
 
     Example:
         >>> checked_fusion("rrf", 1.0)
@@ -222,20 +254,25 @@ def checked_fusion(method: str | None, weight: float | None = None) -> Fusion | 
     """
     if method is None or method == "none":
         return None
-    if method not in _USUAL:
+    if method not in _DEFAULTS:
         raise InvalidRequestError(f"fusion is {method!r}.", hint="It is none, weighted or rrf.")
     if weight is None:
-        return _USUAL[method]
+        return _DEFAULTS[method]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MAX_FUSION_WEIGHT:
         raise InvalidRequestError(
             f"fusion_weight is {weight!r}.", hint=f"It is a number from 0 to {MAX_FUSION_WEIGHT:g}."
         )
-    return replace(_USUAL[method], weight=float(weight))
+    return replace(_DEFAULTS[method], weight=float(weight))
 
 
-_USUAL = {"weighted": Fusion(), "rrf": Fusion("rrf", 1.0)}
+_DEFAULTS = {"weighted": Fusion(), "rrf": Fusion("rrf", 1.0)}
 
 
 def usage_of(scores: Sequence[PairScore]) -> Usage:
-    """What scores cost."""
+    """Return the usage of a request: pairs, tokens and truncated pairs.
+
+    Example:
+        >>> usage_of([PairScore(1.0, 12, True), PairScore(0.5, 8, False)])
+        Usage(pairs=2, tokens=20, truncated=1)
+    """
     return Usage(len(scores), sum(score.tokens for score in scores), sum(score.truncated for score in scores))

@@ -1,4 +1,4 @@
-"""What a rule is: when it applies, to which documents, and what it does to them."""
+"""Rules: the requests and documents that each applies to, and its effect."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DEFAULT_MAX_SHIFT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Requests that a rule applies to; what is not given matches all, and everything given has to match.
+    """Conditions on the request. An empty condition matches every request; all others must match.
 
     Attributes:
-        terms: one of them stands in the query.
-        regex: is found in the query.
-        language: of the query.
-        tenants: ids of API keys.
+        terms: terms of which the query must contain one.
+        regex: regular expression that must match somewhere in the query.
+        language: language of the query.
+        tenants: ids of the API keys that the rule applies to.
     """
 
     terms: frozenset[str] = frozenset()
@@ -31,14 +31,14 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Documents that a rule acts on; what is not given matches all, and everything given has to match.
+    """Conditions on the document. An empty condition matches every document; all others must match.
 
     Attributes:
-        terms: weights of terms; the document has one of them at least.
-        metadata: values that a field may have.
-        sources: shell patterns, one of which the metadata field `source` matches.
-        older_than: seconds that the document's date lies back at least.
-        newer_than: and at most.
+        terms: terms with their weights; the document must contain at least one.
+        metadata: accepted values of each metadata field.
+        sources: shell patterns; the metadata field `source` must match one.
+        older_than: lowest age of the document in seconds.
+        newer_than: highest age of the document in seconds.
     """
 
     terms: Mapping[str, float] = field(default_factory=dict)
@@ -53,14 +53,14 @@ class Rule:
     """One rule.
 
     Attributes:
-        name: what results and traces call it.
-        line: where it begins in its file.
+        name: name in results and traces.
+        line: line of the file at which it begins.
         when: requests that it applies to.
         which: documents that it acts on.
-        action: what it does.
-        weight: of `boost` and `bury`: logits that a document moves, times the weights of the terms that it has.
-        place: of `pin`: the place where the document goes, from 1.
-        synonyms: words of one meaning, by the word that stands in the query.
+        action: effect on the documents, or on the query for `synonyms`.
+        weight: for `boost` and `bury`, the logits by which a document moves, multiplied by the weights of its terms.
+        position: for `pin`, the position of the document in the result, from 1.
+        synonyms: words that are added to the query, by the word that it contains.
     """
 
     name: str
@@ -69,5 +69,5 @@ class Rule:
     which: Which
     action: Action
     weight: float = 0.0
-    place: int = 0
+    position: int = 0
     synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Rules applied to a request: which of them fire, and what they do to each candidate. Pure."""
+"""The rules of a file, applied to a request: synonyms of the query, and the effect on each document. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SIGNS = {"boost": 1.0, "bury": -1.0}
 
 
 class RuleSet:
-    """Rules of one file. Thread-safe.
+    """The rules of one file. Thread-safe.
 
     Args:
-        rules: in the order of the file.
+        rules: rules in the order of the file.
         version: hash of the file's content.
         max_shift: logits by which all rules together may move one document, up or down.
-        date_field: metadata field with a document's date, ISO 8601 or seconds since 1970.
+        date_field: metadata field with the date of a document, ISO 8601 or seconds since 1970.
 
     Example:
         >>> from rerankd.rules.rule import Which
         >>> rule = Rule("vat", 1, When(), Which({"vat": 1.0}), "boost", 0.5)
-        >>> [found] = RuleSet([rule]).adjustments("tax", [Document("VAT is due.")])
-        >>> found.boost, found.matched_rules[0].rule
+        >>> [adjustment] = RuleSet([rule]).adjustments("tax", [Document("VAT is due.")])
+        >>> adjustment.boost, adjustment.matched_rules[0].rule
         (0.5, 'vat')
     """
 
@@ -44,99 +44,110 @@ class RuleSet:
         date_field: str = "date",
     ) -> None:
         self.rules, self.version, self.max_shift, self.date_field = tuple(rules), version, max_shift, date_field
-        self._asked = TermIndex(
+        self._query_terms = TermIndex(
             term for rule in self.rules for terms in (rule.when.terms, rule.synonyms) for term in terms
         )
-        self._acting = tuple(rule for rule in self.rules if rule.action != "synonyms")
-        self._expanding = tuple(rule for rule in self.rules if rule.action == "synonyms")
-        self._written = TermIndex(term for rule in self._acting for term in rule.which.terms)
-        # Of ten thousand rules only those are looked at of which a term is there, or which have none.
-        self._always = frozenset(i for i, rule in enumerate(self._acting) if rule.when == When())
-        self._sometimes = tuple(i for i, rule in enumerate(self._acting) if rule.when != When() and not rule.when.terms)
-        self._by_asked = _places((i, rule.when.terms) for i, rule in enumerate(self._acting))
-        self._by_written = _places((i, rule.which.terms) for i, rule in enumerate(self._acting))
-        self._open = tuple(i for i, rule in enumerate(self._acting) if not rule.which.terms)
+        self._document_rules = tuple(rule for rule in self.rules if rule.action != "synonyms")
+        self._synonym_rules = tuple(rule for rule in self.rules if rule.action == "synonyms")
+        self._document_terms = TermIndex(term for rule in self._document_rules for term in rule.which.terms)
+        # So that of ten thousand rules only those are examined of which a term occurs, or which have no terms.
+        self._unconditional = frozenset(i for i, rule in enumerate(self._document_rules) if rule.when == When())
+        self._without_query_terms = tuple(
+            i for i, rule in enumerate(self._document_rules) if rule.when != When() and not rule.when.terms
+        )
+        self._by_query_term = _rules_by_term((i, rule.when.terms) for i, rule in enumerate(self._document_rules))
+        self._by_document_term = _rules_by_term((i, rule.which.terms) for i, rule in enumerate(self._document_rules))
+        self._without_document_terms = tuple(i for i, rule in enumerate(self._document_rules) if not rule.which.terms)
 
     def __len__(self) -> int:
         return len(self.rules)
 
-    def expanded(self, query: str, tenant: str = "") -> str:
-        """A query with the synonyms of its words behind it, in brackets; as it is where there are none.
+    def expand_query(self, query: str, tenant: str = "") -> str:
+        """Return the query followed by the synonyms of its words in brackets, or the query if there are none.
+
+        Args:
+            query: the query.
+            tenant: id of the API key of the request.
 
         Example:
             >>> from rerankd.rules.rule import Which
             >>> rule = Rule("phones", 1, When(), Which(), "synonyms", synonyms={"手机": ("phone",)})
-            >>> RuleSet([rule]).expanded("手机保修")
+            >>> RuleSet([rule]).expand_query("手机保修")
             '手机保修 (phone)'
         """
-        if not self._expanding:
+        if not self._synonym_rules:
             return query
-        added, present = [], self._asked.found(query)
-        plain = normalized(query)
-        for rule in self._expanding:
+        synonyms, present = [], self._query_terms.matches(query)
+        folded = normalized(query)
+        for rule in self._synonym_rules:
             if _applies(rule.when, query, present, tenant):
-                words = [word for term, own in rule.synonyms.items() if term in present for word in own]
-                added += [word for word in words if normalized(word) not in plain]
-        unique = list(dict.fromkeys(added))[:MAX_SYNONYMS]
+                words = [word for term, others in rule.synonyms.items() if term in present for word in others]
+                synonyms += [word for word in words if normalized(word) not in folded]
+        unique = list(dict.fromkeys(synonyms))[:MAX_SYNONYMS]
         return f"{query} ({', '.join(unique)})" if unique else query
 
     def adjustments(
         self, query: str, documents: Sequence[Document], tenant: str = "", now: float | None = None
     ) -> list[Adjustment]:
-        """What the rules do to each document.
+        """Return the effect of the rules on each document.
 
         Args:
-            query: as it was asked, without synonyms.
-            documents: candidates.
-            tenant: id of the API key that asks.
-            now: seconds since 1970, for ages; None for the present.
+            query: the query of the request, without synonyms.
+            documents: the candidates.
+            tenant: id of the API key of the request.
+            now: time from which ages are counted, in seconds since 1970; None for the current time.
+
+        Returns:
+            One adjustment for each document.
         """
-        present = self._asked.found(query)
-        asked = {i for term in present for i in self._by_asked.get(term, ())}.union(self._sometimes)
-        live = {i for i in asked if _applies(self._acting[i].when, query, present, tenant)} | self._always
+        present = self._query_terms.matches(query)
+        possible = {i for term in present for i in self._by_query_term.get(term, ())}.union(self._without_query_terms)
+        live = {
+            i for i in possible if _applies(self._document_rules[i].when, query, present, tenant)
+        } | self._unconditional
         if not live:
             return [_NONE] * len(documents)
         moment = datetime.datetime.now(datetime.UTC).timestamp() if now is None else now
-        everywhere = [i for i in self._open if i in live]
-        found = []
+        everywhere = [i for i in self._without_document_terms if i in live]
+        adjustments = []
         for document in documents:
-            written = self._written.found(document.text)
-            places = {i for term in written for i in self._by_written.get(term, ()) if i in live}
-            rules = [self._acting[i] for i in sorted(places.union(everywhere))]
-            found.append(self._adjustment(rules, document, written, moment) if rules else _NONE)
-        return found
+            terms = self._document_terms.matches(document.text)
+            numbers = {i for term in terms for i in self._by_document_term.get(term, ()) if i in live}
+            rules = [self._document_rules[i] for i in sorted(numbers.union(everywhere))]
+            adjustments.append(self._adjustment(rules, document, terms, moment) if rules else _NONE)
+        return adjustments
 
-    def _adjustment(self, rules: Sequence[Rule], document: Document, written: set[str], now: float) -> Adjustment:
+    def _adjustment(self, rules: Sequence[Rule], document: Document, terms: set[str], now: float) -> Adjustment:
         boost, pin_to, filtered = 0.0, 0, False
         matched: list[MatchedRule] = []
         for rule in rules:
-            weight = self._weight(rule, document, written, now)
+            weight = self._weight(rule, document, terms, now)
             if weight is None:
                 continue
             moved = _SIGNS.get(rule.action, 0.0) * rule.weight * weight
             boost += moved
             if rule.action == "pin":
-                pin_to = min(pin_to or rule.place, rule.place)
+                pin_to = min(pin_to or rule.position, rule.position)
             filtered = filtered or rule.action == "filter"
-            matched.append(MatchedRule(rule.name, rule.action, float(rule.place) if rule.action == "pin" else moved))
+            matched.append(MatchedRule(rule.name, rule.action, float(rule.position) if rule.action == "pin" else moved))
         bounded = max(-self.max_shift, min(self.max_shift, boost))
         return Adjustment(bounded, pin_to, filtered, tuple(matched)) if matched else _NONE
 
     def _weight(self, rule: Rule, document: Document, present: set[str], now: float) -> float | None:
-        """The weight of the terms that a document has, 1 where a rule names none; None where it does not match."""
-        which, about = rule.which, document.metadata or {}
+        """Return the sum of the weights of matching terms, 1 without terms; None if the rule does not match."""
+        which, metadata = rule.which, document.metadata or {}
         weight = 1.0
         if which.terms:
             shared = present & which.terms.keys() if len(which.terms) > 1 else present.intersection(which.terms)
             if not shared:
                 return None
             weight = sum(which.terms[term] for term in sorted(shared))
-        if which.metadata and not all(_has(about, name, values) for name, values in which.metadata.items()):
+        if which.metadata and not all(_has_value(metadata, name, values) for name, values in which.metadata.items()):
             return None
-        if which.sources and not _from(about, which.sources):
+        if which.sources and not _has_source(metadata, which.sources):
             return None
         if which.older_than is not None or which.newer_than is not None:
-            age = now - _moment(about.get(self.date_field))
+            age = now - _timestamp(metadata.get(self.date_field))
             if math.isnan(age):
                 return None
             if (which.older_than is not None and age < which.older_than) or (
@@ -146,13 +157,13 @@ class RuleSet:
         return weight
 
 
-def _places(terms: Iterable[tuple[int, Iterable[str]]]) -> dict[str, tuple[int, ...]]:
-    """Numbers of rules by term."""
-    found: dict[str, list[int]] = {}
-    for number, own in terms:
-        for term in own:
-            found.setdefault(term, []).append(number)
-    return {term: tuple(numbers) for term, numbers in found.items()}
+def _rules_by_term(terms: Iterable[tuple[int, Iterable[str]]]) -> dict[str, tuple[int, ...]]:
+    """Return the numbers of the rules that name each term."""
+    by_term: dict[str, list[int]] = {}
+    for number, rule_terms in terms:
+        for term in rule_terms:
+            by_term.setdefault(term, []).append(number)
+    return {term: tuple(numbers) for term, numbers in by_term.items()}
 
 
 def _applies(when: When, query: str, present: set[str], tenant: str) -> bool:
@@ -166,7 +177,7 @@ def _applies(when: When, query: str, present: set[str], tenant: str) -> bool:
 
 
 def language_of(text: str) -> Language:
-    """`zh` where a fifth of the letters or more are Han, else `en`.
+    """Return `zh` if at least a fifth of the letters are Han characters, else `en`.
 
     Example:
         >>> language_of("iPhone 16 保修期多久"), language_of("what does 保修 mean?")
@@ -177,15 +188,15 @@ def language_of(text: str) -> Language:
     return "zh" if letters and han >= 0.2 * len(letters) else "en"
 
 
-def _has(about: Mapping[str, Any], name: str, values: frozenset[Any]) -> bool:
-    value = about.get(name)
+def _has_value(metadata: Mapping[str, Any], name: str, values: frozenset[Any]) -> bool:
+    value = metadata.get(name)
     if isinstance(value, list | tuple):
-        return any(comparable(one) in values for one in value)
-    return name in about and comparable(value) in values
+        return any(comparable(item) in values for item in value)
+    return name in metadata and comparable(value) in values
 
 
 def comparable(value: Any) -> Any:
-    """A metadata value as rules compare it: texts without case, numbers and truth values as they are.
+    """Return a metadata value in the form in which rules compare it: texts case folded, numbers and booleans as is.
 
     Example:
         >>> comparable("Draft"), comparable(3)
@@ -196,13 +207,15 @@ def comparable(value: Any) -> Any:
     return normalized(str(value))
 
 
-def _from(about: Mapping[str, Any], patterns: Sequence[str]) -> bool:
-    source = about.get("source")
-    return isinstance(source, str) and any(fnmatch.fnmatchcase(source.casefold(), p.casefold()) for p in patterns)
+def _has_source(metadata: Mapping[str, Any], patterns: Sequence[str]) -> bool:
+    source = metadata.get("source")
+    return isinstance(source, str) and any(
+        fnmatch.fnmatchcase(source.casefold(), pattern.casefold()) for pattern in patterns
+    )
 
 
-def _moment(value: Any) -> float:
-    """A date as seconds since 1970; NaN where it is none. Dates without a zone are UTC."""
+def _timestamp(value: Any) -> float:
+    """Return a date in seconds since 1970; NaN for anything else. Dates without a time zone are UTC."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):

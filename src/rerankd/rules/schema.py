@@ -252,7 +252,7 @@ class RuleSection(_Section):
             which=which,
             action=self.action,
             weight=self.boost or self.bury,
-            place=self.pin,
+            position=self.pin,
             synonyms=self._expansions(),
         )
 

@@ -1,4 +1,4 @@
-"""Many terms found in one pass over a text (Aho and Corasick 1975, by pyahocorasick)."""
+"""Search for many terms in one pass over a text (Aho and Corasick 1975, by pyahocorasick)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rerankd._common.optional import require
 
 
 def normalized(text: str) -> str:
-    """A text as terms are compared: compatibility forms folded, case ignored.
+    """Return a text in the form in which terms are compared: NFKC, case folded.
 
     Example:
         >>> normalized("ＡＩ Straße")
@@ -21,7 +21,7 @@ def normalized(text: str) -> str:
 
 
 def is_word(char: str) -> bool:
-    """Whether a character belongs to words that spaces part; Han, kana and hangul do not.
+    """Return True if a character belongs to a script that separates words by spaces, unlike Han, kana and hangul.
 
     Example:
         >>> is_word("a"), is_word("7"), is_word("手"), is_word("-")
@@ -31,19 +31,19 @@ def is_word(char: str) -> bool:
 
 
 class TermIndex:
-    """Finds which of many terms a text has. Thread-safe once made.
+    """An index of terms that finds those which a text contains. Thread-safe.
 
-    A term that begins or ends with a letter or digit of a spaced script matches whole words there: `app` is not in
+    A term that begins or ends with a letter or digit of a script with spaces matches whole words: `app` is not in
     `apple`, but `苹果` is in `买苹果手机`.
 
     Args:
-        terms: what to find; equal ones after `normalized` count once.
+        terms: the terms; duplicates after `normalized` count once.
 
     Raises:
         MissingDependencyError: pyahocorasick is not installed.
 
     Example:
-        >>> sorted(TermIndex(["app", "苹果"]).found("My App, 买苹果手机, apple"))
+        >>> sorted(TermIndex(["app", "苹果"]).matches("My App, 买苹果手机, apple"))
         ['app', '苹果']
     """
 
@@ -57,17 +57,17 @@ class TermIndex:
             self._automaton.add_word(term, (term, len(term) if is_word(term[0]) else 0, is_word(term[-1])))
         self._automaton.make_automaton()
 
-    def found(self, text: str) -> set[str]:
-        """The terms that a text has, as `normalized` writes them."""
+    def matches(self, text: str) -> set[str]:
+        """Return the terms that a text contains, in the form of `normalized`."""
         if self._automaton is None:
             return set()
-        plain = normalized(text)
-        last, terms = len(plain) - 1, set()
-        for end, (term, length, closed) in self._automaton.iter(plain):
-            # A length is given where the character before must not belong to the same word.
-            if closed and end < last and is_word(plain[end + 1]):
+        folded = normalized(text)
+        last, terms = len(folded) - 1, set()
+        for end, (term, length, closed) in self._automaton.iter(folded):
+            # A term has a length here if the character before it must not belong to the same word.
+            if closed and end < last and is_word(folded[end + 1]):
                 continue
-            if length and end >= length and is_word(plain[end - length]):
+            if length and end >= length and is_word(folded[end - length]):
                 continue
             terms.add(term)
         return terms

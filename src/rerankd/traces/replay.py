@@ -119,7 +119,7 @@ def preview(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterat
         if found.query is None or len(texts) < len(found.texts):
             yield Replay(found.trace, skipped=ERASED)
             continue
-        query = rules.expanded(found.query, found.trace.tenant)
+        query = rules.expand_query(found.query, found.trace.tenant)
         logits = held.raw_scores.tolist() if query == found.query else score(query, texts)
         documents = _documents(found)
         adjustments = rules.adjustments(found.query, documents, found.trace.tenant, found.trace.time)

@@ -52,7 +52,7 @@ def test_every_kind_of_rule_is_read() -> None:
     assert drafts.which.metadata == {"status": {"draft", "archived"}, "level": {3}}
     assert old.when.regex is not None
     assert old.which.older_than == 365 * 86_400
-    assert recall.place == 1
+    assert recall.position == 1
     assert recall.which.sources == ("notices/*", "legal/*")
     assert phones.synonyms["手机"] == ("移动电话", "phone")
     assert vat.synonyms == {"vat": ("value added tax", "增值税")}

@@ -91,10 +91,10 @@ def test_a_threshold_is_on_the_ruled_score_and_spares_pins() -> None:
 
 def test_synonyms_stand_behind_the_query_once() -> None:
     found = parse_rules("rules:\n  - {name: s, synonyms: [手机, 移动电话, phone]}".encode())
-    assert found.expanded("手机保修") == "手机保修 (移动电话, phone)"
-    assert found.expanded("my Phone") == "my Phone (手机, 移动电话)"
-    assert found.expanded("手机 phone") == "手机 phone (移动电话)"
-    assert found.expanded("phones") == "phones"
+    assert found.expand_query("手机保修") == "手机保修 (移动电话, phone)"
+    assert found.expand_query("my Phone") == "my Phone (手机, 移动电话)"
+    assert found.expand_query("手机 phone") == "手机 phone (移动电话)"
+    assert found.expand_query("phones") == "phones"
     assert found.adjustments("手机", DOCUMENTS) == [Adjustment()] * 4
 
 
