@@ -199,7 +199,7 @@ def test_an_end_that_is_taken_back_is_not_announced(opened: Open) -> None:
     store.cancel(new.id)
     assert store.due_deliveries()
     store.retry(new.id)
-    store.record_delivery(new.id, delivered=False, again=0.0)
+    store.record_delivery(new.id, delivered=False, retry_after=0.0)
     assert store.due_deliveries() == []
     assert stands(store, new.id).webhook_state == "pending"
     store.cancel(new.id)
@@ -272,10 +272,10 @@ def test_announcements_are_due_once_and_again(opened: Open) -> None:
     (delivery,) = store.due_deliveries()
     assert (delivery.job.id, delivery.job.state, delivery.attempts) == (new.id, "succeeded", 0)
     assert store.due_deliveries() == []
-    store.record_delivery(new.id, delivered=False, again=0.0)
+    store.record_delivery(new.id, delivered=False, retry_after=0.0)
     (delivery,) = store.due_deliveries()
     assert delivery.attempts == 1
-    store.record_delivery(new.id, delivered=True, again=None)
+    store.record_delivery(new.id, delivered=True, retry_after=None)
     assert (store.due_deliveries(), stands(store, new.id).webhook_state) == ([], "delivered")
 
 

@@ -152,7 +152,7 @@ def test_cancelling(client: httpx.Client) -> None:
     card = submitted(client, json=long)
     assert client.delete(f"/v1/jobs/{card['id']}").json()["state"] == "cancelled"
     done = client.get(f"/v1/jobs/{card['id']}").json()
-    assert (done["state"], done["error"], len(done["results"])) == ("cancelled", "It was cancelled.", 20)
+    assert (done["state"], done["error"], len(done["results"])) == ("cancelled", "The job was cancelled.", 20)
     now = client.post("/v1/rerank", json=BODY)
     assert now.status_code == 200
 

@@ -176,7 +176,7 @@ def test_what_is_too_late_is_never_run(client: httpx.Client, queue: Broker) -> N
         before = computed(port)
         ended(client, submitted(client, BODY))
         assert computed(port) - before == 2
-    assert (done["state"], done["error"]) == ("expired", "Its time was up.")
+    assert (done["state"], done["error"]) == ("expired", "The job's deadline has passed.")
 
 
 def test_tickets_do_not_pile_up_while_no_worker_runs(client: httpx.Client, queue: Broker) -> None:

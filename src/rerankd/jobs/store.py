@@ -1,11 +1,13 @@
-"""Where jobs are kept. `SqliteStore` is for one machine, `RedisStore` for many; both keep these promises:
+"""Job stores: `SqliteStore` for one machine, `RedisStore` for many.
 
-- a part is in one worker's hands at a time; one whose lease runs out goes to another, and what the first brings then is
-  not accepted: every request counts once;
-- interactive parts go before bulk ones; among equals, owners take turns;
-- a job that is final stays as it is until it expires or is retried.
+Both guarantee:
 
-Methods block; `UnavailableError` says that the store cannot be reached.
+- A part has at most one valid lease. A lease that is not renewed expires and the part goes to another worker; a result
+  that arrives without the current fencing token is rejected. Work is at-least-once, its effect exactly once.
+- Interactive parts are served before bulk parts; within a priority, owners are served round robin.
+- A job that has ended does not change until it is retried or deleted.
+
+Methods block, may be called from any thread, and raise `UnavailableError` if the store cannot be reached.
 """
 
 from __future__ import annotations
@@ -17,122 +19,168 @@ from typing import NamedTuple, Protocol
 from rerankd.errors import ConflictError, OverloadedError
 from rerankd.jobs.job import Claim, Job, NewJob, State, WebhookDelivery
 
-LOST = b'{"error":{"code":"worker_lost","message":"The workers that had it did not come back."}}'
+WORKER_LOST = b'{"error":{"code":"worker_lost","message":"Every worker that held a lease of this part was lost."}}'
+WORKER_LOST_ERROR = "A part lost the lease of its worker too often."
+CANCELLED_ERROR = "The job was cancelled."
+EXPIRED_ERROR = "The job's deadline has passed."
 DELIVERY_LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """Parts that nobody has taken."""
+    """Number of parts that wait for a worker, by priority."""
 
     interactive: int
     bulk: int
 
 
 class PartResult(NamedTuple):
-    """What came of a part: rows of its requests as JSON, one error for all of them, or None for nothing yet."""
+    """Result of a part.
+
+    Attributes:
+        requests: number of its requests.
+        content: JSON of their rows, or of one error for all of them; None if there is no result yet.
+    """
 
     requests: int
     content: bytes | None
 
 
 class JobStore(Protocol):
-    """Keeps jobs; every method may be called from any thread."""
+    """Store of jobs, their parts and their results."""
 
     def create(self, job: NewJob) -> tuple[Job, bool]:
-        """Keep a job; with an idempotency key that is known, the job of then and False.
+        """Store a job.
+
+        Returns:
+            The job and True; or the earlier job with the same idempotency key, and False.
 
         Raises:
-            ConflictError: the idempotency key was used for something else.
+            ConflictError: the idempotency key was used for other requests.
             OverloadedError: too many unfinished jobs.
         """
         ...
 
-    def get(self, job: str) -> Job | None:
-        """A job as it stands."""
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, or None if there is no such job."""
         ...
 
     def jobs(self, *, owner: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
-        """Jobs, the newest first."""
+        """Return jobs, newest first, of one owner or all, in some states or any."""
         ...
 
-    def results(self, job: str) -> list[PartResult]:
-        """What came of each part, in order."""
+    def results(self, job_id: str) -> list[PartResult]:
+        """Return the results of the parts, in order."""
         ...
 
     def claim(self, *, bulk: bool = True) -> Claim | None:
-        """Take the part whose turn it is; without `bulk`, only an interactive one."""
-        ...
+        """Lease the next part to the caller; None if there is none.
 
-    def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Say that they are being worked on; False for those that are no longer this worker's, or wanted."""
-        ...
-
-    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
-        """Hand a part's result in; None if it was no longer wanted from this worker.
-
-        `error` says that the failed requests had their attempts: the job is on the list of the dead.
+        Args:
+            bulk: False for an interactive part only.
         """
         ...
 
-    def requeue(self, claim: Claim, seconds: float, *, count_attempt: bool) -> bool:
-        """Let a part wait so long and be tried again; `counted` says whether this was one of its attempts."""
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """Renew leases.
+
+        Returns:
+            For each claim, False if the lease is lost or the job has ended.
+        """
         ...
 
-    def cancel(self, job: str) -> Job | None:
-        """End a job that is not final; None if there is no such job."""
+    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
+        """Store the result of a part and end its lease.
+
+        Args:
+            claim: the part.
+            result: rows as JSON.
+            done: requests with a result.
+            failed: requests with an error.
+            error: reason that failed requests have no attempts left; if set, the job goes to the dead-letter queue.
+
+        Returns:
+            The job, or None if the result was rejected because the lease is lost or the job has ended.
+        """
         ...
 
-    def expire(self, job: str) -> Job | None:
-        """End a job whose deadline has passed."""
+    def requeue(self, claim: Claim, delay: float, *, count_attempt: bool) -> bool:
+        """Release a part, to be claimed again after a delay.
+
+        Args:
+            claim: the part.
+            delay: seconds.
+            count_attempt: False if this attempt does not count as one.
+
+        Returns:
+            False if the lease was lost already.
+        """
         ...
 
-    def retry(self, job: str) -> Job | None:
+    def cancel(self, job_id: str) -> Job | None:
+        """Cancel a job that has not ended; None if there is no such job."""
+        ...
+
+    def expire(self, job_id: str) -> Job | None:
+        """Expire a job whose deadline has passed; None if there is no such job."""
+        ...
+
+    def retry(self, job_id: str) -> Job | None:
         """Queue the failed parts of a job again; None if there is no such job."""
         ...
 
-    def delete(self, job: str) -> bool:
-        """Forget a job; it must be final."""
+    def delete(self, job_id: str) -> bool:
+        """Delete a job that has ended; False if it has not, or there is no such job."""
         ...
 
     def dead_letters(self, limit: int = 100) -> list[Job]:
-        """Jobs of which a part was set aside, the newest first."""
+        """Return the jobs with a part in the dead-letter queue, newest first."""
         ...
 
     def reap_expired_leases(self) -> int:
-        """Take parts from silent workers, end what is too late, forget what has expired; how many parts came back."""
+        """Take parts back from silent workers, expire late jobs, and delete jobs past their retention.
+
+        Returns:
+            Number of parts whose lease had expired.
+        """
         ...
 
     def queue_depth(self) -> QueueDepth:
-        """Parts that could be claimed now."""
+        """Return the number of parts that can be claimed now."""
         ...
 
     def due_deliveries(self, limit: int = 10) -> list[WebhookDelivery]:
-        """Announcements to make now; each is the caller's for a minute."""
+        """Return webhooks to deliver now; each is leased to the caller for `DELIVERY_LEASE_SECONDS`."""
         ...
 
-    def record_delivery(self, job: str, *, delivered: bool, again: float | None) -> None:
-        """Note how an announcement went; `again` is the number of seconds until the next try, None for never."""
+    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None) -> None:
+        """Record the outcome of a delivery.
+
+        Args:
+            job_id: the job.
+            delivered: True if the receiver accepted it.
+            retry_after: seconds until the next attempt; None for no other attempt.
+        """
         ...
 
-    def subscribe(self, ended: Callable[[str], None]) -> Callable[[], None]:
-        """Call `ended` with the id of every job that ends, from any process; returns what stops that."""
+    def subscribe(self, on_end: Callable[[str], None]) -> Callable[[], None]:
+        """Call `on_end` with the id of every job that ends; return a function that stops it."""
         ...
 
     def close(self) -> None:
-        """Let files and connections go."""
+        """Close files and connections."""
         ...
 
 
-def full() -> OverloadedError:
-    """There are as many unfinished jobs as there may be."""
+def overloaded() -> OverloadedError:
+    """Return the error of a store that is full."""
     return OverloadedError(
         "Too many jobs are unfinished.", hint="Wait for some to end, or raise max_jobs and max_jobs_mb.", retry_after=30
     )
 
 
-def conflict() -> ConflictError:
-    """An idempotency key was used twice."""
+def idempotency_conflict() -> ConflictError:
+    """Return the error of an idempotency key that was used for other requests."""
     return ConflictError(
         "This idempotency key was used for another submission.", hint="Use a new key for each submission."
     )

@@ -1,6 +1,6 @@
-"""Announcing that a job has ended, signed as Standard Webhooks (standardwebhooks.com) says.
+"""Webhooks for jobs that have ended, signed as Standard Webhooks (standardwebhooks.com).
 
-The body tells the job's id and state, not its texts: who is told fetches the result with a key.
+The body names the job and its state and holds no texts: the receiver fetches the results with its API key.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.jobs.job import Job, WebhookDelivery
 from rerankd.jobs.store import JobStore
 
-SECONDS = 10.0
-ALL_SECONDS = 30.0
+TIMEOUT_SECONDS = 10.0
+TOTAL_SECONDS = 30.0
 MAX_URL = 2048
-BACKOFF_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
+# The schedule that docs/jobs.md promises to receivers.
+RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
 PREFIX = "whsec_"
 _TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
 
@@ -37,21 +38,27 @@ _log = logger(__name__)
 
 
 class WebhookRefusedError(RerankdError):
-    """A webhook may not go there, or was not taken there."""
+    """The webhook may not be sent to this address, or the receiver rejected it."""
 
     code = "webhook_refused"
 
 
 def new_secret() -> str:
-    """A secret for `webhook_secret`."""
+    """Return a new secret for the setting `webhook_secret`."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def sign(secret: str, identity: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header: HMAC-SHA256 over id, time and body.
+    """Return the `webhook-signature` header: HMAC-SHA256 over id, time and body.
+
+    Args:
+        secret: base64 of the key, with or without `whsec_`.
+        identity: `webhook-id` of the delivery.
+        timestamp: `webhook-timestamp` of the delivery, in seconds.
+        body: bytes of the request body.
 
     Raises:
-        InvalidRequestError: the secret is not base64 of 24 bytes or more.
+        InvalidRequestError: the secret is not base64 of at least 24 bytes.
 
     Example:
         >>> sign("whsec_" + "A" * 32, "job_1", 0, b"{}")
@@ -63,74 +70,83 @@ def sign(secret: str, identity: str, timestamp: int, body: bytes) -> str:
         key = b""
     if len(key) < 24:
         raise InvalidRequestError(
-            "webhook_secret is not base64 of at least 24 bytes.", hint="Make one: rerankd jobs secret."
+            "webhook_secret is not base64 of at least 24 bytes.", hint="Generate one with `rerankd jobs secret`."
         )
     digest = hmac.new(key, f"{identity}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def validate_url(url: str) -> str:
-    """Check how an address is written; where it leads is looked at when it is used.
+    """Return a webhook URL that is well-formed; its address is checked when the webhook is sent.
 
     Raises:
-        InvalidRequestError: not http or https, no host, or too long.
+        InvalidRequestError: it is not an http or https URL with a host, or too long.
     """
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
         _ = parts.port, httpx.URL(url).host.encode("idna")
     except (ValueError, httpx.InvalidURL):
-        sound = False
-    if not sound or len(url) > MAX_URL or not url.isprintable() or " " in url:
-        raise InvalidRequestError("The webhook is not an http or https address.", hint="Use https://host/path.")
+        is_valid = False
+    if not is_valid or len(url) > MAX_URL or not url.isprintable() or " " in url:
+        raise InvalidRequestError("The webhook is not an http or https URL.", hint="Use https://host/path.")
     return url
 
 
 def event_body(job: Job) -> bytes:
-    """What is sent."""
-    about = {"id": job.id, "state": job.state, "total": job.total, "done": job.done, "failed": job.failed}
-    when = datetime.fromtimestamp(job.finished, UTC).isoformat()
-    return orjson.dumps({"type": f"job.{job.state}", "timestamp": when, "data": about | {"error": job.error or None}})
+    """Return the body of the webhook of a job that has ended."""
+    data = {
+        "id": job.id,
+        "state": job.state,
+        "total": job.total,
+        "done": job.done,
+        "failed": job.failed,
+        "error": job.error or None,
+    }
+    timestamp = datetime.fromtimestamp(job.finished, UTC).isoformat()
+    return orjson.dumps({"type": f"job.{job.state}", "timestamp": timestamp, "data": data})
 
 
 class WebhookSender:
-    """Sends announcements, again and again with growing pauses where they are not taken.
+    """Sends webhooks, and schedules another attempt for those that the receiver does not accept.
 
     Args:
-        store: where it is noted.
-        secret: signs them.
-        hosts: where they may go, also if that is a private address; empty for public addresses only.
+        store: store that the outcome is recorded in.
+        secret: key that signs them.
+        hosts: hosts that webhooks may be sent to, private addresses included; empty for any public address.
     """
 
     def __init__(self, store: JobStore, secret: str | None, hosts: Sequence[str] = ()) -> None:
         self._store, self._secret, self._hosts = store, secret, frozenset(host.lower() for host in hosts)
-        # No connection is kept: one that was made for a name is not used for another name at the same address.
+        # No keep-alive: a connection that was opened for one host must not serve another host at the same address.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(timeout=SECONDS, limits=limits, follow_redirects=False, trust_env=False)
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=False, trust_env=False
+        )
 
-    async def deliver(self, hook: WebhookDelivery) -> None:
-        """Try once, and note how it went."""
-        job = hook.job
+    async def deliver(self, delivery: WebhookDelivery) -> None:
+        """Send a webhook once and record the outcome."""
+        job = delivery.job
         try:
-            async with asyncio.timeout(ALL_SECONDS):  # a slow trickle of headers would never end
+            async with asyncio.timeout(TOTAL_SECONDS):  # a slow trickle of headers restarts the client's timeout
                 await self._send(job)
         except (RerankdError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            again = BACKOFF_SECONDS[hook.attempts] if hook.attempts < len(BACKOFF_SECONDS) else None
-            what = error.message if isinstance(error, RerankdError) else type(error).__name__
-            then = f"again in {again:.0f} s" if again is not None else "given up"
-            host = urlsplit(job.webhook).hostname  # the rest of the address may hold a secret
-            _log.warning("webhook of %s to %s failed (%s), %s", job.id, host, what, then)
-            await self._note(job, delivered=False, again=again)
+            pause = RETRY_SECONDS[delivery.attempts] if delivery.attempts < len(RETRY_SECONDS) else None
+            reason = error.message if isinstance(error, RerankdError) else type(error).__name__
+            outcome = f"next attempt in {pause:.0f} s" if pause is not None else "giving up"
+            host = urlsplit(job.webhook).hostname  # the rest of the URL may hold a secret
+            _log.warning("webhook of %s to %s failed (%s), %s", job.id, host, reason, outcome)
+            await self._record(job, delivered=False, retry_after=pause)
         else:
-            _log.info("webhook of %s was taken", job.id)
-            await self._note(job, delivered=True, again=None)
+            _log.info("webhook of %s was delivered", job.id)
+            await self._record(job, delivered=True, retry_after=None)
 
-    async def _note(self, job: Job, *, delivered: bool, again: float | None) -> None:
-        await asyncio.to_thread(self._store.record_delivery, job.id, delivered=delivered, again=again)
+    async def _record(self, job: Job, *, delivered: bool, retry_after: float | None) -> None:
+        await asyncio.to_thread(self._store.record_delivery, job.id, delivered=delivered, retry_after=retry_after)
 
     async def _send(self, job: Job) -> None:
         if not self._secret:
-            raise WebhookRefusedError("There is no webhook_secret to sign with.")
+            raise WebhookRefusedError("no webhook_secret is set to sign it")
         url = httpx.URL(job.webhook)
         address = await self._address(url)
         body, now = event_body(job), int(time.time())
@@ -142,38 +158,38 @@ class WebhookSender:
             "webhook-timestamp": str(now),
         }
         headers["webhook-signature"] = sign(self._secret, headers["webhook-id"], now, body)
-        # The address that was checked is the one that is used, whatever the name leads to a moment later.
+        # The request goes to the address that was checked: the name may resolve to another one a moment later.
         pinned = url.copy_with(host=address)
         async with self._client.stream(
             "POST", pinned, content=body, headers=headers, extensions={"sni_hostname": url.host}
-        ) as answer:
-            if not answer.is_success:
-                raise WebhookRefusedError(f"it answered {answer.status_code}")
+        ) as response:
+            if not response.is_success:
+                raise WebhookRefusedError(f"the receiver answered {response.status_code}")
 
     async def _address(self, url: httpx.URL) -> str:
-        """Where a name leads, if webhooks may go there."""
+        """Return an address of the host, if webhooks may be sent to it."""
         host = url.host.lower()
         if self._hosts and host not in self._hosts:
             raise WebhookRefusedError("the host is not in webhook_hosts")
         port = url.port or (443 if url.scheme == "https" else 80)
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+        resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in resolved]
         if not self._hosts and not all(_public(address) for address in addresses):
-            raise WebhookRefusedError("it leads to a private address; name the host in webhook_hosts to allow that")
+            raise WebhookRefusedError("the host has a private address; add it to webhook_hosts to allow that")
         return addresses[0]
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Close the HTTP client."""
         await self._client.aclose()
 
 
 def _public(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if any(found in network for network in _TRANSLATED):  # a gateway makes the IPv4 address of its end
-            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        elif inner := found.ipv4_mapped or found.sixtofour:
-            found = inner
-        elif found.is_site_local:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if any(ip in network for network in _TRANSLATED):  # a gateway turns its last 32 bits into an IPv4 address
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        elif embedded := ip.ipv4_mapped or ip.sixtofour:
+            ip = embedded
+        elif ip.is_site_local:
             return False
-    return found.is_global and not found.is_multicast
+    return ip.is_global and not ip.is_multicast

@@ -117,13 +117,13 @@ async def test_what_is_not_taken_is_tried_again_and_logged_without_secrets(
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 2
     assert "answered 500" in said[0]
-    assert [line.rpartition(", ")[2] for line in said] == ["again in 1 s", "again in 5 s"]
+    assert [line.rpartition(", ")[2] for line in said] == ["next attempt in 1 s", "next attempt in 5 s"]
     assert "hidden" not in caplog.text
     store.close()
 
 
 async def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rerankd.jobs.webhook.ALL_SECONDS", 0.2)
+    monkeypatch.setattr("rerankd.jobs.webhook.TOTAL_SECONDS", 0.2)
     store, gone = SqliteStore(tmp_path / "jobs"), asyncio.Event()
 
     async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,102 @@
+"""The `job` table of a SQLite job store. Methods run inside a transaction or a read of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rerankd.jobs.job import Job, NewJob, State
+from rerankd.jobs.sqlite_file import SqliteFile
+from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict
+
+OPEN = "state IN ('queued', 'running')"
+_COLUMNS = (
+    "id, state, owner, priority, created, total, done, failed, parts, started, finished, deadline, error, webhook, "
+    "webhook_state"
+)
+
+
+class JobTable:
+    """Rows of jobs.
+
+    Args:
+        db: the file.
+        clock: source of Unix timestamps.
+    """
+
+    def __init__(self, db: SqliteFile, clock: Callable[[], float]) -> None:
+        self._db, self._clock = db, clock
+
+    def insert(self, job: NewJob, now: float) -> None:
+        """Insert a queued job."""
+        columns = {
+            "id": job.id,
+            "state": "queued",
+            "owner": job.owner,
+            "priority": job.priority,
+            "created": now,
+            "total": job.requests,
+            "parts": len(job.parts),
+            "deadline": now + job.timeout if job.timeout else 0.0,
+            "webhook": job.webhook or "",
+            "webhook_state": "pending" if job.webhook else "",
+            "bytes": job.size,
+            "idempotency": job.idempotency,
+            "fingerprint": job.fingerprint,
+        }
+        self._db.execute(
+            f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+            tuple(columns.values()),
+        )
+
+    def earlier(self, job: NewJob) -> Job | None:
+        """Return the job that was submitted with the same idempotency key."""
+        row = self._db.execute(
+            "SELECT id, fingerprint FROM job WHERE owner = ? AND idempotency = ?", (job.owner, job.idempotency)
+        ).fetchone()
+        if row and row[1] != job.fingerprint:
+            raise idempotency_conflict()
+        return self.one(row[0]) if row else None
+
+    def select(self, where: str, values: Sequence[Any]) -> list[Job]:
+        """Return the jobs that a condition selects."""
+        with self._db.reading():
+            return [Job(*row) for row in self._db.execute(f"SELECT {_COLUMNS} FROM job WHERE {where}", values)]  # noqa: S608
+
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, or None."""
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+        return Job(*row) if row else None
+
+    def one(self, job_id: str) -> Job:
+        """Return a job that is there."""
+        return Job(*self._db.fetch(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,)))  # noqa: S608
+
+    def dead_letter(self, job_id: str, error: str) -> None:
+        """Put a job in the dead-letter queue."""
+        self._db.execute("UPDATE job SET error = ?, dead = ? WHERE id = ?", (error, self._clock(), job_id))
+
+    def count(self, job_id: str, done: int, failed: int) -> Job:
+        """Add to the counts of a job, and end it with its last request."""
+        self._db.execute("UPDATE job SET done = done + ?, failed = failed + ? WHERE id = ?", (done, failed, job_id))
+        job = self.one(job_id)
+        if not job.final and job.done + job.failed >= job.total:
+            self.end(job_id, "failed" if job.failed else "succeeded", job.error)
+        return self.one(job_id)
+
+    def end(self, job_id: str, state: State, error: str) -> None:
+        """End a job and withdraw its parts; their leases are void from then on."""
+        now = self._clock()
+        self._db.execute(
+            "UPDATE job SET state = ?, finished = ?, error = ?, hook_at = CASE webhook WHEN '' THEN NULL ELSE ? END"
+            " WHERE id = ?",
+            (state, now, error, now, job_id),
+        )
+        self._db.execute("UPDATE part SET state = 'done', token = NULL WHERE job = ? AND state != 'done'", (job_id,))
+        self._db.note_end(job_id)
+
+    def expire_late(self, now: float) -> None:
+        """Expire the jobs whose deadline has passed."""
+        late = self._db.execute(f"SELECT id FROM job WHERE {OPEN} AND deadline > 0 AND deadline < ?", (now,))  # noqa: S608
+        for (job_id,) in late.fetchall():
+            self.end(job_id, "expired", EXPIRED_ERROR)
