@@ -1,4 +1,4 @@
-"""What a backend is, and which one a machine gets."""
+"""Backends: the protocol, and the choice of one for a model and a machine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Backend(Protocol):
     Attributes:
         name: `onnx` or `torch`.
         device: `cpu`, `cuda:0`, ...
-        precision: of the matrix products.
-        max_batch_pairs: sequences that one call may hold, None for any.
-        max_batch_tokens: tokens beyond which larger batches are no faster, None for no such limit.
-        max_padding: share of a batch that may be padding, None where nothing is padded.
-        workers: calls that run side by side, one core each, faster than one after the other; 1 for none.
-        single_thread: what such calls are made on; None where `lanes` is 1.
+        precision: precision of the matrix products.
+        max_batch_pairs: sequences of one call at most; None for no limit.
+        max_batch_tokens: tokens beyond which larger batches are no faster; None for no limit.
+        max_padding: share of a batch that may be padding, 0 to 1; None for packed batches, which have none.
+        workers: calls that run in parallel, one core each, faster than one after the other; 1 for none.
+        single_thread: backend that such calls use; None where `workers` is 1.
     """
 
     name: str
@@ -41,22 +41,28 @@ class Backend(Protocol):
     workers: int
 
     @property
-    def lane(self) -> Backend | None:
-        """The same model on one core, with the same scores to the last bit."""
+    def single_thread(self) -> Backend | None:
+        """The same model on one core, with bit-identical scores."""
         ...
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
-        """Logits of a batch, shape (pairs,), float32."""
+        """Return the logits of a batch, shape (pairs,), float32."""
         ...
 
     def release(self) -> None:
-        """Give back memory that is held for later; called after running out of it."""
+        """Free cached memory; called after an out-of-memory error."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BackendChoice:
-    """Which backend is used on which device, and why (one sentence for people)."""
+    """Backend and device for a model.
+
+    Attributes:
+        name: `onnx` or `torch`.
+        device: `cpu`, `cuda` or `cuda:N`.
+        reason: why it was chosen, a sentence for people.
+    """
 
     name: str
     device: str
@@ -64,7 +70,7 @@ class BackendChoice:
 
 
 def cuda_available() -> bool:
-    """Whether torch is installed and sees a CUDA GPU."""
+    """Return True if torch is installed and sees a CUDA GPU."""
     if not installed("torch"):
         return False
     import torch
@@ -73,11 +79,16 @@ def cuda_available() -> bool:
 
 
 def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto") -> BackendChoice:
-    """Decide what runs a model here.
+    """Choose the backend and the device for a model on this machine.
+
+    Args:
+        files: a checked model folder.
+        backend: `auto`, `onnx` or `torch`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        InvalidRequestError: an unknown name, or a device that this model's files cannot use.
-        MissingDependencyError: the only backend that could run it is not installed.
+        InvalidRequestError: an unknown backend or device, or a device that cannot run this model's files.
+        MissingDependencyError: the only backend that can run the model is not installed.
     """
     if backend not in BACKENDS:
         raise InvalidRequestError(f"Unknown backend {backend!r}.", hint=f"Use one of {', '.join(BACKENDS)}.")
@@ -100,7 +111,7 @@ def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto
     if wants_gpu and not gpu:
         raise InvalidRequestError(
             f"device={device!r}, but torch sees no CUDA GPU.",
-            hint="Use device cpu, or mend the driver: rerankd doctor.",
+            hint="Use device cpu, or check the driver: rerankd doctor.",
         )
     if gpu and device != "cpu":
         return BackendChoice("torch", device if wants_gpu else "cuda", "a checkpoint and a CUDA GPU: packed on the GPU")
@@ -120,7 +131,7 @@ def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool) -> Backen
 def open_backend(
     files: ModelFiles, backend: str = "auto", device: str = "auto", precision: str | None = None, threads: int = 0
 ) -> Backend:
-    """Open the backend for a model; each is imported only here.
+    """Load a model into the backend that is chosen for it; a backend is imported only when it is used.
 
     Args:
         files: a checked model folder.
@@ -128,6 +139,10 @@ def open_backend(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, `int8`; None for the backend's own (CPU fp32, CUDA fp16, or as compiled).
         threads: CPU threads; 0 for one per core.
+
+    Raises:
+        InvalidRequestError: arguments that this model or this machine does not support.
+        MissingDependencyError: the backend is not installed.
     """
     choice = choose_backend(files, backend, device)
     if precision is not None and precision not in PRECISIONS:
