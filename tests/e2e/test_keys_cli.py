@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from rerankd.server.auth.keys import KeyRing, read_keys
+from rerankd.server.auth.key_file import read_keys
+from rerankd.server.auth.key_ring import KeyRing
 
 PROGRAM = [sys.executable, "-m", "rerankd", "keys"]
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 
 from rerankd.cli.deploy import facts
-from rerankd.server.nginx.config import Nginx, Rate, render
+from rerankd.server.nginx.config import render
+from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.settings import load_settings
 from tests.integration.serving import END_SECONDS, START_SECONDS, Served, free_port, wait_ready
 
@@ -185,7 +186,7 @@ def proxy(
     with tempfile.TemporaryDirectory(prefix="rerankd-nginx-") as name:
         folder, port = Path(name), free_port()
         folder.chmod(0o755)  # where root starts it, its workers are somebody else
-        asked = Nginx(
+        asked = NginxOptions(
             addresses,
             listen=f"127.0.0.1:{port}",
             rate=Rate.parse(rate) if rate else None,

@@ -14,7 +14,8 @@ import httpx
 
 from rerankd.client import Client
 from rerankd.feedback.case_store import CaseFilter, list_cases
-from rerankd.server.auth.keys import new_key, write_keys
+from rerankd.server.auth.key_file import write_keys
+from rerankd.server.auth.keys import new_key
 from rerankd.traces import writer
 from rerankd.traces.store import TraceStore
 from tests.integration.queueing import until

@@ -13,7 +13,8 @@ import pytest
 
 from rerankd import Client
 from rerankd.errors import NotFoundError
-from rerankd.server.auth.keys import new_key, write_keys
+from rerankd.server.auth.key_file import write_keys
+from rerankd.server.auth.keys import new_key
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
 

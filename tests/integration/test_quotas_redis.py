@@ -15,7 +15,8 @@ from redis import asyncio as redis
 
 from rerankd.errors import InvalidRequestError, PermissionDeniedError, RateLimitedError
 from rerankd.server.auth.keys import ApiKey, new_key
-from rerankd.server.auth.quotas import DAY, MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.auth.quotas import DAY, MemoryQuotas, QuotaStore
+from rerankd.server.auth.redis_quotas import RedisQuotas
 
 NOON = 20_000 * DAY + DAY / 2
 PATIENT = 10.0  # seconds; a busy test machine is not an outage

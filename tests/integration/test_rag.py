@@ -16,7 +16,8 @@ import pytest
 from rerankd.retrieval.chat import ChatError, ChatModel, ChatOptions
 from rerankd.retrieval.embedding import EndpointEmbedder
 from rerankd.retrieval.external import ExternalRetriever, parse_mapping
-from rerankd.server.auth.keys import new_key, write_keys
+from rerankd.server.auth.key_file import write_keys
+from rerankd.server.auth.keys import new_key
 from tests.integration.serving import Served, serve
 
 PROGRAM = (str(Path(__file__).with_name("chat_server.py")),)

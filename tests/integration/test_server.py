@@ -13,7 +13,8 @@ import pytest
 
 from rerankd import Client, InvalidRequestError, Reranker
 from rerankd.models.reference import bundled_folder
-from rerankd.server.auth.keys import new_key, write_keys
+from rerankd.server.auth.key_file import write_keys
+from rerankd.server.auth.keys import new_key
 from tests.integration.serving import Served, serve
 
 BODY = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}

@@ -22,7 +22,8 @@ from rerankd import Document
 from rerankd.client import Client
 from rerankd.feedback.retention import erase_tenant
 from rerankd.feedback.store import read_feedback
-from rerankd.server.auth.keys import new_key, write_keys
+from rerankd.server.auth.key_file import write_keys
+from rerankd.server.auth.keys import new_key
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import PairScore, RankingRecord, RerankRequest

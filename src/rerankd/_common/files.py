@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int | None = None) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int | None = None, keep_owner: bool = False) -> None:
     """Replace a file in one step: readers see the old content or the new one, also after a crash.
 
     Args:
         path: file to write; its folder must exist.
         content: the new content.
         mode: permissions of the file; None keeps those of the file that is replaced, or the umask's for a new one.
+        keep_owner: True keeps the owner of the file that is replaced, where this process may set it.
 
     Raises:
         OSError: the file cannot be written; the old one is untouched.
@@ -41,6 +42,10 @@ def write_atomic(path: Path, content: bytes, *, mode: int | None = None) -> None
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, mode)
+        if keep_owner and hasattr(os, "chown") and path.exists():
+            old = path.stat()
+            with suppress(PermissionError):
+                os.chown(name, old.st_uid, old.st_gid)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -11,7 +11,8 @@ import typer
 
 from rerankd.cli.output import stderr
 from rerankd.errors import InvalidRequestError
-from rerankd.server.nginx.config import Facts, Nginx, Rate, render
+from rerankd.server.nginx.config import render
+from rerankd.server.nginx.options import NginxOptions, Rate, ServiceLimits
 from rerankd.settings import Settings, load_settings
 
 app = typer.Typer(help="Write configuration for deploying the service.", no_args_is_help=True)
@@ -62,7 +63,7 @@ def nginx(
     The body limit and the timeouts are taken from the current settings (rerankd.toml, RERANKD_*): run it with the
     settings of the instances.
     """
-    config = Nginx(
+    config = NginxOptions(
         instances=_split(instances),
         listen=listen or ("443" if tls_cert else "80"),
         server_names=_split(server_name),
@@ -87,14 +88,14 @@ def nginx(
     stderr().print(f"Check it with: nginx -t -c {shlex.quote(str(out.resolve()))}", markup=False, soft_wrap=True)
 
 
-def facts(settings: Settings) -> Facts:
+def facts(settings: Settings) -> ServiceLimits:
     """Return the parts of the service that nginx has to match."""
     from rerankd.server.body_limiter import BODY_PAUSE_SECONDS
     from rerankd.server.middleware import REQUEST_ID
     from rerankd.server.routes.rerank import SCORING_PATHS
     from rerankd.server.run import KEEP_ALIVE_SECONDS
 
-    return Facts(
+    return ServiceLimits(
         scoring_paths=SCORING_PATHS,
         request_id=REQUEST_ID.replace(r"\w", "A-Za-z0-9_"),
         max_body_bytes=int(settings.max_body_mb * 1_000_000),

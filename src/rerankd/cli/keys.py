@@ -14,7 +14,8 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
-from rerankd.server.auth.keys import LIMITS, ApiKey, new_key, read_keys, write_keys
+from rerankd.server.auth.key_file import read_keys, write_keys
+from rerankd.server.auth.keys import LIMITS, ApiKey, new_key
 from rerankd.settings import FILE_NAME, load_settings
 
 DEFAULT_FILE = "rerankd-keys.json"

@@ -19,8 +19,9 @@ from rerankd.pipeline.shadow import ShadowQueue
 from rerankd.registry.alias_follower import AliasFollower
 from rerankd.registry.promotion_sync import PromotionSync
 from rerankd.rules.watcher import RulesWatcher, rules_provider
-from rerankd.server.auth.keys import KeyRing
-from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore, RedisQuotas
+from rerankd.server.auth.key_ring import KeyRing
+from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore
+from rerankd.server.auth.redis_quotas import RedisQuotas
 from rerankd.server.background import after_response
 from rerankd.server.job_service import JobService
 from rerankd.server.observability.metrics import Metrics

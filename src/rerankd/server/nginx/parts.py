@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rerankd.server.nginx.config import Facts, Nginx
+from rerankd.server.nginx.options import NginxOptions, ServiceLimits
 
 ADDRESS_FACTOR = 10
 # Status that nginx gives, status that the caller sees, the service's code, sentence, seconds to wait (0 for none).
@@ -28,7 +25,7 @@ CIPHERS = (
 HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;'
 
 
-def temporary_folders(nginx: Nginx) -> str:
+def temporary_folders(nginx: NginxOptions) -> str:
     """Where bodies that do not fit into memory are put."""
     if not nginx.folder:
         return ""
@@ -36,7 +33,7 @@ def temporary_folders(nginx: Nginx) -> str:
     return "".join(f'    {kind}_temp_path "{nginx.folder}/{kind}";\n' for kind in kinds)
 
 
-def limits(nginx: Nginx) -> str:
+def limits(nginx: NginxOptions) -> str:
     """How callers are told apart, and the zones that count them."""
     lines: list[str] = []
     if nginx.rate:
@@ -72,7 +69,7 @@ def limits(nginx: Nginx) -> str:
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 
-def limited(nginx: Nginx) -> str:
+def limited(nginx: NginxOptions) -> str:
     """The limits inside a location."""
     lines: list[str] = []
     if nginx.rate:
@@ -89,7 +86,7 @@ def _burst(requests: int) -> str:
     return f" burst={requests} nodelay" if requests else ""
 
 
-def tls(nginx: Nginx) -> str:
+def tls(nginx: NginxOptions) -> str:
     """Certificate, protocols and session cache."""
     if not nginx.tls_cert:
         return ""
@@ -108,7 +105,7 @@ def tls(nginx: Nginx) -> str:
     return "".join(f"        {line}\n" for line in lines)
 
 
-def error_locations(nginx: Nginx, facts: Facts) -> str:
+def error_locations(nginx: NginxOptions, facts: ServiceLimits) -> str:
     """A location for each error of nginx itself, with the body that the service would write."""
     wait = nginx.rate.retry_after if nginx.rate else 1
     lines = [

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.server.auth.keys import ApiKey, KeyRing, new_key, presented_key, read_keys, write_keys
+from rerankd.server.auth.key_file import read_keys, write_keys
+from rerankd.server.auth.key_ring import KeyRing
+from rerankd.server.auth.keys import ApiKey, new_key, presented_key
 
 DIGEST = "ab" * 32
 
@@ -96,7 +98,7 @@ def test_a_write_that_fails_leaves_the_old_file(path: Path, monkeypatch: pytest.
 
 
 def test_writing_into_a_missing_folder_names_the_fix(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputFileError, match="cannot be written .* Make its folder"):
+    with pytest.raises(InvalidInputFileError, match="cannot be written .* Create its folder"):
         write_keys(tmp_path / "gone" / "keys.json", [])
 
 
@@ -111,7 +113,7 @@ def test_writing_into_a_missing_folder_names_the_fix(tmp_path: Path) -> None:
         ('{"keys": [7]}', "has no object at key 1"),
         ({"digest": None}, "has no digest at key 1"),
         ({"secret": "x"}, "has an unknown field 'secret' at key 1"),
-        ({"digest": "AB"}, "cannot be used at key 1: The digest of key a must be 64 lower-case hex digits. Mend"),
+        ({"digest": "AB"}, "cannot be used at key 1: The digest of key a must be 64 lower-case hex digits. Fix"),
         ({"id": ""}, "A key's id and name must be printable"),
         ({"admin": "yes"}, "admin must be true or false"),
         ({"created": 5}, "created must be text"),
@@ -142,7 +144,7 @@ def test_duplicates_are_refused(path: Path, label: str, second: tuple[str, str])
 
 
 def test_unreadable_files_name_the_fix(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputFileError, match=f"does not exist. Make it: rerankd keys add NAME --file {path}"):
+    with pytest.raises(InvalidInputFileError, match=f"does not exist. Create it: rerankd keys add NAME --file {path}"):
         read_keys(path)
     with pytest.raises(InvalidInputFileError, match="cannot be read .Is a directory"):
         read_keys(tmp_path)
@@ -175,7 +177,7 @@ def test_required(path: Path) -> None:
 
 
 def test_ring_refuses_what_cannot_work(path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="api_keys holds a blank key"):
+    with pytest.raises(InvalidRequestError, match="api_keys contains a blank key"):
         KeyRing(["rk-a", " "], None)
     with pytest.raises(InvalidInputFileError, match="does not exist"):
         KeyRing([], path)
@@ -205,7 +207,7 @@ def test_revoking_works_without_a_restart(path: Path, monkeypatch: pytest.Monkey
     clock.now = 1.0
     assert ring.find(clear) is None
     assert ring.find(other) == added
-    monkeypatch.setattr("rerankd.server.auth.keys.read_keys", pytest.fail)
+    monkeypatch.setattr("rerankd.server.auth.key_ring.read_keys", pytest.fail)
     clock.now = 9.0
     assert ring.find(other) == added, "a file that did not change is not read again"
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from rerankd.cli.deploy import facts
 from rerankd.cli.main import app
 from rerankd.errors import InvalidRequestError
-from rerankd.server.nginx.config import Nginx, Rate, render
+from rerankd.server.nginx.config import render
+from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.settings import load_settings
 from tests.integration.nginx import MISSING, certificate, nginx_binary
@@ -139,7 +140,7 @@ def test_the_wait_after_a_refusal_is_that_of_the_rate() -> None:
 )
 def test_what_cannot_be_written_safely_is_refused(asked: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
-        Nginx(**({"instances": TWO} | asked))  # type: ignore[arg-type]
+        NginxOptions(**({"instances": TWO} | asked))  # type: ignore[arg-type]
     assert sentence in str(refused.value)
 
 
@@ -150,7 +151,7 @@ def test_rates_are_requests_a_minute_or_a_second(text: str) -> None:
 
 
 def test_the_command_in_the_file_makes_the_file() -> None:
-    asked = Nginx(
+    asked = NginxOptions(
         TWO, "8080", ("a.example.org",), "/a b.pem", "/a.key", Rate(9, "s"), None, 4, 7, "/srv/nginx", "/logs", "web"
     )
     text = render(asked, facts(load_settings()))

@@ -1,0 +1,90 @@
+"""The file that stores API keys, as digests."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rerankd._common.files import write_atomic
+from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.server.auth.keys import ApiKey
+
+
+def read_keys(path: Path) -> list[ApiKey]:
+    """Read a key file.
+
+    Raises:
+        InvalidInputFileError: It cannot be read, or is malformed; the message names the file and the fix.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InvalidInputFileError(
+            f"The key file {path} does not exist.", hint=f"Create it: rerankd keys add NAME --file {path}"
+        ) from error
+    except OSError as error:
+        raise InvalidInputFileError(
+            f"The key file {path} cannot be read ({error.strerror}).", hint="Fix its permissions, or name another file."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, f"is not JSON ({error})") from error
+    items = content.get("keys") if isinstance(content, dict) and set(content) == {"keys"} else None
+    if not isinstance(items, list):
+        raise _malformed(path, 'must hold one object {"keys": [...]}')
+    keys = [_parse_key(path, number, item) for number, item in enumerate(items, start=1)]
+    _refuse_duplicates(path, keys)
+    return keys
+
+
+def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
+    """Replace the key file atomically; only its owner may read it.
+
+    Raises:
+        InvalidInputFileError: It cannot be written, or two keys have the same id.
+    """
+    _refuse_duplicates(path, keys)
+    text = json.dumps({"keys": [_to_json(key) for key in keys]}, ensure_ascii=False, indent=2) + "\n"
+    try:
+        # An administrator who edits the file must not take it away from the account that the service runs as.
+        write_atomic(path, text.encode(), mode=0o600, keep_owner=True)
+    except OSError as error:
+        raise InvalidInputFileError(
+            f"The key file {path} cannot be written ({error.strerror}).",
+            hint="Create its folder, fix the permissions, or name another file with --file.",
+        ) from error
+
+
+def _parse_key(path: Path, number: int, item: Any) -> ApiKey:
+    if not isinstance(item, dict):
+        raise _malformed(path, f"has no object at key {number}")
+    if unknown := sorted(set(item) - {entry.name for entry in dataclasses.fields(ApiKey)}):
+        raise _malformed(path, f"has an unknown field {unknown[0]!r} at key {number}")
+    if missing := sorted({"id", "name", "digest"} - set(item)):
+        raise _malformed(path, f"has no {missing[0]} at key {number}")
+    try:
+        return ApiKey(**item)
+    except InvalidRequestError as error:
+        raise _malformed(path, f"cannot be used at key {number}: {error.message.removesuffix('.')}") from error
+
+
+def _to_json(key: ApiKey) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(key).items() if value is not None}
+
+
+def _refuse_duplicates(path: Path, keys: Sequence[ApiKey]) -> None:
+    for label in ("id", "digest"):
+        seen: set[str] = set()
+        for key in keys:
+            value = getattr(key, label)
+            if value in seen:
+                raise _malformed(path, f"has two keys with the same {label}, {key.id}")
+            seen.add(value)
+
+
+def _malformed(path: Path, fault: str) -> InvalidInputFileError:
+    return InvalidInputFileError(
+        f"The key file {path} {fault}.", hint="Fix that entry, or move the file away and create new keys."
+    )
