@@ -11,6 +11,7 @@ from rerankd import Reranker
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import Platt
 from rerankd.evaluation.gate import GateCheck, GateDecision, GateLimits, write_decision
+from rerankd.models.digest import content_digest
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME, sha256
 
@@ -43,8 +44,10 @@ def with_parity(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def gate_record(model: Path, out: Path, passed: bool = True, key: str | None = None) -> Path:
-    """A gate's record about a model."""
+def gate_record(
+    model: Path, out: Path, passed: bool = True, key: str | None = None, *, with_digest: bool = True
+) -> Path:
+    """Write a gate record about a model, and return its path; without a digest it is one of an older release."""
     reranker = Reranker(str(model))
     decision = GateDecision(
         f"candidate@{reranker.model}-{reranker.version}",
@@ -54,6 +57,7 @@ def gate_record(model: Path, out: Path, passed: bool = True, key: str | None = N
         GateLimits(),
         {"domain": "0" * 64},
         time.time(),
+        digest=content_digest(reranker.files) if with_digest else "",
     )
     write_decision(out, decision.signed(key) if key else decision)
     return out

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
@@ -92,6 +92,7 @@ class GateDecision:
         data: SHA-256 of the judgements of each dataset, by its name.
         time: seconds since 1970.
         signature: HMAC-SHA256 of all other fields; empty if the record is not signed.
+        digest: SHA-256 of the candidate's files (`rerankd.models.digest`); empty in records of older releases.
     """
 
     candidate: str
@@ -102,14 +103,25 @@ class GateDecision:
     data: Mapping[str, str]
     time: Number
     signature: str = field(default="")
+    digest: str = ""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID_UNKNOWN
 
     def content(self) -> bytes:
         """Return the bytes that are signed: all fields but the signature, as JSON with sorted keys."""
-        record = _DECISION.dump_python(self)
+        record = self._record()
         del record["signature"]
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = _DECISION.dump_python(self)
+        if not self.digest:  # records of older releases have no digest, and their signatures stay valid
+            del record["digest"]
+        return record
+
+    def to_json(self) -> bytes:
+        """Return the record as indented JSON."""
+        return orjson.dumps(self._record(), option=orjson.OPT_INDENT_2)
 
     def signed(self, key: str) -> GateDecision:
         """Return the record with its signature.
@@ -140,11 +152,13 @@ class GateModel:
         run: name of its run in the evaluation.
         version: version of its files.
         size: bytes of its weights.
+        digest: SHA-256 of its files.
     """
 
     run: str
     version: str
     size: int
+    digest: str = ""
 
 
 def decide(
@@ -190,6 +204,7 @@ def decide(
         limits=limits,
         data={name: _judgement_digest(result) for name, result in results.items()},
         time=time.time(),
+        digest=candidate.digest,
     )
 
 
@@ -275,7 +290,7 @@ def write_decision(path: Path, decision: GateDecision) -> None:
         InvalidRequestError: the path cannot be written.
     """
     try:
-        write_atomic(path, orjson.dumps(_DECISION.dump_python(decision), option=orjson.OPT_INDENT_2) + b"\n")
+        write_atomic(path, decision.to_json() + b"\n")
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
 

@@ -11,6 +11,7 @@ from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
 from rerankd.evaluation.gate import GateDecision, GateLimits, GateModel, decide
 from rerankd.evaluation.run import Progress, rerank_dataset
+from rerankd.models.digest import content_digest
 from rerankd.reranker import Reranker
 
 OpenProgressBar = Callable[[str], AbstractContextManager[Progress | None]]
@@ -73,7 +74,12 @@ def run_gate(
         work.append((dataset, runs))
     evaluation = evaluate(work, [measure], "champion")
     models = {
-        name: GateModel(name, f"{reranker.model}-{reranker.version}", reranker.files.size)
+        name: GateModel(
+            run=name,
+            version=f"{reranker.model}-{reranker.version}",
+            size=reranker.files.size,
+            digest=content_digest(reranker.files),
+        )
         for name, reranker in rerankers.items()
     }
     decision = decide(

@@ -175,7 +175,7 @@ class AliasFollower:
         except Exception as error:  # as in _follow: a bad version
             first = error
             self._refuse(name, followed, found, error)
-        version = self._known.last(alias.name, str(alias.revision))
+        version = self._known.load(alias.name, str(alias.revision))
         if version is None or not await in_daemon(lambda: self.registry.cache.holds(version)):
             raise _without_known(alias, first)
         _log.warning("%s is served as last known, %s: %s", alias, version, followed.fault)
@@ -235,13 +235,13 @@ class AliasFollower:
         followed.version, followed.fault = version, ""
         if not offline:
             followed.refused = None
-        self._known.note(version, str(followed.reference.revision))
+        self._known.save(version, str(followed.reference.revision))
 
     def _check(self, version: ModelVersion, offline: bool, run: bool) -> None:
         check_trusted(version)
         folder = self.registry.cache.folder(version) if offline else self.registry.fetch(version)
         files = check_copy(folder, version)
-        self._known.note(version, str(version.version))
+        self._known.save(version, str(version.version))
         if run:
             probe(files)
 

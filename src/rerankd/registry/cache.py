@@ -1,22 +1,21 @@
-"""Local copies of versions, by content, and what is known of the registry when it cannot be asked.
+"""Local copies of versions, by content, and the last known meaning of aliases for when MLflow is away.
 
-A copy is there whole and checked, or not at all: it is made in a folder of its own and moved into place. Copies of the
-same content are one, whatever they are called. Instances of one machine may share a cache.
+A copy is complete and checked, or it does not exist: it is made in a working folder and renamed. Versions with the same
+content share a copy. Instances of one machine may share a cache.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
+from rerankd._common.files import write_atomic
 from rerankd.errors import CorruptModelError, UnavailableError
 from rerankd.models.manifest import sha256
 from rerankd.registry.version import ModelVersion
@@ -28,35 +27,35 @@ _PARTIAL = ".fetch-"
 
 
 class Cache:
-    """Folders by content.
+    """Copies of versions, in folders that are named by their content.
 
     Args:
-        root: the cache's folder; made when something is put in.
+        root: folder of the cache; created when the first copy is made.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, version: ModelVersion) -> Path:
-        """Where a version's copy is or will be."""
+        """Return the folder of a version's copy, which may not exist yet."""
         return self.root / version.content
 
     def holds(self, version: ModelVersion) -> bool:
-        """Whether there is a copy, whole and unchanged."""
+        """Return whether there is a complete, unchanged copy."""
         folder = self.folder(version)
-        return folder.is_dir() and not faults(folder, version)
+        return folder.is_dir() and not find_fault(folder, version)
 
-    def fetch(self, version: ModelVersion, get: Callable[[str, Path], Path], *, anew: bool = False) -> Path:
-        """The copy of a version, made if need be.
+    def fetch(self, version: ModelVersion, download: Callable[[str, Path], Path], *, anew: bool = False) -> Path:
+        """Return the folder of a version's copy, which is made if it is missing.
 
         Args:
-            version: whose files are wanted.
-            get: fetches the file of a name into a folder and tells where it is.
-            anew: also if there is a copy, to see whether the registry has the files still.
+            version: version to copy.
+            download: downloads the file of a name into a folder, and returns its path.
+            anew: True to download even if there is a copy, to check that the registry still has the files.
 
         Raises:
-            CorruptModelError: what came is not what was registered.
-            UnavailableError: the files cannot be fetched now, or not be kept.
+            CorruptModelError: the downloaded files are not the registered ones.
+            UnavailableError: the files cannot be downloaded now, or the cache cannot be written.
         """
         target = self.folder(version)
         if not anew and self.holds(version):
@@ -65,25 +64,27 @@ class Cache:
             return target
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self._tidy(version.content)
+            self._remove_unused(version.content)
             partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.root))
             try:
                 for name in version.files:
-                    _take(get(name, partial), partial / name)
-                if found := faults(partial, version):
+                    _move(download(name, partial), partial / name)
+                if fault := find_fault(partial, version):
                     raise CorruptModelError(
-                        f"{version}: {found}.", hint="Register the model again; the registry's copy was damaged."
+                        f"{version}: {fault}.", hint="Register the model again; the registry's copy is damaged."
                     )
-                self._place(partial, version)
+                self._install(partial, version)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
             raise UnavailableError(
-                f"{self.root} cannot hold {version} ({error.strerror or error}).", hint="Check the folder and its disk."
+                f"{version} cannot be stored in {self.root} ({error.strerror or error}).",
+                hint="Check the folder and the free space on its disk.",
             ) from error
         return target
 
-    def _place(self, partial: Path, version: ModelVersion) -> None:
+    def _install(self, partial: Path, version: ModelVersion) -> None:
+        # Not `replace_folder`: a good copy that another instance made meanwhile must stay, for it may be mapped there.
         target = self.folder(version)
         if self.holds(version):
             return
@@ -96,71 +97,65 @@ class Cache:
             if not self.holds(version):  # else another instance was faster
                 raise
 
-    def _tidy(self, wanted: str) -> None:
-        """Remove what broke off, and copies that nobody has asked for in a week, but for the newest few."""
+    def _remove_unused(self, wanted: str) -> None:
+        """Remove abandoned downloads, and copies that were not used for a week, except the newest few."""
         now = time.time()
-        entries = [(path, path.stat().st_mtime) for path in self.root.iterdir() if path.is_dir()]
-        for path, changed in entries:
-            if path.name.startswith(_PARTIAL) and now - changed > STALE_SECONDS:
+        folders = [(path, path.stat().st_mtime) for path in self.root.iterdir() if path.is_dir()]
+        for path, modified in folders:
+            if path.name.startswith(_PARTIAL) and now - modified > STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-        copies = sorted((one for one in entries if len(one[0].name) == 64), key=lambda one: one[1], reverse=True)
-        for path, changed in copies[KEPT_COPIES:]:
-            if now - changed > KEPT_SECONDS and path.name != wanted:
+        copies = [(path, modified) for path, modified in folders if len(path.name) == 64]
+        newest_first = sorted(copies, key=lambda copy: copy[1], reverse=True)
+        for path, modified in newest_first[KEPT_COPIES:]:
+            if now - modified > KEPT_SECONDS and path.name != wanted:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _take(found: Path, target: Path) -> None:
-    if found != target:
-        found.rename(target)
+def _move(source: Path, target: Path) -> None:
+    if source != target:
+        source.rename(target)
 
 
-def faults(folder: Path, version: ModelVersion) -> str:
-    """What is wrong with a copy; empty for nothing."""
-    for name, expected in version.files.items():
+def find_fault(folder: Path, version: ModelVersion) -> str:
+    """Return what is wrong with a copy; empty if it is complete and unchanged."""
+    for name, digest in version.files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
             return f"{name} is missing"
         if path.stat().st_size != version.sizes[name]:
             return f"{name} has {path.stat().st_size:,} bytes instead of {version.sizes[name]:,}"
-        if sha256(path) != expected:
+        if sha256(path) != digest:
             return f"the SHA-256 of {name} is not the registered one"
     return ""
 
 
 class LastKnown:
-    """What an alias or a number led to when it was last asked and found good. Files, each replaced as a whole.
+    """The versions that aliases and numbers led to when MLflow was last reached. One file each, replaced atomically.
 
     Args:
-        root: the cache's folder.
-        where: the registry that is meant.
+        root: folder of the cache.
+        registry: address of the registry.
     """
 
-    def __init__(self, root: Path, where: str) -> None:
-        self._folder = root / f"known-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+    def __init__(self, root: Path, registry: str) -> None:
+        self._folder = root / f"known-{hashlib.sha256(registry.encode()).hexdigest()[:12]}"
 
-    def note(self, version: ModelVersion, revision: str) -> None:
-        """Keep what a revision led to; a disk that is full is no reason to fail."""
-        content = asdict(version) | {"record": version.record()}
-        text = json.dumps({name: content[name] for name in ("record", *_ROW)})
+    def save(self, version: ModelVersion, revision: str) -> None:
+        """Save the version that a revision led to; errors of the disk are ignored."""
+        content = version.dump().encode()
         path = self._path(version.name, revision)
         with contextlib.suppress(OSError):
-            if path.is_file() and path.read_text(encoding="utf-8") == text:
+            if path.is_file() and path.read_bytes() == content:
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+            write_atomic(path, content)
 
-    def last(self, name: str, revision: str) -> ModelVersion | None:
-        """What it led to; None if that was never known, or what was kept cannot be read."""
+    def load(self, name: str, revision: str) -> ModelVersion | None:
+        """Return the version that a revision led to last; None if there is none, or its file is damaged."""
         try:
-            said = json.loads(self._path(name, revision).read_text(encoding="utf-8"))
-            return ModelVersion.read(said.pop("record"), **{key: said[key] for key in _ROW})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return ModelVersion.load(self._path(name, revision).read_bytes())
+        except (OSError, ValueError):
             return None
 
     def _path(self, name: str, revision: str) -> Path:
         return self._folder / f"{name}@{revision}.json"
-
-
-_ROW = ("name", "version", "run_id", "created", "approved")

@@ -1,4 +1,4 @@
-"""The record of `rerankd gate` beside a version: is it there, is it about this model, did it pass, is it signed."""
+"""Gate records of registered versions: read at registration, checked before a promotion."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from rerankd.errors import InvalidInputFileError, PromotionRefusedError
 from rerankd.evaluation.gate import GateDecision, read_decision
+from rerankd.models.digest import content_digest
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
-from rerankd.registry.verification import versions_of
 from rerankd.registry.version import ModelVersion
 
 FILE_NAME = "gate.json"
@@ -19,17 +19,27 @@ _OVERRULE = "Run `rerankd gate` and register the model again with --gate, or pro
 
 
 def read_gate(path: Path, files: ModelFiles) -> Mapping[str, Any]:
-    """Summary of a record, which has to be about a model.
+    """Return the summary of a gate record, which must be about this model.
+
+    The record names the digest of the candidate's files. A record of an older release has none, so it cannot be
+    registered any more; versions that were registered with one keep it, and its signature stays valid.
+
+    Args:
+        path: record that `rerankd gate` wrote.
+        files: model that is being registered.
 
     Raises:
-        InvalidInputFileError: it is no record, or one about another model.
+        InvalidInputFileError: the file is not a gate record, has no digest, or is about another model.
     """
     if path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise InvalidInputFileError(f"{path} is too large for a record of a gate.", hint="Make one: rerankd gate")
+        raise InvalidInputFileError(f"{path} is too large for a gate record.", hint="Write one: rerankd gate --out")
     decision = read_decision(path)
-    if not isinstance(decision.candidate, str) or not isinstance(decision.passed, bool):
-        raise InvalidInputFileError(f"{path} is no record of a gate.", hint="Make one: rerankd gate")
-    if not any(decision.candidate.endswith(f"{files.manifest.name}-{known}") for known in versions_of(files)):
+    if not decision.digest:
+        raise InvalidInputFileError(
+            f"{path} was written by an older release and does not name the files of its model.",
+            hint="Run `rerankd gate` again with this model.",
+        )
+    if decision.digest != content_digest(files):
         raise InvalidInputFileError(
             f"{path} is about another model, {decision.candidate[:100]}.", hint="Run `rerankd gate` with this model."
         )
@@ -43,27 +53,27 @@ def read_gate(path: Path, files: ModelFiles) -> Mapping[str, Any]:
 
 
 def check_gate(version: ModelVersion, record: Path | None, key: str | None) -> None:
-    """Refuse a version that a gate did not let pass.
+    """Refuse a version that has not passed a gate.
 
     Args:
-        version: that wants in.
-        record: the gate's record as the registry has it; None if there is none.
-        key: what the record has to be signed with; None if that is not asked.
+        version: version to promote.
+        record: gate record in the registry; None if there is none.
+        key: key that the record must be signed with; None if no signature is required.
 
     Raises:
-        PromotionRefusedError: the record is missing, changed, not signed, or says no.
+        PromotionRefusedError: the record is missing, changed, not signed, or the gate refused the model.
     """
     if not version.gate or record is None:
-        raise PromotionRefusedError(f"{version} has no record of a gate.", hint=_OVERRULE)
+        raise PromotionRefusedError(f"{version} has no gate record.", hint=_OVERRULE)
     try:
         decision = read_decision(record)
     except InvalidInputFileError as error:
-        raise PromotionRefusedError(f"The gate's record of {version} cannot be read.", hint=_OVERRULE) from error
+        raise PromotionRefusedError(f"The gate record of {version} cannot be read.", hint=_OVERRULE) from error
     if sha256(record) != version.gate.get("sha256"):
-        raise PromotionRefusedError(f"The gate's record of {version} was changed.", hint=_OVERRULE)
+        raise PromotionRefusedError(f"The gate record of {version} was changed.", hint=_OVERRULE)
     if key and not _signed(decision, key):
         raise PromotionRefusedError(
-            f"The gate's record of {version} is not signed with RERANKD_GATE_KEY.",
+            f"The gate record of {version} is not signed with RERANKD_GATE_KEY.",
             hint="Run `rerankd gate` where the key is set and register the model again, or use --force and a --reason.",
         )
     if decision.passed is not True or not all(check.passed for check in decision.checks):

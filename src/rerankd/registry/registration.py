@@ -14,17 +14,17 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
 from rerankd.registry import evidence, gates
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
-from rerankd.registry.verification import probe, verified
+from rerankd.registry.verification import is_verified, probe
 from rerankd.registry.version import (
     CONTENT_TAG,
     MAX_FILES,
     RECORD_TAG,
     ModelVersion,
     check_files,
-    checked_alias,
-    checked_name,
     content_of,
     plain_file_name,
+    validate_alias,
+    validate_name,
 )
 
 # What a model is made of; checkpoints in other forms, and whatever else lies in a folder, stay where they are.
@@ -62,8 +62,8 @@ def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_
         ScoringError: it gives no scores.
         UnavailableError: MLflow cannot be reached.
     """
-    checked_name(name)
-    good = verified(files)
+    validate_name(name)
+    good = is_verified(files)
     if not good and not allow_unverified:
         raise VerificationError(
             f"{files.reference} is not verified: its order check failed, was waived or is missing.",
@@ -118,13 +118,13 @@ def _check(made: ModelVersion) -> None:
 def set_alias(store: Store, version: ModelVersion, alias: str) -> None:
     """Point an alias other than the champion's at a version."""
     with store.writing():
-        store.set_alias(version.name, checked_alias(alias), version.version)
+        store.set_alias(version.name, validate_alias(alias), version.version)
 
 
 def same_content(store: Store, made: ModelVersion) -> ModelVersion | None:
     """The oldest version with the same files; None if there is none."""
     rows = [row for row in store.versions(made.name) if row.tags.get(CONTENT_TAG) == made.content]
-    return ModelVersion.of(min(rows, key=lambda row: int(row.version))) if rows else None
+    return ModelVersion.from_row(min(rows, key=lambda row: int(row.version))) if rows else None
 
 
 def _own_copy(files: ModelFiles, work: Path) -> Path:
@@ -179,7 +179,7 @@ def _handed_in(store: Store, made: ModelVersion, folder: Path, given: Evidence) 
         raise
     if row is None:  # another was faster
         return known  # type: ignore[return-value]  # row is None only if known is not
-    version = ModelVersion.of(row)
+    version = ModelVersion.from_row(row)
     first = same_content(store, made)
     if first is not None and first.version < version.version:
         store.delete_version(version.name, version.version)

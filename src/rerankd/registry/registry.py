@@ -91,10 +91,10 @@ class Registry:
             RerankdError: as `rerankd.registry.registration.register`.
         """
         from rerankd.registry import registration as registering
-        from rerankd.registry.version import checked_alias
+        from rerankd.registry.version import validate_alias
 
         if alias is not None:
-            checked_alias(alias)
+            validate_alias(alias)
         given = registering.Evidence(metrics or {}, gate, data, tags or {}, parent)
         files = load_model(str(model), cache_dir=cache_dir, registry=self.store.uri)
         version = registering.register(self.store, files, name, given, allow_unverified)
@@ -112,7 +112,7 @@ class Registry:
             UnavailableError: MLflow cannot be reached.
         """
         text = str(revision)
-        return ModelVersion.of(
+        return ModelVersion.from_row(
             self.store.version(name, int(text)) if text.isdecimal() else self.store.by_alias(name, text)
         )
 
@@ -218,14 +218,14 @@ class Registry:
         for key, text in sorted(self.store.model_tags(name).items(), reverse=True):
             with contextlib.suppress(ValueError, TypeError):  # a tag of somebody else
                 if key.startswith(MOVE_TAG):
-                    moves.append(Move.read(text))
+                    moves.append(Move.from_record(text))
         by_number: dict[int, list[str]] = {}
         for alias, number in self.store.aliases(name).items():
             by_number.setdefault(number, []).append(alias)
         versions = []
         for row in self.store.versions(name):
             with contextlib.suppress(CorruptModelError):
-                made = ModelVersion.of(row)
+                made = ModelVersion.from_row(row)
                 versions.append(replace(made, aliases=tuple(sorted(by_number.get(made.version, ())))))
         return History(tuple(moves), tuple(sorted(versions, key=lambda one: one.version, reverse=True)))
 
@@ -262,14 +262,14 @@ class Registry:
     def _moved(self, move: Move, previous: int | None) -> Move:
         """Write the decision, point the aliases, write that it is done. The champion is pointed last, in one step."""
         key = f"{MOVE_TAG}{time.time_ns():020d}"
-        self.store.tag_model(move.name, key, move.text())
+        self.store.tag_model(move.name, key, move.record())
         if previous is not None:
             self.store.set_alias(move.name, PREVIOUS, previous)
         self.store.set_alias(move.name, CHAMPION, move.after)
         if self.store.aliases(move.name).get(CHAMPION) != move.after:
             raise ConflictError(f"Another moved {move.name} at the same time.", hint="See: rerankd models history")
         done = replace(move, done=True)
-        self.store.tag_model(move.name, key, done.text())
+        self.store.tag_model(move.name, key, done.record())
         return done
 
     def _unchanged(self, action: str, name: str, version: int, reason: str) -> Move:

@@ -56,7 +56,7 @@ def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | N
         _log.warning("%s is %s as last known: %s", reference, version, error.message)
         return cache.folder(version)
     for told in {revision, str(version.version)}:
-        known.note(version, told)
+        known.save(version, told)
     return folder
 
 
@@ -66,7 +66,7 @@ def last_known(known: LastKnown, cache: Cache, name: str, revision: str, error: 
     Raises:
         UnavailableError: there is none; it says so beside what went wrong.
     """
-    version = known.last(name, revision)
+    version = known.load(name, revision)
     if version is None or not cache.holds(version):
         raise UnavailableError(
             f"{error.message} No version of registry:{name}@{revision} is known on this machine.", hint=error.hint

@@ -1,7 +1,7 @@
-"""MLflow, as far as it is used: rows of versions, aliases, tags, and files of runs.
+"""Client of MLflow: rows of versions, aliases, tags, and files of runs.
 
-Does: an SQLite file and a folder, or a tracking server; each failure as one sentence, without the address's password.
-Does not: flavours, pickles, environments, or anything that MLflow would run.
+Does: an SQLite file and a folder, or a tracking server; errors as one sentence, without the password in the address.
+Does not: flavours, pickles, environments, or anything that MLflow would execute.
 """
 
 from __future__ import annotations
@@ -16,36 +16,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from rerankd._common.files import lock_file
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
+from rerankd.registry.mlflow_client import open_client
 
 EXPERIMENT = "rerankd"
 MODEL_FOLDER, EVIDENCE_FOLDER = "model", "evidence"
 PAGE = 1000
 _SQLITE = "sqlite:///"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-# Read by MLflow. It asks home, draws bars and waits for minutes unless told otherwise; users' own values win.
-_MANNERS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a file that was moved or put back is opened anew
-}
-_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-FILE_SECONDS = (
-    "600"  # a server may fetch a large file whole before it gives the first byte, or store it before it thanks
-)
 T = TypeVar("T")
 
 
 def redacted(uri: str) -> str:
-    """An address without user and password.
+    """Return an address without user and password.
 
     Example:
         >>> redacted("https://me:secret@mlflow.example:5000/x")
@@ -57,15 +42,15 @@ def redacted(uri: str) -> str:
 
 
 class Store:
-    """A client of MLflow; opened when first used, safe to use from several threads.
+    """A client of MLflow, opened at first use. Thread-safe.
 
     Args:
         uri: `sqlite:///FILE`, or `http(s)://...` of a tracking server.
 
     Attributes:
-        uri: the same, absolute; may hold a password.
-        path: the file; None for a server.
-        where: for people.
+        uri: absolute address; may contain a password.
+        path: database file; None for a server.
+        where: address for messages, without a password.
     """
 
     def __init__(self, uri: str) -> None:
@@ -77,13 +62,13 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Make the store if it is a file that is not there, and keep others of this machine from writing to it."""
+        """Lock a store that is a file against other writers of this machine; the file is created if it is missing."""
         if self.path is None:
             yield
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path.with_name(f"{self.path.name}.lock")):
+            with self._lock():
                 self._opened(make=True)
                 yield
         except OSError as error:
@@ -92,40 +77,39 @@ class Store:
             ) from error
 
     def version(self, name: str, number: int) -> Any:
-        """A row.
+        """Return the row of a version.
 
         Raises:
-            ModelNotFoundError: there is none.
+            ModelNotFoundError: there is no such version.
             UnavailableError: MLflow cannot be reached.
         """
         missing = f"{name} has no version {number} in the registry {self.where}."
         return self._call(lambda client: client.get_model_version(name, str(number)), missing)
 
     def by_alias(self, name: str, alias: str) -> Any:
-        """The row that an alias leads to; errors as `version`."""
+        """Return the row of the version that an alias points to; errors as `version`."""
         missing = f"{name} has no {alias} in the registry {self.where}."
         return self._call(lambda client: client.get_model_version_by_alias(name, alias), missing)
 
     def versions(self, name: str) -> list[Any]:
-        """All rows of a model, newest first; none for an unknown name."""
+        """Return the rows of a model, newest first; none for an unknown name."""
         return self._paged(lambda client, page: client.search_model_versions(f"name='{name}'", PAGE, None, page))
 
     def names(self) -> list[str]:
-        """Registered models."""
-        found = self._paged(lambda client, page: client.search_registered_models(None, PAGE, None, page))
-        return sorted(str(one.name) for one in found)
+        """Return the names of registered models."""
+        models = self._paged(lambda client, page: client.search_registered_models(None, PAGE, None, page))
+        return sorted(str(model.name) for model in models)
 
     def model_tags(self, name: str) -> Mapping[str, str]:
-        """Of a registered model; errors as `version`."""
-        found = self._model(name)
-        return {str(key): str(value) for key, value in found.tags.items()}
+        """Return the tags of a registered model; errors as `version`."""
+        return {str(key): str(value) for key, value in self._model(name).tags.items()}
 
     def aliases(self, name: str) -> Mapping[str, int]:
-        """Version by alias; errors as `version`."""
+        """Return the version number of each alias; errors as `version`."""
         return {str(alias): int(number) for alias, number in self._model(name).aliases.items()}
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
-        """Point an alias; errors as `version`."""
+        """Point an alias at a version; errors as `version`."""
         self._call(lambda client: client.set_registered_model_alias(name, alias, str(number)), f"There is no {name}.")
 
     def tag_model(self, name: str, key: str, value: str) -> None:
@@ -138,23 +122,23 @@ class Store:
         self._call(lambda client: client.set_model_version_tag(name, str(number), key, value), missing)
 
     def create_model(self, name: str) -> None:
-        """Make a registered model unless it is there."""
+        """Create a registered model if it does not exist."""
         with contextlib.suppress(ModelNotFoundError):
             self._model(name)
             return
         try:
             self._call(lambda client: client.create_registered_model(name), f"{name} cannot be made.")
         except RerankdError:
-            self._model(name)  # another one may have been faster
+            self._model(name)  # somebody else may have created it at the same moment
 
     def create_run(self, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
-        """Make a run that people see in MLflow's own pages; its id."""
+        """Create a run, which MLflow's own pages show, and return its id."""
 
         def make(client: Any) -> str:
-            found = client.get_experiment_by_name(EXPERIMENT)
-            place = str(self.path.parent / "artifacts") if self.path else None
-            experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, place)
-            run_id = str(client.create_run(experiment, run_name=name).info.run_id)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            folder = str(self.path.parent / "artifacts") if self.path else None
+            experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, folder)
+            run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
             entities = require("mlflow.entities", "registry", "The model registry")
             now = int(time.time() * 1000)
             client.log_batch(
@@ -167,7 +151,7 @@ class Store:
         return self._call(make, "The run cannot be made.")
 
     def end_run(self, run_id: str, good: bool) -> None:
-        """Close a run; a failed one is deleted as MLflow deletes."""
+        """End a run; a failed one is marked as deleted."""
 
         def end(client: Any) -> None:
             client.set_terminated(run_id, "FINISHED" if good else "FAILED")
@@ -177,32 +161,30 @@ class Store:
         self._call(end, "There is no such run.")
 
     def put(self, run_id: str, path: Path, folder: str) -> None:
-        """Hand in a file of a run."""
-        with _patience():
-            self._call(lambda client: client.log_artifact(run_id, str(path), folder), "There is no such run.")
+        """Upload a file to a run."""
+        self._call(lambda client: client.log_artifact(run_id, str(path), folder), "There is no such run.")
 
     def sizes(self, run_id: str, folder: str) -> Mapping[str, int]:
-        """Bytes of a run's files by their path."""
-        found = self._call(lambda client: client.list_artifacts(run_id, folder), "There is no such run.")
-        return {str(one.path): int(one.file_size or 0) for one in found if not one.is_dir}
+        """Return the size in bytes of each file of a run, by path."""
+        files = self._call(lambda client: client.list_artifacts(run_id, folder), "There is no such run.")
+        return {str(file.path): int(file.file_size or 0) for file in files if not file.is_dir}
 
     def get(self, run_id: str, path: str, target: Path) -> Path:
-        """Fetch a file of a run into a folder; where it is now."""
+        """Download a file of a run into a folder, and return its path."""
         missing = f"The registry has no file {path.rpartition('/')[2]}."
-        with _patience():
-            return Path(self._call(lambda client: client.download_artifacts(run_id, path, str(target)), missing))
+        return Path(self._call(lambda client: client.download_artifacts(run_id, path, str(target)), missing))
 
     def create_version(self, name: str, run_id: str, tags: Mapping[str, str]) -> Any:
-        """Make a row for what a run holds."""
+        """Create a version from the files of a run."""
 
         def make(client: Any) -> Any:
-            place = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
-            return client.create_model_version(name, place, run_id, dict(tags), await_creation_for=0)
+            source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+            return client.create_model_version(name, source, run_id, dict(tags), await_creation_for=0)
 
         return self._call(make, f"There is no {name}.")
 
     def delete_version(self, name: str, number: int) -> None:
-        """Take a row away; its files stay."""
+        """Delete a version; its files stay."""
         self._call(lambda client: client.delete_model_version(name, str(number)), f"There is no {name} {number}.")
 
     def _model(self, name: str) -> Any:
@@ -213,9 +195,9 @@ class Store:
         rows: list[Any] = []
         page: str | None = None
         while True:
-            found = self._call(partial(_asked, ask, page), "There is no such model.")
-            rows += found
-            page = found.token
+            batch = self._call(partial(_search, ask, page), "There is no such model.")
+            rows += batch
+            page = batch.token
             if not page:
                 return rows
 
@@ -223,8 +205,8 @@ class Store:
         client = self._opened()
         try:
             return ask(client)
-        except Exception as error:  # a foreign library over a network or a database: anything may come out of it
-            raise self._translated(error, missing) from None  # its text may hold the address's password
+        except Exception as error:  # MLflow, a network and a database may raise anything
+            raise self._translated(error, missing) from None  # its text may contain the password
 
     def _opened(self, make: bool = False) -> Any:
         if self.path is not None and not make and not self.path.is_file():
@@ -235,18 +217,20 @@ class Store:
             return self._client
 
     def _open(self, make: bool) -> Any:
-        for name, value in _MANNERS.items():
-            os.environ.setdefault(name, value)
-        tracking = require("mlflow.tracking", "registry", "The model registry")
         if self.path is not None:
             require("sqlalchemy", "registry", "The registry's SQLite store")
         try:
-            # The first to open an SQLite store makes its tables; others wait for that.
-            lock = self.path.with_name(f"{self.path.name}.lock") if self.path and not make else None
-            with _locked(lock) if lock else contextlib.nullcontext():
-                return tracking.MlflowClient(self.uri, self.uri)
+            # The first process that opens an SQLite store creates its tables; others wait for that.
+            with contextlib.nullcontext() if make else self._lock():
+                return open_client(self.uri)
         except Exception as error:  # as in _call
             raise self._translated(error, "There is no registry.") from None
+
+    def _lock(self) -> contextlib.AbstractContextManager[object]:
+        """Return the lock between processes; none for a server, or for a file in a folder that is read only."""
+        if self.path is None or not os.access(self.path.parent, os.W_OK):
+            return contextlib.nullcontext()
+        return lock_file(self.path.with_name(f"{self.path.name}.lock"))
 
     def _translated(self, error: Exception, missing: str) -> RerankdError:
         code = str(getattr(error, "error_code", ""))
@@ -258,43 +242,12 @@ class Store:
             return InvalidRequestError(
                 f"The registry {self.where} was made by another release of MLflow.", hint="Run: mlflow db upgrade URI"
             )
-        said = code or type(error).__name__
+        reason = code or type(error).__name__
         return UnavailableError(
-            f"The registry {self.where} cannot be reached ({said}).",
+            f"The registry {self.where} cannot be reached ({reason}).",
             hint="Check that MLflow runs and the setting registry.",
         )
 
 
-def _asked(ask: Callable[[Any, str | None], Any], page: str | None, client: Any) -> Any:
+def _search(ask: Callable[[Any, str | None], Any], page: str | None, client: Any) -> Any:
     return ask(client, page)
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Longer waiting for files, unless the user said how long."""
-    if os.environ.get(_TIMEOUT, _MANNERS[_TIMEOUT]) != _MANNERS[_TIMEOUT]:
-        yield
-        return
-    os.environ[_TIMEOUT] = FILE_SECONDS
-    try:
-        yield
-    finally:
-        os.environ[_TIMEOUT] = _MANNERS[_TIMEOUT]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait until no other process of this machine holds a lock; nothing is waited for where that cannot be."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    try:
-        file = path.open("a")
-    except OSError:  # only to be read: nobody makes anything here
-        yield
-        return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

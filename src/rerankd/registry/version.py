@@ -1,7 +1,7 @@
-"""What is known of a registered version, and of the moves of its aliases; how both are written down in MLflow.
+"""Registered versions and moves of the champion, and their JSON records in MLflow.
 
-A version is one JSON record beside MLflow's own row: what its files are, what was measured, where it came from. Nothing
-in it is code, and nothing of it is believed before it is checked, since whoever writes to the registry wrote it.
+A version is one JSON record beside MLflow's own row: its files, metrics and origin. A record holds no code, and it is
+validated before use, since everybody who can write to the registry can write records.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.reference import CHAMPION
@@ -30,28 +32,28 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A model as it was registered.
+    """A registered model.
 
     Attributes:
         name: of the registered model.
-        version: number that the registry gave.
-        content: SHA-256 of names and hashes of all files: versions with the same content are the same model.
+        version: version number that MLflow gave.
+        content: SHA-256 of the names and hashes of all files; the same content is the same model.
         files: SHA-256 by file name.
         sizes: bytes by file name.
-        run_id: run of MLflow that holds the files.
+        run_id: MLflow run that holds the files.
         created: seconds since 1970.
         params: architecture, precision, max_length, template and the like.
-        metrics: what an evaluation measured.
-        data: SHA-256 of each data set it was made with.
-        git: commit, tag and whether there were changes, of the working folder; empty without git.
-        parent: champion when this one was registered, if there was one.
-        calibration: as the manifest says.
-        parity: report of `compile`, as the manifest says.
-        gate: summary of the record of `rerankd gate`; empty without one.
-        tags: given by people.
-        verified: whether it is a checkpoint, or compiled and found to rank like its source.
-        approved: why it was promoted although it was not verified; empty if it was not.
-        aliases: that lead to it, as far as MLflow said.
+        metrics: metrics of an evaluation.
+        data: SHA-256 of each data set that was used.
+        git: commit, tag and `changed` of the working folder; empty without git.
+        parent: number of the champion at registration; None if there was none.
+        calibration: calibration in the manifest.
+        parity: order check of `compile` in the manifest.
+        gate: summary of the gate record; empty without one.
+        tags: tags of the user.
+        verified: True for a checkpoint, or a compiled model that passed its order check.
+        approved: reason of a promotion in spite of a missing verification; empty if there was none.
+        aliases: aliases that point to it, as far as MLflow returned them.
     """
 
     name: str
@@ -79,77 +81,98 @@ class ModelVersion:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(self.sizes.values())
 
     @property
     def trusted(self) -> bool:
-        """Whether an alias may lead to it."""
+        """True if an alias may point to it."""
         return self.verified or bool(self.approved)
 
     def record(self) -> str:
-        """What is written beside MLflow's row.
+        """Return the JSON record that is stored beside MLflow's row.
 
         Raises:
-            InvalidRequestError: it is too large to be kept.
+            InvalidRequestError: the record is too long for a tag of MLflow.
         """
-        text = json.dumps({name: value for name, value in asdict(self).items() if name in _KEPT}, ensure_ascii=False)
+        text = json.dumps(_VERSION.dump_python(self, exclude=_ROW_FIELDS, mode="json"), ensure_ascii=False)
         if len(text) > MAX_RECORD:
             raise InvalidRequestError(
-                f"What there is to say about the model takes {len(text)} characters, and {MAX_RECORD} are kept.",
+                f"The record of the model has {len(text)} characters, and at most {MAX_RECORD} can be stored.",
                 hint="Pass fewer metrics, tags or data sets.",
             )
         return text
 
+    def dump(self) -> str:
+        """Return the version with MLflow's row as JSON, for `load`."""
+        row = _VERSION.dump_python(self, include=_ROW_FIELDS - {"aliases"}, mode="json")
+        return json.dumps({"record": self.record(), **row})
+
     @classmethod
-    def of(cls, found: Any) -> Self:
-        """Read MLflow's row.
+    def load(cls, content: bytes) -> Self:
+        """Return a version that `dump` wrote.
 
         Raises:
-            CorruptModelError: rerankd did not register it, or its record was damaged.
+            ValueError: the content is not a version.
         """
-        tags: Mapping[str, str] = found.tags
+        try:
+            row = json.loads(content)
+            return cls.from_record(row.pop("record"), **row)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """Return the version of a row of MLflow.
+
+        Raises:
+            CorruptModelError: rerankd did not register it, or its record is damaged.
+        """
+        tags: Mapping[str, str] = row.tags
         if RECORD_TAG not in tags:
             raise CorruptModelError(
-                f"{found.name} {found.version} was not registered by rerankd.", hint="Run: rerankd models register"
+                f"{row.name} {row.version} was not registered by rerankd.", hint="Run: rerankd models register"
             )
-        aliases = tuple(str(alias) for alias in found.aliases or ())
         try:
-            return cls.read(
+            return cls.from_record(
                 tags[RECORD_TAG],
-                name=str(found.name),
-                version=int(found.version),
-                run_id=str(found.run_id or ""),
-                created=float(found.creation_timestamp or 0) / 1000,
+                name=str(row.name),
+                version=int(row.version),
+                run_id=str(row.run_id or ""),
+                created=float(row.creation_timestamp or 0) / 1000,
                 approved=str(tags.get(APPROVED_TAG, "")),
-                aliases=aliases,
+                aliases=tuple(str(alias) for alias in row.aliases or ()),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError) as error:
+            reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else error
             raise CorruptModelError(
-                f"The record of {found.name} {found.version} is damaged ({error}).", hint="Register the model again."
+                f"The record of {row.name} {row.version} is damaged ({reason}).", hint="Register the model again."
             ) from error
 
     @classmethod
-    def read(cls, record: str, **own: Any) -> Self:
-        """Read a record, with what MLflow's row says beside it.
+    def from_record(cls, record: str, **row: Any) -> Self:
+        """Return the version of a record and the values of MLflow's row.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: it is none.
+            ValueError: the record is damaged.
         """
-        said = json.loads(record)
-        made = cls(**{name: said[name] for name in _KEPT} | own)
-        check_files(made)
-        if not isinstance(made.verified, bool) or not isinstance(made.gate, dict):
-            raise ValueError("fields of the wrong kind")
-        return made
+        fields = json.loads(record)
+        if not isinstance(fields, dict) or not fields.keys() >= _RECORD_FIELDS:
+            raise ValueError("fields are missing")
+        # As JSON, since strict validation takes no dictionary for a dataclass.
+        content = json.dumps({name: fields[name] for name in _RECORD_FIELDS} | row)
+        version = _VERSION.validate_json(content, strict=True)
+        check_files(version)
+        return cast("Self", version)
 
 
-_OWN = {"name", "version", "run_id", "created", "approved", "aliases"}
-_KEPT = [one.name for one in fields(ModelVersion) if one.name not in _OWN]
+_ROW_FIELDS = {"name", "version", "run_id", "created", "approved", "aliases"}
+_RECORD_FIELDS = {field.name for field in fields(ModelVersion)} - _ROW_FIELDS
+_VERSION = TypeAdapter(ModelVersion)
 
 
 def content_of(files: Mapping[str, str]) -> str:
-    """SHA-256 of names and hashes.
+    """Return the SHA-256 of the names and hashes of files.
 
     Example:
         >>> content_of({"b": "2", "a": "1"}) == content_of({"a": "1", "b": "2"})
@@ -159,7 +182,7 @@ def content_of(files: Mapping[str, str]) -> str:
 
 
 def plain_file_name(name: str) -> bool:
-    """Whether a file of this name may be part of a version.
+    """Return whether a file of this name may be part of a version.
 
     Example:
         >>> plain_file_name("model.onnx"), plain_file_name("../model.onnx")
@@ -172,7 +195,7 @@ def check_files(made: ModelVersion) -> None:
     """Check the list of files.
 
     Raises:
-        ValueError: it cannot be the list of a model folder.
+        ValueError: the list is not that of a model folder.
     """
     if not 0 < len(made.files) <= MAX_FILES or set(made.files) != set(made.sizes):
         raise ValueError("its list of files")
@@ -184,27 +207,27 @@ def check_files(made: ModelVersion) -> None:
         raise ValueError("its content is not that of its files")
 
 
-def checked_name(name: str) -> str:
-    """A name under which a model may be registered.
+def validate_name(name: str) -> str:
+    """Return a name for a registered model, unchanged, if it is valid.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequestError(
-            f"{name[:100]!r} is no name for a registered model.", hint="Use letters, digits, dots, dashes: medical-v2."
+            f"{name[:100]!r} is not a valid model name.", hint="Use letters, digits, dots, dashes: medical-v2."
         )
     return name
 
 
-def checked_alias(alias: str) -> str:
-    """An alias that people may set by hand; the champion and what it replaced are moved by `promote` and `rollback`.
+def validate_alias(alias: str) -> str:
+    """Return an alias that may be set by hand, unchanged; `champion` and `previous` are moved by promotions only.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: the alias is invalid.
     """
     if not _ALIAS.fullmatch(alias):
-        raise InvalidRequestError(f"{alias[:100]!r} is no alias.", hint="Begin with a letter, as in challenger.")
+        raise InvalidRequestError(f"{alias[:100]!r} is not a valid alias.", hint="Start with a letter: challenger.")
     if alias in (CHAMPION, PREVIOUS):
         raise InvalidRequestError(f"{alias} is not set by hand.", hint="Use: rerankd models promote, or rollback")
     return alias
@@ -212,20 +235,20 @@ def checked_alias(alias: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A decision about the champion.
+    """A promotion or a rollback of the champion.
 
     Attributes:
         action: `promote` or `rollback`.
         name: of the registered model.
-        before: version that was champion; None for none.
-        after: version that is.
+        before: champion before; None if there was none.
+        after: champion after.
         who: user of the operating system.
         when: seconds since 1970.
-        reason: in their words.
-        gate: `passed`, `refused`, `missing` or `unsigned`, as it was found; empty for a rollback.
-        forced: whether checks were overruled.
-        done: False if it was begun and nothing tells that it ended.
-        changed: False if it was so already, and nothing was written.
+        reason: reason that the user or the experiment gave.
+        gate: result of the gate: `passed`, `refused`, `unproven` or `missing`; empty for a rollback.
+        forced: True if checks were overruled.
+        done: True if the aliases were moved; False while it is under way, or if it was interrupted.
+        changed: False if the version was champion already and nothing was written.
     """
 
     action: Literal["promote", "rollback"]
@@ -240,15 +263,20 @@ class Move:
     done: bool = False
     changed: bool = True
 
-    def text(self) -> str:
-        """What is written down."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def record(self) -> str:
+        """Return the move as JSON."""
+        return json.dumps(_MOVE.dump_python(self, mode="json"), ensure_ascii=False)
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Read what was written down.
+    def from_record(cls, record: str) -> Self:
+        """Return the move of a JSON record.
 
         Raises:
-            ValueError, TypeError: it is no move.
+            ValueError: the record is not a move.
         """
-        return cls(**json.loads(text))
+        return cast("Self", _MOVE.validate_json(record))
+
+
+_MOVE = TypeAdapter(Move)

@@ -167,3 +167,16 @@ def test_a_record_is_read_back_as_it_was_signed(tmp_path: Path) -> None:
         path.write_bytes(orjson.dumps(broken))
         with pytest.raises(InvalidInputFileError):
             read_decision(path)
+
+
+def test_a_signature_of_an_older_release_without_a_digest_stays_valid(tmp_path: Path) -> None:
+    decision = judged(2.0, 3.0)
+    record = orjson.loads(decision.content())
+    assert "digest" not in record  # as older releases signed it
+    assert "digest" in orjson.loads(replace(decision, digest="0" * 64).content())
+    key = "a key of more than sixteen characters"
+    record["signature"] = hmac.new(key.encode(), decision.content(), hashlib.sha256).hexdigest()
+    (tmp_path / "gate.json").write_bytes(orjson.dumps(record))
+    loaded = read_decision(tmp_path / "gate.json")
+    assert loaded.valid(key)
+    assert not replace(loaded, digest="0" * 64).valid(key)

@@ -79,25 +79,25 @@ def test_old_copies_go_but_for_the_newest(tmp_path: Path) -> None:
 
 def test_what_is_known_is_kept_by_registry(tmp_path: Path) -> None:
     known = LastKnown(tmp_path, "http://one")
-    assert known.last("med", "champion") is None
-    known.note(VERSION, "champion")
-    found = known.last("med", "champion")
+    assert known.load("med", "champion") is None
+    known.save(VERSION, "champion")
+    found = known.load("med", "champion")
     assert found is not None
     assert (found.version, found.content, found.name) == (3, VERSION.content, "med")
-    known.note(replace(VERSION, version=4, approved="yes"), "champion")
-    again = known.last("med", "champion")
+    known.save(replace(VERSION, version=4, approved="yes"), "champion")
+    again = known.load("med", "champion")
     assert again is not None
     assert (again.version, again.approved) == (4, "yes")
-    assert LastKnown(tmp_path, "http://two").last("med", "champion") is None
+    assert LastKnown(tmp_path, "http://two").load("med", "champion") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"record": "{}"}'])
 def test_what_cannot_be_read_is_not_known(tmp_path: Path, text: str) -> None:
     known = LastKnown(tmp_path, "x")
-    known.note(VERSION, "champion")
+    known.save(VERSION, "champion")
     [path] = tmp_path.glob("known-*/*")
     path.write_text(text)
-    assert known.last("med", "champion") is None
+    assert known.load("med", "champion") is None
     shutil.rmtree(path.parent)
-    known.note(VERSION, "champion")
-    assert known.last("med", "champion") is not None
+    known.save(VERSION, "champion")
+    assert known.load("med", "champion") is not None

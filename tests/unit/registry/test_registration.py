@@ -127,6 +127,9 @@ def test_evidence_has_to_be_about_the_model(registry: Registry, models: list[Pat
     other = gate_record(models[1], tmp_path / "gate.json")
     with pytest.raises(InvalidInputFileError, match="another model"):
         registry.register(models[0], name, gate=other)
+    old = gate_record(models[0], tmp_path / "old.json", with_digest=False)
+    with pytest.raises(InvalidInputFileError, match="older release.*Run `rerankd gate` again"):
+        registry.register(models[0], name, gate=old)
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(InvalidInputFileError, match="no record"):
         registry.register(models[0], name, gate=tmp_path / "no.json")

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rerankd.errors import ModelNotFoundError, UnavailableError
-from rerankd.registry.store import Store, _patience, redacted
+from rerankd.registry.mlflow_client import FILE_TIMEOUT_SECONDS, TIMEOUT, _extend_file_timeout, open_client
+from rerankd.registry.store import Store, redacted
 from tests.registered import fresh_name
 
 
@@ -65,12 +68,43 @@ def test_a_store_that_goes_away_and_comes_back(store: Store, tmp_path: Path) -> 
     assert copy.names() == names
 
 
-def test_a_server_gets_more_time_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    monkeypatch.setenv(name, "5")
-    with _patience():
-        assert os.environ[name] == "600"
-    assert os.environ[name] == "5"
-    monkeypatch.setenv(name, "77")
-    with _patience():
-        assert os.environ[name] == "77"
+def test_files_get_a_longer_timeout_and_the_environment_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow.store.artifact import http_artifact_repo as artifacts
+
+    timeouts: list[tuple[str, object]] = []
+    started, finish = threading.Event(), threading.Event()
+
+    def http_request(host_creds: object, endpoint: str, method: str, **options: object) -> SimpleNamespace:
+        timeouts.append((method, options.get("timeout")))
+        if method == "PUT":
+            started.set()
+            finish.wait(30)
+        return SimpleNamespace(status_code=200, json=dict, raise_for_status=lambda: None, text="")
+
+    monkeypatch.setattr(artifacts, "http_request", http_request)
+    _extend_file_timeout(artifacts)
+    _extend_file_timeout(artifacts)  # wraps once
+    repository = artifacts.HttpArtifactRepository("http://h/api/2.0/mlflow-artifacts/artifacts")
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    environment = dict(os.environ)
+    upload = threading.Thread(target=repository.log_artifact, args=(str(tmp_path / "model.onnx"),))
+    upload.start()
+    assert started.wait(30)
+    repository.list_artifacts()  # while a file is being uploaded in another thread
+    assert dict(os.environ) == environment
+    finish.set()
+    upload.join()
+    assert timeouts == [("PUT", FILE_TIMEOUT_SECONDS), ("GET", None)]
+
+
+def test_a_timeout_that_the_user_set_holds_for_files_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.artifact import http_artifact_repo as artifacts
+
+    def http_request(*_: object, **__: object) -> None: ...
+
+    monkeypatch.setattr(artifacts, "http_request", http_request)
+    monkeypatch.setenv(TIMEOUT, "77")
+    assert open_client(store.uri) is not None
+    assert artifacts.http_request is http_request

@@ -12,9 +12,9 @@ from rerankd.registry.version import (
     RECORD_TAG,
     ModelVersion,
     Move,
-    checked_alias,
-    checked_name,
     content_of,
+    validate_alias,
+    validate_name,
 )
 
 FILES = {"model.onnx": "a" * 64, "tokenizer.json": "b" * 64}
@@ -35,7 +35,7 @@ def row(record: str, **tags: str) -> Any:
 
 
 def test_a_version_is_read_as_it_was_written() -> None:
-    read = ModelVersion.of(row(VERSION.record(), **{APPROVED_TAG: "we know"}))
+    read = ModelVersion.from_row(row(VERSION.record(), **{APPROVED_TAG: "we know"}))
     assert (read.version, read.files, read.params, read.created) == (3, FILES, {"precision": "fp32"}, 1.5)
     assert (read.size, str(read), read.aliases) == (11, "med 3", ("champion",))
     assert read.approved == "we know"
@@ -64,20 +64,20 @@ def test_a_damaged_record_is_one_error(changes: dict[str, Any]) -> None:
         said["content"] = content_of(said["files"])
         said["sizes"] = dict.fromkeys(said["files"], 1)
     with pytest.raises(CorruptModelError, match=r"med 3 is damaged"):
-        ModelVersion.of(row(json.dumps(said)))
+        ModelVersion.from_row(row(json.dumps(said)))
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", "null", "{"])
 def test_no_record_is_one_error(record: str) -> None:
     with pytest.raises(CorruptModelError):
-        ModelVersion.of(row(record))
+        ModelVersion.from_row(row(record))
 
 
 def test_a_version_of_somebody_else_is_said_to_be() -> None:
     alien = row("")
     alien.tags = {}
     with pytest.raises(CorruptModelError, match="not registered by rerankd"):
-        ModelVersion.of(alien)
+        ModelVersion.from_row(alien)
 
 
 def test_a_record_that_is_too_large_is_refused() -> None:
@@ -86,16 +86,16 @@ def test_a_record_that_is_too_large_is_refused() -> None:
 
 
 def test_names_and_aliases() -> None:
-    assert checked_name("med-v2.1") == "med-v2.1"
-    assert checked_alias("challenger") == "challenger"
+    assert validate_name("med-v2.1") == "med-v2.1"
+    assert validate_alias("challenger") == "challenger"
     for name in ("", "a/b", "a b", "../a", "a" * 101, "a'b", "registry:a"):
         with pytest.raises(InvalidRequestError):
-            checked_name(name)
+            validate_name(name)
     for alias in ("", "7", "v7", "latest", "LATEST", "a@b", "champion", "previous"):
         with pytest.raises(InvalidRequestError):
-            checked_alias(alias)
+            validate_alias(alias)
 
 
 def test_a_move_is_read_as_it_was_written() -> None:
     move = Move("promote", "med", None, 2, "me", 1.0, "better", "passed", done=True)
-    assert Move.read(move.text()) == move
+    assert Move.from_record(move.record()) == move

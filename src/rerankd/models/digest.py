@@ -1,0 +1,23 @@
+"""Digest of a model's files: the same on every machine, whatever computes the scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rerankd.models.files import ModelFiles
+from rerankd.models.manifest import FILE_NAME, sha256
+
+_SUFFIXES = (".json", ".onnx", ".data", ".safetensors", ".txt", ".model")
+
+
+def content_digest(files: ModelFiles) -> str:
+    """Return the SHA-256 of the names and SHA-256 hashes of a model's files.
+
+    The hashes come from the manifest if it lists them. Otherwise weights, tokenizer and configuration are read.
+    """
+    hashes = dict(files.manifest.files)
+    if not hashes:
+        paths = sorted(path for path in files.folder.iterdir() if path.is_file() and path.suffix in _SUFFIXES)
+        hashes = {path.name: sha256(path) for path in paths if path.name != FILE_NAME}
+    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
