@@ -75,7 +75,7 @@ def test_eval_draws_tables_on_a_terminal(
     monkeypatch.setenv("COLUMNS", "160")
     evaluate.evaluate_command([folder], models="mini")
     shown = capsys.readouterr().out
-    for part in ("Measures", "nDCG@10 against first-stage", "Worst and best queries", "p95 ms", "no difference shown"):
+    for part in ("Measures", "nDCG@10 against first-stage", "Best and worst queries", "p95 ms", "no difference shown"):
         assert part in shown
 
 

@@ -22,6 +22,50 @@ def test_a_mixed_file_in_gb18030_is_read() -> None:
     assert decode(text.encode("gb18030")) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("保修期", "gbk"),
+        ("保修期为一年的手机", "gb18030"),
+        (CHINESE * 20, "gb18030"),
+        (CHINESE * 20, "gb2312"),
+        ("x = 1\n" * 50 + "# 注释\n", "gb18030"),
+        ("id,标题,正文\n1,手机,很好\n", "gb18030"),
+        ("张伟，李娜，王芳", "gb18030"),
+        ("本產品的保固期為一年，自購買之日起計算。請保留發票。", "gb18030"),
+        ("好的😀谢谢", "gb18030"),
+        ("保修", "utf-8"),
+        (CHINESE * 20, "utf-8"),
+        (CHINESE, "utf-16"),
+        (CHINESE, "utf-32"),
+        ("café", "cp1252"),
+        ("Größe und Maß für die Straße in München. " * 3, "cp1252"),
+        ("The café in Zürich costs 5 €. " * 100, "cp1252"),
+        ("“Quoted” – he said…", "cp1252"),
+    ],
+)
+def test_short_and_long_texts_are_read(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)).removeprefix("\ufeff") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (CHINESE, "utf-16-le"),
+        (CHINESE, "utf-16-be"),
+        ("A warranty of one year. ", "utf-16-le"),
+        ("本產品的保固期為一年，自購買之日起計算。請保留發票。", "big5"),
+        ("本產品的保固期為一年，自購買之日起計算。請保留發票。" * 20, "big5"),
+        ("日本語のテキストです。これは保証書です。製品の保証期間は一年です。", "shift_jis"),
+        ("日本語のテキストです。これは保証書です。製品の保証期間は一年です。" * 20, "shift_jis"),
+        ("Гарантия действует один год со дня покупки. " * 5, "cp1251"),
+    ],
+)
+def test_other_encodings_are_refused_rather_than_guessed(text: str, encoding: str) -> None:
+    with pytest.raises(InvalidInputFileError):
+        decode(text.encode(encoding))
+
+
 def test_western_letters_are_read() -> None:
     text = "The café in Zürich costs 5 €, naïve and déjà vu. " * 3
     assert decode(text.encode("cp1252")) == text

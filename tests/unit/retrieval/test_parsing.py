@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.retrieval.parsing import ParsedDocument, parse
+from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.parsing import parse
 from tests.unit.retrieval.files import write_docx, write_pdf
 
 

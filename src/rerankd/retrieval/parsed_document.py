@@ -1,0 +1,29 @@
+"""The result of parsing: a document, or a row of a table, as blocks of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rerankd.retrieval.splitting import Block
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """The text of a file, or of a row of a table.
+
+    Attributes:
+        blocks: blocks of text in reading order.
+        id: id of a row; empty for none.
+        metadata: other columns of a row, or the title of a document.
+    """
+
+    blocks: Iterable[Block]
+    id: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def error_summary(error: Exception) -> str:
+    """Return the first line of an error's message, shortened, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
