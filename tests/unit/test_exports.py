@@ -23,9 +23,16 @@ PACKAGES = [
 WITHOUT_EXPORTS = {
     f"rerankd.{name}"
     for name in (
-        *("cli", "compiler", "database", "engine", "evaluation", "evaluation.report", "experiments", "feedback"),
+        *(
+            "cli",
+            "compiler",
+            "engine",
+            "evaluation",
+            "evaluation.report",
+            "experiments",
+        ),
         *("improve", "jobs", "jobs.bulk", "models", "registry", "retrieval", "scoring", "server", "server.auth"),
-        *("server.nginx", "server.observability", "server.routes", "server.schemas", "traces", "training", "wiring"),
+        *("server.nginx", "server.observability", "server.routes", "server.schemas", "training", "wiring"),
     )
 }
 

@@ -88,8 +88,7 @@ def preview(
     as_json: options.Json = False,
 ) -> None:
     """Show which recorded rankings a rule file would change, before it is deployed."""
-    from rerankd.traces.replay import preview as previewed
-    from rerankd.traces.replay import summary
+    from rerankd.traces.replay import replay_with_rules, summarize
 
     rules = read_rules(file)
     with opened(traces_url) as (store, settings):
@@ -98,13 +97,13 @@ def preview(
             raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
         score = options.lazy_logits(settings.model_copy(update={"rules": None}))
         found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
-        replays = list(previewed(found, rules, score))
+        replays = list(replay_with_rules(found, rules, score))
     moved = [one for one in replays if one.moves]
     if wants_json(as_json):
         write_rows(asdict(one) for one in moved)
     else:
         print_replays([one for one in replays if one.moves or one.skipped][:50])
-    short = summary(replays)
+    short = summarize(replays)
     say(
         f"Rules {rules.version}: {len(moved)} of {short.replayed} rankings change, {short.skipped} skipped. The first "
         f"document changes in {short.top_changed:.1%}; on average {short.entered:.2f} documents enter the results."

@@ -135,8 +135,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Rank traces again with another model and show what would change."""
-    from rerankd.traces.replay import replay as replayed
-    from rerankd.traces.replay import summary
+    from rerankd.traces.replay import replay_traces, summarize
 
     with opened(traces_url) as (store, settings):
         if request is not None:
@@ -148,12 +147,12 @@ def replay(
             raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
         reranker = open_reranker(settings.model_copy(update={"model": against}))
         found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
-        replays = list(replayed(found, logits_of(reranker)))
+        replays = list(replay_traces(found, logits_of(reranker)))
     if wants_json(as_json):
         write_rows(asdict(one) for one in replays)
         return
     print_replays(replays)
-    short = summary(replays)
+    short = summarize(replays)
     say(
         f"{short.replayed} replayed on {against}, {short.skipped} skipped. The first document changes in "
         f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; on average {short.entered:.2f} documents enter the "

@@ -1,1 +1,160 @@
-"""Clicks, grades and bad cases."""
+"""Feedback on rankings and what follows from it: bad cases, monitoring, retention and erasure.
+
+events       clicks, citations, thumbs up or down, grades
+judgements   meaning of the events on a ranking
+store        events in the database, joined with traces
+detectors    problems of one ranking;  detection: detectors run over the store
+cases        bad cases;  case_store: their queue in the database;  case_export: data sets made of them
+monitoring   statistics of recent rankings, by model and tenant
+retention    deletion by age and size, erasure on request
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rerankd._common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from rerankd.feedback.case_export import training_lines, write_beir
+    from rerankd.feedback.case_store import (
+        CaseFilter,
+        add_cases,
+        count_cases,
+        flag_request,
+        get_case,
+        iter_cases,
+        list_cases,
+        set_state,
+        update_case,
+    )
+    from rerankd.feedback.cases import BadCase, CaseCandidate
+    from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
+    from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
+    from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
+    from rerankd.feedback.judgements import Judgements, judge
+    from rerankd.feedback.monitoring import Activity, FeedbackRates, MonitorWindows, feedback_rates, monitor, psi
+    from rerankd.feedback.retention import (
+        DeletionCounts,
+        RetentionPolicy,
+        erase_document,
+        erase_tenant,
+        erase_text,
+        prune,
+    )
+    from rerankd.feedback.store import TracedFeedback, add_feedback, feedback_on, import_feedback, read_feedback
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "rerankd.feedback.case_export": (
+            "training_lines",
+            "write_beir",
+        ),
+        "rerankd.feedback.case_store": (
+            "CaseFilter",
+            "add_cases",
+            "count_cases",
+            "flag_request",
+            "get_case",
+            "iter_cases",
+            "list_cases",
+            "set_state",
+            "update_case",
+        ),
+        "rerankd.feedback.cases": (
+            "BadCase",
+            "CaseCandidate",
+        ),
+        "rerankd.feedback.detection": (
+            "CaseDetector",
+            "DetectionLimits",
+            "detect",
+            "detect_disagreement",
+        ),
+        "rerankd.feedback.detectors": (
+            "Detection",
+            "DetectorThresholds",
+            "ScoreBaseline",
+            "run_detectors",
+        ),
+        "rerankd.feedback.events": (
+            "FeedbackEvent",
+            "read_csv",
+            "validate_event",
+        ),
+        "rerankd.feedback.judgements": (
+            "Judgements",
+            "judge",
+        ),
+        "rerankd.feedback.monitoring": (
+            "Activity",
+            "FeedbackRates",
+            "MonitorWindows",
+            "feedback_rates",
+            "monitor",
+            "psi",
+        ),
+        "rerankd.feedback.retention": (
+            "DeletionCounts",
+            "RetentionPolicy",
+            "erase_document",
+            "erase_tenant",
+            "erase_text",
+            "prune",
+        ),
+        "rerankd.feedback.store": (
+            "TracedFeedback",
+            "add_feedback",
+            "feedback_on",
+            "import_feedback",
+            "read_feedback",
+        ),
+    },
+)
+
+__all__ = [
+    "Activity",
+    "BadCase",
+    "CaseCandidate",
+    "CaseDetector",
+    "CaseFilter",
+    "DeletionCounts",
+    "Detection",
+    "DetectionLimits",
+    "DetectorThresholds",
+    "FeedbackEvent",
+    "FeedbackRates",
+    "Judgements",
+    "MonitorWindows",
+    "RetentionPolicy",
+    "ScoreBaseline",
+    "TracedFeedback",
+    "add_cases",
+    "add_feedback",
+    "count_cases",
+    "detect",
+    "detect_disagreement",
+    "erase_document",
+    "erase_tenant",
+    "erase_text",
+    "feedback_on",
+    "feedback_rates",
+    "flag_request",
+    "get_case",
+    "import_feedback",
+    "iter_cases",
+    "judge",
+    "list_cases",
+    "monitor",
+    "prune",
+    "psi",
+    "read_csv",
+    "read_feedback",
+    "run_detectors",
+    "set_state",
+    "training_lines",
+    "update_case",
+    "validate_event",
+    "write_beir",
+]

@@ -24,7 +24,7 @@ from rerankd.feedback.detectors import (
     run_detectors,
 )
 from rerankd.feedback.store import feedback_on, read_feedback
-from rerankd.traces.replay import Score, replay
+from rerankd.traces.replay import Score, replay_traces
 from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -100,7 +100,7 @@ def detect_disagreement(
     count = 0
     for trace in store.list_traces(where, limit=limit):
         for full in store.load([trace]):
-            for replayed in replay([full], score):
+            for replayed in replay_traces([full], score):
                 if (detection := disagreement(replayed, model, thresholds)) is not None:
                     count += add_cases(store, full, [detection])
     return {"disagreement": count}

@@ -1,7 +1,7 @@
-"""The candidates of a trace as bytes: fifty of them take some 700, where fifty rows take ten times that.
+"""Candidates of a trace as bytes: fifty candidates take about 700 bytes, a tenth of what rows would take.
 
-Layout, little-endian: version, flags, count; then one array after the other, each as long as there are candidates;
-then JSON with what is rare. Arrays that hold nothing but their usual value are left out.
+Layout, little-endian: version, flags and count; then one array after the other, each with one element per candidate;
+then JSON with what is rare. Arrays with default values only are left out.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What a ranking had to choose from, in the order it came in.
+    """Candidates of a ranking, in the order of the request; each array has the shape (candidates,).
 
     Attributes:
-        passages: number of each text in the store, int64.
+        passages: numbers of the texts in the store, int64.
         raw_scores: logits, float32.
-        final_scores: what was shown, float32.
-        ranks: place after, from 1.
-        scores_before: of the first stage, NaN where there was none; empty if it sent none at all.
-        truncated: whether the model did not read all of it; empty if it read all of all.
-        chunks: windows it was read in; empty if that was one each.
-        ids: the caller's names; empty if it sent none.
-        rules: what rules did to a candidate, by its place; empty if they did nothing.
-        metadata: the caller's own, one for each; empty if none has any.
+        final_scores: scores after rules and activation, float32.
+        ranks: ranks after reranking, from 1.
+        scores_before: scores of the first stage, NaN for a missing one; empty if all are missing.
+        truncated: True for documents that the model did not read to the end; empty if there is none.
+        chunks: number of chunks that each document was read in; empty if it was one for all.
+        ids: ids that the request gave to the documents; empty if it gave none.
+        rules: labels of the rules that matched, by position; empty if none did.
+        metadata: metadata of each document; empty if none has any.
 
     Example:
         >>> two = Candidates(np.array([7, 9]), np.float32([1, 2]), np.float32([0.7, 0.9]), np.array([2, 1]))
@@ -62,7 +62,7 @@ class Candidates:
 
 
 def pack(candidates: Candidates) -> bytes:
-    """Candidates as bytes."""
+    """Return candidates as bytes."""
     count = len(candidates)
     wide = bool(count and candidates.passages.max() > 0xFFFF_FFFF)
     narrow = "<u2" if count <= 0xFFFF else "<u4"
@@ -86,9 +86,9 @@ def pack(candidates: Candidates) -> bytes:
     if any(name is not None for name in candidates.ids):
         rest["ids"] = candidates.ids
     if candidates.rules:
-        rest["rules"] = {str(place): list(names) for place, names in candidates.rules.items()}
+        rest["rules"] = {str(position): list(names) for position, names in candidates.rules.items()}
     if any(candidates.metadata):
-        rest |= _metadata(candidates.metadata)
+        rest |= _pack_metadata(candidates.metadata)
     if rest:
         flags |= _REST
         parts.append(orjson.dumps(rest))
@@ -96,37 +96,37 @@ def pack(candidates: Candidates) -> bytes:
 
 
 def unpack(data: bytes) -> Candidates:
-    """What `pack` was given.
+    """Return the candidates that `pack` was given.
 
     Raises:
-        RerankdError: bytes of another layout, or cut off.
+        RerankdError: the bytes have an unknown layout, or are incomplete.
     """
     try:
         return _unpacked(data)
     except (struct.error, ValueError) as error:
-        raise RerankdError(f"A trace's candidates are damaged ({error}).", hint="Check the database.") from error
+        raise RerankdError(f"The candidates of a trace are corrupt ({error}).", hint="Check the database.") from error
 
 
 def _unpacked(data: bytes) -> Candidates:
     version, flags, count = _HEAD.unpack_from(data)
     if version != VERSION:
-        raise ValueError(f"layout {version} is not known here")
-    place = _HEAD.size
+        raise ValueError(f"unknown layout version {version}")
+    offset = _HEAD.size
 
-    def take(kind: str, items: int = count) -> Array:
-        nonlocal place
-        array: Array = np.frombuffer(data, np.dtype(kind), items, place)
-        place += array.nbytes
+    def read(kind: str, items: int = count) -> Array:
+        nonlocal offset
+        array: Array = np.frombuffer(data, np.dtype(kind), items, offset)
+        offset += array.nbytes
         return array
 
-    passages = take("<u8" if flags & _WIDE else "<u4").astype(np.int64)
-    raw, final = take("<f4").astype(np.float32), take("<f4").astype(np.float32)
-    ranks = take("<u2" if count <= 0xFFFF else "<u4").astype(np.int64)
-    before = take("<f8").astype(np.float64) if flags & _BEFORE else np.empty(0)
-    bits = take("u1", -(-count // 8)).astype(np.uint8) if flags & _TRUNCATED else np.empty(0, np.uint8)
-    chunks = take("<u4").astype(np.int64) if flags & _CHUNKS else np.empty(0, np.int64)
-    rest = orjson.loads(data[place:]) if flags & _REST else {}
-    rules = {int(name): tuple(names) for name, names in rest.get("rules", {}).items()}
+    passages = read("<u8" if flags & _WIDE else "<u4").astype(np.int64)
+    raw, final = read("<f4").astype(np.float32), read("<f4").astype(np.float32)
+    ranks = read("<u2" if count <= 0xFFFF else "<u4").astype(np.int64)
+    before = read("<f8").astype(np.float64) if flags & _BEFORE else np.empty(0)
+    bits = read("u1", -(-count // 8)).astype(np.uint8) if flags & _TRUNCATED else np.empty(0, np.uint8)
+    chunks = read("<u4").astype(np.int64) if flags & _CHUNKS else np.empty(0, np.int64)
+    rest = orjson.loads(data[offset:]) if flags & _REST else {}
+    rules = {int(position): tuple(names) for position, names in rest.get("rules", {}).items()}
     truncated = np.unpackbits(bits, count=count).astype(np.bool_) if len(bits) else np.empty(0, np.bool_)
     distinct = rest.get("metadata", ())
     metadata = tuple(distinct[number] for number in rest.get("about", ()))
@@ -134,17 +134,21 @@ def _unpacked(data: bytes) -> Candidates:
     return Candidates(passages, raw, final, ranks, before, truncated, chunks, ids, rules, metadata)
 
 
-def _metadata(each: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """Candidates of one source often say the same: what is equal is kept once; what is too much is not kept."""
-    encoded = [orjson.dumps(one, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS) for one in each]
+def _pack_metadata(metadata: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return the metadata, equal entries stored once since documents often share theirs; nothing if it is too large."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    encoded = [orjson.dumps(entry, default=str, option=options) for entry in metadata]
     distinct = list(dict.fromkeys(encoded))
     if sum(map(len, distinct)) > MAX_METADATA:
         return {}
-    numbers = {one: number for number, one in enumerate(distinct)}
-    return {"metadata": [orjson.Fragment(one) for one in distinct], "about": [numbers[one] for one in encoded]}
+    numbers = {entry: number for number, entry in enumerate(distinct)}
+    return {
+        "metadata": [orjson.Fragment(entry) for entry in distinct],
+        "about": [numbers[entry] for entry in encoded],
+    }
 
 
 def passages_of(data: bytes) -> npt.NDArray[np.int64]:
-    """The numbers of the texts alone."""
+    """Return only the numbers of the texts, from packed candidates."""
     _, flags, count = _HEAD.unpack_from(data)
     return np.frombuffer(data, "<u8" if flags & _WIDE else "<u4", count, _HEAD.size).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What another model would have made of traces."""
+"""Replay of traces: rankings repeated with another model, or with other rules."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Score = Callable[[str, Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A document that another model puts elsewhere; places count from 1.
+class MovedDocument:
+    """A document whose rank changes in a replay; ranks count from 1.
 
     Attributes:
-        index: its place in the request, from 0.
-        id: the caller's name for it.
-        first: where the first stage had it.
-        then: where the traced ranking had it.
-        now: where the other model has it.
+        index: position in the request, from 0.
+        id: id that the request gave it.
+        first: rank of the first stage.
+        then: rank in the trace.
+        now: rank in the replay.
     """
 
     index: int
@@ -42,36 +42,36 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A ranking, made again.
+    """A repeated ranking, compared with its trace.
 
     Attributes:
-        trace: as it was.
-        top_changed: whether another document is first.
-        tau: Kendall's tau between both orders; None for a single document.
-        entered: documents of the first `kept` that were not among them.
-        moves: documents that are elsewhere, the furthest first.
-        skipped: why it could not be replayed; empty if it was.
+        trace: the trace.
+        top_changed: True if another document is at rank 1.
+        tau: Kendall's tau between both orders; None for fewer than two documents.
+        entered: number of documents that are returned now and were not then.
+        moves: documents whose rank changed, the largest change first.
+        skipped: reason why the trace could not be replayed; empty if it was.
     """
 
     trace: Trace
     top_changed: bool = False
     tau: float | None = None
     entered: int = 0
-    moves: tuple[Move, ...] = ()
+    moves: tuple[MovedDocument, ...] = ()
     skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """Many replays in short.
+class ReplaySummary:
+    """Statistics of many replays.
 
     Attributes:
-        replayed: traces.
-        skipped: traces of which a text was erased, or which were traced while the model could not be reached.
-        top_changed: share with another document first.
-        tau: mean of Kendall's tau.
-        entered: mean of documents that came among those kept.
-        moved: mean of documents that are elsewhere.
+        replayed: number of replayed traces.
+        skipped: number of traces that could not be replayed.
+        top_changed: share of replays with another document at rank 1.
+        tau: Kendall's tau, mean.
+        entered: number of documents that are returned now and were not then, mean.
+        moved: number of documents whose rank changed, mean.
     """
 
     replayed: int
@@ -82,100 +82,107 @@ class Summary:
     moved: float
 
 
-def replay(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]:
-    """Rank traces again.
+def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]:
+    """Rank traces again with another model.
 
     Args:
-        traces: what to rank.
-        score: logits of a query with texts, of another model or of the same as it is now.
+        traces: traces to rank.
+        score: function that returns the logits of a query with texts.
+
+    Yields:
+        One replay for each trace.
 
     Example:
-        >>> list(replay([], lambda query, texts: [0.0 for _ in texts]))
+        >>> list(replay_traces([], lambda query, texts: [0.0 for _ in texts]))
         []
     """
-    for found in traces:
-        texts = [text for text in found.texts if text is not None]
-        if found.query is None or len(texts) < len(found.texts):
-            yield Replay(found.trace, skipped=ERASED)
+    for full in traces:
+        texts = [text for text in full.texts if text is not None]
+        if full.query is None or len(texts) < len(full.texts):
+            yield Replay(full.trace, skipped=ERASED)
             continue
-        yield _compared(found, order_of((), [PairScore(logit, 0, False) for logit in score(found.query, texts)]))
+        scores = [PairScore(logit, 0, False) for logit in score(full.query, texts)]
+        yield _compare(full, order_of((), scores))
 
 
-def preview(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:
-    """What rules would make of traces: the same scores, ordered by other rules than were in force.
+def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:
+    """Order traces again by other rules than were in force, with the same scores.
 
     Args:
-        traces: what to order.
-        rules: those to try.
-        score: as of `replay`; asked only where the rules add synonyms to a query.
+        traces: traces to order.
+        rules: rules to try.
+        score: function that returns the logits of a query with texts; called only where the rules add synonyms.
+
+    Yields:
+        One replay for each trace.
 
     Example:
-        >>> list(preview([], RuleSet(()), lambda query, texts: [0.0 for _ in texts]))
+        >>> list(replay_with_rules([], RuleSet(()), lambda query, texts: [0.0 for _ in texts]))
         []
     """
-    for found in traces:
-        held = found.candidates
-        texts = [text for text in found.texts if text is not None]
-        if found.query is None or len(texts) < len(found.texts):
-            yield Replay(found.trace, skipped=ERASED)
+    for full in traces:
+        trace, parameters = full.trace, full.parameters
+        texts = [text for text in full.texts if text is not None]
+        if full.query is None or len(texts) < len(full.texts):
+            yield Replay(trace, skipped=ERASED)
             continue
-        query = rules.expand_query(found.query, found.trace.tenant)
-        logits = held.raw_scores.tolist() if query == found.query else score(query, texts)
-        documents = _documents(found)
-        adjustments = rules.adjustments(found.query, documents, found.trace.tenant, found.trace.time)
-        said = found.parameters
-        fusion = checked_fusion(said.get("fusion"), said.get("fusion_weight"))
-        order = order_of(documents, [PairScore(logit, 0, False) for logit in logits], adjustments, fusion)
-        yield _compared(found, order)
+        query = rules.expand_query(full.query, trace.tenant)
+        logits = full.candidates.raw_scores.tolist() if query == full.query else score(query, texts)
+        documents = _documents(full)
+        adjustments = rules.adjustments(full.query, documents, trace.tenant, trace.time)
+        fusion = checked_fusion(parameters.get("fusion"), parameters.get("fusion_weight"))
+        scores = [PairScore(logit, 0, False) for logit in logits]
+        yield _compare(full, order_of(documents, scores, adjustments, fusion))
 
 
-def _documents(found: FullTrace) -> list[Document]:
-    held = found.candidates
-    before = held.scores_before.tolist() if len(held.scores_before) else [math.nan] * len(held)
-    about: Sequence[Mapping[str, Any]] = held.metadata or [{}] * len(held)
-    ids = held.ids or [None] * len(held)
-    first = [{} if math.isnan(score) else {SCORE: score} for score in before]
-    together = zip(found.texts, ids, about, first, strict=True)
-    return [Document(text or "", name, {**own, **score}) for text, name, own, score in together]
-
-
-def _compared(found: FullTrace, order: list[int]) -> Replay:
-    """Places then and now; what rules leave out stands behind everything else."""
-    then = found.candidates.ranks
-    shown = set(order)
-    order = [*order, *(place for place in range(len(then)) if place not in shown)]
-    now = np.empty(len(then), np.int64)
-    now[order] = np.arange(1, len(then) + 1)
-    kept = found.trace.kept
-    ids = found.candidates.ids or (None,) * len(then)
-    moves = [
-        Move(place, ids[place], place + 1, int(then[place]), int(now[place]))
-        for place in range(len(then))
-        if then[place] != now[place]
-    ]
-    by_old_order = now[np.argsort(then)].tolist()
-    return Replay(
-        found.trace,
-        bool(then[order[0]] != 1) if order else False,
-        kendall_tau_of_ranks(by_old_order),
-        int(((now <= kept) & (then > kept)).sum()),
-        tuple(sorted(moves, key=lambda move: (-abs(move.now - move.then), move.now))),
-    )
-
-
-def summary(replays: Sequence[Replay]) -> Summary:
-    """Replays in short; shares and means are of those that were replayed, 0 where there is none."""
-    done = [one for one in replays if not one.skipped]
-    taus = [one.tau for one in done if one.tau is not None]
+def summarize(replays: Sequence[Replay]) -> ReplaySummary:
+    """Return statistics of replays; shares and means are of those that were replayed, 0 if there is none."""
+    replayed = [result for result in replays if not result.skipped]
 
     def mean(values: Sequence[float]) -> float:
         return fmean(values) if values else 0.0
 
-    return Summary(
-        len(done),
-        len(replays) - len(done),
-        mean([one.top_changed for one in done]),
-        mean(taus),
-        mean([one.entered for one in done]),
-        mean([len(one.moves) for one in done]),
+    return ReplaySummary(
+        replayed=len(replayed),
+        skipped=len(replays) - len(replayed),
+        top_changed=mean([result.top_changed for result in replayed]),
+        tau=mean([result.tau for result in replayed if result.tau is not None]),
+        entered=mean([result.entered for result in replayed]),
+        moved=mean([len(result.moves) for result in replayed]),
+    )
+
+
+def _documents(full: FullTrace) -> list[Document]:
+    candidates = full.candidates
+    count = len(candidates)
+    scores = candidates.scores_before.tolist() if len(candidates.scores_before) else [math.nan] * count
+    metadata: Sequence[Mapping[str, Any]] = candidates.metadata or [{}] * count
+    ids = candidates.ids or [None] * count
+    return [
+        Document(text or "", name, {**original, **({} if math.isnan(score) else {SCORE: score})})
+        for text, name, original, score in zip(full.texts, ids, metadata, scores, strict=True)
+    ]
+
+
+def _compare(full: FullTrace, order: list[int]) -> Replay:
+    """Compare an order of positions with the trace; documents that rules filter out rank last."""
+    then = full.candidates.ranks
+    count = len(then)
+    returned = set(order)
+    order = [*order, *(position for position in range(count) if position not in returned)]
+    now = np.empty(count, np.int64)
+    now[order] = np.arange(1, count + 1)
+    kept = full.trace.kept
+    ids = full.candidates.ids or (None,) * count
+    moves = [
+        MovedDocument(position, ids[position], position + 1, int(then[position]), int(now[position]))
+        for position in range(count)
+        if then[position] != now[position]
+    ]
+    return Replay(
+        trace=full.trace,
+        top_changed=bool(then[order[0]] != 1) if order else False,
+        tau=kendall_tau_of_ranks(now[np.argsort(then)].tolist()),
+        entered=int(((now <= kept) & (then > kept)).sum()),
+        moves=tuple(sorted(moves, key=lambda moved: (-abs(moved.now - moved.then), moved.now))),
     )

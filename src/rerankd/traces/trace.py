@@ -1,4 +1,4 @@
-"""What a trace is, and making one of a ranking."""
+"""Traces, and the conversion of a ranking into a trace. No database is needed here."""
 
 from __future__ import annotations
 
@@ -20,36 +20,41 @@ from rerankd.traces.hashing import encode_text
 from rerankd.traces.packing import Candidates
 from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverrides
 
-PROMOTED = 10
+PROMOTION_DEPTH = 10
+MAX_MODEL_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A ranking as it is listed.
+    """A recorded ranking, without its texts.
 
     Attributes:
-        id: its number in the store.
-        time: when it was done, seconds since 1970.
-        tenant: id of the API key that asked; empty where no keys are needed.
-        request_id: what its answer called it; empty for a local ranking.
-        source: where it came in: `http`, `job` or `library`.
+        id: number of the trace.
+        time: time of the ranking, seconds since 1970.
+        tenant: id of the API key that sent the request; empty if no key is needed.
+        request_id: request id, as in the answer's `id`; empty for a local ranking.
+        source: origin of the request: `http`, `job` or `library`.
         model: name of the model that scored.
-        version: of that model.
+        version: version of that model.
         query: number of the query's text.
         parameters: number of the parameters' text.
-        documents: candidates.
-        kept: how many of them were returned.
-        top_before: place before of what is first now, from 1.
-        top_score: logit of what is first now.
-        margin: by how much it is above the second; None where there is no second.
-        tau: Kendall's tau between the order before and after; None for a single candidate.
-        rbo: rank-biased overlap between them; None for traces of before it was measured, and without candidates.
-        promotion: places that the first `PROMOTED` of those returned rose, on average, those that sank with 0.
-        truncated: candidates of which the model did not read all.
-        cached: candidates whose score was kept from before.
+        documents: number of candidates.
+        kept: number of documents that were returned.
+        top_before: rank before reranking, from 1, of the document at rank 1.
+        top_score: logit of the document at rank 1.
+        margin: difference of the logits at ranks 1 and 2; None for fewer than two candidates.
+        tau: Kendall's tau between the order before and after; None for fewer than two candidates.
+        rbo: rank-biased overlap of both orders; None without candidates, and in traces of older versions.
+        promotion: ranks that the first ten returned documents rose, mean, where a fall counts as 0.
+        truncated: number of candidates that the model did not read to the end.
+        cached: number of candidates whose score came from the cache.
         tokens: tokens of all pairs.
-        experiment: name of the experiment that it was part of; empty for none.
-        arm: which of its arms answered.
+        tokenization_ms: milliseconds of tokenization.
+        queue_ms: milliseconds in the queue.
+        inference_ms: milliseconds of inference.
+        total_ms: milliseconds of the whole request.
+        experiment: name of the experiment; empty for none.
+        arm: variant of the experiment that answered.
     """
 
     id: int
@@ -82,13 +87,13 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class PendingTrace:
-    """A trace that is to be written: its row, and texts that have no numbers yet.
+    """A trace that is not written yet, so that its texts have no numbers.
 
     Attributes:
-        row: columns of `trace` but for numbers.
-        texts: digests of query, parameters and documents, in this order.
-        contents: the texts by digest.
-        candidates: with zeros where the texts' numbers will be.
+        row: columns of the table `trace`, without the numbers.
+        texts: SHA-256 of the query, the parameters and the documents, in this order.
+        contents: contents of the texts by SHA-256.
+        candidates: the candidates, with zeros in place of the numbers of their texts.
     """
 
     row: dict[str, Any]
@@ -98,11 +103,11 @@ class PendingTrace:
 
 
 def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = None) -> PendingTrace:
-    """Make a trace of a ranking.
+    """Return the trace of a ranking.
 
     Args:
-        ranking: what happened.
-        redact: applied to the query and to the documents' texts.
+        ranking: the ranking.
+        redact: function that is applied to the query, the documents' texts, and strings in their metadata.
     """
     request = ranking.request
     texts = [request.query, *(document.text for document in request.documents)]
@@ -110,82 +115,93 @@ def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = No
         texts = [redact(text) for text in texts]
     contents = [encode_text(texts[0]), _parameters(ranking), *map(encode_text, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
-    found = _candidates(ranking, redact)
-    return PendingTrace(_row(ranking, found), digests, dict(zip(digests, contents, strict=True)), found)
+    candidates = _candidates(ranking, redact)
+    return PendingTrace(
+        row=_row(ranking, candidates),
+        texts=digests,
+        contents=dict(zip(digests, contents, strict=True)),
+        candidates=candidates,
+    )
 
 
-def _row(ranking: RankingRecord, found: Candidates) -> dict[str, Any]:
-    request, timings, count = ranking.request, ranking.timings, len(found)
-    places = np.argsort(found.ranks)
-    raw = _logits(ranking)
+def _row(ranking: RankingRecord, candidates: Candidates) -> dict[str, Any]:
+    request, timings, count = ranking.request, ranking.timings, len(candidates)
+    order = np.argsort(candidates.ranks)
+    logits = _boosted_logits(ranking)
     kept = len(rank_request(request, ranking.scores, ranking.adjustments))
-    names = {"tenant": request.tenant, "request_id": request.request_id, "source": request.source}
-    about = names | {"model": ranking.model, "version": ranking.version}
-    about |= {"experiment": ranking.experiment, "arm": ranking.variant}
+    names = {
+        "tenant": request.tenant,
+        "request_id": request.request_id,
+        "source": request.source,
+        "model": ranking.model,
+        "version": ranking.version,
+        "experiment": ranking.experiment,
+        "arm": ranking.variant,
+    }
     numbers = {
         "time": ranking.time,
         "documents": count,
         "kept": kept,
-        "top_before": int(places[0]) + 1 if count else 0,
-        "top_score": float(raw[places[0]]) if count else 0.0,
-        "margin": float(raw[places[0]] - raw[places[1]]) if count > 1 else None,
-        "tau": kendall_tau_of_ranks(found.ranks.tolist()),
-        "rbo": rank_biased_overlap(found.ranks),
-        "promotion": _promotion(places, kept),
-        "truncated": int(found.truncated.sum()),
+        "top_before": int(order[0]) + 1 if count else 0,
+        "top_score": float(logits[order[0]]) if count else 0.0,
+        "margin": float(logits[order[0]] - logits[order[1]]) if count > 1 else None,
+        "tau": kendall_tau_of_ranks(candidates.ranks.tolist()),
+        "rbo": rank_biased_overlap(candidates.ranks),
+        "promotion": _promotion(order, kept),
+        "truncated": int(candidates.truncated.sum()),
         "cached": ranking.cached,
         "tokens": sum(score.tokens for score in ranking.scores),
     }
     steps = {f"{step}_ms": float(timings.get(step, 0.0)) for step in ("tokenization", "queue", "inference", "total")}
-    # A zero character is no text in PostgreSQL.
-    plain = {name: value.replace("\0", "") for name, value in about.items()}
-    return plain | numbers | steps | {"teams": ranking.teams or None}
+    # PostgreSQL stores no NUL character in text.
+    clean = {name: value.replace("\0", "") for name, value in names.items()}
+    return clean | numbers | steps | {"teams": ranking.teams or None}
 
 
 def _candidates(ranking: RankingRecord, redact: Callable[[str], str] | None) -> Candidates:
     scores, documents = ranking.scores, ranking.request.documents
-    raw = [score.raw_score for score in scores]
-    final = np.asarray(activate(_logits(ranking).tolist(), ranking.request.activation), np.float32)
+    count = len(scores)
+    final = activate(_boosted_logits(ranking).tolist(), ranking.request.activation)
     order = order_of(documents, scores, ranking.adjustments, ranking.request.fusion)
-    shown = set(order)
-    order += [place for place in range(len(raw)) if place not in shown]  # what rules left out stands last
-    ranks = np.empty(len(raw), np.int64)
-    ranks[order] = np.arange(1, len(raw) + 1)
-    before = first_scores(documents)
+    returned = set(order)
+    order += [position for position in range(count) if position not in returned]  # filtered documents rank last
+    ranks = np.empty(count, np.int64)
+    ranks[order] = np.arange(1, count + 1)
+    scores_before = first_scores(documents)
     ids = tuple(document.id for document in documents)
     return Candidates(
-        np.zeros(len(raw), np.int64),
-        np.asarray(raw, np.float32),
-        final,
-        ranks,
-        np.asarray(before) if not all(map(math.isnan, before)) else np.empty(0),
-        np.fromiter((score.truncated for score in scores), np.bool_, len(raw)),
-        np.fromiter((score.chunks for score in scores), np.int64, len(raw)),
-        ids if any(name is not None for name in ids) else (),
-        {
-            place: [_rule_label(rule) for rule in adjustment.matched_rules]
-            for place, adjustment in enumerate(ranking.adjustments)
+        passages=np.zeros(count, np.int64),
+        raw_scores=np.asarray([score.raw_score for score in scores], np.float32),
+        final_scores=np.asarray(final, np.float32),
+        ranks=ranks,
+        scores_before=np.empty(0) if all(map(math.isnan, scores_before)) else np.asarray(scores_before),
+        truncated=np.fromiter((score.truncated for score in scores), np.bool_, count),
+        chunks=np.fromiter((score.chunks for score in scores), np.int64, count),
+        ids=ids if any(name is not None for name in ids) else (),
+        rules={
+            position: [_rule_label(rule) for rule in adjustment.matched_rules]
+            for position, adjustment in enumerate(ranking.adjustments)
             if adjustment.matched_rules
         },
-        [_about(document, redact) for document in documents],
+        metadata=[_metadata(document, redact) for document in documents],
     )
 
 
-def _about(document: Document, redact: Callable[[str], str] | None) -> dict[str, Any]:
-    """A document's metadata without the first stage's score, which has a place of its own."""
-    about = {str(name): value for name, value in (document.metadata or {}).items() if name != SCORE}
-    if redact is None or not about:
-        return about
-    return {name: _redacted(value, redact) for name, value in about.items()}
+def _metadata(document: Document, redact: Callable[[str], str] | None) -> dict[str, Any]:
+    """Return a document's metadata without the first stage's score, which `scores_before` holds."""
+    metadata = {str(name): value for name, value in (document.metadata or {}).items() if name != SCORE}
+    if redact is None or not metadata:
+        return metadata
+    return {name: _redact_value(value, redact) for name, value in metadata.items()}
 
 
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+def _redact_value(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list | tuple):
-        return [_redacted(one, redact) for one in value]
+        return [_redact_value(element, redact) for element in value]
     if isinstance(value, Mapping):
-        return {str(name): _redacted(one, redact) for name, one in value.items()}
+        return {str(name): _redact_value(element, redact) for name, element in value.items()}
     return value
 
 
@@ -193,31 +209,36 @@ def _rule_label(rule: MatchedRule) -> str:
     return f"{rule.rule}: {rule.action} {rule.weight:+g}" if rule.weight else f"{rule.rule}: {rule.action}"
 
 
-def _logits(ranking: RankingRecord) -> npt.NDArray[np.float64]:
-    """Logits with what rules added."""
-    raw = np.array([score.raw_score for score in ranking.scores], np.float64)
-    return raw + [rule.boost for rule in ranking.adjustments] if ranking.adjustments else raw
+def _boosted_logits(ranking: RankingRecord) -> npt.NDArray[np.float64]:
+    """Return the logits with the boosts of rules added."""
+    logits = np.array([score.raw_score for score in ranking.scores], np.float64)
+    boosts = [adjustment.boost for adjustment in ranking.adjustments]
+    return logits + boosts if boosts else logits
 
 
 def _parameters(ranking: RankingRecord) -> bytes:
-    request, max_length, usual = ranking.request, ranking.max_length, TruncationOverrides()
-    changed = {entry.name: getattr(request.truncation, entry.name) for entry in dataclasses.fields(TruncationOverrides)}
-    truncation = {name: value for name, value in changed.items() if value != getattr(usual, name)}
-    said: dict[str, Any] = {"activation": request.activation, "max_length": max_length, "top_n": request.top_n}
-    said |= truncation | {"max_length": max_length}
+    """Return the request's parameters as JSON; those with a default are left out where they have it."""
+    request, defaults = ranking.request, TruncationOverrides()
+    overrides = {
+        option.name: getattr(request.truncation, option.name) for option in dataclasses.fields(TruncationOverrides)
+    }
+    parameters: dict[str, Any] = {"activation": request.activation, "top_n": request.top_n}
+    parameters |= {name: value for name, value in overrides.items() if value != getattr(defaults, name)}
+    parameters["max_length"] = ranking.max_length
     if request.threshold is not None:
-        said["threshold"] = request.threshold
+        parameters["threshold"] = request.threshold
     if request.fusion is not None:
-        said |= {"fusion": request.fusion.method, "fusion_weight": request.fusion.weight}
+        parameters |= {"fusion": request.fusion.method, "fusion_weight": request.fusion.weight}
     if ranking.rules:
-        said["rules"] = ranking.rules
+        parameters["rules"] = ranking.rules
     if request.model is not None:
-        said["model"] = request.model[:200]
+        parameters["model"] = request.model[:MAX_MODEL_NAME]
     if not request.cache:
-        said["cache"] = False
-    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        parameters["cache"] = False
+    return orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
 
 
-def _promotion(places: npt.NDArray[np.int64], kept: int) -> float | None:
-    shown = places[: min(kept, PROMOTED)]
-    return float(np.maximum(shown - np.arange(len(shown)), 0).mean()) if len(shown) else None
+def _promotion(order: npt.NDArray[np.int64], kept: int) -> float | None:
+    """Return the ranks that the first returned documents rose, mean; `order` has their positions in the request."""
+    returned = order[: min(kept, PROMOTION_DEPTH)]
+    return float(np.maximum(returned - np.arange(len(returned)), 0).mean()) if len(returned) else None

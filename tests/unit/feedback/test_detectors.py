@@ -14,7 +14,7 @@ from rerankd.feedback.detectors import (
     run_detectors,
 )
 from rerankd.feedback.events import FeedbackEvent
-from rerankd.traces.replay import Move, Replay
+from rerankd.traces.replay import MovedDocument, Replay
 from rerankd.traces.store import FullTrace, TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import Document
@@ -90,7 +90,7 @@ def test_margins_and_outliers(store: TraceStore) -> None:
 
 def test_models_disagree(store: TraceStore) -> None:
     trace = traced(store, 3, 2, 1).trace
-    moves = (Move(2, "d2", 3, 3, 1), Move(0, "d0", 1, 1, 3))
+    moves = (MovedDocument(2, "d2", 3, 3, 1), MovedDocument(0, "d0", 1, 1, 3))
     found = disagreement(Replay(trace, True, -1.0, 1, moves), "other")
     assert found is not None
     assert (found.detector, found.position) == ("disagreement", 2)

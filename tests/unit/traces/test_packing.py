@@ -70,9 +70,9 @@ def test_more_than_a_short_counts() -> None:
     assert unpack(pack(large)).ranks[-1] == count
 
 
-def test_damaged_bytes_are_said() -> None:
+def test_corrupt_bytes() -> None:
     one = np.ones(1, np.float32)
     whole = pack(Candidates(np.array([1]), one * math.pi, one, np.array([1])))
     for damaged in (b"", whole[:9], b"\x63" + whole[1:]):
-        with pytest.raises(RerankdError, match="damaged"):
+        with pytest.raises(RerankdError, match="corrupt"):
             unpack(damaged)

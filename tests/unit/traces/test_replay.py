@@ -7,7 +7,7 @@ import pytest
 from rerankd import Reranker
 from rerankd.feedback.retention import erase_text
 from rerankd.traces.hashing import text_hash
-from rerankd.traces.replay import Move, replay, summary
+from rerankd.traces.replay import MovedDocument, replay_traces, summarize
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.traces.writer import TraceWriter
@@ -22,16 +22,20 @@ def test_another_model_moves_documents(tmp_path: Path) -> None:
     store.write([build_trace(ranking(documents=["gone", "stays"], request_id="r2"))])
     erase_text(store, text_hash("gone"))
     newest = store.load(store.list_traces(order="oldest"))
-    same, skipped = replay(newest, lambda _, texts: [-float(place) for place in range(len(texts))])
+    same, skipped = replay_traces(newest, lambda _, texts: [-float(place) for place in range(len(texts))])
     assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
     assert skipped.skipped == "a text of it was erased"
-    by_length, _ = replay(newest, lambda _, texts: [float(len(text)) for text in texts])
+    by_length, _ = replay_traces(newest, lambda _, texts: [float(len(text)) for text in texts])
     assert (by_length.top_changed, by_length.entered) == (True, 2)
     assert by_length.tau == pytest.approx(-1 / 3 * 1.0, abs=0.34)
-    assert by_length.moves[0] in (Move(0, "x", 1, 1, 3), Move(1, None, 2, 2, 4), Move(2, None, 3, 3, 1))
-    short = summary([same, by_length, skipped])
+    assert by_length.moves[0] in (
+        MovedDocument(0, "x", 1, 1, 3),
+        MovedDocument(1, None, 2, 2, 4),
+        MovedDocument(2, None, 3, 3, 1),
+    )
+    short = summarize([same, by_length, skipped])
     assert (short.replayed, short.skipped, short.top_changed, short.entered) == (2, 1, 0.5, 1.0)
-    assert summary([]).replayed == 0
+    assert summarize([]).replayed == 0
     store.close()
 
 
@@ -49,7 +53,7 @@ def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
         "mini",
     )
     assert len(found.trace.version) == 16
-    (again,) = replay(
+    (again,) = replay_traces(
         [found], lambda query, texts: reranker.score([(query, text) for text in texts], activation="none").tolist()
     )
     assert (again.top_changed, again.tau) == (False, 1.0)
