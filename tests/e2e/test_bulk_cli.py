@@ -127,7 +127,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
     code, _, said = run(pairs, "--out", hit, *options, preexec_fn=little_room)
     assert code == 2
     assert "hit.jsonl.part cannot be written (File too large)" in said
-    assert "nothing that was scored is lost" in said
+    assert "finished work is kept" in said
     code, _, said = run(pairs, "--out", hit, *options)
     assert (code, "Going on after" in said) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()

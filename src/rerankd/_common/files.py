@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int | None = None, keep_owner: bool = False) -> None:
+def write_atomic(
+    path: Path,
+    content: bytes,
+    *,
+    mode: int | None = None,
+    keep_owner: bool = False,
+    temporary: Path | None = None,
+) -> None:
     """Replace a file in one step: readers see the old content or the new one, also after a crash.
 
     Args:
@@ -22,6 +29,8 @@ def write_atomic(path: Path, content: bytes, *, mode: int | None = None, keep_ow
         content: the new content.
         mode: permissions of the file; None keeps those of the file that is replaced, or the umask's for a new one.
         keep_owner: True keeps the owner of the file that is replaced, where this process may set it.
+        temporary: file in the same folder to write first, for a caller that holds a lock: what a killed process left
+            there is overwritten. None for a new name.
 
     Raises:
         OSError: the file cannot be written; the old one is untouched.
@@ -35,7 +44,11 @@ def write_atomic(path: Path, content: bytes, *, mode: int | None = None, keep_ow
     path = Path(os.path.realpath(path))  # a symbolic link keeps pointing where it does
     if mode is None:
         mode = _mode_of(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    if temporary is None:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        descriptor, name = os.open(temporary, flags, 0o600), str(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

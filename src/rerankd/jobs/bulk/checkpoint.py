@@ -1,21 +1,20 @@
-"""How far a run is: one small JSON file, replaced as a whole."""
+"""Checkpoint of a bulk run: one small JSON file, replaced as a whole."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import ClassVar, Literal
 
-import orjson
+from pydantic import ConfigDict, TypeAdapter
 
 from rerankd.errors import InvalidInputFileError
 from rerankd.jobs.bulk import files
 from rerankd.jobs.bulk.reader import Offset
 
-FORMAT = 1
 _EDGE = 64 * 1024
 INPUT = ("input_size", "input_time", "input_edges")
 RunFingerprint = Mapping[str, str | int | bool | None]
@@ -23,20 +22,23 @@ RunFingerprint = Mapping[str, str | int | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class RunCheckpoint:
-    """A moment between two chunks.
+    """Progress of a run between two chunks, from which it can be resumed.
 
     Attributes:
-        fingerprint: what the output is a function of: input, model, options.
-        position: place in the input behind the last row that was written.
-        chunks: chunks that were written.
+        fingerprint: everything that the output depends on: input, model, options.
+        position: offset in the input behind the last row that was written.
+        chunks: chunks written.
         bytes: length of the output.
-        failed_bytes: length of the list of rows without a score.
-        pairs: pairs that were scored.
+        failed_bytes: length of the file of rows without a score.
+        pairs: pairs scored.
         unscored: rows without a score.
         tokens: tokens of the scored pairs.
-        truncated: pairs of which something was not read.
-        finished: whether every row was written.
+        truncated: scored pairs of which some text was cut.
+        finished: True once every row is written.
+        format: version of this file format.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     fingerprint: RunFingerprint
     position: Offset = field(default_factory=Offset)
@@ -48,50 +50,51 @@ class RunCheckpoint:
     tokens: int = 0
     truncated: int = 0
     finished: bool = False
+    format: Literal[1] = 1
 
     def write(self, path: Path) -> None:
-        """Replace the file."""
-        files.replace(path, orjson.dumps({"format": FORMAT, **dataclasses.asdict(self)}, option=orjson.OPT_INDENT_2))
+        """Replace the checkpoint file."""
+        files.replace(path, _CHECKPOINT.dump_json(self, indent=2))
 
     @classmethod
     def read(cls, path: Path) -> RunCheckpoint | None:
-        """The journal in a file; None where there is none.
+        """Return the checkpoint in a file; None if there is no file.
 
         Raises:
-            InvalidInputFileError: it is not one, or written by another version.
+            InvalidInputFileError: the file is not a checkpoint of this format.
         """
         try:
-            content = orjson.loads(path.read_bytes())
-            if content.pop("format") != FORMAT:
-                raise ValueError("another format")
-            return cls(**content | {"position": Offset(**content["position"])})
+            return _CHECKPOINT.validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise InvalidInputFileError(
-                f"{path} is not a journal of this version.", hint="Start over with --restart."
+                f"{path} is not a checkpoint of this version.", hint="Start over with --restart."
             ) from error
 
 
+_CHECKPOINT = TypeAdapter(RunCheckpoint)
+
+
 def input_fingerprint(path: Path) -> RunFingerprint:
-    """What tells one input file from another: size, time, and a hash of its beginning and end.
+    """Return what identifies an input file: its size, its time, and a hash of its first and last 64 KiB.
 
     Raises:
-        InvalidInputFileError: it cannot be read.
+        InvalidInputFileError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
             edges = blake2b(file.read(_EDGE), digest_size=16)
-            file.seek(max(0, found.st_size - _EDGE))
+            file.seek(max(0, status.st_size - _EDGE))
             edges.update(file.read(_EDGE))
     except OSError as error:
         raise InvalidInputFileError(f"{path} cannot be read ({error.strerror}).", hint="Check the path.") from error
-    return dict(zip(INPUT, (found.st_size, found.st_mtime_ns, edges.hexdigest()), strict=True))
+    return dict(zip(INPUT, (status.st_size, status.st_mtime_ns, edges.hexdigest()), strict=True))
 
 
 def differences(then: RunFingerprint, now: RunFingerprint) -> list[str]:
-    """Names of what is not as it was.
+    """Return the names of the values that differ.
 
     Example:
         >>> differences({"model": "a", "top_n": None}, {"model": "b", "top_n": None})

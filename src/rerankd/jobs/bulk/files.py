@@ -1,4 +1,4 @@
-"""The few things that a run does to files, each so that a crash at any moment leaves something to go on from."""
+"""File operations of a bulk run; a crash at any moment leaves files that the run can be resumed from."""
 
 from __future__ import annotations
 
@@ -8,98 +8,92 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import Timeout
+
+from rerankd._common.files import lock_file, write_atomic
 from rerankd.errors import InvalidRequestError
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
-
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
+LOCK_SECONDS = 0.5
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
 
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Turn what the system says when it cannot write into a sentence.
+    """Translate errors of writing a file.
 
     Raises:
-        InvalidRequestError: no space, no permission, no folder.
+        InvalidRequestError: the disk is full, the folder is missing, or permission is denied.
     """
     try:
         yield
     except OSError as error:
-        hint = "Check that the folder is there and may be written."
-        if error.errno in _NO_ROOM:
-            hint = "Make room, then run the same command again: nothing that was scored is lost."
+        hint = "Check that the folder exists and is writable."
+        if error.errno in _DISK_FULL:
+            hint = "Free disk space, then run the same command again: finished work is kept."
         raise InvalidRequestError(f"{path} cannot be written ({error.strerror or error}).", hint=hint) from error
 
 
 class AppendFile:
-    """A file that only grows at its end, unbuffered: what `append` was given is in the system's hands.
+    """Unbuffered append-only file.
 
     Args:
-        path: of the file, made if it is not there.
-        length: bytes of it to keep; what is behind them goes.
+        path: path of the file; it is created if it does not exist.
+        length: bytes to keep; the rest is cut off.
 
     Raises:
-        InvalidRequestError: it cannot be written, or is shorter than that.
+        InvalidRequestError: it cannot be written, or has fewer bytes.
     """
 
     def __init__(self, path: Path, length: int) -> None:
         self._path = path
         with writable(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            found = os.fstat(self._file).st_size
-            if found >= length:
+            size = os.fstat(self._file).st_size
+            if size >= length:
                 os.ftruncate(self._file, length)
                 os.lseek(self._file, length, os.SEEK_SET)
-        if found < length:
+        if size < length:
             os.close(self._file)
             raise InvalidRequestError(
-                f"{path} has {found:,} bytes, and {length:,} were written to it.", hint="Start over with --restart."
+                f"{path} has {size:,} bytes where {length:,} were written.", hint="Start over with --restart."
             )
 
     def append(self, data: bytes) -> None:
-        """Write all of `data`; after an error part of it may be there."""
+        """Append `data`; after an error some of it may be written."""
         left = memoryview(data)
         with writable(self._path):
             while left:
                 left = left[os.write(self._file, left) :]
 
     def sync(self) -> None:
-        """Return when everything is on the disk."""
+        """Flush the file to the disk."""
         with writable(self._path):
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         os.close(self._file)
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put `data` in place of what the file holds: at any moment it is the old or the new, whole."""
-    made = path.with_name(f"{path.name}.new")
+    """Replace the content of a file in one step; the caller holds the lock of the run.
+
+    Raises:
+        InvalidRequestError: it cannot be written; the old content is untouched.
+    """
     with writable(path):
-        file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(file, left) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-    rename(made, path)
+        write_atomic(path, data, temporary=path.with_name(f"{path.name}.new"))
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file its name for good."""
+    """Rename a file, durably."""
     with writable(target):
         os.replace(source, target)
         _sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     with writable(path):
         path.unlink(missing_ok=True)
 
@@ -116,37 +110,25 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; it goes when the process does, however that ends.
+    """Hold a lock file for the block, and remove it after; the lock of a process that dies is released.
 
     Raises:
         InvalidRequestError: another process holds it.
     """
-    file = _lock(path)
-    try:
-        yield
-    finally:
+    with writable(path):
+        path.parent.stat()  # a folder that is missing is a mistake, and `lock_file` would make it
+    # Not 0: a file that the last holder removes while we lock it has to be made again.
+    lock = lock_file(path, timeout=LOCK_SECONDS)
+    with writable(path):
         try:
-            remove(path)
-        finally:
-            os.close(file)
-
-
-def _lock(path: Path) -> int:
-    while True:
-        with writable(path):
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is None:
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
-                return file
-        except BlockingIOError:
-            os.close(file)
+            lock.acquire()
+        except Timeout:  # an OSError itself
             raise InvalidRequestError(
                 f"Another run is writing {path.name.removesuffix('.lock')}.", hint="Wait for it, or use another --out."
             ) from None
-        except FileNotFoundError:
-            pass
-        # The one before us removed the file between our opening and our locking it.
-        os.close(file)
+    try:
+        yield
+    finally:
+        if os.name != "nt":  # an open file cannot be removed there; filelock does so when it closes it
+            remove(path)
+        lock.release()

@@ -45,3 +45,24 @@ def test_inputs_are_told_apart(tmp_path: Path) -> None:
         assert set(names) <= set(differences(first, input_fingerprint(path)))
     with pytest.raises(InvalidInputFileError, match="cannot be read"):
         input_fingerprint(tmp_path / "gone")
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl.journal"
+    path.write_text(
+        """{
+  "format": 1,
+  "fingerprint": {"input_size": 5, "input_time": 1764450000000000000, "top_n": null, "keep_fields": true},
+  "position": {"offset": 5, "line": 2, "rows": 1, "digest": "ab"},
+  "chunks": 1,
+  "bytes": 2,
+  "failed_bytes": 3,
+  "pairs": 4,
+  "unscored": 5,
+  "tokens": 6,
+  "truncated": 7,
+  "finished": false
+}"""
+    )
+    fingerprint = {"input_size": 5, "input_time": 1764450000000000000, "top_n": None, "keep_fields": True}
+    assert RunCheckpoint.read(path) == RunCheckpoint(fingerprint, Offset(5, 2, 1, "ab"), 1, 2, 3, 4, 5, 6, 7)

@@ -20,7 +20,7 @@ def test_a_file_grows_from_the_length_that_is_kept(tmp_path: Path) -> None:
     file.sync()
     file.close()
     assert path.read_bytes() == b"abcdxy"
-    with pytest.raises(InvalidRequestError, match=r"has 6 bytes, and 7 were written.*--restart"):
+    with pytest.raises(InvalidRequestError, match=r"has 6 bytes where 7 were written.*--restart"):
         files.AppendFile(path, 7)
 
 
@@ -41,7 +41,7 @@ def test_replacing_leaves_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "sentence"), [(errno.ENOSPC, "nothing that was scored is lost"), (errno.EACCES, "Check that the folder")]
+    ("number", "sentence"), [(errno.ENOSPC, "finished work is kept"), (errno.EACCES, "Check that the folder")]
 )
 def test_what_cannot_be_written_is_a_sentence(number: int, sentence: str) -> None:
     with pytest.raises(InvalidRequestError, match=sentence), files.writable(Path("out")):
