@@ -114,7 +114,7 @@ def test_on_a_terminal(keys: Keys) -> None:
 def test_mistakes(keys: Keys) -> None:
     code, rows, errors = keys("list")
     assert (code, rows) == (2, [])
-    assert "rerankd-keys.json does not exist. Make it: rerankd keys add NAME" in errors
+    assert "rerankd-keys.json does not exist. Create it: rerankd keys add NAME" in errors
     assert keys("add", "team", "--requests-per-day", "0")[0] == 2
     assert "printable text" in keys("add", " ")[2]
     assert not (keys.folder / "rerankd-keys.json").exists()

@@ -163,7 +163,7 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
                 request.query, request.documents, None, fusion=settings.fusion, fusion_weight=settings.fusion_weight
             )
 
-        expanded = reranker.reranker.rules.expanded
+        expanded = reranker.reranker.rules.expand_query
         rag = Rag(retriever, rank, open_token_offsets(settings), open_chat(settings) if chat else None, expanded)
         how = SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
         try:

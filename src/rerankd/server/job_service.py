@@ -1,4 +1,4 @@
-"""Jobs of one instance: handed to workers through Redis, or worked here where there is no queue."""
+"""Jobs of one instance: sent to workers through Redis, or run in this process where there is no queue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logger(__name__)
 
 
 class JobService:
-    """Opens the queue when it is first needed. Without one in Redis, a worker in this process takes what comes.
+    """Job queue of one instance, opened for the first job. Without Redis, a worker in this process runs the jobs.
 
     Args:
         settings: of the program.
@@ -51,7 +51,7 @@ class JobService:
         self.waiting = QueueDepth(0, 0)
 
     async def start(self) -> None:
-        """Go on with jobs that an earlier process left."""
+        """Resume jobs that an earlier process left."""
         if self._settings.queue_url:
             return
         try:
@@ -61,7 +61,7 @@ class JobService:
             _log.warning("jobs of before are not worked: %s", error)
 
     async def queue(self) -> JobQueue:
-        """Where jobs are handed in.
+        """Return the job queue.
 
         Raises:
             UnavailableError: the file of jobs cannot be used.
@@ -93,14 +93,14 @@ class JobService:
         return JobQueue(store, notify, settings.webhook_secret, limit)
 
     async def _count(self) -> None:
-        """How much waits, for the metrics; asked in the background, since Redis may be slow to answer."""
+        """Poll the queue depth for the metrics, in the background, since Redis may be slow."""
         while self._queue is not None:
             with contextlib.suppress(RerankdError):
                 self.waiting = await asyncio.to_thread(self._queue.store.queue_depth)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self, seconds: float) -> None:
-        """Stop working jobs; what is not done in so many seconds is kept for the next process."""
+        """Stop the worker; what is not finished in time is kept for the next process."""
         if self._look:
             self._look.cancel()
         if self._worker:

@@ -1,4 +1,4 @@
-"""The server process: uvicorn around the application, and an end that loses nothing."""
+"""Server process: uvicorn around the application, with a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOO_LARGE_HEAD = (
 
 
 class Server(uvicorn.Server):
-    """uvicorn, told to drain: readiness turns red, the port closes later, what was accepted is finished."""
+    """uvicorn with graceful shutdown: readiness fails first, the port closes later, accepted requests finish."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
         service.end = self._end
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; end at once at the second. Ending as told is no failure: status 0."""
+        """Drain at the first signal, exit at the second. A requested exit is not a failure: status 0."""
         if self._service.draining:
             self.force_exit = self.should_exit = True
             return
@@ -62,13 +62,13 @@ class Server(uvicorn.Server):
 
 
 def http_protocol() -> Any:
-    """uvicorn's fast parser with a limit on the head of a request, which it lacks; h11, which has one, without it."""
+    """Return uvicorn's fast parser with a limit on the request head, which it lacks; without it h11, which has one."""
     if not installed("httptools"):
         return "h11"
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class LimitedProtocol(HttpToolsProtocol):
-        """Ends connections whose request line and headers grow beyond the limit."""
+        """Parser that closes connections whose request head exceeds the limit."""
 
         _head = 0
 
@@ -113,7 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(service: Service, listener: socket.socket) -> None:
-    """Serve until told to end.
+    """Serve until a signal ends the process.
 
     Raises:
         ModelError: a model that should be there from the start cannot be loaded.

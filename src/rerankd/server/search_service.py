@@ -61,7 +61,7 @@ class SearchService:
             await settle(result.computed_tokens or 0)
             return result
 
-        return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expanded)
+        return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expand_query)
 
     async def close(self) -> None:
         """Close the retriever and the language model."""

@@ -1,4 +1,4 @@
-"""What one instance is made of, and whether it can score."""
+"""One instance of the service: its parts, its start and end, liveness and readiness."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests can be answered, and if not, why."""
+    """Result of a readiness probe, with the reason where it failed."""
 
     ready: bool
     reason: str = ""
@@ -54,13 +54,13 @@ class Readiness:
 
 @dataclass(eq=False)
 class Service:
-    """The parts of an instance.
+    """Parts of one instance.
 
     Attributes:
-        draining: set at SIGTERM: readiness is red, requests are still served.
-        readiness: what the last look found.
-        failure: why it could not start.
-        end: called when it could not.
+        draining: True from SIGTERM on: the readiness probe fails, requests are still served.
+        readiness: result of the last readiness probe.
+        failure: error that prevented the start.
+        end: stops the server; called after such an error.
     """
 
     settings: Settings
@@ -84,12 +84,12 @@ class Service:
     failure: RerankdError | None = None
     end: Callable[[], None] = lambda: None
     _loading: asyncio.Future[None] | None = None
-    _look: asyncio.Task[Readiness] | None = None
+    _probe_task: asyncio.Task[Readiness] | None = None
 
     async def start(self) -> None:
-        """Load the default model and those to preload, warm; the port is open meanwhile, and readiness red.
+        """Load and warm up the default model and those to preload; the port is open, and readiness fails meanwhile.
 
-        A model that cannot be loaded ends the service: `failure` says why.
+        A model that cannot be loaded ends the service with `failure`.
         """
         if self.traces is not None:
             self.traces.start()
@@ -106,7 +106,7 @@ class Service:
             self.failure = error
             self.end()
         except Exception as error:  # whatever a library raises while a model is loaded
-            _log.exception("a model could not be loaded", exc_info=error)
+            _log.exception("A model could not be loaded", exc_info=error)
             self.failure = ModelError(f"A model could not be loaded ({type(error).__name__}).", hint="See the log.")
             self.end()
         else:
@@ -120,7 +120,7 @@ class Service:
             await self.job_service.start()
 
     async def close(self) -> None:
-        """Finish what was accepted and end."""
+        """Finish accepted requests and close everything."""
         self.draining = True
         await self.job_service.close(self.settings.shutdown_seconds / 2)
         await self.search_service.close()
@@ -140,15 +140,15 @@ class Service:
         self.tracing.close()
 
     async def ready(self) -> Readiness:
-        """Whether a pair gets a score now: a probe through the queue of every loaded model, at most one at a time."""
+        """Probe readiness: score a real pair on every loaded model, through its queue; one probe at a time."""
         if self.draining:
             self.readiness = Readiness(False, "draining")
         elif not self.started:
             self.readiness = Readiness(False, "starting")
         else:
-            if self._look is None or self._look.done():
-                self._look = asyncio.create_task(self._probe())
-            self.readiness = await asyncio.shield(self._look)
+            if self._probe_task is None or self._probe_task.done():
+                self._probe_task = asyncio.create_task(self._probe())
+            self.readiness = await asyncio.shield(self._probe_task)
         return self.readiness
 
     async def _probe(self) -> Readiness:
@@ -158,8 +158,8 @@ class Service:
         if self.pool.default not in self.pool.loaded:
             self._loading = asyncio.ensure_future(self._load_default())
             return Readiness(False, f"{self.pool.default} is not loaded")
-        found = await asyncio.gather(*(_probe(model) for model in models))
-        reasons = [reason for reason in found if reason]
+        results = await asyncio.gather(*(_probe(model) for model in models))
+        reasons = [reason for reason in results if reason]
         return Readiness(not reasons, "; ".join(reasons))
 
     async def _load_default(self) -> None:
@@ -169,19 +169,19 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """False when an engine died again and again without a score between: only a new process helps."""
+        """True unless an engine died repeatedly without a score in between: then only a restart helps."""
         unlisted = self.pool.unlisted
         loaded = [model for name, model in self.pool.loaded.items() if name not in unlisted]
         return all(model.engine.crashes < MAX_CRASHES for model in loaded)
 
     @property
     def details(self) -> str:
-        """What is not as it should be although requests can be answered; empty if nothing."""
+        """Degradations that do not affect readiness; empty for none."""
         return "" if self.experiments is None else self.experiments.details
 
 
 async def _probe(model: ServedModel) -> str:
-    """Why a model cannot score; empty if it can."""
+    """Return the reason why a model cannot score; empty if it can."""
     engine = model.engine
     before = engine.last_success
     if not engine.crashed and before is not None and time.monotonic() - before < FRESH_SECONDS:
@@ -201,14 +201,14 @@ async def _probe(model: ServedModel) -> str:
 
 
 def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoader) -> Service:
-    """Put an instance together; nothing is loaded yet.
+    """Assemble an instance; nothing is loaded yet.
 
     Args:
-        settings: of the program.
-        loader: what opens the engines.
+        settings: settings of the service.
+        loader: class that opens the engines.
 
     Raises:
-        InvalidRequestError: settings that contradict each other.
+        InvalidRequestError: Settings contradict each other.
     """
     metrics = Metrics()
     pool = open_pool(settings, loader(settings, metrics))

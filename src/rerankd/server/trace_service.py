@@ -1,4 +1,4 @@
-"""The traces of one instance as its requests see them: feedback goes in, cases are worked on, activity is asked for."""
+"""Trace store of one instance, for requests: feedback, bad cases and activity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TraceService:
-    """Opens the database when it is first needed, again after it could not. Its methods block.
+    """Trace store, opened for the first request that needs it; its methods block.
 
     Args:
         settings: of the program.
@@ -31,7 +31,7 @@ class TraceService:
 
     @property
     def store(self) -> TraceStore:
-        """The database.
+        """Database of traces.
 
         Raises:
             UnavailableError: it cannot be reached.
@@ -42,7 +42,7 @@ class TraceService:
             return self._store
 
     def add_feedback(self, items: Sequence[FeedbackEvent]) -> int:
-        """Keep feedback; how many items are of rankings that are known already.
+        """Store feedback; return the number of items whose ranking is stored already.
 
         Raises:
             InvalidRequestError: an item that cannot be.
@@ -53,19 +53,19 @@ class TraceService:
         return add_feedback(self.store, items)
 
     def cases(self, wanted: CaseFilter, limit: int) -> list[BadCase]:
-        """Cases, the worst first."""
+        """List cases, the worst first."""
         from rerankd.feedback.case_store import list_cases
 
         return list_cases(self.store, wanted, limit=limit)
 
     def case(self, number: int, tenant: str | None) -> BadCase:
-        """One case."""
+        """Return one case."""
         from rerankd.feedback.case_store import get_case
 
         return get_case(self.store, number, tenant)
 
     def flag(self, request_id: str, tenant: str | None, index: int | None, note: str) -> bool:
-        """Put a ranking into the queue; whether it is new there."""
+        """Flag a ranking; return True if it was not flagged before."""
         from rerankd.feedback.case_store import flag_request
 
         return bool(flag_request(self.store, request_id, tenant, index, note))
@@ -73,20 +73,20 @@ class TraceService:
     def change_case(
         self, number: int, tenant: str | None, grades: Mapping[int, int], state: State | None, note: str
     ) -> BadCase:
-        """Label a case, and say what became of it."""
+        """Label a case, or change its state."""
         from rerankd.feedback.case_store import update_case
 
         return update_case(self.store, number, tenant, grades, state, note)
 
     def activity(self, tenant: str | None, windows: MonitorWindows) -> list[Activity]:
-        """What reranking did lately."""
+        """Return recent reranking activity."""
         from rerankd.feedback.monitoring import monitor
         from rerankd.traces.store import TraceFilter
 
         return monitor(self.store, windows, TraceFilter(tenant=tenant))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         with self._opening:
             if self._store is not None:
                 self._store.close()

@@ -27,7 +27,7 @@ class _Filled(Template):
 
 
 def render(nginx: NginxOptions, facts: ServiceLimits) -> str:
-    """The text of a whole `nginx.conf`.
+    """Return the text of a whole `nginx.conf`.
 
     Example:
         >>> facts = ServiceLimits(["/rerank"], "^[a-z]+$", 32_000_000, 20, 30, 0, 30)

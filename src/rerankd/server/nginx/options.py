@@ -24,7 +24,7 @@ _RATE = re.compile(r"([1-9]\d{0,6})/([ms])")
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """What nginx must know of the service, so that the two agree.
+    """Limits of the service that nginx must agree with.
 
     Attributes:
         scoring_paths: paths whose POST changes nothing and may be sent twice.
@@ -47,7 +47,7 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests in a time.
+    """Rate limit.
 
     Example:
         >>> Rate.parse("600/m"), Rate.parse("600/m").burst, Rate.parse("6/m").retry_after
@@ -64,21 +64,21 @@ class Rate:
         Raises:
             InvalidRequestError: anything else.
         """
-        found = _RATE.fullmatch(text)
-        if found is None:
+        match = _RATE.fullmatch(text)
+        if match is None:
             raise InvalidRequestError(
                 f"{flag} {text!r} is not a rate.", hint="Write requests a minute or a second: 600/m or 10/s."
             )
-        return cls(int(found[1]), found[2])
+        return cls(int(match[1]), match[2])
 
     @property
     def seconds(self) -> int:
-        """The time."""
+        """Length of the time window."""
         return 60 if self.per == "m" else 1
 
     @property
     def burst(self) -> int:
-        """Requests that may come at once: those of ten seconds."""
+        """Requests that may arrive at once: those of ten seconds."""
         return max(1, self.requests * BURST_SECONDS // self.seconds)
 
     @property
@@ -87,7 +87,7 @@ class Rate:
         return max(1, math.ceil(self.seconds / self.requests))
 
     def times(self, factor: int) -> Rate:
-        """So many times as much."""
+        """Return the rate times a factor."""
         return Rate(self.requests * factor, self.per)
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class NginxOptions:
-    """What is asked for; everything is checked here, so that no text can become a directive.
+    """Options of the configuration; all are checked here, so that no text can become a directive.
 
     Args:
         instances: `host:port` of each.
@@ -164,7 +164,7 @@ class NginxOptions:
 
     @property
     def command(self) -> str:
-        """The command that asks for this."""
+        """Command line that generates this configuration."""
         flags = {
             "--instances": ",".join(self.instances),
             "--listen": self.listen,

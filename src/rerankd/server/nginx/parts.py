@@ -1,4 +1,4 @@
-"""The parts of an nginx configuration that depend on what is asked for."""
+"""Parts of an nginx configuration that depend on the options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;'
 
 
 def temporary_folders(nginx: NginxOptions) -> str:
-    """Where bodies that do not fit into memory are put."""
+    """Return the directives for bodies that do not fit into memory."""
     if not nginx.folder:
         return ""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -34,7 +34,7 @@ def temporary_folders(nginx: NginxOptions) -> str:
 
 
 def limits(nginx: NginxOptions) -> str:
-    """How callers are told apart, and the zones that count them."""
+    """Return the maps that identify clients, and the zones of the rate limits."""
     lines: list[str] = []
     if nginx.rate:
         address = nginx.address_rate or nginx.rate.times(ADDRESS_FACTOR)
@@ -70,7 +70,7 @@ def limits(nginx: NginxOptions) -> str:
 
 
 def limited(nginx: NginxOptions) -> str:
-    """The limits inside a location."""
+    """Return the rate limits inside a location."""
     lines: list[str] = []
     if nginx.rate:
         address = nginx.address_rate or nginx.rate.times(ADDRESS_FACTOR)
@@ -87,7 +87,7 @@ def _burst(requests: int) -> str:
 
 
 def tls(nginx: NginxOptions) -> str:
-    """Certificate, protocols and session cache."""
+    """Return the directives of TLS: certificate, protocols and session cache."""
     if not nginx.tls_cert:
         return ""
     lines = [
@@ -106,7 +106,7 @@ def tls(nginx: NginxOptions) -> str:
 
 
 def error_locations(nginx: NginxOptions, facts: ServiceLimits) -> str:
-    """A location for each error of nginx itself, with the body that the service would write."""
+    """Return a location for each error of nginx itself, with the body that the service would write."""
     wait = nginx.rate.retry_after if nginx.rate else 1
     lines = [
         f"error_page {given}{f' ={status}' if given != status else ''} @rerankd_{status};"

@@ -1,4 +1,4 @@
-"""What experiments do, for Prometheus."""
+"""Prometheus collector of experiments."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class ExperimentGauges(Collector):
-    """Read from the experiments of an instance when asked."""
+    """Gauges of the experiments in force on an instance."""
 
     def __init__(self, experiments: ExperimentSync, traffic: Traffic, shadow: ShadowQueue) -> None:
         self._experiments, self._traffic, self._shadow = experiments, traffic, shadow
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """Return the current values."""
         requests = CounterMetricFamily(
             "rerankd_experiment_requests", "Requests by experiment and who answered", labels=["experiment", "arm"]
         )

@@ -25,10 +25,10 @@ _FIELDS = (
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formatter that writes one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record with its time, level, logger and the fields of a request."""
+        """Return the record with its time, level, logger and the fields of a request."""
         row = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -42,10 +42,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people, with the fields of a request behind it."""
+    """Formatter that writes one line for people, with the fields of a request behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record on one line."""
+        """Return the record on one line."""
         fields = " ".join(
             f"{name}={_plain(value)}" for name in _FIELDS if (value := getattr(record, name, None)) is not None
         )
@@ -55,7 +55,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
-    """A value without line ends and control characters, so that no caller writes lines of its own."""
+    """Return a value without line ends and control characters, so that no caller writes lines of its own."""
     return str(value).encode("unicode_escape").decode("ascii")
 
 

@@ -13,7 +13,7 @@ STEPS = ("tokenization", "queue", "inference")
 
 
 class Tracing:
-    """Makes spans, or does nothing.
+    """Source of spans; without an endpoint it does nothing.
 
     Args:
         endpoint: OTLP over HTTP, such as `http://localhost:4318/v1/traces`; None for no tracing.
@@ -41,7 +41,7 @@ class Tracing:
 
     @contextmanager
     def request(self, path: str, headers: Mapping[str, str]) -> Iterator[RequestSpan]:
-        """A span around one request, a child of the caller's if it sends `traceparent`."""
+        """Open a span around one request, a child of the client's if it sends `traceparent`."""
         if self._provider is None:
             yield RequestSpan(None, None)
             return
@@ -52,24 +52,24 @@ class Tracing:
             yield RequestSpan(span, self._tracer)
 
     def flush(self) -> None:
-        """Send what is waiting."""
+        """Send pending spans."""
         if self._provider is not None:
             self._provider.force_flush()
 
     def close(self) -> None:
-        """Send what is waiting and end."""
+        """Send pending spans and shut down."""
         if self._provider is not None:
             self._provider.shutdown()
 
 
 class RequestSpan:
-    """A request's span, or none."""
+    """Span of a request, or none."""
 
     def __init__(self, span: Any, tracer: Any) -> None:
         self._span, self._tracer = span, tracer
 
     def describe(self, attributes: Mapping[str, str | int], timings: Mapping[str, float]) -> None:
-        """Add what is known at the end: attributes, and a child for each step.
+        """Add the attributes that are known at the end, and a child span for each step.
 
         Args:
             attributes: names in the form `rerankd.model`.

@@ -1,4 +1,4 @@
-"""The paths of bad cases and of what reranking did lately. A key sees its own requests only."""
+"""Routes of bad cases and of recent activity. A key sees its own requests only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rerankd.server.request_parsing import parse_json, validated
 from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
 from rerankd.server.service import Service
 
-Number = Annotated[int, Path(description="the case's number")]
+Number = Annotated[int, Path(description="Number of the case.")]
 
 
 class CaseRoutes:
-    """Answers for one instance."""
+    """Handlers of bad cases and activity."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def flag(self, request: Request) -> Response:
-        """Put a ranking into the queue of bad cases."""
+        """Flag a ranking as a bad case."""
         self._check()
         body = validated(FlagRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
         desk = self._service.trace_service
@@ -35,9 +35,9 @@ class CaseRoutes:
 
     async def list(
         self,
-        state: Annotated[StateName | None, Query(description="only in this state")] = None,
-        detector: Annotated[str | None, Query(max_length=40, description="only what this found")] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="so many at most")] = 50,
+        state: Annotated[StateName | None, Query(description="Only cases in this state.")] = None,
+        detector: Annotated[str | None, Query(max_length=40, description="Only cases of this detector.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Maximum number of cases.")] = 50,
     ) -> Response:
         """List cases, the worst first."""
         from rerankd.feedback.case_store import CaseFilter
@@ -54,7 +54,7 @@ class CaseRoutes:
         return _answer({"object": "case", **asdict(found)})
 
     async def change(self, case: Number, request: Request) -> Response:
-        """Label a case, or say what became of it."""
+        """Label a case, or change its state."""
         self._check()
         body = validated(CaseRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
         desk = self._service.trace_service
@@ -62,7 +62,7 @@ class CaseRoutes:
         return _answer({"object": "case", **asdict(found)})
 
     async def activity(self) -> Response:
-        """What reranking did in the window of the settings, by model and tenant."""
+        """Return reranking activity by model and tenant, in the window of the settings."""
         from rerankd.feedback.monitoring import MonitorWindows
 
         self._check()
@@ -73,11 +73,11 @@ class CaseRoutes:
 
     def _check(self) -> None:
         if self._service.traces is None:
-            raise NotFoundError("Rankings are not traced here.", hint="Set traces = true.")
+            raise NotFoundError("This service writes no traces.", hint="Set traces = true.")
 
 
 def _tenant() -> str | None:
-    """Whose cases a request may see: its key's; all of them where no keys are needed."""
+    """Return the tenant whose cases the request may see; None for all, where no keys are required."""
     key = current_request.get().key
     return key.id if key else None
 
@@ -91,7 +91,7 @@ def _answer(content: Any, status: int = 200) -> Response:
 
 
 def case_router(service: Service) -> APIRouter:
-    """The paths of cases and activity."""
+    """Return the routes of cases and activity."""
     router, cases = APIRouter(tags=["cases"]), CaseRoutes(service)
 
     def reads(model: type[BaseModel]) -> dict[str, Any]:

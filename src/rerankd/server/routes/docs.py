@@ -15,12 +15,12 @@ _FILES = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
 
 
 async def docs() -> FileResponse:
-    """The API, to read and to try."""
+    """Return the interactive API documentation."""
     return _file("docs.html")
 
 
 async def asset(name: str) -> FileResponse:
-    """A file of the page."""
+    """Return a file of the page."""
     return _file(name)
 
 
@@ -32,7 +32,7 @@ def _file(name: str) -> FileResponse:
 
 
 def docs_router() -> APIRouter:
-    """`/docs` and its files."""
+    """Return the routes of `/docs` and its files."""
     router = APIRouter(include_in_schema=False)
     router.add_api_route("/docs", docs, methods=["GET"])
     router.add_api_route("/docs/{name}", asset, methods=["GET"])

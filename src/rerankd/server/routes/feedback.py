@@ -1,4 +1,4 @@
-"""The path of feedback."""
+"""Route of feedback."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rerankd.server.service import Service
 
 
 class FeedbackRoutes:
-    """Takes feedback for one instance. A key speaks of its own requests only."""
+    """Handler of feedback. A key can give feedback on its own requests only."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def add(self, request: Request) -> Response:
-        """Say what became of a ranking: click, citation, thumb or grade, one or many; a request may be traced later."""
+        """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later."""
         if self._service.traces is None:
-            raise NotFoundError("Rankings are not traced here.", hint="Set traces = true.")
+            raise NotFoundError("This service writes no traces.", hint="Set traces = true.")
         content = parse_json(await request.body(), self._service.settings.max_json_depth)
         if "items" not in content:
             one = validated(FeedbackItem, content)
@@ -42,7 +42,7 @@ class FeedbackRoutes:
 
 
 def feedback_router(service: Service) -> APIRouter:
-    """The path of feedback."""
+    """Return the route of feedback."""
     router, opinions = APIRouter(tags=["feedback"]), FeedbackRoutes(service)
     one, many = FeedbackItem.model_json_schema(), FeedbackRequestBody.model_json_schema()
     del many["$defs"]

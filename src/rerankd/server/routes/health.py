@@ -1,4 +1,4 @@
-"""The paths that operators ask: alive, ready, metrics."""
+"""Routes for operators: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from rerankd.server.service import Service
 
 
 class HealthRoutes:
-    """Answers operators of one instance."""
+    """Handlers of liveness and readiness probes and of metrics."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def livez(self) -> Response:
-        """200 while the process works; 503 when only a restart helps."""
+        """Liveness probe: 200 while the process works, 503 when only a restart helps."""
         alive = self._service.alive
         return _json({"status": "ok" if alive else "stuck"}, 200 if alive else 503)
 
     async def readyz(self) -> Response:
-        """200 when a pair was scored just now, through the queue; 503 with the reason otherwise."""
-        found = await self._service.ready()
-        body: dict[str, Any] = {"status": "ready"} if found.ready else {"status": "not ready", "reason": found.reason}
+        """Readiness probe that scores a real pair: 200, or 503 with the reason."""
+        readiness = await self._service.ready()
+        body: dict[str, Any] = (
+            {"status": "ready"} if readiness.ready else {"status": "not ready", "reason": readiness.reason}
+        )
         follower = self._service.follower
         if follower is not None and follower.followed:
             body["registry"] = follower.details()
         if details := self._service.details:
             body["details"] = details
-        return _json(body, 200 if found.ready else 503)
+        return _json(body, 200 if readiness.ready else 503)
 
     async def metrics(self) -> Response:
-        """Prometheus metrics."""
+        """Return the metrics in the Prometheus text format."""
         return Response(self._service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
@@ -44,7 +46,7 @@ def _json(content: dict[str, Any], status: int) -> Response:
 
 
 def health_router(service: Service) -> APIRouter:
-    """The paths that operators ask; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
+    """Return the routes for operators; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
     router, health = APIRouter(tags=["health"]), HealthRoutes(service)
     router.add_api_route("/livez", health.livez, methods=["GET"])
     router.add_api_route("/livez", health.livez, methods=["HEAD"], include_in_schema=False)

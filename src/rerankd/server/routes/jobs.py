@@ -1,4 +1,4 @@
-"""The paths of jobs: hand in, look at, fetch, cancel, try again."""
+"""Routes of jobs: submit, list, get, results, cancel, retry."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MAX_LISTED = 1000
 
 
 class JobRoutes:
-    """Serves the jobs of one instance. A key sees its own jobs, an admin key all."""
+    """Handlers of jobs. A key sees its own jobs, an admin key all."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def submit(self, request: Request) -> Response:
-        """Hand in one ranking or many, as JSON, JSON lines or a file in a form; answers 202 at once."""
+        """Submit one ranking or many, as JSON, JSON Lines or a file in a form; returns 202 at once."""
         submission = await read_submission(request, self._service.settings)
         options = submission.options
         queue = await self._service.job_service.queue()
@@ -65,20 +65,22 @@ class JobRoutes:
         return json_response(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
 
     async def newest(self, request: Request) -> Response:
-        """The newest jobs; `?state=` and `?limit=` narrow them."""
+        """List the newest jobs, filtered by `?state=` and `?limit=`."""
         state, limit = request.query_params.get("state"), request.query_params.get("limit", "100")
         states = [one for one in STATES if one == state]
         if state and not states:
-            raise InvalidRequestError(f"There is no state {state[:50]!r}.", hint=f"Use one of: {', '.join(STATES)}.")
+            raise InvalidRequestError(
+                f"The state {state[:50]!r} does not exist.", hint=f"Use one of: {', '.join(STATES)}."
+            )
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_LISTED:
-            raise InvalidRequestError(f"limit is no number from 1 to {MAX_LISTED}.")
+            raise InvalidRequestError(f"limit is not a number from 1 to {MAX_LISTED}.")
         queue = await self._service.job_service.queue()
         owner = None if self._admin else self._owner
         jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
         return json_response({"object": "list", "data": [_card(job) for job in jobs]})
 
     async def one(self, request: Request, job: str) -> Response:
-        """A job's state and progress, and its results once it has ended; `?results=false` leaves them out."""
+        """Return state and progress of a job, and its results once it has ended; `?results=false` omits them."""
         found = await self._found(job)
         card = _card(found)
         wanted = request.query_params.get("results", "").lower()
@@ -88,12 +90,12 @@ class JobRoutes:
         return json_response(card)
 
     async def results(self, job: str) -> Response:
-        """The results as JSON lines, one a request, in their order; what has no result yet is null there."""
+        """Return the results as JSON Lines, one per request, in order; requests without a result yet have null."""
         await self._found(job)
         return StreamingResponse(_written(await self._parts(job)), media_type="application/x-ndjson")
 
     async def cancel(self, job: str) -> Response:
-        """End a job; what of it is being computed stops within a batch. One that has ended stays as it is."""
+        """Cancel a job; computing stops within a batch. A job that has ended stays as it is."""
         await self._found(job)
         queue = await self._service.job_service.queue()
         ended = await asyncio.to_thread(queue.store.cancel, job)
@@ -160,7 +162,7 @@ class JobRoutes:
 
 
 def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
-    """About the tokens of rankings, each as it is to be read."""
+    """Return the estimated tokens of rankings, each with its own truncation."""
     tokens = 0
     for request in (one.request for one in work):
         try:
@@ -206,7 +208,7 @@ def _written(parts: list[PartResult]) -> Iterator[bytes]:
 
 
 def job_router(service: Service) -> APIRouter:
-    """The paths of jobs."""
+    """Return the routes of jobs."""
     router, jobs = APIRouter(tags=["jobs"]), JobRoutes(service)
     lines = {"schema": {"type": "string", "description": "one ranking a line"}}
     form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}

@@ -1,4 +1,4 @@
-"""The paths that tell of models, and the two that change them."""
+"""Routes of models: list, get, swap, unload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STARTED = int(time.time())
 
 
 class ModelRoutes:
-    """Tells of the models of one instance."""
+    """Handlers of models."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._pool = service, service.pool
@@ -49,19 +49,19 @@ class ModelRoutes:
         return card
 
     async def list(self) -> Response:
-        """All models, loaded or not."""
+        """List all models, loaded or not."""
         return json_response({"object": "list", "data": [self._card(name) for name in self._pool.names]})
 
     async def one(self, name: str) -> Response:
-        """One model; unknown names show the default model, unless the service is strict."""
+        """Return one model; an unknown name returns the default model, unless the service is strict."""
         return json_response(self._card(self._pool.resolve(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
-        """Whether a key is needed; Xinference's clients ask first."""
+        """Return whether an API key is required; Xinference's clients ask first."""
         return json_response({"auth": self._service.keys.required})
 
     async def info(self) -> Response:
-        """What text-embeddings-inference tells of itself, of the default model."""
+        """Return the default model's description, as text-embeddings-inference does."""
         settings = self._service.settings
         async with self._pool.lease(self._pool.default) as model:
             manifest = model.files.manifest
@@ -86,7 +86,7 @@ class ModelRoutes:
             )
 
     async def swap(self, request: Request, name: str) -> Response:
-        """Put another model under a name, without a gap. Needs an admin key."""
+        """Serve another model under a name: a zero-downtime model swap. Requires an admin key."""
         self._check_admin()
         self._check_known(name)
         body = await read_body(request, SwapRequestBody, self._service.settings)
@@ -94,7 +94,7 @@ class ModelRoutes:
         return json_response(self._card(name))
 
     async def unload(self, name: str) -> Response:
-        """Take a model out of memory; the next request for it loads it again. Needs an admin key."""
+        """Unload a model; the next request for it loads it again. Requires an admin key."""
         self._check_admin()
         self._check_known(name)
         return json_response({"id": name, "unloaded": await self._pool.unload(name)})
@@ -112,7 +112,7 @@ class ModelRoutes:
 
 
 def model_router(service: Service) -> APIRouter:
-    """The paths that tell of models."""
+    """Return the routes of models."""
     router, models = APIRouter(tags=["models"]), ModelRoutes(service)
     body = {
         "requestBody": {

@@ -1,4 +1,4 @@
-"""What requests about bad cases look like."""
+"""Request bodies of `/v1/cases`."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ Note = Annotated[str, Field(max_length=MAX_NOTE)]
 
 
 class FlagRequestBody(BaseModel):
-    """A ranking that somebody finds bad."""
+    """Request to flag a ranking as a bad case."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    request_id: str = Field(min_length=1, max_length=MAX_NAME, description="`id` of the answer, and its X-Request-Id")
-    index: int | None = Field(None, ge=0, lt=2**31, description="the document that is wrong, from 0")
-    note: Note = Field("", description="why")
+    request_id: str = Field(
+        min_length=1, max_length=MAX_NAME, description="`id` of the response, also its X-Request-Id."
+    )
+    index: int | None = Field(None, ge=0, lt=2**31, description="Index of the misplaced document, from 0.")
+    note: Note = Field("", description="Reason.")
 
 
 class LabelItem(BaseModel):
-    """How relevant a document is."""
+    """Relevance grade of a document."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    index: int = Field(ge=0, lt=2**31, description="the document's place in the request, from 0")
-    grade: int = Field(ge=0, le=MAX_GRADE, description="0 for what does not answer, above for what does")
+    index: int = Field(ge=0, lt=2**31, description="Index of the document in the request, from 0.")
+    grade: int = Field(ge=0, le=MAX_GRADE, description="0 for irrelevant, higher for more relevant.")
 
 
 class CaseRequestBody(BaseModel):
-    """What is said of a case."""
+    """Request to label a case or to change its state."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    labels: list[LabelItem] = Field(default_factory=list, max_length=MAX_LABELS, description="grades of documents")
-    state: StateName | None = Field(None, description="what became of it; labels make an open case labelled")
-    note: Note = Field("", description="is added to what is there")
+    labels: list[LabelItem] = Field(default_factory=list, max_length=MAX_LABELS, description="Grades of documents.")
+    state: StateName | None = Field(None, description="New state; labels make an open case labelled.")
+    note: Note = Field("", description="Text that is appended to the note.")
 
     @property
     def grades(self) -> dict[int, int]:
-        """Grades by place in the request."""
-        return {one.index: one.grade for one in self.labels}
+        """Grades by index in the request."""
+        return {label.index: label.grade for label in self.labels}

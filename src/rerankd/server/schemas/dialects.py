@@ -1,7 +1,7 @@
-"""How answers and errors are written, for every client that we serve.
+"""Response and error bodies, in the dialect of every client.
 
 The union of Cohere, Jina, vLLM, Xinference and llama.cpp is one body that each of them reads; TEI, Infinity and Voyage
-have shapes that no union holds, so the first is told by its body and the others by their path.
+have shapes that no union holds: TEI is recognized by its body, the others by their path.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _usage(usage: Usage) -> Json:
 def union_response(
     result: RerankResult, *, texts: bool, version: str, warnings: Sequence[str] = (), explain: bool = False
 ) -> Json:
-    """The answer that Cohere, Jina, vLLM, Xinference and llama.cpp clients all read.
+    """Return the response that clients of Cohere, Jina, vLLM, Xinference and llama.cpp all read.
 
     `object` is left out, because Infinity's client and Jina's want different words there.
     """
@@ -65,7 +65,7 @@ def union_response(
 
 
 def infinity_response(result: RerankResult, *, texts: bool) -> Json:
-    """Infinity's answer: documents as plain strings."""
+    """Return Infinity's response: documents are plain strings."""
     return {
         "object": "rerank",
         "id": f"infinity-{result.request_id}",
@@ -77,7 +77,7 @@ def infinity_response(result: RerankResult, *, texts: bool) -> Json:
 
 
 def voyage_response(result: RerankResult, *, texts: bool) -> Json:
-    """Voyage's answer: `data`, and documents as plain strings."""
+    """Return Voyage's response: `data`, and documents are plain strings."""
     return {
         "object": "list",
         "data": _results(result, texts, plain=True),
@@ -87,29 +87,29 @@ def voyage_response(result: RerankResult, *, texts: bool) -> Json:
 
 
 def tei_response(result: RerankResult, *, texts: bool) -> list[Json]:
-    """TEI's answer: a bare array, best first."""
+    """Return TEI's response: a bare array, best first."""
 
-    def row(ranked: RankedDocument) -> Json:
-        own: Json = {"index": ranked.index, "score": ranked.relevance_score}
-        return own | {"text": ranked.document.text} if texts else own
+    def to_row(ranked: RankedDocument) -> Json:
+        row: Json = {"index": ranked.index, "score": ranked.relevance_score}
+        return row | {"text": ranked.document.text} if texts else row
 
-    return [row(ranked) for ranked in result.results]
+    return [to_row(ranked) for ranked in result.results]
 
 
 def score_response(scores: Sequence[float], model: str, tokens: int, request_id: str) -> Json:
-    """vLLM's answer to `/score`, in the order of the input."""
+    """Return vLLM's response to `/score`, in the order of the input."""
     return {
         "id": f"score-{request_id}",
         "object": "list",
         "created": int(time.time()),
         "model": model,
-        "data": [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)],
+        "data": [{"index": position, "object": "score", "score": score} for position, score in enumerate(scores)],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
     }
 
 
 def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:
-    """Status and body of an error, in the words of a dialect."""
+    """Return status and body of an error, in a dialect."""
     text = str(error)
     if dialect == "tei":
         status, kind = _tei_kind(error)
@@ -137,7 +137,7 @@ def _tei_kind(error: RerankdError) -> tuple[int, str]:
 
 
 class EmptyDocumentsError(InvalidRequestError):
-    """A ranking of nothing."""
+    """Request without documents."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is empty.", hint="Send at least one document.")

@@ -1,4 +1,4 @@
-"""What submissions of jobs look like: JSON, JSON lines, or a file in a form."""
+"""Submissions of jobs: JSON, JSON Lines, or a file in a form."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JobOptions(BaseModel):
-    """How a job is done."""
+    """Options of a job."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     priority: Literal["interactive", "bulk"] | None = Field(
-        None, description="bulk gives way to interactive; one request is interactive, several are bulk"
+        None, description="interactive is served before bulk; default: interactive for one request, bulk for several"
     )
     timeout: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = Field(
-        None, description="seconds after which what was not begun is not done"
+        None, description="Time limit in seconds; what has not begun by then is dropped."
     )
-    webhook: str | None = Field(None, description="address that is told of the end, signed (Standard Webhooks)")
-    idempotency_key: str | None = Field(None, description="submissions with the same key are one job")
+    webhook: str | None = Field(
+        None, description="URL that receives a signed webhook (Standard Webhooks) when the job ends."
+    )
+    idempotency_key: str | None = Field(None, description="Submissions with the same key create one job.")
 
 
 class JobRequestBody(JobOptions):
-    """A job: one ranking, or many. A ranking may also be the body itself."""
+    """Request to submit a job: one ranking, or many. The body may also be the ranking itself."""
 
-    request: RerankRequestBody | None = Field(None, description="one ranking, as /v1/rerank takes it")
+    request: RerankRequestBody | None = Field(None, description="One ranking, as for /v1/rerank.")
     requests: Annotated[list[RerankRequestBody], Field(max_length=MAX_REQUESTS)] | None = Field(
-        None, description="many rankings"
+        None, description="Many rankings."
     )
 
 
 class JobSubmission(BaseModel):
-    """What was sent, whatever its form."""
+    """Submission of a job, whatever its form."""
 
     options: JobOptions
     requests: list[RerankRequestBody]
@@ -60,7 +62,7 @@ async def read_submission(request: Request, settings: Settings) -> JobSubmission
     """Read a submission.
 
     Raises:
-        InvalidRequestError: what is wrong, with its place.
+        InvalidRequestError: The submission is invalid; the message names the field or the line.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     header = request.headers.get("idempotency-key")
@@ -83,7 +85,7 @@ def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> JobSubmi
         content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
     job = validated(JobRequestBody, {**content, **given})
     if (job.request is None) == (job.requests is None):
-        raise InvalidRequestError("A job is either request or requests.", hint="Send one of the two.")
+        raise InvalidRequestError("A job has either request or requests.", hint="Send one of the two.")
     return JobSubmission(options=job, requests=[job.request] if job.request else job.requests or [])
 
 
@@ -96,12 +98,12 @@ def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> JobS
         try:
             found = orjson.loads(line)
             if not isinstance(found, dict):
-                raise InvalidRequestError("it is no JSON object.")
+                raise InvalidRequestError("it is not a JSON object.")
             check_depth(found, settings.max_json_depth)
             requests.append(validated(RerankRequestBody, found))
         except orjson.JSONDecodeError as error:
             raise InvalidRequestError(
-                f"Line {number} is not valid JSON ({error}).", hint="One object a line."
+                f"Line {number} is not valid JSON ({error}).", hint="Send one JSON object per line."
             ) from None
         except InvalidRequestError as error:
             raise InvalidRequestError(f"Line {number}: {error.message}", hint=error.hint) from None
