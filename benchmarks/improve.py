@@ -113,9 +113,13 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
         *(sys.executable, "-m", "rerankd", "improve", "--name", "domain", "--no-cases", "--rollout", "none", "--json"),
         *("--data", str(train), "--domain", str(test), "--out", str(work / "run")),
         *(("--base", str(Path(options.base).resolve())) if options.base else ()),
-        *(("--rate", str(options.rate)) if options.rate else ()),
-        *(("--guard", str(options.guard)) if options.guard is not None else ()),
-        *(("--no-mine",) if options.no_mine else ()),
+        *(("--learning-rate", str(options.learning_rate)) if options.learning_rate else ()),
+        *(
+            ("--distillation-weight", str(options.distillation_weight))
+            if options.distillation_weight is not None
+            else ()
+        ),
+        *(("--no-mine-negatives",) if options.no_mine_negatives else ()),
         *(("--bf16",) if options.bf16 else ()),
         *("--epochs", str(options.epochs), "--max-length", str(options.max_length)),
         *(part for folder in others for part in ("--general", str(folder))),
@@ -155,9 +159,9 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=20, help="candidates of a query")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-length", type=int, default=192)
-    parser.add_argument("--rate", type=float, default=None, help="learning rate; default: the command's own")
-    parser.add_argument("--guard", type=float, default=None, help="default: the command's own")
-    parser.add_argument("--no-mine", action="store_true", help="every unjudged candidate is a negative")
+    parser.add_argument("--learning-rate", type=float, default=None, help="learning rate; default: the command's own")
+    parser.add_argument("--distillation-weight", type=float, default=None, help="default: the command's own")
+    parser.add_argument("--no-mine-negatives", action="store_true", help="every unjudged candidate is a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
     parser.add_argument("--split", default=SALT, help="another word divides the answers otherwise")
     parser.add_argument("--base", default=None, help="folder of the model to start from; default: the bundled one")

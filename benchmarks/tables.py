@@ -287,7 +287,7 @@ def improve() -> str:
                 options.get("base", "mini"),
                 run["pack"],
                 "shuffled" if run["shuffled"] else run.get("note", "original"),
-                f"{run['training']:,} ({'all' if options['no_mine'] else 'filtered'}), {run['steps']} steps",
+                f"{run['training']:,} ({'all' if options['no_mine_negatives'] else 'filtered'}), {run['steps']} steps",
                 f"{run['training seconds'] / 60:.0f} min, {run['seconds'] / 60:.0f} min",
                 f"{run['peak memory, MB'] / 1000:.1f} GB",
                 next(message for name, (_, message) in checks.items() if name.startswith("gain")).rstrip("."),
@@ -298,7 +298,7 @@ def improve() -> str:
     about = (
         f"LoRA, bfloat16, BM25's top {last['depth']} per query; {machine['cores']} cores "
         f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
-        "`python -m benchmarks.improve --data DATA --bf16 --no-mine`."
+        "`python -m benchmarks.improve --data DATA --bf16 --no-mine-negatives`."
     )
     head = ["base", "pack", "labels", "examples (negatives)", "training, total", "memory", "held-out queries", "gate"]
     return f"{_table(head, rows)}\n\n{about}"

@@ -19,7 +19,7 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
-from rerankd.training.gptq import outlying, rounded_weights
+from rerankd.training.gptq import gptq_quantize_ranker, outlier_layers
 from rerankd.training.late_interaction import Ranker, load
 
 from . import data, tokens
@@ -102,12 +102,12 @@ def write(
     if precision == "int8":
         watched = [(query, documents[:1]) for query, documents in read_pairs(DEFAULT_PAIRS).items()]
         if careful is None:
-            careful = outlying(ranker, lambda: _score(ranker, own, watched[:PAIRS_WATCHED]))
+            careful = outlier_layers(ranker, lambda: _score(ranker, own, watched[:PAIRS_WATCHED]))
         print(f"Special tokens are multiplied by themselves in {len(careful)} layers: {', '.join(sorted(careful))}")
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
     if precision == "int8" and root is not None:
         known = texts(root)
-        weights |= rounded_weights(ranker, lambda: _score(ranker, own, known))
+        weights |= gptq_quantize_ranker(ranker, lambda: _score(ranker, own, known))
     architecture = architecture_of(start)
     builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, embedding_precision="int4")
     builder.prefix, builder.outlier_layers = len(own.prefixes["query"]), careful or frozenset()

@@ -25,11 +25,13 @@ STEPS = 72
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from rerankd.training.finetune import TrainOptions, fine_tune
+from rerankd.training.finetune import fine_tune
+from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals
 
 options = TrainOptions(
-    epochs=16, groups=2, size=4, max_length=48, rank=4, looks=24, validation=0.25, patience=0, rate=1e-3,
+    epochs=16, groups_per_step=2, group_size=4, max_length=48, lora_rank=4, evaluations=24, validation=0.25,
+    patience=0, learning_rate=1e-3,
     precision="fp32", device="cpu",
 )
 if __name__ == "__main__":

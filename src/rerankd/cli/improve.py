@@ -14,9 +14,21 @@ from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
-from rerankd.cli.train import DEFAULTS, Bf16, General, Guard, Loss, Method, bar
+from rerankd.cli.train import (
+    DEFAULTS,
+    Bf16,
+    DistillationWeight,
+    Epochs,
+    General,
+    LearningRate,
+    Loss,
+    MaxLength,
+    Method,
+    MineNegatives,
+    training_bar,
+)
 from rerankd.settings import Settings, load_settings
-from rerankd.training.finetune import TrainOptions
+from rerankd.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from rerankd.improve.resources import Resources
@@ -26,39 +38,51 @@ Folders = list[Path] | None
 
 
 def improve(
-    name: Annotated[str, typer.Option(help="Of the registered model.")],
-    domain: Annotated[list[Path], typer.Option(metavar="DIR", help="BEIR folder on which it has to gain; repeat.")],
+    name: Annotated[str, typer.Option(help="Name of the registered model.")],
+    domain: Annotated[
+        list[Path], typer.Option(metavar="DIR", help="BEIR folder on which the candidate must gain; repeatable.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the run.")] = Path("improve"),
-    data: Annotated[Folders, typer.Option(metavar="PATH", help="More to learn from, as for train; repeat.")] = None,
-    general: Annotated[Folders, typer.Option(metavar="DIR", help="BEIR folder on which it must not lose.")] = None,
+    data: Annotated[
+        Folders, typer.Option(metavar="PATH", help="More training data, as for `rerankd train`; repeatable.")
+    ] = None,
+    general: Annotated[
+        Folders, typer.Option(metavar="DIR", help="BEIR folder on which the candidate must not lose; repeatable.")
+    ] = None,
     replay: General = None,
-    cases: Annotated[bool, typer.Option(help="Learn from labelled bad cases of the traces.")] = True,
-    base: Annotated[str, typer.Option(metavar="REF", help="[default: the registry's champion, or mini]")] = "",
-    served: Annotated[str, typer.Option("--model", "-m", help="Name that requests use.")] = "mini",
+    cases: Annotated[bool, typer.Option(help="Train on labelled bad cases of the traces.")] = True,
+    base: Annotated[
+        str, typer.Option(metavar="REF", help="Base model.  [default: the registry's champion, or mini]")
+    ] = "",
+    served: Annotated[str, typer.Option("--model", "-m", help="Model name that requests use.")] = "mini",
     online: Annotated[
         Literal["none", "shadow", "canary", "interleave"],
-        typer.Option("--rollout", help="How it is tried on requests; none: the gate is enough."),
+        typer.Option("--rollout", help="Online trial before promotion; none: the gate decides."),
     ] = "canary",
-    shadow_requests: Annotated[int, typer.Option(min=1, help="Rankings compared before the next step.")] = 200,
+    shadow_requests: Annotated[
+        int, typer.Option(min=1, help="Requests compared in shadow traffic before the next step.")
+    ] = 200,
     method: Method = "lora",
     loss: Loss = "softmax",
-    epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = DEFAULTS.epochs,
-    max_length: Annotated[int, typer.Option(min=16, help="Longest pair in training.")] = DEFAULTS.max_length,
-    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    guard: Guard = DEFAULTS.guard,
-    mine: Annotated[
-        bool, typer.Option(help="Ask the base which unjudged passages may be negatives; --no-mine takes them all.")
-    ] = True,
+    epochs: Epochs = DEFAULTS.epochs,
+    max_length: MaxLength = DEFAULTS.max_length,
+    learning_rate: LearningRate = None,
+    distillation_weight: DistillationWeight = DEFAULTS.distillation_weight,
+    mine_negatives: MineNegatives = True,
     bf16: Bf16 = None,
-    max_queries: Annotated[int | None, typer.Option(min=1, help="Of each set at the gate.")] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for requests; then run it again.")] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
-    anew: Annotated[bool, typer.Option("--restart", help="Forget what was done in this folder.")] = False,
+    max_queries: Annotated[
+        int | None, typer.Option(min=1, help="Most queries per set at the gate.  [default: all]")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for enough requests before exiting.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
+    anew: Annotated[
+        bool, typer.Option("--restart", help="Discard the progress in this folder and start over.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Collect bad cases, train, gate, register, try on requests, promote; the same command goes on where it was.
+    """Collect bad cases, train, gate, register, run an online trial and promote; the same command resumes.
 
-    Exit code 9 when the gate or the requests refuse the candidate, 8 while it waits for requests.
+    Exit code 9 if the gate or a guardrail refuses the candidate, 8 while it waits for requests.
     """
     from rerankd.improve.loop import Loop, restart
     from rerankd.improve.options import ImproveOptions
@@ -68,9 +92,9 @@ def improve(
         loss=loss,
         epochs=epochs,
         max_length=max_length,
-        rate=rate,
-        guard=guard,
-        mine=mine,
+        learning_rate=learning_rate,
+        distillation_weight=distillation_weight,
+        mine_negatives=mine_negatives,
         bf16=bf16,
     )
     examples, sets, kept, general_examples = (
@@ -93,7 +117,7 @@ def improve(
     )
     if anew and not dry_run:
         restart(run)
-    with bar("Training") as progress:
+    with training_bar("Training") as progress:
         loop = Loop(
             run,
             _resources(load_settings()),

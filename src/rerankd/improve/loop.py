@@ -154,21 +154,21 @@ class Loop:
 
     def _train(self) -> StepResult:
         base = self._base()
-        outcome = fine_tune(
+        result = fine_tune(
             base,
             self._examples(),
             self.options.out / TRAINING_FOLDER,
             self.options.training,
             general=[example for path in self.options.replay for example in read_examples(path)],
-            evaluated=self._sets().all_datasets,
+            evaluation_sets=self._sets().all_datasets,
             name=self.options.name,
             registry=self._registry.store.uri,
-            say=self._say,
+            report=self._say,
             progress=self._progress,
         )
-        record = outcome.record
+        record = result.record
         message = f"{record['steps']} steps, {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB."
-        return StepResult("done", message, {"model": str(outcome.model), "against": base})
+        return StepResult("done", message, {"model": str(result.model), "against": base})
 
     def _gate(self) -> StepResult:
         path = self.options.out / GATE_FILE

@@ -10,7 +10,7 @@ from typing import Literal
 import orjson
 
 from rerankd.evaluation.gate import GateLimits
-from rerankd.training.finetune import TrainOptions
+from rerankd.training.options import TrainOptions
 
 OnlineTrial = Literal["none", "shadow", "canary", "interleave"]
 

@@ -1,4 +1,4 @@
-"""LoRA: few weights beside the frozen ones (Hu et al. 2021), put in, merged, and checked, through peft."""
+"""LoRA adapters (Hu et al. 2021) through peft: add, save, merge and verify."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from rerankd.errors import VerificationError
 from rerankd.training.network import Network, logits_of
 
-PARITY = 1e-3
+MAX_DELTA = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """A merged model against its adapter.
+class MergeReport:
+    """Comparison of a merged model with its adapter.
 
     Attributes:
-        pairs: compared.
-        largest: difference of a logit.
-        head_unchanged: whether every weight outside the adapted layers is the same, bit for bit.
+        pairs: number of pairs compared.
+        largest: largest absolute difference of two logits.
+        head_unchanged: True if every weight outside the adapted layers is bit-identical.
     """
 
     pairs: int
@@ -31,37 +31,37 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether the merged model may be used."""
-        return self.head_unchanged and self.largest < PARITY
+        """True if the merged model may be used."""
+        return self.head_unchanged and self.largest < MAX_DELTA
 
 
-def add_adapters(network: Network, rank: int, alpha: int, seed: int) -> int:
-    """Put adapters on the encoder's linear layers and freeze all else.
+def add_adapters(network: Network, *, rank: int, alpha: int, seed: int) -> int:
+    """Add adapters to the encoder's linear layers and freeze all other weights.
 
     Returns:
-        How many weights learn.
+        Number of trainable weights.
     """
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=network.body, lora_dropout=0.0)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=network.adapted_layers, lora_dropout=0.0)
     network.model = get_peft_model(network.model, config)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def save_adapters(network: Network, folder: Path) -> None:
-    """Write the adapters alone, as peft reads them."""
-    assert isinstance(network.model, PeftModel)  # noqa: S101  a caller's mistake, no input's
+    """Save the adapters in peft's format."""
+    assert isinstance(network.model, PeftModel)  # noqa: S101  a programming error, not an input error
     network.model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
-def merge(network: Network, pairs: Sequence[tuple[str, str]]) -> Parity:
-    """Add the adapters to the weights they stand beside, and prove that nothing else changed.
+def merge_adapters(network: Network, pairs: Sequence[tuple[str, str]]) -> MergeReport:
+    """Merge the adapters into the weights, and verify that nothing else changed.
 
     Args:
-        network: with adapters; without them afterwards.
-        pairs: that both are compared on.
+        network: network with adapters; without them afterwards.
+        pairs: pairs to compare both on.
 
     Raises:
-        VerificationError: the merged model scores otherwise, or its head changed.
+        VerificationError: the merged model scores differently, or its head changed.
     """
     assert isinstance(network.model, PeftModel)  # noqa: S101
     before = logits_of(network, pairs)
@@ -74,14 +74,14 @@ def merge(network: Network, pairs: Sequence[tuple[str, str]]) -> Parity:
     after = logits_of(network, pairs)
     merged = network.model.state_dict()
     unchanged = bool(kept) and all(torch.equal(value, merged[name]) for name, value in kept.items())
-    parity = Parity(len(pairs), float((after - before).abs().max()), unchanged)
+    report = MergeReport(len(pairs), float((after - before).abs().max()), unchanged)
     if not unchanged:
         raise VerificationError(
-            "Merging changed weights beside the adapted layers.", hint="Report this; the adapter is kept."
+            "Merging changed weights outside the adapted layers.", hint="Report this; the adapter is kept."
         )
-    if not parity.passed:
+    if not report.passed:
         raise VerificationError(
-            f"The merged model differs from its adapter by {parity.largest:.5f} (at most {PARITY:g}).",
+            f"The merged model differs from its adapter by {report.largest:.5f} (at most {MAX_DELTA:g}).",
             hint="Report this; the adapter is kept.",
         )
-    return parity
+    return report

@@ -1,4 +1,4 @@
-"""The card of a fine-tuned model: what it is made of, and what is known of it."""
+"""Model card of a fine-tuned model: data, method, cost and verification."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "README.md"
 
 
 def write_card(model: Path, record: Mapping[str, Any]) -> None:
-    """Write `README.md` into a model folder and its hash into the manifest."""
+    """Write `README.md` into a model folder, and its hash into the manifest."""
     manifest = load_model(str(model)).manifest
     (model / NAME).write_text(card(record, manifest.licence), encoding="utf-8")
     hashes = {**manifest.files, NAME: sha256(model / NAME)}
@@ -22,10 +22,10 @@ def write_card(model: Path, record: Mapping[str, Any]) -> None:
 
 
 def card(record: Mapping[str, Any], licence: str = "") -> str:
-    """The card's text."""
+    """Return the text of the card."""
     options, parity = record["options"], record["compiled"]
     lora = record.get("lora")
-    dropped = ", ".join(f"{count} {why}" for why, count in record["examples"]["dropped"].items()) or "nothing"
+    dropped = ", ".join(f"{count} {reason}" for reason, count in record["examples"]["dropped"].items()) or "nothing"
     lines = [
         "---",
         "library_name: rerankd",
@@ -37,25 +37,27 @@ def card(record: Mapping[str, Any], licence: str = "") -> str:
         "",
         f"Fine-tuned from {record['base']} ({record['base_version']}) with rerankd.",
         "",
-        f"- **Data**: {record['training']} queries to train on, {record['validation']} to watch, {record['general']}"
-        f" general ones to replay; left out: {dropped}, {record['examples']['leaked']} that evaluation sets ask."
+        f"- **Data**: {record['training']} training queries, {record['validation']} for validation,"
+        f" {record['general']} general ones for replay; excluded: {dropped},"
+        f" {record['examples']['leaked']} evaluation queries."
         f" SHA-256 {record['data'][:16]}.",
-        f"- **Method**: {options['method']}, loss {options['loss']}, {record['steps']} steps of {options['groups']}"
-        f" groups of {options['size']}, {record['learning_parameters']:,} weights that learn, at most"
-        f" {options['max_length']} tokens a pair.",
-        *_watched(record["watched"]),
-        f"- **Cost**: {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB of memory at most.",
-        f"- **Compiled**: {options['precision']}, Kendall tau {parity.get('kendall_tau', 0):.3f} to the trained network"
-        f" over {parity.get('pairs', 0):.0f} pairs.",
+        f"- **Method**: {options['method']}, loss {options['loss']}, {record['steps']} steps of"
+        f" {options['groups_per_step']} groups of {options['group_size']},"
+        f" {record['learning_parameters']:,} trainable weights, at most"
+        f" {options['max_length']} tokens per pair.",
+        *_validation_loss(record["validation_loss"]),
+        f"- **Cost**: {record['seconds']:.0f} s, {record['peak_memory_mb']:,} MB peak memory.",
+        f"- **Compiled**: {options['precision']}, Kendall's tau {parity.get('kendall_tau', 0):.3f}"
+        f" to the trained network over {parity.get('pairs', 0):.0f} pairs.",
     ]
     if lora:
-        lines.append(f"- **Merged**: differs from its adapter by {lora['largest']:.1e} at most; head unchanged.")
-    lines += ["", "What it gains and what it loses is in the gate's record; it says nothing here about quality.", ""]
+        lines.append(f"- **Merged**: differs from the adapter by at most {lora['largest']:.1e}; head unchanged.")
+    lines += ["", "Gains and losses on evaluation sets are in the gate's record.", ""]
     return "\n".join(lines)
 
 
-def _watched(losses: Mapping[str, float | None]) -> list[str]:
+def _validation_loss(losses: Mapping[str, float | None]) -> list[str]:
     before, after = losses["before"], losses["after"]
     if before is None or after is None:
         return []
-    return [f"- **Watched**: a loss of {before:.3f} before training, {after:.3f} after."]
+    return [f"- **Validation loss**: {before:.3f} before training, {after:.3f} after."]

@@ -1,9 +1,8 @@
-"""A trained network as a model folder that is served: compiled, checked against the network, calibrated."""
+"""Export of a trained network: compiled to a model folder and verified against the network."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rerankd._common.files import atomic_folder
 from rerankd._common.rank_correlation import agreement
 from rerankd.compiler.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
 from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
@@ -20,94 +20,118 @@ from rerankd.models.files import ONNX, ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
-from rerankd.training.gptq import outlying, rounded_layers, rounded_weights
+from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, outlier_layers
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of
-from rerankd.training.weights import words_of
+from rerankd.training.weights import embedding_precision
 
-Say = Callable[[str], None]
-WATCHED = 12
+OUTLIER_PAIRS = 12  # pairs that outlier layers are detected on
 
 
 def write_candidate(
     network: Network,
     files: ModelFiles,
     out: Path,
+    *,
     precision: str,
     name: str,
-    say: Say,
-    texts: Sequence[tuple[str, str]] = (),
+    report: Callable[[str], None],
+    gptq_pairs: Sequence[tuple[str, str]] = (),
 ) -> Path:
-    """Write the model folder of a trained network that has no adapters any more.
+    """Write the model folder of a trained network without adapters.
 
     Args:
-        network: it.
-        files: of what it was before.
-        out: folder of the run; the model is `model` in it, a checkpoint's weights also `merged`.
+        network: trained network.
+        files: files of the base model.
+        out: folder of the run; the candidate is written to `model` in it, a checkpoint's merged weights to `merged`.
         precision: `int8` or `fp32`.
-        name: what the model is called.
-        say: told each step.
-        texts: pairs of the domain, which int8 weights are rounded by.
+        name: name of the candidate.
+        report: called with a sentence before each step.
+        gptq_pairs: pairs of the domain that int8 weights are quantized with.
+
+    Returns:
+        The candidate's folder.
 
     Raises:
-        VerificationError: the compiled model does not rank as the network does.
+        VerificationError: the compiled model does not rank like the network.
     """
     network.eval().cpu()
     target = out / "model"
     if isinstance(network.model, Ranker):
-        say("Compiling and checking")
-        write_late_interaction(network, files, target, precision, name, texts)
+        report("Compiling and verifying")
+        write_late_interaction(network, files, target, precision, name, gptq_pairs)
         return target
     merged = out / "merged"
-    shutil.rmtree(merged, ignore_errors=True)
-    network.model.save_pretrained(merged)  # type: ignore[operator]  # of transformers' models
-    for path in files.folder.iterdir():
-        known = path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
-        if (known or path.name == "LICENSE") and path.name != FILE_NAME and not (merged / path.name).exists():
-            shutil.copyfile(path, merged / path.name)
-    written = load_model(str(merged))
-    own = dataclasses.replace(
-        written.manifest,
+    _write_checkpoint(network, files, merged)
+    checkpoint = load_model(str(merged))
+    manifest = dataclasses.replace(
+        checkpoint.manifest,
         max_length=files.manifest.max_length,
         source=files.manifest.name,
         revision=files.manifest.revision,
         licence=files.manifest.licence,
     )
-    written = dataclasses.replace(written, manifest=own)
-    options = CompileOptions(precision, embedding_precision=words_of(files, precision), name=name, force=True)
-    rounded = {}
-    if precision == "int8" and texts:
-        say("Rounding by texts of the domain")
-        rounded = rounded_layers(network.model, network.body, lambda: logits_of(network, texts))
-    compile_model(written, target, options, say, rounded)
+    checkpoint = dataclasses.replace(checkpoint, manifest=manifest)
+    quantized = {}
+    if precision == "int8" and gptq_pairs:
+        report("Quantizing with texts of the domain")
+        quantized = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, gptq_pairs))
+    options = CompileOptions(
+        precision, embedding_precision=embedding_precision(files, precision), name=name, force=True
+    )
+    compile_model(checkpoint, target, options, report, quantized)
     return target
 
 
-def write_late_interaction(
-    network: Network, files: ModelFiles, out: Path, precision: str, name: str, texts: Sequence[tuple[str, str]] = ()
-) -> Manifest:
-    """Compile a late-interaction network, and prove that the file ranks as it does.
+def _write_checkpoint(network: Network, files: ModelFiles, folder: Path) -> None:
+    """Save a transformers model with the tokenizer and licence of its base."""
+    shutil.rmtree(folder, ignore_errors=True)
+    network.model.save_pretrained(folder)  # type: ignore[operator]  # a transformers model
+    for path in files.folder.iterdir():
+        is_setting = path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
+        if (is_setting or path.name == "LICENSE") and path.name != FILE_NAME and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
 
-    The network keeps its own weights; int8 ones are rounded by what `texts` need, or each to the nearest without.
+
+def write_late_interaction(
+    network: Network,
+    files: ModelFiles,
+    out: Path,
+    precision: str,
+    name: str,
+    gptq_pairs: Sequence[tuple[str, str]] = (),
+) -> Manifest:
+    """Compile a late-interaction network, and verify that the file ranks like the network.
+
+    Args:
+        network: trained network; its own weights are not changed.
+        files: files of the base model.
+        out: model folder to write.
+        precision: `int8` or `fp32`.
+        name: name of the model.
+        gptq_pairs: pairs that int8 weights are quantized with; without any, weights are rounded to the nearest step.
 
     Raises:
-        VerificationError: it does not; nothing is left.
+        VerificationError: the file does not rank like the network; nothing is written.
     """
     ranker = network.model
-    assert isinstance(ranker, Ranker)  # noqa: S101  the caller's choice
+    assert isinstance(ranker, Ranker)  # noqa: S101  a programming error, not an input error
     groups = read_pairs(DEFAULT_PAIRS)
-    careful = frozenset[str]()
+    outliers = frozenset[str]()
     if precision == "int8":
-        careful = outlying(ranker, lambda: logits_of(network, texts_of(groups, WATCHED)))
+        outliers = outlier_layers(ranker, lambda: logits_of(network, first_pairs(groups, OUTLIER_PAIRS)))
     weights = {key: value.detach().float().clone().numpy() for key, value in ranker.state_dict().items()}
-    if precision == "int8" and texts:
-        weights |= rounded_weights(ranker, lambda: logits_of(network, texts))
-    working = out.parent / f".{out.name}.{os.getpid()}.partial"
-    shutil.rmtree(working, ignore_errors=True)
-    try:
-        working.mkdir(parents=True)
-        template = files.manifest.template
-        save_graph(weights, files.manifest.architecture, template, working / ONNX, precision, careful)
+    if precision == "int8" and gptq_pairs:
+        weights |= gptq_quantize_ranker(ranker, lambda: logits_of(network, gptq_pairs))
+    with atomic_folder(out) as working:
+        save_graph(
+            weights,
+            files.manifest.architecture,
+            files.manifest.template,
+            working / ONNX,
+            precision=precision,
+            outlier_layers=outliers,
+        )
         for other in ("tokenizer.json", "LICENSE"):
             if (files.folder / other).is_file():
                 shutil.copyfile(files.folder / other, working / other)
@@ -121,18 +145,14 @@ def write_late_interaction(
             parity=None,
         )
         write_manifest(working, manifest)
-        report = _report(network, working, groups, MIN_KENDALL_TAU[precision])
-        if not report["passed"]:
+        parity = _verify(network, working, groups, MIN_KENDALL_TAU[precision])
+        if not parity["passed"]:
             raise VerificationError(
-                f"The compiled model does not rank like the network: Kendall tau {report['kendall_tau']:.3f}.",
+                f"The compiled model does not rank like the network: Kendall's tau {parity['kendall_tau']:.3f}.",
                 hint="Compile with --precision fp32.",
             )
-        manifest = dataclasses.replace(manifest, parity=report)
+        manifest = dataclasses.replace(manifest, parity=parity)
         write_manifest(working, manifest)
-        shutil.rmtree(out, ignore_errors=True)
-        working.rename(out)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return manifest
 
 
@@ -141,36 +161,49 @@ def save_graph(
     architecture: Architecture,
     template: PairTemplate,
     path: Path,
+    *,
     precision: str,
-    careful: frozenset[str],
+    outlier_layers: frozenset[str],
 ) -> None:
-    """Write the ONNX file of late-interaction weights."""
+    """Write the ONNX file of late-interaction weights.
+
+    Args:
+        weights: by the names of the network.
+        architecture: of the encoder.
+        template: of pairs.
+        path: file to write.
+        precision: `int8` or `fp32`.
+        outlier_layers: layers whose special tokens stay in float32.
+    """
     import onnx
 
-    held = weights | {"mix": weights["mix"].reshape(1, -1)}
-    builder = LateInteractionGraph(architecture, lambda key: held[named(key)], precision, embedding_precision="int4")
-    builder.prefix, builder.outlier_layers = len(template.start) - 1, careful
+    constants = weights | {"mix": weights["mix"].reshape(1, -1)}
+    builder = LateInteractionGraph(
+        architecture, lambda key: constants[named(key)], precision, embedding_precision="int4"
+    )
+    builder.prefix, builder.outlier_layers = len(template.start) - 1, outlier_layers
     onnx.save(builder.build(), str(path))
 
 
-def _report(network: Network, out: Path, groups: dict[str, list[str]], limit: float) -> dict[str, Any]:
-    reranker = Reranker(str(out), max_length=network.max_length, device="cpu")
-    expected, found = [], []
+def _verify(network: Network, folder: Path, groups: dict[str, list[str]], limit: float) -> dict[str, Any]:
+    """Compare the logits of a model folder with the network's."""
+    reranker = Reranker(str(folder), max_length=network.max_length, device="cpu")
+    expected, actual = [], []
     for query, documents in groups.items():
         pairs = [(query, text) for text in documents]
         expected.append(logits_of(network, pairs).numpy())
-        found.append(np.asarray(reranker.score(pairs, activation="none")))
-    report = agreement(expected, found)
-    said = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()}
-    passed = report.kendall_tau >= limit
-    return said | {"reference": "torch fp32", "min_kendall_tau": limit, "passed": passed, "waived": False}
+        actual.append(np.asarray(reranker.score(pairs, activation="none")))
+    comparison = agreement(expected, actual)
+    figures = {key: round(float(value), 6) for key, value in dataclasses.asdict(comparison).items()}
+    passed = comparison.kendall_tau >= limit
+    return figures | {"reference": "torch fp32", "min_kendall_tau": limit, "passed": passed, "waived": False}
 
 
-def texts_of(groups: dict[str, list[str]], count: int) -> list[tuple[str, str]]:
-    """The first pairs of some groups."""
+def first_pairs(groups: dict[str, list[str]], count: int) -> list[tuple[str, str]]:
+    """Return the first pairs of groups of documents by query."""
     return [(query, text) for query, texts in groups.items() for text in texts][:count]
 
 
-def verification_pairs(more: Sequence[tuple[str, str]], count: int = 64) -> list[tuple[str, str]]:
-    """Pairs to compare networks on: some of one's own first, then those that come with the package."""
-    return [*more[: count // 2], *texts_of(read_pairs(DEFAULT_PAIRS), count)][:count]
+def verification_pairs(pairs: Sequence[tuple[str, str]], count: int = 64) -> list[tuple[str, str]]:
+    """Return pairs to compare networks on: half from `pairs`, the rest from the package's verification pairs."""
+    return [*pairs[: count // 2], *first_pairs(read_pairs(DEFAULT_PAIRS), count)][:count]

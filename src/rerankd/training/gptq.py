@@ -1,9 +1,8 @@
-"""What the int8 file of a network needs: outlying layers, and weights rounded with their inputs in view.
+"""int8 quantization of trained weights with GPTQ (Frantar et al. 2022), and detection of outlier layers.
 
-Weights are rounded so that products come out right (GPTQ, Frantar et al. 2022).
 Rounding each weight to the nearest step loses what fine-tuning changed, because most changes are smaller than half a
-step. Here the error that one weight makes is taken up by those that are rounded after it, as far as they see the same
-inputs: a change that all tokens of the domain feel survives, though no single weight shows it.
+step. GPTQ compensates the rounding error of each weight in the weights that are rounded after it, as far as they see
+the same inputs: a change that affects all tokens of the domain survives.
 """
 
 from __future__ import annotations
@@ -18,93 +17,107 @@ import torch
 from rerankd.compiler.graph import INT8_LIMIT
 from rerankd.training.late_interaction import Ranker
 
-DAMPING = 0.01  # of the mean curvature, on its diagonal
-BLOCK = 128
-OUTPUTS = (".intermediate.dense", ".output.dense")
-OUTLYING = 2.0
+DAMPING = 0.01  # added to the diagonal of the Hessian, relative to its mean
+BLOCK_COLUMNS = 128
+FEED_FORWARD_LAYERS = (".intermediate.dense", ".output.dense")
+OUTLIER_RATIO = 2.0
 
 
-def rounded_weights(ranker: Ranker, run: Callable[[], object]) -> dict[str, np.ndarray]:
-    """The weights of a network's linear layers as its int8 file holds them, by name; the network keeps its own.
+def gptq_quantize_ranker(ranker: Ranker, run: Callable[[], object]) -> dict[str, np.ndarray]:
+    """Quantize the linear layers of a late-interaction network; the network itself is not changed.
 
     Args:
-        ranker: the network, without adapters.
-        run: scores texts of the domain, some ten thousand tokens of them.
+        ranker: network without adapters.
+        run: scores texts of the domain, about ten thousand tokens.
+
+    Returns:
+        Quantized weights by name, as the int8 file stores them.
     """
     names = {module: f"{name}.weight" for name, module in ranker.named_modules()}
-    seen = _Inputs()
-    _watched(ranker, run, lambda layer, value: seen.add(layer, value[ranker.encoder.there]))
-    return {names[layer]: weight for layer, weight in seen.rounded()}
+    hessians = _Hessians()
+    _observe(ranker, run, lambda layer, value: hessians.add(layer, value[ranker.encoder.there]))
+    return {names[layer]: weight for layer, weight in hessians.quantize()}
 
 
-def rounded_layers(model: torch.nn.Module, layers: str, run: Callable[[], object]) -> dict[str, np.ndarray]:
-    """As `rounded_weights`, for a transformers model, which is called with its `attention_mask` by name.
+def gptq_quantize(model: torch.nn.Module, layers: str, run: Callable[[], object]) -> dict[str, np.ndarray]:
+    """Quantize linear layers of a transformers model that is called with `attention_mask` as a keyword argument.
 
     Args:
-        model: the network, without adapters.
-        layers: pattern of the names of its linear layers.
+        model: network without adapters.
+        layers: pattern of the names of the linear layers.
         run: scores texts of the domain.
+
+    Returns:
+        Quantized weights by name.
     """
-    names: dict[Any, str] = {one: name for name, one in model.named_modules() if re.fullmatch(layers, name)}
-    seen, there = _Inputs(), list[torch.Tensor]()
+    names: dict[Any, str] = {module: name for name, module in model.named_modules() if re.fullmatch(layers, name)}
+    hessians, mask = _Hessians(), list[torch.Tensor]()
 
-    def begin(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        there[:] = [kwargs["attention_mask"].bool()]
+    def keep_mask(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        mask[:] = [kwargs["attention_mask"].bool()]
 
-    def watch(layer: Any, args: tuple[torch.Tensor, ...]) -> None:
-        seen.add(layer, args[0][there[0]])
+    def add_input(layer: Any, args: tuple[torch.Tensor, ...]) -> None:
+        hessians.add(layer, args[0][mask[0]])
 
-    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
-    handles += [layer.register_forward_pre_hook(watch) for layer in names]
+    handles = [model.register_forward_pre_hook(keep_mask, with_kwargs=True)]
+    handles += [layer.register_forward_pre_hook(add_input) for layer in names]
     try:
         with torch.inference_mode():
             run()
     finally:
         for handle in handles:
             handle.remove()
-    return {f"{names[layer]}.weight": weight for layer, weight in seen.rounded()}
+    return {f"{names[layer]}.weight": weight for layer, weight in hessians.quantize()}
 
 
-class _Inputs:
-    """Sums of the outer products of what linear layers were given; an outlying token counts as one."""
+class _Hessians:
+    """Sums of outer products of the inputs per linear layer, normalized so that no token dominates."""
 
     def __init__(self) -> None:
         self._sums: dict[torch.nn.Linear, torch.Tensor] = {}
 
     def add(self, layer: torch.nn.Linear, tokens: torch.Tensor) -> None:
         rows = torch.nn.functional.normalize(tokens, dim=-1)
-        found = rows.T @ rows
-        self._sums[layer] = self._sums[layer] + found if layer in self._sums else found
+        products = rows.T @ rows
+        self._sums[layer] = self._sums[layer] + products if layer in self._sums else products
 
-    def rounded(self) -> Iterator[tuple[torch.nn.Linear, np.ndarray]]:
-        """Each layer with its weights rounded."""
-        for layer, inputs in self._sums.items():
-            yield layer, rounded(layer.weight.data, inputs).numpy()
+    def quantize(self) -> Iterator[tuple[torch.nn.Linear, np.ndarray]]:
+        """Yield each layer with its quantized weights."""
+        for layer, hessian in self._sums.items():
+            yield layer, gptq_round(layer.weight.data, hessian).numpy()
 
 
-def outlying(ranker: Ranker, run: Callable[[], object]) -> frozenset[str]:
-    """Names of feed-forward and output layers whose input at [CLS] and [SEP] is many times as large as elsewhere.
+def outlier_layers(ranker: Ranker, run: Callable[[], object]) -> frozenset[str]:
+    """Find feed-forward and output layers whose input at [CLS] and [SEP] is much larger than elsewhere.
 
     Args:
-        ranker: the network, without adapters.
+        ranker: network without adapters.
         run: scores some texts.
+
+    Returns:
+        Names of the layers.
     """
-    names = {module: name for name, module in ranker.named_modules() if name.endswith(OUTPUTS)}
+    names = {module: name for name, module in ranker.named_modules() if name.endswith(FEED_FORWARD_LAYERS)}
     largest: dict[str, tuple[float, float]] = {}
 
-    def watch(layer: torch.nn.Linear, value: torch.Tensor) -> None:
+    def observe(layer: torch.nn.Linear, value: torch.Tensor) -> None:
         if name := names.get(layer):
-            sizes, own = value.abs().amax(-1), ranker.encoder.own
-            now = (float((sizes * part).max()) for part in (ranker.encoder.there & ~own, own))
-            before = largest.get(name, (0.0, 0.0))
-            largest[name] = tuple(map(max, before, now))  # type: ignore[assignment]  # of two
+            magnitude, own = value.abs().amax(-1), ranker.encoder.own
+            special = float((magnitude * (ranker.encoder.there & ~own)).max())
+            special_before, own_before = largest.get(name, (0.0, 0.0))
+            largest[name] = max(special_before, special), max(own_before, float((magnitude * own).max()))
 
-    _watched(ranker, run, watch)
-    return frozenset(name.removeprefix("encoder.") for name, (ends, own) in largest.items() if ends > OUTLYING * own)
+    _observe(ranker, run, observe)
+    return frozenset(
+        name.removeprefix("encoder.") for name, (special, own) in largest.items() if special > OUTLIER_RATIO * own
+    )
 
 
-def _watched(ranker: Ranker, run: Callable[[], object], watch: Callable[[torch.nn.Linear, torch.Tensor], None]) -> None:
-    ranker.encoder.watch = watch
+def _observe(
+    ranker: Ranker, run: Callable[[], object], observe: Callable[[torch.nn.Linear, torch.Tensor], None]
+) -> None:
+    """Run the network and call `observe` with each linear layer and its input."""
+    ranker.encoder.watch = observe
     try:
         with torch.inference_mode():
             run()
@@ -112,38 +125,39 @@ def _watched(ranker: Ranker, run: Callable[[], object], watch: Callable[[torch.n
         ranker.encoder.watch = None
 
 
-def rounded(weight: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
-    """A matrix rounded to `INT8_LIMIT` steps either way, one scale for each output.
+def gptq_round(weight: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+    """Round a matrix to `INT8_LIMIT` steps in each direction, with one scale per output.
 
     Args:
-        weight: shape (outputs, inputs).
-        curvature: sum of the outer products of the inputs, shape (inputs, inputs).
+        weight: matrix of shape (outputs, inputs).
+        hessian: sum of the outer products of the inputs, shape (inputs, inputs).
 
     Returns:
-        The matrix, on the grid; the largest weight of an output keeps its value, and so the grid stays the same.
+        The rounded matrix. The largest weight of an output keeps its value, so the scales stay the same.
     """
     scale = (weight.abs().amax(1, keepdim=True) / INT8_LIMIT).clamp(min=1e-12)
-    widest = weight.abs().argmax(1)
-    order = curvature.diagonal().argsort(descending=True)
-    left = (weight / scale)[:, order].double()
-    back = order.argsort()
-    widest = back[widest]
-    curve = curvature.double()[order][:, order]
-    curve = curve + torch.eye(len(curve), dtype=torch.float64) * (DAMPING * curve.diagonal().mean()).clamp(min=1e-12)
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(curve)), upper=True)
-    result = torch.empty_like(left)
-    columns = left.shape[1]
-    for start in range(0, columns, BLOCK):
-        end = min(start + BLOCK, columns)
-        errors = torch.empty(len(left), end - start, dtype=torch.float64)
+    largest_column = weight.abs().argmax(1)
+    order = hessian.diagonal().argsort(descending=True)
+    remaining = (weight / scale)[:, order].double()
+    inverse_order = order.argsort()
+    largest_column = inverse_order[largest_column]
+    sorted_hessian = hessian.double()[order][:, order]
+    damping = (DAMPING * sorted_hessian.diagonal().mean()).clamp(min=1e-12)
+    sorted_hessian = sorted_hessian + torch.eye(len(sorted_hessian), dtype=torch.float64) * damping
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(sorted_hessian)), upper=True)
+    result = torch.empty_like(remaining)
+    columns = remaining.shape[1]
+    for start in range(0, columns, BLOCK_COLUMNS):
+        end = min(start + BLOCK_COLUMNS, columns)
+        errors = torch.empty(len(remaining), end - start, dtype=torch.float64)
         for column in range(start, end):
-            value = left[:, column]
+            value = remaining[:, column]
             nearest = value.round().clamp(-INT8_LIMIT, INT8_LIMIT)
-            top = widest == column
+            top = largest_column == column
             nearest[top] = (INT8_LIMIT * weight[top, order[column]].sign()).double()
             result[:, column] = nearest
             error = (value - nearest) / inverse[column, column]
             errors[:, column - start] = error
-            left[:, column + 1 : end] -= error[:, None] * inverse[column, column + 1 : end]
-        left[:, end:] -= errors @ inverse[start:end, end:]
-    return (result[:, back].float() * scale).to(weight.dtype)
+            remaining[:, column + 1 : end] -= error[:, None] * inverse[column, column + 1 : end]
+        remaining[:, end:] -= errors @ inverse[start:end, end:]
+    return (result[:, inverse_order].float() * scale).to(weight.dtype)

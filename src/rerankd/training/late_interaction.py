@@ -1,11 +1,10 @@
-"""The network of the bundled model, for training: late interaction.
+"""The network of the bundled model for training: late interaction.
 
-Query and document are encoded apart by the same encoder, and compared token by token at the end (ColBERT, Khattab and
-Zaharia 2020). The logit adds three similarities: the cosine of the two mean states, which is what the encoder was
-trained for; for each token of the query the most similar token of the document, weighed by what the token means there;
-and the share of the query's pieces, weighed by the pieces themselves, that the document repeats. So the network ranks
-like a sentence encoder and a keyword index before the first step of training, and keeps what those know of topics that
-training does not show.
+Query and document are encoded separately by the same encoder, and compared by token (ColBERT, Khattab and Zaharia
+2020). The logit is a weighted sum of three similarities: the cosine of the mean states, which the encoder was trained
+for; for each query token the most similar document token, weighted by the token's state; and the share of the query's
+word pieces that the document repeats, weighted by piece. So before any training the network ranks like a sentence
+encoder combined with a keyword index, and it keeps their knowledge of topics that the training data does not cover.
 """
 
 from __future__ import annotations
@@ -23,21 +22,22 @@ from transformers import BertConfig, BertModel
 
 from rerankd.compiler.late_interaction_graph import CLS, HIDDEN, SEP
 
-START_MIX = (20.0, 20.0, 2.0)  # of cosine, best matches, and repeated pieces
+START_MIX = (20.0, 20.0, 2.0)  # initial weights of cosine, best matches and repeated pieces
 
 
 class Encoder(torch.nn.Module):
-    """Hidden states of a BERT encoder.
+    """BERT encoder that returns hidden states.
 
-    On a CPU attention is written out, three to eight times as fast as torch's fused one when gradients are wanted, and
-    the three products at its start are one. An adapter's two thin products are added to the weight they stand beside,
-    which is a small matrix, and not to what comes out, which is a large one.
+    On a CPU attention is written out, which is three to eight times as fast as torch's fused attention when gradients
+    are needed, and the products for query, key and value are computed as one. LoRA products are added to the weight,
+    which is smaller than the output.
 
     Attributes:
-        quantised: compute with products of 8 and 7 bits as the int8 file does; gradients pass through as if it did not.
-        watch: told of each linear layer and what goes into it.
-        there: which tokens are no padding, of the texts being encoded, shape (texts, length).
-        own: which are the text's own, neither padding nor [CLS] nor [SEP].
+        quantised: compute matrix products with 8-bit inputs and 7-bit weights like the int8 file, with straight-through
+            gradients.
+        watch: called with each linear layer and its input.
+        there: True for tokens that are not padding, shape (texts, length), of the last call.
+        own: True for tokens that are neither padding nor [CLS] nor [SEP], of the last call.
     """
 
     quantised = False
@@ -47,14 +47,14 @@ class Encoder(torch.nn.Module):
         super().__init__()
         self.bert = bert
         self.heads = bert.config.num_attention_heads
-        self.checkpointing = False  # compute layers again on the way back instead of keeping what they made
+        self.checkpointing = False  # recompute activations in the backward pass
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """States after the last layer, shape (batch, length, hidden)."""
+        """Return the states after the last layer, shape (texts, length, hidden)."""
         embeddings = self.bert.embeddings
-        places = embeddings.position_embeddings.weight[: ids.shape[1]]
-        kind = embeddings.token_type_embeddings.weight[0]
-        hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + places + kind)
+        positions = embeddings.position_embeddings.weight[: ids.shape[1]]
+        segment = embeddings.token_type_embeddings.weight[0]
+        hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + positions + segment)
         bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * HIDDEN
         self.there = mask > 0
         self.own = self.there & (ids != CLS) & (ids != SEP)
@@ -67,7 +67,7 @@ class Encoder(torch.nn.Module):
 
     def _words(self) -> torch.Tensor:
         table: torch.Tensor = self.bert.embeddings.word_embeddings.weight
-        # A table that does not learn is in such blocks from the beginning.
+        # A frozen table is stored in 4-bit blocks already.
         return _four_bits(table) if self.quantised and table.requires_grad else table
 
     def _product(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -76,33 +76,34 @@ class Encoder(torch.nn.Module):
         return linear(value, weight, bias)
 
     def _layer(self, layer: Any, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        own, (batch, length, width) = layer.attention.self, hidden.shape
-        parts = [_adapted(part) for part in (own.query, own.key, own.value)]
-        packed = self._product(hidden, *(torch.cat(values) for values in zip(*parts, strict=True)))
+        attention, (batch, length, width) = layer.attention.self, hidden.shape
+        projections = (attention.query, attention.key, attention.value)
+        parameters = [_with_adapters(projection) for projection in projections]
+        packed = self._product(hidden, *(torch.cat(values) for values in zip(*parameters, strict=True)))
         if self.watch:
-            for part in (own.query, own.key, own.value):
-                self.watch(part, hidden)
+            for projection in projections:
+                self.watch(projection, hidden)
         query, key, value = packed.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if hidden.is_cuda:
-            seen = bias.to(query.dtype).expand(batch, self.heads, length, length)
-            context = scaled_dot_product_attention(query, key, value, seen)
+            mask = bias.to(query.dtype).expand(batch, self.heads, length, length)
+            context = scaled_dot_product_attention(query, key, value, mask)
         else:
             context = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias).softmax(-1) @ value
         context = context.transpose(1, 2).reshape(batch, length, width)
         output = layer.attention.output
         hidden = output.LayerNorm(self._dense(output.dense, context) + hidden)
         inner = gelu(self._dense(layer.intermediate.dense, hidden))
-        found: torch.Tensor = layer.output.LayerNorm(self._dense(layer.output.dense, inner) + hidden)
-        return found
+        states: torch.Tensor = layer.output.LayerNorm(self._dense(layer.output.dense, inner) + hidden)
+        return states
 
     def _dense(self, dense: torch.nn.Linear, value: torch.Tensor) -> torch.Tensor:
         if self.watch:
             self.watch(dense, value)
-        return self._product(value, *_adapted(dense))
+        return self._product(value, *_with_adapters(dense))
 
 
-def _adapted(dense: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a linear layer, its adapters added, if there are any."""
+def _with_adapters(dense: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight and bias of a linear layer with its LoRA adapters added."""
     if type(dense) is torch.nn.Linear:
         return dense.weight, dense.bias
     weight: torch.Tensor = dense.base_layer.weight
@@ -111,17 +112,17 @@ def _adapted(dense: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return weight, dense.base_layer.bias
 
 
-def _eight_bits(value: torch.Tensor, watched: torch.Tensor) -> torch.Tensor:
-    """Values rounded to one scale of 255 steps over the range of the watched tokens; the others stay as they are."""
-    seen = value.detach() * watched[..., None]
-    low, high = seen.amin(), seen.amax()
+def _eight_bits(value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Quantize values at masked positions to 255 steps over their range; leave the others unchanged."""
+    masked = value.detach() * mask[..., None]
+    low, high = masked.amin(), masked.amax()
     scale = ((high - low) / 255).clamp(min=1e-8)
     rounded = ((value.detach() - low) / scale).round().clamp(0, 255) * scale + low
-    return torch.where(watched[..., None], value + (rounded - value.detach()), value)
+    return torch.where(mask[..., None], value + (rounded - value.detach()), value)
 
 
 def _four_bits(table: torch.Tensor) -> torch.Tensor:
-    """A table rounded to blocks of 32 numbers from -8 to 7 with one scale each."""
+    """Quantize a table to blocks of 32 numbers from -8 to 7 with one scale per block."""
     blocks = table.detach().view(-1, 32)
     widest = blocks.gather(1, blocks.abs().argmax(1, keepdim=True))
     scale = torch.where(widest == 0, torch.ones_like(widest), widest / -8)
@@ -130,18 +131,18 @@ def _four_bits(table: torch.Tensor) -> torch.Tensor:
 
 
 def _seven_bits(weight: torch.Tensor) -> torch.Tensor:
-    """Weights rounded to 63 steps either way, one scale for each output."""
+    """Quantize weights to 63 steps in each direction, with one scale per output."""
     scale = (weight.detach().abs().amax(1, keepdim=True) / 63).clamp(min=1e-8)
     return weight + ((weight.detach() / scale).round() * scale - weight.detach())
 
 
 class Side:
-    """One side of pairs, encoded.
+    """Encoded texts of one side of the pairs.
 
     Attributes:
         ids: shape (texts, length).
-        mean: unit means of the states of all tokens, shape (texts, hidden).
-        tokens: unit states, shape (texts, length, hidden).
+        mean: normalized mean state, shape (texts, hidden).
+        tokens: normalized states, shape (texts, length, hidden).
         content: 1 for tokens of the text itself, 0 for special tokens and the prefix, shape (texts, length).
     """
 
@@ -152,7 +153,7 @@ class Side:
         self.tokens = normalize(self.hidden, dim=-1)
 
     def rows(self, numbers: torch.Tensor) -> Side:
-        """Some of the texts, or some of them several times."""
+        """Return selected texts, possibly repeated."""
         other = object.__new__(Side)
         for name in ("ids", "hidden", "content", "mean", "tokens"):
             setattr(other, name, getattr(self, name).index_select(0, numbers))
@@ -160,7 +161,7 @@ class Side:
 
 
 class Ranker(torch.nn.Module):
-    """Logits of pairs."""
+    """Late-interaction ranker: logits of encoded queries and documents."""
 
     def __init__(self, bert: BertModel) -> None:
         super().__init__()
@@ -179,7 +180,7 @@ class Ranker(torch.nn.Module):
         return Side(ids, self.encoder(ids, mask), mask, content)
 
     def forward(self, query: Side, document: Side) -> torch.Tensor:
-        """Logits of row by row, shape (pairs,), float32."""
+        """Return the logits of pairs row by row, shape (pairs,), float32."""
         similar = query.tokens @ document.tokens.transpose(1, 2)
         same = (query.ids[:, :, None] == document.ids[:, None, :]).float()
         return self.combined(query, (query.mean * document.mean).sum(-1), similar, same, document.content)
@@ -187,26 +188,26 @@ class Ranker(torch.nn.Module):
     def combined(
         self, query: Side, cosine: torch.Tensor, similar: torch.Tensor, same: torch.Tensor, content: torch.Tensor
     ) -> torch.Tensor:
-        """The logit from similarities of tokens, shape (pairs, query length, document length)."""
+        """Return logits from token similarities of shape (pairs, query length, document length)."""
         nowhere = (1 - content[:, None, :]) * HIDDEN
         best = (similar + nowhere).amax(-1).clamp(min=-1)
         repeated = (same * content[:, None, :]).amax(-1)
         embedded = self.encoder.bert.embeddings.word_embeddings(query.ids).float()
-        found = [
+        similarities = [
             (best * self.weights(self.meaning, query.hidden, query.content)).sum(-1),
             (repeated * self.weights(self.piece, embedded, query.content)).sum(-1),
         ]
         mix = self.mix.float()
-        return mix[0] * cosine + mix[1] * found[0] + mix[2] * found[1] + self.bias.float()
+        return mix[0] * cosine + mix[1] * similarities[0] + mix[2] * similarities[1] + self.bias.float()
 
     @staticmethod
     def weights(weigher: torch.nn.Linear, states: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-        """What each token of a query weighs; they sum to one."""
+        """Return the weight of each query token; they sum to one."""
         raw = softplus(linear(states, weigher.weight.float(), weigher.bias.float())[..., 0]) * content
         return raw / raw.sum(-1, keepdim=True).clamp(min=1e-6)
 
     def save(self, folder: Path, tokenizer: Path) -> None:
-        """Write weights, shape and tokenizer."""
+        """Save weights, configuration and tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().float().contiguous() for name, value in self.state_dict().items()}
         save_file(weights, folder / "ranker.safetensors")
@@ -217,7 +218,7 @@ class Ranker(torch.nn.Module):
 
 
 def load(folder: Path) -> Ranker:
-    """A ranker that was saved, or one that begins from the encoder in `folder`."""
+    """Load a saved ranker, or a new one from the encoder in `folder`."""
     config = BertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     model = Ranker(BertModel(config, add_pooling_layer=False))
     if (folder / "ranker.safetensors").exists():

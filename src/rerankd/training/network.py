@@ -1,4 +1,4 @@
-"""A model as something to train: torch weights, and pairs cut exactly as they are when they are served."""
+"""Networks to train: torch weights, with pairs truncated exactly as in serving."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Features = dict[str, torch.Tensor]
-Filled = TypeVar("Filled", bound=torch.nn.Module)
-WIDTH = 16
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
+WIDTH_STEP = 16  # tokens; padded widths are multiples of it
 
 
 class Network(Module):
-    """Logits of pairs, as a module of a sentence-transformers `CrossEncoder`.
+    """Cross-encoder as a module of a sentence-transformers `CrossEncoder`.
 
     Attributes:
-        model: the torch model, which adapters are put into.
+        model: the torch model, which adapters are added to.
         max_length: longest pair in tokens.
 
     Args:
-        files: of the model.
+        files: files of the model.
+        model: the torch model.
         max_length: longest pair in tokens.
     """
 
@@ -49,112 +50,113 @@ class Network(Module):
         self._truncation = TruncationOptions(self.max_length)
 
     def preprocess(self, inputs: Sequence[tuple[str, str]], **_: Any) -> Features:
-        """Ids of pairs, padded; pairs of one query that follow each other are tokenised together."""
+        """Tokenize and pad pairs; consecutive pairs of one query are tokenized together."""
         pairs = []
         start = 0
         while start < len(inputs):
             query, end = inputs[start][0], start
             while end < len(inputs) and inputs[end][0] == query:
                 end += 1
-            windows = self._encoder.encode(query, [text for _, text in inputs[start:end]], self._truncation)
-            pairs += [one[0] for one in windows]
+            encoded = self._encoder.encode(query, [text for _, text in inputs[start:end]], self._truncation)
+            pairs += [chunks[0] for chunks in encoded]
             start = end
         pad = self._files.manifest.architecture.pad_id
         ids = pad_sequence([torch.from_numpy(pair.ids) for pair in pairs], batch_first=True, padding_value=pad)
-        width = _rounded(ids.shape[1], self.max_length)
+        width = _padded_width(ids.shape[1], self.max_length)
         ids = torch.nn.functional.pad(ids, (0, width - ids.shape[1]), value=pad)
         sizes = torch.tensor([len(pair) for pair in pairs])
         starts = torch.tensor([pair.document_start for pair in pairs])
-        places = torch.arange(ids.shape[1])[None]
-        features = {"input_ids": ids, "attention_mask": (places < sizes[:, None]).long()}
+        positions = torch.arange(ids.shape[1])[None]
+        features = {"input_ids": ids, "attention_mask": (positions < sizes[:, None]).long()}
         if self._segments:
-            features["token_type_ids"] = ((places >= starts[:, None]) & (places < sizes[:, None])).long()
+            features["token_type_ids"] = ((positions >= starts[:, None]) & (positions < sizes[:, None])).long()
         return features
 
     def forward(self, features: Features, **_: Any) -> Features:
-        """Put `scores`, shape (pairs, 1), beside the features."""
+        """Return the features with `scores`, shape (pairs, 1)."""
         return {**features, "scores": self.logits(features).view(-1, 1)}
 
     def logits(self, features: Features) -> torch.Tensor:
-        """Logits of pairs, shape (pairs,)."""
+        """Return logits, shape (pairs,)."""
         names = ("input_ids", "attention_mask", "token_type_ids")
-        found: torch.Tensor = self.model(**{name: features[name] for name in names if name in features}).logits[:, 0]
-        return found
+        inputs = {name: features[name] for name in names if name in features}
+        logits: torch.Tensor = self.model(**inputs).logits[:, 0]
+        return logits
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Nothing: what is trained is saved by the trainer, what comes out of it by `writing.py`."""
+        """Do nothing: the trainer saves trainable weights, and `export.py` the result."""
 
-    def checkpointing(self) -> None:
-        """Compute activations again on the way back: a third slower, a fraction of the memory."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass: a third slower, a fraction of the memory."""
         from transformers import PreTrainedModel
 
         model: Any = next(module for module in self.model.modules() if isinstance(module, PreTrainedModel))
-        # The older name goes away in transformers 6. Not reentrant, or frozen embeddings would end the gradient.
+        # transformers 6 removes the second name. Reentrant checkpointing would stop the gradient at frozen embeddings.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
     @property
-    def body(self) -> str:
-        """Pattern of the encoder's linear layers, which adapters belong on; the head is never among them."""
+    def adapted_layers(self) -> str:
+        """Pattern of the encoder's linear layers, which get adapters; never the head."""
         layers = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
         return rf".*encoder\.layer\.\d+\.({layers})"
 
 
 class LateInteractionNetwork(Network):
-    """The bundled model's network: query and document apart, compared token by token at the end."""
+    """Network of the bundled model: late interaction of a query and a document encoded separately."""
 
     def logits(self, features: Features) -> torch.Tensor:
-        """Logits of pairs, shape (pairs,)."""
+        """Return logits, shape (pairs,)."""
         ids, segments, mask = features["input_ids"], features["token_type_ids"], features["attention_mask"]
         template = self._files.manifest.template
-        lead = len(template.middle) - 1  # the document's own [CLS] and prefix, before its first token
-        starts = segments.argmax(1) - lead  # the closing [SEP] is of the second segment, so there is always one
-        begins = self._fresh(ids, starts)
-        query = self._side(ids[begins], torch.zeros_like(starts[begins]), starts[begins], len(template.start))
-        query = query.rows(begins.cumsum(0) - 1)
+        lead = len(template.middle) - 1  # [CLS] and prefix of the document, before its first token
+        starts = segments.argmax(1) - lead  # the final [SEP] has segment 1, so it exists
+        is_new = self._starts_new_query(ids, starts)
+        query = self._side(ids[is_new], torch.zeros_like(starts[is_new]), starts[is_new], len(template.start))
+        query = query.rows(is_new.cumsum(0) - 1)
         document = self._side(ids, starts, mask.sum(1), len(template.middle) - 1)
-        found: torch.Tensor = self.model(query, document)
-        return found
+        logits: torch.Tensor = self.model(query, document)
+        return logits
 
     @staticmethod
-    def _fresh(ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """Rows whose query is not that of the row before; a query is encoded once for the documents that follow it."""
-        fresh = torch.ones_like(starts, dtype=torch.bool)
-        read = torch.arange(ids.shape[1], device=ids.device)[None] < starts[1:, None]
-        fresh[1:] = (starts[1:] != starts[:-1]) | ((ids[1:] != ids[:-1]) & read).any(1)
-        return fresh
+    def _starts_new_query(ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Return True for rows whose query differs from the row before: a query is encoded once for its documents."""
+        is_new = torch.ones_like(starts, dtype=torch.bool)
+        in_query = torch.arange(ids.shape[1], device=ids.device)[None] < starts[1:, None]
+        is_new[1:] = (starts[1:] != starts[:-1]) | ((ids[1:] != ids[:-1]) & in_query).any(1)
+        return is_new
 
     def _side(self, ids: torch.Tensor, begin: torch.Tensor, end: torch.Tensor, lead: int) -> Side:
-        """Texts from `begin` to `end`, moved to the left, encoded."""
+        """Encode the tokens from `begin` to `end` of each row, moved to the left."""
         sizes = end - begin
-        width = _rounded(int(sizes.max()), self.max_length)
-        places = torch.arange(width, device=ids.device)[None]
-        mask = (places < sizes[:, None]).long()
-        rows = ids.gather(1, (places + begin[:, None]).clamp(max=ids.shape[1] - 1)) * mask
-        content = mask * (places >= lead) * (rows != SEP)
+        width = _padded_width(int(sizes.max()), self.max_length)
+        positions = torch.arange(width, device=ids.device)[None]
+        mask = (positions < sizes[:, None]).long()
+        rows = ids.gather(1, (positions + begin[:, None]).clamp(max=ids.shape[1] - 1)) * mask
+        content = mask * (positions >= lead) * (rows != SEP)
         return self._ranker.side(rows, mask, content)
 
     @property
     def _ranker(self) -> Ranker:
-        """The ranker, below its adapters too."""
+        """The ranker, also below adapters."""
         return next(module for module in self.model.modules() if isinstance(module, Ranker))
 
-    def checkpointing(self) -> None:
-        """Compute activations again on the way back."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass."""
         self._ranker.encoder.checkpointing = True
 
 
-def _rounded(width: int, limit: int) -> int:
-    """The width that rows are padded to: few widths, because kernels are made anew for each shape."""
-    return max(width, min(limit, -(-width // WIDTH) * WIDTH))
+def _padded_width(width: int, limit: int) -> int:
+    """Return the width to pad rows to: few different widths, because kernels are compiled for each shape."""
+    return max(width, min(limit, -(-width // WIDTH_STEP) * WIDTH_STEP))
 
 
 def open_network(files: ModelFiles, max_length: int) -> Network:
-    """The network of a checkpoint or of a compiled model, float32, on the CPU.
+    """Open the network of a checkpoint or of a compiled model, in float32 on the CPU.
 
     Raises:
-        InvalidRequestError: a compiled model whose weights cannot be read back.
-        CorruptModelError: weights that do not fit.
+        InvalidRequestError: the weights of a compiled model cannot be read back.
+        CorruptModelError: the weights do not fit the architecture.
     """
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
@@ -169,7 +171,7 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
 
 
 def sequence_classifier(files: ModelFiles, weights: Mapping[str, Any]) -> PreTrainedModel:
-    """The network of a cross-encoder with these weights."""
+    """Return the network of a cross-encoder with these weights."""
     from transformers import (
         BertConfig,
         BertForSequenceClassification,
@@ -178,30 +180,30 @@ def sequence_classifier(files: ModelFiles, weights: Mapping[str, Any]) -> PreTra
     )
 
     shape = files.manifest.architecture
-    settings = _settings(shape) | {"num_labels": 1}
+    config = _encoder_config(shape) | {"num_labels": 1}
     model: PreTrainedModel
     if shape.family == "bert":
-        model = BertForSequenceClassification(BertConfig(**settings))
+        model = BertForSequenceClassification(BertConfig(**config))
     else:
-        model = XLMRobertaForSequenceClassification(XLMRobertaConfig(**settings))
-    return _filled(model, weights, files)
+        model = XLMRobertaForSequenceClassification(XLMRobertaConfig(**config))
+    return _load_weights(model, weights, files)
 
 
-def _filled(module: Filled, weights: Mapping[str, Any], files: ModelFiles) -> Filled:
-    """A network with these weights, which it takes as they are."""
+def _load_weights(module: ModuleT, weights: Mapping[str, Any], files: ModelFiles) -> ModuleT:
+    """Load weights into a module without copying them."""
     try:
         module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
     except RuntimeError as error:
-        said = str(error).splitlines()[-1].strip()
+        reason = str(error).splitlines()[-1].strip()
         raise CorruptModelError(
-            f"{files.reference}: the weights do not fit what {FILE_NAME} says ({said}).",
+            f"{files.reference}: the weights do not match {FILE_NAME} ({reason}).",
             hint="Compile the model again, or pass the checkpoint it was compiled from.",
         ) from error
     return module
 
 
-def _settings(shape: Architecture) -> dict[str, Any]:
-    """Of a transformers encoder."""
+def _encoder_config(shape: Architecture) -> dict[str, Any]:
+    """Return the configuration of a transformers encoder."""
     return {
         "vocab_size": shape.vocabulary,
         "hidden_size": shape.hidden,
@@ -216,17 +218,17 @@ def _settings(shape: Architecture) -> dict[str, Any]:
 
 
 def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> Ranker:
-    """The network of a late-interaction model with these weights; its pieces do not learn."""
+    """Return the network of a late-interaction model with these weights; word embeddings are frozen."""
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(**_settings(files.manifest.architecture))
-    ranker = _filled(Ranker(BertModel(config, add_pooling_layer=False)), weights, files)
+    config = BertConfig(**_encoder_config(files.manifest.architecture))
+    ranker = _load_weights(Ranker(BertModel(config, add_pooling_layer=False)), weights, files)
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     return ranker
 
 
 def cross_encoder(network: Network, device: str) -> CrossEncoder:
-    """The network as a sentence-transformers model, for its trainer and its losses."""
+    """Wrap a network as a sentence-transformers model, for its trainer and losses."""
     model: CrossEncoder = CrossEncoder(modules=[network], device=device, num_labels=None)
     model.activation_fn = torch.nn.Identity()
     return model
@@ -234,16 +236,16 @@ def cross_encoder(network: Network, device: str) -> CrossEncoder:
 
 @torch.inference_mode()
 def logits_of(network: Network, pairs: Sequence[tuple[str, str]], batch: int = 16) -> torch.Tensor:
-    """Logits of pairs, shape (pairs,), float32, without training anything."""
+    """Compute logits of pairs without gradients, shape (pairs,), float32."""
     network.eval()
     device = next(network.parameters()).device
-    found = []
+    logits = []
     for start in range(0, len(pairs), batch):
         features = {name: value.to(device) for name, value in network.preprocess(pairs[start : start + batch]).items()}
-        found.append(network.logits(features).float().cpu())
-    return torch.cat(found)
+        logits.append(network.logits(features).float().cpu())
+    return torch.cat(logits)
 
 
 def state_file(folder: Path) -> Path:
-    """Where a trainer's checkpoint keeps what is trained."""
+    """Return the file with the trainable weights in a trainer's checkpoint."""
     return folder / "trained.safetensors"

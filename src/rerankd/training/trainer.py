@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer on our networks: checkpoints hold what is trained, and only that."""
+"""The trainer of sentence-transformers for our networks: checkpoints contain trainable weights only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rerankd.training.network import state_file
 
 
 class Trainer(CrossEncoderTrainer):
-    """Trains; a checkpoint is the trained weights by name, beside the trainer's own files."""
+    """Trainer whose checkpoints hold the trainable weights by name, beside the trainer's own files."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """None: the card is written by `card.py`, from what is known of the whole run."""
+        """Skip the callback: `card.py` writes the card from the record of the whole run."""
 
     def _trained(self) -> dict[str, Any]:
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
@@ -36,11 +36,11 @@ class Trainer(CrossEncoderTrainer):
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
-            # By its name: the folder of the run may have been moved since.
+            # By name only: the folder of the run may have been moved since.
             read_state(self.model, Path(str(self.args.output_dir), Path(self.state.best_model_checkpoint).name))
 
-    def ended(self, folder: str) -> bool:
-        """Whether training was over at a checkpoint; then this has its state and the best weights."""
+    def restore_finished(self, folder: str) -> bool:
+        """Restore state and best weights if training had finished at a checkpoint; return True if it had."""
         state = TrainerState.load_from_json(str(Path(folder, TRAINER_STATE_NAME)))
         control: Any = state.stateful_callbacks.get("TrainerControl", {})
         if not control.get("args", {}).get("should_training_stop"):
@@ -51,40 +51,40 @@ class Trainer(CrossEncoderTrainer):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that is whole: the trainer's state is the last file that is written of one."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for path in found:
+    """Return the latest complete checkpoint; the trainer's state is the last file written of one."""
+    paths = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in paths:
         try:
             json.loads((path / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # the process was ended while it wrote
+            continue  # the process ended while writing it
         return str(path)
     return None
 
 
 def read_state(model: CrossEncoder, folder: Path) -> None:
-    """Put a checkpoint's weights into a model.
+    """Load the weights of a checkpoint into a model.
 
     Raises:
-        CorruptModelError: they are not what learns in the model.
+        CorruptModelError: the checkpoint does not have the model's trainable weights.
     """
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    held = load_file(state_file(folder))
-    if own.keys() != held.keys():
-        raise CorruptModelError(f"{folder} is not a checkpoint of this run.", hint="Delete it, and train again.")
-    for name, value in held.items():
-        own[name].data.copy_(value.to(own[name].device))
+    trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    saved = load_file(state_file(folder))
+    if trainable.keys() != saved.keys():
+        raise CorruptModelError(f"{folder} is not a checkpoint of this run.", hint="Delete it and train again.")
+    for name, value in saved.items():
+        trainable[name].data.copy_(value.to(trainable[name].device))
 
 
-class Watch(TrainerCallback):
-    """Tells of progress.
+class ProgressCallback(TrainerCallback):
+    """Reports progress.
 
     Args:
-        say: given the share that is done and the last losses.
+        progress: called with the completed share (0 to 1) and the last losses.
     """
 
-    def __init__(self, say: Any) -> None:
-        self._say = say
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
 
     def on_log(
         self,
@@ -94,5 +94,5 @@ class Watch(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Pass on what the trainer logs."""
-        self._say(state.global_step / max(1, state.max_steps), logs or {})
+        """Report the losses that the trainer logs."""
+        self._progress(state.global_step / max(1, state.max_steps), logs or {})

@@ -1,7 +1,7 @@
-"""Weights of a compiled model, read back from its ONNX file to train on.
+"""Weights of a compiled model, read back from its ONNX file for further training.
 
-int8 products come back as they are computed: whole numbers times a scale. A model that is written again without
-training is the same file but for rounding.
+int8 weights come back dequantized: integers times a scale. A model that is exported again without training is the same
+up to rounding.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.files import ONNX, ModelFiles
 
 Array = np.ndarray[Any, Any]
-MARK = "meaning.weight"
+LATE_INTERACTION_CONSTANT = "meaning.weight"
 
 
 def constants_of(path: Path) -> dict[str, Array]:
-    """The constants of an ONNX file, by name.
+    """Return the constants of an ONNX file by name.
 
     Raises:
         MissingDependencyError: onnx is not installed.
@@ -34,40 +34,42 @@ def constants_of(path: Path) -> dict[str, Array]:
     import onnx
     from onnx import numpy_helper
 
-    return {one.name: numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer}
+    return {constant.name: numpy_helper.to_array(constant) for constant in onnx.load(str(path)).graph.initializer}
 
 
-def _names(files: ModelFiles) -> set[str]:
-    """Names of the constants of a compiled model; what lies in a file beside it is not read."""
+def _constant_names(files: ModelFiles) -> set[str]:
+    """Return the names of a compiled model's constants, without reading external data files."""
     require("onnx", "train", "Training a compiled model")
     import onnx
 
-    return {one.name for one in onnx.load(str(files.folder / ONNX), load_external_data=False).graph.initializer}
+    return {
+        constant.name for constant in onnx.load(str(files.folder / ONNX), load_external_data=False).graph.initializer
+    }
 
 
 def is_late_interaction(files: ModelFiles) -> bool:
-    """Whether a compiled model compares states of tokens at its end, as the bundled one does."""
-    return files.compiled and MARK in _names(files)
+    """Return True for a compiled late-interaction model, such as the bundled one."""
+    return files.compiled and LATE_INTERACTION_CONSTANT in _constant_names(files)
 
 
-def words_of(files: ModelFiles, precision: str) -> str:
-    """How a candidate keeps its word embeddings: as its base does, `int8` or `int4`."""
+def embedding_precision(files: ModelFiles, precision: str) -> str:
+    """Return the precision of a candidate's word embeddings, `int8` or `int4`: the same as its base model's."""
     name = f"{files.manifest.architecture.prefix}.embeddings.word_embeddings.weight.packed"
-    return "int4" if precision == "int8" and files.compiled and name in _names(files) else "int8"
+    return "int4" if precision == "int8" and files.compiled and name in _constant_names(files) else "int8"
 
 
 def read_weights(files: ModelFiles) -> dict[str, Array]:
-    """Weights of a compiled model under its network's names, float32.
+    """Return the weights of a compiled model by the names of its network, in float32.
 
-    What `rerankd calibrate` put behind the network goes into its last step.
+    Calibration is folded into the last layer.
 
     Raises:
-        InvalidRequestError: the file was not written by this package, or by one that named things otherwise.
+        InvalidRequestError: the file was not written by this package, or by an incompatible version.
     """
-    found = constants_of(files.folder / ONNX)
-    read = _late_interaction if MARK in found else _cross_encoder
+    constants = constants_of(files.folder / ONNX)
+    read = _late_interaction if LATE_INTERACTION_CONSTANT in constants else _cross_encoder
     try:
-        weights = read(found, files.manifest.architecture)
+        weights = read(constants, files.manifest.architecture)
     except (KeyError, ValueError) as error:
         raise InvalidRequestError(
             f"{files.reference} is compiled, and its weights cannot be read back ({error}).",
@@ -76,21 +78,27 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
     return {name: np.require(value, np.float32, ["C", "W", "O"]) for name, value in weights.items()}
 
 
-def _late_interaction(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
-    weights = _encoder(found, architecture)
+def _late_interaction(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    weights = _encoder(constants, architecture)
     for weigher in ("meaning", "piece"):
-        weights |= {f"{weigher}.weight": found[f"{weigher}.weight"].T, f"{weigher}.bias": found[f"{weigher}.bias"]}
-    scale, offset = _calibration(found)
-    weights |= {"mix": scale * found["mix"].reshape(-1), "bias": scale * found["bias"].reshape(-1) + offset}
+        weights |= {
+            f"{weigher}.weight": constants[f"{weigher}.weight"].T,
+            f"{weigher}.bias": constants[f"{weigher}.bias"],
+        }
+    scale, offset = _calibration(constants)
+    weights |= {"mix": scale * constants["mix"].reshape(-1), "bias": scale * constants["bias"].reshape(-1) + offset}
     return {named(name): value for name, value in weights.items()}
 
 
-def _cross_encoder(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
-    weights = _encoder(found, architecture)
-    scale, offset = _calibration(found)
+def _cross_encoder(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    weights = _encoder(constants, architecture)
+    scale, offset = _calibration(constants)
     dense, out = architecture.head
-    weights |= {f"{dense}.{part}": found[f"{dense}.{part}"] for part in ("weight", "bias")}
-    weights |= {f"{out}.weight": scale * found[f"{out}.weight"], f"{out}.bias": scale * found[f"{out}.bias"] + offset}
+    weights |= {f"{dense}.{part}": constants[f"{dense}.{part}"] for part in ("weight", "bias")}
+    weights |= {
+        f"{out}.weight": scale * constants[f"{out}.weight"],
+        f"{out}.bias": scale * constants[f"{out}.bias"] + offset,
+    }
     if unknown := weights.keys() - architecture.shapes().keys():
         raise ValueError(f"it holds {min(unknown)}")
     for name, shape in architecture.shapes().items():
@@ -99,55 +107,55 @@ def _cross_encoder(found: Mapping[str, Array], architecture: Architecture) -> di
     return weights
 
 
-def _encoder(found: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
-    """Embeddings and layers."""
+def _encoder(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+    """Return the weights of embeddings and layers."""
     prefix = f"{architecture.prefix}."
     weights: dict[str, Array] = {}
-    for name, value in found.items():
+    for name, value in constants.items():
         if name.endswith((".scale", ".packed", ".zero", ".word_embeddings.weight")):
             continue
         if name.endswith(".weight") and ".encoder.layer." in name and "LayerNorm" not in name:
-            weights |= _products(name, _scaled(value, found.get(f"{name.removesuffix('.weight')}.scale")))
+            weights |= _split_layers(name, _dequantize(value, constants.get(f"{name.removesuffix('.weight')}.scale")))
         elif name.endswith(".attention.bias"):
             parts = ("query", "key", "value")
             layer = name.removesuffix(".bias")
             weights |= {f"{layer}.self.{part}.bias": one for part, one in zip(parts, np.split(value, 3), strict=True)}
         elif name.endswith((".weight", ".bias")) and name.startswith(prefix):
-            weights[name] = _scaled(value, found.get(f"{name}.scale"))
-    weights[f"{prefix}embeddings.word_embeddings.weight"] = _words(found, architecture)
-    weights[f"{prefix}embeddings.token_type_embeddings.weight"] = _kinds(found, architecture)
+            weights[name] = _dequantize(value, constants.get(f"{name}.scale"))
+    weights[f"{prefix}embeddings.word_embeddings.weight"] = _word_embeddings(constants, architecture)
+    weights[f"{prefix}embeddings.token_type_embeddings.weight"] = _segment_embeddings(constants, architecture)
     return weights
 
 
-def _kinds(found: Mapping[str, Array], architecture: Architecture) -> Array:
-    if "segments" in found:
-        return found["segments"]
-    kinds = np.zeros((architecture.segment_types, architecture.hidden), np.float32)
-    kinds[0] = found["segment"]
-    return kinds
+def _segment_embeddings(constants: Mapping[str, Array], architecture: Architecture) -> Array:
+    if "segments" in constants:
+        return constants["segments"]
+    segments = np.zeros((architecture.segment_types, architecture.hidden), np.float32)
+    segments[0] = constants["segment"]
+    return segments
 
 
-def _calibration(found: Mapping[str, Array]) -> tuple[float, float]:
-    scale, offset = (float(found.get(name, default)) for name, default in ((SCALE, 1.0), (OFFSET, 0.0)))
+def _calibration(constants: Mapping[str, Array]) -> tuple[float, float]:
+    scale, offset = (float(constants.get(name, default)) for name, default in ((SCALE, 1.0), (OFFSET, 0.0)))
     return scale, offset
 
 
-def _scaled(value: Array, scale: Array | None) -> Array:
+def _dequantize(value: Array, scale: Array | None) -> Array:
     return value if scale is None else value.astype(np.float32) * scale
 
 
-def _products(name: str, matrix: Array) -> dict[str, Array]:
-    """The layers that stand side by side in one matrix of shape (inputs, outputs)."""
+def _split_layers(name: str, matrix: Array) -> dict[str, Array]:
+    """Split a matrix of shape (inputs, outputs) that holds several layers side by side."""
     layers = name.removesuffix(".weight").split("+")
     parts = np.split(matrix, len(layers), axis=1)
     return {f"{layer}.weight": part.T for layer, part in zip(layers, parts, strict=True)}
 
 
-def _words(found: Mapping[str, Array], architecture: Architecture) -> Array:
+def _word_embeddings(constants: Mapping[str, Array], architecture: Architecture) -> Array:
     name = f"{architecture.prefix}.embeddings.word_embeddings.weight"
-    if f"{name}.packed" not in found:
-        return _scaled(found[name], found.get(f"{name}.scale"))
-    packed = found[f"{name}.packed"].reshape(-1, BLOCK // 2)
+    if f"{name}.packed" not in constants:
+        return _dequantize(constants[name], constants.get(f"{name}.scale"))
+    packed = constants[f"{name}.packed"].reshape(-1, BLOCK // 2)
     numbers = np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32) - 8
-    table = numbers * found[f"{name}.scale"].reshape(-1, 1).astype(np.float32)
+    table = numbers * constants[f"{name}.scale"].reshape(-1, 1).astype(np.float32)
     return table.reshape(architecture.vocabulary, architecture.hidden)

@@ -30,7 +30,7 @@ from rerankd.feedback.store import add_feedback
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
-from rerankd.training.examples import cleaned, read_examples, split
+from rerankd.training.examples import clean, read_examples, split
 from rerankd.types import Document
 from tests.unit.traces.rankings import ranking
 
@@ -203,7 +203,7 @@ def test_exported_cases_are_split_by_time(store: TraceStore, tmp_path: Path) -> 
             connection.execute(moved.values(time=times[case.request_id]))
     file = tmp_path / "train.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in training_lines(iter_cases(store))))
-    examples, _ = cleaned(read_examples(file))
+    examples, _ = clean(read_examples(file))
     training, validation = split(examples, share=0.3)
     latest = sorted(range(10), key=lambda number: times[f"r{number}"])[-3:]
     assert sorted(example.query for example in validation) == sorted(f"query {number}" for number in latest)

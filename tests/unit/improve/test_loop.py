@@ -24,7 +24,7 @@ from rerankd.improve.resources import Resources
 from rerankd.improve.state import RunState, StepResult
 from rerankd.improve.trial import stop_experiment
 from rerankd.settings import Settings, load_settings
-from rerankd.training.finetune import TrainOptions
+from rerankd.training.options import TrainOptions
 from rerankd.wiring.experiments import open_experiments
 from rerankd.wiring.registry import open_registry
 from rerankd.wiring.traces import open_existing_store, open_store
@@ -67,14 +67,14 @@ def run_options(data: Path, out: Path, base: Path, examples: str = "learn", **ch
     training = TrainOptions(
         "full",
         epochs=2,
-        size=6,
-        rate=2e-3,
+        group_size=6,
+        learning_rate=2e-3,
         max_length=32,
         precision="fp32",
         device="cpu",
-        looks=2,
+        evaluations=2,
         patience=0,
-        mine=False,
+        mine_negatives=False,
     )
     plan = ImproveOptions(
         f"domain-{out.name}",
@@ -85,7 +85,7 @@ def run_options(data: Path, out: Path, base: Path, examples: str = "learn", **ch
         cases=False,
         online="none",
         training=training,
-        limits=GateLimits(latency=50.0, size=5.0, calibration=1.0),
+        limits=GateLimits(latency=50.0, group_size=5.0, calibration=1.0),
     )
     return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
 

@@ -57,7 +57,7 @@ def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed:
         torch.nn.init.normal_(weigher.weight)
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
     template = PairTemplate((cls, *tokenizer.encode("query", add_special_tokens=False).ids[:1]), (sep, cls), (sep,))
-    save_graph(weights, architecture, template, out / "model.onnx", precision, frozenset())
+    save_graph(weights, architecture, template, out / "model.onnx", precision=precision, outlier_layers=frozenset())
     hashes = {path.name: sha256(path) for path in sorted(out.iterdir())}
     write_manifest(out, Manifest("tiny-late", architecture, template, 128, precision, files=hashes, licence="MIT"))
     return out

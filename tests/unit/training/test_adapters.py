@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from rerankd.errors import VerificationError
 from rerankd.training import adapters
-from rerankd.training.adapters import add_adapters, merge, save_adapters
+from rerankd.training.adapters import add_adapters, merge_adapters, save_adapters
 from rerankd.training.export import verification_pairs
 from rerankd.training.network import Network, logits_of, open_network
 from tests.unit.training.material import files_of, late_interaction_model
@@ -56,7 +56,7 @@ def disturbed(network: Network) -> None:
 def test_adapters_are_on_the_encoders_linear_layers_and_nothing_else(model: Path) -> None:
     network = open_network(files_of(model), 64)
     layers = files_of(model).manifest.architecture.layers
-    count = add_adapters(network, 4, 8, seed=1)
+    count = add_adapters(network, rank=4, alpha=8, seed=1)
     found = sorted(
         name.rpartition("encoder.layer.")[2].removesuffix(".lora_A.default")
         for name, _ in network.named_modules()
@@ -72,7 +72,7 @@ def test_adapters_begin_as_nothing_and_alike(bert: Path) -> None:
     pairs = verification_pairs([], 8)
     networks = [open_network(files_of(bert), 64) for _ in range(3)]
     for network in networks[1:]:
-        add_adapters(network, 4, 8, seed=1)
+        add_adapters(network, rank=4, alpha=8, seed=1)
     first, second, third = (logits_of(network, pairs) for network in networks)
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
     assert torch.equal(second, third)
@@ -83,11 +83,11 @@ def test_adapters_begin_as_nothing_and_alike(bert: Path) -> None:
 def test_the_merged_model_is_its_adapter(model: Path, tmp_path: Path) -> None:
     base = open_network(files_of(model), 64)
     network = open_network(files_of(model), 64)
-    add_adapters(network, 4, 8, seed=1)
+    add_adapters(network, rank=4, alpha=8, seed=1)
     disturbed(network)
     save_adapters(network, tmp_path / "adapter")
     with_adapter = logits_of(network, verification_pairs([]))
-    parity = merge(network, verification_pairs([]))
+    parity = merge_adapters(network, verification_pairs([]))
     assert parity.passed
     assert parity.pairs >= 30
     assert parity.largest < 1e-3
@@ -110,7 +110,7 @@ def test_the_merged_model_is_its_adapter(model: Path, tmp_path: Path) -> None:
 
 def test_what_is_written_is_the_adapter_alone(model: Path, tmp_path: Path) -> None:
     network = open_network(files_of(model), 64)
-    add_adapters(network, 4, 8, seed=1)
+    add_adapters(network, rank=4, alpha=8, seed=1)
     save_adapters(network, tmp_path)
     assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def test_what_is_written_is_the_adapter_alone(model: Path, tmp_path: Path) -> No
 
 def test_a_merge_that_changes_something_else_is_refused(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = open_network(files_of(bert), 64)
-    add_adapters(network, 4, 8, seed=1)
+    add_adapters(network, rank=4, alpha=8, seed=1)
     original = network.model.base_model.merge_and_unload  # type: ignore[union-attr]
 
     def spoiled() -> Any:
@@ -129,6 +129,6 @@ def test_a_merge_that_changes_something_else_is_refused(bert: Path, monkeypatch:
         return model
 
     monkeypatch.setattr(network.model.base_model, "merge_and_unload", spoiled)
-    with pytest.raises(VerificationError, match="changed weights beside"):
-        merge(network, verification_pairs([], 4))
-    assert adapters.PARITY == 1e-3
+    with pytest.raises(VerificationError, match="changed weights outside"):
+        merge_adapters(network, verification_pairs([], 4))
+    assert adapters.MAX_DELTA == 1e-3

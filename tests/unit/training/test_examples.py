@@ -12,9 +12,9 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.training.examples import (
     MISSED,
     Example,
-    cleaned,
-    comparable,
+    clean,
     data_hash,
+    normalize,
     read_examples,
     split,
 )
@@ -54,7 +54,7 @@ def test_lines_that_are_refused(tmp_path: Path, row: object, said: str) -> None:
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputFileError, match="holds no example"):
+    with pytest.raises(InvalidInputFileError, match="contains no examples"):
         read_examples(lines(tmp_path / "a.jsonl"))
 
 
@@ -99,20 +99,20 @@ def test_cleaning_is_done_once_and_leaves_no_contradiction(examples: list[Exampl
             replace(e, positive_scores=(1.0,) * len(e.positives), negative_scores=(0.0,) * len(e.negatives))
             for e in examples
         ]
-    kept, said = cleaned(examples)
-    assert cleaned(kept)[0] == kept
-    assert cleaned(kept)[1].dropped == {}
+    kept, said = clean(examples)
+    assert clean(kept)[0] == kept
+    assert clean(kept)[1].dropped == {}
     assert said.kept == len(kept)
     assert len({one.key for one in kept}) == len(kept)
-    missed = {(one.key, comparable(text)) for one in examples for text in one.missed}
+    missed = {(one.key, normalize(text)) for one in examples for text in one.missed}
     for one in kept:
         assert not one.missed
-        assert missed.isdisjoint((one.key, comparable(text)) for text in (*one.negatives, *one.unjudged))
-        sides = [{comparable(text) for text in side} for side in (one.positives, one.negatives)]
+        assert missed.isdisjoint((one.key, normalize(text)) for text in (*one.negatives, *one.unjudged))
+        sides = [{normalize(text) for text in side} for side in (one.positives, one.negatives)]
         assert one.positives
         assert "" not in sides[0] | sides[1]
         assert sides[0].isdisjoint(sides[1])
-        unjudged = {comparable(text) for text in one.unjudged}
+        unjudged = {normalize(text) for text in one.unjudged}
         assert len(unjudged) == len(one.unjudged)
         assert unjudged.isdisjoint({"", *sides[0], *sides[1]})
         assert (len(sides[0]), len(sides[1])) == (len(one.positives), len(one.negatives))
@@ -129,7 +129,7 @@ def test_no_query_and_no_answer_is_on_both_sides(made: list[tuple[int, int, int]
     assert training
     assert validation
     assert {one.key for one in training}.isdisjoint(one.key for one in validation)
-    answers = [{comparable(text) for one in side for text in one.positives} for side in (training, validation)]
+    answers = [{normalize(text) for one in side for text in one.positives} for side in (training, validation)]
     assert answers[0].isdisjoint(answers[1])
 
 
@@ -148,9 +148,9 @@ def test_the_same_queries_validate_however_examples_are_ordered() -> None:
 
 
 def test_too_few_to_divide() -> None:
-    with pytest.raises(InvalidRequestError, match="There are 3 examples"):
+    with pytest.raises(InvalidRequestError, match="3 examples are too few"):
         split(animals(3), 0.1)
-    with pytest.raises(InvalidRequestError, match="share their answers"):
+    with pytest.raises(InvalidRequestError, match="share their positives"):
         split([Example(f"q{n}", ("same",)) for n in range(6)], 0.2)
 
 
@@ -176,12 +176,12 @@ def test_an_answer_that_the_first_stage_missed_is_not_learned_from(tmp_path: Pat
     examples = {one.query: one for one in read_examples(folder)}
     assert (examples["one"].positives, examples["one"].missed) == (("here",), ("beyond",))
     assert (examples["other"].positives, examples["other"].missed) == ((), ("beyond",))
-    kept, said = cleaned(examples.values())
+    kept, said = clean(examples.values())
     assert kept == [Example("one", ("here",), source="set", unjudged=("close",))]
     assert said.dropped == {MISSED: 2, "queries without an answer": 1}
 
 
 def test_a_missed_answer_is_no_negative() -> None:
-    [one], said = cleaned([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
+    [one], said = clean([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
     assert (one.negatives, one.unjudged) == (("c",), ("d",))
     assert said.dropped == {"contradicting negatives": 1, MISSED: 1}

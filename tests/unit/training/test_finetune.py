@@ -14,16 +14,26 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.models.files import load_model
 from rerankd.training import finetune
+from rerankd.training import options as training_options
 from rerankd.training.examples import Example
-from rerankd.training.finetune import TrainOptions, fine_tune
+from rerankd.training.finetune import fine_tune
+from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals, late_interaction_model
 
 OPTIONS = TrainOptions(
-    epochs=1, groups=3, size=4, max_length=48, rank=4, looks=2, validation=0.25, precision="fp32", device="cpu"
+    epochs=1,
+    groups_per_step=3,
+    group_size=4,
+    max_length=48,
+    lora_rank=4,
+    evaluations=2,
+    validation=0.25,
+    precision="fp32",
+    device="cpu",
 )
 RECORD = {
     "base", "base_version", "name", "options", "examples", "training", "validation", "general", "data", "seconds",
-    "peak_memory_mb", "compiled", "learning_parameters", "steps", "watched", "history", "resumed", "lora",
+    "peak_memory_mb", "compiled", "learning_parameters", "steps", "validation_loss", "history", "resumed", "lora",
 }  # fmt: skip
 
 
@@ -45,9 +55,9 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
         tmp_path / "out",
         OPTIONS,
         general=[Example("what is the capital of France?", ("Paris",), ("Rome",))],
-        evaluated=[judged],
+        evaluation_sets=[judged],
         name="zoo",
-        say=said.append,
+        report=said.append,
         progress=lambda share, losses: shares.append(share),
     )
     record = outcome.record
@@ -59,7 +69,7 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
     assert record["compiled"]["passed"]
     assert record["peak_memory_mb"] > 100
     assert shares[-1] == 1.0
-    assert said[0] == "Looking for negatives"
+    assert said[0] == "Mining negatives"
     assert said[-1] == "Calibrating"
     manifest = load_model(str(outcome.model)).manifest
     assert manifest.name == "zoo"
@@ -73,54 +83,54 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
 def test_a_candidate_can_be_trained_again(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MIN_KENDALL_TAU, "int8", 0.3)  # activations of random weights round badly
     rounded, said = replace(OPTIONS, precision="int8"), list[str]()
-    first = fine_tune(str(base), animals(), tmp_path / "first", rounded, name="first", say=said.append)
+    first = fine_tune(str(base), animals(), tmp_path / "first", rounded, name="first", report=said.append)
     again = fine_tune(str(first.model), animals(), tmp_path / "second", rounded, name="second")
     assert again.record["compiled"]["passed"]
     assert again.record["lora"]["largest"] < 1e-3
     manifest = load_model(str(again.model)).manifest
     assert (manifest.name, manifest.source, manifest.precision) == ("second", "first", "int8")
-    assert ("Rounding by texts of the domain" in said) == (base.name == "bert")
+    assert ("Quantizing with texts of the domain" in said) == (base.name == "bert")
 
 
 def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None:
     lonely = [Example(f"q{n}", (f"a{n}",)) for n in range(8)]
-    with pytest.raises(InvalidRequestError, match="does not answer"):
-        fine_tune(str(bert), lonely, tmp_path, replace(OPTIONS, mine=False))
+    with pytest.raises(InvalidRequestError, match="No example has a negative"):
+        fine_tune(str(bert), lonely, tmp_path, replace(OPTIONS, mine_negatives=False))
 
 
 def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) -> None:
     found = [replace(one, negatives=(), unjudged=one.negatives) for one in animals()]
-    outcome = fine_tune(str(bert), found, tmp_path, replace(OPTIONS, mine=False))
+    outcome = fine_tune(str(bert), found, tmp_path, replace(OPTIONS, mine_negatives=False))
     assert outcome.record["training"] == 9
 
 
 def test_where_the_first_stage_missed_all_its_misses_are_learned_from(bert: Path, tmp_path: Path) -> None:
     said: list[str] = []
     lost = [replace(one, positives=(), missed=one.positives) for one in animals()]
-    outcome = fine_tune(str(bert), lost, tmp_path, OPTIONS, say=said.append)
-    assert "learning from those that it missed" in said[0]
+    outcome = fine_tune(str(bert), lost, tmp_path, OPTIONS, report=said.append)
+    assert "training on those that it missed" in said[0]
     assert outcome.record["training"] == 9
     assert outcome.record["examples"]["dropped"] == {}
 
 
 def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Path) -> None:
     scored = [replace(e, positive_scores=(4.0,), negative_scores=(1.0, 0.5, -3.0)) for e in animals()]
-    outcome = fine_tune(str(bert), scored, tmp_path, replace(OPTIONS, loss="distil", size=8, method="full"))
+    outcome = fine_tune(str(bert), scored, tmp_path, replace(OPTIONS, loss="distil", group_size=8, method="full"))
     assert "lora" not in outcome.record
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"method": "qlora"}, "no method 'qlora'"),
-        ({"loss": "hinge"}, "no loss 'hinge'"),
-        ({"size": 1}, "2 passages at least"),
-        ({"validation": 0.0}, "shares under 0.9"),
-        ({"replay": 0.95}, "shares under 0.9"),
+        ({"method": "qlora"}, "Unknown method 'qlora'"),
+        ({"loss": "hinge"}, "Unknown loss 'hinge'"),
+        ({"group_size": 1}, "at least 2"),
+        ({"validation": 0.0}, "shares below 0.9"),
+        ({"replay": 0.95}, "shares below 0.9"),
         ({"precision": "int3"}, "Cannot compile to 'int3'"),
-        ({"rate": 0.0}, "learning rate"),
-        ({"rank": 0}, "1 at least"),
-        ({"patience": -1}, "1 at least"),
+        ({"learning_rate": 0.0}, "learning rate"),
+        ({"lora_rank": 0}, "at least 1"),
+        ({"patience": -1}, "at least 0"),
         ({"max_length": 4}, "16 tokens"),
         ({"device": "tpu"}, "Unknown device"),
     ],
@@ -132,7 +142,7 @@ def test_options_that_are_refused_before_anything_is_done(tmp_path: Path, change
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune, "cuda_available", lambda: False)
+    monkeypatch.setattr(training_options, "cuda_available", lambda: False)
     with pytest.raises(InvalidRequestError, match="sees no CUDA GPU"):
         fine_tune("nowhere", animals(), tmp_path, replace(OPTIONS, device="cuda"))
 
@@ -146,5 +156,5 @@ def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_pa
         texts = [own[place] for place in order]
         found.append(Example(one.query, (texts[0],), tuple(texts[1:])))
     before = (tiny / "rerankd.json").read_bytes()
-    assert finetune._calibrated(tiny, tmp_path, found, OPTIONS) == tiny
+    finetune._calibrate(tiny, found, OPTIONS)
     assert (tiny / "rerankd.json").read_bytes() == before

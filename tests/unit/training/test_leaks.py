@@ -4,7 +4,7 @@ import pytest
 
 from rerankd.evaluation.dataset import Dataset
 from rerankd.training.examples import Example
-from rerankd.training.leaks import without_leaks
+from rerankd.training.leaks import exclude_leaks
 from tests.unit.training.material import animals
 
 
@@ -16,7 +16,7 @@ def asked(*queries: str, answer: str = "") -> Dataset:
 
 
 def test_queries_of_evaluation_sets_are_left_out() -> None:
-    checked = without_leaks(animals(4), [asked("other"), asked("  WHAT does the Panda eat?")])
+    checked = exclude_leaks(animals(4), [asked("other"), asked("  WHAT does the Panda eat?")])
     assert (checked.same, checked.near, checked.leaked) == (1, 0, 1)
     assert [one.query for one in checked.kept] == [one.query for one in animals(4)[1:]]
 
@@ -50,16 +50,16 @@ def test_queries_of_evaluation_sets_are_left_out() -> None:
     ],
 )
 def test_what_is_asked_nearly_the_same(example: str, judged: str, near: bool) -> None:
-    checked = without_leaks([Example(example, ("yes",), ("no",))], [asked(judged)])
+    checked = exclude_leaks([Example(example, ("yes",), ("no",))], [asked(judged)])
     assert (checked.near, len(checked.kept)) == ((1, 0) if near else (0, 1))
 
 
 def test_shared_answers_are_counted_and_kept() -> None:
     judged = asked("of what is it afraid?", answer=" The panda eats BAMBOO")
-    checked = without_leaks([*animals(3), Example("which is of no use?", ("of no use",))], [judged])
+    checked = exclude_leaks([*animals(3), Example("which is of no use?", ("of no use",))], [judged])
     assert (len(checked.kept), checked.shared, checked.leaked) == (4, 1, 0)
 
 
 def test_nothing_to_compare_with() -> None:
-    checked = without_leaks(animals(3), [])
+    checked = exclude_leaks(animals(3), [])
     assert (len(checked.kept), checked.leaked, checked.shared) == (3, 0, 0)

@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
 from rerankd.training.examples import Example
-from rerankd.training.finetune import TrainOptions, groups_of
-from rerankd.training.losses import CERTAIN, LOSSES, guarded, labels_of, loss_of
+from rerankd.training.groups import training_groups
+from rerankd.training.losses import LOSSES, POSITIVE_LABEL, distillation_labels, labels_of, loss_of
 from rerankd.training.network import cross_encoder, open_network
+from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals, files_of
 
 SCORED = Example("q", ("a",), ("b", "c"), (3.0,), (1.0, -2.0))
 
 
 def test_labels() -> None:
-    assert labels_of("softmax", SCORED, 0, [1, 0]) == [CERTAIN, 0.0, 0.0]
+    assert labels_of("softmax", SCORED, 0, [1, 0]) == [POSITIVE_LABEL, 0.0, 0.0]
     assert labels_of("pairwise", SCORED, 0, [0]) == [1.0, 0.0]
     assert labels_of("lambda", SCORED, 0, [0]) == [1.0, 0.0]
     assert labels_of("distil", SCORED, 0, [1, 0]) == [3.0, -2.0, 1.0]
@@ -29,23 +30,23 @@ def test_labels() -> None:
 @given(
     logits=st.lists(st.floats(-50, 50), min_size=2, max_size=9),
     answer=st.integers(0, 8),
-    guard=st.floats(0, 0.99),
+    weight=st.floats(0, 0.99),
 )
-def test_guarded_labels_are_a_distribution_between_the_answer_and_the_base(
-    logits: list[float], answer: int, guard: float
+def test_distillation_labels_are_a_distribution_between_the_answer_and_the_base(
+    logits: list[float], answer: int, weight: float
 ) -> None:
     answer %= len(logits)
-    labels = [CERTAIN if place == answer else 0.0 for place in range(len(logits))]
-    found = torch.tensor(guarded(labels, logits, guard), dtype=torch.float64).exp()
+    labels = [POSITIVE_LABEL if index == answer else 0.0 for index in range(len(logits))]
+    mixed = torch.tensor(distillation_labels(labels, logits, weight), dtype=torch.float64).exp()
     base = torch.tensor(logits, dtype=torch.float64).softmax(0)
-    wanted = guard * base
-    wanted[answer] += 1 - guard
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    expected = weight * base
+    expected[answer] += 1 - weight
+    torch.testing.assert_close(mixed, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_an_unknown_loss(bert: Path) -> None:
     model = cross_encoder(open_network(files_of(bert), 64), "cpu")
-    with pytest.raises(InvalidRequestError, match="no loss 'hinge'"):
+    with pytest.raises(InvalidRequestError, match="Unknown loss 'hinge'"):
         loss_of("hinge", model, 8)
 
 
@@ -58,7 +59,7 @@ def test_a_loss_lowers_what_is_wrong(bert: Path, name: str) -> None:
     examples = [
         Example(e.query, e.positives, e.negatives, (2.0,), (-1.0, -1.5, -2.0)) for e in animals(4)
     ]  # scores are read by `distil` only
-    rows = groups_of(examples, (), TrainOptions(loss=name), 1)
+    rows = training_groups(examples, (), TrainOptions(loss=name), 1)
     inputs = [[row["query"] for row in rows], [row["docs"] for row in rows]]
     labels = [torch.tensor(row["label"]) for row in rows]
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
@@ -78,7 +79,7 @@ def test_the_group_loss_is_cross_entropy_of_the_answer(bert: Path) -> None:
     example = animals(1)[0]
     texts = [*example.positives, *example.negatives]
     found = loss_of("softmax", cross_encoder(network, "cpu"), 2)(
-        [[example.query], [texts]], [torch.tensor([CERTAIN, 0, 0, 0])]
+        [[example.query], [texts]], [torch.tensor([POSITIVE_LABEL, 0, 0, 0])]
     )
     logits = network.logits(network.preprocess([(example.query, text) for text in texts]))
     assert float(found.detach()) == pytest.approx(float(-logits.log_softmax(0)[0].detach()), abs=1e-4)

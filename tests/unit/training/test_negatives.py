@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rerankd.training.examples import Example
-from rerankd.training.negatives import with_negatives
+from rerankd.training.negatives import add_negatives
 from tests.unit.training.material import animals
 
 PANDA = Example("what does the panda eat", ("the panda eats bamboo",))
@@ -12,7 +12,7 @@ OTHERS = [Example("what does the tiger eat", ("the tiger eats deer",), (DOUBLE, 
 
 
 def test_keywords_find_what_is_missing() -> None:
-    found = with_negatives([PANDA, *OTHERS], 2)
+    found = add_negatives([PANDA, *OTHERS], 2)
     assert len(found[0].negatives) == 2
     assert not set(found[0].negatives) & set(PANDA.positives)
     assert found[1].negatives == OTHERS[0].negatives
@@ -23,27 +23,27 @@ def test_the_champion_drops_what_it_holds_for_an_answer() -> None:
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         return [0.9 if "bamboo" in text else 0.3 for text in texts]
 
-    found = with_negatives([PANDA, *OTHERS], 3, score)[0].negatives
-    assert DOUBLE in with_negatives([PANDA, *OTHERS], 3)[0].negatives
+    found = add_negatives([PANDA, *OTHERS], 3, score)[0].negatives
+    assert DOUBLE in add_negatives([PANDA, *OTHERS], 3)[0].negatives
     assert DOUBLE not in found
     assert "a panda does not eat deer" in found
 
 
 def test_a_text_that_differs_in_case_only_is_no_negative_of_its_double() -> None:
     other = Example("q", ("THE panda eats  bamboo",))
-    assert with_negatives([PANDA, other], 2)[0].negatives == ()
+    assert add_negatives([PANDA, other], 2)[0].negatives == ()
 
 
 def test_scores_of_a_teacher_stay_where_nothing_is_added() -> None:
     scored = Example("what does the panda eat", ("the panda eats bamboo",), ("no",), (3.0,), (1.0,))
-    assert with_negatives([scored, *OTHERS], 1)[0] == scored
-    assert with_negatives([scored], 5)[0] == scored
-    assert with_negatives([scored, *OTHERS], 2)[0].positive_scores == ()
+    assert add_negatives([scored, *OTHERS], 1)[0] == scored
+    assert add_negatives([scored], 5)[0] == scored
+    assert add_negatives([scored, *OTHERS], 2)[0].positive_scores == ()
 
 
 def test_passages_of_other_examples_are_looked_through() -> None:
-    assert with_negatives([PANDA], 2) == [PANDA]
-    assert DOUBLE in with_negatives([PANDA], 3, among=OTHERS)[0].negatives
+    assert add_negatives([PANDA], 2) == [PANDA]
+    assert DOUBLE in add_negatives([PANDA], 3, among=OTHERS)[0].negatives
 
 
 def test_candidates_that_nobody_judged_come_first_where_the_champion_agrees() -> None:
@@ -51,10 +51,10 @@ def test_candidates_that_nobody_judged_come_first_where_the_champion_agrees() ->
         return [0.9 if "bamboo" in text else 0.3 for text in texts]
 
     open_ones = Example(PANDA.query, PANDA.positives, unjudged=("pandas love bamboo", "a car", "THE PANDA EATS BAMBOO"))
-    assert with_negatives([open_ones], 1, score)[0].negatives == ("a car",)
-    assert with_negatives([open_ones, *OTHERS], 2, score)[0].negatives[0] == "a car"
+    assert add_negatives([open_ones], 1, score)[0].negatives == ("a car",)
+    assert add_negatives([open_ones, *OTHERS], 2, score)[0].negatives[0] == "a car"
 
 
 def test_enough_is_enough() -> None:
     examples = animals()
-    assert with_negatives(examples, 3) == examples
+    assert add_negatives(examples, 3) == examples

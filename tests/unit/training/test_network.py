@@ -67,7 +67,7 @@ def test_gradients_with_checkpointing_are_the_same(model: Path) -> None:
     for saving in (False, True):
         network = open_network(files_of(model), 64)
         if saving:
-            network.checkpointing()
+            network.enable_gradient_checkpointing()
         network.train()
         torch.manual_seed(5)  # of dropout
         network.logits(network.preprocess(pairs)).square().mean().backward()  # type: ignore[no-untyped-call]

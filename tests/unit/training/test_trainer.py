@@ -30,7 +30,7 @@ def test_the_last_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_something_else_is_refused(bert: Path, tmp_path: Path) -> None:
     network = open_network(files_of(bert), 64)
-    add_adapters(network, 4, 8, seed=1)
+    add_adapters(network, rank=4, alpha=8, seed=1)
     save_file({"other": torch.zeros(1)}, state_file(tmp_path))
     with pytest.raises(CorruptModelError, match="not a checkpoint of this run"):
         read_state(cross_encoder(network, "cpu"), tmp_path)

@@ -16,7 +16,7 @@ from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.manifest import sha256, write_manifest
 from rerankd.training.export import verification_pairs, write_late_interaction
 from rerankd.training.network import logits_of, open_network
-from rerankd.training.weights import is_late_interaction, read_weights, words_of
+from rerankd.training.weights import embedding_precision, is_late_interaction, read_weights
 from tests.unit.training.material import files_of, late_interaction_model
 
 TOLERANCE = {"fp32": 1e-3, "int8": 0.7}  # of a logit; int8 files also round what passes between layers
@@ -83,7 +83,11 @@ def test_a_cross_encoder_with_words_in_blocks_is_read_back(bert: Path, tmp_path:
     files = files_of(tmp_path / "model")
     found, expected = read_weights(files)[name], files_of(bert).checkpoint().tensor(name)
     np.testing.assert_allclose(found, expected, atol=np.abs(expected).max() / 8)
-    assert (words_of(files, "int8"), words_of(files, "fp32"), words_of(files_of(bert), "int8")) == (
+    assert (
+        embedding_precision(files, "int8"),
+        embedding_precision(files, "fp32"),
+        embedding_precision(files_of(bert), "int8"),
+    ) == (
         "int4",
         "int8",
         "int8",

@@ -14,7 +14,7 @@ from rerankd import Reranker
 from rerankd.compiler.compile import MIN_KENDALL_TAU
 from rerankd.compiler.graph import INT8_LIMIT
 from rerankd.training.export import verification_pairs, write_candidate
-from rerankd.training.gptq import outlying, rounded, rounded_layers, rounded_weights
+from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, gptq_round, outlier_layers
 from rerankd.training.late_interaction import Ranker
 from rerankd.training.network import Network, logits_of, open_network
 from rerankd.training.weights import read_weights
@@ -36,7 +36,7 @@ def inputs(draw: torch.Generator, tokens: int, width: int) -> torch.Tensor:
 def test_rounded_weights_are_what_the_graph_keeps(seed: int, outputs: int, width: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     weight, seen = torch.randn(outputs, width, generator=draw), torch.randn(50, width, generator=draw)
-    found = rounded(weight, seen.T @ seen)
+    found = gptq_round(weight, seen.T @ seen)
     torch.testing.assert_close(nearest(found), found)
     torch.testing.assert_close(found.abs().amax(1), weight.abs().amax(1))
 
@@ -44,16 +44,16 @@ def test_rounded_weights_are_what_the_graph_keeps(seed: int, outputs: int, width
 def test_weights_on_the_grid_stay() -> None:
     draw = torch.Generator().manual_seed(1)
     weight, seen = nearest(torch.randn(30, 64, generator=draw)), inputs(draw, 500, 64)
-    torch.testing.assert_close(rounded(weight, seen.T @ seen), weight)
+    torch.testing.assert_close(gptq_round(weight, seen.T @ seen), weight)
 
 
 def test_products_are_nearer_than_with_each_weight_to_its_nearest() -> None:
     draw = torch.Generator().manual_seed(2)
     weight, seen, others = torch.randn(40, 160, generator=draw), inputs(draw, 600, 160), inputs(draw, 1, 160)
     exact = seen @ weight.T
-    errors = [(seen @ one.T - exact).square().mean() for one in (rounded(weight, seen.T @ seen), nearest(weight))]
+    errors = [(seen @ one.T - exact).square().mean() for one in (gptq_round(weight, seen.T @ seen), nearest(weight))]
     assert errors[0] < 0.2 * errors[1]
-    assert (rounded(weight, seen.T @ seen) @ others.T).isfinite().all()
+    assert (gptq_round(weight, seen.T @ seen) @ others.T).isfinite().all()
 
 
 def test_a_change_below_half_a_step_survives() -> None:
@@ -65,7 +65,7 @@ def test_a_change_below_half_a_step_survives() -> None:
     change[base.abs() == base.abs().amax(1, keepdim=True)] = 0  # the grid stays
     assert torch.allclose(nearest(base + change), base), "rounding to the nearest loses it"
     wanted = seen @ change.T
-    got = seen @ (rounded(base + change, seen.T @ seen) - base).T
+    got = seen @ (gptq_round(base + change, seen.T @ seen) - base).T
     assert (got - wanted).square().mean() < 0.3 * wanted.square().mean()
 
 
@@ -84,7 +84,7 @@ def test_a_network_keeps_its_own_weights(late: Path) -> None:
     network = open_network(files_of(late), 40)
     ranker, pairs = ranker_of(network), verification_pairs([], 8)
     before = {name: value.clone() for name, value in ranker.state_dict().items()}
-    found = rounded_weights(ranker, lambda: logits_of(network, pairs))
+    found = gptq_quantize_ranker(ranker, lambda: logits_of(network, pairs))
     layers = ranker.encoder.bert.config.num_hidden_layers
     assert len(found) == 6 * layers
     for name, weight in found.items():
@@ -97,7 +97,7 @@ def test_a_network_keeps_its_own_weights(late: Path) -> None:
 def test_layers_with_outlying_ends_are_found(late: Path) -> None:
     network = open_network(files_of(late), 40)
     ranker, pairs = ranker_of(network), verification_pairs([], 4)
-    assert outlying(ranker, lambda: logits_of(network, pairs)) == frozenset()
+    assert outlier_layers(ranker, lambda: logits_of(network, pairs)) == frozenset()
     # [CLS] and [SEP] alone light up the first unit of the first feed-forward layer.
     layer: Any = ranker.encoder.bert.encoder.layer[0]
     own: list[torch.Tensor] = []
@@ -107,7 +107,7 @@ def test_layers_with_outlying_ends_are_found(late: Path) -> None:
         return torch.where(ranker.encoder.own[..., None], output, 50 * output)
 
     handle = layer.attention.output.LayerNorm.register_forward_hook(light)
-    found = outlying(ranker, lambda: logits_of(network, pairs))
+    found = outlier_layers(ranker, lambda: logits_of(network, pairs))
     handle.remove()
     assert own
     assert "bert.encoder.layer.0.intermediate.dense" in found
@@ -116,7 +116,7 @@ def test_layers_with_outlying_ends_are_found(late: Path) -> None:
 def test_a_cross_encoder_keeps_its_own_weights(checkpoint: Path) -> None:
     network, pairs = open_network(files_of(checkpoint), 40), verification_pairs([], 8)
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
-    found = rounded_layers(network.model, network.body, lambda: logits_of(network, pairs))
+    found = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, pairs))
     assert len(found) == 6 * 3
     for name, weight in found.items():
         torch.testing.assert_close(nearest(torch.from_numpy(weight)), torch.from_numpy(weight))
@@ -134,13 +134,23 @@ def test_a_cross_encoder_is_compiled_with_the_weights_that_texts_ask_for(
     network = open_network(files, 40)
     draw = torch.Generator().manual_seed(5)
     for name, module in network.model.named_modules():
-        if re.fullmatch(network.body, name):
+        if re.fullmatch(network.adapted_layers, name):
             weight: Any = module.weight
             weight.data += 0.1 * weight.data.abs().amax() / INT8_LIMIT * torch.randn(weight.shape, generator=draw)
-    wanted = rounded_layers(network.model, network.body, lambda: logits_of(network, texts))
+    wanted = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, texts))
     moved = {name: nearest(value) for name, value in network.model.state_dict().items() if name in wanted}
     found = read_weights(
-        files_of(write_candidate(network, files, tmp_path / "run", "int8", "zoo", lambda sentence: None, texts))
+        files_of(
+            write_candidate(
+                network,
+                files,
+                tmp_path / "run",
+                precision="int8",
+                name="zoo",
+                report=lambda sentence: None,
+                gptq_pairs=texts,
+            )
+        )
     )
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
@@ -154,7 +164,9 @@ def test_an_int8_candidate_rounded_by_texts_ranks_as_the_network(
     files = files_of(late)
     network = open_network(files, 40)
     texts = verification_pairs([], 16)
-    model = write_candidate(network, files, tmp_path / "run", "int8", "zoo", lambda sentence: None, texts)
+    model = write_candidate(
+        network, files, tmp_path / "run", precision="int8", name="zoo", report=lambda sentence: None, gptq_pairs=texts
+    )
     served = Reranker(str(model), device="cpu", max_length=40).score(texts, activation="none")
     exact = logits_of(network, texts).numpy()
     assert np.corrcoef(served, exact)[0, 1] > 0.95

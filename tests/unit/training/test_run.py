@@ -14,14 +14,25 @@ import torch
 from safetensors.torch import load_file
 
 from rerankd.training.examples import Example, split
-from rerankd.training.finetune import TrainOptions, groups_of, guarded_rows
+from rerankd.training.groups import training_groups, with_distillation
 from rerankd.training.losses import loss_of
 from rerankd.training.network import Network, cross_encoder, logits_of, open_network
-from rerankd.training.run import Run
+from rerankd.training.options import TrainOptions
+from rerankd.training.preparation import base_scorer
+from rerankd.training.run import TrainingRun
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
 QUICK = TrainOptions(
-    epochs=2, groups=2, size=4, max_length=48, rank=4, looks=4, patience=0, validation=0.25, rate=1e-3, guard=0
+    epochs=2,
+    groups_per_step=2,
+    group_size=4,
+    max_length=48,
+    lora_rank=4,
+    evaluations=4,
+    patience=0,
+    validation=0.25,
+    learning_rate=1e-3,
+    distillation_weight=0,
 )
 PAIRS = [(one.query, text) for one in animals(6) for text in (*one.positives, *one.negatives)]
 
@@ -41,14 +52,14 @@ def trained(
             raise Stopped
 
     training, validation = split(animals(), options.validation)
-    run = Run(files_of(base), out, options, said.append, progress)
-    network, figures = run.trained(training, validation, general or [])
+    run = TrainingRun(files_of(base), out, options, report=said.append, progress=progress)
+    network, figures = run.train(training, validation, general or [])
     return network, figures, said
 
 
 def validation_loss(network: Network) -> float:
     """The loss of the validation side, computed here."""
-    rows = groups_of(split(animals(), QUICK.validation)[1], (), QUICK, 1)
+    rows = training_groups(split(animals(), QUICK.validation)[1], (), QUICK, 1)
     loss = loss_of("softmax", cross_encoder(network.eval(), "cpu"), 8)
     with torch.inference_mode():
         inputs = [[row["query"] for row in rows], [row["docs"] for row in rows]]
@@ -73,7 +84,7 @@ def test_a_run_trains_without_a_network(bert: Path, tmp_path: Path, kind: str, m
     network, figures, said = trained(base, tmp_path / "out", replace(QUICK, method=method, epochs=4))
     looks = [entry["step"] for entry in figures["history"] if "eval_loss" in entry]
     assert looks == [0, 4, 8, 12, 16, 18]
-    assert figures["watched"]["before"] == pytest.approx(validation_loss(before), rel=1e-4)
+    assert figures["validation_loss"]["before"] == pytest.approx(validation_loss(before), rel=1e-4)
     losses = [entry["loss"] for entry in figures["history"] if "loss" in entry]
     assert len(losses) == 18
     if kind == "late":  # the other has dropout, which hides what 18 steps do
@@ -94,7 +105,7 @@ def test_what_validation_shows_is_the_loss_without_dropout_of_the_best_weights(b
     network, figures, _ = trained(bert, tmp_path / "out", replace(QUICK, method="full"))
     best = min(entry["eval_loss"] for entry in figures["history"] if "eval_loss" in entry and entry["step"])
     assert validation_loss(network) == pytest.approx(best, rel=1e-4)
-    assert figures["watched"]["after"] == best
+    assert figures["validation_loss"]["after"] == best
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -104,28 +115,28 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(bert: Path, tmp_path: Pat
     with pytest.raises(Stopped):
         trained(bert, tmp_path / "cut", options, stop=0.7)
     known = sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir())
-    resumed, others, said = trained(bert, tmp_path / "cut", replace(options, precision="fp32", pairs=8))
-    assert said[0] in {f"Going on from {name}" for name in known}
+    resumed, others, said = trained(bert, tmp_path / "cut", replace(options, precision="fp32", mini_batch_size=8))
+    assert said[0] in {f"Resuming from {name}" for name in known}
     assert others["resumed"]
     np.testing.assert_allclose(logits_of(resumed, PAIRS), logits_of(whole, PAIRS), atol=1e-5)
     losses = [[e["eval_loss"] for e in one["history"] if "eval_loss" in e] for one in (figures, others)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("change", "steps"), [({}, 9), ({"patience": 1, "rate": 1e-12, "looks": 9}, 2)])
+@pytest.mark.parametrize(("change", "steps"), [({}, 9), ({"patience": 1, "learning_rate": 1e-12, "evaluations": 9}, 2)])
 def test_a_run_that_ended_is_not_trained_again(bert: Path, tmp_path: Path, change: dict[str, Any], steps: int) -> None:
     options = replace(QUICK, **change)  # the second rate changes no loss, so that patience ends the run
     first, figures, _ = trained(bert, tmp_path / "out", options)
     assert figures["steps"] == steps
     shutil.move(tmp_path / "out", tmp_path / "moved")
     second, again, said = trained(bert, tmp_path / "moved", options, stop=0.0)
-    assert said[0].startswith("Going on")
+    assert said[0].startswith("Resuming")
     assert again["history"] == figures["history"]
     assert torch.equal(logits_of(first, PAIRS), logits_of(second, PAIRS))
 
 
 def test_the_patience_that_is_left_survives(bert: Path, tmp_path: Path) -> None:
-    options = replace(QUICK, patience=3, rate=1e-12, looks=9)  # a rate that changes no loss
+    options = replace(QUICK, patience=3, learning_rate=1e-12, evaluations=9)  # a rate that changes no loss
     _, figures, _ = trained(bert, tmp_path / "whole", options)
     assert figures["steps"] == 4
     with pytest.raises(Stopped):
@@ -135,7 +146,7 @@ def test_the_patience_that_is_left_survives(bert: Path, tmp_path: Path) -> None:
     assert others["steps"] == 4
 
 
-@pytest.mark.parametrize("change", [{"rate": 1e-4}, {"seed": 8}, {"rank": 2}])
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-4}, {"seed": 8}, {"lora_rank": 2}])
 def test_another_run_begins_anew(bert: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     trained(bert, tmp_path, replace(QUICK, epochs=1))
     _, figures, said = trained(bert, tmp_path, replace(QUICK, epochs=1, **change))
@@ -156,12 +167,12 @@ def test_other_weights_under_the_same_name_begin_anew(bert: Path, tmp_path: Path
 
 def test_general_examples_are_replayed() -> None:
     general = [Example(f"general {n}", (f"yes {n}",), (f"no {n}",)) for n in range(5)]
-    rows = groups_of(animals(), general, replace(QUICK, replay=0.25), 2)
+    rows = training_groups(animals(), general, replace(QUICK, replay=0.25), 2)
     assert len(rows) == 2 * (12 + 4)
     assert sum(row["query"].startswith("general") for row in rows) == 8
-    assert rows == groups_of(animals(), general, replace(QUICK, replay=0.25), 2)
-    assert len(groups_of(animals(), general, replace(QUICK, replay=0.0), 1)) == 12
-    assert len(groups_of(animals(), [], QUICK, 1)) == 12
+    assert rows == training_groups(animals(), general, replace(QUICK, replay=0.25), 2)
+    assert len(training_groups(animals(), general, replace(QUICK, replay=0.0), 1)) == 12
+    assert len(training_groups(animals(), [], QUICK, 1)) == 12
 
 
 def test_checkpoints_hold_what_learns_and_are_two_at_most(bert: Path, tmp_path: Path) -> None:
@@ -174,16 +185,16 @@ def test_checkpoints_hold_what_learns_and_are_two_at_most(bert: Path, tmp_path: 
         assert not (folder / "model.safetensors").exists()
 
 
-def test_a_guard_asks_the_base_for_its_order(bert: Path, tmp_path: Path) -> None:
-    options = replace(QUICK, guard=0.4)
-    rows = groups_of(animals(3), (), options, 1)
-    found = guarded_rows(rows, str(bert), options)
-    own = open_network(files_of(bert), options.max_length)
-    for row, guarded in zip(rows, found, strict=True):
-        base = logits_of(own, [(row["query"], text) for text in row["docs"]]).softmax(0)
+def test_self_distillation_mixes_the_base_models_order_into_the_labels(bert: Path, tmp_path: Path) -> None:
+    options = replace(QUICK, distillation_weight=0.4)
+    rows = training_groups(animals(3), (), options, 1)
+    distilled = with_distillation(rows, base_scorer(str(bert), options, "none"), 0.4)
+    base_network = open_network(files_of(bert), options.max_length)
+    for row, mixed in zip(rows, distilled, strict=True):
+        base = logits_of(base_network, [(row["query"], text) for text in row["docs"]]).softmax(0)
         wanted = 0.4 * base + 0.6 * torch.tensor(row["label"]).softmax(0)
-        torch.testing.assert_close(torch.tensor(guarded["label"]).exp(), wanted, atol=1e-4, rtol=1e-3)
-        assert (guarded["query"], guarded["docs"]) == (row["query"], row["docs"])
+        torch.testing.assert_close(torch.tensor(mixed["label"]).exp(), wanted, atol=1e-4, rtol=1e-3)
+        assert (mixed["query"], mixed["docs"]) == (row["query"], row["docs"])
     network, _, said = trained(bert, tmp_path / "run", options)
-    assert "Asking the base for its own order" in said
+    assert "Scoring the groups with the base model, for self-distillation" in said
     assert logits_of(network, PAIRS).isfinite().all()
