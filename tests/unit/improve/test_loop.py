@@ -85,7 +85,7 @@ def run_options(data: Path, out: Path, base: Path, examples: str = "learn", **ch
         cases=False,
         online="none",
         training=training,
-        limits=GateLimits(latency=50.0, group_size=5.0, calibration=1.0),
+        limits=GateLimits(latency=50.0, size=5.0, calibration=1.0),
     )
     return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ RECORD: dict[str, Any] = {
     "options": {
         "method": "lora",
         "loss": "softmax",
-        "groups": 4,
+        "groups_per_step": 4,
         "group_size": 8,
         "max_length": 256,
         "precision": "int8",
@@ -39,8 +39,8 @@ def test_a_card_says_what_the_model_is_made_of() -> None:
     for part in (
         "license: mit",
         "# zoo",
-        "9 queries",
-        "2 empty texts, 1 that",
+        "9 training queries",
+        "2 empty texts, 1 evaluation queries",
         "12,345",
         "0.988",
         "2.0e-06",

@@ -39,12 +39,12 @@ def test_lines_are_read(tmp_path: Path) -> None:
     [
         ({"pos": ["a"]}, "line 1: there is no query"),
         ({"query": 5, "pos": ["a"]}, "there is no query"),
-        ({"query": "q", "pos": "a"}, "pos is no list of texts"),
-        ({"query": "q", "pos": ["a"], "neg": [None]}, "neg is no list of texts"),
+        ({"query": "q", "pos": "a"}, "pos is not a list of texts"),
+        ({"query": "q", "pos": ["a"], "neg": [None]}, "neg is not a list of texts"),
         ({"query": "q", "pos": ["a"] * 1001}, "pos is too large"),
-        ({"query": "q", "pos": ["a"], "pos_scores": [1, 2]}, "pos_scores is not one number for each text"),
-        ({"query": "q", "pos": ["a"], "pos_scores": [float("nan")]}, "pos_scores is not one number"),
-        ({"query": "q", "pos": ["a"], "time": "monday"}, "time is no number"),
+        ({"query": "q", "pos": ["a"], "pos_scores": [1, 2]}, "pos_scores does not have one number per text"),
+        ({"query": "q", "pos": ["a"], "pos_scores": [float("nan")]}, "pos_scores does not have one number"),
+        ({"query": "q", "pos": ["a"], "time": "monday"}, "time is not a number"),
         (["q"], "a list"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_late_interaction_model_of_another_shape(bert: Path, tmp_path: Path) -
     folder = late_interaction_model(bert, tmp_path / "model")
     manifest = files_of(folder).manifest
     write_manifest(folder, replace(manifest, architecture=replace(manifest.architecture, intermediate=96)))
-    with pytest.raises(CorruptModelError, match="the weights do not fit what rerankd.json says"):
+    with pytest.raises(CorruptModelError, match="the weights do not match rerankd.json"):
         open_network(files_of(folder), 100)
 
 
