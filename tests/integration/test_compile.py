@@ -95,7 +95,7 @@ def test_refused(checkpoint: Path, compiled: dict[str, Path], tmp_path: Path) ->
         compile_model(files, tmp_path / "out", CompileOptions("fp16"))
     with pytest.raises(InvalidRequestError, match="is compiled already. Pass the checkpoint"):
         compile_model(load_model(str(compiled["fp32"])), tmp_path / "out")
-    with pytest.raises(InvalidRequestError, match="--out is the source itself"):
+    with pytest.raises(InvalidRequestError, match="--out is the source folder"):
         compile_model(files, checkpoint)
 
 
@@ -120,7 +120,7 @@ def test_own_pairs(checkpoint: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"no tab\n", "line 1: there is no tab. Write query<TAB>document."),
+        (b"no tab\n", "line 1: no tab. Write query<TAB>document."),
         (b"q\ta\nr\tb\n", "no query has two documents"),
         (b"\xff\xfe", "cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""A calibrated copy of a model: scale and offset folded into the network, and noted in the copy's manifest.
+"""Calibrated copies of models: scale and offset of Platt scaling folded into the weights and recorded in the manifest.
 
 Logits of the copy are `scale * logit + offset`, so its order is the source's and its plain sigmoid is the calibrated
 score, wherever it runs: library, service, threshold, cache. The manifest's `calibration` always means parameters that
@@ -8,7 +8,6 @@ are in the weights already, as in the bundled model; it is a record, not somethi
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rerankd._common.files import atomic_folder
 from rerankd._common.optional import require
 from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
@@ -33,53 +33,46 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
     Args:
         files: the model, compiled or a checkpoint; it stays as it is.
-        out: the folder to make.
-        platt: what to fold; calibrating a calibrated copy again is noted as both in one.
-        figures: more to note, such as the pairs it was fitted on.
+        out: model folder to make.
+        platt: calibration to fold; calibrating a calibrated copy records both as one.
+        figures: more figures for the manifest, such as the number of pairs it was fitted on.
 
     Returns:
         The copy's manifest.
 
     Raises:
-        InvalidRequestError: `out` is there already.
-        UnsupportedModelError: weights of a type that is not rewritten.
+        InvalidRequestError: `out` exists or cannot be written.
+        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32.
         MissingDependencyError: `onnx` is needed for a compiled model and not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
-    working = out.parent / f".{out.name}.{os.getpid()}.partial"
     try:
-        _copy(files.folder, working)
-        if files.compiled:
-            _fold_graph(working / ONNX, platt)
-        else:
-            _fold_checkpoint(working, files.manifest.architecture.head[1], platt)
-        manifest = replace(
-            files.manifest,
-            calibration=_noted(files.manifest.calibration, platt, figures),
-            files={path.name: sha256(path) for path in sorted(working.iterdir()) if path.is_file()},
-        )
-        write_manifest(working, manifest)
-        if out.exists():
-            out.rmdir()
-        working.rename(out)
+        with atomic_folder(out) as working:
+            _copy(files.folder, working)
+            if files.compiled:
+                _fold_graph(working / ONNX, platt)
+            else:
+                _fold_checkpoint(working, files.manifest.architecture.head[1], platt)
+            manifest = replace(
+                files.manifest,
+                calibration=_combined(files.manifest.calibration, platt, figures),
+                files={path.name: sha256(path) for path in sorted(working.iterdir()) if path.is_file()},
+            )
+            write_manifest(working, manifest)
     except OSError as error:
         raise InvalidRequestError(f"{out} cannot be written ({error.strerror}).", hint="Check the folder.") from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return manifest
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The model's own files; what the hub's cache holds as links becomes files, weights of other programs stay."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    """Copy the model's files: links of the hub's cache become files, weights in other formats are left out."""
     for path in sorted(source.iterdir()):
         if path.is_file() and path.name != FILE_NAME and path.suffix not in _FOREIGN:
             shutil.copyfile(path, target / path.name)
 
 
-def _noted(earlier: Mapping[str, float] | None, platt: Platt, figures: Mapping[str, float]) -> dict[str, float]:
+def _combined(earlier: Mapping[str, float] | None, platt: Platt, figures: Mapping[str, float]) -> dict[str, float]:
     before = earlier or {}
     return {
         "scale": platt.scale * before.get("scale", 1.0),
@@ -89,22 +82,22 @@ def _noted(earlier: Mapping[str, float] | None, platt: Platt, figures: Mapping[s
 
 
 def _fold_graph(path: Path, platt: Platt) -> None:
-    """Two nodes at the end of the graph, or new values in those of an earlier calibration."""
+    """Add two nodes at the end of the graph, or change the values in those of an earlier calibration."""
     onnx = require("onnx", "eval", "Calibrating a compiled model")
     model = onnx.load(str(path), load_external_data=False)
     graph = model.graph
-    held = {constant.name: constant for constant in graph.initializer}
+    constants = {constant.name: constant for constant in graph.initializer}
     scale, offset = platt.scale, platt.offset
-    if SCALE in held:
-        before = {name: float(onnx.numpy_helper.to_array(held[name])) for name in (SCALE, OFFSET)}
+    if SCALE in constants:
+        before = {name: float(onnx.numpy_helper.to_array(constants[name])) for name in (SCALE, OFFSET)}
         scale, offset = scale * before[SCALE], scale * before[OFFSET] + offset
-        graph.initializer.remove(held[SCALE])
-        graph.initializer.remove(held[OFFSET])
+        graph.initializer.remove(constants[SCALE])
+        graph.initializer.remove(constants[OFFSET])
     else:
         name = graph.output[0].name
         for node in graph.node:
             for names in (node.input, node.output):
-                names[:] = [f"{name}.uncalibrated" if own == name else own for own in names]
+                names[:] = [f"{name}.uncalibrated" if tensor == name else tensor for tensor in names]
         graph.node.append(onnx.helper.make_node("Mul", [f"{name}.uncalibrated", SCALE], [f"{name}.scaled"]))
         graph.node.append(onnx.helper.make_node("Add", [f"{name}.scaled", OFFSET], [name]))
     for name, value in ((SCALE, scale), (OFFSET, offset)):
@@ -113,7 +106,7 @@ def _fold_graph(path: Path, platt: Platt) -> None:
 
 
 def _fold_checkpoint(folder: Path, layer: str, platt: Platt) -> None:
-    """Scale the last layer's weight and bias where they lie in the safetensors file."""
+    """Scale the last layer's weight and bias in place in the safetensors file."""
     for path in weight_files(folder):
         with path.open("r+b") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -121,7 +114,7 @@ def _fold_checkpoint(folder: Path, layer: str, platt: Platt) -> None:
             for name, shift in ((f"{layer}.weight", 0.0), (f"{layer}.bias", platt.offset)):
                 if name not in header:
                     continue
-                start, end = (8 + length + place for place in header[name]["data_offsets"])
+                start, end = (8 + length + offset for offset in header[name]["data_offsets"])
                 file.seek(start)
                 values = _read(file.read(end - start), header[name]["dtype"])
                 file.seek(start)

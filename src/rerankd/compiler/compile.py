@@ -1,13 +1,12 @@
-"""Compile a checkpoint to one ONNX file and prove that it ranks like its source.
+"""Compile a checkpoint to one ONNX file and verify that it ranks like its source.
 
-The folder is written beside its final place and moved there only when the check has passed, so a model folder is
-either whole or not there. The reference is the checkpoint run by transformers in float32.
+The model folder appears only when the verification has passed, so it is either complete or absent. The reference is the
+checkpoint run by transformers in float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.files import atomic_folder
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.graph import BLOCK, GraphBuilder
@@ -42,17 +42,17 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """How to compile.
+    """Options of `compile_model`.
 
     Attributes:
         precision: `fp32` or `int8` (dynamic, per output channel; embeddings per row).
         embedding_precision: with `int8`, word embeddings in `int8`, or in `int4`: 4-bit blocks of 32, half the size.
         pairs: file of `query<TAB>document` lines to verify on; several lines share a query.
-        min_kendall_tau: order agreement below which compiling fails; None for the precision's default.
-        name: what the compiled model is called; empty for the source's name.
+        min_kendall_tau: rank correlation below which compiling fails; None for the precision's default.
+        name: name of the compiled model; empty for the source's name.
         licence: SPDX name of the weights' licence; empty for the source's, if it is known.
-        waive: keep a model that disagrees; the manifest says so.
-        force: replace a model folder that is already there.
+        waive: True keeps a model that fails the verification; the manifest records it.
+        force: True replaces a model folder that exists.
     """
 
     precision: str = "int8"
@@ -76,18 +76,18 @@ def compile_model(
 
     Args:
         files: a checked checkpoint folder.
-        out: the model folder to make.
+        out: model folder to make.
         options: precision and verification.
-        step: called with a sentence at the beginning of each step.
-        weights: what to write in place of the checkpoint's, by name, such as weights that lie on the grid already; the
+        step: function called with a sentence at the beginning of each step.
+        weights: arrays that replace the checkpoint's weights, by name, such as weights that were quantized already; the
             reference is the checkpoint all the same.
 
     Returns:
-        The manifest that was written, parity report included.
+        The manifest that was written, with the report of the verification.
 
     Raises:
         InvalidRequestError: not a checkpoint, an unknown precision, or `out` is in the way.
-        VerificationError: the compiled model does not rank like its source; nothing is left behind.
+        VerificationError: the compiled model does not rank like its source; nothing is written then.
         MissingDependencyError: torch, transformers or onnx is not installed.
     """
     options, say = options or CompileOptions(), step or (lambda sentence: None)
@@ -95,10 +95,7 @@ def compile_model(
     for package in ("torch", "transformers", "onnx"):
         require(package, "torch", "Compiling a model")
     groups = read_pairs(options.pairs)
-    working = out.parent / f".{out.name}.{os.getpid()}.partial"
-    shutil.rmtree(working, ignore_errors=True)
-    try:
-        working.mkdir(parents=True)
+    with atomic_folder(out) as working:
         say("Writing the graph")
         _write_graph(files, working / ONNX, options, weights or {})
         for name in _COPIED:
@@ -109,23 +106,18 @@ def compile_model(
         encoded = _encode(files, groups)
         expected, reference_seconds = _reference(files.folder, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
-        found, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
-        report = agreement(expected, found)
+        scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
+        report = agreement(expected, scores)
         manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, options))
         if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
             raise VerificationError(
                 f"The compiled model does not rank like its source: Kendall tau {report.kendall_tau:.3f} "
-                f"over {report.pairs} pairs, at least {_threshold(options)} is wanted.",
-                hint="Compile with --precision fp32, or keep it knowingly with --waive-verification.",
+                f"over {report.pairs} pairs, at least {_threshold(options)} is required.",
+                hint="Compile with --precision fp32, or keep the model with --waive-verification.",
             )
         write_manifest(working, manifest)
         say("Moving it into place")
-        if out.exists():
-            shutil.rmtree(out)
-        working.rename(out)
-        return manifest
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+    return manifest
 
 
 def read_pairs(path: Path) -> dict[str, list[str]]:
@@ -144,12 +136,12 @@ def read_pairs(path: Path) -> dict[str, list[str]]:
             continue
         query, tab, document = line.partition("\t")
         if not tab or not query.strip():
-            raise InvalidInputFileError(f"{path}, line {number}: there is no tab.", hint="Write query<TAB>document.")
+            raise InvalidInputFileError(f"{path}, line {number}: no tab.", hint="Write query<TAB>document.")
         groups.setdefault(query, []).append(document)
     if not any(len(documents) > 1 for documents in groups.values()):
         raise InvalidInputFileError(
             f"{path}: no query has two documents, so there is no order to compare.",
-            hint="Give several lines with the same query.",
+            hint="Write several lines with the same query.",
         )
     return groups
 
@@ -173,7 +165,7 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
             f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from."
         )
     if out.resolve() == files.folder.resolve():
-        raise InvalidRequestError("--out is the source itself.", hint="Pass another folder.")
+        raise InvalidRequestError("--out is the source folder.", hint="Pass another folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / FILE_NAME).is_file():
@@ -212,17 +204,17 @@ def _encode(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[Encode
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
     truncation = TruncationOptions(min(VERIFY_LENGTH, files.manifest.max_length))
     return [
-        [pair for windows in encoder.encode(query, documents, truncation) for pair in windows]
+        [pair for chunks in encoder.encode(query, documents, truncation) for pair in chunks]
         for query, documents in groups.items()
     ]
 
 
 def _timed(
-    encoded: list[list[EncodedPair]], one: Callable[[EncodedPair], float]
+    encoded: list[list[EncodedPair]], score: Callable[[EncodedPair], float]
 ) -> tuple[list[npt.NDArray[np.float32]], float]:
-    one(encoded[0][0])  # the first run allocates
+    score(encoded[0][0])  # the first run allocates
     started = time.perf_counter()
-    scores = [np.array([one(pair) for pair in group], dtype=np.float32) for group in encoded]
+    scores = [np.array([score(pair) for pair in group], dtype=np.float32) for group in encoded]
     return scores, time.perf_counter() - started
 
 
@@ -235,7 +227,7 @@ def _reference(folder: Path, encoded: list[list[EncodedPair]]) -> tuple[list[npt
     ).eval()
     segmented = model.config.model_type == "bert"
 
-    def one(pair: EncodedPair) -> float:
+    def score(pair: EncodedPair) -> float:
         ids = torch.from_numpy(pair.ids)[None]
         feed = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if segmented:
@@ -243,7 +235,7 @@ def _reference(folder: Path, encoded: list[list[EncodedPair]]) -> tuple[list[npt
         with torch.inference_mode():
             return float(model(**feed).logits[0, 0])
 
-    return _timed(encoded, one)
+    return _timed(encoded, score)
 
 
 def _compiled(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:

@@ -23,24 +23,24 @@ from rerankd.types import PairScore
 _log = logger(__name__)
 _FORMAT = struct.Struct("<fI?H")
 PREFIX = b"rerankd:score:"
-REST_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
 MAX_WRITES = 1000
 
 
 class ScoreCache(Protocol):
-    """Where scores are kept. Errors of the store are its own affair: what cannot be read is not there."""
+    """Store of scores. It handles errors of its own: a score that cannot be read counts as a miss."""
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        """The scores that are there."""
+        """Return the scores that are cached, by key."""
         ...
 
     def put(self, scores: Mapping[bytes, PairScore]) -> None:
-        """Keep scores."""
+        """Store scores."""
         ...
 
 
 def pair_keys(version: str, truncation: TruncationOptions, query: str, documents: Sequence[str]) -> list[bytes]:
-    """Keys of a query with each document, 16 bytes each.
+    """Return the key of a query with each document, 16 bytes each.
 
     Example:
         >>> first, second, third = pair_keys("v1", TruncationOptions(512), "q", ["a", "b", "a"])
@@ -54,17 +54,17 @@ def pair_keys(version: str, truncation: TruncationOptions, query: str, documents
         head.update(len(encoded).to_bytes(8, "little") + encoded)
     keys = []
     for document in documents:
-        own = head.copy()
-        own.update(document.encode("utf-8", "surrogatepass"))
-        keys.append(own.digest())
+        pair_hash = head.copy()
+        pair_hash.update(document.encode("utf-8", "surrogatepass"))
+        keys.append(pair_hash.digest())
     return keys
 
 
 class MemoryCache:
-    """The most recently used scores of this process.
+    """Cache of the most recently used scores of this process (LRU). Thread-safe.
 
     Args:
-        entries: scores kept at most, about 300 bytes each.
+        entries: scores at most, about 300 bytes each.
 
     Example:
         >>> cache = MemoryCache(1)
@@ -82,17 +82,17 @@ class MemoryCache:
         return len(self._scores)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        """The scores that are there; they are the youngest now."""
-        found = {}
+        """Return the scores that are cached; they become the most recently used."""
+        scores = {}
         with self._lock:
             for key in keys:
                 if (score := self._scores.get(key)) is not None:
                     self._scores.move_to_end(key)
-                    found[key] = score
-        return found
+                    scores[key] = score
+        return scores
 
     def put(self, scores: Mapping[bytes, PairScore]) -> None:
-        """Keep scores; the oldest make room."""
+        """Store scores; the least recently used are evicted."""
         with self._lock:
             self._scores.update(scores)
             for key in scores:
@@ -102,11 +102,13 @@ class MemoryCache:
 
 
 class RedisCache:
-    """Scores shared by instances. A Redis that fails is left alone for five seconds; requests go on without it.
+    """Cache shared by instances through Redis.
+
+    After an error it is not used for five seconds; requests go on without it.
 
     Args:
         url: `redis://host:port/0`.
-        seconds: time a score is kept.
+        seconds: time to live of a score.
         clock: monotonic seconds.
 
     Raises:
@@ -118,12 +120,12 @@ class RedisCache:
         self._redis: Any = redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
         self._errors: type[Exception] = redis.RedisError
         self._seconds, self._clock = max(1, int(seconds)), clock
-        self._rests_until = 0.0
+        self._paused_until = 0.0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="redis")
         self._writing = 0
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        """The scores that are there; none while Redis does not answer."""
+        """Return the scores that are cached; none while Redis does not answer."""
         if not keys:
             return {}
         values = self._try(lambda: self._redis.mget([PREFIX + key for key in keys])) or [None] * len(keys)
@@ -134,7 +136,7 @@ class RedisCache:
         }
 
     def put(self, scores: Mapping[bytes, PairScore]) -> None:
-        """Keep scores, soon; they are written aside, so that nothing waits for Redis."""
+        """Store scores in the background, so that nothing waits for Redis."""
         if scores and self._writing < MAX_WRITES:
             self._writing += 1
             self._writer.submit(self._write, dict(scores))
@@ -152,32 +154,32 @@ class RedisCache:
         self._try(pipe.execute)
 
     def _try(self, call: Callable[[], Any]) -> Any:
-        if self._clock() < self._rests_until:
+        if self._clock() < self._paused_until:
             return None
         try:
             return call()
         except self._errors as error:
-            self._rests_until = self._clock() + REST_SECONDS
+            self._paused_until = self._clock() + PAUSE_SECONDS
             _log.warning(
-                "Redis does not answer (%s); scores are not shared for %d s", type(error).__name__, REST_SECONDS
+                "Redis does not answer (%s); scores are not shared for %d s", type(error).__name__, PAUSE_SECONDS
             )
             return None
 
 
 class LayeredCache:
-    """A near cache in front of a far one; what the far one had is kept near."""
+    """Near cache in front of a far one; scores of the far one are copied to the near one."""
 
     def __init__(self, near: ScoreCache, far: ScoreCache) -> None:
         self._near, self._far = near, far
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, PairScore]:
-        """The scores that either has."""
-        found = self._near.get(keys)
-        far = self._far.get([key for key in keys if key not in found])
+        """Return the scores that either cache has."""
+        near = self._near.get(keys)
+        far = self._far.get([key for key in keys if key not in near])
         self._near.put(far)
-        return found | far
+        return near | far
 
     def put(self, scores: Mapping[bytes, PairScore]) -> None:
-        """Keep scores in both."""
+        """Store scores in both."""
         self._near.put(scores)
         self._far.put(scores)

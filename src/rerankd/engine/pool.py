@@ -1,4 +1,4 @@
-"""Several models, one engine each: loaded when asked for, unloaded when memory is short, exchanged without a gap."""
+"""Model pool: one engine per model, loaded on demand, evicted when memory is short, swapped without downtime."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class ServedModel:
 
 
 class ModelLoader(Protocol):
-    """How a reference becomes an engine; both methods block and run in a thread."""
+    """Loader of engines from references; both methods block and run in a thread."""
 
     def find(self, reference: str) -> ModelFiles:
-        """Find and check the files."""
+        """Find and verify the files of a model."""
         ...
 
     def open(self, name: str, files: ModelFiles) -> tuple[Engine, TruncationOptions]:
-        """Load them and warm the engine up."""
+        """Load a model and warm its engine up."""
         ...
 
 
@@ -62,11 +62,12 @@ class ModelPool:
     Args:
         default: name of the model for requests that name none.
         references: reference of each name; only these are ever loaded.
-        loader: opens engines.
-        strict: whether an unknown name is an error instead of the default model.
-        max_loaded_bytes: weights in memory at most; 0 for no limit. A swap holds both models for a moment.
-        pinned: names that are never unloaded for room, beside the default.
-        close_seconds: time that a model gets to finish its requests when it is unloaded.
+        loader: loader of engines.
+        strict: True if an unknown name is an error; False if it means the default model.
+        max_loaded_bytes: weights in memory at most, in bytes; 0 for no limit. A swap holds both models for a moment.
+        pinned: names that are never evicted, besides the default.
+        close_seconds: seconds that a model gets to finish its requests when it is unloaded.
+        clock: monotonic seconds.
 
     Example:
         >>> pool = ModelPool("mini", {"mini": "mini"}, loader)  # doctest: +SKIP
@@ -90,7 +91,7 @@ class ModelPool:
             raise InvalidRequestError(f"The default model {default!r} is not among the models.")
         self.default, self.strict = default, strict
         self._references = dict(references)
-        self._given = dict(references)  # a swap changes where a model comes from, not what requests may call it
+        self._initial = dict(references)  # a swap changes where a model comes from, not what requests may call it
         self._unlisted: dict[str, str] = {}
         self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
         self._loaded: dict[str, ServedModel] = {}
@@ -106,29 +107,29 @@ class ModelPool:
         return [self.default, *(name for name in self._references if name != self.default)]
 
     def reference(self, name: str) -> str:
-        """Where a model comes from."""
+        """Return the reference of a model."""
         return self._references[name]
 
     @property
     def unlisted(self) -> dict[str, str]:
-        """References of the models that `add` brought in; no request can name them."""
+        """References of the models that `add` loaded, by name; requests cannot use these names."""
         return dict(self._unlisted)
 
     @property
     def loaded(self) -> dict[str, ServedModel]:
-        """Models that are in memory."""
+        """Models that are in memory, by name."""
         return dict(self._loaded)
 
     def resolve(self, name: str | None) -> str:
-        """The model that answers to a name.
+        """Return the name of the model that answers to a name or a reference; the default for an unknown one.
 
         Raises:
             ModelNotFoundError: an unknown name, where the pool is strict.
         """
         if not name or name in self._references:
             return name or self.default
-        called = [*self._references.items(), *self._given.items()]
-        by_reference = [own for own, reference in called if reference == name]
+        called = [*self._references.items(), *self._initial.items()]
+        by_reference = [alias for alias, reference in called if reference == name]
         if by_reference:
             return by_reference[0]
         if self.strict:
@@ -137,7 +138,7 @@ class ModelPool:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[ServedModel]:
-        """Use a model; it is loaded if need be, and not closed while it is used.
+        """Use a model in a `with` block; it is loaded if needed, and not closed while it is in use.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -159,7 +160,7 @@ class ModelPool:
         self._references[name] = reference
 
     async def swap(self, name: str, reference: str) -> ServedModel:
-        """Put another model under a name. Requests go to the old one until the new one is warm; none is dropped.
+        """Replace the model of a name without downtime: requests use the old one until the new one is warm.
 
         Raises:
             ModelError: the new one cannot be loaded; the old one stays.
@@ -175,7 +176,7 @@ class ModelPool:
         return new
 
     async def add(self, name: str, reference: str) -> ServedModel:
-        """Load one more model, warm, under a name that requests cannot use; it stays loaded until it is removed.
+        """Load one more model under a name that requests cannot use; it stays loaded until it is removed.
 
         Raises:
             ConflictError: the name is taken by another model.
@@ -194,21 +195,21 @@ class ModelPool:
             raise
 
     async def remove(self, name: str) -> bool:
-        """Undo `add`; requests that use the model are finished first. Whether it was loaded."""
+        """Undo `add`, after the requests that use the model; returns True if it was loaded."""
         if self._unlisted.pop(name, None) is None:
             return False
         self._pinned.discard(name)
         return await self.unload(name)
 
     async def unload(self, name: str) -> bool:
-        """Take a model out of memory; the next request for it loads it again."""
+        """Unload a model, after the requests that use it; returns True if it was loaded."""
         model = self._loaded.pop(name, None)
         if model is not None:
             await self._finish(model)
         return model is not None
 
     async def close(self) -> None:
-        """Close all models; requests that were accepted are finished first."""
+        """Close all models, after the requests that were accepted."""
         self._closed = True
         async with self._loading:
             models, self._loaded = list(self._loaded.values()), {}
@@ -225,7 +226,7 @@ class ModelPool:
     def _loaded_one(self, name: str, task: asyncio.Task[ServedModel]) -> None:
         self._loads.pop(name, None)
         if not task.cancelled():
-            task.exception()  # whoever still waits has it; nobody need be told that nobody does
+            task.exception()  # marks it as retrieved: those who wait have it, and there may be none
 
     async def _load_once(self, name: str) -> ServedModel:
         async with self._loading:
@@ -247,7 +248,7 @@ class ModelPool:
         return ServedModel(name, reference, files, engine, truncation, last_used=self._clock())
 
     async def _make_room(self, name: str, size: int) -> None:
-        """Unload those that are idle and were not used for longest until the new one fits."""
+        """Evict idle models, least recently used first, until the new one fits."""
         if not self._limit:
             return
         if size > self._limit:
@@ -267,7 +268,7 @@ class ModelPool:
                 used -= model.files.size
         if used + size > self._limit:
             raise UnavailableError(
-                f"There is no room for model {name}: the others are in use.", hint="Send the request again."
+                f"There is no memory for model {name}: the others are in use.", hint="Send the request again."
             )
 
     def _close_later(self, model: ServedModel) -> None:

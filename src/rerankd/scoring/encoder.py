@@ -1,7 +1,7 @@
-"""Pairs to ids: the query is tokenised once, the documents in one parallel call, ids are put together by template.
+"""Encoder: pairs to token ids. The query is tokenized once, the documents in one parallel call.
 
-Does: `only_second` (the query cut to 3/4 of the length first, as FlagEmbedding) and `longest_first` (as transformers),
-windows over long documents, and texts of any size. Does not: pad.
+Does: `only_second` truncation (the query limited to 3/4 of the length first, as FlagEmbedding) and `longest_first` (as
+transformers), overlapping chunks of long documents, and texts of any size. Does not: pad.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ Text = TypeVar("Text", str, Ids)
 
 CHARACTERS_PER_TOKEN = 32
 DOCUMENTS_PER_CALL = 1024
-MAX_CHARACTERS = 2_000_000  # of one text; what gives so few tokens is no text, and takes a second
+MAX_CHARACTERS = 2_000_000  # of one text; a longer one with so few tokens is no text, and takes a second
 
 
 @dataclass(frozen=True, slots=True)
 class TruncationOptions:
-    """How pairs are cut to length.
+    """Truncation of pairs to the length that the model reads.
 
     Attributes:
-        max_length: longest pair in tokens, special tokens counted in.
+        max_length: longest pair in tokens, special tokens included.
         truncation: `only_second` cuts the document (and a query beyond 3/4 of the length); or `longest_first`.
-        long_documents: `truncate` reads the beginning, `chunk` reads windows and takes the best.
-        chunk_overlap: tokens that neighbouring windows share, half a window at most.
-        max_chunks: windows read at most; the rest of the document is not read.
-        truncation_side: `right` leaves out the end of a text, `left` its beginning.
-        max_query_tokens: tokens of the query read at most; None for as many as fit.
-        max_document_tokens: tokens of a document read at most; None for as many as fit.
+        long_documents: `truncate` reads the beginning; `chunk` scores overlapping chunks and keeps the best score.
+        chunk_overlap: tokens that neighbouring chunks share, half a chunk at most.
+        max_chunks: chunks of one document that are read at most; the rest of the document is not read.
+        truncation_side: `right` cuts the end of a text, `left` its beginning.
+        max_query_tokens: tokens of the query that are read at most; None for as many as fit.
+        max_document_tokens: tokens of a document that are read at most; None for as many as fit.
+
+    Raises:
+        InvalidRequestError: an unknown option or a value out of range.
     """
 
     max_length: int
@@ -60,7 +63,9 @@ class TruncationOptions:
         if self.long_documents not in ("truncate", "chunk"):
             raise InvalidRequestError(f"Unknown long_documents {self.long_documents!r}.", hint="Use truncate or chunk.")
         if self.max_length < 8:
-            raise InvalidRequestError(f"max_length is {self.max_length}.", hint="Use at least 8 tokens.")
+            raise InvalidRequestError(
+                f"max_length is {self.max_length}, which is too short for a pair.", hint="Use at least 8 tokens."
+            )
         if self.chunk_overlap < 0 or self.max_chunks < 1:
             raise InvalidRequestError("chunk_overlap must be at least 0 and max_chunks at least 1.")
         if self.truncation_side not in ("right", "left"):
@@ -81,8 +86,8 @@ class EncodedPair:
 
     Attributes:
         ids: token ids, shape (length,), int64.
-        document_start: place of the first token of the second segment.
-        truncated: whether text was left out of this pair's document or query.
+        document_start: position of the first token of the second segment.
+        truncated: True if text of the pair's query or document was cut.
     """
 
     ids: npt.NDArray[np.int64]
@@ -94,7 +99,12 @@ class EncodedPair:
 
 
 def longest_first_lengths(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths of two sequences cut to `room` tokens by taking from the longer one, as the tokenizers library does.
+    """Return the lengths of two sequences truncated to `room` tokens, as the tokenizers library truncates them.
+
+    Args:
+        first: tokens of the first sequence.
+        second: tokens of the second sequence.
+        room: tokens of both at most; the longer one is cut first.
 
     Example:
         >>> longest_first_lengths(10, 100, 50)
@@ -110,11 +120,11 @@ def longest_first_lengths(first: int, second: int, room: int) -> tuple[int, int]
 
 
 class PairEncoder:
-    """Turns a query and documents into sequences of ids.
+    """Encoder of a query and its documents into sequences of token ids.
 
     Args:
-        tokenizer: without truncation and padding.
-        template: ids around query and document.
+        tokenizer: tokenizer without truncation and padding.
+        template: special tokens around query and document.
 
     Example:
         >>> encoder = PairEncoder(files.tokenizer(), files.manifest.template)  # doctest: +SKIP
@@ -128,54 +138,59 @@ class PairEncoder:
 
     @property
     def special(self) -> int:
-        """Tokens around query and document."""
+        """Number of special tokens in a pair."""
         return self._template.special
 
     def encode(self, query: str, documents: Sequence[str], truncation: TruncationOptions) -> list[list[EncodedPair]]:
         """Encode one query with its documents.
 
+        Args:
+            query: query text.
+            documents: document texts.
+            truncation: truncation of the pairs.
+
         Returns:
-            One list per document: a single pair, or one per window with `long_documents="chunk"`.
+            One list per document: a single pair, or one per chunk with `long_documents="chunk"`.
         """
-        ((query_ids, query_cut),) = self._tokenise([query], truncation)
+        ((query_ids, query_cut),) = self._tokenize([query], truncation)
         encoded: list[list[EncodedPair]] = []
         for start in range(0, len(documents), DOCUMENTS_PER_CALL):
             part = documents[start : start + DOCUMENTS_PER_CALL]
             encoded += [
                 list(self._pairs(query_ids, ids, truncation, query_cut or cut))
-                for ids, cut in self._tokenise(part, truncation)
+                for ids, cut in self._tokenize(part, truncation)
             ]
         return encoded
 
-    def _tokenise(self, texts: Sequence[str], truncation: TruncationOptions) -> list[tuple[Ids, bool]]:
-        """Ids of each text. Of a text far too long only the part that can be read is tokenised.
+    def _tokenize(self, texts: Sequence[str], truncation: TruncationOptions) -> list[tuple[Ids, bool]]:
+        """Return the ids of each text; of a text that is far too long only the part that can be read is tokenized.
 
-        With the ids comes whether characters were left out that the ids would have had room for.
+        The second value is True if characters were cut although there was room for more ids.
         """
-        windows = truncation.max_chunks if truncation.long_documents == "chunk" else 1
-        needed = truncation.max_length * windows + 1
+        chunks = truncation.max_chunks if truncation.long_documents == "chunk" else 1
+        needed = truncation.max_length * chunks + 1
         ids: list[tuple[Ids, bool] | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
-        most = max(limit, MAX_CHARACTERS)
+        longest = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [encodable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
-            found = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
-            for i, encoding in zip(waiting, found, strict=True):
+            heads = [replace_surrogates(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
+            encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
+            for i, encoding in zip(waiting, encodings, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
-                if enough or limit >= most:
+                if enough or limit >= longest:
                     ids[i] = encoding.ids, not enough
             waiting = [i for i in waiting if ids[i] is None]
-            limit = min(limit * 4, most)
-        return [found for found in ids if found is not None]
+            limit = min(limit * 4, longest)
+        return [text_ids for text_ids in ids if text_ids is not None]
 
     def _pairs(self, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool) -> Iterator[EncodedPair]:
-        # Of a length that the frame alone takes up, a token of either side is read all the same.
+        # Even if the special tokens alone fill the length, one token of each text is read.
         room = max(2, truncation.max_length - self._template.special)
         side = truncation.truncation_side
-        whole = len(query), len(document)
+        lengths = len(query), len(document)
         query = _kept(query, truncation.max_query_tokens, side)
         document = _kept(document, truncation.max_document_tokens, side)
-        cut = cut or whole != (len(query), len(document))
+        cut = cut or lengths != (len(query), len(document))
         if truncation.truncation == "longest_first" and truncation.long_documents == "truncate":
             first, second = longest_first_lengths(len(query), len(document), room)
             cut = cut or first < len(query) or second < len(document)
@@ -202,17 +217,17 @@ class PairEncoder:
 
 
 def _kept(text: Text, limit: int | None, side: TruncationSide) -> Text:
-    """The part of a text or of ids that is read."""
+    """Return the part of a text, or of its ids, that is read."""
     if limit is None or len(text) <= limit:
         return text
     return text[:limit] if side == "right" else text[len(text) - limit :]
 
 
-def encodable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD.
+def replace_surrogates(text: str) -> str:
+    """Return a text with lone surrogates, which UTF-8 cannot represent, replaced by U+FFFD.
 
     Example:
-        >>> encodable("a\\ud800b")
+        >>> replace_surrogates("a\\ud800b")
         'a\ufffdb'
     """
     try:

@@ -1,4 +1,4 @@
-"""What tells scores of one model from those of another."""
+"""Fingerprint: a hash that tells the scores of one model from those of another."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from rerankd.scoring.backend import Backend
 
 
 def model_fingerprint(files: ModelFiles, backend: Backend) -> str:
-    """A short hash that changes with the model's files and with what computes them.
+    """Return a short hash that changes with the model's files and with the backend that computes them.
 
-    A compiled model and one from the hub are named by their content, so that instances agree; the files of a bare
-    folder are told by size and time.
+    Compiled models and models from the hub are identified by their content, so that instances agree; the files of a
+    plain folder are identified by size and modification time.
+
+    Args:
+        files: a checked model folder.
+        backend: backend that runs the model.
+
+    Returns:
+        16 hexadecimal digits.
     """
     return fingerprint_for(files, backend.name, backend.device, backend.precision)
 
 
 def fingerprint_for(files: ModelFiles, backend: str, device: str, precision: str) -> str:
-    """The same hash from the names of what computes."""
+    """Return the fingerprint that a model has on a backend, without opening the backend."""
     manifest = files.manifest
     content: object = dict(manifest.files) or manifest.revision
     if not content:

@@ -1,12 +1,12 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime backend, on the CPU.
 
-One sequence does not keep several cores at work: each step of a layer is over before all have joined. Sequences are
-therefore computed side by side, one core each, as long as there are enough of them, by a second session with one
-thread. A large model's weights would take too much memory twice, and its steps are long enough to share.
+One sequence does not keep several cores busy: each operator of a layer ends before all threads have joined. Sequences
+are therefore computed in parallel, one core each, as long as there are enough of them, by a second session with one
+thread. The weights of a large model would take too much memory twice, and its operators are long enough to share.
 
 int8 runs one unpadded sequence at a time: with one activation scale per tensor, a pair's score cannot depend on what
-else is being scored, because nothing else is in the tensor. fp32 joins short sequences of nearly the same length: a
-few hundred tokens fill the matrix units, more of them only spill the caches.
+else is being scored, because nothing else is in the tensor. fp32 batches short sequences of nearly the same length: a
+few hundred tokens fill the matrix units, more of them only overflow the caches.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.session import open_session, usable_cores
 from rerankd.scoring.encoder import EncodedPair
 
-MAX_DUPLICATED_BYTES = 300_000_000  # weights up to this size are held twice, see above
+MAX_DUPLICATED_BYTES = 300_000_000  # weights up to this size are loaded twice, see above
 
 
 class OnnxBackend:
-    """Runs a compiled model; safe to call from several threads at once.
+    """Backend of compiled models. Thread-safe.
 
     Args:
         files: a folder with `model.onnx`.
@@ -49,7 +49,7 @@ class OnnxBackend:
             self.workers, self.single_thread = cores, OnnxBackend(files, threads=1)
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
-        """Logits of the pairs, computed in one run, shape (pairs,), float32."""
+        """Return the logits of the pairs, computed in one run, shape (pairs,), float32."""
         shape = (len(pairs), max(map(len, pairs)))
         ids = np.full(shape, self._pad_id, dtype=np.int64)
         mask, segments = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -58,8 +58,8 @@ class OnnxBackend:
             mask[row, : len(pair)] = 1
             segments[row, pair.document_start : len(pair)] = 1
         feed = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": segments} if self._segments else {})
-        found: npt.NDArray[np.float32] = self._session.run(["logits"], feed)[0][:, 0]
-        return found
+        logits: npt.NDArray[np.float32] = self._session.run(["logits"], feed)[0][:, 0]
+        return logits
 
     def release(self) -> None:
-        """Nothing is held: the runtime's arena is off."""
+        """Do nothing: the runtime caches no memory, since its arena is off."""

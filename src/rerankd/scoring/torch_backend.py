@@ -1,4 +1,4 @@
-"""torch, packed: the sequences of a batch stand one after another, so no padding token exists.
+"""torch backend with packed batches: the sequences of a batch are concatenated, so there is no padding.
 
 Linear layers run over all tokens at once, attention within each sequence: one variable-length kernel on CUDA,
 scaled_dot_product_attention per sequence elsewhere. The last layer computes query, output and feed-forward only for
@@ -25,13 +25,13 @@ from rerankd.scoring.encoder import EncodedPair
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Sequences laid end to end.
+    """Concatenated sequences.
 
     Attributes:
         ids: shape (tokens,).
         positions: rows of the position table, shape (tokens,).
         segments: 0 for the query's side, 1 for the document's, shape (tokens,).
-        starts: where each sequence begins, and the total at the end, shape (sequences + 1,), int32.
+        starts: offset of each sequence, and the total at the end, shape (sequences + 1,), int32.
         lengths: tokens of each sequence.
     """
 
@@ -43,13 +43,13 @@ class PackedBatch:
 
 
 class TorchBackend:
-    """Runs a checkpoint with torch.
+    """Backend of checkpoints, on CPU or CUDA.
 
     Args:
         files: a folder with safetensors weights.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16` or `bf16`; None for fp32 on the CPU and fp16 on CUDA.
-        threads: CPU threads; 0 for torch's own choice.
+        threads: CPU threads; 0 for torch's default.
 
     Raises:
         InvalidRequestError: half precision on a CPU (six times slower than fp32), or int8.
@@ -68,7 +68,7 @@ class TorchBackend:
         self.precision = precision or ("fp16" if device.startswith("cuda") else "fp32")
         if self.precision == "int8":
             raise InvalidRequestError(
-                "The torch backend has no int8.",
+                "The torch backend does not support int8.",
                 hint=f"Run: rerankd models compile {files.reference} --precision int8 --out DIR.",
             )
         if device == "cpu" and self.precision != "fp32":
@@ -89,7 +89,7 @@ class TorchBackend:
         self._head = [tuple(t.float() for t in self._weights.pair(name)) for name in self._architecture.head]
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
-        """Logits of the pairs, computed together, shape (pairs,), float32."""
+        """Return the logits of the pairs, computed together, shape (pairs,), float32."""
         if not pairs:
             return np.empty(0, dtype=np.float32)
         with torch.inference_mode():
@@ -129,8 +129,8 @@ class TorchBackend:
         )
 
     def _embed(self, batch: PackedBatch) -> Tensor:
-        words, places, kinds = self._tables
-        hidden = words[batch.ids] + places[batch.positions] + kinds[batch.segments]
+        words, positions, segments = self._tables
+        hidden = words[batch.ids] + positions[batch.positions] + segments[batch.segments]
         return self._normalise(hidden, self._norm)
 
     def _normalise(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
@@ -178,7 +178,7 @@ class TorchBackend:
 
 
 def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of one sequence; shapes (length, heads, width) in, (length, heads * width) out."""
+    """Compute the attention of one sequence: (length, heads, width) in, (length, heads * width) out."""
     first, second, third = (states.transpose(0, 1)[None] for states in (query, key, value))
     context = functional.scaled_dot_product_attention(first, second, third)[0]
     return context.transpose(0, 1).reshape(len(query), -1)
@@ -195,7 +195,7 @@ class _Layer:
 
 
 class _Weights:
-    """Weights of a checkpoint on a device in a type."""
+    """Weights of a checkpoint, moved to a device and a type."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         self._checkpoint, self._device, self._dtype = checkpoint, device, dtype
@@ -212,7 +212,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def _varlen_kernel() -> Callable[..., Tensor] | None:
-    """torch's variable-length attention, or None where this torch has none."""
+    """Return torch's variable-length attention; None for a torch without it."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

@@ -11,7 +11,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 from rerankd.models.template import PairTemplate
-from rerankd.scoring.encoder import MAX_CHARACTERS, PairEncoder, TruncationOptions, encodable, longest_first_lengths
+from rerankd.scoring.encoder import (
+    MAX_CHARACTERS,
+    PairEncoder,
+    TruncationOptions,
+    longest_first_lengths,
+    replace_surrogates,
+)
 
 TEMPLATE = PairTemplate((0,), (2, 2), (2,))
 
@@ -122,9 +128,9 @@ def test_huge_document_of_white_space_is_read_to_its_end(bert: Path) -> None:
 
 
 def test_lone_surrogates() -> None:
-    assert encodable("a\ud800b") == "a\ufffdb"
-    assert encodable("\ud83d\ude00") == "😀"
-    assert encodable("熊猫 😀") == "熊猫 😀"
+    assert replace_surrogates("a\ud800b") == "a\ufffdb"
+    assert replace_surrogates("\ud83d\ude00") == "😀"
+    assert replace_surrogates("熊猫 😀") == "熊猫 😀"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_lone_surrogates() -> None:
     [
         ({"truncation": "first"}, "Unknown truncation 'first'. Use only_second or longest_first."),
         ({"long_documents": "split"}, "Unknown long_documents 'split'. Use truncate or chunk."),
-        ({"max_length": 3}, "max_length is 3. Use at least 8 tokens."),
+        ({"max_length": 3}, "max_length is 3, which is too short for a pair. Use at least 8 tokens."),
         ({"chunk_overlap": -1}, "chunk_overlap must be at least 0"),
         ({"max_chunks": 0}, "max_chunks at least 1"),
     ],
