@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import redis
 
-from rerankd.engine.cache import PREFIX, PAUSE_SECONDS, RedisCache
+from rerankd.engine.cache import PAUSE_SECONDS, PREFIX, RedisCache
 from rerankd.types import PairScore
 
 SCORE = PairScore(-1.25, 37, True, 3)
