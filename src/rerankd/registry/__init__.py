@@ -1,1 +1,27 @@
-"""Versions of models on MLflow: registered with their evidence, promoted, rolled back, and followed by instances."""
+"""Model registry on MLflow: versions, promotions with a gate, and instances that follow an alias."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rerankd._common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from rerankd.registry.alias_follower import AliasFollower
+    from rerankd.registry.cache import Cache
+    from rerankd.registry.registry import History, Registry
+    from rerankd.registry.store import Store
+    from rerankd.registry.version import ModelVersion, Move
+
+__all__ = ["AliasFollower", "Cache", "History", "ModelVersion", "Move", "Registry", "Store"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "rerankd.registry.alias_follower": ("AliasFollower",),
+        "rerankd.registry.cache": ("Cache",),
+        "rerankd.registry.registry": ("History", "Registry"),
+        "rerankd.registry.store": ("Store",),
+        "rerankd.registry.version": ("ModelVersion", "Move"),
+    },
+)

@@ -1,8 +1,8 @@
-"""An instance that follows aliases: it sees that one moved, fetches and checks the version, and swaps to it.
+"""Alias follower: polls the registry's aliases and swaps to a version when its alias moves, with zero downtime.
 
-Does: everything beside requests, in a task and in threads that hold nobody up. A version that cannot be fetched now is
-tried again; one that is bad is refused until the alias moves, and what was served before goes on. Without MLflow the
-last known state goes on too, also after a restart. Does not: move aliases.
+Does: fetch, verify and swap beside the traffic, in a task and in threads. A version that cannot be fetched now is
+retried; a bad one is refused until the alias moves, and the version before stays in service. Without MLflow the last
+known versions stay in service too, also after a restart. Does not: move aliases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rerankd.registry.registry import Registry
 from rerankd.registry.verification import check_copy, check_trusted, probe
 from rerankd.registry.version import ModelVersion
 
-# A look comes after a share of the interval between these, so that instances do not ask at the same moment and a move
+# A poll comes after a random share of the interval between these: instances do not poll at the same moment, and a move
 # is seen, fetched and swapped to within the interval.
 SOONEST, LATEST = 0.5, 0.8
 
@@ -36,12 +36,12 @@ class FollowedAlias:
     """A name of the pool whose reference is an alias.
 
     Attributes:
-        reference: the alias.
-        version: that is served; None for none yet.
-        fault: why that is not, or not surely, what the alias means now; empty if it is.
-        refused: version that the alias means and that is not served, and why.
-        refusals: versions refused so far.
-        swaps: versions taken over so far.
+        reference: reference with the alias.
+        version: version in service; None before the first one.
+        fault: reason why the version in service may not be the one that the alias points to; empty if it is.
+        refused: key of the refused version that the alias points to, and the reason.
+        refusals: number of refused versions.
+        swaps: number of swaps.
     """
 
     reference: ModelReference
@@ -53,17 +53,20 @@ class FollowedAlias:
 
     @property
     def pinned(self) -> str:
-        """Reference that the pool has for it: a number, so that what is loaded again is the same."""
+        """Reference by number, for the pool: a model that is loaded again is the same version."""
         return f"{REGISTRY}{self.reference.name}@{self.version.version}" if self.version else str(self.reference)
 
 
 class AliasFollower:
-    """Keeps a pool at what its aliases mean. Belongs to the pool's event loop.
+    """Keeps a pool at the versions that its aliases point to. Belongs to the pool's event loop.
 
     Args:
-        pool: whose references to `registry:NAME@ALIAS` are followed.
-        registry: that is asked.
-        seconds: within which a move is seen.
+        pool: models of the instance; references of the form `registry:NAME@ALIAS` are followed.
+        registry: model registry.
+        seconds: interval within which a move is seen.
+
+    Attributes:
+        up: False while MLflow cannot be reached.
     """
 
     def __init__(self, pool: ModelPool, registry: Registry, seconds: float) -> None:
@@ -75,14 +78,17 @@ class AliasFollower:
 
     @property
     def followed(self) -> dict[str, FollowedAlias]:
-        """What is followed, by the pool's names."""
+        """Followed aliases, by the pool's names."""
         return dict(self._followed)
 
     async def begin(self, eager: Iterable[str]) -> None:
-        """Find out what each alias means, and load those that have to be there from the start.
+        """Resolve each alias, and load the models that must be loaded from the start.
+
+        Args:
+            eager: names of these models.
 
         Raises:
-            RerankdError: one of them has no version that can be served, now or as last known.
+            RerankdError: one of them has no version that can be served, neither now nor as last known.
         """
         needed = set(eager)
         for name in self._pool.names:
@@ -90,7 +96,7 @@ class AliasFollower:
             if followed is None:
                 continue
             try:
-                await self._take_first(name, followed, name in needed)
+                await self._initialize(name, followed, name in needed)
             except MissingDependencyError:
                 raise
             except RerankdError as error:
@@ -100,24 +106,24 @@ class AliasFollower:
                 followed.fault = error.message
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start polling."""
         if self._task is None:
             self._task = asyncio.create_task(self._look_on())
 
     async def close(self) -> None:
-        """Stop looking."""
+        """Stop polling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def poll(self) -> None:
-        """Ask once for every alias, and swap where one moved."""
+        """Resolve every alias once, and swap if it moved."""
         for name in self._pool.names:
             if (followed := self._adopted(name)) is not None:
                 await self._follow(name, followed)
 
     def details(self) -> list[dict[str, Any]]:
-        """What is served of each alias, for people; `reason` only where something is wrong."""
+        """Return the version in service of each alias, for readiness; `reason` only if there is a fault."""
         return [
             {
                 "model": name,
@@ -130,7 +136,7 @@ class AliasFollower:
         ]
 
     def card(self, name: str) -> dict[str, Any] | None:
-        """Registered name, version and alias of a model of the pool; None if it is not from the registry."""
+        """Return registered name, version and alias of a model of the pool; None if it is not from the registry."""
         followed = self._followed.get(name)
         if not self._pool.reference(name).startswith(REGISTRY):
             return None
@@ -144,11 +150,11 @@ class AliasFollower:
             await asyncio.sleep(self.seconds * random.uniform(SOONEST, LATEST))  # noqa: S311  spread, not secret
             try:
                 await self.poll()
-            except Exception as error:  # a follower that dies would leave old models in place for ever
-                _log.exception("the registry could not be followed", exc_info=error)
+            except Exception as error:  # without a follower, old models would be served for ever
+                _log.exception("following the registry failed", exc_info=error)
 
     def _adopted(self, name: str) -> FollowedAlias | None:
-        """What is followed under a name; a swap by hand to something else ends that, one to an alias begins it."""
+        """Return the alias that a name follows; a manual swap to a version ends that, one to an alias starts it."""
         current = self._pool.reference(name)
         followed = self._followed.get(name)
         parsed = parse_reference(current) if current.startswith(REGISTRY) else None
@@ -157,59 +163,59 @@ class AliasFollower:
         if parsed is None or parsed.alias is None:
             self._followed.pop(name, None)
             return None
-        made = self._followed[name] = FollowedAlias(parsed)
-        return made
+        self._followed[name] = FollowedAlias(parsed)
+        return self._followed[name]
 
-    async def _take_first(self, name: str, followed: FollowedAlias, load: bool) -> None:
+    async def _initialize(self, name: str, followed: FollowedAlias, load: bool) -> None:
         alias = followed.reference
-        found: ModelVersion | None = None
+        resolved: ModelVersion | None = None
         try:
-            found = await self._resolved(followed)
-            await self._take(name, followed, found, load)
+            resolved = await self._resolve(followed)
+            await self._swap(name, followed, resolved, load=load)
             return
         except MissingDependencyError:
             raise
         except _TRANSIENT as error:
             first: Exception = error
-            followed.fault = _said(error)
-        except Exception as error:  # as in _follow: a bad version
+            followed.fault = _message(error)
+        except Exception as error:  # a bad version, as in _follow
             first = error
-            self._refuse(name, followed, found, error)
+            self._refuse(name, followed, resolved, error)
         version = self._known.load(alias.name, str(alias.revision))
         if version is None or not await in_daemon(lambda: self.registry.cache.holds(version)):
             raise _without_known(alias, first)
         _log.warning("%s is served as last known, %s: %s", alias, version, followed.fault)
         fault = followed.fault
-        await self._take(name, followed, version, load, offline=True)
+        await self._swap(name, followed, version, load=load, offline=True)
         followed.fault = fault
 
     async def _follow(self, name: str, followed: FollowedAlias) -> None:
-        found: ModelVersion | None = None
+        resolved: ModelVersion | None = None
         try:
-            found = await self._resolved(followed)
-            if self._serves(name, followed, found):
+            resolved = await self._resolve(followed)
+            if self._serves(name, followed, resolved):
                 followed.fault, followed.refused = "", None
-            elif followed.refused is not None and followed.refused[0] == version_key(found):
+            elif followed.refused is not None and followed.refused[0] == version_key(resolved):
                 followed.fault = followed.refused[1]
             else:
-                await self._take(name, followed, found, name in self._pool.loaded)
+                await self._swap(name, followed, resolved, load=name in self._pool.loaded)
                 followed.swaps += 1
         except _TRANSIENT as error:
-            said = _said(error)
-            if followed.fault != said:
-                _log.warning("%s stays at %s: %s", followed.reference, followed.version, said)
-            followed.fault = said
-        except Exception as error:  # whatever a bad version makes a library raise: the old one goes on
-            self._refuse(name, followed, found, error)
+            message = _message(error)
+            if followed.fault != message:
+                _log.warning("%s stays at %s: %s", followed.reference, followed.version, message)
+            followed.fault = message
+        except Exception as error:  # a bad version may make a library raise anything; the old one stays
+            self._refuse(name, followed, resolved, error)
 
-    def _serves(self, name: str, followed: FollowedAlias, found: ModelVersion) -> bool:
-        """Whether a version is what the pool has; a request may have begun to load another before it was pinned."""
+    def _serves(self, name: str, followed: FollowedAlias, version: ModelVersion) -> bool:
+        """Return whether the pool has a version; a request may have loaded another one before it was pinned."""
         loaded = self._pool.loaded.get(name)
         if followed.version is None or (loaded is not None and loaded.reference != followed.pinned):
             return False
-        return version_key(found)[:2] == version_key(followed.version)[:2]
+        return version_key(version)[:2] == version_key(followed.version)[:2]
 
-    async def _resolved(self, followed: FollowedAlias) -> ModelVersion:
+    async def _resolve(self, followed: FollowedAlias) -> ModelVersion:
         alias = followed.reference
         try:
             version = await in_daemon(lambda: self.registry.resolve(alias.name, str(alias.revision)))
@@ -222,10 +228,10 @@ class AliasFollower:
         self.up = True
         return version
 
-    async def _take(
-        self, name: str, followed: FollowedAlias, version: ModelVersion, load: bool, *, offline: bool = False
+    async def _swap(
+        self, name: str, followed: FollowedAlias, version: ModelVersion, *, load: bool, offline: bool = False
     ) -> None:
-        """Fetch and check a version, then put it under a name; raises whatever speaks against it."""
+        """Fetch and check a version, then serve it under a name; raises if it cannot be served."""
         await in_daemon(lambda: self._check(version, offline, run=not load))
         pinned = f"{REGISTRY}{version.name}@{version.version}"
         if load or name in self._pool.loaded:
@@ -246,32 +252,32 @@ class AliasFollower:
             probe(files)
 
     def _refuse(self, name: str, followed: FollowedAlias, version: ModelVersion | None, error: Exception) -> None:
-        said = _said(error)
-        if version is None and followed.fault == said:  # the alias itself is at fault, still
+        message = _message(error)
+        if version is None and followed.fault == message:  # still the same fault of the alias itself
             return
-        followed.fault = said
+        followed.fault = message
         if version is not None:
-            followed.refused = (version_key(version), said)
+            followed.refused = (version_key(version), message)
             followed.refusals += 1
-        stays = f"{followed.version} is served on" if followed.version else "nothing is served"
-        _log.error("%s: %s, since %s is refused: %s", name, stays, followed.reference, said)
+        served = f"{followed.version} stays in service" if followed.version else "nothing is served"
+        _log.error("%s: %s, since %s is refused: %s", name, served, followed.reference, message)
 
 
 _TRANSIENT = (UnavailableError, TimeoutError)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return error.message if isinstance(error, RerankdError) else f"It fails with {type(error).__name__}."
 
 
 def _without_known(alias: ModelReference, error: Exception) -> RerankdError:
-    """What is said if there is nothing to fall back to."""
+    """Return the error for an alias without a last known version."""
     if isinstance(error, RerankdError) and not isinstance(error, UnavailableError):
         return error
-    said = f"{_said(error)} No version of {alias} is known on this machine."
-    return UnavailableError(said, hint=getattr(error, "hint", ""))
+    message = f"{_message(error)} No version of {alias} is known on this machine."
+    return UnavailableError(message, hint=getattr(error, "hint", ""))
 
 
 def version_key(version: ModelVersion) -> VersionKey:
-    """Return what tells one served version from another: number, content and approval."""
+    """Return the identity of a version: number, content and approval."""
     return version.version, version.content, version.approved

@@ -1,4 +1,4 @@
-"""Waiting for a thread that may hang without keeping the program from ending, as asyncio's own pool would."""
+"""Blocking calls in daemon threads: unlike in asyncio's pool, a call that hangs does not keep the program alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_daemon(work: Callable[[], T]) -> T:
-    """Run what may block for long in a thread that does not keep the program from ending."""
+    """Run a blocking call in a daemon thread, and return its result."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -29,9 +29,9 @@ async def in_daemon(work: Callable[[], T]) -> T:
         failed: BaseException | None = None
         try:
             result = work()
-        except BaseException as error:  # handed over, whatever it is
+        except BaseException as error:  # is raised in the event loop
             failed = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop was closed
             loop.call_soon_threadsafe(settle, result, failed)
 
     threading.Thread(target=run, name="rerankd-registry", daemon=True).start()

@@ -1,4 +1,4 @@
-"""In what two versions differ."""
+"""Differences between two versions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from rerankd.registry.version import ModelVersion
 
-_SAME_OR_SAID = ("name", "run_id", "content", "aliases")
+_IGNORED = ("name", "run_id", "content", "aliases")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something in which two versions differ; None for what one of them lacks."""
+    """A field with different values in two versions; None if a version lacks it."""
 
     field: str
     a: Any
@@ -21,22 +21,19 @@ class Difference:
 
 
 def differences(a: ModelVersion, b: ModelVersion) -> list[Difference]:
-    """What is not the same, by names with slashes, such as `metrics/nDCG@10`."""
-    one, other = dict(_flat(_told(a))), dict(_flat(_told(b)))
-    fields = dict.fromkeys([*one, *other])
-    return [
-        Difference(field, one.get(field), other.get(field)) for field in fields if one.get(field) != other.get(field)
-    ]
+    """Return the fields in which two versions differ, nested ones with slashes: `metrics/nDCG@10`."""
+    left, right = dict(_flatten(_fields(a))), dict(_flatten(_fields(b)))
+    names = dict.fromkeys([*left, *right])
+    return [Difference(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
 
 
-def _told(version: ModelVersion) -> dict[str, Any]:
-    said = asdict(version)
-    said["bytes"] = version.size
-    return {name: value for name, value in said.items() if name not in _SAME_OR_SAID}
+def _fields(version: ModelVersion) -> dict[str, Any]:
+    fields = asdict(version) | {"bytes": version.size}
+    return {name: value for name, value in fields.items() if name not in _IGNORED}
 
 
-def _flat(said: Mapping[str, Any], place: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in said.items():
-        found += _flat(value, f"{place}{key}/") if isinstance(value, dict) else [(f"{place}{key}", value)]
-    return found
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in fields.items():
+        pairs += _flatten(value, f"{prefix}{key}/") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return pairs

@@ -1,4 +1,4 @@
-"""What goes on record beside a model's files: numbers of an evaluation, hashes of data, and the state of git."""
+"""Evidence beside a model's files: parameters, metrics of an evaluation, hashes of data sets, and the state of git."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOREIGN_CHARS = re.compile(r"[^\w./ -]", re.ASCII)
 
 
 def params_of(files: ModelFiles) -> Mapping[str, Any]:
-    """What a model is, for people and for `diff`."""
+    """Return the parameters of a model, for MLflow's pages and for `diff`."""
     manifest, architecture = files.manifest, files.manifest.architecture
     template = manifest.template
     return {
@@ -47,29 +47,29 @@ def params_of(files: ModelFiles) -> Mapping[str, Any]:
 
 
 def read_metrics(path: Path) -> Mapping[str, float]:
-    """Numbers of a JSON file, or of JSON lines as `rerankd eval --json` writes them, by names with slashes.
+    """Return the numbers of a JSON or JSON lines file, such as `rerankd eval --json` writes, by names with slashes.
 
     Raises:
-        InvalidInputFileError: it cannot be read, or holds no numbers, or too many.
+        InvalidInputFileError: the file cannot be read, or has no numbers, or too many.
     """
     try:
         if path.stat().st_size > MAX_METRICS_BYTES:
             raise ValueError("too large")
         text = path.read_text(encoding="utf-8")
         try:
-            said = json.loads(text)
+            content = json.loads(text)
         except ValueError:
-            said = [json.loads(line) for line in text.splitlines() if line.strip()]
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputFileError(
-            f"{path} holds no JSON ({error}).", hint="Make one: rerankd eval ... --json > eval.json"
+            f"{path} is not JSON ({error}).", hint="Make one: rerankd eval ... --json > eval.json"
         ) from error
-    found = dict(_numbers(said, ()))
-    if not found or len(found) > MAX_METRICS:
+    metrics = dict(_numbers(content, ()))
+    if not metrics or len(metrics) > MAX_METRICS:
         raise InvalidInputFileError(
-            f"{path} holds {len(found)} numbers.", hint=f"Pass 1 to {MAX_METRICS}: the summary of an evaluation."
+            f"{path} has {len(metrics)} numbers.", hint=f"Pass 1 to {MAX_METRICS}: the summary of an evaluation."
         )
-    return found
+    return metrics
 
 
 def _numbers(said: object, place: tuple[str, ...]) -> Iterator[tuple[str, float]]:
@@ -88,7 +88,7 @@ def _numbers(said: object, place: tuple[str, ...]) -> Iterator[tuple[str, float]
 
 
 def mlflow_key(name: str) -> str:
-    """A name of a metric as MLflow takes it: nDCG@10 is nDCG_10 there.
+    """Return the name of a metric in the characters that MLflow allows.
 
     Example:
         >>> mlflow_key("nDCG@10")
@@ -98,26 +98,26 @@ def mlflow_key(name: str) -> str:
 
 
 def data_hashes(paths: Sequence[Path]) -> Mapping[str, str]:
-    """SHA-256 of each file, or of each folder's files with their names.
+    """Return the SHA-256 of each file, or of the names and hashes of a folder's files.
 
     Raises:
-        InvalidInputFileError: one is not there or cannot be read.
+        InvalidInputFileError: a path is missing or cannot be read.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for path in paths:
         name = path.resolve().name
-        while name in found:
+        while name in hashes:
             name += "+"
         try:
-            found[name] = sha256(path) if path.is_file() else _folder_hash(path)
+            hashes[name] = sha256(path) if path.is_file() else _folder_hash(path)
         except OSError as error:
             raise InvalidInputFileError(f"{path} cannot be read ({error.strerror}).", hint="Check --data.") from error
-    return found
+    return hashes
 
 
 def _folder_hash(folder: Path) -> str:
     if not folder.is_dir():
-        raise InvalidInputFileError(f"{folder} is not there.", hint="Check --data.")
+        raise InvalidInputFileError(f"{folder} does not exist.", hint="Check --data.")
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         total.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
@@ -125,7 +125,7 @@ def _folder_hash(folder: Path) -> str:
 
 
 def git_state() -> Mapping[str, Any]:
-    """Commit, tag and whether there are changes, of the working folder; empty where there is no git."""
+    """Return commit, tag and `changed` of the working folder; empty without git."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return {}
@@ -138,7 +138,7 @@ def git_state() -> Mapping[str, Any]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  fixed arguments
+        completed = subprocess.run(  # noqa: S603  fixed arguments
             ["git", *arguments],  # noqa: S607  the user's own git
             capture_output=True,
             text=True,
@@ -148,11 +148,11 @@ def _git(*arguments: str) -> str:
         )
     except (OSError, subprocess.SubprocessError, ValueError):
         return ""
-    return done.stdout.strip()[:2000] if done.returncode == 0 else ""
+    return completed.stdout.strip()[:2000] if completed.returncode == 0 else ""
 
 
 def user() -> str:
-    """Who runs this program."""
+    """Return the name of the user who runs this program."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user without a name

@@ -1,4 +1,4 @@
-"""Put a model into the registry: check it, keep its files and evidence in a run, make a version of it."""
+"""Registration of a model: verify it, upload its files and evidence to a run, create a version."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from rerankd.registry.version import (
     validate_name,
 )
 
-# What a model is made of; checkpoints in other forms, and whatever else lies in a folder, stay where they are.
+# Files of a model; checkpoints in other formats, and other files in the folder, are not uploaded.
 _SUFFIXES = (".json", ".md", ".onnx", ".data", ".safetensors", ".txt", ".model")
 _PLAIN = ("LICENSE", "NOTICE")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is registered beside the files.
+    """Evidence that is registered beside the files.
 
     Attributes:
-        metrics: numbers by name.
+        metrics: metrics by name.
         gate: record of `rerankd gate`.
-        data: files and folders that it was trained or judged on; their hashes are kept, not they.
-        tags: of one's own.
-        parent: version that it was made from; None for the champion.
+        data: files and folders of training and evaluation data; only their hashes are stored.
+        tags: tags of the user.
+        parent: number of the version that the model was made from; None for the champion.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -51,15 +51,15 @@ class Evidence:
     parent: int | None = None
 
 
-def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_unverified: bool) -> ModelVersion:
-    """Make a version, or find the one that has the same files and add what is new about it.
+def register(store: Store, files: ModelFiles, name: str, supplied: Evidence, allow_unverified: bool) -> ModelVersion:
+    """Create a version, or return the one with the same files after adding new evidence to it.
 
     Raises:
-        InvalidRequestError: a name or a parent that cannot be.
-        InvalidInputFileError: evidence that cannot be read.
-        ModelError: the model is damaged or not computed.
-        VerificationError: it is compiled and was not verified.
-        ScoringError: it gives no scores.
+        InvalidRequestError: the name or the parent is invalid.
+        InvalidInputFileError: evidence cannot be read.
+        ModelError: the model is damaged or not supported.
+        VerificationError: the model is compiled and not verified.
+        ScoringError: the model gives no finite scores.
         UnavailableError: MLflow cannot be reached.
     """
     validate_name(name)
@@ -69,8 +69,8 @@ def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_
             f"{files.reference} is not verified: its order check failed, was waived or is missing.",
             hint="Compile it again without --waive-verification, or register it with --allow-unverified.",
         )
-    gate = gates.read_gate(given.gate, files) if given.gate else {}
-    hashes = evidence.data_hashes(given.data)
+    gate = gates.read_gate(supplied.gate, files) if supplied.gate else {}
+    hashes = evidence.data_hashes(supplied.data)
     probe(files)
     with tempfile.TemporaryDirectory(prefix="rerankd-register-") as work:
         folder = _own_copy(files, Path(work))
@@ -79,7 +79,7 @@ def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_
         listed = {path.name: sha256(path) for path in paths}
         with store.writing():
             store.create_model(name)
-        parent = _parent(store, name, given.parent)
+        parent = _parent(store, name, supplied.parent)
         made = ModelVersion(
             name=name,
             version=0,
@@ -89,23 +89,23 @@ def register(store: Store, files: ModelFiles, name: str, given: Evidence, allow_
             run_id="",
             created=0.0,
             params=evidence.params_of(own),
-            metrics=given.metrics,
+            metrics=supplied.metrics,
             data=hashes,
             git=evidence.git_state(),
             parent=parent,
             calibration=own.manifest.calibration,
             parity=own.manifest.parity,
             gate=gate,
-            tags=dict(given.tags),
+            tags=dict(supplied.tags),
             verified=good,
         )
         _check(made)
         known = same_content(store, made)
-        return _completed(store, known, made, given) if known else _handed_in(store, made, folder, given)
+        return _add_evidence(store, known, made, supplied) if known else _upload(store, made, folder, supplied)
 
 
 def _check(made: ModelVersion) -> None:
-    """Say what cannot be kept before anything is handed in."""
+    """Refuse a version that cannot be stored, before anything is uploaded."""
     made.record()
     try:
         check_files(made)
@@ -122,18 +122,18 @@ def set_alias(store: Store, version: ModelVersion, alias: str) -> None:
 
 
 def same_content(store: Store, made: ModelVersion) -> ModelVersion | None:
-    """The oldest version with the same files; None if there is none."""
+    """Return the oldest version with the same files, or None."""
     rows = [row for row in store.versions(made.name) if row.tags.get(CONTENT_TAG) == made.content]
     return ModelVersion.from_row(min(rows, key=lambda row: int(row.version))) if rows else None
 
 
 def _own_copy(files: ModelFiles, work: Path) -> Path:
-    """The files that make the model, and a manifest with the hash of each; links become files."""
+    """Return a folder with the files of the model and a manifest with their hashes; links become files."""
     folder = work / MODEL_FOLDER
     folder.mkdir()
     paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and _belongs(path, files)]
     if len(paths) >= MAX_FILES:
-        raise InvalidRequestError(f"{files.folder} holds {len(paths)} files.", hint="Pass a folder with one model.")
+        raise InvalidRequestError(f"{files.folder} has {len(paths)} files.", hint="Pass a folder with one model.")
     for path in paths:
         try:
             os.link(path.resolve(), folder / path.name)
@@ -162,20 +162,20 @@ def _parent(store: Store, name: str, wanted: int | None) -> int | None:
     return store.aliases(name).get("champion")
 
 
-def _handed_in(store: Store, made: ModelVersion, folder: Path, given: Evidence) -> ModelVersion:
+def _upload(store: Store, made: ModelVersion, folder: Path, supplied: Evidence) -> ModelVersion:
     metrics = {evidence.mlflow_key(key): value for key, value in made.metrics.items()}
     run_id = store.create_run(made.name, made.params, metrics)
     try:
         for path in sorted(folder.iterdir()):
             store.put(run_id, path, MODEL_FOLDER)
-        _put_gate(store, run_id, given.gate)
+        _put_gate(store, run_id, supplied.gate)
         tags = {RECORD_TAG: made.record(), CONTENT_TAG: made.content}
         with store.writing():
             known = same_content(store, made)
             row = None if known else store.create_version(made.name, run_id, tags)
         store.end_run(run_id, row is not None)
     except BaseException:
-        _gave_up(store, run_id)
+        _abandon_run(store, run_id)
         raise
     if row is None:  # another was faster
         return known  # type: ignore[return-value]  # row is None only if known is not
@@ -187,27 +187,27 @@ def _handed_in(store: Store, made: ModelVersion, folder: Path, given: Evidence) 
     return version
 
 
-def _gave_up(store: Store, run_id: str) -> None:
+def _abandon_run(store: Store, run_id: str) -> None:
     try:
         store.end_run(run_id, False)
     except RerankdError:
-        return  # what went wrong first is what is told
+        return  # the first error is the one to report
 
 
-def _completed(store: Store, known: ModelVersion, made: ModelVersion, given: Evidence) -> ModelVersion:
-    """Add what is new about a version that is there already."""
+def _add_evidence(store: Store, known: ModelVersion, made: ModelVersion, supplied: Evidence) -> ModelVersion:
+    """Add new evidence to an existing version."""
     richer = replace(
         known,
         metrics={**known.metrics, **made.metrics},
         data={**known.data, **made.data},
         tags={**known.tags, **made.tags},
         gate=made.gate or known.gate,
-        parent=made.parent if given.parent is not None else known.parent,
+        parent=made.parent if supplied.parent is not None else known.parent,
     )
     if richer.record() == known.record():
         return known
     if made.gate and made.gate != known.gate:
-        _put_gate(store, known.run_id, given.gate)
+        _put_gate(store, known.run_id, supplied.gate)
     with store.writing():
         store.tag_version(known.name, known.version, RECORD_TAG, richer.record())
     return richer

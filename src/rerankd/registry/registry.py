@@ -1,4 +1,4 @@
-"""The registry of models: register, resolve, promote, roll back, look back, compare, fetch."""
+"""The model registry: register, resolve, promote, roll back, compare and fetch versions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MAX_REASON = 2000
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened to a registered model, newest first.
+    """History of a registered model, newest first.
 
     Attributes:
-        moves: decisions about the champion.
-        versions: all that can be read.
+        moves: promotions and rollbacks of the champion.
+        versions: all readable versions.
     """
 
     moves: tuple[Move, ...]
@@ -43,12 +43,12 @@ class History:
 
 
 class Registry:
-    """Versions of models on MLflow, with copies of their files here. Thread-safe.
+    """Versions of models on MLflow, with local copies of their files. Thread-safe.
 
     Args:
-        store: MLflow.
-        cache: the copies.
-        gate_key: what records of gates have to be signed with; None if that is not asked.
+        store: client of MLflow.
+        cache: local copies.
+        gate_key: key that gate records must be signed with; None if no signature is required.
 
     Example:
         >>> registry = Registry(Store(\"sqlite:///mlflow.sqlite\"), Cache(Path(\"cache\")))  # doctest: +SKIP
@@ -73,41 +73,41 @@ class Registry:
         allow_unverified: bool = False,
         cache_dir: str | None = None,
     ) -> ModelVersion:
-        """Put a model in. The same files again are the same version; evidence that is new is added to it.
+        """Register a model. The same files again are the same version; new evidence is added to it.
 
         Args:
             model: folder or reference.
-            name: to register it under.
-            metrics: what an evaluation measured.
+            name: name of the registered model.
+            metrics: metrics of an evaluation.
             gate: record of `rerankd gate` about this model.
-            data: files and folders whose hashes are kept.
-            tags: of one's own.
-            alias: to point at it, such as challenger.
-            parent: version that it was made from; None for the champion.
-            allow_unverified: also if it is compiled and does not rank like its source.
-            cache_dir: the hub's cache folder.
+            data: files and folders of data whose hashes are stored.
+            tags: tags of the user.
+            alias: alias to point at the version, such as `challenger`.
+            parent: number of the version that the model was made from; None for the champion.
+            allow_unverified: True to register a compiled model that did not pass its order check.
+            cache_dir: cache folder of the hub.
 
         Raises:
             RerankdError: as `rerankd.registry.registration.register`.
         """
-        from rerankd.registry import registration as registering
+        from rerankd.registry import registration
         from rerankd.registry.version import validate_alias
 
         if alias is not None:
             validate_alias(alias)
-        given = registering.Evidence(metrics or {}, gate, data, tags or {}, parent)
+        supplied = registration.Evidence(metrics or {}, gate, data, tags or {}, parent)
         files = load_model(str(model), cache_dir=cache_dir, registry=self.store.uri)
-        version = registering.register(self.store, files, name, given, allow_unverified)
+        version = registration.register(self.store, files, name, supplied, allow_unverified)
         if alias is not None:
-            registering.set_alias(self.store, version, alias)
+            registration.set_alias(self.store, version, alias)
             version = replace(version, aliases=tuple(sorted({*version.aliases, alias})))
         return version
 
     def resolve(self, name: str, revision: str | int = CHAMPION) -> ModelVersion:
-        """The version that an alias or a number means now.
+        """Return the version of a number, or the one that an alias points to now.
 
         Raises:
-            ModelNotFoundError: there is none.
+            ModelNotFoundError: there is no such version.
             CorruptModelError: rerankd did not register it.
             UnavailableError: MLflow cannot be reached.
         """
@@ -117,40 +117,44 @@ class Registry:
         )
 
     def fetch(self, version: ModelVersion, *, anew: bool = False) -> Path:
-        """A folder with a version's files, checked; `anew` asks the registry for them also if there is a copy.
+        """Return a checked folder with the files of a version.
+
+        Args:
+            version: version to fetch.
+            anew: True to download the files even if there is a copy.
 
         Raises:
-            CorruptModelError: the registry's files are not what was registered.
-            UnavailableError: they cannot be fetched now.
+            CorruptModelError: the files in the registry are not the registered ones.
+            UnavailableError: the files cannot be downloaded now.
         """
         if not anew and self.cache.holds(version):
             return self.cache.folder(version)
-        there = self.store.sizes(version.run_id, MODEL_FOLDER)
+        stored_sizes = self.store.sizes(version.run_id, MODEL_FOLDER)
         for name, size in version.sizes.items():
-            found = there.get(f"{MODEL_FOLDER}/{name}")
-            if found != size:
-                said = f"{name} is missing" if found is None else f"{name} has {found:,} bytes instead of {size:,}"
-                raise CorruptModelError(f"{version}: {said}.", hint="Register the model again.")
+            stored = stored_sizes.get(f"{MODEL_FOLDER}/{name}")
+            if stored != size:
+                fault = f"{name} is missing" if stored is None else f"{name} has {stored:,} bytes instead of {size:,}"
+                raise CorruptModelError(f"{version}: {fault}.", hint="Register the model again.")
         return self.cache.fetch(
             version, lambda name, folder: self.store.get(version.run_id, f"{MODEL_FOLDER}/{name}", folder), anew=anew
         )
 
     def promote(self, name: str, target: str | int = CHALLENGER, reason: str = "", *, force: bool = False) -> Move:
-        """Make a version champion; the one that was is `previous`. Nothing is changed if it is champion already.
+        """Make a version the champion; the one before becomes `previous`. Idempotent.
 
         Args:
-            name: of the registered model.
-            target: alias or number.
-            reason: kept with the decision.
-            force: also without a gate's consent, or unverified; needs a reason.
+            name: name of the registered model.
+            target: alias or number of the version.
+            reason: reason, for the history.
+            force: True to overrule the gate and the verification; needs a reason.
 
         Raises:
-            PromotionRefusedError: no gate let it pass, or it was not verified.
-            ModelError: there is no such version, or its files do not check.
+            PromotionRefusedError: the version did not pass a gate, or is not verified.
+            ModelError: there is no such version, or its files are damaged.
             InvalidRequestError: `force` without a reason.
             UnavailableError: MLflow cannot be reached.
         """
-        reason = _checked_reason(reason, force)
+        reason = _validate_reason(reason, force)
         version = self.resolve(name, target)
         if self.store.aliases(name).get(CHAMPION) == version.version:
             return self._unchanged("promote", name, version.version, reason)
@@ -170,19 +174,19 @@ class Registry:
             return self._moved(move, before)
 
     def rollback(self, name: str, reason: str = "", *, force: bool = False) -> Move:
-        """Make the previous version champion again. Doing it twice does it once.
+        """Make the previous version the champion again. Idempotent.
 
         Args:
-            name: of the registered model.
-            reason: kept with the decision.
-            force: also if the previous version's files cannot be checked; needs a reason.
+            name: name of the registered model.
+            reason: reason, for the history.
+            force: True to skip the check of the previous version's files; needs a reason.
 
         Raises:
             PromotionRefusedError: there is no previous version.
-            ModelError: there is no such model, or the files of the previous version do not check.
+            ModelError: there is no such model, or the files of the previous version are damaged.
             UnavailableError: MLflow cannot be reached.
         """
-        reason = _checked_reason(reason, force)
+        reason = _validate_reason(reason, force)
         aliases = self.store.aliases(name)
         before, after = aliases.get(CHAMPION), aliases.get(PREVIOUS)
         if after is None:
@@ -204,11 +208,11 @@ class Registry:
             return self._moved(move, None)
 
     def names(self) -> list[str]:
-        """Registered models."""
+        """Return the names of registered models."""
         return self.store.names()
 
     def history(self, name: str) -> History:
-        """Decisions and versions of a model, newest first.
+        """Return the history of a registered model.
 
         Raises:
             ModelNotFoundError: there is no such model.
@@ -225,16 +229,16 @@ class Registry:
         versions = []
         for row in self.store.versions(name):
             with contextlib.suppress(CorruptModelError):
-                made = ModelVersion.from_row(row)
-                versions.append(replace(made, aliases=tuple(sorted(by_number.get(made.version, ())))))
-        return History(tuple(moves), tuple(sorted(versions, key=lambda one: one.version, reverse=True)))
+                version = ModelVersion.from_row(row)
+                versions.append(replace(version, aliases=tuple(sorted(by_number.get(version.version, ())))))
+        return History(tuple(moves), tuple(sorted(versions, key=lambda version: version.version, reverse=True)))
 
     def diff(self, name: str, a: str | int, b: str | int) -> list[Difference]:
-        """In what two versions differ; errors as `resolve`."""
+        """Return the differences between two versions; errors as `resolve`."""
         return differences(self.resolve(name, a), self.resolve(name, b))
 
     def _gate(self, version: ModelVersion, force: bool) -> str:
-        """What the gate says, as a word; errors as `promote`."""
+        """Return the result of the gate as a word; errors as `promote`."""
         from rerankd.registry import gates
 
         with tempfile.TemporaryDirectory(prefix="rerankd-gate-") as work:
@@ -260,27 +264,29 @@ class Registry:
         return self.store.get(version.run_id, path, work)
 
     def _moved(self, move: Move, previous: int | None) -> Move:
-        """Write the decision, point the aliases, write that it is done. The champion is pointed last, in one step."""
+        """Write the move, point the aliases, and mark the move as done. The champion is pointed last, in one step."""
         key = f"{MOVE_TAG}{time.time_ns():020d}"
         self.store.tag_model(move.name, key, move.record())
         if previous is not None:
             self.store.set_alias(move.name, PREVIOUS, previous)
         self.store.set_alias(move.name, CHAMPION, move.after)
         if self.store.aliases(move.name).get(CHAMPION) != move.after:
-            raise ConflictError(f"Another moved {move.name} at the same time.", hint="See: rerankd models history")
-        done = replace(move, done=True)
-        self.store.tag_model(move.name, key, done.record())
-        return done
+            raise ConflictError(
+                f"Somebody else moved the champion of {move.name} at the same time.", hint="See: rerankd models history"
+            )
+        completed = replace(move, done=True)
+        self.store.tag_model(move.name, key, completed.record())
+        return completed
 
     def _unchanged(self, action: str, name: str, version: int, reason: str) -> Move:
         make = partial(Move, "promote") if action == "promote" else partial(Move, "rollback")
         return make(name, version, version, evidence.user(), time.time(), reason, done=True, changed=False)
 
 
-def _checked_reason(reason: str, force: bool) -> str:
+def _validate_reason(reason: str, force: bool) -> str:
     reason = " ".join(reason.split())
     if force and not reason:
-        raise InvalidRequestError("Checks are overruled without a reason.", hint="Say why: --reason TEXT.")
+        raise InvalidRequestError("Overruling the checks needs a reason.", hint="Pass --reason TEXT.")
     if len(reason) > MAX_REASON:
         raise InvalidRequestError(f"The reason has {len(reason)} characters.", hint=f"Use {MAX_REASON} at most.")
     return reason

@@ -1,4 +1,8 @@
-"""Where the registry and its copies are, and how a reference to it becomes a folder."""
+"""References of the kind `registry:NAME@ALIAS`: from a reference to a folder with the files of the version.
+
+`rerankd.models.sources` names `locate` as the source of these references. It needs no settings, so that
+`Reranker("registry:medical")` works in any program.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +23,28 @@ _log = logger(__name__)
 
 
 def registry_uri(setting: str | None) -> str:
-    """Address of MLflow; the user's own store if none is set."""
+    """Return the address of MLflow; a store in the user's state folder if none is set."""
     return setting or f"sqlite:///{state_folder() / 'registry' / 'mlflow.sqlite'}"
 
 
 def cache_folder(cache_dir: str | None) -> Path:
-    """Where copies of versions are kept."""
+    """Return the folder for copies of versions."""
     return (Path(cache_dir).expanduser() if cache_dir else state_folder()) / "registry" / "cache"
 
 
 def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | None = None) -> Path:
-    """A checked folder with the files that a reference means now, or meant last if MLflow cannot be reached.
+    """Return a checked folder with the files of a reference, as last known if MLflow cannot be reached.
 
     Args:
-        reference: of the kind `registry`.
-        uri: where MLflow is; None for `RERANKD_REGISTRY`, or the user's own store.
-        cache_dir: folder for the copies; None for the user's state folder.
+        reference: reference of the kind `registry`.
+        uri: address of MLflow; None for `RERANKD_REGISTRY`, or a store in the user's state folder.
+        cache_dir: folder for copies; None for the user's state folder.
 
     Raises:
         ModelNotFoundError: there is no such model, alias or version.
-        CorruptModelError: its files are not what was registered.
-        VerificationError: an alias leads to a model that was never verified.
-        UnavailableError: MLflow cannot be reached, and nothing is known here.
+        CorruptModelError: the files are not the registered ones.
+        VerificationError: an alias points to a model that is not verified.
+        UnavailableError: MLflow cannot be reached, and no version is known on this machine.
     """
     cache = Cache(cache_folder(cache_dir))
     store = Store(registry_uri(uri or os.environ.get("RERANKD_REGISTRY")))
@@ -55,16 +59,16 @@ def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | N
         version = last_known(known, cache, reference.name, revision, error)
         _log.warning("%s is %s as last known: %s", reference, version, error.message)
         return cache.folder(version)
-    for told in {revision, str(version.version)}:
-        known.save(version, told)
+    for name in {revision, str(version.version)}:
+        known.save(version, name)
     return folder
 
 
 def last_known(known: LastKnown, cache: Cache, name: str, revision: str, error: UnavailableError) -> ModelVersion:
-    """What a revision meant last, with a copy that is whole.
+    """Return the version that a revision led to last, if its copy is complete.
 
     Raises:
-        UnavailableError: there is none; it says so beside what went wrong.
+        UnavailableError: there is none.
     """
     version = known.load(name, revision)
     if version is None or not cache.holds(version):

@@ -100,7 +100,7 @@ def test_a_record_that_was_changed_is_no_record(registry: Registry, models: list
     with pytest.raises(PromotionRefusedError, match="was changed"):
         registry.promote(name, 1)
     path.unlink()
-    with pytest.raises(PromotionRefusedError, match="no record"):
+    with pytest.raises(PromotionRefusedError, match="no gate record"):
         registry.promote(name, 1)
 
 
