@@ -6,6 +6,7 @@ import random
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -228,7 +229,7 @@ def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
         of_another_run = add_case(store, "another", {0: 1})
         set_state(store, [right, wrong, of_another_run], "in_training")
     loop = Loop(run_options(data, tmp_path / "cases", bert), resources(settings))
-    outputs = {
+    outputs: dict[str, dict[str, Any]] = {
         "collect": {"cases": 2, "case_ids": [right, wrong]},
         "train": {},
         "gate": {},

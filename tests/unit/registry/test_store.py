@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -71,7 +73,7 @@ def test_a_store_that_goes_away_and_comes_back(store: Store, tmp_path: Path) -> 
 def test_files_get_a_longer_timeout_and_the_environment_stays_as_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from mlflow.store.artifact import http_artifact_repo as artifacts
+    artifacts: Any = import_module("mlflow.store.artifact.http_artifact_repo")
 
     timeouts: list[tuple[str, object]] = []
     started, finish = threading.Event(), threading.Event()
@@ -100,7 +102,7 @@ def test_files_get_a_longer_timeout_and_the_environment_stays_as_it_is(
 
 
 def test_a_timeout_that_the_user_set_holds_for_files_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow.store.artifact import http_artifact_repo as artifacts
+    artifacts: Any = import_module("mlflow.store.artifact.http_artifact_repo")
 
     def http_request(*_: object, **__: object) -> None: ...
 
