@@ -4,11 +4,9 @@ Definitions:
     top_changed: share of rankings whose first document was not first before.
     tau, rbo: Kendall's tau and rank-biased overlap of the order before with the order after.
     promotion: ranks that the returned documents rose, mean.
-    psi: population stability index of the logit at rank 1 against a reference window, in bins by the reference's
-        deciles; it measures drift.
+    psi: population stability index of the logit at rank 1 against a reference window; it measures drift.
     gain: reciprocal rank of the best chosen document, after minus before, mean over requests, with a 95 % confidence
-        interval. People choose among what they are shown, in the order after: this bias favours reranking, so a gain
-        below 0 is stronger evidence than a gain above 0.
+        interval. People choose among what they are shown: this bias favours reranking, so a gain below 0 says more.
 """
 
 from __future__ import annotations
