@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class AsyncReranker:
-    """The same methods with `await`, over one `Reranker` and one worker thread; the event loop stays free.
+    """A reranker for asyncio programs: the methods of `Reranker` with `await`, computed in one worker thread.
 
     Args:
-        reranker: the reranker to use; it may be shared with threads.
+        reranker: the reranker to use; other threads may use it too.
 
     Example:
         >>> async def main() -> int:
@@ -39,7 +39,7 @@ class AsyncReranker:
     async def rank(
         self, query: str, documents: Iterable[DocumentLike], top_n: int | None = DEFAULT_TOP_N, **options: Any
     ) -> RerankResult:
-        """As `Reranker.rank`."""
+        """Rank documents, see `Reranker.rank`."""
         return await self._call(lambda: self.reranker.rank(query, documents, top_n, **options))
 
     async def rank_batch(
@@ -49,18 +49,18 @@ class AsyncReranker:
         top_n: int | None = DEFAULT_TOP_N,
         **options: Any,
     ) -> list[RerankResult]:
-        """As `Reranker.rank_batch`."""
+        """Rank several queries, see `Reranker.rank_batch`."""
         return await self._call(lambda: self.reranker.rank_batch(queries, documents, top_n, **options))
 
     async def score(self, pairs: Iterable[tuple[str, str]], **options: Any) -> npt.NDArray[np.float64]:
-        """As `Reranker.score`."""
+        """Score pairs, see `Reranker.score`."""
         return await self._call(lambda: self.reranker.score(pairs, **options))
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+    async def _call(self, method: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, method)
 
     def close(self) -> None:
-        """Finish what was begun and end the worker thread."""
+        """Wait for the calls that have begun, and end the worker thread."""
         self._worker.shutdown()
 
     async def __aenter__(self) -> Self:

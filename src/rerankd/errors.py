@@ -1,18 +1,18 @@
-"""Every error that rerankd raises on purpose.
+"""The errors that rerankd raises on purpose.
 
     RerankdError
     |-- InvalidRequestError        the caller's input (400)
     |   `-- InvalidInputFileError  a file or line that cannot be read
     |-- MissingDependencyError     an extra is not installed
-    |-- ModelError                 anything about a model's files
-    |   |-- ModelNotFoundError     nothing there, or not reachable (404)
+    |-- ModelError                 a problem with a model's files
+    |   |-- ModelNotFoundError     no such model, or the hub is not reachable (404)
     |   |-- UnsupportedModelError  a network or head that is not computed
     |   |-- CorruptModelError      truncated, foreign or changed files
     |   `-- VerificationError      a compiled model disagrees with its source
     |-- ScoringError               the model gave no usable score (500)
-    |-- RetryableError             not now; `retry_after` says when
+    |-- RetryableError             try again later; `retry_after` is the time
     |   |-- OverloadedError        the queue is full (429)
-    |   |-- RateLimitedError       a key used up its share (429)
+    |   |-- RateLimitedError       a key is over its rate limit or quota (429)
     |   `-- UnavailableError       starting, draining, or unable to score (503)
     |-- DeadlineExceededError      the caller's time is up (504)
     |-- RequestCancelledError      the caller went away (499)
@@ -31,11 +31,11 @@ from __future__ import annotations
 
 
 class RerankdError(Exception):
-    """Base of all errors raised on purpose.
+    """Base of all errors that rerankd raises on purpose.
 
     Args:
-        message: what is wrong, one sentence.
-        hint: how to mend it, one sentence; shown after the message.
+        message: description of the problem, one sentence.
+        hint: description of the fix, one sentence; shown after the message.
 
     Example:
         >>> str(InvalidRequestError("The query is empty.", hint="Pass a non-empty string."))
@@ -52,40 +52,40 @@ class RerankdError(Exception):
 
 
 class InvalidRequestError(RerankdError, ValueError):
-    """The caller's input cannot be used."""
+    """Input of the caller that cannot be used."""
 
     code = "invalid_request"
     status = 400
 
 
 class InvalidInputFileError(InvalidRequestError):
-    """A file or a line of it cannot be read."""
+    """An input file, or a line of it, that cannot be read."""
 
     code = "invalid_input_file"
 
 
 class MissingDependencyError(RerankdError, ImportError):
-    """An optional package is needed and not installed."""
+    """An optional package that is needed and not installed."""
 
     code = "missing_dependency"
     status = 501
 
 
 class ModelError(RerankdError):
-    """Something about a model's files."""
+    """A problem with a model's files."""
 
     code = "model_error"
 
 
 class ModelNotFoundError(ModelError):
-    """The reference leads nowhere, or the hub cannot be reached."""
+    """A reference to no model, or a hub that cannot be reached."""
 
     code = "model_not_found"
     status = 404
 
 
 class UnsupportedModelError(ModelError):
-    """A network or head that rerankd does not compute."""
+    """A network or head that rerankd does not support."""
 
     code = "unsupported_model"
 
@@ -97,23 +97,23 @@ class CorruptModelError(ModelError):
 
 
 class VerificationError(ModelError):
-    """A compiled model does not rank like its source."""
+    """A compiled model that does not rank like its source."""
 
     code = "verification_failed"
 
 
 class ScoringError(RerankdError):
-    """The model gave no usable score."""
+    """A score that cannot be used, such as NaN."""
 
     code = "scoring_failed"
 
 
 class RetryableError(RerankdError):
-    """Nothing is wrong with the request; it can be sent again.
+    """A temporary condition: the same request can be sent again later.
 
     Args:
-        message: what is wrong, one sentence.
-        hint: how to mend it.
+        message: description of the problem, one sentence.
+        hint: description of the fix, one sentence.
         retry_after: seconds after which sending it again should succeed.
     """
 
@@ -126,83 +126,83 @@ class RetryableError(RerankdError):
 
 
 class OverloadedError(RetryableError):
-    """The queue is full; nothing of the request was computed."""
+    """A full queue (load shedding); nothing of the request was computed."""
 
     code = "overloaded"
     status = 429
 
 
 class RateLimitedError(RetryableError):
-    """A key has used up its requests or tokens."""
+    """An API key over its rate limit or quota."""
 
     code = "rate_limited"
     status = 429
 
 
 class UnavailableError(RetryableError):
-    """The service is starting, draining, or cannot score."""
+    """A service that is starting, draining, or cannot score."""
 
     code = "unavailable"
 
 
 class DeadlineExceededError(RerankdError):
-    """The time that the caller gave is up."""
+    """A request that was not finished within its time limit."""
 
     code = "deadline_exceeded"
     status = 504
 
 
 class RequestCancelledError(RerankdError):
-    """The caller went away; what was not computed yet was dropped."""
+    """A request whose caller disconnected; what was not computed yet was dropped."""
 
     code = "request_cancelled"
     status = 499
 
 
 class AuthenticationError(RerankdError):
-    """No key was sent, or one that is not known."""
+    """A request without an API key, or with an unknown one."""
 
     code = "unauthenticated"
     status = 401
 
 
 class PermissionDeniedError(RerankdError):
-    """The key may not do this."""
+    """An API key without the permission for this."""
 
     code = "permission_denied"
     status = 403
 
 
 class PayloadTooLargeError(RerankdError):
-    """The body is larger than the limit."""
+    """A request body over the size limit."""
 
     code = "payload_too_large"
     status = 413
 
 
 class BodyTimeoutError(RerankdError):
-    """The body was not sent in time."""
+    """A request body that did not arrive in time."""
 
     code = "body_timeout"
     status = 408
 
 
 class ConflictError(RerankdError):
-    """The request contradicts what is there already."""
+    """A request that conflicts with the current state."""
 
     code = "conflict"
     status = 409
 
 
 class PromotionRefusedError(RerankdError):
-    """A model may not become champion as things are; nothing was changed."""
+    """A model that may not be promoted as things are; nothing was changed."""
 
     code = "promotion_refused"
     status = 409
 
 
 class NotFoundError(RerankdError):
-    """There is no such path or thing, or the path does not take this method."""
+    """A path or a resource that does not exist, or a method that the path does not support."""
 
     code = "not_found"
     status = 404

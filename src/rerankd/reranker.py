@@ -1,7 +1,7 @@
-"""The library's front door: one model, ready to rank.
+"""The reranker of the library: one model in this process.
 
-Does: single queries, batches of queries and plain pairs, from several threads at once. Does not: batch across callers,
-cache or serve.
+It ranks single queries, batches of queries and plain pairs, from several threads at once. It does not batch across
+callers, cache or serve; the engine and the server do.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,11 @@ import numpy.typing as npt
 from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
-from rerankd._common.validation import DocumentLike, check_max_length, to_documents, to_pairs, to_query
-from rerankd.errors import InvalidRequestError
+from rerankd._common.validation import DocumentLike, check_max_length, check_positive, to_pairs
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.finish import RequestScores, finish
-from rerankd.ranking.order import checked_fusion, checked_threshold
+from rerankd.ranking.requests import RankOptions, build_requests
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import choose_backend, open_backend
@@ -48,27 +48,27 @@ DEFAULT_MAX_BATCH_TOKENS = 16384
 
 
 class Reranker:
-    """Ranks documents by how well they answer a query. Thread-safe.
+    """A reranker: ranks documents by how well they answer a query. Thread-safe.
 
     Args:
         model: `mini` (bundled), a folder, `org/name[@revision]` on the hub, or `registry:name[@alias or number]`.
-        backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; packed).
+        backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; sequences packed without padding).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16`, `bf16` or `int8`; None for what the model and the device run best.
-        use_fp16: the same as `precision="fp16"`, the name that FlagEmbedding uses; ignored on a CPU.
-        max_length: longest pair in tokens, special tokens counted in; None for the model's own.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; None for the best of model and device.
+        use_fp16: same as `precision="fp16"`, as FlagEmbedding names it; ignored on a CPU.
+        max_length: longest pair in tokens, special tokens included; None for the model's own.
         truncation: `only_second` (cut the document, and a query beyond 3/4 of max_length) or `longest_first`.
-        long_documents: `truncate`, or `chunk`: read overlapping windows, the best one counts.
-        chunk_overlap: tokens that neighbouring windows share.
-        max_chunks: windows read of one document at most.
+        long_documents: `truncate`, or `chunk`: overlapping chunks are scored, and the best one counts.
+        chunk_overlap: tokens that neighbouring chunks share.
+        max_chunks: chunks of one document that are read at most.
         batch_size: sequences computed together at most; None for no limit but tokens.
         max_batch_tokens: tokens computed together at most.
         threads: CPU threads; 0 for one per core.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
-        registry: where MLflow is; None for `RERANKD_REGISTRY`, or the user's own store.
-        recorder: told of every ranking, such as `rerankd.traces.writer.TraceWriter`; None for nobody.
-        rules: file of rules, or rules that were read; None for none.
+        registry: tracking URI of MLflow; None for `RERANKD_REGISTRY`, or the user's own store.
+        recorder: receives every ranking, such as a `rerankd.traces.TraceWriter`; None for no traces.
+        rules: rule file, or a `RuleSet`; None for no rules.
 
     Raises:
         ModelError: the model cannot be found, is not supported, or its files are damaged.
@@ -109,14 +109,14 @@ class Reranker:
         self._truncation = TruncationOptions(
             self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
         )
-        _check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
+        check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
-        opened = open_backend(
+        backend_runtime = open_backend(
             self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
         )
-        self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), opened)
+        self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), backend_runtime)
         self._recorder = recorder
-        _log.info("%s runs on %s, max_length %d", self.model, self.backend, self.max_length)
+        _log.info("Loaded %s on %s, max_length %d", self.model, self.backend, self.max_length)
 
     @property
     def model(self) -> str:
@@ -125,18 +125,18 @@ class Reranker:
 
     @cached_property
     def version(self) -> str:
-        """Changes with the model's files and with what computes them."""
+        """Fingerprint of the model's files and of the backend; scores of equal fingerprints are comparable."""
         return model_fingerprint(self.files, self._scorer.backend)
 
     @property
     def backend(self) -> str:
-        """What computes, for people: backend, device and precision."""
+        """Backend, device and precision, such as `onnx cpu int8`."""
         backend = self._scorer.backend
         return f"{backend.name} {backend.device} {backend.precision}"
 
     @property
     def max_length(self) -> int:
-        """Longest pair that is read, in tokens."""
+        """Longest pair that is read, in tokens, special tokens included."""
         return self._truncation.max_length
 
     def rank(
@@ -144,31 +144,24 @@ class Reranker:
         query: str,
         documents: Iterable[DocumentLike],
         top_n: int | None = DEFAULT_TOP_N,
-        *,
-        activation: Activation = "sigmoid",
-        threshold: float | None = None,
-        fusion: str | None = None,
-        fusion_weight: float | None = None,
-        max_length: int | None = None,
-        batch_size: int | None = None,
-        show_progress: bool = False,
+        **options: Unpack[RankOptions],
     ) -> RerankResult:
-        """Put the documents that answer the query first.
+        """Rank documents by how well they answer a query.
 
         Args:
             query: the question.
             documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`.
-            top_n: how many to keep; None keeps all.
+            top_n: number of documents to return; None returns all.
             activation: `sigmoid`, `none`, or `softmax` over the documents.
-            threshold: lowest sigmoid score to keep, 0 to 1; a probability if the model is calibrated. None keeps all.
-            fusion: `weighted` or `rrf` counts the first stage's order, or `metadata["score"]`, beside the model's.
-            fusion_weight: of the first stage, the model's is 1; None for the method's usual.
-            max_length: overrides the reranker's for this call.
-            batch_size: overrides the reranker's for this call.
-            show_progress: draw a bar on standard error.
+            threshold: lowest sigmoid score to return, 0 to 1; a probability for calibrated models. None returns all.
+            fusion: `weighted` or `rrf` fuses the ranking with the first stage's order, or with `metadata["score"]`.
+            fusion_weight: weight of the first stage, the model's is 1; None for the method's default.
+            max_length: overrides the reranker's max_length for this call.
+            batch_size: overrides the reranker's batch_size for this call.
+            show_progress: True draws a progress bar on standard error.
 
         Returns:
-            The best `top_n`, best first; equal scores keep the order they came in. No documents give no results.
+            The best `top_n`, best first; equal scores keep their order. No documents give no results.
 
         Raises:
             InvalidRequestError: an empty query, or something that is not a document.
@@ -178,53 +171,36 @@ class Reranker:
             >>> Reranker().rank("what eats bamboo?", ["A panda eats bamboo.", "A car."], top_n=1)[0].document.text
             'A panda eats bamboo.'
         """
-        return self.rank_batch(
-            [query],
-            [documents],
-            top_n,
-            activation=activation,
-            threshold=threshold,
-            fusion=fusion,
-            fusion_weight=fusion_weight,
-            max_length=max_length,
-            batch_size=batch_size,
-            show_progress=show_progress,
-        )[0]
+        return self.rank_batch([query], [documents], top_n, **options)[0]
 
     def rank_batch(
         self,
         queries: Sequence[str],
         documents: Sequence[Iterable[DocumentLike]],
         top_n: int | None = DEFAULT_TOP_N,
-        *,
-        activation: Activation = "sigmoid",
-        threshold: float | None = None,
-        fusion: str | None = None,
-        fusion_weight: float | None = None,
-        max_length: int | None = None,
-        batch_size: int | None = None,
-        show_progress: bool = False,
+        **options: Unpack[RankOptions],
     ) -> list[RerankResult]:
         """Rank several queries, each with its own documents; they are computed together.
 
         Args:
-            queries: the questions.
-            documents: one list of documents per query.
+            queries: the queries.
+            documents: one list of documents for each query.
+            top_n: number of documents to return for each query; None returns all.
+            **options: the keyword arguments of `rank`.
 
         Returns:
-            One result per query, in order. The other arguments and errors are those of `rank`.
+            One result for each query, in their order.
+
+        Raises:
+            InvalidRequestError: queries and documents that do not match; other errors as for `rank`.
+
+        Example:
+            >>> results = Reranker().rank_batch(["panda food", "fast cars"], [["Bamboo."], ["Fuel.", "Snow."]])
+            >>> [len(result) for result in results]
+            [1, 2]
         """
-        if isinstance(queries, str) or len(queries) != len(documents):
-            raise InvalidRequestError(
-                "queries and documents do not match.", hint="Pass a list of queries and one list of documents for each."
-            )
-        check_activation(activation)
-        _check_positive(top_n=top_n)
-        lowest, fused = checked_threshold(threshold), checked_fusion(fusion, fusion_weight)
-        requests = [
-            RerankRequest(to_query(query), to_documents(own), top_n, activation, threshold=lowest, fusion=fused)
-            for query, own in zip(queries, documents, strict=True)
-        ]
+        requests = build_requests(queries, documents, top_n, options)
+        max_length = options.get("max_length")
         timer = StepTimer()
         scores = self._score(
             [
@@ -232,8 +208,8 @@ class Reranker:
                 for request in requests
             ],
             max_length,
-            batch_size,
-            show_progress,
+            options.get("batch_size"),
+            options.get("show_progress", False),
             timer,
         )
         timings = {**timer.milliseconds, "total": sum(timer.milliseconds.values())}
@@ -252,7 +228,14 @@ class Reranker:
         batch_size: int | None = None,
         show_progress: bool = False,
     ) -> npt.NDArray[np.float64]:
-        """Score (query, document) pairs as they come.
+        """Score (query, document) pairs without ranking them.
+
+        Args:
+            pairs: pairs of strings.
+            activation: `sigmoid`, `none`, or `softmax` over all pairs.
+            max_length: overrides the reranker's max_length for this call.
+            batch_size: overrides the reranker's batch_size for this call.
+            show_progress: True draws a progress bar on standard error.
 
         Returns:
             Scores in the order of the pairs, shape (pairs,), float64.
@@ -267,14 +250,14 @@ class Reranker:
         """
         check_activation(activation)
         checked = to_pairs(pairs)
-        places: dict[str, list[int]] = {}
-        for place, pair in enumerate(checked):
-            places.setdefault(pair.query, []).append(place)
-        groups = [(query, [checked[i].document for i in own]) for query, own in places.items()]
+        positions: dict[str, list[int]] = {}  # of the pairs, by query: a query is tokenized once
+        for position, pair in enumerate(checked):
+            positions.setdefault(pair.query, []).append(position)
+        groups = [(query, [checked[i].document for i in members]) for query, members in positions.items()]
         logits = np.empty(len(checked), dtype=np.float64)
         scored = self._score(groups, max_length, batch_size, show_progress, StepTimer())
-        for own, scores in zip(places.values(), scored, strict=True):
-            logits[own] = [score.raw_score for score in scores]
+        for members, scores in zip(positions.values(), scored, strict=True):
+            logits[members] = [score.raw_score for score in scores]
         return activate(logits.tolist(), activation)
 
     def _score(
@@ -285,7 +268,7 @@ class Reranker:
         show_progress: bool,
         timer: StepTimer,
     ) -> list[list[PairScore]]:
-        _check_positive(batch_size=batch_size)
+        check_positive(batch_size=batch_size)
         truncation = self._truncation
         if max_length is not None:
             truncation = replace(truncation, max_length=self._checked_length(max_length))
@@ -315,12 +298,6 @@ class Reranker:
         if max_length is None:
             return self.files.manifest.max_length
         return check_max_length(max_length, self.files.manifest.architecture.max_length, self.model)
-
-
-def _check_positive(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise InvalidRequestError(f"{name} is {value!r}.", hint=f"{name} is a whole number from 1.")
 
 
 def _half(use_fp16: bool, files: ModelFiles, backend: str, device: str) -> Precision | None:

@@ -1,4 +1,4 @@
-"""The values that travel between the floors: frozen, without behaviour beyond reading themselves."""
+"""The values that travel between the packages: frozen dataclasses, almost without behaviour."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FusionMethod = Literal["weighted", "rrf"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One candidate.
+    """One candidate of a ranking.
 
     Attributes:
-        text: what the model reads.
-        id: the caller's own name for it, handed back untouched.
-        metadata: anything else, handed back untouched.
+        text: text that the model reads.
+        id: id in the caller's own system, returned unchanged.
+        metadata: any other data, returned unchanged; rules read it, and fusion reads its `score`.
     """
 
     text: str
@@ -70,12 +70,12 @@ class TruncationOverrides:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """The first stage's opinion counted in when documents are ordered; scores that are shown stay the model's.
+    """Fusion of the model's ranking with that of the first stage; returned scores stay the model's.
 
     Attributes:
-        method: `weighted` adds scores that are standardised within the request, `rrf` reciprocal places (Cormack,
-            Clarke and Buettcher 2009).
-        weight: of the first stage; the model's is 1.
+        method: `weighted` adds scores that are standardized within the request; `rrf` is reciprocal rank fusion
+            (Cormack, Clarke and Buettcher 2009).
+        weight: weight of the first stage; the model's is 1.
     """
 
     method: FusionMethod = "weighted"
@@ -116,27 +116,27 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One ranking to make.
+    """A request to rank documents.
 
     Attributes:
-        query: the question.
-        documents: candidates.
-        top_n: how many to keep; None keeps all.
-        activation: what the scores that are shown are.
+        query: the query.
+        documents: the candidates.
+        top_n: number of documents to return; None returns all.
+        activation: activation of the returned scores.
         model: name of the model; None for the default.
         truncation: overrides of the model's truncation.
         timeout: time limit in seconds; None for no limit.
         fairness_key: tenant in the engine's queue; tenants share a model's computing time equally.
         retry_key: the same text when the same request is sent again.
-        cache: whether scores may come from the cache.
-        background: nobody waits for it; it takes no place in the queue from requests that somebody waits for.
-        request_id: what traces and feedback call it; empty for none.
-        tenant: id of the API key that asked, in traces; empty for none.
-        source: where it came in, in traces: `http`, `job` or `library`.
-        threshold: lowest score of a document that is kept, from 0 to 1 whatever `activation` shows; None keeps all.
-        fusion: how the first stage counts; None for not at all.
-        user: who asks, in the caller's words; keeps experiments the same for them; empty for nobody in particular.
-        session: the same, of a visit.
+        cache: False makes the engine score afresh instead of using cached scores.
+        background: True for work that nobody waits for; it has a small part of the queue for itself.
+        request_id: id of the request in traces, feedback and logs; empty for none.
+        tenant: id of the API key; rules and traces use it; empty for none.
+        source: origin of the request: `http`, `job` or `library`.
+        threshold: lowest sigmoid score of a document that is returned, from 0 to 1; None returns all.
+        fusion: fusion with the first stage's ranking; None for none.
+        user: id of the user in the caller's system; keeps the assignment to variants sticky; empty for none.
+        session: id of the visit, for the same purpose.
     """
 
     query: str
@@ -161,13 +161,13 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """What the model said of one pair.
+    """The model's score of one pair.
 
     Attributes:
         raw_score: the logit, unbounded, float32 in value.
-        tokens: tokens that were computed for it, special tokens and all chunks counted in.
-        truncated: whether any text of the query or the document was not read.
-        chunks: how many windows the document was read in.
+        tokens: tokens that were computed for the pair, special tokens and all chunks included.
+        truncated: True if some text of the query or the document was not read.
+        chunks: number of chunks in which the document was read.
     """
 
     raw_score: float
@@ -178,18 +178,18 @@ class PairScore:
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """One document in its new place.
+    """A document of a ranking.
 
     Attributes:
-        index: its place in the list that was passed in, from 0.
-        document: the document itself.
-        relevance_score: the activated score, rules counted in; with the default sigmoid between 0 and 1, float64.
-        raw_score: the model's logit; without rules and fusion the order is by this.
-        rank_before: its place in the list that was passed in, from 1.
-        rank_after: its place now, from 1.
-        truncated: whether the model did not read all of it.
-        chunks: how many windows it was read in.
-        rules: the rules that acted on it.
+        index: position in the request, from 0.
+        document: the document.
+        relevance_score: the activated score, boosts of rules included; with sigmoid between 0 and 1, float64.
+        raw_score: the model's logit; without rules and fusion it decides the order.
+        rank_before: rank in the request, from 1.
+        rank_after: rank in the result, from 1.
+        truncated: True if the model did not read all of the document.
+        chunks: number of chunks in which the document was read.
+        rules: rules that acted on the document.
     """
 
     index: int
@@ -205,7 +205,13 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a request cost: pairs that were scored, tokens that were computed, pairs that were cut."""
+    """The cost of a request.
+
+    Attributes:
+        pairs: number of pairs that were scored.
+        tokens: tokens of these pairs, special tokens included.
+        truncated: number of pairs whose text was cut.
+    """
 
     pairs: int
     tokens: int
@@ -217,15 +223,15 @@ class RerankResult:
     """A finished ranking, best first; iterates over `results`.
 
     Attributes:
-        results: the kept documents, best first.
+        results: the returned documents, best first.
         model: name of the model that scored.
         usage: pairs and tokens of this request.
-        timings: milliseconds by step.
-        request_id: what a service calls this request in its log; empty for a local ranking.
+        timings: milliseconds by step: `tokenization`, `queue`, `inference` and `total`; NaN where a service names none.
+        request_id: id of the request in a service's log and traces; empty for a local ranking.
         computed_tokens: tokens that were computed, those of cached scores left out; None for a local ranking.
-        rules: version of the rules in force; empty for none.
-        version: exact version of the model that scored; empty for a local ranking.
-        experiment: name and arm of the experiment that it was part of, as `name/arm`; empty for none.
+        rules: version of the rule file in force; empty for none.
+        version: fingerprint of the model that scored; empty for a local ranking without a recorder.
+        experiment: experiment and variant of the request, as `name/variant`; empty for none.
     """
 
     results: tuple[RankedDocument, ...]

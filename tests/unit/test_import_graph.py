@@ -21,10 +21,6 @@ LARGE_LIBRARIES = (
     "transformers",
 )
 
-# Known exceptions; both lists must become empty.
-CIRCLES: list[set[str]] = []
-OTHER_SETTINGS_READERS: set[str] = {"rerankd.improve.loop"}
-
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
@@ -61,7 +57,7 @@ def circles(graph: grimp.ImportGraph) -> list[set[str]]:
 
 
 def test_no_module_imports_itself_by_way_of_others(graph: grimp.ImportGraph) -> None:
-    assert circles(graph) == CIRCLES
+    assert circles(graph) == []
 
 
 def test_settings_are_read_at_the_edges_only(graph: grimp.ImportGraph) -> None:
@@ -70,7 +66,7 @@ def test_settings_are_read_at_the_edges_only(graph: grimp.ImportGraph) -> None:
         for settings in (module for module in graph.modules if module.startswith("rerankd.settings"))
         for module in graph.find_modules_that_directly_import(settings)
     }
-    assert {module for module in readers if not module.startswith(SETTINGS_READERS)} == OTHER_SETTINGS_READERS
+    assert {module for module in readers if not module.startswith(SETTINGS_READERS)} == set()
 
 
 def test_importing_the_package_loads_no_large_library() -> None:

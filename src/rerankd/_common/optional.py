@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, asked for by one sentence when they are missing."""
+"""Optional packages: imported at their use, with an error that names the extra if they are missing."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from rerankd.errors import MissingDependencyError
 
 
 def installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
+    """Return True if a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package that it is a part of
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import `module`, or say which extra brings it.
+    """Import an optional module.
+
+    Args:
+        module: full name of the module.
+        extra: extra of rerankd that installs it.
+        purpose: feature that needs it, to begin the message with.
 
     Raises:
-        MissingDependencyError: it is not installed; the hint is the pip line.
+        MissingDependencyError: the module is not installed; the hint is the pip command.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Where programs keep what they know between runs."""
+"""Folders and files of the programs' own state."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from pathlib import Path
 
 
 def state_folder() -> Path:
-    """The folder for it on this system; it may not be there yet."""
+    """Return the folder for state between runs on this system; it may not exist yet."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rerankd"
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rerankd"
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that its owner alone may read, and its folder, where there is none.
+    """Create an empty file that only its owner may read, and its folder, unless they exist.
 
-    A file that is there is not even opened: closing it would end the locks that SQLite holds on it in this process, and
-    the next process that closes the same database would take the changes away that others of it are still reading.
+    An existing file is not even opened: closing it would release the locks that SQLite holds on it in this process, and
+    the next process that closes the same database would remove the log that other processes still read.
+
+    Args:
+        path: the file.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, drawn only where someone asks for it."""
+"""A progress bar on standard error."""
 
 from __future__ import annotations
 

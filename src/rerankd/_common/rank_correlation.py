@@ -1,4 +1,4 @@
-"""How far two sets of scores for the same pairs agree: differences and order."""
+"""Agreement of two sets of scores for the same pairs: differences and rank correlation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers pass as queries and documents, turned into our own types or refused with the place of the fault."""
+"""Queries, documents and pairs of callers: checked and converted, with errors that name the item at fault."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _HINT = "A document is a string, a rerankd.Document, or a dict with 'text' and o
 
 
 def to_query(query: object) -> str:
-    """Check a query.
+    """Return a query that can be used.
+
+    Args:
+        query: the caller's query.
 
     Raises:
-        InvalidRequestError: not a string, or nothing in it.
+        InvalidRequestError: not a string, or an empty one.
     """
     if not isinstance(query, str):
         raise InvalidRequestError(f"The query is {_name(query)}, not a string.", hint="Pass the question as a string.")
@@ -28,10 +31,13 @@ def to_query(query: object) -> str:
 
 
 def to_documents(documents: object) -> list[Document]:
-    """Check documents; each keeps its place.
+    """Convert documents, in their order.
+
+    Args:
+        documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`.
 
     Raises:
-        InvalidRequestError: not a list, or an item that is no document; the message says which.
+        InvalidRequestError: not a list, or an item that is not a document; the message names its position.
 
     Example:
         >>> to_documents(["a", {"text": "b", "id": "7"}])[1].id
@@ -39,10 +45,10 @@ def to_documents(documents: object) -> list[Document]:
     """
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
         raise InvalidRequestError(f"documents is {_name(documents)}, not a list.", hint="Pass a list of documents.")
-    return [_to_document(item, place) for place, item in enumerate(documents)]
+    return [_to_document(item, position) for position, item in enumerate(documents)]
 
 
-def _to_document(item: object, place: int) -> Document:
+def _to_document(item: object, position: int) -> Document:
     if isinstance(item, str):
         return Document(item)
     if isinstance(item, Document):
@@ -50,24 +56,29 @@ def _to_document(item: object, place: int) -> Document:
     elif isinstance(item, Mapping):
         fields = item
     else:
-        raise InvalidRequestError(f"Document {place} is {_name(item)}.", hint=_HINT)
+        raise InvalidRequestError(f"Document {position} is {_name(item)}.", hint=_HINT)
     if "text" not in fields:
-        raise InvalidRequestError(f"Document {place} has no 'text'.", hint=_HINT)
+        raise InvalidRequestError(f"Document {position} has no 'text'.", hint=_HINT)
     text, identity, metadata = fields["text"], fields.get("id"), fields.get("metadata")
     if not isinstance(text, str):
-        raise InvalidRequestError(f"The text of document {place} is {_name(text)}.", hint=_HINT)
+        raise InvalidRequestError(f"The text of document {position} is {_name(text)}.", hint=_HINT)
     if metadata is not None and not isinstance(metadata, Mapping):
-        raise InvalidRequestError(f"The metadata of document {place} is {_name(metadata)}.", hint="metadata is a dict.")
+        raise InvalidRequestError(
+            f"The metadata of document {position} is {_name(metadata)}.", hint="metadata is a dict."
+        )
     if isinstance(item, Document):
         return item
     return Document(text, None if identity is None else str(identity), dict(metadata or {}))
 
 
 def to_pairs(pairs: object) -> list[Pair]:
-    """Check (query, document) pairs.
+    """Convert (query, document) pairs, in their order.
+
+    Args:
+        pairs: pairs of strings.
 
     Raises:
-        InvalidRequestError: not a list of pairs of strings; the message says which.
+        InvalidRequestError: not a list of pairs of strings; the message names the position of the pair.
 
     Example:
         >>> to_pairs([("q", "d")])
@@ -77,14 +88,14 @@ def to_pairs(pairs: object) -> list[Pair]:
     if isinstance(pairs, str | bytes | Mapping) or not isinstance(pairs, Iterable):
         raise InvalidRequestError(f"pairs is {_name(pairs)}, not a list.", hint=hint)
     checked = []
-    for place, pair in enumerate(pairs):
+    for position, pair in enumerate(pairs):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InvalidRequestError(f"Pair {place} is {_name(pair)}, not a pair of strings.", hint=hint)
+            raise InvalidRequestError(f"Pair {position} is {_name(pair)}, not a pair of strings.", hint=hint)
         query, document = pair
         if not isinstance(query, str) or not isinstance(document, str):
-            raise InvalidRequestError(f"Pair {place} holds {_name(query)} and {_name(document)}.", hint=hint)
+            raise InvalidRequestError(f"Pair {position} holds {_name(query)} and {_name(document)}.", hint=hint)
         if not query.strip():
-            raise InvalidRequestError(f"The query of pair {place} is empty.", hint=hint)
+            raise InvalidRequestError(f"The query of pair {position} is empty.", hint=hint)
         checked.append(Pair(query, document))
     return checked
 
@@ -112,8 +123,25 @@ def check_max_length(max_length: int, limit: int, model: str) -> int:
     return max_length
 
 
+def check_positive(**values: int | None) -> None:
+    """Check that each value is a whole number from 1, or None.
+
+    Raises:
+        InvalidRequestError: another value; the message begins with the name of the argument.
+
+    Example:
+        >>> check_positive(top_n=5, batch_size=None)
+    """
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InvalidRequestError(f"{name} is {value!r}.", hint=f"{name} is a whole number from 1.")
+
+
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as JSON can hold it.
+    """Return metadata in a form that JSON can carry; other values become their text.
+
+    Args:
+        metadata: the metadata of a document.
 
     Example:
         >>> plain_metadata({"a": 1, "b": {2}})

@@ -1,4 +1,4 @@
-"""The version of rerankd: the one place that asks.
+"""The version of rerankd.
 
 It is made from the git tag when the package is built (or from the build argument of an image) and read from the
 installed package. An editable install keeps the version of the moment it was made.
@@ -12,7 +12,7 @@ UNKNOWN = "0+unknown"
 
 
 def read_version(package: str = "rerankd") -> str:
-    """The installed version of a package; `0+unknown` when it is imported without being installed.
+    """Return the installed version of a package; `0+unknown` if it is imported without being installed.
 
     Example:
         >>> read_version("no-such-package")

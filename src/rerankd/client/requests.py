@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.timing import complete_timings
-from rerankd._common.validation import DocumentLike, to_documents, to_pairs, to_query
+from rerankd._common.validation import DocumentLike, check_positive, to_documents, to_pairs, to_query
 from rerankd.client.exchange import Exchange, Flow, check_timeout
 from rerankd.client.payload import check_unit_headers, document_payload, json_text
 from rerankd.client.responses import number, read_ranking, read_rows
@@ -77,8 +77,7 @@ class RequestFlows:
     ) -> Flow[RerankResult]:
         """Rank documents, see `Client.rank`."""
         check_activation(activation)
-        if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 1):
-            raise InvalidRequestError(f"top_n is {top_n!r}.", hint="top_n is a whole number from 1.")
+        check_positive(top_n=top_n)
         threshold = checked_threshold(threshold)
         checked_fusion(fusion, fusion_weight)
         candidates = to_documents(documents)

@@ -21,9 +21,9 @@ except ImportError:
 
 @component
 class RerankdRanker:
-    """Keeps the documents that answer the query, best first, with the relevance score as their score.
+    """A ranker component that keeps the documents that answer the query, best first, scored by relevance.
 
-    Where Haystack loads a saved pipeline only from modules that are trusted, name this one:
+    Where Haystack loads a saved pipeline only from trusted modules, name this one:
     `Pipeline.loads(saved, allowed_modules=["rerankd.integrations.haystack"])`.
 
     Args:
@@ -32,7 +32,7 @@ class RerankdRanker:
         api_key: the service's key; by default the environment variable RERANKD_API_KEY, if it is set.
         reranker: a `Reranker`, a `Client`, or anything that ranks like them, instead of model, url and api_key; a
             pipeline that holds one cannot be saved.
-        top_k: how many to keep; None keeps all.
+        top_k: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
 
     Raises:
@@ -70,11 +70,11 @@ class RerankdRanker:
         self._close: Callable[[], None] | None = None
 
     def warm_up(self) -> None:
-        """Load the local model, or open the client; `run` does it if it has not been done."""
+        """Load the local model or open the client; `run` does so at its first call otherwise."""
         self._opened()
 
     def close(self) -> None:
-        """Close the client's connections and let go of the model; both come back when they are needed."""
+        """Close the client's connections and release the model; the next `run` opens them again."""
         if self._close is not None:
             self._close()
         self._ranker, self._close = self.reranker, None
@@ -94,10 +94,10 @@ class RerankdRanker:
         return self._ranker
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is needed to make this component again; the key itself is never stored.
+        """Serialize the component; the API key itself is never stored.
 
         Raises:
-            InvalidRequestError: it was made with `reranker`, an object that has no saved form.
+            InvalidRequestError: the component was made with `reranker`, an object that cannot be serialized.
         """
         if self.reranker is not None:
             raise InvalidRequestError(
@@ -115,7 +115,7 @@ class RerankdRanker:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RerankdRanker:
-        """Make a component of what `to_dict` gave."""
+        """Make a component from what `to_dict` returned."""
         parameters = dict(data["init_parameters"])
         if isinstance(parameters.get("api_key"), dict):
             deserialize_secrets_inplace(parameters, keys=["api_key"])

@@ -18,14 +18,14 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 
 class RerankdCompressor(BaseDocumentCompressor):
-    """Keeps the documents that answer the query, best first, with `metadata["relevance_score"]`.
+    """A document compressor that keeps the documents that answer the query, with `metadata["relevance_score"]`.
 
-    Stands wherever LangChain takes a compressor, such as the `base_compressor` of a `ContextualCompressionRetriever`.
+    Use it wherever LangChain takes a compressor, such as the `base_compressor` of a `ContextualCompressionRetriever`.
 
     Args:
         reranker: a `Reranker`, a `Client`, or anything that ranks like them; None for a local one.
         model: model of the local reranker, loaded at first use; not used with `reranker`.
-        top_n: how many to keep; None keeps all.
+        top_n: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
 
     Raises:
@@ -48,7 +48,7 @@ class RerankdCompressor(BaseDocumentCompressor):
     _local: LocalRanker = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
-        """Prepare the local reranker, without loading it."""
+        """Prepare the local reranker without loading it."""
         self._local = LocalRanker(self.model)
 
     def compress_documents(

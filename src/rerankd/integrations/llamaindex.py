@@ -21,12 +21,12 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class RerankdPostprocessor(BaseNodePostprocessor):
-    """Keeps the nodes that answer the query, best first, with the relevance score as their score.
+    """A node postprocessor that keeps the nodes that answer the query, best first, scored by relevance.
 
     Args:
         reranker: a `Reranker`, a `Client`, or anything that ranks like them; None for a local one.
         model: model of the local reranker, loaded at first use; not used with `reranker`.
-        top_n: how many to keep; None keeps all.
+        top_n: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
         metadata_mode: which metadata the model reads with the text; that for embedding, as LlamaIndex's own rerankers.
 
@@ -54,7 +54,7 @@ class RerankdPostprocessor(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex stores."""
+        """Return the name under which LlamaIndex stores the component."""
         return "RerankdPostprocessor"
 
     def _postprocess_nodes(

@@ -1,4 +1,4 @@
-"""What the frameworks' components have in common: anything that ranks, and which documents they keep."""
+"""The common part of the integrations: anything that ranks, and the choice of the documents to keep."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Ranker(Protocol):
     """
 
     def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
-        """Put the best `top_n` first; None keeps all."""
+        """Return the best `top_n` documents, best first; None returns all."""
         ...
 
 
 class LocalRanker:
-    """A `Reranker` that is loaded when it is first used. Thread-safe.
+    """A `Reranker` that is loaded at its first use. Thread-safe.
 
     Args:
-        model: as for `Reranker`.
+        model: model, as for `Reranker`.
 
     Example:
         >>> LocalRanker("mini").rank("panda food", [Document("Cars."), Document("Pandas eat bamboo.")], 1)[0].index
@@ -40,7 +40,7 @@ class LocalRanker:
         self._loaded: Ranker | None = None
 
     def load(self) -> Ranker:
-        """Load the model, unless it is loaded."""
+        """Load the model, unless it is loaded, and return its reranker."""
         from rerankd.reranker import Reranker
 
         with self._lock:
@@ -49,24 +49,24 @@ class LocalRanker:
             return self._loaded
 
     def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
-        """As `Reranker.rank`."""
+        """Rank documents, see `Reranker.rank`."""
         return self.load().rank(query, documents, top_n)
 
 
 def kept(
     ranker: Ranker, query: str, texts: Sequence[str], top_n: int | None, score_threshold: float | None
 ) -> list[tuple[int, float]]:
-    """Rank texts.
+    """Rank texts and return those to keep.
 
     Args:
-        ranker: what ranks.
-        query: the question.
+        ranker: the ranker.
+        query: the query.
         texts: the candidates.
-        top_n: how many to keep; None keeps all.
+        top_n: number of texts to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
 
     Returns:
-        (place in `texts`, relevance score) of what is kept, best first. No texts need no ranker.
+        (position in `texts`, relevance score) of the texts to keep, best first. The ranker is not called without texts.
 
     Example:
         >>> kept(LocalRanker("mini"), "q", [], 5, None)
