@@ -54,18 +54,18 @@ def detect(
     from rerankd.feedback.detectors import DetectorThresholds
 
     thresholds = DetectorThresholds(low, margin, outlier, agreement)
-    wanted = trace_filter(tenant, since, until, None)
+    traces = trace_filter(tenant, since, until, None)
     with opened(traces_url) as (store, settings):
-        found = detected(store, wanted, thresholds, DetectionLimits(each=limit))
+        counts = detected(store, traces, thresholds, DetectionLimits(each=limit))
         if second is not None:
             score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
-            found |= detect_disagreement(store, wanted, second, score, thresholds, limit)
+            counts |= detect_disagreement(store, traces, second, score, thresholds, limit)
     if wants_json(as_json):
-        write_rows([found])
+        write_rows([counts])
         return
     say(
-        f"{sum(found.values())} new cases"
-        + "".join(f", {count} {name}" for name, count in found.items() if count)
+        f"{sum(counts.values())} new cases"
+        + "".join(f", {count} {name}" for name, count in counts.items() if count)
         + "."
     )
 
@@ -85,16 +85,16 @@ def list_cases(
     from rerankd.feedback.case_store import list_cases as listed
 
     with opened(traces_url) as (store, _):
-        found = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
+        cases = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
         counts = count_cases(store)
     if wants_json(as_json):
-        write_rows(asdict(one) for one in found)
+        write_rows(asdict(case) for case in cases)
         return
-    table = Table("case", "state", "found", "by", "tenant", "request", "severity", "note", "query")
-    for one in found:
+    table = Table("case", "state", "detected", "by", "tenant", "request", "severity", "note", "query")
+    for case in cases:
         table.add_row(
-            *(str(one.id), one.state, when(one.time), one.detector, cell(one.tenant), cell(one.request_id, 40)),
-            *(f"{one.severity:.2f}", cell(one.note, 60), cell(one.query or "(erased)", 50)),
+            *(str(case.id), case.state, when(case.time), case.detector, cell(case.tenant), cell(case.request_id, 40)),
+            *(f"{case.severity:.2f}", cell(case.note, 60), cell(case.query or "(erased)", 50)),
         )
     stdout().print(table)
     say(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -106,19 +106,28 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
     from rerankd.feedback.case_store import get_case
 
     with opened(traces_url) as (store, _):
-        found = get_case(store, case)
+        details = get_case(store, case)
     if wants_json(as_json):
-        write_rows([asdict(found)])
+        write_rows([asdict(details)])
         return
-    about = Table("", "", show_header=False)
+    summary = Table("", "", show_header=False)
     for name in ("id", "state", "detector", "request_id", "tenant", "model", "note", "query"):
-        about.add_row(name, cell(str(getattr(found, name))))
-    stdout().print(about)
+        summary.add_row(name, cell(str(getattr(details, name))))
+    stdout().print(summary)
     table = Table("document", "after", "before", "raw score", "grade", "id", "text")
-    for one in sorted(found.candidates, key=lambda each: each.rank_after):
+    for candidate in sorted(details.candidates, key=lambda candidate: candidate.rank_after):
         table.add_row(
-            *(str(one.index), str(one.rank_after), movement(one.rank_before, one.rank_after), f"{one.raw_score:.3f}"),
-            *("" if one.grade is None else str(one.grade), cell(one.id or ""), cell(one.text or "(erased)", 80)),
+            *(
+                str(candidate.index),
+                str(candidate.rank_after),
+                movement(candidate.rank_before, candidate.rank_after),
+                f"{candidate.raw_score:.3f}",
+            ),
+            *(
+                "" if candidate.grade is None else str(candidate.grade),
+                cell(candidate.id or ""),
+                cell(candidate.text or "(erased)", 80),
+            ),
         )
     stdout().print(table)
 
@@ -153,8 +162,8 @@ def label(
     if not grades:
         raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
     with opened(traces_url) as (store, _):
-        found = update_case(store, case, grades=grades)
-    say(f"Case {case} is {found.state}: {len(found.grades)} documents have a grade.")
+        updated = update_case(store, case, grades=grades)
+    say(f"Case {case} is {updated.state}: {len(updated.grades)} documents have a grade.")
 
 
 @app.command("state")
@@ -168,8 +177,8 @@ def set_state(
     from rerankd.feedback.case_store import update_case
 
     with opened(traces_url) as (store, _):
-        found = update_case(store, case, state=state, note=note)
-    say(f"Case {case} is {found.state}.")
+        updated = update_case(store, case, state=state, note=note)
+    say(f"Case {case} is {updated.state}.")
 
 
 @app.command()
@@ -194,7 +203,7 @@ def export(
         raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
         cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
-        graded = [one for one in cases if one.grades]
+        graded = [case for case in cases if case.grades]
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24])
             say(f"{count} queries in {beir}; rerankd eval --data {beir} --candidates {beir}/candidates.trec")
@@ -203,15 +212,15 @@ def export(
                 count = write_rows(training_lines(graded), out)
             say(f"{count} lines in {training}.")
         if mark:
-            set_state(store, [one.id for one in graded], "in_training")
+            set_state(store, [case.id for case in graded], "in_training")
 
 
-def _grades(text: str, usual: int) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for part in filter(None, (one.strip() for one in text.split(","))):
-        place, _, grade = part.partition("=")
+def _grades(text: str, default: int) -> dict[int, int]:
+    grades: dict[int, int] = {}
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        index, _, grade = part.partition("=")
         try:
-            found[int(place)] = int(grade) if grade else usual
+            grades[int(index)] = int(grade) if grade else default
         except ValueError:
             raise InvalidRequestError(f"{part!r} is not a document.", hint="Write 3,7 or 3=2,7=1.") from None
-    return found
+    return grades

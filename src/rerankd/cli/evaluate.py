@@ -101,7 +101,7 @@ def evaluate_command(
     Exit code 9: with --fail-below, the lower bound of a comparison is below it.
     """
     settings = load_settings(**flags)
-    wanted = check_measures(split(measures))
+    measure_names = check_measures(split(measures))
     references = split(models) if models is not None else [] if runs else [settings.model]
     given_runs = _runs(runs or [], data)
     search = index_search(open_embedder(settings)) if retrieve else None
@@ -112,12 +112,16 @@ def evaluate_command(
     systems: list[list[RankingRun]] = [[first_stage_run(dataset)] if with_first_stage else [] for dataset in datasets]
     for name, reference in zip(_names(references), references, strict=True):
         _add_model(name, settings.model_copy(update={"model": reference}), datasets, systems)
-    if (how := checked_fusion(fusion, fusion_weight)) is not None:
-        for dataset, own in zip(datasets, systems, strict=True):
-            own += [fuse_with_first_stage(system, dataset, how) for system in own if system.logits is not None]
-    for dataset, own, found in zip(datasets, systems, given_runs, strict=True):
-        own += [external_run(name, rankings, dataset) for name, rankings in found.items()]
-    evaluation = evaluate(list(zip(datasets, systems, strict=True)), wanted, baseline)
+    if (fusion_options := checked_fusion(fusion, fusion_weight)) is not None:
+        for dataset, runs_of_dataset in zip(datasets, systems, strict=True):
+            runs_of_dataset += [
+                fuse_with_first_stage(system, dataset, fusion_options)
+                for system in runs_of_dataset
+                if system.logits is not None
+            ]
+    for dataset, runs_of_dataset, rankings_by_name in zip(datasets, systems, given_runs, strict=True):
+        runs_of_dataset += [external_run(name, rankings, dataset) for name, rankings in rankings_by_name.items()]
+    evaluation = evaluate(list(zip(datasets, systems, strict=True)), measure_names, baseline)
     if save_runs is not None:
         _save(save_runs, evaluation)
     if wants_json(as_json):
@@ -159,41 +163,43 @@ def open_datasets(
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
         raise InvalidRequestError("Two data folders have the same name.", hint="Rename one of them.")
-    found = []
-    for place, folder in enumerate(data):
-        wanted = DatasetOptions(
-            candidates[place] if candidates else None,
-            qrels[place] if qrels else None,
+    datasets = []
+    for number, folder in enumerate(data):
+        dataset_options = DatasetOptions(
+            candidates[number] if candidates else None,
+            qrels[number] if qrels else None,
             max_queries,
             depth,
             texts,
             candidates_needed,
             search,
         )
-        found.append(open_dataset(folder, wanted, list(extra[place].values()) if extra else []))
-        if found[-1].generated_candidates and candidates_needed:
-            stderr().print(f"{found[-1].name}: no candidates.trec; first stage: {found[-1].first_stage}.", style="dim")
-    return found
+        datasets.append(open_dataset(folder, dataset_options, list(extra[number].values()) if extra else []))
+        if datasets[-1].generated_candidates and candidates_needed:
+            stderr().print(
+                f"{datasets[-1].name}: no candidates.trec; first stage: {datasets[-1].first_stage}.", style="dim"
+            )
+    return datasets
 
 
 def _runs(paths: Sequence[Path], data: Sequence[Path]) -> list[dict[str, Rankings]]:
     """Return rankings by name for each data folder."""
-    found: list[dict[str, Rankings]] = [{} for _ in data]
+    rankings: list[dict[str, Rankings]] = [{} for _ in data]
     for path in paths:
         if not path.is_dir() and len(data) > 1:
             raise InvalidRequestError(
                 f"{path} is a single run, but there are {len(data)} data folders.",
                 hint="Pass a folder written by --save-runs.",
             )
-        for own, folder in zip(found, data, strict=True):
+        for by_name, folder in zip(rankings, data, strict=True):
             for file in _run_files(path, folder.resolve().name):
                 name = file.name.removesuffix(".gz").rsplit(".", 1)[0]
                 if path.is_dir() and name == FIRST_STAGE:
                     continue
-                if name in own:
+                if name in by_name:
                     raise InvalidRequestError(f"Two runs have the name {name}.", hint="Rename one of the files.")
-                own[name] = read_run(file)
-    return found
+                by_name[name] = read_run(file)
+    return rankings
 
 
 def _run_files(path: Path, dataset: str) -> list[Path]:
@@ -213,37 +219,39 @@ def _names(references: Sequence[str]) -> list[str]:
     names: list[str] = []
     for reference in references:
         name = Path(reference).resolve().name if Path(reference).is_dir() else reference
-        same = sum(found == name or found.startswith(f"{name} (") for found in names)
+        same = sum(other == name or other.startswith(f"{name} (") for other in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return names
 
 
 def _add_model(name: str, settings: Settings, datasets: Sequence[Dataset], systems: list[list[RankingRun]]) -> None:
     reranker = options.open_reranker(settings)
-    for dataset, own in zip(datasets, systems, strict=True):
+    for dataset, runs in zip(datasets, systems, strict=True):
         with progress_bar(f"{name} on {dataset.name}", sys.stderr.isatty()) as advance:
-            own.append(rerank_dataset(name, reranker, dataset, advance))
+            runs.append(rerank_dataset(name, reranker, dataset, advance))
 
 
 def _save(folder: Path, evaluation: Evaluation) -> None:
     for result in evaluation.results:
-        own = folder / result.dataset.name
+        target = folder / result.dataset.name
         try:
-            own.mkdir(parents=True, exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidRequestError(f"{own} cannot be created ({error.strerror}).", hint="Check the path.") from error
+            raise InvalidRequestError(
+                f"{target} cannot be created ({error.strerror}).", hint="Check the path."
+            ) from error
         for measured in result.runs:
             name = measured.run.name.replace("/", "_")
-            write_run(own / f"{name}.trec", measured.run.rankings, name)
+            write_run(target / f"{name}.trec", measured.run.rankings, name)
 
 
 def _judge(evaluation: Evaluation, limit: float | None) -> None:
     if limit is None or not (below := evaluation.below(limit)):
         return
-    for dataset, found in below:
+    for dataset, comparison in below:
         stderr().print(
-            f"Below {limit:+}: {found.run} against {found.baseline} on {dataset}: "
-            f"{evaluation.measures[0]} {found.deltas[0].mean:+.4f}, lower bound {found.deltas[0].low:+.4f}.",
+            f"Below {limit:+}: {comparison.run} against {comparison.baseline} on {dataset}: "
+            f"{evaluation.measures[0]} {comparison.deltas[0].mean:+.4f}, lower bound {comparison.deltas[0].low:+.4f}.",
             style="red",
             highlight=False,
             soft_wrap=True,

@@ -34,10 +34,10 @@ def _measures(evaluation: Evaluation) -> Table:
     for name in evaluation.measures:
         table.add_column(name, justify="right")
     for result in evaluation.results:
-        for place, measured in enumerate(result.runs):
-            head = (cell(result.dataset.name), Text(f"{len(result.query_ids):,}")) if place == 0 else ("", "")
+        for row, measured in enumerate(result.runs):
+            head = (cell(result.dataset.name), Text(f"{len(result.query_ids):,}")) if row == 0 else ("", "")
             values = [f"{mean.mean:.4f}" for mean in measured.means]
-            table.add_row(*head, cell(measured.run.name), *values, end_section=place == len(result.runs) - 1)
+            table.add_row(*head, cell(measured.run.name), *values, end_section=row == len(result.runs) - 1)
     return table
 
 
@@ -48,27 +48,31 @@ def _comparisons(evaluation: Evaluation) -> Table:
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for result in evaluation.results:
-        for found in result.comparisons:
-            table.add_row(cell(result.dataset.name), cell(found.run), *_figures(found))
+        for comparison in result.comparisons:
+            table.add_row(cell(result.dataset.name), cell(comparison.run), *_figures(comparison))
     return table
 
 
-def _figures(found: Comparison) -> list[str | Text]:
-    delta = found.deltas[0]
-    counts = [f"{count:,}" for count in (found.wins, found.ties, found.losses)]
+def _figures(comparison: Comparison) -> list[str | Text]:
+    delta = comparison.deltas[0]
+    counts = [f"{count:,}" for count in (comparison.wins, comparison.ties, comparison.losses)]
     return [
-        f"{delta.mean:+.4f}", f"{delta.low:+.4f} to {delta.high:+.4f}", *counts,
-        f"{found.p:.4f}", f"{found.p_holm:.4f}", Text(found.verdict, style=_STYLE.get(found.verdict, "dim")),
-    ]  # fmt: skip
+        f"{delta.mean:+.4f}",
+        f"{delta.low:+.4f} to {delta.high:+.4f}",
+        *counts,
+        f"{comparison.p:.4f}",
+        f"{comparison.p_holm:.4f}",
+        Text(comparison.verdict, style=_STYLE.get(comparison.verdict, "dim")),
+    ]
 
 
 def _cases(evaluation: Evaluation, count: int) -> Table:
     table = Table("dataset", "system", "difference", "before", "after", "query", title="Best and worst queries")
     for result in evaluation.results:
-        for found in result.comparisons:
-            worst, best = largest_changes(result, found.run, found.baseline, count)
+        for comparison in result.comparisons:
+            worst, best = largest_changes(result, comparison.run, comparison.baseline, count)
             for case in [*best, *reversed(worst)]:
-                table.add_row(cell(result.dataset.name), cell(found.run), *_case(case))
+                table.add_row(cell(result.dataset.name), cell(comparison.run), *_case(case))
             table.add_section()
     return table
 
@@ -86,8 +90,8 @@ def _times(evaluation: Evaluation) -> Table:
         table.add_column(name.replace("_ms", " ms").replace("_per_second", "/s"), justify="right")
     for result in evaluation.results:
         for measured in result.runs:
-            if (own := measured.run.latency) is not None:
-                figures = latency_row(own)
+            if (times := measured.run.latency) is not None:
+                figures = latency_row(times)
                 values = [f"{figures[name]:,.0f}" for name in names]
                 table.add_row(cell(result.dataset.name), cell(measured.run.name), *values)
     return table

@@ -98,7 +98,7 @@ def improve(
         bf16=bf16,
     )
     examples, sets, kept, general_examples = (
-        tuple(path.resolve() for path in given or ()) for given in (data, domain, general, replay)
+        tuple(path.resolve() for path in paths_given or ()) for paths_given in (data, domain, general, replay)
     )
     run = ImproveOptions(
         name,

@@ -69,11 +69,11 @@ def _document(row: dict[str, Any], field: str, position: str) -> Document:
         )
     identity = next((row[key] for key in ("id", "_id") if row.get(key) is not None), None)
     rest = {key: value for key, value in row.items() if key not in (field, "id", "_id", "metadata")}
-    given = row.get("metadata")
-    if isinstance(given, dict) and not rest:
-        metadata = given
+    nested = row.get("metadata")
+    if isinstance(nested, dict) and not rest:
+        metadata = nested
     else:
-        metadata = rest | ({"metadata": given} if given is not None else {})
+        metadata = rest | ({"metadata": nested} if nested is not None else {})
     return Document(text, None if identity is None else str(identity), metadata)
 
 

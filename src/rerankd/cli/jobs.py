@@ -38,9 +38,9 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first; `--state dead` lists jobs with parts in the dead-letter queue."""
-    states = [one for one in STATES if one == state]
+    states = [known for known in STATES if known == state]
     if state and state != "dead" and not states:
-        raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use one of: {', '.join(STATES)}, dead.")
+        raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use known of: {', '.join(STATES)}, dead.")
     with _queue(queue_url, jobs_path) as queue:
         jobs = queue.store.dead_letters(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
         waiting = queue.store.queue_depth()
@@ -61,19 +61,19 @@ def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Js
     from rerankd.jobs.results import result_rows
 
     with _queue(queue_url, jobs_path) as queue:
-        found = _found(queue.store.get(job), job)
+        details = _existing(queue.store.get(job), job)
         rows = list(result_rows(queue.store.results(job)))
-    errors = [(place, row["error"]["message"]) for place, row in enumerate(rows) if row and "error" in row]
-    about = asdict(found) | {"errors": [{"index": place, "error": error} for place, error in errors]}
+    errors = [(index, row["error"]["message"]) for index, row in enumerate(rows) if row and "error" in row]
+    summary = asdict(details) | {"errors": [{"index": index, "error": error} for index, error in errors]}
     if wants_json(as_json):
-        write_rows([about])
+        write_rows([summary])
         return
     table = Table("", "", show_header=False)
-    for name, value in about.items():
+    for name, value in summary.items():
         if name != "errors":
             table.add_row(name, _when(value) if name in _TIMES else cell(str(value)))
-    for place, error in errors[:20]:
-        table.add_row(f"request {place}", cell(error))
+    for index, error in errors[:20]:
+        table.add_row(f"request {index}", cell(error))
     stdout().print(table)
 
 
@@ -81,16 +81,16 @@ def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Js
 def cancel(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
     """Cancel a job; running work stops."""
     with _queue(queue_url, jobs_path) as queue:
-        found = _found(queue.store.cancel(job), job)
-    _say(f"Job {job} is {found.state}.")
+        cancelled = _existing(queue.store.cancel(job), job)
+    _say(f"Job {job} is {cancelled.state}.")
 
 
 @app.command()
 def retry(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
     """Queue the failed, cancelled or expired parts of a job again."""
     with _queue(queue_url, jobs_path) as queue:
-        found = _found(queue.retry(job), job)
-    if found.final:
+        retried = _existing(queue.retry(job), job)
+    if retried.final:
         raise InvalidRequestError(f"Job {job} has nothing to retry.", hint="All of its parts succeeded.")
     _say(f"Job {job} is queued again.")
 
@@ -104,7 +104,7 @@ def purge(
     jobs_path: Path = None,
 ) -> None:
     """Delete finished jobs with their results."""
-    final = [one for one in STATES if one not in ("queued", "running") and (state is None or one == state)]
+    final = [known for known in STATES if known not in ("queued", "running") and (state is None or known == state)]
     if not final:
         raise InvalidRequestError(f"Jobs that are {state!r} cannot be purged.", hint="Cancel them first.")
     before = datetime.now(UTC).timestamp() - older * 3600
@@ -136,7 +136,7 @@ def _queue(queue_url: str | None, jobs_path: str | None) -> Iterator[JobQueue]:
         yield queue
 
 
-def _found(job: Job | None, name: str) -> Job:
+def _existing(job: Job | None, name: str) -> Job:
     if job is None:
         raise NotFoundError(f"There is no job {name!r}.", hint="See: rerankd jobs list")
     return job

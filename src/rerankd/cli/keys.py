@@ -87,27 +87,29 @@ def revoke(
     """Remove a key from the file; a running service rejects it within a second."""
     path, _ = _file(file)
     keys = read_keys(path)
-    found = _found(key, keys, path)
-    write_keys(path, [other for other in keys if other.id != found.id])
+    revoked = _find(key, keys, path)
+    write_keys(path, [other for other in keys if other.id != revoked.id])
     if wants_json(as_json):
-        write_rows([_row(found) | {"revoked": True}])
-    _say(f"Key {found.id} ({found.name}) is revoked.")
+        write_rows([_row(revoked) | {"revoked": True}])
+    _say(f"Key {revoked.id} ({revoked.name}) is revoked.")
 
 
-def _found(wanted: str, keys: list[ApiKey], path: Path) -> ApiKey:
-    matches = [key for key in keys if key.id == wanted] or [key for key in keys if key.name == wanted]
+def _find(id_or_name: str, keys: list[ApiKey], path: Path) -> ApiKey:
+    matches = [key for key in keys if key.id == id_or_name] or [key for key in keys if key.name == id_or_name]
     if not matches:
-        raise InvalidRequestError(f"No key in {path} has the id or name {wanted!r}.", hint="See: rerankd keys list")
+        raise InvalidRequestError(f"No key in {path} has the id or name {id_or_name!r}.", hint="See: rerankd keys list")
     if len(matches) > 1:
         ids = ", ".join(key.id for key in matches)
-        raise InvalidRequestError(f"{len(matches)} keys have the name {wanted!r}: {ids}.", hint="Revoke one by its id.")
+        raise InvalidRequestError(
+            f"{len(matches)} keys have the name {id_or_name!r}: {ids}.", hint="Revoke one by its id."
+        )
     return matches[0]
 
 
-def _file(given: Path | None) -> tuple[Path, bool]:
+def _file(path: Path | None) -> tuple[Path, bool]:
     """Return the key file, and True if the settings name it."""
-    if given:
-        return given, False
+    if path:
+        return path, False
     configured = load_settings().api_keys_file
     return Path(configured or DEFAULT_FILE), bool(configured)
 

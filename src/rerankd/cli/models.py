@@ -122,8 +122,8 @@ def compile_command(
             status.update(sentence)
             console.print(f"· {sentence}", style="dim", highlight=False)
 
-        wanted = CompileOptions(precision, words, pairs, min_kendall_tau, name=name, waive=waive, force=force)
-        manifest = compile_model(files, out, wanted, step)
+        compile_options = CompileOptions(precision, words, pairs, min_kendall_tau, name=name, waive=waive, force=force)
+        manifest = compile_model(files, out, compile_options, step)
     parity = dict(manifest.parity or {})
     if wants_json(as_json):
         write_rows([{"out": str(out), "precision": precision} | parity])

@@ -32,25 +32,25 @@ def monitor(
 
     windows = MonitorWindows(seconds(window), seconds(reference), floor)
     with opened(traces_url) as (store, _):
-        found = monitored(store, windows, trace_filter(tenant, None, None, model))
+        activity = monitored(store, windows, trace_filter(tenant, None, None, model))
     if wants_json(as_json):
-        write_rows(asdict(row) for row in found)
+        write_rows(asdict(row) for row in activity)
         return
     table = Table(
         *("model", "tenant", "rankings", "top changed", "tau", "rbo", "rose", "top score", "margin", "PSI"),
         *("p95 ms", "truncated", "reciprocal rank of choice, before → after", "verdict"),
     )
-    for row in found:
+    for row in activity:
         table.add_row(*_cells(row))
     stdout().print(table)
 
 
 def _cells(row: Activity) -> tuple[str | Text, ...]:
-    said = row.feedback
-    taken = (
+    feedback = row.feedback
+    choice = (
         ""
-        if said.reciprocal_before is None or said.reciprocal_after is None
-        else f"{said.reciprocal_before:.3f} → {said.reciprocal_after:.3f} ({said.requests})"
+        if feedback.reciprocal_before is None or feedback.reciprocal_after is None
+        else f"{feedback.reciprocal_before:.3f} → {feedback.reciprocal_after:.3f} ({feedback.requests})"
     )
     return (
         *(cell(row.model), cell(row.tenant or "(none)"), str(row.requests), f"{row.top_changed:.1%}"),
@@ -61,7 +61,7 @@ def _cells(row: Activity) -> tuple[str | Text, ...]:
             f"{row.top_score:.2f}",
             _number(row.margin, 2),
         ),
-        *(_number(row.psi), f"{row.latency_p95_ms:.0f}", f"{row.truncated:.1%}", taken, said.verdict),
+        *(_number(row.psi), f"{row.latency_p95_ms:.0f}", f"{row.truncated:.1%}", choice, feedback.verdict),
     )
 
 

@@ -59,10 +59,10 @@ def index(
     from rerankd.wiring.retrieval import open_index, open_token_offsets
 
     settings = load_settings(index=folder)
-    how = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
+    ingest_options = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
     store = open_index(settings)
     with progress_bar("indexing", sys.stderr.isatty()) as advance:
-        report = ingest(paths, store, open_token_offsets(settings), how, advance)
+        report = ingest(paths, store, open_token_offsets(settings), ingest_options, advance)
         total = len(store)
     store.close()
     if wants_json(as_json):
@@ -96,13 +96,13 @@ def search(
 ) -> None:
     """Find the passages of the index that answer QUESTION."""
     settings = load_settings(index=folder, search_k=k, search_threshold=threshold, **flags)
-    found = asyncio.run(_search(question, settings))
+    result = asyncio.run(_search(question, settings))
     if wants_json(as_json):
         from rerankd.retrieval.serialization import search_response
 
-        write_rows([search_response(found, explain=explain)])
+        write_rows([search_response(result, explain=explain)])
         return
-    _print_found(found, explain)
+    _print_passages(result, explain)
 
 
 @options.setting_flags("top_n", "model", "rules", "llm_url", "llm_model")
@@ -128,21 +128,21 @@ def ask(
 
 
 async def _search(question: str, settings: Settings) -> SearchResult:
-    async with _opened(settings, chat=False) as (rag, how):
-        return await rag.search(question, how)
+    async with _opened(settings, chat=False) as (rag, search_options):
+        return await rag.search(question, search_options)
 
 
 async def _ask(question: str, settings: Settings, shown: bool, explain: bool) -> Answer:
     from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 
-    async with _opened(settings, chat=True) as (rag, how):
-        async for part in rag.ask(question, how):
+    async with _opened(settings, chat=True) as (rag, search_options):
+        async for part in rag.ask(question, search_options):
             if isinstance(part, Answer):
                 if shown:
                     _print_answer(part, settings)
                 return part
             if shown and isinstance(part, SearchResult) and explain:
-                _print_found(part, explain)
+                _print_passages(part, explain)
             if shown and isinstance(part, AnswerDelta):
                 stdout().print(part.text, end="", markup=False, highlight=False, soft_wrap=True)
     raise AssertionError("unreachable")
@@ -165,20 +165,22 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
 
         expanded = reranker.reranker.rules.expand_query
         rag = Rag(retriever, rank, open_token_offsets(settings), open_chat(settings) if chat else None, expanded)
-        how = SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
+        search_options = SearchOptions(
+            settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens
+        )
         try:
-            yield rag, how
+            yield rag, search_options
         finally:
             await rag.close()
 
 
-def _print_found(found: SearchResult, explain: bool) -> None:
+def _print_passages(result: SearchResult, explain: bool) -> None:
     from rerankd.retrieval.prompt import NO_ANSWER
     from rerankd.rules.rule_set import language_of
 
-    rows = [*found.passages, *(found.dropped if explain else ())]
-    if not found.passages:
-        say(NO_ANSWER[language_of(found.query)])
+    rows = [*result.passages, *(result.dropped if explain else ())]
+    if not result.passages:
+        say(NO_ANSWER[language_of(result.query)])
     if rows:
         table = Table(
             "",
@@ -186,27 +188,27 @@ def _print_found(found: SearchResult, explain: bool) -> None:
             "score",
             *(["dropped because", "rules"] if explain else []),
             "passage",
-            title=cell(found.expanded_query),
+            title=cell(result.expanded_query),
         )
-        for one in rows:
-            table.add_row(*_cells(one, explain))
+        for passage in rows:
+            table.add_row(*_cells(passage, explain))
         stdout().print(table)
-    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in found.timings.items())
-    total = len(found.passages) + len(found.dropped)
-    stderr().print(f"{total} candidates, {len(found.passages)} kept; {spent}", style="dim", highlight=False)
+    timings = ", ".join(f"{name} {value:.0f} ms" for name, value in result.timings.items())
+    total = len(result.passages) + len(result.dropped)
+    stderr().print(f"{total} candidates, {len(result.passages)} kept; {timings}", style="dim", highlight=False)
 
 
-def _cells(one: Passage, explain: bool) -> list[str | Text]:
+def _cells(passage: Passage, explain: bool) -> list[str | Text]:
     from rerankd.retrieval.answer import source_label
 
-    ranked = one.ranked
-    why = f"{one.dropped} of {one.duplicate_of}" if one.duplicate_of else one.dropped
-    fired = ", ".join(f"{rule.rule} ({rule.action} {rule.weight:+g})" for rule in ranked.rules)
+    ranked = passage.ranked
+    reason = f"{passage.dropped} of {passage.duplicate_of}" if passage.duplicate_of else passage.dropped
+    rules = ", ".join(f"{rule.rule} ({rule.action} {rule.weight:+g})" for rule in ranked.rules)
     return [
-        str(one.number or ""),
+        str(passage.number or ""),
         movement(ranked.rank_before, ranked.rank_after),
         f"{ranked.relevance_score:.3f}",
-        *((why, cell(fired, 60)) if explain else ()),
+        *((reason, cell(rules, 60)) if explain else ()),
         cell(f"{source_label(ranked.document)}\n{ranked.document.text}", 400),
     ]
 
@@ -220,14 +222,14 @@ def _print_answer(answer: Answer, settings: Settings) -> None:
     if answer.text is not None:
         stdout().print()
     passages = answer.search.passages
-    for one in passages:
-        if settings.llm_url and answer.error is None and one.number not in answer.citations:
+    for passage in passages:
+        if settings.llm_url and answer.error is None and passage.number not in answer.citations:
             continue
         stdout().print(
-            f"\n[{one.number}] {source_label(one.ranked.document)}", markup=False, highlight=False, style="bold"
+            f"\n[{passage.number}] {source_label(passage.ranked.document)}", markup=False, highlight=False, style="bold"
         )
         if not settings.llm_url or answer.error is not None:
-            stdout().print(one.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
+            stdout().print(passage.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
     if answer.invalid_citations:
         numbers = ", ".join(map(str, answer.invalid_citations))
         say(f"The language model cited {numbers}, which it was not given; these citations were removed.")

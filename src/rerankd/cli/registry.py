@@ -114,27 +114,29 @@ def rollback(
 
 def history(name: Name, registry: Where = None, as_json: options.Json = False) -> None:
     """List decisions and versions of a model, newest first."""
-    found = _open(registry).history(name)
+    record = _open(registry).history(name)
     if wants_json(as_json):
-        events = [("decision", move.when, asdict(move)) for move in found.moves]
-        events += [("version", one.created, asdict(one)) for one in found.versions]
-        write_rows({"kind": kind} | row for kind, _, row in sorted(events, key=lambda one: one[1], reverse=True))
+        events = [("decision", move.when, asdict(move)) for move in record.moves]
+        events += [("version", version.created, asdict(version)) for version in record.versions]
+        write_rows(
+            {"kind": kind} | row for kind, _, row in sorted(events, key=lambda version: version[1], reverse=True)
+        )
         return
     table = Table("when", "decision", "from", "to", "gate", "who", "why")
-    for move in found.moves:
-        said = move.action + ("" if move.done else " (started)") + (" --force" if move.forced else "")
+    for move in record.moves:
+        action = move.action + ("" if move.done else " (started)") + (" --force" if move.forced else "")
         before = str(move.before or "")
-        table.add_row(_time(move.when), said, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
+        table.add_row(_time(move.when), action, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
     versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size")
-    for one in found.versions:
+    for version in record.versions:
         versions.add_row(
-            str(one.version),
-            _time(one.created),
-            cell(", ".join(one.aliases)),
-            str(one.parent or ""),
-            "yes" if one.verified else "no",
-            _gate(one),
-            f"{one.size / 1e6:.1f} MB",
+            str(version.version),
+            _time(version.created),
+            cell(", ".join(version.aliases)),
+            str(version.parent or ""),
+            "yes" if version.verified else "no",
+            _gate(version),
+            f"{version.size / 1e6:.1f} MB",
         )
     stdout().print(table, versions)
 
@@ -147,15 +149,15 @@ def diff(
     as_json: options.Json = False,
 ) -> None:
     """Compare two versions: parameters, metrics, calibration, data, files, parent."""
-    found = _open(registry).diff(name, a, b)
+    differences = _open(registry).diff(name, a, b)
     if wants_json(as_json):
-        write_rows(asdict(one) for one in found)
+        write_rows(asdict(difference) for difference in differences)
         return
     table = Table("", a, b, "")
-    for one in found:
-        change = f"{one.b - one.a:+g}" if _number(one.a) and _number(one.b) else ""
-        table.add_row(cell(one.field), _shown(one.a), _shown(one.b), change)
-    stdout().print(table if found else f"{a} and {b} are the same version.")
+    for difference in differences:
+        change = f"{difference.b - difference.a:+g}" if _number(difference.a) and _number(difference.b) else ""
+        table.add_row(cell(difference.field), _shown(difference.a), _shown(difference.b), change)
+    stdout().print(table if differences else f"{a} and {b} are the same version.")
 
 
 def _open(uri: str | None) -> Registry:

@@ -69,10 +69,10 @@ def start(
     from rerankd.experiments.guardrails import STEPS, ExperimentPlan
     from rerankd.models.reference import BUNDLED
 
-    usual = STEPS if kind in ("canary", "split") else (1.0,)
+    default_steps = STEPS if kind in ("canary", "split") else (1.0,)
     plan = ExperimentPlan(
-        _shares(steps) if steps else usual,
-        _rails(margin or ()),
+        _steps(steps) if steps else default_steps,
+        _guardrails(margin or ()),
         alpha,
         min_requests,
         min_seconds,
@@ -86,17 +86,17 @@ def start(
         served = model or _default_name(settings)
         if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may run in another folder
             challenger = str(Path(challenger).resolve())
-        wanted = validate(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
+        experiment = validate(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
         if check:
             from rerankd.models.files import load_model
 
             load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
-            wanted = replace(wanted, challenger=_pinned(challenger, settings))
-        new = store.start(wanted, _who())
+            experiment = replace(experiment, challenger=_pinned(challenger, settings))
+        started = store.start(experiment, _current_user())
     if wants_json(as_json):
-        write_rows([_described(new)])
+        write_rows([_describe(started)])
         return
-    say(_sentence(new))
+    say(_sentence(started))
 
 
 @app.command()
@@ -107,8 +107,8 @@ def status(
 ) -> None:
     """Show experiments: current step, counts, and what would be decided now."""
     with opened(traces_url) as (store, _):
-        shown = store.recent() if name is None else [store.get(name)]
-        rows = [_row(store, experiment, with_feedback=name is not None) for experiment in shown]
+        experiments = store.recent() if name is None else [store.get(name)]
+        rows = [_row(store, experiment, with_feedback=name is not None) for experiment in experiments]
     if wants_json(as_json):
         from rerankd.experiments.history import finite
 
@@ -133,8 +133,8 @@ def advance(name: Name, traces_url: Url = None) -> None:
     from rerankd.experiments.guardrails import ExperimentDecision
 
     with opened(traces_url) as (store, _):
-        new = _by_hand(store, name, ExperimentDecision("advance", "by hand", {}), ("running",))
-    say(_sentence(new))
+        advanced = _by_hand(store, name, ExperimentDecision("advance", "by hand", {}), ("running",))
+    say(_sentence(advanced))
 
 
 @app.command()
@@ -152,15 +152,17 @@ def stop(
     if keep and every:
         raise InvalidRequestError("--keep works for one experiment.", hint="Use NAME with --keep.")
     with opened(traces_url) as (store, _):
-        names = [name] if name is not None else [one.name for one in store.active()]
-        for one in names:
-            known = store.get(one)
+        names = [name] if name is not None else [experiment.name for experiment in store.active()]
+        for experiment_name in names:
+            experiment = store.get(experiment_name)
             if keep:
-                _check_moved(store, known)
-            back = known.state == "promoted" and not keep
-            action: Literal["roll_back", "stop"] = "roll_back" if back else "stop"
-            new = _by_hand(store, one, ExperimentDecision(action, "by hand", {}), ("running", "promoted"))
-            say(_sentence(new))
+                _check_moved(store, experiment)
+            is_rollback = experiment.state == "promoted" and not keep
+            action: Literal["roll_back", "stop"] = "roll_back" if is_rollback else "stop"
+            stopped = _by_hand(
+                store, experiment_name, ExperimentDecision(action, "by hand", {}), ("running", "promoted")
+            )
+            say(_sentence(stopped))
     if not names:
         say("No experiment is running.")
 
@@ -203,16 +205,18 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
     from rerankd.experiments.controller import apply_decision
 
     for _ in range(ATTEMPTS):
-        one = store.get(name)
-        if one.state not in states:
+        experiment = store.get(name)
+        if experiment.state not in states:
             if decision.action in ("stop", "roll_back"):
-                return one  # it is as it should be
-            raise ConflictError(f"{name} is {one.state}.", hint="See: rerankd rollout status.")
-        if one.kind == "shadow" and decision.action == "advance":
+                return experiment  # it is as it should be
+            raise ConflictError(f"{name} is {experiment.state}.", hint="See: rerankd rollout status.")
+        if experiment.kind == "shadow" and decision.action == "advance":
             raise ConflictError(
                 f"{name} is shadow traffic, which has no steps.", hint="Start a canary of the same challenger."
             )
-        if apply_decision(store, one, decision, _who(), {"coverage_before": one.coverage}, by_hand=True):
+        if apply_decision(
+            store, experiment, decision, _current_user(), {"coverage_before": experiment.coverage}, by_hand=True
+        ):
             return store.get(name)
     raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
 
@@ -226,7 +230,7 @@ def _row(store: ExperimentStore, experiment: Experiment, *, with_feedback: bool)
         feedback.poll(store.traces)
     stats = experiment_stats(experiment, store.sums(experiment), store.units(experiment), feedback)
     decision = decide(experiment, stats)
-    row = _described(experiment) | decision_record(experiment, stats, decision) | {"reason": ""}
+    row = _describe(experiment) | decision_record(experiment, stats, decision) | {"reason": ""}
     if experiment.state == "running" and experiment.kind != "shadow":
         row |= {"decision": decision.action, "reason": decision.reason}
     elif status := _registry_status(store, experiment):
@@ -278,28 +282,29 @@ def _print_numbers(row: dict[str, Any]) -> None:
     for name, arms in row["means"].items():
         cells = [name]
         for arm in ("champion", "challenger"):
-            held = arms.get(arm)
-            cells += [f"{held['mean']:.4f}", str(held["count"])] if held else ["", ""]
+            sums = arms.get(arm)
+            cells += [f"{sums['mean']:.4f}", str(sums["count"])] if sums else ["", ""]
         bounds = row["bounds"].get(name)
         table.add_row(*cells, *((f"{bounds['low']:+.4f}", f"{bounds['high']:+.4f}") if bounds else ("", "")))
     stdout().print(table)
 
 
-def _described(one: Experiment) -> dict[str, Any]:
-    return asdict(replace(one, plan=replace(one.plan, guardrails=()))) | {
-        "guardrails": {rail.name: rail.margin for rail in one.plan.guardrails}
+def _describe(experiment: Experiment) -> dict[str, Any]:
+    return asdict(replace(experiment, plan=replace(experiment.plan, guardrails=()))) | {
+        "guardrails": {rail.name: rail.margin for rail in experiment.plan.guardrails}
     }
 
 
-def _sentence(one: Experiment) -> str:
-    if one.state == "promoted":
-        return f"{one.name} is promoted: its challenger answers all requests for {one.model}."
-    if one.state != "running":
-        return f"{one.name} is {one.state}: the champion answers all requests for {one.model}."
-    return f"{one.name} is running: {one.kind} of {one.challenger} at {100 * one.coverage:.4g} % of {one.unit}s."
+def _sentence(experiment: Experiment) -> str:
+    if experiment.state == "promoted":
+        return f"{experiment.name} is promoted: its challenger answers all requests for {experiment.model}."
+    if experiment.state != "running":
+        return f"{experiment.name} is {experiment.state}: the champion answers all requests for {experiment.model}."
+    coverage = f"{100 * experiment.coverage:.4g} % of {experiment.unit}s"
+    return f"{experiment.name} is running: {experiment.kind} of {experiment.challenger} at {coverage}."
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _steps(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) / 100 for part in text.split(","))
     except ValueError:
@@ -308,7 +313,7 @@ def _shares(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def _rails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
+def _guardrails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
     from rerankd.experiments.guardrails import DEFAULT_GUARDRAILS
 
     rails = {rail.name: rail for rail in DEFAULT_GUARDRAILS}
@@ -330,7 +335,7 @@ def _default_name(settings: Settings) -> str:
     return Path(settings.model).name
 
 
-def _who() -> str:
+def _current_user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

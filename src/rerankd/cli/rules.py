@@ -47,31 +47,38 @@ def try_rules(
 ) -> None:
     """Rank documents with and without the rules, and show which rules match."""
     rules = read_rules(file)
-    found = read_documents(documents, field, None)
+    candidates = read_documents(documents, field, None)
     reranker = options.open_reranker(load_settings(**flags))
-    asked = rules.expand_query(query, tenant)
-    logits = options.logits_of(reranker)(asked, [document.text for document in found])
+    expanded_query = rules.expand_query(query, tenant)
+    logits = options.logits_of(reranker)(expanded_query, [document.text for document in candidates])
     scores = [PairScore(logit, 0, False) for logit in logits]
-    adjustments = rules.adjustments(query, found, tenant)
-    without, ruled = order_of(found, scores), order_of(found, scores, adjustments)
-    hidden = [place for place in without if adjustments[place].filtered]
-    places = {place: rank for rank, place in enumerate(ruled, 1)}
-    before = {place: rank for rank, place in enumerate(without, 1)}
+    adjustments = rules.adjustments(query, candidates, tenant)
+    plain_order, ruled_order = order_of(candidates, scores), order_of(candidates, scores, adjustments)
+    filtered = [index for index in plain_order if adjustments[index].filtered]
+    rank_with_rules = {index: rank for rank, index in enumerate(ruled_order, 1)}
+    rank_without_rules = {index: rank for rank, index in enumerate(plain_order, 1)}
     if wants_json(as_json):
         write_rows(
-            {"index": i, "id": found[i].id, "text": found[i].text, "rank_without": before[i], "rank": places.get(i)}
+            {
+                "index": i,
+                "id": candidates[i].id,
+                "text": candidates[i].text,
+                "rank_without": rank_without_rules[i],
+                "rank": rank_with_rules.get(i),
+            }
             | {"raw_score": logits[i], "shift": adjustments[i].boost}
-            | {"rules": [asdict(one) for one in adjustments[i].matched_rules]}
-            for i in [*ruled, *hidden]
+            | {"rules": [asdict(rule) for rule in adjustments[i].matched_rules]}
+            for i in [*ruled_order, *filtered]
         )
         return
-    table = Table("place", "without", "score", "shift", "rules", "document", title=cell(asked))
-    for i in [*ruled, *hidden]:
-        rank = places.get(i)
+    table = Table("rank", "without rules", "score", "shift", "rules", "document", title=cell(expanded_query))
+    for i in [*ruled_order, *filtered]:
+        rank = rank_with_rules.get(i)
         table.add_row(
-            *("filtered" if rank is None else str(rank), "" if rank is None else movement(before[i], rank)),
+            "filtered" if rank is None else str(rank),
+            "" if rank is None else movement(rank_without_rules[i], rank),
             *(f"{logits[i]:.3f}", f"{adjustments[i].boost:+.3f}" if adjustments[i].boost else ""),
-            *(cell(_fired(adjustments[i]), 80), cell(found[i].text, 60)),
+            *(cell(_matched(adjustments[i]), 80), cell(candidates[i].text, 60)),
         )
     stdout().print(table)
 
@@ -96,19 +103,20 @@ def preview(
         if not traces:
             raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
         score = options.lazy_logits(settings.model_copy(update={"rules": None}))
-        found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
-        replays = list(replay_with_rules(found, rules, score))
-    moved = [one for one in replays if one.moves]
+        full_traces = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
+        replays = list(replay_with_rules(full_traces, rules, score))
+    changed = [replay for replay in replays if replay.moves]
     if wants_json(as_json):
-        write_rows(asdict(one) for one in moved)
+        write_rows(asdict(replay) for replay in changed)
     else:
-        print_replays([one for one in replays if one.moves or one.skipped][:50])
-    short = summarize(replays)
+        print_replays([replay for replay in replays if replay.moves or replay.skipped][:50])
+    totals = summarize(replays)
     say(
-        f"Rules {rules.version}: {len(moved)} of {short.replayed} rankings change, {short.skipped} skipped. The first "
-        f"document changes in {short.top_changed:.1%}; on average {short.entered:.2f} documents enter the results."
+        f"Rules {rules.version}: {len(changed)} of {totals.replayed} rankings change, {totals.skipped} skipped. The "
+        f"first document changes in {totals.top_changed:.1%}; on average {totals.entered:.2f} documents "
+        "enter the results."
     )
 
 
-def _fired(adjustment: Adjustment) -> str:
-    return ", ".join(f"{one.rule} ({one.action} {one.weight:+g})" for one in adjustment.matched_rules)
+def _matched(adjustment: Adjustment) -> str:
+    return ", ".join(f"{rule.rule} ({rule.action} {rule.weight:+g})" for rule in adjustment.matched_rules)

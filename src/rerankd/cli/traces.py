@@ -54,8 +54,8 @@ def list_traces(
 ) -> None:
     """List traces; `--order margin` starts with the smallest difference between first and second."""
     with opened(traces_url) as (store, _):
-        wanted = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
-        traces = store.list_traces(wanted, limit=limit, order=order)
+        selection = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
+        traces = store.list_traces(selection, limit=limit, order=order)
         queries = store.read_queries(traces)
     if wants_json(as_json):
         write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
@@ -78,24 +78,24 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     from rerankd.traces.store import TraceFilter
 
     with opened(traces_url) as (store, _):
-        found = store.find_trace(request, tenant)
-        if found is None:
+        details = store.find_trace(request, tenant)
+        if details is None:
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
-        own = TraceFilter(tenant=found.trace.tenant, request_id=found.trace.request_id)
-        said = read_feedback(store, own) if found.trace.request_id else []
-    row = _row(found) | {"feedback": [asdict(one.feedback) for one in said]}
+        selection = TraceFilter(tenant=details.trace.tenant, request_id=details.trace.request_id)
+        feedback_items = read_feedback(store, selection) if details.trace.request_id else []
+    row = _row(details) | {"feedback": [asdict(entry.feedback) for entry in feedback_items]}
     if wants_json(as_json):
         write_rows([row])
         return
-    about = Table("", "", show_header=False)
+    summary = Table("", "", show_header=False)
     for name, value in row.items():
         if name not in ("candidates", "feedback"):
-            about.add_row(name, when(value) if name == "time" else cell(str(value)))
-    for one in said:
-        item = one.feedback
-        place = item.document_id if item.index is None else item.index
-        about.add_row(item.kind, cell(f"{'' if place is None else f'document {place}: '}{item.value:g}"))
-    stdout().print(about)
+            summary.add_row(name, when(value) if name == "time" else cell(str(value)))
+    for entry in feedback_items:
+        item = entry.feedback
+        document = item.document_id if item.index is None else item.index
+        summary.add_row(item.kind, cell(f"{'' if document is None else f'document {document}: '}{item.value:g}"))
+    stdout().print(summary)
     table = Table("after", "before", "first stage", "raw score", "score", "id", "text")
     for candidate in sorted(row["candidates"], key=lambda candidate: candidate["rank_after"]):
         first = candidate["score_before"]
@@ -119,7 +119,7 @@ def export(
 ) -> None:
     """Write traces with their texts as JSON lines to standard output."""
     with opened(traces_url) as (store, _):
-        write_rows(_row(found) for found in store.iter_traces(trace_filter(tenant, since, until, model)))
+        write_rows(_row(trace) for trace in store.iter_traces(trace_filter(tenant, since, until, model)))
 
 
 @app.command()
@@ -139,24 +139,24 @@ def replay(
 
     with opened(traces_url) as (store, settings):
         if request is not None:
-            one = store.find_trace(request, tenant)
-            traces = [one.trace] if one else []
+            single = store.find_trace(request, tenant)
+            traces = [single.trace] if single else []
         else:
             traces = store.list_traces(trace_filter(tenant, since, until, model), limit=limit)
         if not traces:
             raise NotFoundError("No trace matches.", hint="See: rerankd traces list")
         reranker = open_reranker(settings.model_copy(update={"model": against}))
-        found = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
-        replays = list(replay_traces(found, logits_of(reranker)))
+        full_traces = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
+        replays = list(replay_traces(full_traces, logits_of(reranker)))
     if wants_json(as_json):
-        write_rows(asdict(one) for one in replays)
+        write_rows(asdict(replay) for replay in replays)
         return
     print_replays(replays)
-    short = summarize(replays)
+    totals = summarize(replays)
     say(
-        f"{short.replayed} replayed on {against}, {short.skipped} skipped. The first document changes in "
-        f"{short.top_changed:.1%}; Kendall's tau {short.tau:.3f}; on average {short.entered:.2f} documents enter the "
-        f"results and {short.moved:.1f} move."
+        f"{totals.replayed} replayed on {against}, {totals.skipped} skipped. The first document changes in "
+        f"{totals.top_changed:.1%}; Kendall's tau {totals.tau:.3f}; on average {totals.entered:.2f} documents "
+        f"enter the results and {totals.moved:.1f} move."
     )
 
 
@@ -178,11 +178,11 @@ def prune(
 
     total, more = DeletionCounts(), True
     with opened(traces_url) as (store, settings):
-        given = {"traces_days": days, "traces_mb": megabytes}
-        settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+        overrides = {"traces_days": days, "traces_mb": megabytes}
+        settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
         while more:
-            gone, more = pruned(store, retention_policy(settings))
-            total += gone
+            deleted, more = pruned(store, retention_policy(settings))
+            total += deleted
     say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback deleted.")
 
 
@@ -201,18 +201,18 @@ def erase(
 
     if (text_hash is None) == (tenant is None and document is None):
         raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
-    what = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
+    target = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
     if not yes:
-        typer.confirm(f"Erase {what}?", abort=True, err=True)
+        typer.confirm(f"Erase {target}?", abort=True, err=True)
     with opened(traces_url) as (store, _):
         if text_hash is not None:
-            gone = retention.erase_text(store, text_hash)
+            erased = retention.erase_text(store, text_hash)
         elif document is not None:
-            gone = retention.erase_document(store, document, tenant)
+            erased = retention.erase_document(store, document, tenant)
         else:
-            gone = retention.erase_tenant(store, tenant or "")
+            erased = retention.erase_tenant(store, tenant or "")
     say(
-        f"{gone.traces} traces, {gone.texts} texts, {gone.feedback} items of feedback and {gone.cases} cases "
+        f"{erased.traces} traces, {erased.texts} texts, {erased.feedback} items of feedback and {erased.cases} cases "
         "are erased."
     )
 
@@ -245,53 +245,55 @@ def list_feedback(
     from rerankd.feedback.store import read_feedback
 
     with opened(traces_url) as (store, _):
-        found = read_feedback(store, trace_filter(tenant, since, until, None), limit=limit)
+        feedback_items = read_feedback(store, trace_filter(tenant, since, until, None), limit=limit)
     if wants_json(as_json):
-        write_rows(asdict(one.feedback) | {"trace": one.trace.id if one.trace else None} for one in found)
+        write_rows(
+            asdict(entry.feedback) | {"trace": entry.trace.id if entry.trace else None} for entry in feedback_items
+        )
         return
     table = Table("time", "tenant", "request", "kind", "document", "value", "trace")
-    for one in found:
-        item = one.feedback
-        place = item.document_id if item.index is None else str(item.index)
-        names = (cell(item.tenant), cell(item.request_id, 40), item.kind, cell(place or ""))
-        table.add_row(when(item.time), *names, f"{item.value:g}", str(one.trace.id) if one.trace else "(pending)")
+    for entry in feedback_items:
+        item = entry.feedback
+        document = item.document_id if item.index is None else str(item.index)
+        names = (cell(item.tenant), cell(item.request_id, 40), item.kind, cell(document or ""))
+        table.add_row(when(item.time), *names, f"{item.value:g}", str(entry.trace.id) if entry.trace else "(pending)")
     stdout().print(table)
 
 
 def print_replays(replays: list[Replay]) -> None:
     """Print a table of the changes."""
     table = Table("id", "request", "top", "tau", "entered", "moved", "largest changes")
-    for one in replays:
-        tau = "" if one.tau is None else f"{one.tau:.3f}"
-        furthest = ", ".join(f"{move.id or f'#{move.index}'} {move.then}→{move.now}" for move in one.moves[:3])
-        changed = one.skipped or ("changed" if one.top_changed else "same")
-        numbers = (str(one.entered), str(len(one.moves)))
-        table.add_row(str(one.trace.id), cell(one.trace.request_id, 40), changed, tau, *numbers, cell(furthest))
+    for replay in replays:
+        tau = "" if replay.tau is None else f"{replay.tau:.3f}"
+        furthest = ", ".join(f"{move.id or f'#{move.index}'} {move.then}→{move.now}" for move in replay.moves[:3])
+        changed = replay.skipped or ("changed" if replay.top_changed else "same")
+        numbers = (str(replay.entered), str(len(replay.moves)))
+        table.add_row(str(replay.trace.id), cell(replay.trace.request_id, 40), changed, tau, *numbers, cell(furthest))
     stdout().print(table)
 
 
-def _row(found: FullTrace) -> dict[str, Any]:
+def _row(trace: FullTrace) -> dict[str, Any]:
     """Return a trace as it is exported, with the same names as in Python and HTTP."""
-    held, count = found.candidates, len(found.candidates)
-    before = held.scores_before.tolist() if len(held.scores_before) else [None] * count
+    candidates, count = trace.candidates, len(trace.candidates)
+    before = candidates.scores_before.tolist() if len(candidates.scores_before) else [None] * count
     rows = [
         {
-            "index": place,
-            "id": held.ids[place] if held.ids else None,
-            "text": found.texts[place],
-            "rank_before": place + 1,
-            "score_before": before[place] if before[place] == before[place] else None,
-            "rank_after": int(held.ranks[place]),
-            "raw_score": float(held.raw_scores[place]),
-            "score": float(held.final_scores[place]),
-            "truncated": bool(held.truncated[place]) if len(held.truncated) else False,
-            "chunks": int(held.chunks[place]) if len(held.chunks) else 1,
-            "rules": list(held.rules.get(place, ())),
-            "metadata": dict(held.metadata[place]) if held.metadata else {},
+            "index": index,
+            "id": candidates.ids[index] if candidates.ids else None,
+            "text": trace.texts[index],
+            "rank_before": index + 1,
+            "score_before": before[index] if before[index] == before[index] else None,
+            "rank_after": int(candidates.ranks[index]),
+            "raw_score": float(candidates.raw_scores[index]),
+            "score": float(candidates.final_scores[index]),
+            "truncated": bool(candidates.truncated[index]) if len(candidates.truncated) else False,
+            "chunks": int(candidates.chunks[index]) if len(candidates.chunks) else 1,
+            "rules": list(candidates.rules.get(index, ())),
+            "metadata": dict(candidates.metadata[index]) if candidates.metadata else {},
         }
-        for place in range(count)
+        for index in range(count)
     ]
-    return asdict(found.trace) | {"query": found.query, "parameters": found.parameters, "candidates": rows}
+    return asdict(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}
 
 
 def trace_filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:

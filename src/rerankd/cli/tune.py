@@ -56,10 +56,10 @@ def _print(tuning: Tuning, model: str) -> None:
         *(f"{mean:.4f}" for mean in tuning.first),
         f"{sum(tuning.first) / len(tuning.first):.4f}",
     )
-    for one in tuning.tried:
-        method, weight = _method_and_weight(one.fusion)
-        style = "bold" if one.fusion == tuning.chosen else ""
-        table.add_row(method, weight, *(f"{mean:.4f}" for mean in one.means), f"{one.mean:.4f}", style=style)
+    for trial in tuning.tried:
+        method, weight = _method_and_weight(trial.fusion)
+        style = "bold" if trial.fusion == tuning.chosen else ""
+        table.add_row(method, weight, *(f"{mean:.4f}" for mean in trial.means), f"{trial.mean:.4f}", style=style)
     stdout().print(table)
     method, weight = _method_and_weight(tuning.chosen)
     chosen = [" x ".join(filter(None, _method_and_weight(fusion))) for fusion in tuning.folds]
