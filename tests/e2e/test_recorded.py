@@ -1,0 +1,24 @@
+"""Behaviour is as recorded: scores, answers, command lines, traces, bulk files; old databases open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.recorded.record import RECORDINGS, read, recorded
+from tests.recorded.rules import Accepted, differences
+
+ACCEPTED: tuple[Accepted, ...] = ()
+"""Differences that are wanted, each with its reason. `path` is that of the failure below; `*` stands for anything.
+
+    Accepted("library/*/timings/(keys)", "library, service and client name their steps the same")
+"""
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_behaviour_is_as_recorded(name: str, tmp_path: Path) -> None:
+    found = list(differences(read(name), recorded(name, tmp_path.resolve())))
+    unwanted = [one for one in found if not any(wanted.covers(name, one) for wanted in ACCEPTED)]
+    shown = "\n".join(f"{name}/{one}" for one in unwanted[:40])
+    assert not unwanted, f"{len(unwanted)} differences; if they are wanted, say so in ACCEPTED:\n{shown}"
