@@ -11,6 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import rerankd
+
+PACKAGE = Path(rerankd.__file__).parent
+"""The code that is tested; commands and services run it too, whatever else is installed."""
+
 LOOP = """
 import base64, contextlib, functools, io, json, os, runpy, sys
 import typer.main
@@ -75,7 +80,7 @@ class Program:
         self._process.stdout.close()
 
     def run(self, *arguments: str, stdin: str = "", **env: str) -> dict[str, Any]:
-        """Return the exit code of a command and the JSON lines it wrote; other lines as they are."""
+        """Return the exit code of a command and the JSON lines it wrote."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -92,12 +97,16 @@ def environment(folder: Path) -> dict[str, str]:
     """Variables of programs that belong to a recording: no settings of the user, state below a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RERANKD_", "MLFLOW_"))}
     quiet = {"HF_HUB_OFFLINE": "1", "GIT_CEILING_DIRECTORIES": str(folder.parent), "NO_COLOR": "1", "COLUMNS": "200"}
-    return kept | quiet | {"XDG_STATE_HOME": str(folder / "state"), "RERANKD_THREADS": "2"}
+    return (
+        kept
+        | quiet
+        | {"PYTHONPATH": str(PACKAGE.parent), "XDG_STATE_HOME": str(folder / "state"), "RERANKD_THREADS": "2"}
+    )
 
 
 def parsed(line: str) -> Any:
-    """A line as JSON, or as it is."""
+    """Return a line as JSON; that there is another, for people, is all that is kept of it."""
     try:
         return json.loads(line)
     except ValueError:
-        return line
+        return "<line>"

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.recorded import bulk, commands, library, service, stores
 from tests.recorded.inputs import DOCUMENTS, FIXTURES, LONG
+from tests.recorded.program import PACKAGE
 from tests.recorded.rules import OF_FILES, RULES, masked
 
 RECORDINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -24,7 +25,7 @@ RECORDINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "bulk": bulk.record,
     "stores": stores.record,
 }
-REPLACED = {str(FIXTURES): "<fixtures>", LONG: "<long>"} | {
+REPLACED = {str(PACKAGE): "<package>", str(FIXTURES): "<fixtures>", LONG: "<long>"} | {
     text: f"<document {number}>" for number, text in enumerate(DOCUMENTS) if text
 }
 

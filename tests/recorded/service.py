@@ -111,8 +111,19 @@ def record(folder: Path) -> dict[str, Any]:
     }
     with Program(folder) as program:
         program.run("index", "passages", "--index", "index")
-        start = ("rollout", "start", "tiny-split", "--challenger", "mini", "--model", "tiny", "--kind", "split")
-        program.run(*start, "--steps", "50", "--seed", "fixed", "--min-seconds", "1000", "--traces-url", url)
+        start = ("rollout", "start", "tiny-canary", "--challenger", "mini", "--model", "tiny", "--kind", "canary")
+        program.run(
+            *start,
+            "--no-auto-promote",
+            "--steps",
+            "100",
+            "--seed",
+            "fixed",
+            "--min-seconds",
+            "1000",
+            "--traces-url",
+            url,
+        )
         with (
             serve("--rules", str(folder / "rules.yaml"), env=environment(folder) | settings) as served,
             httpx.Client(base_url=served.url, trust_env=False, timeout=60) as client,

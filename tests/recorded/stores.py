@@ -91,7 +91,7 @@ def record(folder: Path) -> dict[str, Any]:
         run("traces", "list", "--limit", "3", *traces)
         run("traces", "export", *traces)
         run("traces", "show", "rank.rules", *traces)
-        run("traces", "list", "--experiment", "tiny-split", *traces)
+        run("traces", "list", "--experiment", "tiny-canary", *traces)
         run("traces", "replay", str(TINY), "--limit", "5", *traces)
         run("rules", "preview", "rules.yaml", "--limit", "5", *traces)
         run("feedback", "list", *traces)
