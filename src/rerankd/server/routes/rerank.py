@@ -205,7 +205,7 @@ def _score_content(
     """Return the content of the response to `/score` or `/predict`."""
     scores = activate(logits, request.activation).tolist()
     if isinstance(body, PredictRequestBody):
-        return [{"score": score, "label": "LABEL_0"} for score in scores]
+        return [[{"score": score, "label": "LABEL_0"}] for score in scores]
     return dialects.score_response(scores, model, tokens, request.request_id)
 
 
