@@ -10,8 +10,11 @@ from tests.recorded.record import RECORDINGS, read, recorded
 from tests.recorded.rules import Accepted, differences
 
 STEPS = ["tokenization", "queue", "inference", "total"]
+GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "signature", "digest"]
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
+    Accepted("commands/gate */out/0/(keys)", "a gate's record names the digest of the candidate's files", GATE),
+    Accepted("commands/(decision)/(keys)", "a gate's record names the digest of the candidate's files", GATE),
     Accepted("stores/exported cases/queries.jsonl/*", "exported cases say when they were found"),
     Accepted("stores/exported cases/training/*", "exported cases say when they were found"),
 )

@@ -435,6 +435,8 @@ def rows(path: Path) -> dict[str, Any]:
         found["passage"]["rows"] = sorted(texts, key=lambda row: str(row["hash"]))
         for row in found["trace"]["rows"]:
             row |= {name: hashes[row[name]] for name in ("query", "parameters")}
+    if "experiment_unit" in found:  # written from a set
+        found["experiment_unit"]["rows"].sort(key=lambda row: str(row["unit"]))
     for name, table in found.items():
         if isinstance(table, dict):
             table["count"] = len(table["rows"])
