@@ -139,7 +139,7 @@ def start(source: Path, core: int | None, model: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a run says at its end, with its peak memory."""
+    """Return the last line of a run, with its peak memory."""
     said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"A run ended with {process.returncode}.")

@@ -42,7 +42,7 @@ MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 
 
 def bars(report: dict[str, Any]) -> dict[str, bool]:
-    """What was to be reached, and whether it was.
+    """Return the targets, with True for those that were met.
 
     Example:
         >>> bars({"cores": {"held": True}, "faults": {"held": True, "memory_held": False}})
@@ -55,7 +55,7 @@ def bars(report: dict[str, Any]) -> dict[str, bool]:
 
 
 def read_flags() -> argparse.Namespace:
-    """What the command was given."""
+    """Return the arguments of the command."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

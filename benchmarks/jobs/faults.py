@@ -61,7 +61,7 @@ def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(expected: Path, found: Path, count: int) -> dict[str, Any]:
-    """Whether every pair is there once, with a score, and the bytes are the same."""
+    """Return True if every pair has one score and the bytes are the same."""
     rows = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
     ids = [row["id"] for row in rows if isinstance(row.get("raw_score"), float)]
     return {
@@ -74,7 +74,7 @@ def compare(expected: Path, found: Path, count: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What workers are to do, and what should come of it."""
+    """Input of the workers and the output that is expected."""
 
     model: str
     source: Path
@@ -84,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What workers did: their output, the run's seconds, their memory, and what happened when."""
+    """Outcome of a run: output, seconds, memory, and the time of each fault."""
 
     out: Path
     seconds: float
@@ -119,7 +119,7 @@ def _by_workers(task: Task, folder: Path, plan: Plan) -> Run:
 
 @dataclass
 class Scene:
-    """What faults happen to."""
+    """Targets of faults."""
 
     redis: Broker
     workers: list[Worker]

@@ -44,7 +44,7 @@ class Memory(threading.Thread):
 
 
 def flatness(lives: Iterable[Sequence[float]]) -> dict[str, Any]:
-    """Whether no worker's memory grew from the first half of its life, less what it loads in, to the second.
+    """Return the memory of workers in both halves of their lives, without the time that they load in.
 
     Example:
         >>> flatness([[1.0, 100.0, 101.0, 102.0, 101.0]])["flat"]

@@ -108,7 +108,7 @@ class Race:
             self.others.append(spent.here + spent.broker)
 
     def processor_ms(self, count: int) -> dict[str, float]:
-        """Of a pair. Reading, writing and Redis go on beside the worker; the library has its pairs in memory."""
+        """Return the processor milliseconds of a pair; reading, writing and Redis run beside the worker."""
         processor = self.turns.processor
         seconds = {"library": processor["library"], "worker": processor["bulk"], "command_and_redis": self.others}
         return {name: round(1000 * statistics.median(own) / count, 4) for name, own in seconds.items()}

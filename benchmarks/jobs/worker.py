@@ -28,7 +28,7 @@ app()
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a worker has computed, and what it took."""
+    """Work and processor time of a worker."""
 
     seconds: float
     pairs: float
@@ -64,11 +64,11 @@ class Measured:
         return Used(self.seconds(), *counts)
 
     def seconds(self) -> float:
-        """What the worker has used of cores so far."""
+        """Return the processor seconds of the worker so far."""
         return processor_seconds(self.worker.process.pid)
 
     def broker_seconds(self) -> float:
-        """What Redis has used of cores so far."""
+        """Return the processor seconds of Redis so far."""
         return processor_seconds(self.broker.process.pid) if self.broker.process else 0.0
 
 

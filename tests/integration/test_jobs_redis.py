@@ -164,7 +164,7 @@ def test_the_end_is_announced(client: httpx.Client, queue: Broker) -> None:
     assert len(receiver.got) == 2  # the first was not taken
     headers, body = receiver.got[-1]
     assert Webhook(SECRET).verify(body, dict(headers))["data"]["id"] == job
-    assert "failed (it answered 500)" in log
+    assert "failed (the receiver answered 500)" in log
     assert SECRET not in log
 
 

@@ -1,8 +1,8 @@
-"""Celery: tickets travel through Redis to workers; each wakes a worker, which then claims parts from the store.
+"""Celery wake-ups: messages through Redis, each of which wakes one worker to claim parts from the store.
 
-A ticket says only "there is work": which part is next is decided when it is taken, so that priorities and fairness hold
-whatever the order of notifier. A ticket that is lost or comes twice does no harm: what makes a killed worker's work be
-done again, once in effect, are the leases of the store, and workers also look by themselves every second.
+A wake-up says only "there is work". The next part is chosen when it is claimed, so priorities and fairness hold in
+whatever order wake-ups arrive. One that is lost or delivered twice does no harm: workers poll the store every second,
+and leases make the work of a killed worker at-least-once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ VISIBILITY_SECONDS = 60
 
 
 def make_celery(url: str) -> Any:
-    """A Celery application that talks to Redis and nothing else.
+    """Return a Celery application that uses Redis as its broker and has no result backend.
 
     Args:
-        url: of the Redis server.
+        url: URL of the Redis server.
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
@@ -35,7 +35,7 @@ def make_celery(url: str) -> Any:
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,  # results are in the job store
-        # Work is acknowledged late, by handing its result in to the store. A ticket is acknowledged when it comes:
+        # A part is acknowledged late, by its result in the store. A wake-up is acknowledged when it arrives:
         # doing so after its connection was lost brings Celery's consumer down.
         task_acks_late=False,
         task_default_queue=QUEUE,
@@ -61,7 +61,7 @@ def make_celery(url: str) -> Any:
 
 
 class WorkerNotifier:
-    """Sends notifier.
+    """Sends wake-ups to workers.
 
     Args:
         app: of `make_celery`.
@@ -75,7 +75,7 @@ class WorkerNotifier:
         )
 
     def notify_workers(self, number: int) -> None:
-        """Send so many, as far as there are not enough already, such as while no worker runs.
+        """Send that many wake-ups, unless enough are waiting already, as while no worker runs.
 
         Raises:
             UnavailableError: Redis cannot be reached.
@@ -91,10 +91,10 @@ class WorkerNotifier:
             ) from error
 
     def on_wake_up(self, work: Callable[[], bool]) -> None:
-        """Let this process answer tickets with `work`, which says whether there is more."""
+        """Register the function that a wake-up runs in this process; if it returns True, another wake-up is sent."""
 
-        def answered() -> None:
+        def handle() -> None:
             if work():
                 self.notify_workers(1)
 
-        self._app.task(answered, name=TASK)
+        self._app.task(handle, name=TASK)

@@ -105,7 +105,7 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
 
 
 def _short_name(reference: str, taken: Mapping[str, str]) -> str:
-    """What requests call the default model: the folder's name, the registered one, or the reference itself."""
+    """Return the name of the default model in requests: folder, registered name, or the reference itself."""
     parsed = parse_reference(reference) if reference.startswith(REGISTRY) else None
     if parsed is not None:
         return parsed.name if parsed.name not in taken else reference

@@ -20,7 +20,7 @@ class RowError:
 
     @classmethod
     def of(cls, error: Exception) -> RowError:
-        """What is told of an error; of one that was not foreseen, its type and nothing else."""
+        """Return the public part of an error; only the type of one that is not ours."""
         if isinstance(error, RerankdError):
             return cls(error.code, str(error))
         return cls("internal_error", f"Scoring failed ({type(error).__name__}).")
@@ -64,7 +64,7 @@ RowResult = tuple[float, ...] | RowError
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """What came of a chunk.
+    """Result of a chunk.
 
     Attributes:
         number: the chunk's.
@@ -96,7 +96,7 @@ class ChunkResult:
 
     @property
     def failed(self) -> bool:
-        """Whether there was something to score and nothing was scored."""
+        """True if the chunk has rows and none of them has a score."""
         return bool(self.outcomes) and all(isinstance(one, RowError) for one in self.outcomes)
 
 

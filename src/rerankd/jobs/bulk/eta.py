@@ -10,7 +10,7 @@ WINDOW_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast it goes: pairs per second, and seconds left; None where nothing tells yet."""
+    """Pairs per second and seconds left; None while unknown."""
 
     pairs_per_second: float | None
     seconds_left: float | None

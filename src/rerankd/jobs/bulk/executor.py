@@ -1,4 +1,4 @@
-"""Who scores chunks: the protocol, and how results that land in any order are given in order."""
+"""Executors of chunks: their protocol, and a helper that puts results in the order of the chunks."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
 
 
 def detect_kind(reader: Reader, path: Path) -> RowKind:
-    """What the rows of a file are, by the first that tells; of an empty file, pairs.
+    """Return the kind of a file's rows, by the first row that is of one; pairs for an empty file.
 
     Raises:
         InvalidInputFileError: none of the first thousand tells.

@@ -18,7 +18,7 @@ from rerankd.types import Activation, PairScore
 
 @dataclass(frozen=True, slots=True)
 class FormattedChunk:
-    """What is written of a chunk.
+    """Output of a chunk.
 
     Attributes:
         lines: of the output.

@@ -65,13 +65,13 @@ class JsonlReader:
             yield RawRow(content, fault, Offset(offset, number, rows, digest.hex()))
 
     def share(self, position: Offset) -> float | None:
-        """How much of the file is before a place; of a packed file, how much was read."""
+        """Return the share of the file before an offset; of a gzipped file, the share that was read."""
         if not self._size:
             return None
         return min(1.0, (self._raw.tell() if self._packed else position.offset) / self._size)
 
     def matches_prefix(self, position: Offset) -> bool:
-        """Whether everything before a place is what it was."""
+        """Return True if the file before an offset is unchanged."""
         with self._readable():
             self._file.seek(0)
             offset, digest = 0, b""

@@ -48,12 +48,12 @@ class OutputPaths:
 
     @property
     def journal(self) -> Path:
-        """How far the run is."""
+        """Checkpoint of the run."""
         return self._beside("journal")
 
     @property
     def lock(self) -> Path:
-        """Who writes."""
+        """Lock file, held while a run writes."""
         return self._beside("lock")
 
     def _beside(self, ending: str) -> Path:

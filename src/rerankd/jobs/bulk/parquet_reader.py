@@ -61,7 +61,7 @@ class ParquetReader:
                     yield RawRow(content, None, Offset(number, number, number))
 
     def share(self, position: Offset) -> float | None:
-        """How much of the file is before a place."""
+        """Return the share of the file before an offset."""
         return position.rows / self._size if self._size else None
 
     def matches_prefix(self, position: Offset) -> bool:
@@ -69,7 +69,7 @@ class ParquetReader:
         return position.rows == 0
 
     def kind(self) -> RowKind | None:
-        """What the columns say.
+        """Return the kind of the rows, which the columns tell.
 
         Raises:
             InvalidInputFileError: they are neither those of queries nor those of pairs.

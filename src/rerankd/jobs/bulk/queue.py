@@ -231,7 +231,7 @@ class QueueExecutor:
 
 
 def _tell(flights: Sequence[_Flight], error: Exception) -> None:
-    """Whoever waits for chunks hears why they do not come."""
+    """Fail the futures of chunks."""
     for flight in flights:
         with contextlib.suppress(InvalidStateError):
             flight.future.set_exception(error)

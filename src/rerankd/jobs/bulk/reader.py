@@ -51,15 +51,15 @@ class Reader(Protocol):
         ...
 
     def share(self, position: Offset) -> float | None:
-        """How much of the file is before a place, 0 to 1; None where nothing tells."""
+        """Return the share of the file before an offset, 0 to 1; None if it is unknown."""
         ...
 
     def matches_prefix(self, position: Offset) -> bool:
-        """Whether everything before a place is what it was when the place was noted."""
+        """Return True if the file before an offset is unchanged since the offset was read."""
         ...
 
     def kind(self) -> RowKind | None:
-        """What the rows are, as far as the file itself tells without reading rows."""
+        """Return the kind of the rows if the file declares it; None if rows have to be read."""
         ...
 
     def close(self) -> None:

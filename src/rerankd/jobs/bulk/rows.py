@@ -41,7 +41,7 @@ class InputRow:
 
     @property
     def group(self) -> QueryGroup:
-        """What is scored of it."""
+        """Query and texts of the documents."""
         return self.query, tuple(document.text for document in self.documents)
 
     @property
@@ -62,7 +62,7 @@ class InvalidRow:
 
 
 def row_kind(content: object) -> RowKind | None:
-    """What a row is; None if it does not tell.
+    """Return the kind of a row; None if it is neither.
 
     Example:
         >>> row_kind({"query": "panda?", "documents": ["a bear"]})

@@ -29,7 +29,7 @@ MAX_FAILED_CHUNKS = 3
 
 @dataclass(frozen=True, slots=True)
 class BulkRun:
-    """What to score, and where it goes.
+    """Input, output and options of a bulk run.
 
     Attributes:
         source: jsonl (also gzipped) or Parquet.
@@ -60,7 +60,7 @@ class BulkRun:
 
 @dataclass(frozen=True, slots=True)
 class BulkProgress:
-    """How far a run is.
+    """Progress of a bulk run.
 
     Attributes:
         rows: rows that were written.

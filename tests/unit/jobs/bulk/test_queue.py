@@ -50,7 +50,7 @@ def scored(piece: Any, version: str = "1") -> dict[str, Any]:
 
 
 def outcome(executor: QueueExecutor, chunk: Chunk = CHUNK) -> list[Any]:
-    """What a run gives, or the error that ends it; a run that does not end is an error too."""
+    """Return the results of a run, or the error that ends it; a run that does not end is an error too."""
     found: list[Any] = []
 
     def run() -> None:

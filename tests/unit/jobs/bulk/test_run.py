@@ -43,7 +43,7 @@ def test_one_line_per_row_in_order_and_nothing_else(job: BulkRun) -> None:
 
 
 def finished(job: BulkRun, crashes: list[int]) -> bytes:
-    """What is in the output after a run that died that often, each time after that many changes to files."""
+    """Return the output of a run that died that often, each time after that many changes to files."""
     paths = output.OutputPaths(job.out)
     for after in crashes:
         if not _named(paths):
