@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Following(Protocol):
-    """Follower that keeps the models of a pool at what their references mean, such as `rerankd.registry.alias_follower.AliasFollower`."""
+    """Follower that keeps a pool up to date, such as `rerankd.registry.alias_follower.AliasFollower`."""
 
     async def begin(self, eager: Iterable[str]) -> None:
         """Load the models that have to be there from the start."""
