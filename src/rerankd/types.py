@@ -64,8 +64,8 @@ class TruncationOverrides:
 
     @property
     def identity(self) -> str:
-        """Text that identifies the overrides in plans of bulk runs; it outlives the name of the class."""
-        return "PolicyChange" + repr(self).removeprefix(type(self).__name__)
+        """Text that identifies the overrides in the checkpoints of bulk runs."""
+        return repr(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ class TruncationOptions:
 
     @property
     def identity(self) -> str:
-        """Text that identifies the options in cache keys and plans of bulk runs; it outlives the name of the class."""
-        return "EncodingPolicy" + repr(self).removeprefix(type(self).__name__)
+        """Text that identifies the options in cache keys and in the checkpoints of bulk runs."""
+        return repr(self)
 
 
 @dataclass(frozen=True, slots=True)
