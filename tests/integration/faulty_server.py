@@ -19,7 +19,7 @@ from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.server.observability import logs
-from rerankd.server.run import listen, run
+from rerankd.server.run import listen, serve_forever
 from rerankd.server.service import open_service
 from rerankd.settings import load_settings
 from rerankd.wiring.engine import SettingsLoader
@@ -64,7 +64,7 @@ def main(loader: type[FaultyLoader] = FaultyLoader) -> None:
     logs.configure("text", "info")
     FaultyLoader.control = Path(control)
     service = open_service(settings, loader)
-    run(service, listen(settings.host, settings.port))
+    serve_forever(service, listen(settings.host, settings.port))
 
 
 if __name__ == "__main__":

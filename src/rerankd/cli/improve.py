@@ -147,11 +147,11 @@ def _resources(settings: Settings) -> Resources:
     from rerankd.improve.resources import Resources
     from rerankd.wiring.experiments import open_experiments
     from rerankd.wiring.registry import open_registry
-    from rerankd.wiring.traces import open_existing_store
+    from rerankd.wiring.traces import open_existing_trace_store
 
     return Resources(
         registry=open_registry(settings),
-        open_traces=lambda: open_existing_store(settings),
+        open_traces=lambda: open_existing_trace_store(settings),
         open_experiments=lambda: open_experiments(settings),
         gate_key=settings.gate_key,
     )

@@ -39,7 +39,7 @@ def serve(**flags: Any) -> None:
     """
     settings = load_settings(**flags)
     from rerankd.server.observability import logs
-    from rerankd.server.run import listen, run
+    from rerankd.server.run import listen, serve_forever
     from rerankd.server.service import open_service
 
     logs.configure(settings.log_format, settings.log_level)
@@ -56,7 +56,7 @@ def serve(**flags: Any) -> None:
             "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
             soft_wrap=True,
         )
-    run(service, listener)
+    serve_forever(service, listener)
 
 
 def is_loopback(host: str) -> bool:

@@ -336,10 +336,10 @@ def when(seconds: float) -> str:
 @contextmanager
 def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
     """Open the trace database that options and settings name; yield it and the settings."""
-    from rerankd.wiring.traces import open_store
+    from rerankd.wiring.traces import open_trace_store
 
     settings = load_settings(traces_url=url)
-    store = open_store(settings)
+    store = open_trace_store(settings)
     try:
         yield store, settings
     finally:

@@ -16,7 +16,7 @@ from rerankd.jobs.webhook import WebhookSender, sign
 from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.settings import Settings
-from rerankd.wiring.jobs import jobs_file, open_notifier, open_store, worker_options
+from rerankd.wiring.jobs import jobs_file, open_job_store, open_notifier, worker_options
 
 SLOTS = 4
 BULK_SLOTS = 2
@@ -40,7 +40,7 @@ class JobService:
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         if settings.queue_url:
             require("celery", "queue", "The job queue")
-            open_store(settings).close()  # asks nobody; checks the address
+            open_job_store(settings).close()  # asks nobody; checks the address
         if settings.webhook_secret:
             sign(settings.webhook_secret, "", 0, b"")
         self._settings, self._pipeline = settings, pipeline
@@ -80,7 +80,7 @@ class JobService:
 
     async def _open(self) -> JobQueue:
         settings = self._settings
-        store = await asyncio.to_thread(open_store, settings)
+        store = await asyncio.to_thread(open_job_store, settings)
         limit = settings.max_jobs_mb * 1_000_000
         if settings.queue_url:
             return JobQueue(store, await asyncio.to_thread(open_notifier, settings), settings.webhook_secret, limit)

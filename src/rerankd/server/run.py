@@ -112,7 +112,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(service: Service, listener: socket.socket) -> None:
+def serve_forever(service: Service, listener: socket.socket) -> None:
     """Serve until a signal ends the process.
 
     Raises:

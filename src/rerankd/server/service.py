@@ -34,7 +34,7 @@ from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import instance_name, open_experiment_sync
 from rerankd.wiring.registry import open_alias_follower
 from rerankd.wiring.rules import open_rules
-from rerankd.wiring.traces import open_writer
+from rerankd.wiring.traces import open_trace_writer
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
@@ -214,7 +214,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     pool = open_pool(settings, loader(settings, metrics))
     keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
-    traces = open_writer(settings, metrics.watch_activity() if settings.traces else None)
+    traces = open_trace_writer(settings, metrics.watch_activity() if settings.traces else None)
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
     pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), Tracing(settings.otel_endpoint)

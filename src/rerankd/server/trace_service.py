@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rerankd.settings import Settings
-from rerankd.wiring.traces import open_store
+from rerankd.wiring.traces import open_trace_store
 
 if TYPE_CHECKING:
     from rerankd.feedback.case_store import CaseFilter
@@ -38,7 +38,7 @@ class TraceService:
         """
         with self._opening:
             if self._store is None:
-                self._store = open_store(self._settings)
+                self._store = open_trace_store(self._settings)
             return self._store
 
     def add_feedback(self, items: Sequence[FeedbackEvent]) -> int:

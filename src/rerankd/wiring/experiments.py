@@ -11,7 +11,7 @@ from rerankd.experiments.store import ExperimentStore
 from rerankd.experiments.sync import ExperimentSync, PromotionHandler
 from rerankd.experiments.traffic import Traffic
 from rerankd.settings import Settings
-from rerankd.wiring.traces import open_store
+from rerankd.wiring.traces import open_trace_store
 
 
 def open_experiments(settings: Settings) -> ExperimentStore:
@@ -22,7 +22,7 @@ def open_experiments(settings: Settings) -> ExperimentStore:
         MissingDependencyError: PostgreSQL without the extra `postgres`.
         UnavailableError: the database cannot be reached.
     """
-    return ExperimentStore(open_store(settings))
+    return ExperimentStore(open_trace_store(settings))
 
 
 def instance_name() -> str:

@@ -16,7 +16,7 @@ from rerankd.jobs.store import JobStore
 from rerankd.settings import Settings
 
 
-def open_store(settings: Settings) -> JobStore:
+def open_job_store(settings: Settings) -> JobStore:
     """Open the job store: Redis if `queue_url` is set, a SQLite file otherwise.
 
     Raises:
@@ -43,7 +43,7 @@ def open_queue(settings: Settings) -> Iterator[JobQueue]:
         MissingDependencyError: the extra `queue` is not installed.
         InvalidRequestError: the file cannot be used, or `queue_url` is not a Redis URL.
     """
-    store = open_store(settings)
+    store = open_job_store(settings)
     try:
         yield JobQueue(store, open_notifier(settings), settings.webhook_secret)
     finally:

@@ -28,7 +28,7 @@ def traces_url(settings: Settings) -> str:
     return settings.traces_url or f"sqlite:///{(state_folder() / 'traces.sqlite').resolve()}"
 
 
-def open_store(settings: Settings) -> TraceStore:
+def open_trace_store(settings: Settings) -> TraceStore:
     """Open the trace store of the settings.
 
     Raises:
@@ -41,7 +41,7 @@ def open_store(settings: Settings) -> TraceStore:
     return TraceStore(traces_url(settings))
 
 
-def open_existing_store(settings: Settings) -> TraceStore | None:
+def open_existing_trace_store(settings: Settings) -> TraceStore | None:
     """Open the trace store of the settings; None if it is a file that does not exist yet.
 
     Raises:
@@ -52,10 +52,12 @@ def open_existing_store(settings: Settings) -> TraceStore | None:
     url = traces_url(settings)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return None
-    return open_store(settings)
+    return open_trace_store(settings)
 
 
-def open_writer(settings: Settings, on_activity: Callable[[list[Activity]], None] | None = None) -> TraceWriter | None:
+def open_trace_writer(
+    settings: Settings, on_activity: Callable[[list[Activity]], None] | None = None
+) -> TraceWriter | None:
     """Return the trace writer of the settings; None if tracing is off. It opens the store with the first ranking.
 
     Args:
@@ -83,7 +85,7 @@ def open_writer(settings: Settings, on_activity: Callable[[list[Activity]], None
         sampling_rates=settings.traces_sample,
     )
     return TraceWriter(
-        open_store=lambda: open_store(settings),
+        open_store=lambda: open_trace_store(settings),
         options=options,
         redact=build_redactor(settings.traces_redact, settings.traces_redactor),
         maintain=_maintenance(settings, on_activity),

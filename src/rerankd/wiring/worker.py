@@ -22,9 +22,9 @@ from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_experiment_sync
-from rerankd.wiring.jobs import open_store, worker_options
+from rerankd.wiring.jobs import open_job_store, worker_options
 from rerankd.wiring.rules import open_rules
-from rerankd.wiring.traces import open_writer
+from rerankd.wiring.traces import open_trace_writer
 
 PATIENCE_SECONDS = 86_400.0
 COLLECT_AFTER = 10_000
@@ -78,7 +78,7 @@ class WorkerProcess:
         patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
         self.pool = open_pool(settings, SettingsLoader(patient, observer))
         self._following = follow(settings, self.pool) if follow else None
-        self.traces = open_writer(settings)
+        self.traces = open_trace_writer(settings)
         self.rules = open_rules(settings)
         self._traffic = Traffic()
         self._experiments = open_experiment_sync(settings, self.pool, self._traffic, promoted_only=True)
@@ -150,7 +150,7 @@ class WorkerProcess:
         if self._experiments is not None:
             self._experiments.start()
             await self._experiments.settled()
-        self._store = open_store(settings)
+        self._store = open_job_store(settings)
         webhooks = WebhookSender(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads
         options = worker_options(settings, slots=threads, bulk_slots=max(1, threads // 2))

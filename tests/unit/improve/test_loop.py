@@ -28,7 +28,7 @@ from rerankd.settings import Settings, load_settings
 from rerankd.training.options import TrainOptions
 from rerankd.wiring.experiments import open_experiments
 from rerankd.wiring.registry import open_registry
-from rerankd.wiring.traces import open_existing_store, open_store
+from rerankd.wiring.traces import open_existing_trace_store, open_trace_store
 from tests.unit.improve.test_cases import add_case
 
 WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread"]
@@ -94,7 +94,7 @@ def run_options(data: Path, out: Path, base: Path, examples: str = "learn", **ch
 def resources(settings: Settings) -> Resources:
     return Resources(
         open_registry(settings),
-        lambda: open_existing_store(settings),
+        lambda: open_existing_trace_store(settings),
         lambda: open_experiments(settings),
         settings.gate_key,
     )
@@ -224,7 +224,7 @@ def test_what_it_needs_is_asked_for(data: Path, bert: Path, settings: Settings, 
 def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
     data: Path, bert: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(open_store(settings)) as store:
+    with closing(open_trace_store(settings)) as store:
         right, wrong = add_case(store, "right", {0: 1}), add_case(store, "wrong", {1: 1})
         of_another_run = add_case(store, "another", {0: 1})
         set_state(store, [right, wrong, of_another_run], "in_training")
@@ -252,6 +252,6 @@ def test_only_cases_of_the_run_that_are_ranked_right_now_are_fixed(
     monkeypatch.setattr(improving, "Reranker", BambooFirst)
     assert "1 of 2 bad cases" in loop.run().message
     assert opened == [f"registry:{loop.options.name}@7"]
-    with closing(open_store(settings)) as store:
+    with closing(open_trace_store(settings)) as store:
         states = [get_case(store, case_id).state for case_id in (right, wrong, of_another_run)]
     assert states == ["fixed", "in_training", "in_training"]

@@ -6,7 +6,7 @@ import pytest
 
 from rerankd.errors import InvalidRequestError
 from rerankd.settings import load_settings
-from rerankd.wiring.jobs import jobs_file, open_store
+from rerankd.wiring.jobs import jobs_file, open_job_store
 
 
 def test_where_jobs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +14,7 @@ def test_where_jobs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RERANKD_JOBS_PATH", raising=False)
     assert jobs_file(load_settings()) == tmp_path / "rerankd" / "jobs.sqlite"
-    store = open_store(load_settings(jobs_path="own/jobs.sqlite"))
+    store = open_job_store(load_settings(jobs_path="own/jobs.sqlite"))
     store.close()
     assert (tmp_path / "own" / "jobs.sqlite").stat().st_mode & 0o077 == 0
 
@@ -32,5 +32,5 @@ def test_an_account_without_a_home_is_told_what_to_set(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("url", ["redis://:hidden@host:port/0", "redis://host:99999999/0", "redis://host?db=x"])
 def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="not a Redis URL") as error:
-        open_store(load_settings(queue_url=url))
+        open_job_store(load_settings(queue_url=url))
     assert "hidden" not in str(error.value)
