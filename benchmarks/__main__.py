@@ -177,15 +177,15 @@ def main() -> None:
 
 
 def _bundled(threads: int) -> dict[str, Any]:
-    found = bundled.measure(threads)
-    print(json.dumps(found, indent=1))
-    return found
+    measured = bundled.measure(threads)
+    print(json.dumps(measured, indent=1))
+    return measured
 
 
 def _server(arguments: argparse.Namespace) -> dict[str, Any]:
-    found = {"machine": machine(arguments.threads)} | server.measure(arguments)
-    print(json.dumps(found, indent=1))
-    return found
+    report = {"machine": machine(arguments.threads)} | server.measure(arguments)
+    print(json.dumps(report, indent=1))
+    return report
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -144,8 +144,8 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     if process.returncode:
         raise RuntimeError(f"A run ended with {process.returncode}.")
     summary, worked, peak = said.splitlines()
-    found: dict[str, Any] = json.loads(summary)
-    return found | {"processor_seconds": float(worked), "peak_megabytes": round(int(peak) / 1024, 1)}
+    report: dict[str, Any] = json.loads(summary)
+    return report | {"processor_seconds": float(worked), "peak_megabytes": round(int(peak) / 1024, 1)}
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for count in arguments.memory_pairs:
         source = write(folder / "memory.jsonl", pairs(count))
-        found = finished(start(source, None, str(model)))
-        rows.append({name: found[name] for name in ("pairs", "seconds", "pairs_per_second", "peak_megabytes")})
+        report = finished(start(source, None, str(model)))
+        rows.append({name: report[name] for name in ("pairs", "seconds", "pairs_per_second", "peak_megabytes")})
         print(f"  memory: {json.dumps(rows[-1])}", file=sys.stderr)
         source.unlink()
         Path(f"{source}.out").unlink()

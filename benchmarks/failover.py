@@ -142,13 +142,13 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds of a client between requests")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    found = measure(arguments.seconds, arguments.pause)
-    text = json.dumps(found, indent=2, ensure_ascii=False)
+    report = measure(arguments.seconds, arguments.pause)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
     arguments.out.write_text(text + "\n", encoding="utf-8")
     print(text)
-    if found["failed"]:
-        print(f"Missed: {found['failed']} requests failed.", file=sys.stderr)
-    sys.exit(1 if found["failed"] else 0)
+    if report["failed"]:
+        print(f"Missed: {report['failed']} requests failed.", file=sys.stderr)
+    sys.exit(1 if report["failed"] else 0)
 
 
 if __name__ == "__main__":

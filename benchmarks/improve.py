@@ -49,8 +49,8 @@ def share_found(folder: Path, depth: int) -> float:
     """Share of a pack's queries of which the first stage finds an answer."""
     judged = answers_of(folder)
     ranks = (line.split() for line in rows_of(folder / "candidates.trec.gz"))
-    found = {line[0] for line in ranks if int(line[3]) <= depth and line[2] in judged.get(line[0], ())}
-    return len(found) / len(judged)
+    answered = {line[0] for line in ranks if int(line[3]) <= depth and line[2] in judged.get(line[0], ())}
+    return len(answered) / len(judged)
 
 
 def split_pack(
@@ -82,11 +82,11 @@ def split_pack(
         parts[name] = sorted(draw.sample(parts[name], min(limit, len(parts[name]))))
     answers = {query: judged[query] for query in (*parts["train"], *parts["test"])}
     if shuffled:
-        found: dict[str, list[str]] = {}
+        splits: dict[str, list[str]] = {}
         for line in ranks:
             if (line[0], line[2]) in shown and line[2] not in judged.get(line[0], ()):
-                found.setdefault(line[0], []).append(line[2])
-        answers |= {query: [draw.choice(found[query])] for query in parts["train"] if query in found}
+                splits.setdefault(line[0], []).append(line[2])
+        answers |= {query: [draw.choice(splits[query])] for query in parts["train"] if query in splits}
     folders = []
     for name, queries in parts.items():
         target = out / f"{folder.name}-{name}"
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    found = []
+    reports = []
     for shuffled in (False, True):
         for name in options.pack:
             if options.only == ("labels" if shuffled else "shuffled"):
@@ -176,15 +176,15 @@ def main() -> None:
             work = Path(tempfile.mkdtemp(prefix="rerankd-improve-"))
             try:
                 general = [options.data / "dev" / other for other in options.general]
-                found.append(improve(options.data / "dev" / name, general, work, options, shuffled))
+                reports.append(improve(options.data / "dev" / name, general, work, options, shuffled))
             finally:
                 shutil.rmtree(work, ignore_errors=True)
             settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "only")}
             settings["base"] = Path(options.base).name if options.base else "mini"
-            found[-1] = {"options": json.loads(json.dumps(settings, default=str)), **found[-1]}
-            print(json.dumps(found[-1], ensure_ascii=False), flush=True)
+            reports[-1] = {"options": json.loads(json.dumps(settings, default=str)), **reports[-1]}
+            print(json.dumps(reports[-1], ensure_ascii=False), flush=True)
             machine = {"cores": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}
-            text = json.dumps({"machine": machine, "runs": found}, indent=1, ensure_ascii=False)
+            text = json.dumps({"machine": machine, "runs": reports}, indent=1, ensure_ascii=False)
             options.out.write_text(text + "\n", encoding="utf-8")
 
 

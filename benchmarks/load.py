@@ -127,8 +127,8 @@ class Generator:
     async def run(self, loads: Sequence[Load]) -> list[list[Shot]]:
         """Send all loads at once; returns when all are over but those in the background."""
         self._begun = time.perf_counter()
-        found: list[list[Shot]] = [[] for _ in loads]
-        tasks = [asyncio.create_task(self._load(load, own)) for load, own in zip(loads, found, strict=True)]
+        results: list[list[Shot]] = [[] for _ in loads]
+        tasks = [asyncio.create_task(self._load(load, own)) for load, own in zip(loads, results, strict=True)]
         behind = [isinstance(load, Closed) and load.background for load in loads]
         try:
             await _all([task for task, is_behind in zip(tasks, behind, strict=True) if not is_behind])
@@ -139,7 +139,7 @@ class Generator:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
-        return found
+        return results
 
     def _now(self) -> float:
         return time.perf_counter() - self._begun

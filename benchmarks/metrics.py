@@ -27,7 +27,7 @@ def read_metrics(text: str) -> dict[str, float]:
         >>> read_metrics('a{x="1"} 2.0\\na{x="2"} 3.0')
         {'a': 5.0}
     """
-    found: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     for name, value in re.findall(r"^([a-z_]+)(?:\{.*\})? (\S+)$", text, re.MULTILINE):
-        found[name] += float(value)  # type: ignore[assignment]
-    return dict(found)
+        samples[name] += float(value)  # type: ignore[assignment]
+    return dict(samples)

@@ -74,13 +74,13 @@ def measure(count: int) -> dict[str, Any]:
         ingest([folder / "docs"], index, open_token_offsets(load_settings()))
         again = time.perf_counter() - began
         chosen = random.Random(8).sample(range(count), QUESTIONS)
-        times, found = [], 0
+        times, recalled = [], 0
         for place in chosen:
             question = corpus.question(passages[place])
             began = time.perf_counter()
             hits = index.search(question, 50)
             times.append((time.perf_counter() - began) * 1000)
-            found += any(hit.metadata.get("id") == str(place) for hit in hits)
+            recalled += any(hit.metadata.get("id") == str(place) for hit in hits)
         size = sum(path.stat().st_size for path in (folder / "index").rglob("*") if path.is_file())
         return {
             "rows": count,
@@ -92,7 +92,7 @@ def measure(count: int) -> dict[str, Any]:
             "text_mb": round(sum(len(text.encode()) for text in passages) / 1e6, 1),
             "p50_ms": round(percentile(times, 0.5), 2),
             "p95_ms": round(percentile(times, 0.95), 2),
-            "found_in_50": round(found / QUESTIONS, 3),
+            "found_in_50": round(recalled / QUESTIONS, 3),
         }
 
 

@@ -101,9 +101,9 @@ def interleaved(better: float, seed: int, documents: int = 20) -> tuple[str, int
     for clicks in range(1, 100_000):
         worth = draw.normal(size=documents)
         first, second = (np.argsort(-(worth + draw.normal(size=documents) * noise)) for noise in (1.0, better))
-        found = interleave(first.tolist(), second.tolist(), int(draw.integers(2**31)), 5)
-        liked = max(found.order, key=lambda one: float(worth[one]))
-        credit = found.credit([liked])
+        interleaving = interleave(first.tolist(), second.tolist(), int(draw.integers(2**31)), 5)
+        liked = max(interleaving.order, key=lambda one: float(worth[one]))
+        credit = interleaving.credit([liked])
         wins, losses = wins + credit[1], losses + credit[0]
         if sign_evidence(wins, losses) >= 2 / PLAN.alpha:
             return ("promote" if wins > losses else "roll_back"), clicks
@@ -118,8 +118,8 @@ def main() -> None:
     print("| canary | rolled back | promoted | requests of the challenger, median | 90 % | of both, median |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, harm in SCENARIOS.items():
-        found = [canary(harm, seed) for seed in range(runs)]
-        outcomes, own, both = ([one[side] for one in found] for side in range(3))
+        decisions = [canary(harm, seed) for seed in range(runs)]
+        outcomes, own, both = ([one[side] for one in decisions] for side in range(3))
         ended = [f"{outcomes.count(action) / runs:.1%}" for action in ("roll_back", "promote")]
         middle, high = np.quantile(np.array(own, float), (0.5, 0.9))
         all_of_them = np.median(np.array(both, float))

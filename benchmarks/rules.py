@@ -22,7 +22,7 @@ HAN = "的一是不了在人有我他这个们中来上大为和国地到以说�
 def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
     """Half Chinese, half English; one word in twenty is a term."""
     common = ["".join(draw.choices("xyzq", k=draw.randint(3, 8))) for _ in range(200)]
-    found = []
+    documents = []
     for place in range(count):
         pieces: list[str] = []
         while sum(map(len, pieces)) < CHARACTERS:
@@ -32,8 +32,8 @@ def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
                 else draw.choice(common)
             )
             pieces.append(draw.choice(words) if draw.random() < 0.05 else filler)
-        found.append(("" if place % 2 else " ").join(pieces))
-    return found
+        documents.append(("" if place % 2 else " ").join(pieces))
+    return documents
 
 
 def measure(shape: str) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def measure(shape: str) -> dict[str, Any]:
     times, fired = [], 0
     for number in range(REQUESTS):
         began = time.perf_counter()
-        found = rules.adjustments("手机 warranty question", requests[number % len(requests)])
+        adjustments = rules.adjustments("手机 warranty question", requests[number % len(requests)])
         times.append((time.perf_counter() - began) * 1000)
-        fired += sum(len(one.matched_rules) for one in found)
+        fired += sum(len(one.matched_rules) for one in adjustments)
     return {
         "shape": shape,
         "read_ms": round(reading, 1),

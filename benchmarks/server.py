@@ -291,7 +291,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
     """Latency of small requests beside large ones, with and without fairness, and alone."""
     compiled = model.make_compiled("mini", "int8", arguments.models)
     texts = [text[:LARGE_CHARACTERS] for _, documents in workload.requests(20, 50)[0] for text in documents]
-    found: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
+    latencies: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
     computed_rates: dict[str, list[float]] = {"fair": [], "first come": []}
     with contextlib.ExitStack() as stack:
         servers = {
@@ -303,7 +303,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
             many = Drawn.of("large", texts, LARGE_DOCUMENTS, LARGE_DOCUMENTS, 2 * turn + 1)
             seconds = arguments.server_seconds
             alone = servers["fair"].load.run(Closed(small, 1, seconds=min(seconds, 5.0), pause=SMALL_PAUSE))
-            found["alone"].append(alone.shots[0])
+            latencies["alone"].append(alone.shots[0])
             for name in ("fair", "first come") if turn % 2 else ("first come", "fair"):
                 before, began = servers[name].computed_pairs(), time.perf_counter()
                 both = servers[name].load.run(
@@ -311,7 +311,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
                     Closed(small, 1, seconds=seconds, start=2.0, pause=SMALL_PAUSE, first=1_000_000),
                 )
                 answered(both.shots[1], name)
-                found[name].append(both.shots[1])
+                latencies[name].append(both.shots[1])
                 computed = servers[name].computed_pairs() - before
                 computed_rates[name].append(computed / (time.perf_counter() - began))
                 time.sleep(1.0)  # the server notices that nobody waits for the rest
@@ -331,7 +331,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
                 if name in computed_rates
                 else {}
             )
-            for name, turns in found.items()
+            for name, turns in latencies.items()
         ],
     }
 

@@ -77,9 +77,9 @@ def computed(made: Sequence[Instance]) -> tuple[float, float]:
     """Tokens and pairs that instances have computed so far."""
     totals = [0.0, 0.0]
     for one in made:
-        found = fetch_metrics(one.url)
-        totals[0] += found.get("rerankd_computed_tokens_total", 0.0)
-        totals[1] += found.get("rerankd_computed_pairs_total", 0.0)
+        samples = fetch_metrics(one.url)
+        totals[0] += samples.get("rerankd_computed_tokens_total", 0.0)
+        totals[1] += samples.get("rerankd_computed_pairs_total", 0.0)
     return totals[0], totals[1]
 
 
@@ -128,7 +128,7 @@ def compare(made: Sequence[Instance], load: LoadProcess, documents: int, charact
 
 def measure(seconds: float) -> dict[str, Any]:
     """The whole run."""
-    found: list[Point] = []
+    points: list[Point] = []
     waits: list[dict[str, Any]] = []
     for count in range(1, min(2, usable_cores()) + 1):
         with (
@@ -137,17 +137,17 @@ def measure(seconds: float) -> dict[str, Any]:
             LoadProcess(f"{front.url}/v1/rerank") as load,
         ):
             for documents, characters in POINTS:
-                found.append(compare(made, load, documents, characters, seconds))
-                print(found[-1], file=sys.stderr)
+                points.append(compare(made, load, documents, characters, seconds))
+                print(points[-1], file=sys.stderr)
             if count == 1:
-                waits = [wait(load, found[0], share, 4 * seconds) for share in SHARES]
+                waits = [wait(load, points[0], share, 4 * seconds) for share in SHARES]
     return {
         "machine": {"processor": processor(), "cores": usable_cores()},
         "model": "mini",
         "clients_per_instance": CLIENTS,
         "seconds": seconds,
         "turns": TURNS,
-        "points": [asdict(point) for point in found],
+        "points": [asdict(point) for point in points],
         "waits": waits,
     }
 
@@ -159,7 +159,7 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
         Open(drawn, share * point.measured, seconds, first=10_000_000 + int(share * 1000) * 10_000)
     ).shots
     latency = [shot.latency * 1000 for shot in shots if shot.status == 200]
-    found = {
+    row = {
         "documents": point.documents,
         "characters": point.characters,
         "share_of_capacity": share,
@@ -169,8 +169,8 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
         "p95_ms": round(percentile(latency, 0.95), 1),
         "ms": spread(latency, "p50", "p99", "max", digits=3),
     }
-    print(found, file=sys.stderr)
-    return found
+    print(row, file=sys.stderr)
+    return row
 
 
 def main() -> None:

@@ -132,9 +132,9 @@ def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float
     }
 
 
-def missed(found: dict[str, Any], max_queue_seconds: float) -> list[str]:
+def missed(report: dict[str, Any], max_queue_seconds: float) -> list[str]:
     """Bars that the run missed, as sentences; empty if none."""
-    overload, memory, after = found["overload"], found["memory_megabytes"], found["recovery"]
+    overload, memory, after = report["overload"], report["memory_megabytes"], report["recovery"]
     other = {s for part in (overload["first"], overload["retries"]["statuses"]) for s in part} - set(map(str, ALLOWED))
     accepted, retries = overload["accepted_seconds"], overload["retries"]
     full = after["seconds_to_full_speed"]
@@ -155,13 +155,13 @@ def missed(found: dict[str, Any], max_queue_seconds: float) -> list[str]:
         f"full speed came back after {full} s, later than {RECOVERY_SECONDS} s": full is not None
         and full <= RECOVERY_SECONDS,
         f"after the overload it ran at {after['after']} of its speed": after["after"] >= FULL_SPEED,
-        f"{found['capacity']['refused']} requests were refused while capacity was measured": not found["capacity"][
+        f"{report['capacity']['refused']} requests were refused while capacity was measured": not report["capacity"][
             "refused"
         ],
-        f"only {overload['offered_to_capacity']} x capacity was offered of {found['times']} x": overload[
+        f"only {overload['offered_to_capacity']} x capacity was offered of {report['times']} x": overload[
             "offered_to_capacity"
         ]
-        >= OFFERED_SHARE * found["times"],
+        >= OFFERED_SHARE * report["times"],
     }
     return [sentence for sentence, held in bars.items() if not held]
 
@@ -246,8 +246,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _queue(samples: Sequence[dict[str, float]]) -> dict[str, float]:
     """Highest gauges and grown counters of the server's own metrics."""
-    found = {f"{name}_max": round(max(sample.get(name, 0.0) for sample in samples), 1) for name in GAUGES}
-    return found | {name: samples[-1].get(name, 0.0) - samples[0].get(name, 0.0) for name in COUNTERS}
+    maxima = {f"{name}_max": round(max(sample.get(name, 0.0) for sample in samples), 1) for name in GAUGES}
+    return maxima | {name: samples[-1].get(name, 0.0) - samples[0].get(name, 0.0) for name in COUNTERS}
 
 
 def main() -> None:
@@ -268,14 +268,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    found = measure(arguments)
-    found["missed"] = missed(found, arguments.max_queue_seconds)
-    text = json.dumps(found, indent=2, ensure_ascii=False)
+    report = measure(arguments)
+    report["missed"] = missed(report, arguments.max_queue_seconds)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
     arguments.out.write_text(text + "\n", encoding="utf-8")
     print(text)
-    for sentence in found["missed"]:
+    for sentence in report["missed"]:
         print(f"Missed: {sentence}.", file=sys.stderr)
-    sys.exit(1 if found["missed"] else 0)
+    sys.exit(1 if report["missed"] else 0)
 
 
 if __name__ == "__main__":

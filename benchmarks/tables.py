@@ -63,14 +63,14 @@ def _conditions(report: dict[str, Any]) -> str:
 def server() -> str:
     """Return HTTP against the library and Infinity, fairness, overhead and overload; empty if never measured."""
     parts = []
-    if (RESULTS / "cpu.json").exists() and (found := _read("cpu.json").get("server")):
-        parts += [_throughput(found["throughput"]), _beside(found)]
+    if (RESULTS / "cpu.json").exists() and (report := _read("cpu.json").get("server")):
+        parts += [_throughput(report["throughput"]), _beside(report)]
     if (RESULTS / "soak.json").exists():
         parts.append(_overload(_read("soak.json")))
     return "\n\n".join(parts)
 
 
-def _throughput(found: dict[str, Any]) -> str:
+def _throughput(report: dict[str, Any]) -> str:
     rows = [
         [
             str(row["clients"]),
@@ -79,14 +79,14 @@ def _throughput(found: dict[str, Any]) -> str:
             f"**{row['to_library']:.2f} x**" if "to_library" in row else "",
             f"**{row['to_infinity']:.1f} x**" if "to_infinity" in row else "",
         ]
-        for row in found["rows"]
+        for row in report["rows"]
     ]
     return _table(["clients", "", "pairs/s", "against the library", "against Infinity"], rows)
 
 
-def _beside(found: dict[str, Any]) -> str:
-    whole, fair, short = found["throughput"], found["fairness"], found["overhead"]
-    machine = found["machine"]
+def _beside(report: dict[str, Any]) -> str:
+    whole, fair, short = report["throughput"], report["fairness"], report["overhead"]
+    machine = report["machine"]
     small = {row["order"]: row for row in fair["rows"]}
     lines = [
         f"{machine['processor']}, {machine['threads']} threads each; 6 x 384 with random weights, Infinity 0.0.78 "
@@ -104,23 +104,23 @@ def _beside(found: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _overload(found: dict[str, Any]) -> str:
-    overload, memory, after = found["overload"], found["memory_megabytes"], found["recovery"]
-    least, most = found["documents"]
+def _overload(report: dict[str, Any]) -> str:
+    overload, memory, after = report["overload"], report["memory_megabytes"], report["recovery"]
+    least, most = report["documents"]
     statuses = ", ".join(f"{count:,} x {status}" for status, count in overload["first"].items())
     retries, accepted = overload["retries"], overload["accepted_seconds"]
     share = f"{retries['answered']:.0%}" if retries["answered"] is not None else "none"
     soon = after["seconds_to_full_speed"]
     lines = [
-        f"Load shedding: {overload['offered_to_capacity']:.1f} x capacity for {found['seconds']:.0f} s "
-        f"({found['machine']['processor']}, {found['machine']['threads']} threads, `{found['model']}`, {least} to "
-        f"{most} documents of {found['characters']} characters, capacity "
-        f"{found['capacity']['pairs_per_second']:.0f} pairs/s with {found['capacity']['clients']} clients): "
+        f"Load shedding: {overload['offered_to_capacity']:.1f} x capacity for {report['seconds']:.0f} s "
+        f"({report['machine']['processor']}, {report['machine']['threads']} threads, `{report['model']}`, {least} to "
+        f"{most} documents of {report['characters']} characters, capacity "
+        f"{report['capacity']['pairs_per_second']:.0f} pairs/s with {report['capacity']['clients']} clients): "
         f"{statuses}. `make soak`.",
         f"{share} of the {retries['made']:,} retries after Retry-After were answered; "
         f"{retries['due_later']:,} were due after the end of the run.",
         f"Accepted requests took {accepted['p50']:.2f} s (median) and {accepted['p99']:.2f} s (p99) with "
-        f"`max_queue_seconds` {found['max_queue_seconds']:g}."
+        f"`max_queue_seconds` {report['max_queue_seconds']:g}."
         if accepted
         else "No request was accepted.",
         f"Memory {memory['start']:.0f} MB before, {memory['peak']:.0f} MB peak, {memory['after']:.0f} MB after; "
@@ -135,7 +135,7 @@ def _overload(found: dict[str, Any]) -> str:
 
 def sizing() -> str:
     """Return the formula of docs/scale.md against measurement, and latency at a share of capacity."""
-    found = _read("sizing.json")
+    report = _read("sizing.json")
     rows = [
         [
             str(row["instances"]),
@@ -146,7 +146,7 @@ def sizing() -> str:
             f"{row['measured']:.2f}",
             f"{row['ratio']:.2f} ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})",
         ]
-        for row in found["points"]
+        for row in report["points"]
     ]
     head = ["instances", "documents x characters", "tokens", "tokens/s (bench)", "predicted req/s", "measured", "ratio"]
     waits = [
@@ -157,15 +157,15 @@ def sizing() -> str:
             f"{row['requests']}",
             f"{row['refused']}",
         ]
-        for row in found["waits"]
+        for row in report["waits"]
     ]
-    first = found["waits"][0]
-    machine = f"{found['machine']['processor']}, {found['machine']['cores']} cores"
+    first = report["waits"][0]
+    machine = f"{report['machine']['processor']}, {report['machine']['cores']} cores"
     return "\n\n".join(
         [
-            f"Measured at saturation (utilization = 1), `{found['model']}` int8 on {machine}, one thread and one core "
-            f"per instance, behind nginx, {found['clients_per_instance']} clients per instance. Ratios are medians of "
-            f"{found['turns']} rounds that alternate prediction and measurement, with minimum and maximum: other work "
+            f"Measured at saturation (utilization = 1), `{report['model']}` int8 on {machine}, one thread and one core "
+            f"per instance, behind nginx, {report['clients_per_instance']} clients per instance. Ratios are medians of "
+            f"{report['turns']} rounds that alternate prediction and measurement, with minimum and maximum: other work "
             "ran on that machine. With two instances, nginx and the load generator share their cores. "
             "`python -m benchmarks.sizing`.",
             _table(head, rows),
@@ -178,26 +178,26 @@ def sizing() -> str:
 
 def failover() -> str:
     """Return failed requests and latency while instances were killed and restarted."""
-    found = _read("failover.json")
-    load, away, events = found["load"], found["seconds_away"], found["events"]
-    steady, during = found["steady_ms"], found["failover_ms"]
+    report = _read("failover.json")
+    load, away, events = report["load"], report["seconds_away"], report["events"]
+    steady, during = report["steady_ms"], report["failover_ms"]
     least, most = load["documents"]
     return (
         f"Two instances behind nginx, {load['clients']} clients with {load['pause_seconds']:g} s between requests, "
-        f"{least} to {most} documents of {load['characters']} characters, {found['requests_per_second']:.0f} "
+        f"{least} to {most} documents of {load['characters']} characters, {report['requests_per_second']:.0f} "
         f"requests/s: {events['kill -9']} x `kill -9` and restart, {events['SIGTERM']} x SIGTERM and restart (back "
         f"within {away['kill -9']:.1f} s and {away['SIGTERM']:.1f} s, including draining and loading). "
-        f"**{found['failed']} of {found['requests']:,} requests failed**; {found['sent_to_a_second_instance']} were "
+        f"**{report['failed']} of {report['requests']:,} requests failed**; {report['sent_to_a_second_instance']} were "
         f"retried on a second instance. p95 {during['p95']:.0f} ms (p50 {during['p50']:.0f}) while one was away, "
-        f"{steady['p95']:.0f} ms (p50 {steady['p50']:.0f}) otherwise. {found['machine']['processor']}, "
-        f"{found['machine']['cores']} cores for everything. `python -m benchmarks.failover`."
+        f"{steady['p95']:.0f} ms (p50 {steady['p50']:.0f}) otherwise. {report['machine']['processor']}, "
+        f"{report['machine']['cores']} cores for everything. `python -m benchmarks.failover`."
     )
 
 
 def jobs() -> str:
     """Return throughput, latency and recovery of jobs through Redis."""
-    found = _read("jobs.json")
-    batching, cores, faults, interactive = (found[name] for name in ("batching", "cores", "faults", "interactive"))
+    report = _read("jobs.json")
+    batching, cores, faults, interactive = (report[name] for name in ("batching", "cores", "faults", "interactive"))
     tiny, first = batching["tiny_job"], batching["rows"][0]
     lines = [
         f"{batching['jobs']} jobs of {batching['documents_per_job']} documents at once took "
@@ -208,7 +208,7 @@ def jobs() -> str:
         *(
             f"Bulk throughput of one worker: {row['ratio']:.2f} x the library on {row['model'].split(' ')[0]} "
             f"({row['library_pairs_per_second']:,.0f} pairs/s in the library, {row['threads']} thread)."
-            for row in found["throughput"]["rows"]
+            for row in report["throughput"]["rows"]
         ),
         f"Two workers with one core each: {cores['ratio']:.2f} x one worker with one core.",
         f"{faults['pairs']:,} pairs on {faults['workers']} workers, "
@@ -226,10 +226,10 @@ def jobs() -> str:
 
 def traces() -> str:
     """Return write throughput, size and query latency of the trace database."""
-    found = _read("traces.json")
+    report = _read("traces.json")
     rows = []
     for name, title in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL")):
-        if row := found.get(name):
+        if row := report.get(name):
             queries = row["queries"]
             rows.append(
                 [
@@ -245,9 +245,9 @@ def traces() -> str:
         *("database", "traces/s", "bytes per trace, texts repeated in each", "bytes per trace, texts stored once"),
         *("last hour of a tenant, p95", "one trace with texts, p95"),
     ]
-    machine = found["machine"]
+    machine = report["machine"]
     where = (
-        f"{found['traces']:,} traces of {found['candidates']} candidates, {found['corpus']:,} different documents; "
+        f"{report['traces']:,} traces of {report['candidates']} candidates, {report['corpus']:,} different documents; "
         f"{machine['cores']} cores ({machine['processor']}). `python -m benchmarks.traces`."
     )
     return f"{_table(head, rows)}\n\n{where}"
@@ -255,7 +255,7 @@ def traces() -> str:
 
 def rules() -> str:
     """Return the cost of rules with many terms per request."""
-    found = _read("rules.json")
+    report = _read("rules.json")
     rows = [
         [
             row["shape"],
@@ -264,22 +264,22 @@ def rules() -> str:
             f"{row['fired_per_request']:,.0f}",
             f"{row['read_ms']:,.0f} ms",
         ]
-        for row in found["rows"]
+        for row in report["rows"]
     ]
-    machine = found["machine"]
+    machine = report["machine"]
     about = (
-        f"Requests of {found['documents']} documents of {found['characters']} characters, half Chinese, half English; "
-        f"{machine['cores']} cores ({machine['processor']}). `python -m benchmarks.rules`."
+        f"Requests of {report['documents']} documents of {report['characters']} characters, half Chinese, "
+        f"half English; {machine['cores']} cores ({machine['processor']}). `python -m benchmarks.rules`."
     )
-    head = [f"{found['terms']:,} terms as", "p50", "p95", "matched", "loading"]
+    head = [f"{report['terms']:,} terms as", "p50", "p95", "matched", "loading"]
     return f"{_table(head, rows)}\n\n{about}"
 
 
 def improve() -> str:
     """Return gain, gate result, time and memory of every run of the closed loop."""
-    found = _read("improve.json")
+    report = _read("improve.json")
     rows = []
-    for run in found["runs"]:
+    for run in report["runs"]:
         options, checks = run["options"], run["checks"]
         failed = [name.partition(" on ")[0] for name, (passed, _) in checks.items() if not passed]
         rows.append(
@@ -294,7 +294,7 @@ def improve() -> str:
                 "passed" if run["passed"] else f"refused: {', '.join(dict.fromkeys(failed))}",
             ]
         )
-    machine, last = found["machine"], found["runs"][-1]["options"]
+    machine, last = report["machine"], report["runs"][-1]["options"]
     about = (
         f"LoRA, bfloat16, BM25's top {last['depth']} per query; {machine['cores']} cores "
         f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
@@ -306,8 +306,8 @@ def improve() -> str:
 
 def retrieval() -> str:
     """Return indexing speed, search latency, and the quality of each stage."""
-    found = _read("retrieval.json")
-    index, machine = found["index"], found["machine"]
+    report = _read("retrieval.json")
+    index, machine = report["index"], report["machine"]
     lines = [
         f"- {index['passages']:,} passages ({index['text_mb']:.0f} MB, half Chinese, half English) of one jsonl file: "
         f"{index['index_seconds']:.0f} s ({index['passages_per_second']:,} passages/s), {index['index_mb']:.0f} MB; "
@@ -324,7 +324,7 @@ def retrieval() -> str:
             f"{row['nDCG@10']:.3f}",
             f"{row['p95_ms']:,.0f} ms" if row["p95_ms"] else "",
         ]
-        for row in found["stages"]
+        for row in report["stages"]
     ]
     table = _table(["pack", "queries", "stage", "R@50", "nDCG@10", "p95"], rows)
     return f"{table}\n\n" + "\n".join(lines)
@@ -349,7 +349,7 @@ def quality() -> str:
 
 def transfer() -> str:
     """Return `mini` against BM25 on packs left out of its training."""
-    found = _read("mini.json")["transfer"]
+    report = _read("mini.json")["transfer"]
     rows = [
         [
             row["pack"],
@@ -358,7 +358,7 @@ def transfer() -> str:
             f"{row['mini nDCG@10']:.3f}",
             _difference(row["delta"], row["interval"]),
         ]
-        for row in found["packs"]
+        for row in report["packs"]
     ]
     language = {"zh": "Chinese, all", "en": "English, all"}
     rows += [
@@ -369,7 +369,7 @@ def transfer() -> str:
             "",
             f"**{_difference(row['delta'], row['interval'])}**",
         ]
-        for row in found["together"]
+        for row in report["together"]
         if row["kind"] == "alone"
     ]
     return _table(["pack", "queries", "BM25 nDCG@10", "mini nDCG@10", "difference [95 %]"], rows)
@@ -382,8 +382,8 @@ def _difference(mean: float, interval: list[float]) -> str:
 def fill(text: str, name: str, content: str) -> str:
     """Return `text` with `content` between `<!-- name -->` and `<!-- /name -->`."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    head, found, rest = text.partition(start)
+    head, marker, rest = text.partition(start)
     _, closed, tail = rest.partition(end)
-    if not found or not closed:
+    if not marker or not closed:
         raise ValueError(f"There are no markers for {name!r}.")
     return f"{head}{start}{content}\n{end}{tail}"

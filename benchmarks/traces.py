@@ -110,16 +110,16 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
         ),
         "worst margins of all": lambda: store.list_traces(limit=50, order="margin"),
     }
-    found = {}
+    milliseconds = {}
     for name, ask in asked.items():
         times = []
         for _ in range(QUERIES if name != "worst margins of all" else 50):
             began = time.perf_counter()
             ask()
             times.append((time.perf_counter() - began) * 1000)
-        found[name] = {"p50_ms": round(percentile(times, 0.5), 2), "p95_ms": round(percentile(times, 0.95), 2)}
+        milliseconds[name] = {"p50_ms": round(percentile(times, 0.5), 2), "p95_ms": round(percentile(times, 0.95), 2)}
     store.close()
-    return found
+    return milliseconds
 
 
 def upkeep(url: str, traces: int) -> dict[str, float]:
@@ -128,7 +128,7 @@ def upkeep(url: str, traces: int) -> dict[str, float]:
     judged = store.list_traces(TraceFilter(since=now - 3600), limit=traces)[::10]
     clicks = [FeedbackEvent(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
     add_feedback(store, clicks)
-    detector, found = CaseDetector(), dict[str, float]()
+    detector, seconds = CaseDetector(), dict[str, float]()
     works: dict[str, Callable[[], object]] = {
         "detect_first_seconds": lambda: detector(store),
         "detect_again_seconds": lambda: detector(store),
@@ -137,9 +137,9 @@ def upkeep(url: str, traces: int) -> dict[str, float]:
     for name, work in works.items():
         began = time.perf_counter()
         work()
-        found[name] = round(time.perf_counter() - began, 2)
+        seconds[name] = round(time.perf_counter() - began, 2)
     store.close()
-    return found | {"clicks": float(len(clicks))}
+    return seconds | {"clicks": float(len(clicks))}
 
 
 def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:

@@ -120,8 +120,8 @@ def write() -> None:
 
 def stale() -> list[str]:
     """Names of generated files that differ from what the code says."""
-    found = documents().items()
-    return [str(p.relative_to(ROOT)) for p, text in found if not p.exists() or p.read_text(encoding="utf-8") != text]
+    pages = documents().items()
+    return [str(p.relative_to(ROOT)) for p, text in pages if not p.exists() or p.read_text(encoding="utf-8") != text]
 
 
 def main() -> None:

@@ -33,10 +33,10 @@ class Instruction:
         Raises:
             ValueError: it is in shell form.
         """
-        found = json.loads(self.text)
-        if not isinstance(found, list):
+        parsed = json.loads(self.text)
+        if not isinstance(parsed, list):
             raise ValueError(f"{self.name} is not in exec form.")
-        return [str(word) for word in found]
+        return [str(word) for word in parsed]
 
 
 @dataclass
@@ -71,10 +71,10 @@ def read_dockerfile(path: Path) -> dict[str, Stage]:
 
 def lineage(stages: dict[str, Stage], name: str) -> list[Stage]:
     """The stage and those it is made from, the first one first."""
-    found = [stages[name]]
-    while found[0].base in stages:
-        found.insert(0, stages[found[0].base])
-    return found
+    stages_used = [stages[name]]
+    while stages_used[0].base in stages:
+        stages_used.insert(0, stages[stages_used[0].base])
+    return stages_used
 
 
 def last(stages: dict[str, Stage], name: str, instruction: str) -> Instruction:
@@ -91,12 +91,12 @@ def last(stages: dict[str, Stage], name: str, instruction: str) -> Instruction:
 
 def environment(stages: dict[str, Stage], name: str) -> dict[str, str]:
     """Variables that the image sets."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for stage in lineage(stages, name):
         for one in stage.instructions:
             if one.name == "ENV":
-                found |= one.pairs
-    return found
+                variables |= one.pairs
+    return variables
 
 
 def context_files(root: Path) -> list[Path]:

@@ -76,5 +76,5 @@ def scripted_scorer(backend: ScriptedBackend, files: ModelFiles | None = None) -
 
 def token_id(word: str) -> int:
     """The bundled tokenizer's id of a word, or of its longest piece."""
-    found = load_model("mini").tokenizer().encode(word, add_special_tokens=False)
-    return int(max(zip(found.tokens, found.ids, strict=True), key=lambda piece: len(piece[0].strip("▁")))[1])
+    ids = load_model("mini").tokenizer().encode(word, add_special_tokens=False)
+    return int(max(zip(ids.tokens, ids.ids, strict=True), key=lambda piece: len(piece[0].strip("▁")))[1])

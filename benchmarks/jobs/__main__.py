@@ -48,10 +48,10 @@ def bars(report: dict[str, Any]) -> dict[str, bool]:
         >>> bars({"cores": {"held": True}, "faults": {"held": True, "memory_held": False}})
         {'cores': True, 'faults': True, 'memory': False}
     """
-    found = {name: bool(report[name]["held"]) for name in MEASURES if "held" in report.get(name, {})}
+    outcomes = {name: bool(report[name]["held"]) for name in MEASURES if "held" in report.get(name, {})}
     if "memory_held" in report.get("faults", {}):
-        found["memory"] = bool(report["faults"]["memory_held"])
-    return found
+        outcomes["memory"] = bool(report["faults"]["memory_held"])
+    return outcomes
 
 
 def read_flags() -> argparse.Namespace:

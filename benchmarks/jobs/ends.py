@@ -40,9 +40,9 @@ class Ends:
                 raise RuntimeError(f"{len(names - self._ended.keys())} jobs did not end in {END_SECONDS:.0f} s.")
             last = max(self._ended[name] for name in names)
         for name in names:
-            found = self._queue.store.get(name)
-            if found is None or found.state != "succeeded":
-                raise RuntimeError(f"A job ended as {found.state if found else 'nothing'}.")
+            job = self._queue.store.get(name)
+            if job is None or job.state != "succeeded":
+                raise RuntimeError(f"A job ended as {job.state if job else 'nothing'}.")
         return last
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     calm = _by_workers(task, folder / "calm", ())
     print(f"  faults: undisturbed {calm.seconds:.0f} s", file=sys.stderr)
     hit = _by_workers(task, folder / "hit", FAULTS)
-    found = compare(expected, hit.out, count)
+    comparison = compare(expected, hit.out, count)
     return {
         "model": "random weights, 4 layers of 128, int8",
         "workers": 2,
@@ -51,24 +51,24 @@ def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "disturbed_seconds": round(hit.seconds, 1),
         "seconds_lost": round(hit.seconds - calm.seconds, 1),
         "events": hit.events,
-        **found,
+        **comparison,
         "memory_undisturbed": calm.memory,
         "memory": hit.memory,
-        "held": found["identical"] and found["missing"] == 0 and found["twice"] == 0,
+        "held": comparison["identical"] and comparison["missing"] == 0 and comparison["twice"] == 0,
         # Workers of the disturbed run wait, idle, and work again: what they reach counts, not when.
         "memory_held": calm.memory["flat"] and grew_not(calm.memory["peak_megabytes"], hit.memory["peak_megabytes"]),
     }
 
 
-def compare(expected: Path, found: Path, count: int) -> dict[str, Any]:
+def compare(expected: Path, output: Path, count: int) -> dict[str, Any]:
     """Return True if every pair has one score and the bytes are the same."""
-    rows = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     ids = [row["id"] for row in rows if isinstance(row.get("raw_score"), float)]
     return {
         "scored": len(set(ids)),
         "missing": count - len(set(ids)),
         "twice": len(ids) - len(set(ids)),
-        "identical": expected.read_bytes() == found.read_bytes(),
+        "identical": expected.read_bytes() == output.read_bytes(),
     }
 
 

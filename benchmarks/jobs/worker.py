@@ -58,9 +58,9 @@ class Measured:
 
     def used(self) -> Used:
         """So far."""
-        found = fetch_metrics(f"http://127.0.0.1:{self.metrics_port}")
+        samples = fetch_metrics(f"http://127.0.0.1:{self.metrics_port}")
         names = ("rerankd_computed_pairs_total", "rerankd_computed_tokens_total", "rerankd_padding_tokens_total")
-        counts = [found.get(name, 0.0) for name in (*names, "rerankd_batch_next_size_count")]
+        counts = [samples.get(name, 0.0) for name in (*names, "rerankd_batch_next_size_count")]
         return Used(self.seconds(), *counts)
 
     def seconds(self) -> float:

@@ -106,22 +106,22 @@ def transfer(
 
 def summarised(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Rows of packs and of each language together, as `evaluate` writes them."""
-    found: dict[str, Any] = {"packs": [], "together": []}
+    summary: dict[str, Any] = {"packs": [], "together": []}
     differences = {}
     for name, row in rows.items():
         bm25, alone, fused = np.array(row["rows"]).T
         differences[name] = {"alone": alone - bm25, "fused": fused - bm25}
-        found["packs"].append(
+        summary["packs"].append(
             {"pack": name, "queries": row["queries"], "bm25 nDCG@10": row["bm25"], "mini nDCG@10": row["alone"]}
         )
         for prefix, kind in (("", "alone"), ("fused ", "fused")):
             difference = differences[name][kind]
-            found["packs"][-1] |= {
+            summary["packs"][-1] |= {
                 f"{prefix}delta": round(float(difference.mean()), 4),
                 f"{prefix}interval": evaluate.interval(difference),
             }
-    found["together"] = evaluate.together(differences)
-    return found
+    summary["together"] = evaluate.together(differences)
+    return summary
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ class Bank:
         self._rarity = np.log((total + 2) / (np.array([counts[i] for i in range(40_000)]) + 1))
 
     def __getitem__(self, number: int) -> Ids:
-        found: Ids = self._flat[self._starts[number] : self._starts[number + 1]]
-        return found
+        tokens: Ids = self._flat[self._starts[number] : self._starts[number + 1]]
+        return tokens
 
     def window(self, query: Ids, text: Ids, size: int, draw: random.Random) -> Ids:
         """The part of a text, `size` tokens long, that shares most rare tokens with the query."""
@@ -149,7 +149,7 @@ class Bank:
         prefix = [CLS, *self.prefixes[kind]]
         sizes = np.array([len(text) for text in texts]) + len(prefix) + 1
         order = sizes.argsort(kind="stable")
-        found = []
+        sequences = []
         for places in np.array_split(order, parts):
             if not len(places):
                 continue
@@ -159,15 +159,15 @@ class Bank:
                 size = sizes[place]
                 row[: len(prefix)], row[size - 1] = prefix, SEP
                 row[len(prefix) : size - 1] = texts[place]
-            found.append(Rows(ids, sizes[places], places))
-        return found
+            sequences.append(Rows(ids, sizes[places], places))
+        return sequences
 
     def _group(self, draw: random.Random, names: list[str], weights: list[float]) -> tuple[int, list[int]]:
         (source,) = draw.choices(names, weights)
         listed = self.examples[source]
         example = draw.choice(listed)
         if draw.random() < OBLIQUE:
-            example = min(example, draw.choice(listed), key=lambda found: found[3])
+            example = min(example, draw.choice(listed), key=lambda entry: entry[3])
         query, positives, negatives, _ = example
         texts = [draw.choice(positives), *draw.sample(negatives, min(SIZE - 1, len(negatives)))]
         while len(texts) < SIZE:
@@ -228,9 +228,9 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
     translate = data.script_map(data.dictionary(root))
     draw = random.Random(31)
     listed: dict[str, list[tuple[int, list[int], list[int], float]]] = {}
-    for name, found in examples(root).items():
+    for name, pack_examples in examples(root).items():
         rows = []
-        for example in found:
+        for example in pack_examples:
             rows.append(_numbered(number, example, None))
             if name.endswith("-zh") and name != "drcd-zh" and draw.random() < TRADITIONAL:
                 rows.append(_numbered(number, example, translate))
@@ -267,7 +267,13 @@ def _numbered(
 
 
 def _asked(number: Collector, pack: data.Pack, query: str, seen: frozenset[str]) -> tuple[Any, ...]:
-    found, judged = pack.candidates.get(query, {}), pack.qrels[query]
-    texts = [number(pack.corpus[doc]) for doc in found]
-    grades = [judged.get(doc, 0) if doc in seen else 0 for doc in found]
-    return number(pack.queries[query]), texts, list(found.values()), grades, [g for d, g in judged.items() if d in seen]
+    candidates, judged = pack.candidates.get(query, {}), pack.qrels[query]
+    texts = [number(pack.corpus[doc]) for doc in candidates]
+    grades = [judged.get(doc, 0) if doc in seen else 0 for doc in candidates]
+    return (
+        number(pack.queries[query]),
+        texts,
+        list(candidates.values()),
+        grades,
+        [g for d, g in judged.items() if d in seen],
+    )

@@ -37,16 +37,16 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
     """Query, passage and label: of every pack, validation queries with an answer and some of their candidates."""
     draw = random.Random(17)
-    found = []
+    rows = []
     for name in data.PACKS:
         pack = data.load_pack(root, name)
         queries = pack.validation_queries
         for query in draw.sample(queries, min(PER_PACK, len(queries))):
             judged, text = pack.qrels[query], pack.queries[query]
             others = [doc for doc in pack.candidates.get(query, {}) if doc not in judged]
-            found.append((text, pack.corpus[next(iter(judged))], 1))
-            found += [(text, pack.corpus[doc], 0) for doc in draw.sample(others, min(NEGATIVES, len(others)))]
-    return found
+            rows.append((text, pack.corpus[next(iter(judged))], 1))
+            rows += [(text, pack.corpus[doc], 0) for doc in draw.sample(others, min(NEGATIVES, len(others)))]
+    return rows
 
 
 def calibrate(root: Path, start: Path, out: Path) -> None:

@@ -151,10 +151,10 @@ def pack_examples(pack: Pack, negatives: int = 50) -> list[Example]:
     for query_id, judged in pack.qrels.items():
         if query_id in left_out:
             continue
-        found = pack.candidates.get(query_id, {})
-        scores = dict(zip(found, standardised(list(found.values())), strict=True))
+        candidates = pack.candidates.get(query_id, {})
+        scores = dict(zip(candidates, standardised(list(candidates.values())), strict=True))
         lowest = min(scores.values(), default=0.0)
-        hard = [d for d in found if d not in judged and d not in unseen][:negatives]
+        hard = [d for d in candidates if d not in judged and d not in unseen][:negatives]
         examples.append(
             Example(
                 pack.queries[query_id],
@@ -208,9 +208,9 @@ def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int 
     query_ids = [ids(row["query"]) for row in rows]
     index = bm25s.BM25()
     index.index((passage_ids, vocabulary), show_progress=False)
-    found, scored = index.retrieve((query_ids, vocabulary), k=negatives + 1, show_progress=False)
+    retrieved, scored = index.retrieve((query_ids, vocabulary), k=negatives + 1, show_progress=False)
     examples = []
-    for row, ranked, raw in zip(rows, found, scored, strict=True):
+    for row, ranked, raw in zip(rows, retrieved, scored, strict=True):
         texts = [passages[i] for i in ranked]
         scores = dict(zip(texts, standardised([float(s) for s in raw]), strict=True))
         hard = [text for text in texts if text != row["positive"]]
@@ -242,12 +242,12 @@ def crosslingual_held_out(row_query: str) -> bool:
 
 def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
     """Held-out cross-lingual pairs (query, passage, source) by direction; training draws none of these queries."""
-    found: dict[str, list[tuple[str, str, str]]] = {"zh-en": [], "en-zh": []}
+    pairs: dict[str, list[tuple[str, str, str]]] = {"zh-en": [], "en-zh": []}
     for row in _read_jsonl(root / "corpora" / "pairs" / "xling.jsonl.xz"):
         if crosslingual_held_out(row["query"]):
             chinese = any("一" <= char <= "鿿" for char in row["query"])
-            found["zh-en" if chinese else "en-zh"].append((row["query"], row["positive"], row["source"]))
-    return found
+            pairs["zh-en" if chinese else "en-zh"].append((row["query"], row["positive"], row["source"]))
+    return pairs
 
 
 def parallel_sources(root: Path) -> list[tuple[str, str, str]]:

@@ -53,10 +53,10 @@ def _run(ranked: list[str]) -> dict[str, float]:
 
 
 def _per_query(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -> dict[Any, np.ndarray]:
-    found: dict[Any, dict[str, float]] = {measure: dict.fromkeys(qrels, 0.0) for measure in MEASURES}
+    by_query: dict[Any, dict[str, float]] = {measure: dict.fromkeys(qrels, 0.0) for measure in MEASURES}
     for metric in ir_measures.iter_calc(list(MEASURES), qrels, run):
-        found[metric.measure][metric.query_id] = metric.value
-    return {measure: np.array([values[query] for query in qrels]) for measure, values in found.items()}
+        by_query[metric.measure][metric.query_id] = metric.value
+    return {measure: np.array([values[query] for query in qrels]) for measure, values in by_query.items()}
 
 
 def interval(*parts: np.ndarray, draws: int = 2000) -> list[float]:
@@ -119,16 +119,16 @@ def evaluate_pack(
     logits = logits_of(pack, chosen, score)
     first = {q: list(pack.candidates.get(q, {}).values()) for q in chosen}
     orders = {"bm25": first, "mini": logits, "fused": {q: fused(logits[q], first[q]) for q in chosen}}
-    found = {name: nested(pack, chosen, scores, unseen) for name, scores in orders.items()}
+    results = {name: nested(pack, chosen, scores, unseen) for name, scores in orders.items()}
     row: dict[str, Any] = {"pack": pack.name, "queries": len(chosen)}
     for measure in MEASURES:
-        row |= {f"{name} {measure}": round(float(values[measure].mean()), 4) for name, values in found.items()}
+        row |= {f"{name} {measure}": round(float(values[measure].mean()), 4) for name, values in results.items()}
     row["fused nDCG@10 at"] = {}
     for weight in OTHER_WEIGHTS:
         both = nested(pack, chosen, {q: fused(logits[q], first[q], weight) for q in chosen}, unseen)
         row["fused nDCG@10 at"][str(weight)] = round(float(both[nDCG @ 10].mean()), 4)
-    before = found["bm25"][nDCG @ 10]
-    differences = {"alone": found["mini"][nDCG @ 10] - before, "fused": found["fused"][nDCG @ 10] - before}
+    before = results["bm25"][nDCG @ 10]
+    differences = {"alone": results["mini"][nDCG @ 10] - before, "fused": results["fused"][nDCG @ 10] - before}
     for prefix, difference in (("", differences["alone"]), ("fused ", differences["fused"])):
         row |= {f"{prefix}delta": round(float(difference.mean()), 4), f"{prefix}interval": interval(difference)}
     if others:
@@ -150,18 +150,18 @@ def evaluate(
     """Evaluate a model on packs, print a row for each, and write them to `out` with those of a language together."""
     score = scorer(model, threads)
     others = {name: scorer(name, threads) for name in against}
-    found: dict[str, Any] = {"packs": [], "together": []}
+    summary: dict[str, Any] = {"packs": [], "together": []}
     differences: dict[str, dict[str, np.ndarray]] = {}
     for name in packs:
         row, differences[name] = evaluate_pack(data.load_pack(root, name), score, limit, unseen, others, compare)
-        found["packs"].append(row)
+        summary["packs"].append(row)
         print(json.dumps(row), flush=True)
-        found["together"] = together(differences)
+        summary["together"] = together(differences)
         if out is not None:
-            out.write_text(json.dumps(found, indent=1) + "\n")
-    for row in found["together"]:
+            out.write_text(json.dumps(summary, indent=1) + "\n")
+    for row in summary["together"]:
         print(json.dumps(row), flush=True)
-    return found
+    return summary
 
 
 def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
@@ -188,13 +188,13 @@ def traps(score: Scorer, path: Path = TRAPS) -> dict[str, Any]:
         solved[trap["language"]].append(right)
         if not right:
             missed[trap["language"]].append(trap["query"])
-    return {lang: {"solved": sum(found), "of": len(found), "missed": missed[lang]} for lang, found in solved.items()}
+    return {lang: {"solved": sum(flags), "of": len(flags), "missed": missed[lang]} for lang, flags in solved.items()}
 
 
 def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
     """RR@10 of a query in one language among 50 passages of the other, drawn from the query's own source."""
     rows = data.crosslingual_test(root)
-    found: dict[str, list[float]] = defaultdict(list)
+    ranks: dict[str, list[float]] = defaultdict(list)
     for direction, items in rows.items():
         draw = random.Random(29)
         for query, positive, source in draw.sample(items, min(limit, len(items))):
@@ -204,14 +204,14 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
             texts = [positive, *draw.sample(others, min(CROSSLINGUAL_CANDIDATES - 1, len(others)))]
             scores = score(query, texts)
             place = 1 + sum(s >= scores[0] for s in scores[1:])
-            found[direction].append(1 / place if place <= 10 else 0.0)
+            ranks[direction].append(1 / place if place <= 10 else 0.0)
     return {
         direction: {
             "RR@10": round(float(np.mean(values)), 4),
             "interval": interval(np.array(values)),
             "queries": len(values),
         }
-        for direction, values in found.items()
+        for direction, values in ranks.items()
     }
 
 
@@ -247,8 +247,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.checks:
         score = scorer(arguments.model, arguments.threads)
-        found: Any = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
-        print(json.dumps(found, ensure_ascii=False, indent=1), flush=True)
+        report: Any = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
+        print(json.dumps(report, ensure_ascii=False, indent=1), flush=True)
     else:
         evaluate(
             arguments.data,
@@ -263,7 +263,7 @@ def main() -> None:
         )
         return
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -63,15 +63,15 @@ def write_tokenizer(source: Path, target: Path) -> None:
 
 def texts(root: Path) -> list[tuple[str, list[str]]]:
     """Queries of each pack's training side with their first candidates, to round weights by."""
-    found = []
+    collected = []
     for name in data.PACKS:
         pack = data.load_pack(root, name)
         held_out = set(pack.held_out_queries)
         queries = [query for query in sorted(pack.qrels) if query not in held_out and pack.candidates.get(query)]
         for query in queries[:QUERIES_ROUNDED]:
             documents = [pack.corpus[doc] for doc in list(pack.candidates[query])[:2]]
-            found.append((pack.queries[query], documents))
-    return found
+            collected.append((pack.queries[query], documents))
+    return collected
 
 
 def write(
@@ -140,12 +140,12 @@ def export(start: Path, out: Path, name: str = "mini", precision: str = "int8", 
     ranker = load(start).eval()
     own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     reranker = Reranker(str(out), max_length=CHECKED_LENGTH)
-    expected, found = [], []
+    expected, actual = [], []
     for query, documents in read_pairs(DEFAULT_PAIRS).items():
         with torch.inference_mode():
             expected.append(tokens.score(ranker, own, query, documents, CHECKED_LENGTH).numpy())
-        found.append(np.asarray(reranker.score([(query, text) for text in documents], activation="none")))
-    report = agreement(expected, found)
+        actual.append(np.asarray(reranker.score([(query, text) for text in documents], activation="none")))
+    report = agreement(expected, actual)
     parity = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()} | {
         "reference": "recipes/mini fp32",
         "min_kendall_tau": MIN_KENDALL_TAU,

@@ -31,11 +31,11 @@ class Tokens:
 
     def __call__(self, text: str) -> list[int]:
         """Ids of the first 3,000 characters, without special tokens."""
-        found = self._ids.get(text)
-        if found is None:
-            found = self._tokenizer.encode(text[:3000], add_special_tokens=False).ids[:520]
-            self._ids[text] = found
-        return found
+        ids = self._ids.get(text)
+        if ids is None:
+            ids = self._tokenizer.encode(text[:3000], add_special_tokens=False).ids[:520]
+            self._ids[text] = ids
+        return ids
 
 
 def rounded(length: int) -> int:
@@ -55,12 +55,12 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
     """Numbers of rows, cut into parts of nearly equal length of at most `part_tokens` padded tokens."""
-    found: list[list[int]] = [[]]
+    batches: list[list[int]] = [[]]
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if found[-1] and rounded(lengths[i]) * (len(found[-1]) + 1) > part_tokens:
-            found.append([])
-        found[-1].append(i)
-    return found
+        if batches[-1] and rounded(lengths[i]) * (len(batches[-1]) + 1) > part_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
 
 
 def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], part_tokens: int = PART_TOKENS) -> Side:
@@ -79,15 +79,15 @@ def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], 
     back = torch.tensor(order).argsort()
 
     def joined(name: str) -> torch.Tensor:
-        found = []
+        tokens = []
         for side, count in pieces:
             value = getattr(side, name)[:count]
             if name != "mean":
                 shape = list(value.shape)
                 shape[1] = width - shape[1]
                 value = torch.cat([value, value.new_zeros(shape)], 1)
-            found.append(value)
-        return torch.cat(found)[back]
+            tokens.append(value)
+        return torch.cat(tokens)[back]
 
     whole = object.__new__(Side)
     for name in ("ids", "hidden", "content", "mean", "tokens"):

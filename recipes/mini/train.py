@@ -115,7 +115,7 @@ def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ran
 def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
     """Encode the texts of a step, in the order in which they were drawn."""
     width = max(part.ids.shape[1] for part in rows)
-    found: dict[str, list[torch.Tensor]] = {"ids": [], "hidden": [], "content": [], "mean": [], "tokens": []}
+    columns: dict[str, list[torch.Tensor]] = {"ids": [], "hidden": [], "content": [], "mean": [], "tokens": []}
     for part in rows:
         ids = torch.from_numpy(part.ids).to(device, non_blocking=True)
         sizes = torch.from_numpy(part.sizes).to(device, non_blocking=True)
@@ -124,7 +124,7 @@ def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.dev
         content[:, : 1 + prefix] = 0
         content[ids == SEP] = 0
         side = ranker.side(ids, mask, content)
-        for name, values in found.items():
+        for name, values in columns.items():
             value = getattr(side, name)
             if name != "mean":
                 missing = width - value.shape[1]
@@ -132,7 +132,7 @@ def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.dev
             values.append(value)
     back = torch.from_numpy(np.concatenate([part.places for part in rows]).argsort()).to(device)
     whole = object.__new__(Side)
-    for name, values in found.items():
+    for name, values in columns.items():
         setattr(whole, name, torch.cat(values).index_select(0, back))
     return whole
 
@@ -157,14 +157,14 @@ def opinion(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opi
     )
 
 
-def label_loss(found: Opinion, target: torch.Tensor | None = None) -> torch.Tensor:
+def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Tensor:
     """Cross-entropy inside groups against a target (the answer by default), and among all passages."""
     if target is None:
-        target = torch.zeros_like(found.logits)
+        target = torch.zeros_like(student.logits)
         target[:, 0] = 1.0
-    within = kl_div(found.logits.log_softmax(-1), target, reduction="batchmean")
-    answers = torch.arange(len(found.logits), device=found.logits.device) * SIZE
-    return within + AROUND * cross_entropy(found.cosines / TEMPERATURE, answers)
+    within = kl_div(student.logits.log_softmax(-1), target, reduction="batchmean")
+    answers = torch.arange(len(student.logits), device=student.logits.device) * SIZE
+    return within + AROUND * cross_entropy(student.cosines / TEMPERATURE, answers)
 
 
 @torch.no_grad()
@@ -173,9 +173,9 @@ def opinion_of(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> 
     return opinion(ranker, bank, step, device)
 
 
-def _guard(found: Opinion, before: Opinion) -> torch.Tensor:
-    kept = kl_div(found.logits.log_softmax(-1), before.logits.softmax(-1), reduction="batchmean")
-    moved = states_loss(None, found.passages, before.passages) + states_loss(None, found.queries, before.queries)
+def _guard(student: Opinion, before: Opinion) -> torch.Tensor:
+    kept = kl_div(student.logits.log_softmax(-1), before.logits.softmax(-1), reduction="batchmean")
+    moved = states_loss(None, student.passages, before.passages) + states_loss(None, student.queries, before.queries)
     return GUARD * kept + GUARD_STATES / 2 * moved
 
 
@@ -184,8 +184,8 @@ def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.
     states = own.hidden if lift is None else lift(own.hidden)
     there = (own.ids != 0).float()
     alike = cosine_similarity(states.float(), taught.hidden.detach(), dim=-1)
-    found: torch.Tensor = 1 - (alike * there).sum() / there.sum()
-    return found
+    loss: torch.Tensor = 1 - (alike * there).sum() / there.sum()
+    return loss
 
 
 def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str
         else:
             members["body"].append(parameter)
     rates = RATES | {"body": RATES["body"] * rate}
-    return [{"params": found, "lr": rates[kind]} for kind, found in members.items()]
+    return [{"params": parameters, "lr": rates[kind]} for kind, parameters in members.items()]
 
 
 def one_cycle(fraction: float, warmup: float = 0.06) -> float:
@@ -253,13 +253,13 @@ def loop(
     while fraction < 1:
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * one_cycle(fraction)
-        found = losses(next(steps), fraction)
-        torch.stack(list(found.values())).sum().backward()
+        terms = losses(next(steps), fraction)
+        torch.stack(list(terms.values())).sum().backward()
         for _, listed in trained:
             torch.nn.utils.clip_grad_norm_([p for group in listed for p in group["params"] if p.grad is not None], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        means = {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in found.items()}
+        means = {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in terms.items()}
         count += 1
         if count % 40 == 0:
             curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
@@ -366,16 +366,16 @@ def train(
         with autocast(device):
             with torch.set_grad_enabled(not resting):
                 taught = opinion(teacher, bank, step, device)
-            found = {} if resting else {"teacher": label_loss(taught)}
+            terms = {} if resting else {"teacher": label_loss(taught)}
             if start is not None and not resting:
-                found["guard"] = _guard(taught, opinion_of(start, bank, step, device))
+                terms["guard"] = _guard(taught, opinion_of(start, bank, step, device))
             target = (1 - GUIDED) * torch.eye(SIZE, device=device)[0] + GUIDED * taught.logits.detach().softmax(-1)
             for key, student in students.items():
                 own = opinion(student.ranker, bank, step, device)
                 imitated = states_loss(student.lift, own.passages, taught.passages)
                 imitated = imitated + states_loss(student.lift, own.queries, taught.queries)
-                found[key] = label_loss(own, target) + STATES / 2 * imitated
-        return found
+                terms[key] = label_loss(own, target) + STATES / 2 * imitated
+        return terms
 
     steps = draws(lambda number: bank.step(f"{name}{number}", tokens, leave_out), workers)
     return loop(name, steps, trained, losses, seconds)
@@ -386,7 +386,7 @@ def scores(
     ranker: Ranker, bank: Bank, asked: Sequence[Asked], length: int, device: torch.device, texts: int = 1500
 ) -> list[np.ndarray[Any, Any]]:
     """Logits of the candidates of queries, cut as the product cuts pairs of `length` tokens."""
-    found: list[np.ndarray[Any, Any]] = []
+    results: list[np.ndarray[Any, Any]] = []
     at = 0
     while at < len(asked):
         end, count = at, 0
@@ -414,9 +414,9 @@ def scores(
                     for i in range(0, len(back), 200)
                 ]
             )
-        found += np.split(logits.float().cpu().numpy(), np.cumsum(rows)[:-1])
+        results += np.split(logits.float().cpu().numpy(), np.cumsum(rows)[:-1])
         at = end
-    return found
+    return results
 
 
 def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[int], depth: int = 10) -> float:
@@ -430,9 +430,9 @@ def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[in
 
 def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
     """Values with mean 0 and deviation 1."""
-    found = np.asarray(values, float)
-    spread = found.std()
-    result: np.ndarray[Any, Any] = (found - found.mean()) / spread if spread > 0 else found * 0
+    array = np.asarray(values, float)
+    spread = array.std()
+    result: np.ndarray[Any, Any] = (array - array.mean()) / spread if spread > 0 else array * 0
     return result
 
 
@@ -447,7 +447,7 @@ def measured(
     weight: float = 0.5,
 ) -> dict[str, dict[str, Any]]:
     """nDCG@10 of BM25, of a ranker alone and with BM25 counted in, query by query."""
-    found = {}
+    report = {}
     for name, listed in packs.items():
         asked = [one for one in listed[:limit] if one.candidates]
         if not asked:
@@ -457,15 +457,15 @@ def measured(
             both = standardised(logits.tolist()) + weight * standardised(one.first)
             rows.append([ndcg(values, one.grades, one.all_grades) for values in (one.first, logits, both)])
         bm25, alone, fused = (round(float(value), 4) for value in np.mean(rows, 0))
-        found[name] = {"bm25": bm25, "alone": alone, "fused": fused, "queries": len(rows), "rows": rows}
+        report[name] = {"bm25": bm25, "alone": alone, "fused": fused, "queries": len(rows), "rows": rows}
         log.info("%s: BM25 %.3f, alone %+.3f, fused %+.3f", name, bm25, alone - bm25, fused - bm25)
-    return found
+    return report
 
 
 def solved(ranker: Ranker, bank: Bank, device: torch.device) -> dict[str, int]:
     """Keyword traps whose answer comes first, by language."""
-    found = {"zh": 0, "en": 0}
+    counts = {"zh": 0, "en": 0}
     asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
     for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):
-        found[language] += int(int(logits.argmax()) == answer)
-    return found
+        counts[language] += int(int(logits.argmax()) == answer)
+    return counts

@@ -36,9 +36,9 @@ def tokenizer(pieces: list[str], scores: list[float], unknown: int) -> Tokenizer
     return made
 
 
-def whole(found: source.Source) -> Tokenizer:
+def whole(model: source.Source) -> Tokenizer:
     """The encoder's own tokenizer, for use as a teacher."""
-    return tokenizer(found.pieces, found.scores, found.pieces.index("<unk>"))
+    return tokenizer(model.pieces, model.scores, model.pieces.index("<unk>"))
 
 
 def _texts(root: Path) -> Iterable[str]:
@@ -73,9 +73,9 @@ def _words(root: Path) -> Iterable[tuple[str, float]]:
                 yield word.translate(to_traditional), frequency * 3e5
 
 
-def choose(root: Path, found: source.Source, count: int = PIECES) -> list[int]:
+def choose(root: Path, model: source.Source, count: int = PIECES) -> list[int]:
     """Numbers of the pieces to keep, the most useful first."""
-    whole_tokenizer = whole(found)
+    whole_tokenizer = whole(model)
     used: Counter[int] = Counter()
     texts = [text[:600] for text in _texts(root)]
     for start in range(0, len(texts), 20_000):
@@ -84,8 +84,8 @@ def choose(root: Path, found: source.Source, count: int = PIECES) -> list[int]:
     for word, frequency in _words(root):
         for piece in whole_tokenizer.encode(word, add_special_tokens=False).ids:
             used[piece] += frequency * MIXED / 100
-    special = {found.pieces.index(name) for name in SPECIAL.values()}
-    single = [i for i, piece in enumerate(found.pieces) if _needed(piece) and i not in special]
+    special = {model.pieces.index(name) for name in SPECIAL.values()}
+    single = [i for i, piece in enumerate(model.pieces) if _needed(piece) and i not in special]
     # A character that is not kept is lost: those of the two scripts and marks come first.
     kept = dict.fromkeys(single)
     for piece, _ in used.most_common():
@@ -104,28 +104,28 @@ def _needed(piece: str) -> bool:
 
 def prune(root: Path, out: Path, layers: Iterable[int], pieces: int = PIECES) -> None:
     """Write the encoder with fewer pieces and the given layers, and its tokenizer, to `out`."""
-    found = source.read()
-    kept = choose(root, found, pieces)
+    model = source.read()
+    kept = choose(root, model, pieces)
     names = list(SPECIAL)
-    rows = [found.pieces.index(SPECIAL[name]) for name in names] + kept
-    lowest = min(found.scores)
+    rows = [model.pieces.index(SPECIAL[name]) for name in names] + kept
+    lowest = min(model.scores)
     made = tokenizer(
-        names + [found.pieces[i] for i in kept], [0.0] * len(names) + [max(lowest, found.scores[i]) for i in kept], UNK
+        names + [model.pieces[i] for i in kept], [0.0] * len(names) + [max(lowest, model.scores[i]) for i in kept], UNK
     )
     made.add_special_tokens(names)
-    write_encoder(found, out, rows, list(layers))
+    write_encoder(model, out, rows, list(layers))
     made.save(str(out / "tokenizer.json"), pretty=False)
 
 
-def write_encoder(found: source.Source, out: Path, rows: list[int], layers: list[int]) -> None:
+def write_encoder(checkpoint: source.Source, out: Path, rows: list[int], layers: list[int]) -> None:
     """Write the chosen rows and layers as a `BertModel` folder."""
-    weights = {name: value for name, value in found.weights.items() if ".layer." not in name}
+    weights = {name: value for name, value in checkpoint.weights.items() if ".layer." not in name}
     weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][rows]
     for new, old in enumerate(layers):
         prefix = f"encoder.layer.{old}."
         weights |= {
             f"encoder.layer.{new}.{name.removeprefix(prefix)}": value
-            for name, value in found.weights.items()
+            for name, value in checkpoint.weights.items()
             if name.startswith(prefix)
         }
     words, hidden = weights["embeddings.word_embeddings.weight"].shape
@@ -133,7 +133,7 @@ def write_encoder(found: source.Source, out: Path, rows: list[int], layers: list
         vocab_size=words,
         hidden_size=hidden,
         num_hidden_layers=len(layers),
-        num_attention_heads=found.heads,
+        num_attention_heads=checkpoint.heads,
         intermediate_size=weights["encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=weights["embeddings.position_embeddings.weight"].shape[0],
         type_vocab_size=2,

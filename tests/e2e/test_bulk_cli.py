@@ -145,9 +145,9 @@ def test_parquet_both_ways_gives_the_scores_of_jsonl(tmp_path: Path, texts: list
     code, said, _ = run(table, "--out", out_table, "--top-n", "3", "--json")
     assert (code, json.loads(said)["rows"]) == (0, 20)
     assert run(lines, "--out", out_lines, "--top-n", "3")[0] == 0
-    found = pyarrow.parquet.read_table(out_table).to_pylist()
-    assert [{key: value for key, value in row.items() if key != "error"} for row in found] == read(out_lines)
-    for row, result in zip(rows, found, strict=True):
+    scored_rows = pyarrow.parquet.read_table(out_table).to_pylist()
+    assert [{key: value for key, value in row.items() if key != "error"} for row in scored_rows] == read(out_lines)
+    for row, result in zip(rows, scored_rows, strict=True):
         assert len(result["results"]) == min(3, len(row["documents"]))
         assert result["id"] == row["id"]
 
@@ -157,9 +157,9 @@ def test_scores_are_those_of_rank_and_score(tmp_path: Path, pairs: Path) -> None
     assert run(pairs, "--out", out, "--keep-fields")[0] == 0
     done = subprocess.run([*PROGRAM, "score", str(pairs)], capture_output=True, text=True, check=True)
     expected = [json.loads(line) for line in done.stdout.splitlines()]
-    found = read(out)
-    assert [row["relevance_score"] for row in found] == [row["relevance_score"] for row in expected]
-    assert [row["n"] for row in found] == list(range(100))
+    results = read(out)
+    assert [row["relevance_score"] for row in results] == [row["relevance_score"] for row in expected]
+    assert [row["n"] for row in results] == list(range(100))
     raw = tmp_path / "raw.jsonl"
     assert run(pairs, "--out", raw, "--no-activation")[0] == 0
     assert all(row["relevance_score"] == row["raw_score"] for row in read(raw))
@@ -176,9 +176,9 @@ def test_bad_rows(tmp_path: Path, pairs: Path) -> None:
     code, _, said = run(pairs, "--out", out, "--chunk-pairs", "16", "--on-error", "skip")
     assert (code, "Going on after 64 rows" in said) == (7, True)
     assert "2 rows without a score" in said
-    found = read(out)
-    assert len(found) == 102
-    assert [row["index"] for row in found if "error" in row] == [70, 71]
+    results = read(out)
+    assert len(results) == 102
+    assert [row["index"] for row in results if "error" in row] == [70, 71]
     assert [row["line"] for row in read(tmp_path / "out.jsonl.failed.jsonl")] == [71, 72]
 
 
@@ -224,7 +224,7 @@ def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path, pairs: Path) -> None:
 )
 def test_exit_codes(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
     write(tmp_path / "in.jsonl", [{"query": "q", "text": "d"}])
-    found, said, errors = run(*arguments, cwd=tmp_path)
-    assert (found, said) == (code, "")
+    exit_code, output, errors = run(*arguments, cwd=tmp_path)
+    assert (exit_code, output) == (code, "")
     assert sentence in errors
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl"}

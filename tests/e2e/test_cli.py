@@ -136,13 +136,13 @@ def test_models(tmp_path: Path, checkpoint: Path) -> None:
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     code, rows, _ = run("doctor", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="")
-    found = {row["name"]: row for row in rows}
+    checks = {row["name"]: row for row in rows}
     assert code == 0
-    assert found["model"]["ok"] is True
-    assert "onnx on cpu" in found["backend"]["value"]
-    assert "not reachable" in found["hub"]["value"]
-    assert "HF_ENDPOINT" in found["hub"]["advice"]
-    assert "usable" in found["cores"]["value"]
+    assert checks["model"]["ok"] is True
+    assert "onnx on cpu" in checks["backend"]["value"]
+    assert "not reachable" in checks["hub"]["value"]
+    assert "HF_ENDPOINT" in checks["hub"]["advice"]
+    assert "usable" in checks["cores"]["value"]
     assert run("doctor", "--model", "./gone", HF_HUB_OFFLINE="1")[0] == 1
 
 
@@ -168,8 +168,8 @@ def test_bench(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, sentence: str) -> None:
-    found, rows, errors = run(*arguments, stdin=b"document\n")
-    assert (found, rows) == (code, [])
+    exit_code, rows, errors = run(*arguments, stdin=b"document\n")
+    assert (exit_code, rows) == (code, [])
     assert sentence in errors
     assert "Traceback" not in errors
 

@@ -31,8 +31,8 @@ def test_eval_says_what_reranking_did(folder: Path, tmp_path: Path) -> None:
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert read_run(runs / "tiny" / "first-stage.trec") == CANDIDATES
     reranked = read_run(runs / "tiny" / "mini.trec")
-    assert {query: sorted(found) for query, found in reranked.items()} == {
-        query: sorted(found) for query, found in CANDIDATES.items()
+    assert {query: sorted(candidates) for query, candidates in reranked.items()} == {
+        query: sorted(candidates) for query, candidates in CANDIDATES.items()
     }
     right = sum(ranking[0] in QRELS[query] for query, ranking in reranked.items())
     assert mini["measures"]["P@1"]["mean"] == pytest.approx(right / 3)
@@ -103,8 +103,8 @@ def test_fail_below_is_for_gates(folder: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_are_sentences(folder: Path, arguments: list[str], code: int, sentence: str) -> None:
     data = [] if arguments[0] == "--data" else ["--data", str(folder)]
-    found, _, errors = run("eval", *data, *arguments)
-    assert found == code
+    exit_code, _, errors = run("eval", *data, *arguments)
+    assert exit_code == code
     assert sentence in errors
     assert "Traceback" not in errors
 

@@ -33,10 +33,10 @@ def kept(file: Path, state: str) -> Job:
             store.finish(claim, b'[{"scores": [[1.0]]}]', 1, 0)
         else:
             store.finish(claim, b'[{"error": {"code": "x", "message": "It broke."}}]', 0, 1, "It broke.")
-    found = store.get(job.id)
+    stored = store.get(job.id)
     store.close()
-    assert found
-    return found
+    assert stored
+    return stored
 
 
 def run(file: Path, *arguments: str, status: int = 0) -> tuple[str, str]:

@@ -74,20 +74,20 @@ def test_add_list_revoke(keys: Keys) -> None:
     assert clear not in path.read_text()
     assert f'api_keys_file = "{path}"' in notices
     assert f"RERANKD_API_KEYS_FILE={path}" in notices
-    found = KeyRing([], path).find(clear)
-    assert found
-    assert (found.name, found.admin, found.requests_per_minute, found.tokens_per_day) == ("搜索", True, 60, 1000)
+    entry = KeyRing([], path).find(clear)
+    assert entry
+    assert (entry.name, entry.admin, entry.requests_per_minute, entry.tokens_per_day) == ("搜索", True, 60, 1000)
 
     assert keys("add", "other")[0] == 0
     code, rows, _ = keys("list")
     assert code == 0
     assert [row["name"] for row in rows] == ["搜索", "other"]
     assert rows[0]["created"].endswith("+00:00")
-    assert found.digest not in str(rows)
+    assert entry.digest not in str(rows)
 
     code, rows, notices = keys("revoke", "搜索")
-    assert (code, rows[0]["id"]) == (0, found.id)
-    assert f"Key {found.id} (搜索) is revoked." in notices
+    assert (code, rows[0]["id"]) == (0, entry.id)
+    assert f"Key {entry.id} (搜索) is revoked." in notices
     assert [key.name for key in read_keys(path)] == ["other"]
     assert keys("revoke", read_keys(path)[0].id)[0] == 0
     assert read_keys(path) == []

@@ -96,11 +96,11 @@ async def hits(request: Request) -> Any:
     body = await request.json()
     query = body["query"]["match"]["content"]
     texts = ["Pandas eat bamboo.", "A car.", f"You asked for {query}", ""]
-    found = [
+    documents = [
         {"_id": str(i), "_score": 9.0 - i, "_source": {"content": text, "source": f"f{i}.md", "year": 2020 + i}}
         for i, text in enumerate(texts)
     ]
-    return JSONResponse({"hits": {"hits": found[: body["size"]]}})
+    return JSONResponse({"hits": {"hits": documents[: body["size"]]}})
 
 
 async def ready(request: Request) -> Any:

@@ -136,8 +136,8 @@ class Image:
         for word in words:
             if Path(word) not in allowed:
                 raise RuntimeError(f"{word} is not in the build's context.")
-            found = self._root / word
-            self.inside("cp", "-r", "--preserve=mode,timestamps", f"{found}/." if found.is_dir() else str(found), into)
+            path = self._root / word
+            self.inside("cp", "-r", "--preserve=mode,timestamps", f"{path}/." if path.is_dir() else str(path), into)
         self.inside("find", into, "-name", "__pycache__", "-prune", "-exec", "rm", "-rf", "{}", "+")
 
     def command(self, stage: str, variables: Mapping[str, str], words: list[str]) -> list[str]:

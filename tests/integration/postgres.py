@@ -23,9 +23,9 @@ HOMES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt
 
 def postgres_folder() -> Path | None:
     """Where the programs of the newest PostgreSQL are."""
-    found = [path for home in HOMES for path in Path("/").glob(f"{home[1:]}/initdb")]
+    folders = [path for home in HOMES for path in Path("/").glob(f"{home[1:]}/initdb")]
     named = shutil.which("initdb")
-    return max(found, key=lambda path: path.parts).parent if found else Path(named).parent if named else None
+    return max(folders, key=lambda path: path.parts).parent if folders else Path(named).parent if named else None
 
 
 @dataclass

@@ -67,8 +67,8 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
         (everyone, own) = ours.get("/v1/activity").json()["data"]
         assert (everyone["tenant"], own["requests"], own["feedback"]["requests"]) == ("*", 1, 1)
         assert theirs.get("/v1/activity").json()["data"] == []
-    (found,) = rerankd(url, "cases", "detect", "--since", "1h")
-    assert found["chosen_low"] == 1
+    (detected,) = rerankd(url, "cases", "detect", "--since", "1h")
+    assert detected["chosen_low"] == 1
     (row,) = rerankd(url, "cases", "list", "--state", "labelled")
     assert row["request_id"] == result.request_id
     rerankd(url, "cases", "export", "--beir", str(tmp_path / "beir"), "--training", str(tmp_path / "t.jsonl"), "--mark")

@@ -31,8 +31,8 @@ from tests.integration.contract import (
 
 def dify_min_max(body: Mapping[str, Any]) -> dict[int, float]:
     """OAICompatRerankModel: min-max over what came back; nothing crashes it, one or equal scores become 0."""
-    found = [result["relevance_score"] for result in body["results"]]
-    low, high = min(found), max(found)
+    scores = [result["relevance_score"] for result in body["results"]]
+    low, high = min(scores), max(scores)
     spread = high - low
     return {
         result["index"]: (result["relevance_score"] - low) / spread if spread else 0.0 for result in body["results"]
@@ -45,34 +45,34 @@ def dify_text(result: Mapping[str, Any]) -> str:
     return str(document["text"] if isinstance(document, dict) else document)
 
 
-def ragflow_rank(found: Sequence[float]) -> list[float]:
+def ragflow_rank(scores: Sequence[float]) -> list[float]:
     """Base._normalize_rank: scores inside [0, 1] stay, others are stretched, equal ones are clamped."""
-    low, high = min(found), max(found)
+    low, high = min(scores), max(scores)
     if low >= 0 and high <= 1:
-        return list(found)
+        return list(scores)
     if high == low:
-        return [min(max(score, 0.0), 1.0) for score in found]
-    return [(score - low) / (high - low) for score in found]
+        return [min(max(score, 0.0), 1.0) for score in scores]
+    return [(score - low) / (high - low) for score in scores]
 
 
 def ragflow_scores(body: Mapping[str, Any], documents: Sequence[str]) -> tuple[list[float], int]:
     """The Python providers: a score per place, and the tokens to bill."""
-    found = [0.0] * len(documents)
+    scores = [0.0] * len(documents)
     for result in body["results"]:
-        found[result["index"]] = result["relevance_score"]
+        scores[result["index"]] = result["relevance_score"]
     usage = body.get("usage") or {}
-    return ragflow_rank(found), usage["total_tokens"]
+    return ragflow_rank(scores), usage["total_tokens"]
 
 
 def ragflow_go(body: Mapping[str, Any], documents: Sequence[str]) -> dict[int, float]:
     """The Go rewrite refuses indexes that come twice or point outside."""
-    found: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for result in body["results"]:
         index = result["index"]
-        if index in found or not 0 <= index < len(documents):
+        if index in scores or not 0 <= index < len(documents):
             raise ValueError(f"bad index {index}")
-        found[index] = result["relevance_score"]
-    return found
+        scores[index] = result["relevance_score"]
+    return scores
 
 
 def open_webui(body: Mapping[str, Any], documents: Sequence[str]) -> list[tuple[str, float]]:
@@ -179,8 +179,8 @@ def test_dify_voyage(top_k: int | None, back: bool | None, wire: httpx.Client, s
 def test_ragflow_openai_localai_and_jina(path: str, wire: httpx.Client, scores: list[float]) -> None:
     answer = wire.post(path, json=union_body(top_n=len(DOCUMENTS)), headers={"Authorization": "Bearer x"})
     assert_union(answer, kept=len(DOCUMENTS))
-    found, tokens = ragflow_scores(answer.json(), DOCUMENTS)
-    assert found == pytest.approx(scores, abs=TOLERANCE, rel=0)  # untouched: inside [0, 1]
+    similarities, tokens = ragflow_scores(answer.json(), DOCUMENTS)
+    assert similarities == pytest.approx(scores, abs=TOLERANCE, rel=0)  # untouched: inside [0, 1]
     assert tokens > 0
 
 
@@ -192,13 +192,13 @@ def test_ragflow_xinference_sends_strings(wire: httpx.Client, scores: list[float
 
 def test_ragflow_tei_sends_eight_at_a_time(wire: httpx.Client, mini: Reranker) -> None:
     documents = [f"{text} {number}" for number in range(5) for text in DOCUMENTS]
-    found = [math.nan] * len(documents)
+    scores = [math.nan] * len(documents)
     for start in range(0, len(documents), 8):
         body = tei_body(texts=documents[start : start + 8], raw_scores=False, truncate=True)
         for result in assert_tei(wire.post("/rerank", json=body)):
-            found[start + result["index"]] = result["score"]
+            scores[start + result["index"]] = result["score"]
     wanted = mini.score([(QUERY, text) for text in documents]).tolist()
-    assert ragflow_rank(found) == pytest.approx(wanted, abs=TOLERANCE, rel=0)
+    assert ragflow_rank(scores) == pytest.approx(wanted, abs=TOLERANCE, rel=0)
 
 
 def test_ragflow_cohere_and_vllm(wire: httpx.Client) -> None:

@@ -22,17 +22,17 @@ from tests.integration.contract import (
 
 def infinity_client(body: Mapping[str, Any]) -> dict[int, float]:
     """RerankReturnType.from_dict: what it takes for granted, and the one literal it checks."""
-    found = {}
+    scores_by_index = {}
     for result in body["results"]:
         document = result.get("document")
         assert document is None or isinstance(document, str)
-        found[int(result["index"])] = float(result["relevance_score"])
+        scores_by_index[int(result["index"])] = float(result["relevance_score"])
     assert isinstance(body["model"], str)
     assert isinstance(body["usage"]["prompt_tokens"], int)
     assert isinstance(body["usage"]["total_tokens"], int)
     if body.get("object", "rerank") != "rerank":
         raise ValueError(f"object must match const 'rerank', got {body['object']!r}")
-    return found
+    return scores_by_index
 
 
 def infinity_client_422(body: Mapping[str, Any]) -> list[str]:

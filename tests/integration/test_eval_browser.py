@@ -26,10 +26,10 @@ BROWSER = "not an origin"  # who asks for updates and the like: the browser itse
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("Chromium is not installed: apt-get install chromium.")
-    return str(found)
+    return str(program)
 
 
 def evaluated(data: Path, report: Path, *arguments: str) -> None:

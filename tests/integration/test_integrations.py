@@ -89,7 +89,7 @@ def test_langchain(ranker: Ranker, order: list[int], scores: list[float]) -> Non
     before = copy.deepcopy(documents)
     compressor = RerankdCompressor(reranker=ranker, top_n=2)
     chain = {"documents": Everything(documents=documents), "query": RunnablePassthrough()} | RunnableLambda(
-        lambda found: compressor.compress_documents(found["documents"], found["query"])
+        lambda kept: compressor.compress_documents(kept["documents"], kept["query"])
     )
     best = chain.invoke(QUERY)
     assert [document.id for document in best] == [str(i) for i in order[:2]]

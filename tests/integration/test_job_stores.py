@@ -49,9 +49,9 @@ def job(
 
 
 def kept(store: JobStore, new: NewJob) -> Job:
-    found, is_new = store.create(new)
+    stored, is_new = store.create(new)
     assert is_new
-    return found
+    return stored
 
 
 def contents(store: JobStore, job: str) -> list[bytes | None]:
@@ -65,9 +65,9 @@ def claimed(store: JobStore, *, bulk: bool = True) -> Claim:
 
 
 def stands(store: JobStore, job: str) -> Job:
-    found = store.get(job)
-    assert found
-    return found
+    stored = store.get(job)
+    assert stored
+    return stored
 
 
 def test_a_job_from_begin_to_end(opened: Open) -> None:
@@ -254,13 +254,13 @@ def test_lists(opened: Open) -> None:
     store = opened()
     ids = [kept(store, job(owner=owner)).id for owner in ("x", "y", "x")]
     store.cancel(ids[0])
-    assert [found.id for found in store.jobs()] == ids[::-1]
-    assert [found.id for found in store.jobs(owner="x")] == [ids[2], ids[0]]
-    assert [found.id for found in store.jobs(states=["queued"], limit=1)] == [ids[2]]
+    assert [record.id for record in store.jobs()] == ids[::-1]
+    assert [record.id for record in store.jobs(owner="x")] == [ids[2], ids[0]]
+    assert [record.id for record in store.jobs(states=["queued"], limit=1)] == [ids[2]]
     assert not store.delete(ids[1])
     assert store.delete(ids[0])
     assert store.get(ids[0]) is None
-    assert [found.id for found in store.jobs()] == [ids[2], ids[1]]
+    assert [record.id for record in store.jobs()] == [ids[2], ids[1]]
 
 
 def test_announcements_are_due_once_and_again(opened: Open) -> None:
@@ -324,7 +324,7 @@ def test_many_threads_never_take_the_same_part(opened: Open) -> None:
         return taken
 
     with ThreadPoolExecutor(4) as threads:
-        taken = [one for found in threads.map(work, range(4)) for one in found]
+        taken = [one for parts in threads.map(work, range(4)) for one in parts]
     assert sorted(taken) == sorted((name, part) for name in names for part in range(5))
     assert {stands(store, name).state for name in names} == {"succeeded"}
 
@@ -369,10 +369,10 @@ def test_whatever_happens_every_request_counts_once(opened: Open, steps: list[st
             break
         store.finish(last, last.payload, len(last.payload), 0)
     for name in names:
-        found = stands(store, name)
-        assert found.final
-        if found.state != "cancelled":
-            assert found.done + found.failed == found.total == 3
+        record = stands(store, name)
+        assert record.final
+        if record.state != "cancelled":
+            assert record.done + record.failed == record.total == 3
             assert contents(store, name) == [b"aa", b"b"]
         store.delete(name)
     assert not store.queue_depth().interactive

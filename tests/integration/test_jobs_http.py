@@ -63,20 +63,20 @@ def test_many_requests_in_every_form_give_the_same(client: httpx.Client) -> None
         {"content": lines, "headers": {"content-type": "application/x-ndjson"}, "params": {"priority": "interactive"}},
         {"files": {"file": ("requests.jsonl", lines)}, "data": {"priority": "interactive"}},
     ]
-    found = []
+    results = []
     for form in forms:
         card = submitted(client, **form)
         assert (card["priority"], card["total"]) == ("interactive", 3)
-        found.append(ended(client, card["id"])["results"])
-        own = [row.pop("request_id") for row in found[-1]]
+        results.append(ended(client, card["id"])["results"])
+        own = [row.pop("request_id") for row in results[-1]]
         assert own == [f"{card['id']}.0.{place}" for place in range(3)]
-    assert found[0] == found[1] == found[2]
-    assert [len(row["results"]) for row in found[0]] == [1, 2, 3]
-    assert found[0][0]["results"][0]["document"]["text"] in TEXTS
+    assert results[0] == results[1] == results[2]
+    assert [len(row["results"]) for row in results[0]] == [1, 2, 3]
+    assert results[0][0]["results"][0]["document"]["text"] in TEXTS
     written = client.get(f"/v1/jobs/{card['id']}/results")
     assert written.headers["content-type"].startswith("application/x-ndjson")
     assert [json.loads(line) | {"request_id": ""} for line in written.text.splitlines()] == [
-        row | {"request_id": ""} for row in found[0]
+        row | {"request_id": ""} for row in results[0]
     ]
     assert submitted(client, json={"requests": bodies})["priority"] == "bulk"
 
@@ -168,8 +168,8 @@ def test_keys_see_their_own_jobs(tmp_path: Path) -> None:
         bearer = {name: {"authorization": f"Bearer {clear}"} for name, (clear, _) in keys.items()}
         assert client.post("/v1/jobs", json=BODY).status_code == 401
         job = client.post("/v1/jobs", json=BODY, headers=bearer["one"]).json()["id"]
-        found = {name: client.get(f"/v1/jobs/{job}", headers=own).status_code for name, own in bearer.items()}
-        assert found == {"one": 200, "two": 404, "boss": 200}
+        statuses = {name: client.get(f"/v1/jobs/{job}", headers=own).status_code for name, own in bearer.items()}
+        assert statuses == {"one": 200, "two": 404, "boss": 200}
         assert client.delete(f"/v1/jobs/{job}", headers=bearer["two"]).status_code == 404
         listed = {name: len(client.get("/v1/jobs", headers=own).json()["data"]) for name, own in bearer.items()}
         assert listed == {"one": 1, "two": 0, "boss": 1}

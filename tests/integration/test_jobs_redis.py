@@ -53,8 +53,8 @@ def submitted(client: httpx.Client, body: dict[str, Any]) -> str:
 
 
 def card(client: httpx.Client, job: str, *, results: bool = False) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/v1/jobs/{job}", params={"results": str(results).lower()}).json()
-    return found
+    job_card: dict[str, Any] = client.get(f"/v1/jobs/{job}", params={"results": str(results).lower()}).json()
+    return job_card
 
 
 def ended(client: httpx.Client, job: str, seconds: float = 60) -> dict[str, Any]:

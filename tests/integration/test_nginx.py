@@ -101,12 +101,12 @@ def scripted(*statuses: int) -> Iterator[tuple[list[Scripted], httpx.Client]]:
 
 
 def test_no_request_fails_while_instances_are_killed_and_restarted(record_property: Callable[..., None]) -> None:
-    found = measure(seconds=0)
-    record_property("failover_ms", found["failover_ms"])
-    assert found["statuses"] == {"200": found["requests"]}
-    assert found["events"] == {"kill -9": 1, "SIGTERM": 2}
-    assert found["failover_ms"]["requests"] > 0
-    assert found["sent_to_a_second_instance"] > 0
+    measurement = measure(seconds=0)
+    record_property("failover_ms", measurement["failover_ms"])
+    assert measurement["statuses"] == {"200": measurement["requests"]}
+    assert measurement["events"] == {"kill -9": 1, "SIGTERM": 2}
+    assert measurement["failover_ms"]["requests"] > 0
+    assert measurement["sent_to_a_second_instance"] > 0
 
 
 def test_an_instance_that_drains_leaves_without_a_failure(fleet: list[Instance], front: Proxy) -> None:

@@ -21,8 +21,8 @@ def reference_ids(tokenizer: Any, query: str, document: str, truncation: str) ->
     """Ids and segments by transformers; for only_second the query is cut to 3/4 of the length first."""
     if truncation == "longest_first":
         # Lists, because a lone empty second text is taken for no second text at all.
-        found = tokenizer([query], [document], truncation=truncation, max_length=LENGTH, return_token_type_ids=True)
-        return found["input_ids"][0], found["token_type_ids"][0]
+        encoding = tokenizer([query], [document], truncation=truncation, max_length=LENGTH, return_token_type_ids=True)
+        return encoding["input_ids"][0], encoding["token_type_ids"][0]
     first = tokenizer(query, add_special_tokens=False, truncation=True, max_length=LENGTH * 3 // 4)["input_ids"]
     second = tokenizer(document, add_special_tokens=False)["input_ids"]
     middle = [tokenizer.sep_token_id] * (2 if tokenizer.num_special_tokens_to_add(pair=True) == 4 else 1)
@@ -68,9 +68,9 @@ def test_pairs_are_over_length(checkpoint: Path, mixed_pairs: list[tuple[str, st
 def test_torch_agrees_with_transformers(
     checkpoint: Path, truncation: Truncation, expected: Scores, mixed_pairs: list[tuple[str, str]]
 ) -> None:
-    found = ours(checkpoint, mixed_pairs, backend="torch", device="cpu", truncation=truncation)
+    logits = ours(checkpoint, mixed_pairs, backend="torch", device="cpu", truncation=truncation)
     assert np.std(expected) > 0.01
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
 
 
 def test_onnx_agrees_with_transformers(
@@ -88,8 +88,8 @@ def test_both_agree_with_cross_encoder(
     reference = CrossEncoder(str(checkpoint), max_length=LENGTH, device="cpu", activation_fn=torch.nn.Identity())
     expected = reference.predict(mixed_pairs, batch_size=32, show_progress_bar=False)
     for folder in (checkpoint, compiled["fp32"]):
-        found = ours(folder, mixed_pairs, truncation="longest_first")
-        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+        logits = ours(folder, mixed_pairs, truncation="longest_first")
+        np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", ["torch", "fp32", "int8"])
@@ -130,5 +130,5 @@ def test_compiled_file_takes_padded_batches(compiled: dict[str, Path], mixed_pai
     if files.manifest.architecture.segments:
         feed["token_type_ids"] = segments
     session = onnxruntime.InferenceSession(str(files.folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    found = session.run(None, feed)[0][:, 0]
-    np.testing.assert_allclose(found, ours(compiled["fp32"], mixed_pairs[:12]), atol=1e-4)
+    logits = session.run(None, feed)[0][:, 0]
+    np.testing.assert_allclose(logits, ours(compiled["fp32"], mixed_pairs[:12]), atol=1e-4)

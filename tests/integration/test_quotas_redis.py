@@ -84,8 +84,8 @@ def test_the_script_counts_like_the_core(
 async def test_instances_share_one_count(redis_url: str) -> None:
     _, key = new_key("team", requests_per_day=50)
     instances = [RedisQuotas(redis_url, timeout=PATIENT) for _ in range(4)]
-    found = await asyncio.gather(*(refused(instances[n % 4], key, 1, NOON) for n in range(80)))
-    assert sum(error is None for error in found) == 50
+    refusals = await asyncio.gather(*(refused(instances[n % 4], key, 1, NOON) for n in range(80)))
+    assert sum(error is None for error in refusals) == 50
     for quotas in instances:
         await quotas.close()
 

@@ -78,12 +78,12 @@ def post(url: str, path: str, body: dict[str, Any]) -> Any:
 
 
 def test_search_finds_and_explains(url: str) -> None:
-    found = post(url, "/v1/search", {"query": "手机保修多久", "explain": True, "top_n": 2})
-    assert WARRANTY in found["passages"][0]["text"]
-    assert [one["number"] for one in found["passages"]] == list(range(1, len(found["passages"]) + 1))
-    assert any(one["dropped"] == "duplicate" for one in found["dropped"])
-    assert {"retrieve", "rerank", "select"} <= found["timings"].keys()
-    first = found["passages"][0]
+    body = post(url, "/v1/search", {"query": "手机保修多久", "explain": True, "top_n": 2})
+    assert WARRANTY in body["passages"][0]["text"]
+    assert [one["number"] for one in body["passages"]] == list(range(1, len(body["passages"]) + 1))
+    assert any(one["dropped"] == "duplicate" for one in body["dropped"])
+    assert {"retrieve", "rerank", "select"} <= body["timings"].keys()
+    first = body["passages"][0]
     assert first["rank_before"] >= 1
     assert first["score_before"] > 0
     nothing = post(url, "/v1/search", {"query": "zzzz qqqq", "threshold": 0.5})
@@ -252,11 +252,11 @@ def test_without_an_index_the_path_says_how_to_make_one(server_url: str, tmp_pat
 
 
 def test_without_a_model_the_passages_are_the_answer(folder: Path) -> None:
-    found = json.loads(run("ask", "手机保修多久", "--index", "index", "--json", cwd=folder).stdout)
-    assert found["answer"] is None
-    assert found["error"] is None
-    assert WARRANTY in found["passages"][0]["text"]
-    assert found["citations"][0] == 1
+    report = json.loads(run("ask", "手机保修多久", "--index", "index", "--json", cwd=folder).stdout)
+    assert report["answer"] is None
+    assert report["error"] is None
+    assert WARRANTY in report["passages"][0]["text"]
+    assert report["citations"][0] == 1
     again = json.loads(run("search", "what do pandas eat?", "--index", "index", "--json", cwd=folder).stdout)
     assert "bamboo" in again["passages"][0]["text"]
 
@@ -288,10 +288,10 @@ def test_a_search_service_is_asked(llm: Served) -> None:
         "text": "_source.content",
     }
     retriever = ExternalRetriever(parse_mapping(mapping))
-    found = retriever.search('bamboo" or "1', 10)
-    assert [one.id for one in found] == ["0", "1", "2"]
-    assert found[2].text == 'You asked for bamboo" or "1'
-    assert found[0].metadata == {"content": "Pandas eat bamboo.", "source": "f0.md", "year": 2020, "score": 9.0}
+    hits = retriever.search('bamboo" or "1', 10)
+    assert [one.id for one in hits] == ["0", "1", "2"]
+    assert hits[2].text == 'You asked for bamboo" or "1'
+    assert hits[0].metadata == {"content": "Pandas eat bamboo.", "source": "f0.md", "year": 2020, "score": 9.0}
     retriever.close()
 
 
@@ -305,10 +305,10 @@ def test_a_search_service_is_asked(llm: Served) -> None:
     ],
 )
 def test_the_projects_own_documents_answer(own_documents: Path, question: str, source: str, words: str) -> None:
-    found = json.loads(run("ask", question, "--index", "index", "--json", cwd=own_documents).stdout)
-    texts = {one["metadata"]["source"]: one["text"] for one in reversed(found["passages"])}
+    report = json.loads(run("ask", question, "--index", "index", "--json", cwd=own_documents).stdout)
+    texts = {one["metadata"]["source"]: one["text"] for one in reversed(report["passages"])}
     assert source in texts
-    assert any(words in one["text"] for one in found["passages"])
+    assert any(words in one["text"] for one in report["passages"])
 
 
 @pytest.fixture(scope="module")

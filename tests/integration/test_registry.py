@@ -62,9 +62,9 @@ def models(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def known(models: list[Path]) -> list[tuple[float, ...]]:
     """Scores of each."""
-    found = [scores(model) for model in models]
-    assert found[0] != found[1]
-    return found
+    model_scores = [scores(model) for model in models]
+    assert model_scores[0] != model_scores[1]
+    return model_scores
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def pair(uri: str, traces_url: str, folder: Path) -> Iterator[list[Served]]:
 def urls(uri: str, pair: list[Served]) -> list[str]:
     """Both instances at version 1, whatever a test before left."""
     Store(uri).set_alias("med", "champion", 1)
-    found = [one.url for one in pair]
-    until(lambda: {version(url) for url in found} == {1})
-    return found
+    addresses = [one.url for one in pair]
+    until(lambda: {version(url) for url in addresses} == {1})
+    return addresses
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def state(url: str) -> dict[str, Any]:
     """What readiness says of the one model; it has to be ready."""
     answer = httpx.get(f"{url}/readyz", timeout=10)
     assert answer.status_code == 200
-    [found] = answer.json()["registry"]
-    return dict(found)
+    [entry] = answer.json()["registry"]
+    return dict(entry)
 
 
 def metric(url: str, name: str) -> float:
@@ -165,8 +165,8 @@ def until(good: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def scores(model: Path) -> tuple[float, ...]:
-    found = Reranker(str(model)).score([(str(BODY["query"]), text) for text in DOCUMENTS])
-    return tuple(round(float(score), 3) for score in found)
+    values = Reranker(str(model)).score([(str(BODY["query"]), text) for text in DOCUMENTS])
+    return tuple(round(float(score), 3) for score in values)
 
 
 def asked(client: httpx.Client, url: str, user: str = "") -> Answer:
@@ -174,8 +174,8 @@ def asked(client: httpx.Client, url: str, user: str = "") -> Answer:
     answer = client.post(f"{url}/v1/rerank", json=BODY, headers=headers)
     assert answer.status_code == 200, answer.text
     results = sorted(answer.json()["results"], key=lambda one: one["index"])
-    found = tuple(round(one["relevance_score"], 3) for one in results)
-    return Answer(answer.headers["x-rerankd-model-version"], found, answer.headers.get("x-rerankd-experiment", ""))
+    values = tuple(round(one["relevance_score"], 3) for one in results)
+    return Answer(answer.headers["x-rerankd-model-version"], values, answer.headers.get("x-rerankd-experiment", ""))
 
 
 class Load:
@@ -208,10 +208,10 @@ class Load:
 
 def exact(answers: list[Answer], known: list[tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
     """Scores by version: each answer is of one known model, and names it."""
-    found = {answer.version: answer.scores for answer in answers}
-    assert all(found[answer.version] == answer.scores for answer in answers)
-    assert sorted(found.values()) == sorted(known)
-    return found
+    by_version = {answer.version: answer.scores for answer in answers}
+    assert all(by_version[answer.version] == answer.scores for answer in answers)
+    assert sorted(by_version.values()) == sorted(known)
+    return by_version
 
 
 def test_promotion_and_rollback_under_load_fail_no_request(
@@ -266,9 +266,9 @@ def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
         assert (shown()["state"], shown()["reason"]) == ("promoted", "med 2 is the registry's champion, after 1")
         assert [registry.resolve("med", alias).version for alias in ("champion", "previous")] == [2, 1]
         until(lambda: {version(url) for url in urls} == {2})
-        found = {asked(client, url) for url in urls}
-        assert {(one.part, one.scores) for one in found} == {("two/challenger", known[1])}
-        [challenger] = {one.version for one in found}
+        versions = {asked(client, url) for url in urls}
+        assert {(one.part, one.scores) for one in versions} == {("two/challenger", known[1])}
+        [challenger] = {one.version for one in versions}
         rollout(uri, traces_url, "stop", "two")
         until(lambda: shown()["registry"]["phase"] == "moved_back")
         until(lambda: {version(url) for url in urls} == {1})
@@ -301,7 +301,9 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
         rollout(uri, traces_url, "stop", "kept", "--keep")
         until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0 for url in urls))
         with httpx.Client(timeout=30) as client:
-            assert {(found.part, found.scores) for url in urls for found in (asked(client, url),)} == {("", known[1])}
+            assert {(serving.part, serving.scores) for url in urls for serving in (asked(client, url),)} == {
+                ("", known[1])
+            }
         last = PromotionLog(store).last(one)
     assert last is not None
     assert last.phase == "moved"

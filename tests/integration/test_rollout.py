@@ -255,8 +255,8 @@ def test_without_its_database_what_was_known_stays_in_force(
     before = versions([served.url], 10)
     with Client(served.url) as client:
         named = [client.rank("what eats bamboo?", TEXTS, user=f"user-{number}") for number in range(10)]
-        assert [found.version for found in named] == before[0]
-        assert {found.experiment for found in named} == {"canary/champion", "canary/challenger"}
+        assert [variant.version for variant in named] == before[0]
+        assert {variant.experiment for variant in named} == {"canary/champion", "canary/challenger"}
         with pytest.raises(InvalidRequestError, match="ASCII"):
             client.rank("q", TEXTS, session="会话")
     assert len(set(before[0])) == 2
@@ -346,13 +346,13 @@ def test_questions_to_the_index_take_part(faulty: Faulty) -> None:
     for number in range(12):
         headers = {"x-rerankd-user": f"u{number}", "x-request-id": f"question{number}"}
         body = {"query": "what eats bamboo?"}
-        found = httpx.post(f"{faulty.url}/v1/search", json=body, headers=headers, timeout=60)
+        response = httpx.post(f"{faulty.url}/v1/search", json=body, headers=headers, timeout=60)
         answered = httpx.post(f"{faulty.url}/v1/ask", json=body, headers=headers, timeout=60)
         streamed = httpx.post(f"{faulty.url}/v1/ask", json=body | {"stream": True}, headers=headers, timeout=60)
-        arm = part_of(found)
+        arm = part_of(response)
         assert (part_of(answered), part_of(streamed)) == (arm, arm)
-        assert found.json()["experiment"] == answered.json()["experiment"] == arm
-        assert found.json()["version"] == version_of(found) == version_of(answered) == version_of(streamed)
+        assert response.json()["experiment"] == answered.json()["experiment"] == arm
+        assert response.json()["version"] == version_of(response) == version_of(answered) == version_of(streamed)
         arms[arm] += 1
     assert set(arms) == {"halves/champion", "halves/challenger"}
     nobody = httpx.post(f"{faulty.url}/v1/search", json={"query": "what eats bamboo?"}, timeout=60)

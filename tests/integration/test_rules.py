@@ -57,8 +57,8 @@ def url(rules: Path, tmp_path: Path) -> Iterator[str]:
 def rank(url: str, **changes: Any) -> dict[str, Any]:
     answer = httpx.post(f"{url}/v1/rerank", json=BODY | changes, timeout=60)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def replaced(path: Path, content: str) -> None:
@@ -68,13 +68,13 @@ def replaced(path: Path, content: str) -> None:
 
 
 def test_rules_are_in_answers_jobs_and_traces(url: str, tmp_path: Path) -> None:
-    found = rank(url)
-    names = [DOCUMENTS[one["index"]]["id"] for one in found["results"]]
+    ranking = rank(url)
+    names = [DOCUMENTS[one["index"]]["id"] for one in ranking["results"]]
     assert names == ["returns", "paris", "berlin"]
-    assert found["results"][0]["rules"] == [{"rule": "returns first", "action": "pin", "weight": 1.0}]
-    assert found["results"][1]["rules"] == []
-    assert found["results"][2]["rules"] == [{"rule": "drafts", "action": "bury", "weight": -1.5}]
-    assert len(found["rules"]) == 12
+    assert ranking["results"][0]["rules"] == [{"rule": "returns first", "action": "pin", "weight": 1.0}]
+    assert ranking["results"][1]["rules"] == []
+    assert ranking["results"][2]["rules"] == [{"rule": "drafts", "action": "bury", "weight": -1.5}]
+    assert len(ranking["rules"]) == 12
     plain = httpx.post(f"{url}/v1/rerank", json={**BODY, "explain": False}, timeout=60).json()
     assert "rules" not in plain
     assert all("rules" not in one for one in plain["results"])
@@ -86,20 +86,22 @@ def test_rules_are_in_answers_jobs_and_traces(url: str, tmp_path: Path) -> None:
         assert done.results[0]["results"][0]["rules"][0]["rule"] == "returns first"
         ranked = client.rank(str(BODY["query"]), DOCUMENTS, None, send_metadata=True)
         assert [one.document.id for one in ranked] == names
-        assert ranked.rules == found["rules"]
+        assert ranked.rules == ranking["rules"]
         assert [one.rule for one in ranked[2].rules] == ["drafts"]
         logits = client.rank(str(BODY["query"]), DOCUMENTS, None, activation="none", send_metadata=True)
         assert logits[2].relevance_score == pytest.approx(logits[2].raw_score - 1.5)
         assert len(client.rank(str(BODY["query"]), DOCUMENTS, None, threshold=0.999)) == 1
     deadline = time.monotonic() + 20
     while True:
-        shown = command("traces", "show", found["id"], "--json", "--traces-url", f"sqlite:///{tmp_path}/traces.sqlite")
+        shown = command(
+            "traces", "show", ranking["id"], "--json", "--traces-url", f"sqlite:///{tmp_path}/traces.sqlite"
+        )
         if shown.returncode == 0:
             break
         assert time.monotonic() < deadline, shown.stderr
         time.sleep(0.1)
     trace = json.loads(shown.stdout)
-    assert trace["parameters"]["rules"] == found["rules"]
+    assert trace["parameters"]["rules"] == ranking["rules"]
     by_id = {one["id"]: one for one in trace["candidates"]}
     assert by_id["returns"]["rules"] == ["returns first: pin +1"]
     assert by_id["internal"]["rules"] == ["internal: filter"]
@@ -107,7 +109,7 @@ def test_rules_are_in_answers_jobs_and_traces(url: str, tmp_path: Path) -> None:
     assert by_id["berlin"]["metadata"] == {"status": "draft"}
     assert trace["kept"] == 3
     metrics = httpx.get(f"{url}/metrics").text
-    assert f'rerankd_rules_info{{version="{found["rules"]}"}} 3.0' in metrics
+    assert f'rerankd_rules_info{{version="{ranking["rules"]}"}} 3.0' in metrics
 
 
 def test_a_preview_on_traces_says_what_would_move(url: str, tmp_path: Path) -> None:
@@ -170,14 +172,14 @@ def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
         changes = {"documents": DOCUMENTS[:2], "cache": True}
 
         def asking() -> list[tuple[int, int, str]]:
-            found = []
+            responses = []
             with httpx.Client(timeout=60) as own:
                 while not stop.is_set():
                     answer = own.post(f"{served.url}/v1/rerank", json=BODY | changes)
                     first = answer.json()["results"][0] if answer.status_code == 200 else {}
                     rule = first["rules"][0]["rule"] if first else ""
-                    found.append((answer.status_code, first.get("index", -1), rule))
-            return found
+                    responses.append((answer.status_code, first.get("index", -1), rule))
+            return responses
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(asking) for _ in range(4)]
@@ -187,7 +189,7 @@ def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
                 replaced(path, content(number))
                 assert number < 100_000
             stop.set()
-            answers = [one for found in asked for one in found.result()]
+            answers = [one for responses in asked for one in responses.result()]
     assert len(answers) > 100
     assert {status for status, _, _ in answers} == {200}
     assert all(index == int(rule.removeprefix("r")) % 2 for _, index, rule in answers)

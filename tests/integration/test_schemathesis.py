@@ -60,14 +60,14 @@ def assert_no_fault(status: int, body: object, headers: Mapping[str, str] | None
 
 def operations(api: BaseSchema) -> list[Any]:
     """Every operation of the schema; all of them must be well-formed."""
-    found: list[Any] = list(api.get_all_operations())
-    return [each.ok() for each in found]
+    listed: list[Any] = list(api.get_all_operations())
+    return [each.ok() for each in listed]
 
 
 def test_schema_names_every_path_of_the_contract(api: BaseSchema) -> None:
-    found = {(each.method.upper(), each.path) for each in operations(api)}
-    assert {("POST", path) for path in POST_PATHS} <= found
-    assert {("GET", path) for path in ("/info", "/v1/models", "/v1/cluster/auth", "/health", "/ping")} <= found
+    paths = {(each.method.upper(), each.path) for each in operations(api)}
+    assert {("POST", path) for path in POST_PATHS} <= paths
+    assert {("GET", path) for path in ("/info", "/v1/models", "/v1/cluster/auth", "/health", "/ping")} <= paths
 
 
 def test_no_operation_fails(api: BaseSchema) -> None:

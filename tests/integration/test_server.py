@@ -161,9 +161,9 @@ def test_keys_are_nowhere_in_the_log_and_lines_are_json(keyed: Served, admin: tu
     httpx.post(f"{keyed.url}/rerank", json=BODY, headers=bearer(admin[1]["plain"]) | {"x-request-id": "find-me"})
     httpx.post(f"{keyed.url}/rerank", json=BODY, headers=bearer("wrong-secret-key"))
     rows = [json.loads(line) for line in keyed.log.splitlines() if line.startswith("{")]
-    found = next(row for row in rows if row.get("request_id") == "find-me")
-    assert (found["status"], found["documents"], found["model"]) == (200, 2, "mini")
-    assert found["key"]
+    record = next(row for row in rows if row.get("request_id") == "find-me")
+    assert (record["status"], record["documents"], record["model"]) == (200, 2, "mini")
+    assert record["key"]
     for clear in (*admin[1].values(), "wrong-secret-key", "panda"):
         assert clear not in keyed.log
 
@@ -291,10 +291,10 @@ def test_a_threshold_is_the_same_in_process_by_client_and_in_jobs(server_url: st
     with Client(server_url) as client:
         for activation in ("sigmoid", "none", "softmax"):
             wanted = library.rank(query, some, None, activation=activation, threshold=middle)
-            found = client.rank(query, some, None, activation=activation, threshold=middle)
+            ranking = client.rank(query, some, None, activation=activation, threshold=middle)
             assert 0 < len(wanted) < len(some)
-            assert [one.index for one in found] == [one.index for one in wanted]
-            assert [one.relevance_score for one in found] == pytest.approx([one.relevance_score for one in wanted])
+            assert [one.index for one in ranking] == [one.index for one in wanted]
+            assert [one.relevance_score for one in ranking] == pytest.approx([one.relevance_score for one in wanted])
         assert len(client.rank(query, some, threshold=1.0)) == 0
         with pytest.raises(InvalidRequestError):
             client.rank(query, some, threshold=2.0)

@@ -149,7 +149,7 @@ def test_a_killed_server_loses_no_more_than_the_window(url: str, seed: int) -> N
     due = {name for name, at in answered.items() if at < killed - WINDOW}
     assert due
     assert due <= kept, f"{len(due - kept)} of {len(due)} are missing"
-    assert all(None not in found.texts and found.query for found in store.iter_traces(TraceFilter()))
+    assert all(None not in stored.texts and stored.query for stored in store.iter_traces(TraceFilter()))
     store.write([build_trace(ranking(1, "", "it goes on"))])
     if store.is_sqlite:
         with store.connect() as connection:
@@ -222,9 +222,9 @@ def test_two_instances_share_one_database(postgres: Postgres) -> None:
     assert not failed
     traces = stores[0].list_traces(limit=1000)
     assert len({trace.id for trace in traces}) == len(traces) == 300
-    for found in stores[1].load(traces):
-        number = int(found.trace.request_id[1:])
-        assert found.texts == (f"text {number % 11}", f"text {number}")
+    for loaded in stores[1].load(traces):
+        number = int(loaded.trace.request_id[1:])
+        assert loaded.texts == (f"text {number % 11}", f"text {number}")
     for store in stores:
         store.close()
 
@@ -243,7 +243,7 @@ def test_no_byte_of_an_erased_tenant_is_in_the_tables_of_postgresql(postgres: Po
         store.write([build_trace(ranking(number, "mine", f"MYTEXT{number}", "shared"))])
         store.write([build_trace(ranking(number, "yours", f"YOURTEXT{number}", "shared"))])
     assert erase_tenant(store, "mine").traces == 50
-    assert all(found.texts[1] == "shared" for found in store.iter_traces(TraceFilter(tenant="yours")))
+    assert all(trace.texts[1] == "shared" for trace in store.iter_traces(TraceFilter(tenant="yours")))
     store.close()
     postgres.stop()  # what is only in memory is written
     try:

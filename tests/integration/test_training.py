@@ -59,8 +59,8 @@ def begun(base: Path, out: Path) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return found
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return report
 
 
 def kill_at_a_checkpoint(process: subprocess.Popen[str], checkpoints: Path) -> list[str]:

@@ -41,9 +41,9 @@ def test_workload_without_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_flops_of_a_known_shape() -> None:
     hidden, inner, layers = 384, 1536, 6
     dense = 2 * 100 * (4 * hidden * hidden + 2 * hidden * inner) + 4 * 100 * 100 * hidden
-    found = executed_flops("mini", [100])
+    flops = executed_flops("mini", [100])
     assert SHAPES["mini"]["num_hidden_layers"] == layers
-    assert 5 * dense < found < 6 * dense
+    assert 5 * dense < flops < 6 * dense
 
 
 def test_fill() -> None:
@@ -175,35 +175,35 @@ def overload() -> tuple[list[Shot], Open]:
 
 
 def test_summary_of_an_overload() -> None:
-    found = soak.summary(*overload(), capacity=10.0)
-    assert found["first"] == {"200": 10, "429": 90}
-    assert found["retries"] == {"made": 20, "due_later": 70, "statuses": {"200": 20}, "answered": 1.0}
-    assert found["accepted_seconds"]["p99"] == 0.99
-    assert found["offered_requests_per_second"] == 10.0
-    assert found["retry_after_seconds"]["max"] == 2.0
+    summary = soak.summary(*overload(), capacity=10.0)
+    assert summary["first"] == {"200": 10, "429": 90}
+    assert summary["retries"] == {"made": 20, "due_later": 70, "statuses": {"200": 20}, "answered": 1.0}
+    assert summary["accepted_seconds"]["p99"] == 0.99
+    assert summary["offered_requests_per_second"] == 10.0
+    assert summary["retry_after_seconds"]["max"] == 2.0
 
 
 def test_recovery_is_the_first_full_second() -> None:
     shots = [shot(10.0 + n / 10, pairs=10 if n >= 10 else 1) for n in range(60)]
-    found = soak.recovery(shots, 10.0, 6.0, capacity=100.0)
-    assert found["seconds_to_full_speed"] == 1.0
-    assert found["windows"][:2] == [0.1, 1.0]
-    assert found["after"] == 1.0
+    recovered = soak.recovery(shots, 10.0, 6.0, capacity=100.0)
+    assert recovered["seconds_to_full_speed"] == 1.0
+    assert recovered["windows"][:2] == [0.1, 1.0]
+    assert recovered["after"] == 1.0
     assert soak.recovery([], 0.0, 6.0, 1.0)["seconds_to_full_speed"] is None
 
 
 def test_missed_bars_are_named() -> None:
     memory = {"start": 100.0, "first_half": 100.0, "second_half": 101.0, "peak": 101.0, "after": 101.0}
     recovered = {"seconds_to_full_speed": 0.5, "after": 1.0}
-    found = {
+    report = {
         "overload": soak.summary(*overload(), capacity=11.0),
         "memory_megabytes": memory,
         "recovery": recovered,
         "times": 10.0,
         "capacity": {"refused": 0},
     }
-    assert soak.missed(found, 5.0) == []
-    late = found | {"memory_megabytes": memory | {"second_half": 200.0}, "recovery": recovered | {"after": 0.5}}
+    assert soak.missed(report, 5.0) == []
+    late = report | {"memory_megabytes": memory | {"second_half": 200.0}, "recovery": recovered | {"after": 0.5}}
     said = soak.missed(late, 0.5)
     assert [sentence.split()[0] for sentence in said] == ["99", "memory", "after"]
 
@@ -230,9 +230,9 @@ def test_small_requests_differ_and_have_one_length() -> None:
 
 def test_batching_is_many_to_one() -> None:
     used = {"one": [Used(2.0, 256, 2560, 0, 16)] * 2, "many": [Used(2.5, 256, 2560, 10, 32)] * 2}
-    found = batching.summary({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
-    assert (found["ratio"], found["processor_time_ratio"], found["tokens_per_pair"]) == (1.15, 1.25, 10.0)
-    assert (found["one"]["pairs_per_batch"], found["many"]["batches"]) == (16.0, 32)
+    summary = batching.summary({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
+    assert (summary["ratio"], summary["processor_time_ratio"], summary["tokens_per_pair"]) == (1.15, 1.25, 10.0)
+    assert (summary["one"]["pairs_per_batch"], summary["many"]["batches"]) == (16.0, 32)
 
 
 def test_turns_count_cores() -> None:

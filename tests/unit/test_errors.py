@@ -7,8 +7,8 @@ from rerankd.cli.main import exit_code
 
 
 def classes() -> list[type[errors.RerankdError]]:
-    found = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
-    return [value for value in found if issubclass(value, errors.RerankdError)]
+    types = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
+    return [value for value in types if issubclass(value, errors.RerankdError)]
 
 
 def test_the_tree_in_the_docstring_names_every_class() -> None:

@@ -30,9 +30,9 @@ def test_the_first_example_of_the_readme_puts_the_answer_first(
     readme: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
-    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    exec(compile(found[1], readme, "exec"), {})  # noqa: S102  our own example
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    exec(compile(example[1], readme, "exec"), {})  # noqa: S102  our own example
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("1 ")
     assert answer in first

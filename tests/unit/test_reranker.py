@@ -166,8 +166,8 @@ def test_threads_get_the_same_scores(checkpoint: Path, compiled: dict[str, Path]
             return float(reranker.score([(texts[place], texts[0])])[0])
 
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(one, [*range(30), *range(30)]))
-        np.testing.assert_allclose(found, [*expected, *expected], atol=1e-5)
+            scores = list(pool.map(one, [*range(30), *range(30)]))
+        np.testing.assert_allclose(scores, [*expected, *expected], atol=1e-5)
 
 
 async def test_async_twin(mini: Reranker, texts: list[str]) -> None:

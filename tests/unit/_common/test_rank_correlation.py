@@ -33,5 +33,5 @@ def test_top_overlap() -> None:
 def test_agreement() -> None:
     reference = [np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0])]
     other = [np.array([1.0, 2.0, 3.5]), np.array([1.0, 0.0])]
-    found = agreement(reference, other)
-    assert (found.pairs, found.max_delta, found.kendall_tau) == (5, 1.0, 0.0)
+    measured = agreement(reference, other)
+    assert (measured.pairs, measured.max_delta, measured.kendall_tau) == (5, 1.0, 0.0)

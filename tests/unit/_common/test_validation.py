@@ -49,8 +49,8 @@ def test_bad_documents(documents: Any, sentence: str) -> None:
 
 def test_documents_keep_place_id_and_metadata() -> None:
     given = Document("c", "z", {"page": 1})
-    found = to_documents(["a", {"text": "b", "id": 7, "metadata": {"k": "v"}}, given])
-    assert found == [Document("a"), Document("b", "7", {"k": "v"}), given]
+    documents = to_documents(["a", {"text": "b", "id": 7, "metadata": {"k": "v"}}, given])
+    assert documents == [Document("a"), Document("b", "7", {"k": "v"}), given]
     assert to_documents(text for text in ("a",)) == [Document("a")]
 
 

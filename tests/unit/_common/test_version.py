@@ -39,8 +39,8 @@ def test_metrics_show_it() -> None:
 
 def test_one_place_asks() -> None:
     asking = re.compile(r"""version\(["']rerankd""")
-    found = [path.name for path in SOURCES.rglob("*.py") if asking.search(path.read_text(encoding="utf-8"))]
-    assert found == []
+    modules = [path.name for path in SOURCES.rglob("*.py") if asking.search(path.read_text(encoding="utf-8"))]
+    assert modules == []
 
 
 @pytest.fixture

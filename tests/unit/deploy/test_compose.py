@@ -40,9 +40,9 @@ def filled(text: str, given: dict[str, str]) -> Any:
             return [fill(one) for one in value]
         if not isinstance(value, str):
             return value
-        found = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: given.get(match[1]) or match[2], value)
-        assert "${" not in found, "every variable needs a default, so that one command starts the stack"
-        return found
+        filled_text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: given.get(match[1]) or match[2], value)
+        assert "${" not in filled_text, "every variable needs a default, so that one command starts the stack"
+        return filled_text
 
     return fill(yaml.safe_load(text))
 

@@ -69,15 +69,15 @@ def render(values: dict[str, Any] | None = None) -> dict[tuple[str, str], dict[s
     """Manifests by kind and name, by Helm itself."""
     with helm.Chart.load(str(CHART)) as chart:
         rendered: dict[str, str] = chart.render(values or {}, name="demo", namespace="search")
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    objects: dict[tuple[str, str], dict[str, Any]] = {}
     for path, text in rendered.items():
         if path.endswith(".yaml"):
             for manifest in yaml.safe_load_all(text):
                 if manifest:
                     key = (manifest["kind"], manifest["metadata"]["name"])
-                    assert key not in found
-                    found[key] = manifest
-    return found
+                    assert key not in objects
+                    objects[key] = manifest
+    return objects
 
 
 def pod(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -292,8 +292,8 @@ def test_alerts_find_their_jobs() -> None:
 
 def test_other_settings_make_other_pods() -> None:
     def checksum(model: str) -> str:
-        found = render({"settings": {"model": model}})["Deployment", "demo-rerankd"]
-        return str(found["spec"]["template"]["metadata"]["annotations"]["checksum/settings"])
+        deployment = render({"settings": {"model": model}})["Deployment", "demo-rerankd"]
+        return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/settings"])
 
     assert checksum("mini") == checksum("mini") != checksum("other")
 

@@ -27,13 +27,13 @@ SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}
 @pytest.fixture(scope="module")
 def promtool() -> str:
     """Prometheus' own checker."""
-    found = shutil.which("promtool")
-    if found is None:
+    program = shutil.which("promtool")
+    if program is None:
         sentence = "promtool is not installed. Install it: apt-get install prometheus"
         if os.environ.get("CI"):
             pytest.fail(sentence)
         pytest.skip(sentence)
-    return found
+    return program
 
 
 @pytest.fixture(scope="module")

@@ -196,8 +196,8 @@ def test_identical_pairs_in_flight_are_computed_once(
     jobs = [engine.submit(request("q", "same", f"own {n}")) for n in range(4)]
     heard.until_encoded(4)
     backend.gate.set()
-    found = [raw(job.future.result(SECONDS)) for job in jobs]
-    assert [scores[0] for scores in found] == pytest.approx(direct("q", "same") * 4)
+    logits = [raw(job.future.result(SECONDS)) for job in jobs]
+    assert [scores[0] for scores in logits] == pytest.approx(direct("q", "same") * 4)
     assert sum(map(len, backend.calls)) == 5
 
 

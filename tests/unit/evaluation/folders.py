@@ -55,8 +55,8 @@ def made_up(queries: int, depth: int, seed: int) -> tuple[dict[str, dict[str, in
 def shaken(rankings: Rankings, noise: float, seed: int) -> Rankings:
     """Every document's place changed by chance, the larger the noise the more."""
     generator = np.random.default_rng(seed)
-    found = {}
+    noisy = {}
     for query, ranking in rankings.items():
         scores = np.arange(len(ranking)) + generator.normal(0, noise, len(ranking))
-        found[query] = tuple(ranking[place] for place in np.argsort(scores, kind="stable"))
-    return found
+        noisy[query] = tuple(ranking[place] for place in np.argsort(scores, kind="stable"))
+    return noisy

@@ -11,10 +11,10 @@ from rerankd.evaluation.bootstrap import Interval, bootstrap_intervals, resample
 
 def test_intervals_agree_with_scipy() -> None:
     values = np.random.default_rng(1).normal(0.02, 0.15, 400)
-    found = bootstrap_intervals(values[:, None])[0]
+    interval = bootstrap_intervals(values[:, None])[0]
     theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=2).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.0007)
-    assert found.mean == pytest.approx(values.mean())
+    assert (interval.low, interval.high) == pytest.approx((theirs.low, theirs.high), abs=0.0007)
+    assert interval.mean == pytest.approx(values.mean())
 
 
 def test_columns_are_drawn_together() -> None:
@@ -38,8 +38,8 @@ def test_coverage() -> None:
     generator = np.random.default_rng(5)
     inside = 0
     for trial in range(200):
-        found = bootstrap_intervals(generator.exponential(1.0, (100, 1)), samples=500, seed=trial)[0]
-        inside += found.low <= 1.0 <= found.high
+        interval = bootstrap_intervals(generator.exponential(1.0, (100, 1)), samples=500, seed=trial)[0]
+        inside += interval.low <= 1.0 <= interval.high
     assert 0.88 <= inside / 200 <= 0.99
 
 

@@ -23,8 +23,8 @@ def made_up(pairs: int, scale: float, offset: float, seed: int = 1) -> LabelledP
 
 def test_the_truth_is_found() -> None:
     pairs = made_up(100_000, 0.6, -1.5)
-    found = fit_platt(pairs.logits, pairs.labels)
-    assert (found.scale, found.offset) == pytest.approx((0.6, -1.5), abs=0.03)
+    fit = fit_platt(pairs.logits, pairs.labels)
+    assert (fit.scale, fit.offset) == pytest.approx((0.6, -1.5), abs=0.03)
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -34,18 +34,18 @@ def test_it_is_the_logistic_regression_of_scikit_learn(balanced: bool) -> None:
     pairs = made_up(200_000, 0.8, 0.5)
     theirs = LogisticRegression(C=1e9, class_weight="balanced" if balanced else None, tol=1e-10)
     theirs.fit(pairs.logits[:, None], pairs.labels)
-    found = fit_platt(pairs.logits, pairs.labels, balanced=balanced)
+    fit = fit_platt(pairs.logits, pairs.labels, balanced=balanced)
     # The smoothed targets differ from 0 and 1 by less than 1e-4 here.
-    assert (found.scale, found.offset) == pytest.approx((theirs.coef_[0, 0], theirs.intercept_[0]), abs=2e-3)
+    assert (fit.scale, fit.offset) == pytest.approx((theirs.coef_[0, 0], theirs.intercept_[0]), abs=2e-3)
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1.0, 1e4])
 def test_separable_logits_do_not_diverge(gap: float) -> None:
     logits = np.concatenate([np.linspace(-2 * gap, -gap, 30), np.linspace(gap, 2 * gap, 20)])
     labels = np.repeat([0.0, 1.0], [30, 20])
-    found = fit_platt(logits, labels)
-    assert np.isfinite([found.scale, found.offset]).all()
-    probabilities = found.probabilities(logits)
+    fit = fit_platt(logits, labels)
+    assert np.isfinite([fit.scale, fit.offset]).all()
+    probabilities = fit.probabilities(logits)
     assert 0 < probabilities.min() < 0.1
     assert 0.9 < probabilities.max() < 1
     # At the optimum both classes meet Platt's targets on average.
@@ -53,8 +53,8 @@ def test_separable_logits_do_not_diverge(gap: float) -> None:
 
 
 def test_extreme_logits() -> None:
-    found = fit_platt(np.array([-1e6, 1e6, -3.0, 4.0]), np.array([0.0, 1.0, 0.0, 1.0]))
-    assert np.isfinite(found.probabilities(np.array([-1e300, 0.0, 1e300]))).all()
+    fit = fit_platt(np.array([-1e6, 1e6, -3.0, 4.0]), np.array([0.0, 1.0, 0.0, 1.0]))
+    assert np.isfinite(fit.probabilities(np.array([-1e300, 0.0, 1e300]))).all()
     constant = fit_platt(np.full(100, 2.0), np.repeat([0.0, 1.0], [75, 25]))
     assert constant.probabilities(np.array([2.0]))[0] == pytest.approx(0.26, abs=0.01)
     with pytest.raises(InvalidRequestError, match="only one kind"):
@@ -64,12 +64,12 @@ def test_extreme_logits() -> None:
 
 
 def test_calibration_makes_scores_shares() -> None:
-    found = calibrate(made_up(20_000, 0.5, -2.0))
-    assert found.queries == 2000
-    assert found.before.ece.mean > 0.1
-    assert found.after.ece.mean < 0.02
-    assert found.after.brier.high < found.before.brier.low
-    assert calibrate(made_up(20_000, 0.5, -2.0)) == found
+    calibration = calibrate(made_up(20_000, 0.5, -2.0))
+    assert calibration.queries == 2000
+    assert calibration.before.ece.mean > 0.1
+    assert calibration.after.ece.mean < 0.02
+    assert calibration.after.brier.high < calibration.before.brier.low
+    assert calibrate(made_up(20_000, 0.5, -2.0)) == calibration
 
 
 def test_what_cannot_be_calibrated() -> None:
@@ -84,12 +84,12 @@ def test_what_cannot_be_calibrated() -> None:
 
 def test_reliability_by_hand() -> None:
     probabilities, labels = np.array([0.05, 0.05, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0])
-    found = measure_reliability(probabilities, labels, ["a", "a", "b", "b"])
-    assert [(b.pairs, round(b.score, 3), b.relevant) for b in found.bins] == [(2, 0.05, 0.5), (2, 0.975, 1.0)]
-    assert found.ece.mean == pytest.approx(0.5 * 0.45 + 0.5 * 0.025)
-    assert found.brier.mean == pytest.approx((0.05**2 + 0.95**2 + 0.05**2) / 4)
-    assert found.ece.low == pytest.approx(0.025)
-    assert found.ece.high == pytest.approx(0.45)
+    reliability = measure_reliability(probabilities, labels, ["a", "a", "b", "b"])
+    assert [(b.pairs, round(b.score, 3), b.relevant) for b in reliability.bins] == [(2, 0.05, 0.5), (2, 0.975, 1.0)]
+    assert reliability.ece.mean == pytest.approx(0.5 * 0.45 + 0.5 * 0.025)
+    assert reliability.brier.mean == pytest.approx((0.05**2 + 0.95**2 + 0.05**2) / 4)
+    assert reliability.ece.low == pytest.approx(0.025)
+    assert reliability.ece.high == pytest.approx(0.45)
 
 
 def test_intervals_draw_queries_not_pairs() -> None:

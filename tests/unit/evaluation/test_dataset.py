@@ -13,14 +13,14 @@ from tests.unit.evaluation.folders import CANDIDATES, QUERIES, write_folder
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    found = open_dataset(write_folder(tmp_path / "tiny"))
-    assert (found.name, found.first_stage) == ("tiny", "candidates.trec")
-    assert not found.generated_candidates
-    assert found.queries == QUERIES
-    assert found.candidates == CANDIDATES
-    assert found.documents["d1"] == "熊猫 大熊猫主要吃竹子。"
-    assert found.documents["d2"] == "Paris is the capital of France."
-    assert found.candidate_recall == 1.0
+    dataset = open_dataset(write_folder(tmp_path / "tiny"))
+    assert (dataset.name, dataset.first_stage) == ("tiny", "candidates.trec")
+    assert not dataset.generated_candidates
+    assert dataset.queries == QUERIES
+    assert dataset.candidates == CANDIDATES
+    assert dataset.documents["d1"] == "熊猫 大熊猫主要吃竹子。"
+    assert dataset.documents["d2"] == "Paris is the capital of France."
+    assert dataset.candidate_recall == 1.0
 
 
 def test_gzipped_files_and_splits(tmp_path: Path) -> None:
@@ -42,19 +42,19 @@ def test_gzipped_files_and_splits(tmp_path: Path) -> None:
 
 def test_samples_are_the_same_and_depth_cuts(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "tiny")
-    found = open_dataset(folder, DatasetOptions(max_queries=2, depth=1))
-    assert found == open_dataset(folder, DatasetOptions(max_queries=2, depth=1))
-    assert len(found.queries) == 2
-    assert {len(ranking) for ranking in found.candidates.values()} == {1}
-    assert set(found.documents) == {ranking[0] for ranking in found.candidates.values()}
+    dataset = open_dataset(folder, DatasetOptions(max_queries=2, depth=1))
+    assert dataset == open_dataset(folder, DatasetOptions(max_queries=2, depth=1))
+    assert len(dataset.queries) == 2
+    assert {len(ranking) for ranking in dataset.candidates.values()} == {1}
+    assert set(dataset.documents) == {ranking[0] for ranking in dataset.candidates.values()}
 
 
 def test_without_candidates_there_is_bm25(tmp_path: Path) -> None:
-    found = open_dataset(write_folder(tmp_path / "tiny", candidates=False))
-    assert found.first_stage == "BM25 in memory over 6 documents"
-    assert found.generated_candidates
-    assert found.candidates["q2"][:2] == ("d2", "d4")
-    assert "d3" not in found.candidates["q1"]
+    dataset = open_dataset(write_folder(tmp_path / "tiny", candidates=False))
+    assert dataset.first_stage == "BM25 in memory over 6 documents"
+    assert dataset.generated_candidates
+    assert dataset.candidates["q2"][:2] == ("d2", "d4")
+    assert "d3" not in dataset.candidates["q1"]
     assert open_dataset(tmp_path / "tiny", DatasetOptions(require_candidates=False)).candidates == {}
     with pytest.raises(InvalidRequestError, match="too many for BM25 in memory. Pass the run"):
         bm25_candidates(dict.fromkeys(map(str, range(10_000)), "q"), dict.fromkeys(map(str, range(10_000)), "d"))

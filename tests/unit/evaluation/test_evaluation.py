@@ -45,22 +45,22 @@ def worsened(qrels: Qrels, rankings: Rankings, target: float, seed: int) -> Rank
 def test_a_regression_of_one_hundredth_is_found_on_a_thousand_queries(seed: int) -> None:
     qrels, rankings = made_up(1000, 50, seed=seed)
     before = shaken(rankings, 0.4, seed=seed + 100)
-    found = against(qrels, before, worsened(qrels, before, 0.01, seed)).comparisons[0]
-    assert found.deltas[0].mean == pytest.approx(-0.01, abs=0.0005)
-    assert found.verdict == "worse"
-    assert found.deltas[0].high < 0
+    comparison = against(qrels, before, worsened(qrels, before, 0.01, seed)).comparisons[0]
+    assert comparison.deltas[0].mean == pytest.approx(-0.01, abs=0.0005)
+    assert comparison.verdict == "worse"
+    assert comparison.deltas[0].high < 0
 
 
 def test_a_regression_is_found_under_noise_on_nine_queries_of_ten() -> None:
     """Besides the loss, a tenth of all queries go up or down by chance: standard deviation about 0.08."""
-    found = 0
+    detected = 0
     for seed in range(40):
         generator = np.random.default_rng(seed)
         noise = np.where(generator.random(1000) < 0.1, generator.normal(0, 0.25, 1000), 0.0)
         before = np.full((1000, 1), 0.5)
         result = compare_runs("after", before + (noise - noise.mean() - 0.01)[:, None], "before", before, samples=2000)
-        found += result.verdict == "worse"
-    assert found >= 36
+        detected += result.verdict == "worse"
+    assert detected >= 36
 
 
 def test_equal_systems_raise_no_alarm() -> None:
@@ -80,16 +80,16 @@ def test_equal_systems_raise_no_alarm() -> None:
 
 def test_a_system_against_itself_is_a_tie() -> None:
     qrels, rankings = made_up(100, 20, seed=1)
-    found = against(qrels, rankings, rankings).comparisons[0]
-    assert (found.wins, found.ties, found.losses, found.p) == (0, 100, 0, 1.0)
-    assert found.verdict == "no difference shown"
-    assert found.deltas[0].low == found.deltas[0].high == 0
+    comparison = against(qrels, rankings, rankings).comparisons[0]
+    assert (comparison.wins, comparison.ties, comparison.losses, comparison.p) == (0, 100, 0, 1.0)
+    assert comparison.verdict == "no difference shown"
+    assert comparison.deltas[0].low == comparison.deltas[0].high == 0
 
 
 def test_rounding_is_no_win() -> None:
     before = np.full((50, 1), 0.3)
-    found = compare_runs("a", before + 1e-12, "b", before)
-    assert (found.ties, found.p) == (50, 1.0)
+    comparison = compare_runs("a", before + 1e-12, "b", before)
+    assert (comparison.ties, comparison.p) == (50, 1.0)
 
 
 def test_comparisons_of_all_datasets_share_one_correction() -> None:
@@ -99,13 +99,13 @@ def test_comparisons_of_all_datasets_share_one_correction() -> None:
         made = dataset(name, qrels, shaken(rankings, 1, seed))
         systems = [RankingRun(n, shaken(rankings, noise, seed + 9)) for n, noise in (("good", 0.5), ("bad", 4.0))]
         work.append((made, [first_stage_run(made), *systems]))
-    found = evaluate(work, ["nDCG@10", "RR@10"])
-    assert [c.p_holm for c in found.comparisons] == [c.p_holm for c in holm_corrected(found.comparisons)]
-    assert len(found.comparisons) == 4
-    assert max(c.p_holm / c.p for c in found.comparisons) == pytest.approx(4)
-    assert {c.verdict for c in found.comparisons if c.run == "bad"} == {"worse"}
-    assert [name for name, _ in found.below(-0.005)] == ["one", "two"]
-    assert found.below(-1.0) == ()
+    evaluation = evaluate(work, ["nDCG@10", "RR@10"])
+    assert [c.p_holm for c in evaluation.comparisons] == [c.p_holm for c in holm_corrected(evaluation.comparisons)]
+    assert len(evaluation.comparisons) == 4
+    assert max(c.p_holm / c.p for c in evaluation.comparisons) == pytest.approx(4)
+    assert {c.verdict for c in evaluation.comparisons if c.run == "bad"} == {"worse"}
+    assert [name for name, _ in evaluation.below(-0.005)] == ["one", "two"]
+    assert evaluation.below(-1.0) == ()
     assert evaluate(work, ["nDCG@10"], "good").comparisons[0].run == FIRST_STAGE
 
 

@@ -92,9 +92,9 @@ def test_closed_cases_stay_closed() -> None:
     old = system("champion", own, 8.0)
     query = next(iter(own.queries))
     broken = dict(old.rankings) | {query: tuple(reversed(old.rankings[query]))}
-    found = evaluate([(own, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
+    evaluation = evaluate([(own, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
     better = measured(2.0, 3.0, "domain")
-    both = Evaluation(better.measures, "champion", better.results + found.results)
+    both = Evaluation(better.measures, "champion", better.results + evaluation.results)
     decision = decide(both, NEW, OLD, ["domain"], cases=["cases"])
     assert failed(decision) == {"closed cases"}
     assert query in next(check.says for check in decision.checks if check.name == "closed cases")
@@ -113,8 +113,8 @@ def test_scores_that_no_longer_mean_what_they_did_are_refused() -> None:
     old, new = system("champion", own, 2.0), system("candidate", own, 3.0)
     assert new.logits is not None
     loud = {query: {d: 3 * value + 12 for d, value in scores.items()} for query, scores in new.logits.items()}
-    found = evaluate([(own, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
-    assert failed(decide(found, NEW, OLD, ["domain"])) == {"calibration"}
+    evaluation = evaluate([(own, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
+    assert failed(decide(evaluation, NEW, OLD, ["domain"])) == {"calibration"}
 
 
 def test_a_record_is_signed_and_changes_break_it(tmp_path: Path) -> None:

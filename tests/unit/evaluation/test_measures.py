@@ -17,19 +17,19 @@ def test_measures_are_those_of_ir_measures() -> None:
     rankings = dict(shaken(rankings, 3, seed=2))
     del rankings["q5"]
     queries = sorted(qrels)
-    found = measure_queries(DEFAULT_MEASURES, qrels, rankings, queries)
+    measured = measure_queries(DEFAULT_MEASURES, qrels, rankings, queries)
     wanted = [nDCG @ 10, RR @ 10, AP, R @ 10, P @ 1, Judged @ 10]
     run = {query: decreasing_scores(ranking) for query, ranking in rankings.items()}
     by_hand = ir_measures.calc_aggregate(wanted, qrels, run)
-    assert found.mean(axis=0).tolist() == pytest.approx([by_hand[one] for one in wanted], abs=1e-12)
-    assert found[queries.index("q5")].tolist() == [0.0] * 6
+    assert measured.mean(axis=0).tolist() == pytest.approx([by_hand[one] for one in wanted], abs=1e-12)
+    assert measured[queries.index("q5")].tolist() == [0.0] * 6
     for value in ir_measures.iter_calc([nDCG @ 10], qrels, run):
-        assert found[queries.index(value.query_id), 0] == value.value
+        assert measured[queries.index(value.query_id), 0] == value.value
 
 
 def test_the_gain_is_the_grade() -> None:
-    found = measure_queries(["nDCG@10"], {"q": {"a": 2, "b": 1}}, {"q": ("b", "a")}, ["q"])[0, 0]
-    assert found == pytest.approx((1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3)))
+    value = measure_queries(["nDCG@10"], {"q": {"a": 2, "b": 1}}, {"q": ("b", "a")}, ["q"])[0, 0]
+    assert value == pytest.approx((1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3)))
 
 
 def test_names() -> None:

@@ -12,7 +12,7 @@ def theirs(differences: npt.NDArray[np.float64], resamples: int = 9_999) -> floa
     def mean_difference(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
         return np.asarray((a - b).mean(axis=axis))
 
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         mean_difference,
         permutation_type="samples",
@@ -20,7 +20,7 @@ def theirs(differences: npt.NDArray[np.float64], resamples: int = 9_999) -> floa
         vectorized=True,
         rng=4,
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 @pytest.mark.parametrize("seed", range(8))

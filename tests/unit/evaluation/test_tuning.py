@@ -28,29 +28,29 @@ def made(model: float, first: float, queries: int = 60, name: str = "made") -> t
 
 
 def test_two_views_are_better_than_one() -> None:
-    found = tune_fusion([made(1.5, 1.5)])
-    assert found.chosen is not None
-    assert found.chosen.method == "weighted"
-    assert 0.3 <= found.chosen.weight <= 3.0
-    assert found.against_model.mean > 0
-    assert found.against_first.mean > 0
-    assert len(found.tried) == len(GRID)
-    assert found.tried[0].mean >= found.tried[-1].mean
+    tuned = tune_fusion([made(1.5, 1.5)])
+    assert tuned.chosen is not None
+    assert tuned.chosen.method == "weighted"
+    assert 0.3 <= tuned.chosen.weight <= 3.0
+    assert tuned.against_model.mean > 0
+    assert tuned.against_first.mean > 0
+    assert len(tuned.tried) == len(GRID)
+    assert tuned.tried[0].mean >= tuned.tried[-1].mean
 
 
 def test_a_first_stage_that_knows_nothing_gets_no_weight() -> None:
-    found = tune_fusion([made(3.0, 0.0, 200)])
-    assert found.chosen is None or found.chosen.weight <= 0.2
-    assert abs(found.against_model.mean) < 0.02
+    tuned = tune_fusion([made(3.0, 0.0, 200)])
+    assert tuned.chosen is None or tuned.chosen.weight <= 0.2
+    assert abs(tuned.against_model.mean) < 0.02
 
 
 def test_datasets_count_the_same() -> None:
     large, small = made(3.0, 0.0, 200, "large"), made(0.0, 3.0, 20, "small")
-    found = tune_fusion([large, small])
-    assert found.datasets == ("large", "small")
-    assert found.queries == 220
-    assert found.chosen is not None
-    assert found.tried[0].mean == pytest.approx(sum(found.tried[0].means) / 2)
+    tuned = tune_fusion([large, small])
+    assert tuned.datasets == ("large", "small")
+    assert tuned.queries == 220
+    assert tuned.chosen is not None
+    assert tuned.tried[0].mean == pytest.approx(sum(tuned.tried[0].means) / 2)
 
 
 def test_too_few_queries() -> None:
@@ -60,8 +60,8 @@ def test_too_few_queries() -> None:
 
 def test_fusion_on_a_dataset_is_that_of_requests() -> None:
     dataset, system = made(1.0, 1.0, 4)
-    found = fuse_with_first_stage(system, dataset, Fusion("weighted", 1e6))
-    assert found.rankings == dataset.candidates
-    assert found.name == "model + first-stage"
+    fused = fuse_with_first_stage(system, dataset, Fusion("weighted", 1e6))
+    assert fused.rankings == dataset.candidates
+    assert fused.name == "model + first-stage"
     with pytest.raises(InvalidRequestError, match="no scores"):
         fuse_with_first_stage(RankingRun("run", system.rankings), dataset, Fusion())

@@ -42,12 +42,12 @@ def counted(
     """What instances saw of so many requests; the challenger fails more often and is slower."""
     counters = Counters()
     for number in draw.integers(0, 100_000, requests):
-        found = assign_route(one, RerankRequest("q", [], user=f"user-{number}"))
-        bad = draw.random() < 0.01 + (errors if found.variant == CHALLENGER else 0.0)
-        spent = draw.lognormal(3.0, 0.5) * (slower if found.variant == CHALLENGER else 1.0)
-        if found.participates:
+        route = assign_route(one, RerankRequest("q", [], user=f"user-{number}"))
+        bad = draw.random() < 0.01 + (errors if route.variant == CHALLENGER else 0.0)
+        spent = draw.lognormal(3.0, 0.5) * (slower if route.variant == CHALLENGER else 1.0)
+        if route.participates:
             counters.add(
-                one.id, one.step, found.variant, request_metrics(one, errors=bad, milliseconds=spent), found.unit
+                one.id, one.step, route.variant, request_metrics(one, errors=bad, milliseconds=spent), route.unit
             )
     return counters.drain()
 

@@ -33,10 +33,10 @@ def canary(
         # The split is judged within a step: coverage changes between them.
         units = [units[0] + every - own, units[1] + own]
         step += own
-        found = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
-        if found.action in ("roll_back", "stop"):
-            return found.action, treated["errors"].count, coverage
-        if found.action == "advance":
+        verdict = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
+        if verdict.action in ("roll_back", "stop"):
+            return verdict.action, treated["errors"].count, coverage
+        if verdict.action == "advance":
             following = next_step(PLAN, coverage)
             if following is None or following >= 1.0:
                 return "promoted", treated["errors"].count, coverage
@@ -45,32 +45,32 @@ def canary(
 
 
 def test_a_canary_that_is_like_the_champion_is_promoted_and_seldom_rolled_back() -> None:
-    found = [canary({}, seed)[0] for seed in range(200)]
-    assert found.count("roll_back") + found.count("stop") <= 0.05 * len(found)
-    assert found.count("promoted") >= 0.9 * len(found)
+    verdicts = [canary({}, seed)[0] for seed in range(200)]
+    assert verdicts.count("roll_back") + verdicts.count("stop") <= 0.05 * len(verdicts)
+    assert verdicts.count("promoted") >= 0.9 * len(verdicts)
 
 
 @pytest.mark.parametrize(
     ("harm", "requests"), [({"errors": 0.02}, 12_000), ({"slow": 0.10}, 4000), ({"errors": 0.6}, 200)]
 )
 def test_harm_is_rolled_back(harm: dict[str, float], requests: int) -> None:
-    found = [canary(harm, seed) for seed in range(40)]
-    outcomes = [what for what, _, _ in found]
+    canaries = [canary(harm, seed) for seed in range(40)]
+    outcomes = [what for what, _, _ in canaries]
     assert set(outcomes) <= {"roll_back", "stop"}  # a sound split is snapshot for a broken one in 1 of 1,000 steps
     assert outcomes.count("roll_back") >= 38
-    assert np.median([count for _, count, _ in found]) <= requests
+    assert np.median([count for _, count, _ in canaries]) <= requests
 
 
 def test_an_improvement_is_promoted() -> None:
-    found = [canary({"errors": -0.005, "slow": -0.03}, seed)[0] for seed in range(40)]
-    assert found.count("promoted") >= 38
+    actions = [canary({"errors": -0.005, "slow": -0.03}, seed)[0] for seed in range(40)]
+    assert actions.count("promoted") >= 38
 
 
 def test_a_broken_split_stops() -> None:
     seen = Observations({}, {}, (900, 300), 300, 1e9)
-    found = check_guardrails(PLAN, 0.1, seen)
-    assert found.action == "stop"
-    assert "split is broken" in found.reason
+    verdict = check_guardrails(PLAN, 0.1, seen)
+    assert verdict.action == "stop"
+    assert "split is broken" in verdict.reason
 
 
 def test_a_step_takes_its_time() -> None:

@@ -25,9 +25,9 @@ def store(tmp_path: Path) -> Iterator[ExperimentStore]:
 
 
 def moved(store: ExperimentStore, one: Experiment, state: ExperimentState, action: str = "promote") -> Experiment:
-    found = store.update(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
-    assert found is not None
-    return found
+    updated = store.update(one, ExperimentEvent("e", action, "by hand", "ann", 1.0, {}), state=state)
+    assert updated is not None
+    return updated
 
 
 def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: ExperimentStore) -> None:

@@ -17,8 +17,8 @@ def experiment(kind: ExperimentKind = "canary", coverage: float = 0.5, **more: o
 
 
 def arm(one: Experiment, user: str = "", **more: object) -> str | None:
-    found = RoutingTable([one]).route("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
-    return found.variant if found else None
+    route = RoutingTable([one]).route("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
+    return route.variant if route else None
 
 
 @given(st.text(min_size=1), SHARES, SHARES)
@@ -77,7 +77,7 @@ def test_what_is_promoted_answers_everybody() -> None:
 def test_shadows() -> None:
     one, half = experiment("shadow", 1.0), experiment("shadow", 0.5, name="half")
     routes = RoutingTable([one, half])
-    assert [found.experiment.name for found in routes.shadow_routes("mini", RerankRequest("q", []))] == ["e"]
+    assert [route.experiment.name for route in routes.shadow_routes("mini", RerankRequest("q", []))] == ["e"]
     several = [len(routes.shadow_routes("mini", RerankRequest("q", [], user=f"u{n}"))) for n in range(50)]
     assert set(several) == {1, 2}
     assert routes.shadow_routes("mini", RerankRequest("q", [], background=True)) == []

@@ -55,12 +55,12 @@ def bounds_at(control: np.ndarray, treated: np.ndarray, looks: range, alpha: flo
     first, second = control.cumsum(), treated.cumsum()
     first2, second2 = (control**2).cumsum(), (treated**2).cumsum()
     for n in looks:
-        found = difference(
+        interval = difference(
             Sums(n, float(first[n - 1]), float(first2[n - 1])),
             Sums(n, float(second[n - 1]), float(second2[n - 1])),
             alpha,
         )
-        if found.low > 0 or found.high < 0:
+        if interval.low > 0 or interval.high < 0:
             return True, n
     return False, looks[-1]
 
@@ -76,12 +76,12 @@ def test_peeking_at_a_difference_of_rates_is_safe() -> None:
 
 def test_a_planted_difference_is_found() -> None:
     draw = np.random.default_rng(3)
-    found = [
+    intervals = [
         bounds_at(draw.binomial(1, 0.02, 20_000), draw.binomial(1, 0.04, 20_000), range(50, 20_000, 50), ALPHA)
         for _ in range(50)
     ]
-    assert all(hit for hit, _ in found)
-    assert np.median([n for _, n in found]) < 6000
+    assert all(hit for hit, _ in intervals)
+    assert np.median([n for _, n in intervals]) < 6000
 
 
 def test_the_sample_ratio_alarms_on_a_broken_split_alone() -> None:

@@ -42,7 +42,7 @@ def test_what_is_started_comes_back(store: ExperimentStore) -> None:
     one = store.start(NEW, "me")
     assert store.active() == [one] == store.recent() == [store.get("new")]
     assert (one.coverage, one.step, one.state, one.revision, len(one.seed)) == (0.1, 0, "running", 1, 16)
-    assert [(found.action, found.who, found.coverage) for found in store.events()] == [("start", "me", 0.1)]
+    assert [(stored.action, stored.who, stored.coverage) for stored in store.events()] == [("start", "me", 0.1)]
     with pytest.raises(NotFoundError, match="rollout status"):
         store.get("other")
 
@@ -88,7 +88,7 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
     assert len([new for new in won if new is not None]) == 1
     assert store.get("new").revision == 2
     assert store.get("new").stepped > one.stepped
-    assert [found.action for found in store.events("new")] == ["advance", "start"]
+    assert [recorded.action for recorded in store.events("new")] == ["advance", "start"]
     assert store.events()[0].data == {"bounds": {"errors": {"low": None, "high": 0.5}}}
 
 

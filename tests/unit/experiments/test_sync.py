@@ -64,8 +64,8 @@ class Instance:
 
     @property
     def arm(self) -> str | None:
-        found = self.traffic.route("a", REQUEST)
-        return found.variant if found else None
+        route = self.traffic.route("a", REQUEST)
+        return route.variant if route else None
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -163,6 +163,6 @@ async def test_a_worker_follows_promotions_alone(url: str, store: ExperimentStor
         assert (instance.arm, instance.loader.opened) == (None, [])
         assert store.update(one, ExperimentEvent("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
         await instance.poll()
-        found = instance.traffic.route("a", RerankRequest("q", [], source="job"))
-        assert found is not None
-        assert found.variant == "challenger"
+        route = instance.traffic.route("a", RerankRequest("q", [], source="job"))
+        assert route is not None
+        assert route.variant == "challenger"

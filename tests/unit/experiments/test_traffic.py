@@ -18,18 +18,18 @@ def test_requests_without_a_unit_are_counted_as_such() -> None:
     traffic.routes = RoutingTable([ONE])
     assert traffic.route("mini", RerankRequest("q", [])) is None
     assert traffic.counts == {("e", "no_unit"): 1}
-    found = traffic.route("mini", REQUEST)
-    assert found is not None
-    traffic.count_answer(found, CHALLENGER)
+    route = traffic.route("mini", REQUEST)
+    assert route is not None
+    traffic.count_answer(route, CHALLENGER)
     assert traffic.counts["e", CHALLENGER] == 1
 
 
 def test_what_was_promoted_is_not_counted_any_more() -> None:
     traffic = Traffic()
     traffic.routes = RoutingTable([replace(ONE, state="promoted")])
-    found = traffic.route("mini", RerankRequest("q", []))
-    assert found is not None
-    traffic.record(found, CHALLENGER, {"errors": 1.0})
+    route = traffic.route("mini", RerankRequest("q", []))
+    assert route is not None
+    traffic.record(route, CHALLENGER, {"errors": 1.0})
     assert not traffic.counters.drain()
 
 

@@ -67,8 +67,8 @@ def test_no_more_than_so_many_by_score_but_all_by_feedback(store: TraceStore) ->
     for number in range(8):
         write(store, f"r{number}", 1 + number / 1000, 1)
         add_feedback(store, [FeedbackEvent(f"r{number}", "thumb", value=-1, tenant="search")])
-    found = detect(store, TraceFilter(), limits=DetectionLimits(each=3))
-    assert found == {"top_rejected": 8, "low_margin": 3}
+    cases = detect(store, TraceFilter(), limits=DetectionLimits(each=3))
+    assert cases == {"top_rejected": 8, "low_margin": 3}
     worst = [one.request_id for one in list_cases(store, CaseFilter(detector="low_margin"))]
     assert worst == ["r0", "r1", "r2"]
 
@@ -184,10 +184,10 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
 
 def test_what_has_no_request_id_is_no_case(store: TraceStore) -> None:
     store.write([build_trace(ranking(request_id=""))])
-    (found,) = store.load(store.list_traces())
-    assert add_cases(store, found, [Detection("outlier", -1, 1.0, "")]) == 0
+    (trace,) = store.load(store.list_traces())
+    assert add_cases(store, trace, [Detection("outlier", -1, 1.0, "")]) == 0
     with pytest.raises(InvalidRequestError, match="no request id"):
-        flag_request(store, f"#{found.trace.id}", None)
+        flag_request(store, f"#{trace.trace.id}", None)
 
 
 def test_exported_cases_are_split_by_time(store: TraceStore, tmp_path: Path) -> None:

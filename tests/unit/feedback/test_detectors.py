@@ -34,55 +34,55 @@ def traced(store: TraceStore, *scores: float) -> FullTrace:
     return store.load(store.list_traces(limit=1))[0]
 
 
-def names(found: FullTrace, *said: FeedbackEvent, **bounds: float) -> list[tuple[str, int]]:
+def names(trace: FullTrace, *said: FeedbackEvent, **bounds: float) -> list[tuple[str, int]]:
     thresholds = DetectorThresholds(**({"margin": 0.0} | bounds))  # type: ignore[arg-type]
-    return [(one.detector, one.position) for one in run_detectors(found, said, None, thresholds)]
+    return [(one.detector, one.position) for one in run_detectors(trace, said, None, thresholds)]
 
 
 def test_a_chosen_document_that_stands_low(store: TraceStore) -> None:
-    found = traced(store, 9, 8, 7, 6, 5)
-    assert names(found, FeedbackEvent("r1", "click", 4)) == [("chosen_low", 4)]
-    assert names(found, FeedbackEvent("r1", "citation", document_id="d3")) == [("chosen_low", 3)]
-    assert names(found, FeedbackEvent("r1", "click", 2)) == []
-    assert names(found, FeedbackEvent("r1", "click", 2), low=2) == [("chosen_low", 2)]
-    assert names(found, FeedbackEvent("r1", "click", 99), FeedbackEvent("r1", "click", document_id="no")) == []
-    (low,) = run_detectors(found, [FeedbackEvent("r1", "click", 4)], None, DetectorThresholds(margin=0))
+    trace = traced(store, 9, 8, 7, 6, 5)
+    assert names(trace, FeedbackEvent("r1", "click", 4)) == [("chosen_low", 4)]
+    assert names(trace, FeedbackEvent("r1", "citation", document_id="d3")) == [("chosen_low", 3)]
+    assert names(trace, FeedbackEvent("r1", "click", 2)) == []
+    assert names(trace, FeedbackEvent("r1", "click", 2), low=2) == [("chosen_low", 2)]
+    assert names(trace, FeedbackEvent("r1", "click", 99), FeedbackEvent("r1", "click", document_id="no")) == []
+    (low,) = run_detectors(trace, [FeedbackEvent("r1", "click", 4)], None, DetectorThresholds(margin=0))
     assert (
         low.severity
-        > run_detectors(found, [FeedbackEvent("r1", "click", 3)], None, DetectorThresholds(margin=0))[0].severity
+        > run_detectors(trace, [FeedbackEvent("r1", "click", 3)], None, DetectorThresholds(margin=0))[0].severity
     )
 
 
 def test_a_judgement_outweighs_a_click(store: TraceStore) -> None:
-    found = traced(store, 9, 8, 7, 6, 5)
+    trace = traced(store, 9, 8, 7, 6, 5)
     said = [FeedbackEvent("r1", "click", 4), FeedbackEvent("r1", "grade", 4, value=0)]
-    assert judge_trace(found, said).chosen == []
+    assert judge_trace(trace, said).chosen == []
     said += [FeedbackEvent("r1", "thumb", 3), FeedbackEvent("r1", "grade", 1, value=2)]
-    assert judge_trace(found, said).chosen == [1, 3]
+    assert judge_trace(trace, said).chosen == [1, 3]
 
 
 def test_the_first_stage_was_right(store: TraceStore) -> None:
-    found = traced(store, 1, 2, 3)
-    assert names(found, FeedbackEvent("r1", "click", 0)) == [("demoted", 0)]
-    assert names(found, FeedbackEvent("r1", "click", 0), low=2) == [("chosen_low", 0), ("demoted", 0)]
-    assert names(found, FeedbackEvent("r1", "click", 2)) == []
+    trace = traced(store, 1, 2, 3)
+    assert names(trace, FeedbackEvent("r1", "click", 0)) == [("demoted", 0)]
+    assert names(trace, FeedbackEvent("r1", "click", 0), low=2) == [("chosen_low", 0), ("demoted", 0)]
+    assert names(trace, FeedbackEvent("r1", "click", 2)) == []
 
 
 def test_the_top_was_rejected(store: TraceStore) -> None:
-    found = traced(store, 1, 3, 2)
-    assert names(found, FeedbackEvent("r1", "thumb", 1, value=-1)) == [("top_rejected", 1)]
-    assert names(found, FeedbackEvent("r1", "grade", document_id="d1", value=0)) == [("top_rejected", 1)]
-    assert names(found, FeedbackEvent("r1", "thumb", value=-1)) == [("top_rejected", 1)]
-    assert names(found, FeedbackEvent("r1", "thumb", value=-1), FeedbackEvent("r1", "thumb")) == []
-    assert names(found, FeedbackEvent("r1", "thumb", 0, value=-1)) == []
+    trace = traced(store, 1, 3, 2)
+    assert names(trace, FeedbackEvent("r1", "thumb", 1, value=-1)) == [("top_rejected", 1)]
+    assert names(trace, FeedbackEvent("r1", "grade", document_id="d1", value=0)) == [("top_rejected", 1)]
+    assert names(trace, FeedbackEvent("r1", "thumb", value=-1)) == [("top_rejected", 1)]
+    assert names(trace, FeedbackEvent("r1", "thumb", value=-1), FeedbackEvent("r1", "thumb")) == []
+    assert names(trace, FeedbackEvent("r1", "thumb", 0, value=-1)) == []
 
 
 def test_margins_and_outliers(store: TraceStore) -> None:
-    found = traced(store, 1.0, 3.0, 2.995)
-    assert [(one.detector, one.position) for one in run_detectors(found)] == [("low_margin", WHOLE)]
+    trace = traced(store, 1.0, 3.0, 2.995)
+    assert [(one.detector, one.position) for one in run_detectors(trace)] == [("low_margin", WHOLE)]
     baseline = ScoreBaseline(0.0, 0.5)
-    assert [one.detector for one in run_detectors(found, baseline=baseline)] == ["low_margin", "outlier"]
-    assert [one.detector for one in run_detectors(found, baseline=ScoreBaseline(2.0, 0.5))] == ["low_margin"]
+    assert [one.detector for one in run_detectors(trace, baseline=baseline)] == ["low_margin", "outlier"]
+    assert [one.detector for one in run_detectors(trace, baseline=ScoreBaseline(2.0, 0.5))] == ["low_margin"]
     assert names(traced(store, 5.0)) == []
     assert ScoreBaseline.from_scores([1.0] * 500) is None
     assert ScoreBaseline.from_scores([1.0, 2.0]) is None
@@ -91,9 +91,9 @@ def test_margins_and_outliers(store: TraceStore) -> None:
 def test_models_disagree(store: TraceStore) -> None:
     trace = traced(store, 3, 2, 1).trace
     moves = (MovedDocument(2, "d2", 3, 3, 1), MovedDocument(0, "d0", 1, 1, 3))
-    found = disagreement(Replay(trace, True, -1.0, 1, moves), "other")
-    assert found is not None
-    assert (found.detector, found.position) == ("disagreement", 2)
+    detection = disagreement(Replay(trace, True, -1.0, 1, moves), "other")
+    assert detection is not None
+    assert (detection.detector, detection.position) == ("disagreement", 2)
     assert disagreement(Replay(trace, False, -1.0), "other") is None
     assert disagreement(Replay(trace, True, 0.9), "other") is None
     assert disagreement(Replay(trace, True, -1.0, skipped="erased"), "other") is None

@@ -37,9 +37,9 @@ def test_psi_is_no_less_than_zero_and_zero_for_the_same(reference: list[float], 
 
 def test_psi_of_shifted_normals_is_what_the_integral_says() -> None:
     draw = np.random.default_rng(0)
-    found = psi(draw.normal(0, 1, 50_000), draw.normal(0.5, 1, 50_000))
+    measured = psi(draw.normal(0, 1, 50_000), draw.normal(0.5, 1, 50_000))
     # Between normals one deviation apart the symmetric divergence is shift**2; ten bins lose some of it.
-    assert 0.8 * 0.25 < found < 0.25
+    assert 0.8 * 0.25 < measured < 0.25
 
 
 @given(st.permutations(range(1, 9)))
@@ -51,8 +51,8 @@ def test_rbo_agrees_with_its_definition(order: list[int]) -> None:
         shared = len(set(range(1, d + 1)) & set(other[:d]))
         total += shared / d * p**d
     expected = shared / depth * p**depth + (1 - p) / p * total
-    found = rank_biased_overlap(ranks)
-    assert found == pytest.approx(expected)
+    overlap = rank_biased_overlap(ranks)
+    assert overlap == pytest.approx(expected)
 
 
 def test_rates_have_an_interval_and_a_verdict() -> None:

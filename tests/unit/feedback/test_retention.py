@@ -62,7 +62,7 @@ def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
     assert b"YOURTEXT7" in left
     kept = store.load(store.list_traces(TraceFilter(tenant="yours"), limit=1000))
     assert len(kept) == 300
-    assert all(found.texts[1] == shared and found.query for found in kept)
+    assert all(trace.texts[1] == shared and trace.query for trace in kept)
     assert store.list_traces(TraceFilter(tenant="mine")) == []
 
 
@@ -87,7 +87,7 @@ def test_a_document_is_erased_and_its_traces_stay(store: TraceStore) -> None:
     assert erase_document(store, "d1") == DeletionCounts(texts=1)
     assert b"SECRET" not in bytes_of(store)
     newest = store.load(store.list_traces())
-    assert [found.texts for found in newest] == [(None,), (None,), (None, "other")]
+    assert [trace.texts for trace in newest] == [(None,), (None,), (None, "other")]
     write(store, "mine", Document("SECRET version 1", "d1"))  # the writer trusts no number of before
     assert store.load(store.list_traces(limit=1))[0].texts == ("SECRET version 1",)
 
@@ -153,7 +153,7 @@ def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
     for gone in (b"OWNTEXT", b"OWNTITLE", b"HASHTEXT", b"HASHNOTE"):
         assert gone not in left
     assert b"OTHERTITLE" in left
-    kept = [dict(one) for found in store.iter_traces(TraceFilter()) for one in found.candidates.metadata]
+    kept = [dict(one) for trace in store.iter_traces(TraceFilter()) for one in trace.candidates.metadata]
     assert kept == [{}, {"title": "OTHERTITLE"}, {}, {"title": "OTHERTITLE"}]
 
 
@@ -161,8 +161,8 @@ def test_metadata_is_redacted_like_texts(store: TraceStore) -> None:
     made = ranking("q", [Document("a", "1", {"mail": ["someone@example.com"], "n": 3})])
     store.write([build_trace(made, lambda text: text.replace("someone@example.com", "[email]"))])
     assert b"someone@" not in bytes_of(store)
-    [found] = store.iter_traces(TraceFilter())
-    assert [dict(one) for one in found.candidates.metadata] == [{"mail": ["[email]"], "n": 3}]
+    [trace] = store.iter_traces(TraceFilter())
+    assert [dict(one) for one in trace.candidates.metadata] == [{"mail": ["[email]"], "n": 3}]
 
 
 def test_a_reader_delays_the_erasure_of_the_log(store: TraceStore) -> None:

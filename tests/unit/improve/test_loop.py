@@ -169,8 +169,8 @@ def test_requests_decide_and_it_goes_on_afterwards(
             return type("Move", (), {"after": version})
 
     monkeypatch.setattr(loop, "_registry", Registry())
-    for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 3})):
-        loop.state.write(step, StepResult("done", step, found))
+    for step, outputs in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 3})):
+        loop.state.write(step, StepResult("done", step, outputs))
     assert loop.run().state == "waiting"  # the shadow has compared nothing
     stop(settings, f"{plan.name}-3-shadow")
     waiting = loop.run()
@@ -191,8 +191,8 @@ def test_requests_decide_and_it_goes_on_afterwards(
 def test_a_rolled_back_canary_is_the_end(data: Path, bert: Path, settings: Settings, tmp_path: Path) -> None:
     plan = run_options(data, tmp_path / "back", bert, online="interleave", shadow_requests=1)
     loop = Loop(plan, resources(settings))
-    for step, found in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 1})):
-        loop.state.write(step, StepResult("done", step, found))
+    for step, outputs in (("collect", {"cases": 0}), ("train", {}), ("gate", {}), ("register", {"version": 1})):
+        loop.state.write(step, StepResult("done", step, outputs))
     loop.state.write("shadow", StepResult("done", "compared"))
     assert loop.run().state == "waiting"
     stop(settings, f"{plan.name}-1-interleave")

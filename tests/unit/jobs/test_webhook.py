@@ -77,9 +77,9 @@ async def deliver(store: SqliteStore, secret: str | None, hosts: list[str]) -> N
 
 
 def state(store: SqliteStore, job: str) -> str:
-    found = store.get(job)
-    assert found
-    return found.webhook_state
+    job_state = store.get(job)
+    assert job_state
+    return job_state.webhook_state
 
 
 async def test_an_announcement_is_verified_by_the_standard_library(tmp_path: Path) -> None:

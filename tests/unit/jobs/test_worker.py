@@ -19,9 +19,9 @@ from tests.unit.jobs.scripted_worker import new_job, ranking, scoring, working
 
 
 def stands(store: SqliteStore, job: str) -> Job:
-    found = store.get(job)
-    assert found
-    return found
+    stored = store.get(job)
+    assert stored
+    return stored
 
 
 def rows(store: SqliteStore, job: str) -> list[dict[str, object] | None]:
@@ -75,8 +75,8 @@ async def test_what_is_wrong_with_one_request_is_its_own(tmp_path: Path) -> None
         assert bad
         assert "results" in good
         assert "max_length" in str(bad["error"])
-        found = stands(store, job.id)
-        assert (found.state, found.done, found.failed, store.dead_letters()) == ("failed", 1, 1, [])
+        finished = stands(store, job.id)
+        assert (finished.state, finished.done, finished.failed, store.dead_letters()) == ("failed", 1, 1, [])
 
 
 async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(t
         assert "results" in first
         assert "results" in third
         assert "secret internals" not in orjson.dumps(second).decode()
-        found = stands(store, job.id)
-        assert (found.state, found.done, found.failed) == ("failed", 2, 1)
+        finished = stands(store, job.id)
+        assert (finished.state, finished.done, finished.failed) == ("failed", 2, 1)
         assert [dead.id for dead in store.dead_letters()] == [job.id]
         backend.poison = None
         assert store.retry(job.id)
@@ -149,8 +149,8 @@ async def test_a_part_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
         await worker.work_until()
         store._clock = lambda: time.time() + 3600
         await worker.work_until()
-        found = stands(store, job.id)
-        assert (found.state, found.failed, found.error) == ("failed", 2, "The part could not be decoded.")
+        finished = stands(store, job.id)
+        assert (finished.state, finished.failed, finished.error) == ("failed", 2, "The part could not be decoded.")
         assert [row and "error" in row for row in rows(store, job.id)] == [True, True]
 
 

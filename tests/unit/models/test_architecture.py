@@ -24,10 +24,10 @@ V2_M3: dict[str, Any] = {
 
 
 def test_the_reference_model() -> None:
-    found = read_architecture(V2_M3, "v2-m3")
-    assert found.parameters == 567_755_777
-    assert found.max_length == 8192
-    assert (found.segments, found.position_offset) == (False, 1)
+    architecture = read_architecture(V2_M3, "v2-m3")
+    assert architecture.parameters == 567_755_777
+    assert architecture.max_length == 8192
+    assert (architecture.segments, architecture.position_offset) == (False, 1)
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def test_shards_are_read(folder: Path) -> None:
         save_file({name: weights[name] for name in own}, folder / part)
     index = {"weight_map": {name: part for part, own in parts.items() for name in own}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    found = load_model(str(folder)).checkpoint().tensor("classifier.weight")
-    np.testing.assert_array_equal(found, weights["classifier.weight"])
+    tensor = load_model(str(folder)).checkpoint().tensor("classifier.weight")
+    np.testing.assert_array_equal(tensor, weights["classifier.weight"])
 
 
 def test_no_configuration(folder: Path) -> None:

@@ -48,10 +48,10 @@ class Models:
 
 
 def told(traffic: Traffic) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    counts: dict[str, dict[str, float]] = {}
     for (_, _, arm, metric), sums in traffic.counters.drain().sums.items():
-        found.setdefault(arm, {})[metric] = sums.total if metric != "latency" else math.nan
-    return found
+        counts.setdefault(arm, {})[metric] = sums.total if metric != "latency" else math.nan
+    return counts
 
 
 async def scored(
@@ -63,8 +63,8 @@ async def scored(
 async def test_each_arm_is_its_model() -> None:
     for arm, role in ((CHAMPION, "champion"), (CHALLENGER, "challenger")):
         traffic, models = Traffic(), Models()
-        found = await scored(models, traffic, arm)
-        assert (found.model, found.version, found.experiment_label) == ("mini", f"v-{role}", f"e/{arm}")
+        result = await scored(models, traffic, arm)
+        assert (result.model, result.version, result.experiment_label) == ("mini", f"v-{role}", f"e/{arm}")
         assert models.asked == [role]
         assert set(told(traffic)[arm]) == {"errors", "timeouts", "empty", "latency"}
         assert traffic.counts == {("e", arm): 1}
@@ -88,8 +88,8 @@ async def test_scores_from_a_cache_tell_no_time() -> None:
 )
 async def test_the_champion_answers_where_the_challenger_fails(failure: Exception, numbers: dict[str, float]) -> None:
     traffic, models = Traffic(), Models(challenger=failure)
-    found = await scored(models, traffic)
-    assert (found.version, found.experiment_label) == ("v-champion", "e/fallback")
+    result = await scored(models, traffic)
+    assert (result.version, result.experiment_label) == ("v-champion", "e/fallback")
     assert told(traffic) == {CHALLENGER: numbers}
 
 
@@ -103,8 +103,8 @@ async def test_a_score_that_is_no_number_is_none() -> None:
 async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
     traffic, models = Traffic(), Models()
     models.hang = True
-    found = await scored(models, traffic, one=replace(ONE, plan=ExperimentPlan(patience=0.01)))
-    assert found.variant == "fallback"
+    result = await scored(models, traffic, one=replace(ONE, plan=ExperimentPlan(patience=0.01)))
+    assert result.variant == "fallback"
     assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
 
 
@@ -162,10 +162,10 @@ async def test_pieces_of_one_ranking_are_never_of_two_models() -> None:
 async def test_interleaving_scores_on_both() -> None:
     traffic, models = Traffic(), Models()
     models.logit = 7.0
-    found = await scored(models, traffic, INTERLEAVED)
-    assert (found.version, found.variant) == ("v-champion", INTERLEAVED)
-    assert found.challenger is not None
-    assert found.challenger.scores[0][0].raw_score == 7.0
+    result = await scored(models, traffic, INTERLEAVED)
+    assert (result.version, result.variant) == ("v-champion", INTERLEAVED)
+    assert result.challenger is not None
+    assert result.challenger.scores[0][0].raw_score == 7.0
     assert set(told(traffic)) == {CHAMPION, CHALLENGER}
     failing = await scored(Models(challenger=RuntimeError("x")), traffic, INTERLEAVED)
     assert (failing.challenger, failing.variant) == (None, "fallback")

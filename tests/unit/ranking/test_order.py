@@ -74,8 +74,8 @@ def test_a_pin_is_at_its_place() -> None:
 @given(LOGITS, st.floats(0, 5))
 def test_a_first_stage_that_agrees_changes_nothing(values: list[float], weight: float) -> None:
     for method in ("weighted", "rrf"):
-        found = order_of(documents(values), scores(values), fusion=checked_fusion(method, weight))
-        assert found == order_of(documents(values), scores(values))
+        order = order_of(documents(values), scores(values), fusion=checked_fusion(method, weight))
+        assert order == order_of(documents(values), scores(values))
 
 
 def test_the_first_stage_counts_by_its_weight() -> None:
@@ -100,16 +100,16 @@ def test_equal_scores_have_no_spread() -> None:
 
 def test_what_is_shown_is_the_models_score_and_fusion_only_orders() -> None:
     request = RerankRequest("q", documents([0.0, 9.0]), fusion=Fusion("weighted", 9.0))
-    found = rank_request(request, scores([1.0, 0.0]))
-    assert [one.index for one in found] == [1, 0]
-    assert found[0].relevance_score == 0.5
-    assert found[0].raw_score == 0.0
+    ranking = rank_request(request, scores([1.0, 0.0]))
+    assert [one.index for one in ranking] == [1, 0]
+    assert ranking[0].relevance_score == 0.5
+    assert ranking[0].raw_score == 0.0
 
 
 def test_a_threshold_is_on_shifted_scores() -> None:
     rules = [Adjustment(boost=-2.0), Adjustment(boost=2.0)]
-    found = rank_documents(documents(2), scores([1.0, -1.0]), None, "sigmoid", 0.5, rules)
-    assert [one.index for one in found] == [1]
+    ranking = rank_documents(documents(2), scores([1.0, -1.0]), None, "sigmoid", 0.5, rules)
+    assert [one.index for one in ranking] == [1]
 
 
 @pytest.mark.parametrize(("method", "weight"), [("best", None), ("rrf", -1), ("weighted", 101), ("rrf", math.nan)])

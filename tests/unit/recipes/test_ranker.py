@@ -88,8 +88,8 @@ def test_the_product_computes_what_the_ranker_computes(ranker: Ranker, tmp_path:
     with torch.inference_mode():
         expected = pairs.score(load(tmp_path / "start").eval(), own, "w10 w11 w12", TEXTS, 60).numpy()
     reranker = Reranker(str(tmp_path / "out"), max_length=60)
-    found = reranker.score([("w10 w11 w12", text) for text in TEXTS], activation="none")
-    np.testing.assert_allclose(found, expected, atol=1e-3 if precision == "fp32" else 2.0)
+    scores = reranker.score([("w10 w11 w12", text) for text in TEXTS], activation="none")
+    np.testing.assert_allclose(scores, expected, atol=1e-3 if precision == "fp32" else 2.0)
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
     rows = [[2, 5, 10, 11, 12, 3, 2, 6, *own(text), 3] for text in TEXTS]
     ids = np.array([row + [0] * (40 - len(row)) for row in rows])
@@ -109,17 +109,17 @@ def test_special_tokens_are_no_text(tmp_path: Path) -> None:
     made.save(str(tmp_path / "from.json"))
     export.write_tokenizer(tmp_path / "from.json", tmp_path / "to.json")
     assert Tokenizer.from_file(str(tmp_path / "from.json")).encode("[CLS] a").ids[0] == vocabulary.CLS
-    found = Tokenizer.from_file(str(tmp_path / "to.json"))
-    assert found.encode("[CLS] a").tokens == ["▁", "[", "C", "L", "S", "]", "▁a"]
-    assert found.token_to_id("[SEP]") == vocabulary.SEP
+    tokenizer = Tokenizer.from_file(str(tmp_path / "to.json"))
+    assert tokenizer.encode("[CLS] a").tokens == ["▁", "[", "C", "L", "S", "]", "▁a"]
+    assert tokenizer.token_to_id("[SEP]") == vocabulary.SEP
 
 
 def test_parts_hold_every_row_once_and_no_more_than_they_may() -> None:
     draw = random.Random(0)
     lengths = [draw.randint(1, 300) for _ in range(200)]
-    found = pairs.parts(lengths, 1000)
-    assert sorted(i for part in found for i in part) == list(range(200))
-    assert all(len(part) == 1 or pairs.rounded(max(lengths[i] for i in part)) * len(part) <= 1000 for part in found)
+    parts = pairs.parts(lengths, 1000)
+    assert sorted(i for part in parts for i in part) == list(range(200))
+    assert all(len(part) == 1 or pairs.rounded(max(lengths[i] for i in part)) * len(part) <= 1000 for part in parts)
 
 
 def four_bits(matrix: np.ndarray) -> bytes:
@@ -173,23 +173,23 @@ def write_source(path: Path) -> dict[str, np.ndarray]:
 
 def test_the_source_is_read_and_cut(tmp_path: Path) -> None:
     values = write_source(tmp_path / "source.bin")
-    found = source.read(tmp_path / "source.bin")
-    assert (found.pieces, found.layers, found.heads) == (PIECES, 2, 4)
-    assert found.scores[0] > found.scores[-1]
+    read = source.read(tmp_path / "source.bin")
+    assert (read.pieces, read.layers, read.heads) == (PIECES, 2, 4)
+    assert read.scores[0] > read.scores[-1]
     for name, key in (
         ("l1.fo.w", "encoder.layer.1.output.dense.weight"),
         ("emb.word", "embeddings.word_embeddings.weight"),
     ):
         step = np.abs(values[name].reshape(-1, 32)).max(1).repeat(32).reshape(values[name].shape) / 7
-        assert (np.abs(found.weights[key].numpy() - values[name]) <= 0.51 * step).all()
-    np.testing.assert_array_equal(found.weights["encoder.layer.0.output.LayerNorm.bias"].numpy(), values["l0.oln.b"])
-    vocabulary.write_encoder(found, tmp_path / "cut", [1, 3, 0, 2, 3, 6], [1])
+        assert (np.abs(read.weights[key].numpy() - values[name]) <= 0.51 * step).all()
+    np.testing.assert_array_equal(read.weights["encoder.layer.0.output.LayerNorm.bias"].numpy(), values["l0.oln.b"])
+    vocabulary.write_encoder(read, tmp_path / "cut", [1, 3, 0, 2, 3, 6], [1])
     model = load(tmp_path / "cut")
     assert len(model.encoder.bert.encoder.layer) == 1
     rows = model.encoder.bert.embeddings.word_embeddings.weight
-    torch.testing.assert_close(rows[5], found.weights["embeddings.word_embeddings.weight"][6])
+    torch.testing.assert_close(rows[5], read.weights["embeddings.word_embeddings.weight"][6])
     kept = model.state_dict()["encoder.bert.encoder.layer.0.output.dense.weight"]
-    torch.testing.assert_close(kept, found.weights["encoder.layer.1.output.dense.weight"])
+    torch.testing.assert_close(kept, read.weights["encoder.layer.1.output.dense.weight"])
     (tmp_path / "other").write_bytes(b"0" * 100)
     with pytest.raises(ValueError, match="not a file"):
         source.read(tmp_path / "other")

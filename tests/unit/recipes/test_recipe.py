@@ -61,11 +61,11 @@ def test_standardised() -> None:
 
 def test_packs_of_a_language_are_drawn_from_apart() -> None:
     draw = np.random.default_rng(1)
-    found = {
+    scores = {
         name: {"alone": draw.normal(mean, 0.1, size), "fused": np.zeros(size)}
         for name, mean, size in (("toyhom-zh", 0.1, 200), ("dureader-zh", -0.1, 50))
     }
-    alone, fused = evaluate.together(found)
+    alone, fused = evaluate.together(scores)
     assert (alone["language"], alone["kind"], alone["queries"]) == ("zh", "alone", 250)
     assert alone["delta"] == pytest.approx(0.06, abs=0.02)
     assert alone["interval"][0] < alone["delta"] < alone["interval"][1]

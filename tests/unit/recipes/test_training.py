@@ -103,9 +103,9 @@ def test_training_learns_what_labels_say_and_a_student_follows() -> None:
     curve = train.train("t", bank, ranker, students, 2.0, CPU, start=start, **how)
     assert imitated[-1]["one"] < 1
     assert set(curve[-1]) == {"step", "seconds", "teacher", "guard", "one", "small"}
-    found = train.measured(ranker.eval(), bank, bank.asked["any"], CPU)["pack"]
-    assert found["queries"] == 40
-    assert found["alone"] > 0.6  # chance is about 0.45
+    measured = train.measured(ranker.eval(), bank, bank.asked["any"], CPU)["pack"]
+    assert measured["queries"] == 40
+    assert measured["alone"] > 0.6  # chance is about 0.45
     assert train.solved(ranker, bank, CPU)["zh"] in (0, 1)
 
 
@@ -140,11 +140,13 @@ def test_folds_leave_every_pack_that_counts_out_once() -> None:
     names = [name for fold in FOLDS for name in fold]
     assert len(names) == len(set(names)) == 5
     rows = [[0.5, 0.7, 0.6]] * 4
-    found = summarised({name: {"rows": rows, "queries": 4, "bm25": 0.5, "alone": 0.7, "fused": 0.6} for name in names})
-    assert {(row["language"], row["kind"]) for row in found["together"]} == {
+    summary = summarised(
+        {name: {"rows": rows, "queries": 4, "bm25": 0.5, "alone": 0.7, "fused": 0.6} for name in names}
+    )
+    assert {(row["language"], row["kind"]) for row in summary["together"]} == {
         (language, kind) for language in ("zh", "en") for kind in ("alone", "fused")
     }
-    assert found["packs"][0]["delta"] == pytest.approx(0.2)
+    assert summary["packs"][0]["delta"] == pytest.approx(0.2)
 
 
 def test_nothing_is_evaluated_without_candidates() -> None:

@@ -81,9 +81,9 @@ def test_what_is_known_is_kept_by_registry(tmp_path: Path) -> None:
     known = LastKnown(tmp_path, "http://one")
     assert known.load("med", "champion") is None
     known.save(VERSION, "champion")
-    found = known.load("med", "champion")
-    assert found is not None
-    assert (found.version, found.content, found.name) == (3, VERSION.content, "med")
+    version = known.load("med", "champion")
+    assert version is not None
+    assert (version.version, version.content, version.name) == (3, VERSION.content, "med")
     known.save(replace(VERSION, version=4, approved="yes"), "champion")
     again = known.load("med", "champion")
     assert again is not None

@@ -43,11 +43,11 @@ def test_data_is_told_by_names_and_content(tmp_path: Path) -> None:
     for folder in (one, other):
         (folder / "sub").mkdir(parents=True)
         (folder / "sub" / "x.jsonl").write_text("1")
-    found = data_hashes([one, other])
-    assert set(found) == {"data", "data+"}
-    assert found["data"] == found["data+"]
+    hashes = data_hashes([one, other])
+    assert set(hashes) == {"data", "data+"}
+    assert hashes["data"] == hashes["data+"]
     (other / "sub" / "x.jsonl").rename(other / "sub" / "y.jsonl")
-    assert data_hashes([other])["data"] != found["data"]
+    assert data_hashes([other])["data"] != hashes["data"]
     assert data_hashes([one / "sub" / "x.jsonl"])["x.jsonl"]
     with pytest.raises(InvalidInputFileError):
         data_hashes([tmp_path / "none"])
@@ -58,8 +58,8 @@ def test_git_is_no_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert git_state() == {}
     for command in ("init -q .", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x", "tag v1"):
         subprocess.run(["git", *command.split()], check=True)
-    found = git_state()
-    assert (len(found["commit"]), found["tag"], found["changed"]) == (40, "v1", False)
+    state = git_state()
+    assert (len(state["commit"]), state["tag"], state["changed"]) == (40, "v1", False)
     monkeypatch.setenv("PATH", "")
     assert git_state() == {}
     assert user()

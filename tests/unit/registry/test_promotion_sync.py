@@ -73,15 +73,15 @@ def promoted(experiments: ExperimentStore, challenger: str) -> Experiment:
 
 
 def changed(experiments: ExperimentStore, one: Experiment, state: ExperimentState, action: str) -> Experiment:
-    found = experiments.update(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
-    assert found is not None
-    return found
+    updated = experiments.update(one, ExperimentEvent("e", action, "errors fell", "ann", 1.0, {}), state=state)
+    assert updated is not None
+    return updated
 
 
 def last(experiments: ExperimentStore, one: Experiment) -> Record:
-    found = PromotionLog(experiments).last(one)
-    assert found is not None
-    return found
+    record = PromotionLog(experiments).last(one)
+    assert record is not None
+    return record
 
 
 def champion(registry: Registry, name: str) -> int:
@@ -95,8 +95,8 @@ def test_the_alias_moves_with_a_promotion_and_back(registry: Registry, experimen
         instance.poll()
     assert (champion(registry, name), registry.resolve(name, "previous").version) == (2, 1)
     assert registry.history(name).moves[0].reason == f"experiment e #{one.id}: errors fell (ann)"
-    found = last(experiments, one)
-    assert (found.phase, found.data) == ("moved", {"name": name, "before": 1, "after": 2})
+    record = last(experiments, one)
+    assert (record.phase, record.data) == ("moved", {"name": name, "before": 1, "after": 2})
     one = changed(experiments, one, "rolled_back", "roll_back")
     for _ in range(2):
         instance.poll()
@@ -124,9 +124,9 @@ def test_what_the_registry_refuses_is_said_and_left(
     one = promoted(experiments, f"registry:{name}@3")
     for _ in range(2):
         instance.poll()
-    found = last(experiments, one)
-    assert found.phase == "refused"
-    assert found.reason.startswith(f"the registry keeps its champion: The gate refused {name} 3.")
+    record = last(experiments, one)
+    assert record.phase == "refused"
+    assert record.reason.startswith(f"the registry keeps its champion: The gate refused {name} 3.")
     assert (champion(registry, name), experiments.get("e").state) == (1, "promoted")
     changed(experiments, one, "rolled_back", "roll_back")
     instance.poll()

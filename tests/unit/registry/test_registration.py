@@ -34,18 +34,18 @@ def test_a_version_holds_the_files_and_what_they_are(registry: Registry, models:
         alias="challenger",
     )
     assert (version.version, version.aliases, version.parent, version.verified) == (1, ("challenger",), None, True)
-    found = registry.resolve(name, "challenger")
-    assert found == replace(version, aliases=found.aliases)
-    assert found.files == files_of(models[0])
-    assert found.params["precision"] == "fp32"
-    assert found.params["family"] == "bert"
-    assert found.metrics == {"nDCG@10": 0.5}
-    assert found.tags == {"who": "us"}
-    assert set(found.data) == {"data"}
-    assert found.parity
-    assert found.parity["passed"]
-    folder = registry.fetch(found)
-    assert files_of(folder) == found.files
+    resolved = registry.resolve(name, "challenger")
+    assert resolved == replace(version, aliases=resolved.aliases)
+    assert resolved.files == files_of(models[0])
+    assert resolved.params["precision"] == "fp32"
+    assert resolved.params["family"] == "bert"
+    assert resolved.metrics == {"nDCG@10": 0.5}
+    assert resolved.tags == {"who": "us"}
+    assert set(resolved.data) == {"data"}
+    assert resolved.parity
+    assert resolved.parity["passed"]
+    folder = registry.fetch(resolved)
+    assert files_of(folder) == resolved.files
     assert load_model(str(folder)).manifest == load_model(str(models[0])).manifest
 
 
@@ -59,10 +59,10 @@ def test_the_same_files_are_the_same_version(registry: Registry, models: list[Pa
     gate = gate_record(models[0], tmp_path / "gate.json")
     richer = registry.register(models[0], name, metrics={"b": 2.0}, gate=gate, tags={"x": "y"})
     assert richer.version == 1
-    found = registry.resolve(name, 1)
-    assert found.metrics == {"a": 1.0, "b": 2.0}
-    assert found.gate["passed"] is True
-    assert found.tags == {"x": "y"}
+    version = registry.resolve(name, 1)
+    assert version.metrics == {"a": 1.0, "b": 2.0}
+    assert version.gate["passed"] is True
+    assert version.tags == {"x": "y"}
     assert len(registry.store.versions(name)) == 2
 
 
@@ -71,8 +71,8 @@ def test_two_at_once_make_one_version(registry: Registry, models: list[Path]) ->
 
     name = fresh_name()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: registry.register(models[0], name).version, range(4)))
-    assert found == [1] * 4
+        versions = list(pool.map(lambda _: registry.register(models[0], name).version, range(4)))
+    assert versions == [1] * 4
     assert len(registry.store.versions(name)) == 1
 
 

@@ -148,8 +148,8 @@ def test_an_unverified_model_needs_somebody_to_answer_for_it(
     with pytest.raises(PromotionRefusedError, match="not verified"):
         registry.promote(name, 1)
     registry.promote(name, 1, "we looked", force=True)
-    found = registry.resolve(name)
-    assert (found.verified, found.approved, found.trusted) == (False, "we looked", True)
+    version = registry.resolve(name)
+    assert (version.verified, version.approved, version.trusted) == (False, "we looked", True)
 
 
 def test_an_interrupted_promotion_is_seen_and_mended(
@@ -178,13 +178,13 @@ def test_an_interrupted_promotion_is_seen_and_mended(
 def test_differences(registry: Registry, models: list[Path], tmp_path: Path) -> None:
     name = registered(registry, models, tmp_path)
     registry.promote(name, 1)
-    found = {one.field: (one.a, one.b) for one in registry.diff(name, 1, "challenger")}
-    assert found["metrics/nDCG@10"] == (0.5, 0.7)
-    assert found["calibration/scale"] == (None, 3.0)
-    assert found["version"] == (1, 3)
-    assert "files/model.onnx" in found
-    assert "files/tokenizer.json" not in found
-    assert "params/precision" not in found
+    differences = {one.field: (one.a, one.b) for one in registry.diff(name, 1, "challenger")}
+    assert differences["metrics/nDCG@10"] == (0.5, 0.7)
+    assert differences["calibration/scale"] == (None, 3.0)
+    assert differences["version"] == (1, 3)
+    assert "files/model.onnx" in differences
+    assert "files/tokenizer.json" not in differences
+    assert "params/precision" not in differences
     assert registry.diff(name, 1, "champion") == []
 
 

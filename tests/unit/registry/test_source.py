@@ -33,9 +33,9 @@ def test_a_reference_is_a_reranker(
     uri, cache = f"sqlite:///{registry.store.path}", str(tmp_path / "c")
     own = Reranker(str(models[0])).score(PAIRS, activation="none")
     for reference in (f"registry:{name}", f"registry:{name}@champion", f"registry:{name}@1"):
-        found = Reranker(reference, registry=uri, cache_dir=cache)
-        assert found.score(PAIRS, activation="none").tolist() == own.tolist()
-        assert found.files.reference.name == name
+        reranker = Reranker(reference, registry=uri, cache_dir=cache)
+        assert reranker.score(PAIRS, activation="none").tolist() == own.tolist()
+        assert reranker.files.reference.name == name
     monkeypatch.setenv("RERANKD_REGISTRY", uri)
     other = Reranker(f"registry:{name}@challenger", cache_dir=cache)
     assert other.score(PAIRS, activation="none") == pytest.approx(own * 2, abs=1e-4)

@@ -45,6 +45,6 @@ def test_pieces_do_not_matter(text: str, cuts: list[int]) -> None:
 @given(st.text(alphabet="a[]123456789, ", max_size=80), st.integers(0, 5))
 def test_what_is_left_never_cites_what_was_not_given(text: str, given: int) -> None:
     left, cited, _ = checked([text], given)
-    found = [int(n) for group in re.findall(r"\[(\d{1,4}(?:, ?\d{1,4})*)\]", left) for n in group.split(",")]
+    numbers = [int(n) for group in re.findall(r"\[(\d{1,4}(?:, ?\d{1,4})*)\]", left) for n in group.split(",")]
     assert all(1 <= number <= given for number in cited)
-    assert set(found) <= set(cited) or "[" in text.replace("[", "", 1)
+    assert set(numbers) <= set(cited) or "[" in text.replace("[", "", 1)

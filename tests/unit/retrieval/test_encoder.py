@@ -71,10 +71,10 @@ def test_vectors_are_those_of_transformers(tmp_path: Path, family: str, pooling:
     exact = ModelEmbedder(folder, "e", ("query: ", "passage: "), precision="fp32")
     assert np.abs(exact.embed(TEXTS, "query") - expected).max() < 1e-4
     small = ModelEmbedder(folder, "e", ("query: ", "passage: "))
-    found = small.embed(TEXTS, "query")
-    assert (found * expected).sum(1).min() > 0.98
-    assert found.shape == (3, small.dimensions)
-    assert np.abs(small.embed(TEXTS, "passage") - found).max() > 1e-3
+    vectors = small.embed(TEXTS, "query")
+    assert (vectors * expected).sum(1).min() > 0.98
+    assert vectors.shape == (3, small.dimensions)
+    assert np.abs(small.embed(TEXTS, "passage") - vectors).max() > 1e-3
     assert small.name == f"e int8 {pooling} query: |passage:"
     assert small.embed([], "query").shape == (0, 32)
 

@@ -6,7 +6,7 @@ from rerankd.types import Document
 
 def test_fusion_counts_both_rankings_and_keeps_each_document_once() -> None:
     a, b, c = (Document(name, name) for name in "abc")
-    found = reciprocal_rank_fusion([[a, b, c], [c, b]], 2)
-    assert [one.id for one in found] == ["c", "b"]
-    assert found[0].metadata["score"] == 1 / 63 + 1 / 61
+    fused = reciprocal_rank_fusion([[a, b, c], [c, b]], 2)
+    assert [one.id for one in fused] == ["c", "b"]
+    assert fused[0].metadata["score"] == 1 / 63 + 1 / 61
     assert reciprocal_rank_fusion([[], []], 5) == []

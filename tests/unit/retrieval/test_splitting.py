@@ -35,8 +35,8 @@ def test_sentences_joined_are_the_text(text: str) -> None:
 
 def test_headings_are_context_and_part_passages() -> None:
     blocks = [Block("first", ("A",)), Block("second", ("A",)), Block("third", ("A", "B")), Block("fourth", ("C",))]
-    found = list(split(blocks, offsets, SplitOptions(16, 0)))
-    assert [(one.text, one.headings) for one in found] == [
+    passages = list(split(blocks, offsets, SplitOptions(16, 0)))
+    assert [(one.text, one.headings) for one in passages] == [
         ("A\nfirst\nsecond", ("A",)),
         ("A > B\nthird", ("A", "B")),
         ("C\nfourth", ("C",)),
@@ -45,17 +45,17 @@ def test_headings_are_context_and_part_passages() -> None:
 
 def test_neighbours_share_whole_sentences() -> None:
     text = "".join(f"第{i}句话说完。" for i in range(1, 9))
-    found = [one.text for one in split([Block(text)], offsets, SplitOptions(24, 10))]
-    assert len(found) > 2
-    for one, other in itertools.pairwise(found):
+    passages = [one.text for one in split([Block(text)], offsets, SplitOptions(24, 10))]
+    assert len(passages) > 2
+    for one, other in itertools.pairwise(passages):
         assert sentences(one)[-1].strip() == sentences(other)[0].strip()
 
 
 def test_a_sentence_that_is_too_long_is_cut_by_tokens() -> None:
     text = " ".join(f"w{i}" for i in range(100))
-    found = [one.text for one in split([Block(text)], offsets, SplitOptions(30, 0))]
-    assert [len(offsets(one)) for one in found] == [30, 30, 30, 10]
-    assert " ".join(found) == text
+    passages = [one.text for one in split([Block(text)], offsets, SplitOptions(30, 0))]
+    assert [len(offsets(one)) for one in passages] == [30, 30, 30, 10]
+    assert " ".join(passages) == text
 
 
 def test_pages_are_where_a_passage_begins() -> None:
@@ -83,14 +83,14 @@ BLOCKS = st.lists(
 @given(BLOCKS, st.integers(16, 40), st.integers(0, 8))
 @example([Block("a手a手a手a"), Block("a手a手a手a 。a a")], 16, 0)  # a word with a full stop in it, where a passage ends
 def test_no_passage_is_too_long_and_nothing_is_lost(blocks: list[Block], tokens: int, overlap: int) -> None:
-    found = list(split(blocks, offsets, SplitOptions(tokens, overlap)))
-    assert all(len(offsets(one.text)) <= tokens for one in found)
+    passages = list(split(blocks, offsets, SplitOptions(tokens, overlap)))
+    assert all(len(offsets(one.text)) <= tokens for one in passages)
     written = "".join("".join(block.text.split()) for block in blocks)
-    shown = "".join("".join(one.text.split()) for one in found)
+    shown = "".join("".join(one.text.split()) for one in passages)
     assert len(shown) >= len(written)
     for block in blocks:
         for word in block.text.replace("。", "。 ").split():
             assert (
-                any(word in "".join(one.text.split("\n")) or word in one.text for one in found)
+                any(word in "".join(one.text.split("\n")) or word in one.text for one in passages)
                 or len(offsets(word)) > 1
             )

@@ -23,13 +23,13 @@ def rules(text: str, head: str = "") -> RuleSet:
     return parse_rules(f"{head}\nrules:\n  - {{name: r, {text}}}".encode())
 
 
-def ordered(found: RuleSet, query: str = "保修多久", tenant: str = "") -> list[str | None]:
-    adjustments = found.adjustments(query, DOCUMENTS, tenant, NOW)
+def ordered(rule_set: RuleSet, query: str = "保修多久", tenant: str = "") -> list[str | None]:
+    adjustments = rule_set.adjustments(query, DOCUMENTS, tenant, NOW)
     return [DOCUMENTS[place].id for place in order_of(DOCUMENTS, SCORES, adjustments)]
 
 
-def ranked(found: RuleSet, threshold: float | None = None, top_n: int | None = None) -> tuple[RankedDocument, ...]:
-    adjustments = found.adjustments("保修多久", DOCUMENTS, "", NOW)
+def ranked(rule_set: RuleSet, threshold: float | None = None, top_n: int | None = None) -> tuple[RankedDocument, ...]:
+    adjustments = rule_set.adjustments("保修多久", DOCUMENTS, "", NOW)
     return rank_documents(DOCUMENTS, SCORES, top_n, "sigmoid", threshold, adjustments)
 
 
@@ -60,9 +60,9 @@ def test_what_an_action_does_to_the_order(text: str, order: str) -> None:
 
 
 def test_a_rule_of_a_tenant_acts_for_it_alone() -> None:
-    found = rules("when: {tenant: x}, documents: {terms: [nothing]}, pin: 1")
-    assert ordered(found, tenant="x")[0] == "d"
-    assert ordered(found, tenant="y")[0] == "a"
+    rule_set = rules("when: {tenant: x}, documents: {terms: [nothing]}, pin: 1")
+    assert ordered(rule_set, tenant="x")[0] == "d"
+    assert ordered(rule_set, tenant="y")[0] == "a"
 
 
 def test_rules_cannot_outvote_the_model_beyond_their_bound() -> None:
@@ -90,18 +90,18 @@ def test_a_threshold_is_on_the_ruled_score_and_spares_pins() -> None:
 
 
 def test_synonyms_stand_behind_the_query_once() -> None:
-    found = parse_rules("rules:\n  - {name: s, synonyms: [手机, 移动电话, phone]}".encode())
-    assert found.expand_query("手机保修") == "手机保修 (移动电话, phone)"
-    assert found.expand_query("my Phone") == "my Phone (手机, 移动电话)"
-    assert found.expand_query("手机 phone") == "手机 phone (移动电话)"
-    assert found.expand_query("phones") == "phones"
-    assert found.adjustments("手机", DOCUMENTS) == [Adjustment()] * 4
+    rule_set = parse_rules("rules:\n  - {name: s, synonyms: [手机, 移动电话, phone]}".encode())
+    assert rule_set.expand_query("手机保修") == "手机保修 (移动电话, phone)"
+    assert rule_set.expand_query("my Phone") == "my Phone (手机, 移动电话)"
+    assert rule_set.expand_query("手机 phone") == "手机 phone (移动电话)"
+    assert rule_set.expand_query("phones") == "phones"
+    assert rule_set.adjustments("手机", DOCUMENTS) == [Adjustment()] * 4
 
 
 def test_dates_that_are_none_match_no_age() -> None:
-    found = rules("documents: {older_than: 1d}, filter: true", "date_field: when")
+    rule_set = rules("documents: {older_than: 1d}, filter: true", "date_field: when")
     documents = [Document("x", metadata={"when": value}) for value in (None, "soon", True, 0, "2026-05-31T23:00:00Z")]
-    assert [one.filtered for one in found.adjustments("q", documents, "", NOW)] == [False, False, False, True, False]
+    assert [one.filtered for one in rule_set.adjustments("q", documents, "", NOW)] == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_language(text: str, language: str) -> None:
 
 def test_ten_thousand_rules_look_at_those_that_matter() -> None:
     many = "".join(f"  - {{name: r{i}, documents: {{terms: [term{i}]}}, boost: 1}}\n" for i in range(2000))
-    found = parse_rules(f"rules:\n{many}".encode())
-    [one] = found.adjustments("q", [Document("term7 and term1999")])
+    rule_set = parse_rules(f"rules:\n{many}".encode())
+    [one] = rule_set.adjustments("q", [Document("term7 and term1999")])
     assert [fired.rule for fired in one.matched_rules] == ["r7", "r1999"]
     assert one.boost == 2.0

@@ -41,17 +41,17 @@ def candidates(draw: st.DrawFn) -> Candidates:
 
 @given(candidates())
 def test_what_is_packed_is_unpacked(given_: Candidates) -> None:
-    found = unpack(pack(given_))
+    unpacked = unpack(pack(given_))
     for name in ("passages", "raw_scores", "final_scores", "ranks", "scores_before"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(given_, name))
+        np.testing.assert_array_equal(getattr(unpacked, name), getattr(given_, name))
     none, ones = np.zeros(len(given_), bool), np.ones(len(given_), int)
     truncated, chunks = given_.truncated, given_.chunks
     np.testing.assert_array_equal(
-        found.truncated if len(found.truncated) else none, truncated if len(truncated) else none
+        unpacked.truncated if len(unpacked.truncated) else none, truncated if len(truncated) else none
     )
-    np.testing.assert_array_equal(found.chunks if len(found.chunks) else ones, chunks if len(chunks) else ones)
-    assert found.ids == (given_.ids if any(name is not None for name in given_.ids) else ())
-    assert found.rules == given_.rules
+    np.testing.assert_array_equal(unpacked.chunks if len(unpacked.chunks) else ones, chunks if len(chunks) else ones)
+    assert unpacked.ids == (given_.ids if any(name is not None for name in given_.ids) else ())
+    assert unpacked.rules == given_.rules
     np.testing.assert_array_equal(passages_of(pack(given_)), given_.passages)
 
 

@@ -45,16 +45,16 @@ def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
     reranker = Reranker(recorder=writer)
     reranker.rank("what eats bamboo?", ["A car.", "A panda eats bamboo.", "Bears eat fish."], top_n=1)
     assert writer.flush()
-    (found,) = store.load(store.list_traces())
-    assert (found.trace.source, found.trace.kept, found.trace.top_before, found.trace.model) == (
+    (trace,) = store.load(store.list_traces())
+    assert (trace.trace.source, trace.trace.kept, trace.trace.top_before, trace.trace.model) == (
         "library",
         1,
         2,
         "mini",
     )
-    assert len(found.trace.version) == 16
+    assert len(trace.trace.version) == 16
     (again,) = replay_traces(
-        [found], lambda query, texts: reranker.score([(query, text) for text in texts], activation="none").tolist()
+        [trace], lambda query, texts: reranker.score([(query, text) for text in texts], activation="none").tolist()
     )
     assert (again.top_changed, again.tau) == (False, 1.0)
     writer.close()

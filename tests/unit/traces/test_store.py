@@ -39,11 +39,11 @@ def write(store: TraceStore, *rankings: RankingRecord) -> None:
 def test_a_trace_comes_back_whole(store: TraceStore) -> None:
     documents = [Document("a car", "c1", {"score": 9.5}), Document("熊猫吃竹子", "p1"), Document("a" * 5000)]
     write(store, ranking(documents=documents, scores=[-1.0, 3.0, 0.5]))
-    found = store.find_trace("r1")
-    assert found is not None
-    trace, held = found.trace, found.candidates
-    assert (found.query, found.texts) == ("what eats bamboo?", ("a car", "熊猫吃竹子", "a" * 5000))
-    assert found.parameters == {"activation": "sigmoid", "max_length": 512, "top_n": 2}
+    stored = store.find_trace("r1")
+    assert stored is not None
+    trace, held = stored.trace, stored.candidates
+    assert (stored.query, stored.texts) == ("what eats bamboo?", ("a car", "熊猫吃竹子", "a" * 5000))
+    assert stored.parameters == {"activation": "sigmoid", "max_length": 512, "top_n": 2}
     assert (held.ranks.tolist(), held.ids) == ([3, 1, 2], ("c1", "p1", None))
     assert held.raw_scores.tolist() == [-1.0, 3.0, 0.5]
     assert held.final_scores[1] == pytest.approx(0.952574, abs=1e-6)
@@ -82,7 +82,7 @@ def test_two_stores_of_one_file_share_texts_and_numbers(store: TraceStore, path:
         writer.join()
     traces = store.list_traces(limit=1000)
     assert len({trace.id for trace in traces}) == len(traces) == 80
-    assert all(found.texts == ("a car", "a panda", "a bear") for found in store.load(traces))
+    assert all(loaded.texts == ("a car", "a panda", "a bear") for loaded in store.load(traces))
     other.close()
 
 
@@ -104,7 +104,7 @@ def test_lists_by_filter_and_order(store: TraceStore) -> None:
     assert ids(TraceFilter(tenant="search", since=50.0), order="margin") == "ca"
     assert ids(TraceFilter(request_id="c", model="mini")) == "c"
     assert ids(TraceFilter(model="none")) == ""
-    assert [found.trace.request_id for found in store.iter_traces(TraceFilter(until=350.0), batch_size=2)] == [
+    assert [loaded.trace.request_id for loaded in store.iter_traces(TraceFilter(until=350.0), batch_size=2)] == [
         "a",
         "b",
         "c",
@@ -117,9 +117,9 @@ def test_lists_by_filter_and_order(store: TraceStore) -> None:
 def test_odd_texts(store: TraceStore) -> None:
     odd = ["", "\ud800 lone", "\0zero", "汉" * 3000]
     write(store, ranking(query="\udfff?", documents=odd, request_id="odd\0"))
-    found = store.find_trace("odd")
-    assert found is not None
-    assert (found.query, list(found.texts)) == ("\udfff?", odd)
+    trace = store.find_trace("odd")
+    assert trace is not None
+    assert (trace.query, list(trace.texts)) == ("\udfff?", odd)
 
 
 def test_migrating_again_changes_nothing(store: TraceStore, path: Path) -> None:
@@ -137,7 +137,7 @@ def test_few_texts_are_remembered(store: TraceStore) -> None:
     store._passages = PassageStore(cache=4)
     for number in range(20):
         write(store, ranking(documents=[f"text {number % 7}", f"text {number % 5}"]))
-    assert all(None not in found.texts for found in store.load(store.list_traces()))
+    assert all(None not in trace.texts for trace in store.load(store.list_traces()))
     assert len(store._passages._cache) <= 4 + 4
 
 

@@ -23,13 +23,15 @@ FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", 
 
 def animals(count: int = 12) -> list[Example]:
     """What animals eat; answers say `eats`, others `fears`, so that what is learned holds for other animals too."""
-    found = []
+    examples = []
     for place in range(count):
         animal, food = ANIMALS[place % 12], FOODS[place % 12]
         turn = "" if place < 12 else f" {place}"
         others = [f"the {ANIMALS[(place + step) % 12]} fears {FOODS[(place + step) % 12]}{turn}" for step in (1, 2, 3)]
-        found.append(Example(f"what does the {animal} eat?{turn}", (f"the {animal} eats {food}{turn}",), tuple(others)))
-    return found
+        examples.append(
+            Example(f"what does the {animal} eat?{turn}", (f"the {animal} eats {food}{turn}",), tuple(others))
+        )
+    return examples
 
 
 def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed: int = 0) -> Path:

@@ -57,12 +57,12 @@ def test_adapters_are_on_the_encoders_linear_layers_and_nothing_else(model: Path
     network = open_network(files_of(model), 64)
     layers = files_of(model).manifest.architecture.layers
     count = add_adapters(network, rank=4, alpha=8, seed=1)
-    found = sorted(
+    names = sorted(
         name.rpartition("encoder.layer.")[2].removesuffix(".lora_A.default")
         for name, _ in network.named_modules()
         if name.endswith(".lora_A.default")
     )
-    assert found == sorted(f"{layer}.{part}" for layer in range(layers) for part in PER_LAYER)
+    assert names == sorted(f"{layer}.{part}" for layer in range(layers) for part in PER_LAYER)
     learning = {name: value for name, value in network.named_parameters() if value.requires_grad}
     assert all(".lora_" in name for name in learning)
     assert count == sum(value.numel() for value in learning.values())

@@ -29,9 +29,9 @@ def lines(path: Path, *rows: object) -> Path:
 
 def test_lines_are_read(tmp_path: Path) -> None:
     row = {"query": "熊猫?", "pos": ["竹子"], "neg": ["车"], "pos_scores": [5], "neg_scores": [-1.5], "time": 7}
-    found = read_examples(lines(tmp_path / "a.jsonl", row, {"query": "q", "pos": ["p"]}))
-    assert found[0] == Example("熊猫?", ("竹子",), ("车",), (5.0,), (-1.5,), 7.0, "a.jsonl")
-    assert found[1] == Example("q", ("p",), source="a.jsonl")
+    examples = read_examples(lines(tmp_path / "a.jsonl", row, {"query": "q", "pos": ["p"]}))
+    assert examples[0] == Example("熊猫?", ("竹子",), ("车",), (5.0,), (-1.5,), 7.0, "a.jsonl")
+    assert examples[1] == Example("q", ("p",), source="a.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,22 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_beir_folder_is_read(tmp_path: Path) -> None:
-    found = {one.query: one for one in read_examples(write_folder(tmp_path / "zoo"))}
-    assert found["熊猫吃什么?"].positives == ("熊猫 大熊猫主要吃竹子。",)
-    assert found["熊猫吃什么?"].negatives == ()
-    assert found["熊猫吃什么?"].unjudged == ("熊猫直播是一个网站。",)
-    assert len(found["how high is Everest?"].positives) == 2
-    assert found["how high is Everest?"].unjudged == ("Paris is the capital of France.",)
-    assert found["how high is Everest?"].source == "zoo"
+    examples = {one.query: one for one in read_examples(write_folder(tmp_path / "zoo"))}
+    assert examples["熊猫吃什么?"].positives == ("熊猫 大熊猫主要吃竹子。",)
+    assert examples["熊猫吃什么?"].negatives == ()
+    assert examples["熊猫吃什么?"].unjudged == ("熊猫直播是一个网站。",)
+    assert len(examples["how high is Everest?"].positives) == 2
+    assert examples["how high is Everest?"].unjudged == ("Paris is the capital of France.",)
+    assert examples["how high is Everest?"].source == "zoo"
 
 
 def test_what_was_judged_irrelevant_is_apart_from_what_nobody_judged(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "zoo")
     with (folder / "qrels.tsv").open("a", encoding="utf-8") as file:
         file.write("\nq2\td1\t0\n")
-    found = {one.query: one for one in read_examples(folder)}
-    assert found["capital of France"].negatives == ("熊猫 大熊猫主要吃竹子。",)
-    assert len(found["capital of France"].unjudged) == 2
+    examples = {one.query: one for one in read_examples(folder)}
+    assert examples["capital of France"].negatives == ("熊猫 大熊猫主要吃竹子。",)
+    assert len(examples["capital of France"].unjudged) == 2
 
 
 TEXTS = st.sampled_from(["a", "A ", "b", "ｂ", "c", "", " ", "d e", "d  e"])

@@ -65,7 +65,7 @@ def test_a_candidate_that_ranks_otherwise_is_refused_and_leaves_nothing(
 
 def test_own_pairs_are_compared_first() -> None:
     own = [(f"q{n}", "t") for n in range(50)]
-    found = verification_pairs(own, 20)
-    assert found[:10] == own[:10]
-    assert len(found) == 20
-    assert own[10] not in found
+    pairs = verification_pairs(own, 20)
+    assert pairs[:10] == own[:10]
+    assert len(pairs) == 20
+    assert own[10] not in pairs

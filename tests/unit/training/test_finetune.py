@@ -99,8 +99,8 @@ def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None
 
 
 def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) -> None:
-    found = [replace(one, negatives=(), unjudged=one.negatives) for one in animals()]
-    outcome = fine_tune(str(bert), found, tmp_path, replace(OPTIONS, mine_negatives=False))
+    examples = [replace(one, negatives=(), unjudged=one.negatives) for one in animals()]
+    outcome = fine_tune(str(bert), examples, tmp_path, replace(OPTIONS, mine_negatives=False))
     assert outcome.record["training"] == 9
 
 
@@ -149,12 +149,12 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_path: Path) -> None:
     reranker = Reranker(str(tiny), device="cpu", max_length=48)
-    found = []
+    scales = []
     for one in animals(4):
         own = [*one.positives, *one.negatives]
         order = np.argsort(reranker.score([(one.query, text) for text in own]), kind="stable")
         texts = [own[place] for place in order]
-        found.append(Example(one.query, (texts[0],), tuple(texts[1:])))
+        scales.append(Example(one.query, (texts[0],), tuple(texts[1:])))
     before = (tiny / "rerankd.json").read_bytes()
-    finetune._calibrate(tiny, found, OPTIONS)
+    finetune._calibrate(tiny, scales, OPTIONS)
     assert (tiny / "rerankd.json").read_bytes() == before

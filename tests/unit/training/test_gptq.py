@@ -36,9 +36,9 @@ def inputs(draw: torch.Generator, tokens: int, width: int) -> torch.Tensor:
 def test_rounded_weights_are_what_the_graph_keeps(seed: int, outputs: int, width: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     weight, seen = torch.randn(outputs, width, generator=draw), torch.randn(50, width, generator=draw)
-    found = gptq_round(weight, seen.T @ seen)
-    torch.testing.assert_close(nearest(found), found)
-    torch.testing.assert_close(found.abs().amax(1), weight.abs().amax(1))
+    rounded = gptq_round(weight, seen.T @ seen)
+    torch.testing.assert_close(nearest(rounded), rounded)
+    torch.testing.assert_close(rounded.abs().amax(1), weight.abs().amax(1))
 
 
 def test_weights_on_the_grid_stay() -> None:
@@ -84,10 +84,10 @@ def test_a_network_keeps_its_own_weights(late: Path) -> None:
     network = open_network(files_of(late), 40)
     ranker, pairs = ranker_of(network), verification_pairs([], 8)
     before = {name: value.clone() for name, value in ranker.state_dict().items()}
-    found = gptq_quantize_ranker(ranker, lambda: logits_of(network, pairs))
+    quantized = gptq_quantize_ranker(ranker, lambda: logits_of(network, pairs))
     layers = ranker.encoder.bert.config.num_hidden_layers
-    assert len(found) == 6 * layers
-    for name, weight in found.items():
+    assert len(quantized) == 6 * layers
+    for name, weight in quantized.items():
         assert weight.shape == before[name].shape
     for name, value in ranker.state_dict().items():
         assert torch.equal(value, before[name])
@@ -107,18 +107,18 @@ def test_layers_with_outlying_ends_are_found(late: Path) -> None:
         return torch.where(ranker.encoder.own[..., None], output, 50 * output)
 
     handle = layer.attention.output.LayerNorm.register_forward_hook(light)
-    found = outlier_layers(ranker, lambda: logits_of(network, pairs))
+    layers = outlier_layers(ranker, lambda: logits_of(network, pairs))
     handle.remove()
     assert own
-    assert "bert.encoder.layer.0.intermediate.dense" in found
+    assert "bert.encoder.layer.0.intermediate.dense" in layers
 
 
 def test_a_cross_encoder_keeps_its_own_weights(checkpoint: Path) -> None:
     network, pairs = open_network(files_of(checkpoint), 40), verification_pairs([], 8)
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
-    found = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, pairs))
-    assert len(found) == 6 * 3
-    for name, weight in found.items():
+    layers = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, pairs))
+    assert len(layers) == 6 * 3
+    for name, weight in layers.items():
         torch.testing.assert_close(nearest(torch.from_numpy(weight)), torch.from_numpy(weight))
         assert not np.array_equal(weight, before[name].numpy())
     for name, value in network.model.state_dict().items():
@@ -139,7 +139,7 @@ def test_a_cross_encoder_is_compiled_with_the_weights_that_texts_ask_for(
             weight.data += 0.1 * weight.data.abs().amax() / INT8_LIMIT * torch.randn(weight.shape, generator=draw)
     wanted = gptq_quantize(network.model, network.adapted_layers, lambda: logits_of(network, texts))
     moved = {name: nearest(value) for name, value in network.model.state_dict().items() if name in wanted}
-    found = read_weights(
+    weights = read_weights(
         files_of(
             write_candidate(
                 network,
@@ -153,8 +153,8 @@ def test_a_cross_encoder_is_compiled_with_the_weights_that_texts_ask_for(
         )
     )
     for name, value in wanted.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
-        assert not np.allclose(found[name], moved[name].numpy(), atol=1e-6), name
+        np.testing.assert_allclose(weights[name], value, atol=1e-6, err_msg=name)
+        assert not np.allclose(weights[name], moved[name].numpy(), atol=1e-6), name
 
 
 def test_an_int8_candidate_rounded_by_texts_ranks_as_the_network(

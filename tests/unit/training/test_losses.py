@@ -78,8 +78,8 @@ def test_the_group_loss_is_cross_entropy_of_the_answer(bert: Path) -> None:
     network = open_network(files_of(bert), 64).eval()
     example = animals(1)[0]
     texts = [*example.positives, *example.negatives]
-    found = loss_of("softmax", cross_encoder(network, "cpu"), 2)(
+    loss = loss_of("softmax", cross_encoder(network, "cpu"), 2)(
         [[example.query], [texts]], [torch.tensor([POSITIVE_LABEL, 0, 0, 0])]
     )
     logits = network.logits(network.preprocess([(example.query, text) for text in texts]))
-    assert float(found.detach()) == pytest.approx(float(-logits.log_softmax(0)[0].detach()), abs=1e-4)
+    assert float(loss.detach()) == pytest.approx(float(-logits.log_softmax(0)[0].detach()), abs=1e-4)

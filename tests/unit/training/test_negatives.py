@@ -12,21 +12,21 @@ OTHERS = [Example("what does the tiger eat", ("the tiger eats deer",), (DOUBLE, 
 
 
 def test_keywords_find_what_is_missing() -> None:
-    found = add_negatives([PANDA, *OTHERS], 2)
-    assert len(found[0].negatives) == 2
-    assert not set(found[0].negatives) & set(PANDA.positives)
-    assert found[1].negatives == OTHERS[0].negatives
-    assert [one.query for one in found] == [PANDA.query, OTHERS[0].query]
+    examples = add_negatives([PANDA, *OTHERS], 2)
+    assert len(examples[0].negatives) == 2
+    assert not set(examples[0].negatives) & set(PANDA.positives)
+    assert examples[1].negatives == OTHERS[0].negatives
+    assert [one.query for one in examples] == [PANDA.query, OTHERS[0].query]
 
 
 def test_the_champion_drops_what_it_holds_for_an_answer() -> None:
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         return [0.9 if "bamboo" in text else 0.3 for text in texts]
 
-    found = add_negatives([PANDA, *OTHERS], 3, score)[0].negatives
+    negatives = add_negatives([PANDA, *OTHERS], 3, score)[0].negatives
     assert DOUBLE in add_negatives([PANDA, *OTHERS], 3)[0].negatives
-    assert DOUBLE not in found
-    assert "a panda does not eat deer" in found
+    assert DOUBLE not in negatives
+    assert "a panda does not eat deer" in negatives
 
 
 def test_a_text_that_differs_in_case_only_is_no_negative_of_its_double() -> None:

@@ -41,9 +41,9 @@ def test_pairs_are_cut_as_they_are_when_served(model: Path, mixed_pairs: list[tu
 def test_it_scores_as_it_is_served(model: Path, mixed_pairs: list[tuple[str, str]]) -> None:
     pairs = PAIRS + mixed_pairs[:12]
     served = Reranker(str(model), device="cpu", max_length=100).score(pairs, activation="none")
-    found = logits_of(open_network(files_of(model), 100), pairs)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
+    logits = logits_of(open_network(files_of(model), 100), pairs)
+    assert logits.dtype == torch.float32
+    np.testing.assert_allclose(logits.numpy(), served, atol=1e-3)
 
 
 def test_scores_do_not_depend_on_the_pairs_before(model: Path) -> None:
@@ -63,7 +63,7 @@ def test_scores_do_not_depend_on_the_pairs_before(model: Path) -> None:
 
 def test_gradients_with_checkpointing_are_the_same(model: Path) -> None:
     pairs = [(one.query, text) for one in animals(3) for text in one.negatives]
-    found = []
+    gradients = []
     for saving in (False, True):
         network = open_network(files_of(model), 64)
         if saving:
@@ -71,11 +71,11 @@ def test_gradients_with_checkpointing_are_the_same(model: Path) -> None:
         network.train()
         torch.manual_seed(5)  # of dropout
         network.logits(network.preprocess(pairs)).square().mean().backward()  # type: ignore[no-untyped-call]
-        found.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    assert len(found[0]) > 20
-    for name, gradient in found[0].items():
-        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=1e-5)
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert len(gradients[0]) > 20
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
 
 
 def test_the_trainers_model_gives_logits(model: Path) -> None:

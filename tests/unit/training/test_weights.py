@@ -28,9 +28,9 @@ def test_weights_are_read_back(bert: Path, tmp_path: Path, precision: str) -> No
     assert is_late_interaction(files_of(folder))
     pairs = verification_pairs([], 20)
     served = Reranker(str(folder), device="cpu", max_length=100).score(pairs, activation="none")
-    found = logits_of(open_network(files_of(folder), 100), pairs).numpy()
-    np.testing.assert_allclose(found, served, atol=TOLERANCE[precision])
-    assert np.corrcoef(found, served)[0, 1] > 0.98
+    logits = logits_of(open_network(files_of(folder), 100), pairs).numpy()
+    np.testing.assert_allclose(logits, served, atol=TOLERANCE[precision])
+    assert np.corrcoef(logits, served)[0, 1] > 0.98
 
 
 def test_a_model_that_is_written_again_is_the_same(bert: Path, tmp_path: Path) -> None:
@@ -56,19 +56,19 @@ def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path) -> Non
     write_calibrated(files_of(folder), tmp_path / "calibrated", Platt(0.5, -1.25), {})
     pairs = verification_pairs([], 8)
     plain = logits_of(open_network(files_of(folder), 100), pairs)
-    found = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
-    np.testing.assert_allclose(found.numpy(), 0.5 * plain.numpy() - 1.25, atol=1e-4)
+    logits = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
+    np.testing.assert_allclose(logits.numpy(), 0.5 * plain.numpy() - 1.25, atol=1e-4)
     served = Reranker(str(tmp_path / "calibrated"), device="cpu", max_length=100).score(pairs, activation="none")
-    np.testing.assert_allclose(found.numpy(), served, atol=1e-3)
+    np.testing.assert_allclose(logits.numpy(), served, atol=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_cross_encoder_is_read_back(checkpoint: Path, compiled: dict[str, Path], precision: str) -> None:
     files = files_of(compiled[precision])
     assert not is_late_interaction(files)
-    found, source = read_weights(files), files_of(checkpoint).checkpoint()
-    assert found.keys() == files.manifest.architecture.shapes().keys()
-    for name, value in found.items():
+    weights, source = read_weights(files), files_of(checkpoint).checkpoint()
+    assert weights.keys() == files.manifest.architecture.shapes().keys()
+    for name, value in weights.items():
         expected = source.tensor(name)
         if precision == "fp32":
             np.testing.assert_array_equal(value, expected, err_msg=name)
@@ -81,8 +81,8 @@ def test_a_cross_encoder_with_words_in_blocks_is_read_back(bert: Path, tmp_path:
     compile_model(files_of(bert), tmp_path / "model", options)
     name = "bert.embeddings.word_embeddings.weight"
     files = files_of(tmp_path / "model")
-    found, expected = read_weights(files)[name], files_of(bert).checkpoint().tensor(name)
-    np.testing.assert_allclose(found, expected, atol=np.abs(expected).max() / 8)
+    weight, expected = read_weights(files)[name], files_of(bert).checkpoint().tensor(name)
+    np.testing.assert_allclose(weight, expected, atol=np.abs(expected).max() / 8)
     assert (
         embedding_precision(files, "int8"),
         embedding_precision(files, "fp32"),
@@ -99,8 +99,8 @@ def test_a_calibrated_cross_encoder_is_read_back(compiled: dict[str, Path], tmp_
     write_calibrated(files, tmp_path / "calibrated", Platt(2.0, 0.75), {})
     pairs = verification_pairs([], 8)
     plain = logits_of(open_network(files, 100), pairs)
-    found = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
-    np.testing.assert_allclose(found.numpy(), 2 * plain.numpy() + 0.75, atol=1e-4)
+    logits = logits_of(open_network(files_of(tmp_path / "calibrated"), 100), pairs)
+    np.testing.assert_allclose(logits.numpy(), 2 * plain.numpy() + 0.75, atol=1e-4)
 
 
 @pytest.mark.parametrize("change", ["name", "shape", "layer"])
@@ -136,6 +136,6 @@ def test_the_bundled_model_is_read_back() -> None:
         ("熊猫吃什么?", "Paris is the capital of France."),
     ]
     served = reranker.score(pairs, activation="none")
-    found = logits_of(open_network(reranker.files, 128), pairs).numpy()
-    np.testing.assert_allclose(found, served, atol=0.7)
-    assert (found[0] > found[1], found[2] > found[3]) == (True, True)
+    logits = logits_of(open_network(reranker.files, 128), pairs).numpy()
+    np.testing.assert_allclose(logits, served, atol=0.7)
+    assert (logits[0] > logits[1], logits[2] > logits[3]) == (True, True)

@@ -129,9 +129,9 @@ def test_a_calibration_has_a_report() -> None:
     logits = np.random.default_rng(1).normal(size=400)
     labels = (np.random.default_rng(2).random(400) < 0.3).astype(float)
     labels[logits > 1] = 1
-    found = calibrate(LabelledPairs(logits, labels, tuple(f"q{n // 8}" for n in range(400))))
+    calibration = calibrate(LabelledPairs(logits, labels, tuple(f"q{n // 8}" for n in range(400))))
     for balanced in (False, True):
-        page = render_calibration_report(found, HOSTILE, "pack", balanced)
+        page = render_calibration_report(calibration, HOSTILE, "pack", balanced)
         seen = Reader(page)
         assert (seen.open, "script" in seen.tags) == ([], False)
         assert ("weighed the same" in page) == balanced
@@ -145,9 +145,9 @@ def test_markup_escapes_itself() -> None:
 def test_ticks_are_round() -> None:
     assert ticks(-0.03, 0.021) == (-0.02, 0.0, 0.02)
     for low, high in ((0, 1), (0, 7320), (-0.0007, 0.0001), (3, 4)):
-        found = ticks(low, high)
-        assert 2 <= len(found) <= 7
-        assert low - 1e-9 <= found[0] <= found[-1] <= high + 1e-9
+        positions = ticks(low, high)
+        assert 2 <= len(positions) <= 7
+        assert low - 1e-9 <= positions[0] <= positions[-1] <= high + 1e-9
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def cut(sizes: list[list[int] | None], start: int = 0, first: int = 0) -> list[B
 
 @given(SIZES)
 def test_every_row_is_in_one_chunk_and_no_chunk_is_too_large(sizes: list[list[int] | None]) -> None:
-    found = cut(sizes)
-    assert [row.index for batch in found for row in batch.rows] == list(range(len(sizes)))
-    assert [batch.chunk.number for batch in found] == list(range(len(found)))
-    for batch in found:
+    chunks = cut(sizes)
+    assert [row.index for batch in chunks for row in batch.rows] == list(range(len(sizes)))
+    assert [batch.chunk.number for batch in chunks] == list(range(len(chunks)))
+    for batch in chunks:
         assert len(batch.chunk.groups) == sum(isinstance(row, InputRow) for row in batch.rows)
         if len(batch.rows) > 1:
             assert batch.chunk.pairs <= 8

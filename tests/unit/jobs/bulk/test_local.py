@@ -17,8 +17,8 @@ def chunk(number: int, *texts: str) -> Chunk:
 
 def test_chunks_are_scored_in_order() -> None:
     executor = LocalExecutor(FakeScorer())
-    found = list(executor.run(iter([chunk(0, "a", "bbbbbb"), chunk(1), chunk(2, "cc")])))
-    assert found == [
+    results = list(executor.run(iter([chunk(0, "a", "bbbbbb"), chunk(1), chunk(2, "cc")])))
+    assert results == [
         ChunkResult(0, ((1.0,), (6.0,)), tokens=6, truncated=1),
         ChunkResult(1, ()),
         ChunkResult(2, ((2.0,),), tokens=3),
@@ -34,15 +34,15 @@ def test_a_chunk_that_fails_is_tried_again() -> None:
         return left[0] >= 0
 
     scorer = FakeScorer(failing)
-    (found,) = LocalExecutor(scorer, attempts=3).run(iter([chunk(0, "a")]))
-    assert found.outcomes == ((1.0,),)
+    (result,) = LocalExecutor(scorer, attempts=3).run(iter([chunk(0, "a")]))
+    assert result.outcomes == ((1.0,),)
     assert scorer.calls == [1, 1, 1]
 
 
 def test_a_row_that_goes_on_failing_takes_no_other_with_it() -> None:
     scorer = FakeScorer(lambda text: text == "bad")
-    (found, after) = LocalExecutor(scorer, attempts=2).run(iter([chunk(0, "a", "bad", "cc"), chunk(1, "d")]))
-    assert found.outcomes == ((1.0,), SAID, (2.0,))
+    (first, after) = LocalExecutor(scorer, attempts=2).run(iter([chunk(0, "a", "bad", "cc"), chunk(1, "d")]))
+    assert first.outcomes == ((1.0,), SAID, (2.0,))
     assert scorer.calls == [3, 3, 1, 1, 1, 1]
     assert after.outcomes == ((1.0,),)
 

@@ -51,18 +51,18 @@ def scored(piece: Any, version: str = "1") -> dict[str, Any]:
 
 def outcome(executor: QueueExecutor, chunk: Chunk = CHUNK) -> list[Any]:
     """Return the results of a run, or the error that ends it; a run that does not end is an error too."""
-    found: list[Any] = []
+    results: list[Any] = []
 
     def run() -> None:
         try:
-            found.extend(executor.run(iter([chunk])))
+            results.extend(executor.run(iter([chunk])))
         except RerankdError as error:
-            found.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(30)
-    return found
+    return results
 
 
 def test_chunks_are_jobs_that_are_forgotten_when_they_are_fetched(tmp_path: Path) -> None:

@@ -66,11 +66,11 @@ def test_bad_lines_are_told_by_their_number(tmp_path: Path, monkeypatch: pytest.
     long = b'"' + b"x" * (1 << 20) + b'"'
     path.write_bytes(b"\xef\xbb\xbf{}\n\n" + long + b"\n\xff\n{\n1\n" + long)
     with JsonlReader(path) as reader:
-        found = all_rows(reader)
-        assert [row.after for row in reader.rows(found[1].after)] == [row.after for row in found[2:]]
-        assert reader.matches_prefix(found[-1].after)
-        assert reader.share(found[-1].after) == 1.0
-    assert [(row.after.line, str(row.fault or "")[:12]) for row in found] == [
+        rows = all_rows(reader)
+        assert [row.after for row in reader.rows(rows[1].after)] == [row.after for row in rows[2:]]
+        assert reader.matches_prefix(rows[-1].after)
+        assert reader.share(rows[-1].after) == 1.0
+    assert [(row.after.line, str(row.fault or "")[:12]) for row in rows] == [
         (1, ""),
         (3, "Longer than "),
         (4, "Not JSON (st"),
@@ -108,9 +108,9 @@ def test_parquet_is_read_from_any_row_on(
     path = parquet(tmp_path_factory.mktemp("read") / "in.parquet", rows, group)
     start = data.draw(st.integers(0, count))
     with open_reader(path, None, keep_fields=False) as reader:
-        found = all_rows(reader, Offset(start, start, start))
-        assert [row.content for row in found] == rows[start:]
-        assert [row.after.rows for row in found] == list(range(start + 1, count + 1))
+        read = all_rows(reader, Offset(start, start, start))
+        assert [row.content for row in read] == rows[start:]
+        assert [row.after.rows for row in read] == list(range(start + 1, count + 1))
         assert reader.share(Offset(rows=count)) == (1.0 if count else None)
 
 

@@ -85,7 +85,7 @@ def test_any_crash_anywhere_leaves_the_same_bytes(
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "CHECKPOINT_SECONDS", seconds)
-        found = []
+        outputs = []
         for name, points in (("calm", []), ("hit", crashes)):
             (folder / name).mkdir()
             job = BulkRun(
@@ -93,8 +93,8 @@ def test_any_crash_anywhere_leaves_the_same_bytes(
             )
             content = finished(job, points)
             failed = output.OutputPaths(job.out).failed
-            found.append((content, failed.read_bytes() if failed.exists() else b""))
-        assert found[0] == found[1]
+            outputs.append((content, failed.read_bytes() if failed.exists() else b""))
+        assert outputs[0] == outputs[1]
 
 
 def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkRun) -> None:

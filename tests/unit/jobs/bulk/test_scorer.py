@@ -80,9 +80,9 @@ def test_the_work_can_be_stopped_between_batches() -> None:
 def test_scores_are_those_of_the_library(mixed_pairs: list[tuple[str, str]]) -> None:
     pairs = mixed_pairs[:60]
     settings = load_settings(max_length=128, long_documents="chunk", max_chunks=2)
-    found = open_scorer(settings).score([(query, (document,)) for query, document in pairs])
+    scored = open_scorer(settings).score([(query, (document,)) for query, document in pairs])
     library = Reranker(max_length=128, long_documents="chunk", max_chunks=2)
-    assert [scores[0].raw_score for scores in found] == library.score(pairs, activation="none").tolist()
+    assert [scores[0].raw_score for scores in scored] == library.score(pairs, activation="none").tolist()
     callback: Callable[[], None] = lambda: None  # noqa: E731
     assert open_scorer(settings).score([("q", ("d",))], callback)[0][0].tokens > 0
 

@@ -281,5 +281,5 @@ def test_presented_key(headers: dict[str, str], key: str | None) -> None:
 
 @given(st.sampled_from(["", "Bearer ", "Basic "]), st.text())
 def test_presented_key_never_raises(scheme: str, text: str) -> None:
-    found = presented_key({"authorization": scheme + text})
-    assert found is None or found
+    key = presented_key({"authorization": scheme + text})
+    assert key is None or key

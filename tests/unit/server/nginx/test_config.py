@@ -33,10 +33,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def binary() -> str:
-    found = nginx_binary()
-    if found is None:
+    path = nginx_binary()
+    if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
-    return str(found)
+    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,8 @@ def test_errors_in_the_words_of_tei() -> None:
         (RerankdError("x"), 500, "Backend"),
     ]
     for error, status, kind in cases:
-        found, body = dialects.error_body(error, "tei", "id")
-        assert (found, body["error_type"]) == (status, kind)
+        code, body = dialects.error_body(error, "tei", "id")
+        assert (code, body["error_type"]) == (status, kind)
         assert isinstance(body["error"], str)
 
 
