@@ -61,7 +61,7 @@ def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(expected: Path, output: Path, count: int) -> dict[str, Any]:
-    """Return True if every pair has one score and the bytes are the same."""
+    """Compare the output of a run with the expected bytes, and count the pairs that have one score."""
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     ids = [row["id"] for row in rows if isinstance(row.get("raw_score"), float)]
     return {
