@@ -1,4 +1,4 @@
-"""Passages that say the same: copies and near copies, which would take the place of others in an answer."""
+"""Near-duplicate passages, which would crowd other passages out of an answer."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from collections.abc import Sequence
 from rerankd.retrieval.keywords import is_han, keywords
 
 SHINGLE = 3
-SAME = 0.8  # of the shorter one's shingles
+DUPLICATE_OVERLAP = 0.8  # share of the shorter text's shingles
 
 
-def duplicates(texts: Sequence[str], share: float = SAME) -> dict[int, int]:
-    """Places of texts that repeat an earlier one, each with the place of that one.
+def duplicates(texts: Sequence[str], min_overlap: float = DUPLICATE_OVERLAP) -> dict[int, int]:
+    """Return the positions of texts that repeat an earlier one, each mapped to the position of that one.
 
-    Two texts are the same where they share so much of the shorter one's runs of three words, or Han characters.
+    Texts are compared by their shingles: runs of three words, or of three Han characters.
 
     Args:
-        texts: the best first.
-        share: from 0 to 1.
+        texts: best first.
+        min_overlap: share of the shorter text's shingles, 0 to 1, from which two texts are duplicates.
 
     Example:
         >>> duplicates(["the cat sat on the mat", "a dog", "the cat sat on the mat today"])
         {2: 0}
     """
-    found: dict[int, int] = {}
+    repeats: dict[int, int] = {}
     kept: list[tuple[int, frozenset[tuple[str, ...]]]] = []
-    for place, text in enumerate(texts):
-        own = shingles(text)
-        same = next((other for other, theirs in kept if _alike(own, theirs) >= share), None)
-        if same is None:
-            kept.append((place, own))
+    for position, text in enumerate(texts):
+        runs = shingles(text)
+        original = next((earlier for earlier, other in kept if _overlap(runs, other) >= min_overlap), None)
+        if original is None:
+            kept.append((position, runs))
         else:
-            found[place] = same
-    return found
+            repeats[position] = original
+    return repeats
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """Runs of three words; Han texts by character. Short texts are one run."""
+    """Return the text's runs of three words, or of three Han characters; a shorter text is one run."""
     words = [word for word in keywords(text) if len(word) != 2 or not is_han(word)]
     if len(words) <= SHINGLE:
         return frozenset([tuple(words)])
     return frozenset(zip(*(words[start:] for start in range(SHINGLE)), strict=False))
 
 
-def _alike(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
-    return len(one & other) / min(len(one), len(other))
+def _overlap(left: frozenset[tuple[str, ...]], right: frozenset[tuple[str, ...]]) -> float:
+    return len(left & right) / min(len(left), len(right))

@@ -1,4 +1,4 @@
-"""Vectors from a Hugging Face encoder that runs here: BERT and XLM-RoBERTa, mean or first-token pooling, int8."""
+"""Embeddings from a local Hugging Face encoder: BERT or XLM-RoBERTa, mean or [CLS] pooling, int8 or fp32."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MAX_LENGTH = 512
 
 
 class ModelEmbedder:
-    """An encoder in this process. Texts are computed one by one: a vector depends on nothing beside its text.
+    """An encoder in this process. Texts are encoded one at a time, so that a vector depends on its text alone.
 
     Args:
-        folder: with config.json, tokenizer.json and safetensors.
-        name: what indexes are marked with.
-        prefixes: put before queries and passages.
+        folder: folder with config.json, tokenizer.json and safetensors.
+        name: name that an index stores, to refuse vectors of another model.
+        prefixes: texts put in front of queries and of passages.
         threads: CPU threads; 0 for one per core.
         precision: `int8` or `fp32`.
     """
@@ -54,62 +54,64 @@ class ModelEmbedder:
 
     @property
     def name(self) -> str:
-        """Name, precision, pooling and prefixes: what vectors depend on."""
+        """Name, precision, pooling and prefixes: everything that vectors depend on."""
         return self._name
 
     @property
     def dimensions(self) -> int:
-        """Numbers of a vector."""
+        """Number of dimensions of a vector."""
         return self._architecture.hidden
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
-        """Unit vectors, shape (texts, dimensions), float32."""
+        """Return unit vectors, shape (texts, dimensions), float32."""
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        for place, text in enumerate(texts):
+        for row, text in enumerate(texts):
             encoding = self._tokenizer.encode(self._prefixes[kind] + text)
             ids = np.asarray([encoding.ids], np.int64)
             feed: dict[str, Any] = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
             if self._architecture.segments:
                 feed["token_type_ids"] = np.zeros_like(ids)
-            vectors[place] = self._session.run(["vectors"], feed)[0][0]
+            vectors[row] = self._session.run(["vectors"], feed)[0][0]
         return vectors
 
     def close(self) -> None:
-        """Nothing is held that is not let go with it."""
+        """Do nothing: the session is freed with the object."""
 
 
 def read_pooling(folder: Path) -> Pooling:
-    """How a sentence-transformers folder makes one vector of many; the mean where it does not say.
+    """Return the pooling of a sentence-transformers folder; `mean` where it has no pooling configuration.
 
     Raises:
-        UnsupportedModelError: another way than mean or first token.
+        UnsupportedModelError: the model uses a pooling other than mean or [CLS].
     """
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    wanted = [name for name, value in said.items() if name.startswith("pooling_mode_") and value is True]
+    config = json.loads(path.read_text(encoding="utf-8"))
+    modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
     known: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    if len(wanted) != 1 or wanted[0] not in known:
+    if len(modes) != 1 or modes[0] not in known:
         raise UnsupportedModelError(
-            f"{folder}: {', '.join(wanted) or 'no pooling'} is not computed.",
+            f"{folder}: the pooling {', '.join(modes) or 'none'} is not supported.",
             hint="Use a model with mean or cls pooling.",
         )
-    return known[wanted[0]]
+    return known[modes[0]]
 
 
 def open_encoder(
     reference: str, threads: int = 0, prefixes: tuple[str, str] = ("", ""), cache_dir: str | None = None
 ) -> ModelEmbedder:
-    """An encoder by its folder or its name on the hub.
+    """Load an encoder from a folder or from the hub.
 
     Raises:
-        ModelNotFoundError: nothing there.
-        UnsupportedModelError: not an encoder that is computed here.
-        CorruptModelError: files missing or damaged.
+        ModelNotFoundError: the reference names no encoder.
+        UnsupportedModelError: the encoder's architecture or pooling is not supported.
+        CorruptModelError: files are missing or damaged.
     """
     parsed = parse_reference(reference)
     if parsed.kind in ("bundled", "registry"):
-        raise ModelNotFoundError(f"{reference!r} is no encoder.", hint="Use intfloat/multilingual-e5-small.")
+        raise ModelNotFoundError(
+            f"{reference!r} is not an encoder.", hint="Use a text encoder such as intfloat/multilingual-e5-small."
+        )
     folder = hub.fetch(parsed, cache_dir=cache_dir) if parsed.kind == "hub" else Path(parsed.name)
     return ModelEmbedder(folder, folder.name if parsed.kind != "hub" else reference, prefixes, threads)

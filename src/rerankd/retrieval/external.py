@@ -1,4 +1,4 @@
-"""A search service that is there already, asked over HTTP: Elasticsearch, OpenSearch, Typesense or one of your own."""
+"""Retrieval from an existing search service over HTTP: Elasticsearch, OpenSearch, Typesense or your own."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retriever import DEFAULT_K, with_score
 from rerankd.types import Document
 
-MAX_ANSWER = 64_000_000
+MAX_RESPONSE = 64_000_000  # bytes
 KEYS = ("url", "method", "body", "header", "hits", "text", "id", "score", "metadata", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalMapping:
-    """How a search service is asked, and where in its answer things are.
+    """Request to a search service, and paths into its response.
 
     Attributes:
-        url: where; `{query}` and `{k}` in it are replaced, percent-encoded.
+        url: URL, in which `{query}` and `{k}` are replaced, percent-encoded.
         method: GET or POST.
-        body: JSON to send with POST; `"{query}"` and `"{k}"` in it are replaced.
-        header: one header, as `Authorization: ApiKey ...`; empty for none.
-        hits: path to the list of hits, as `hits.hits`.
-        text: path to a hit's text, as `_source.content`; several with commas, of which those that are there are joined.
-        id: path to its name; empty for none.
-        score: path to its score; empty for its place.
-        metadata: path to a table of anything else; empty for none.
-        timeout: seconds.
+        body: JSON body for POST, in which `"{query}"` and `"{k}"` are replaced.
+        header: one header, such as `Authorization: ApiKey ...`; empty for none.
+        hits: path to the list of hits, such as `hits.hits`.
+        text: path to a hit's text, such as `_source.content`; several are separated by commas and joined if present.
+        id: path to a hit's id; empty for none.
+        score: path to a hit's score; empty for the reciprocal of its rank.
+        metadata: path to an object with other fields; empty for none.
+        timeout: timeout in seconds.
     """
 
     url: str
@@ -49,42 +49,44 @@ class ExternalMapping:
     timeout: float = 10.0
 
 
-def parse_mapping(given: Mapping[str, str]) -> ExternalMapping:
-    """A mapping as settings hold it.
+def parse_mapping(values: Mapping[str, str]) -> ExternalMapping:
+    """Parse the setting `external`.
 
     Raises:
-        InvalidRequestError: something is missing, unknown or no JSON.
+        InvalidRequestError: a key is missing or unknown, or a value is invalid.
 
     Example:
         >>> parse_mapping({"url": "http://localhost:9200/docs/_search", "text": "_source.body"}).text
         '_source.body'
     """
-    unknown = [name for name in given if name not in KEYS]
-    if unknown or not given.get("url", "").startswith(("http://", "https://")):
-        what = f"external does not know {unknown[0]!r}." if unknown else "external names no url."
-        raise InvalidRequestError(what, hint=f"It has {', '.join(KEYS)}; url begins with http:// or https://.")
-    values: dict[str, Any] = dict(given)
+    unknown = [name for name in values if name not in KEYS]
+    if unknown or not values.get("url", "").startswith(("http://", "https://")):
+        problem = f"external has no key {unknown[0]!r}." if unknown else "external.url is missing or not an HTTP URL."
+        raise InvalidRequestError(
+            problem, hint=f"The keys are {', '.join(KEYS)}; url must begin with http:// or https://."
+        )
     method = values.get("method", "POST").upper()
     if method not in ("GET", "POST"):
-        raise InvalidRequestError(f"external.method is {method!r}.", hint="It is GET or POST.")
+        raise InvalidRequestError(f"external.method is {method!r}.", hint="Use GET or POST.")
     try:
         json.loads(values.get("body", "{}"))
-        values["timeout"] = float(given["timeout"]) if given.get("timeout") else 10.0
+        timeout = float(values["timeout"]) if values.get("timeout") else 10.0
     except ValueError as error:
         raise InvalidRequestError(
-            f"external cannot be read ({error}).", hint="body is JSON, and timeout a number of seconds."
+            f"external cannot be parsed ({error}).", hint="body must be JSON, and timeout a number of seconds."
         ) from error
     if values.get("header") and ":" not in values["header"]:
         raise InvalidRequestError("external.header has no colon.", hint="Write it as Name: value.")
-    return ExternalMapping(**(values | {"method": method}))
+    fields: dict[str, Any] = {**values, "method": method, "timeout": timeout}
+    return ExternalMapping(**fields)
 
 
 class ExternalRetriever:
-    """Asks a search service.
+    """A retriever that queries a search service.
 
     Args:
-        mapping: how.
-        transport: carries requests; None for the network.
+        mapping: request, and paths into the response.
+        transport: HTTP transport, for tests; None for the network.
 
     Example:
         >>> ExternalRetriever(ExternalMapping("http://localhost:9200/docs/_search")).close()
@@ -98,55 +100,58 @@ class ExternalRetriever:
         self._body = json.loads(mapping.body)
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
-        """What the service finds.
+        """Return the service's hits as documents.
 
         Raises:
-            UnavailableError: it cannot be reached, or its answer is not as the mapping says.
+            UnavailableError: the service cannot be reached, or its response does not match the mapping.
         """
         mapping = self._mapping
         address = mapping.url.replace("{k}", str(k)).replace("{query}", quote(query, safe=""))
-        sent = _filled(self._body, query, k) if mapping.method == "POST" else None
+        body = _fill(self._body, query, k) if mapping.method == "POST" else None
         try:
-            answer = self._http.request(mapping.method, address, json=sent)
-            answer.raise_for_status()
-            if len(answer.content) > MAX_ANSWER:
-                raise self._unavailable(f"it sent more than {MAX_ANSWER // 1_000_000} MB")
-            content = orjson.loads(answer.content)
+            response = self._http.request(mapping.method, address, json=body)
+            response.raise_for_status()
+            if len(response.content) > MAX_RESPONSE:
+                raise self._unavailable(f"its response exceeds {MAX_RESPONSE // 1_000_000} MB")
+            content = orjson.loads(response.content)
         except httpx.HTTPStatusError as error:
-            raise self._unavailable(f"it answered {error.response.status_code}") from error
+            raise self._unavailable(f"status {error.response.status_code}") from error
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise self._unavailable(f"{type(error).__name__}") from error
-        hits = _at(content, mapping.hits)
+            raise self._unavailable(type(error).__name__) from error
+        hits = _get_path(content, mapping.hits)
         if not isinstance(hits, list):
-            raise self._unavailable(f"its answer has no list at {mapping.hits!r}")
-        return [found for place, hit in enumerate(hits[:k]) if (found := self._document(hit, place)) is not None]
+            raise self._unavailable(f"its response has no list at {mapping.hits!r}")
+        documents = (self._document(hit, rank) for rank, hit in enumerate(hits[:k], 1))
+        return [document for document in documents if document is not None]
 
-    def _document(self, hit: Any, place: int) -> Document | None:
+    def _document(self, hit: Any, rank: int) -> Document | None:
         mapping = self._mapping
-        parts = [_at(hit, path.strip()) for path in mapping.text.split(",")]
+        parts = [_get_path(hit, path.strip()) for path in mapping.text.split(",")]
         text = "\n".join(part for part in parts if isinstance(part, str) and part.strip())
         if not text:
             return None
-        name, score = _at(hit, mapping.id) if mapping.id else None, _at(hit, mapping.score) if mapping.score else None
-        about = _at(hit, mapping.metadata) if mapping.metadata else None
-        metadata = plain_metadata({str(key): value for key, value in about.items()}) if isinstance(about, dict) else {}
-        first = 1.0 / (place + 1)
-        if isinstance(score, int | float) and not isinstance(score, bool):
-            first = float(score)
-        return with_score(Document(text, None if name is None else str(name), metadata), first)
+        id_ = _get_path(hit, mapping.id) if mapping.id else None
+        score = _get_path(hit, mapping.score) if mapping.score else None
+        fields = _get_path(hit, mapping.metadata) if mapping.metadata else None
+        metadata = (
+            plain_metadata({str(key): value for key, value in fields.items()}) if isinstance(fields, dict) else {}
+        )
+        if not isinstance(score, int | float) or isinstance(score, bool):
+            score = 1.0 / rank
+        return with_score(Document(text, None if id_ is None else str(id_), metadata), float(score))
 
-    def _unavailable(self, why: str) -> UnavailableError:
+    def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(
-            f"The search service gave no hits ({why}).", hint="Check the setting external.", retry_after=5
+            f"The search service returned no hits ({reason}).", hint="Check the setting external.", retry_after=5
         )
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._http.close()
 
 
-def _at(content: Any, path: str) -> Any:
-    """What stands at a path such as `hits.0._source`; the empty path is everything."""
+def _get_path(content: Any, path: str) -> Any:
+    """Return the value at a path such as `hits.0._source`; the empty path is the whole content."""
     for step in path.split(".") if path else ():
         if isinstance(content, dict):
             content = content.get(step)
@@ -157,12 +162,12 @@ def _at(content: Any, path: str) -> Any:
     return content
 
 
-def _filled(body: Any, query: str, k: int) -> Any:
-    """A body with its placeholders filled; the query stays a string, whatever it holds."""
+def _fill(body: Any, query: str, k: int) -> Any:
+    """Return the body with its placeholders replaced; the query remains a string, whatever its content."""
     if isinstance(body, dict):
-        return {name: _filled(value, query, k) for name, value in body.items()}
+        return {name: _fill(value, query, k) for name, value in body.items()}
     if isinstance(body, list):
-        return [_filled(value, query, k) for value in body]
+        return [_fill(value, query, k) for value in body]
     if body == "{k}":
         return k
     return body.replace("{query}", query) if isinstance(body, str) else body

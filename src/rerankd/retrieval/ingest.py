@@ -1,7 +1,8 @@
-"""Files into an index: what is new or changed is read, what is gone is taken out, what is broken is said and skipped.
+"""Incremental ingestion of files into an index.
 
-An interrupted run loses nothing and goes on where it was: passages are put in a few thousand at a time, in the order of
-the files, and each carries the hash of its file.
+New and changed files are read, deleted files are removed, and files that cannot be read are reported and skipped. An
+interrupted run can be resumed: passages are written in batches, in the order of the files, and each carries the hash
+of its file.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from rerankd.retrieval.retriever import Index, IndexedFile, IndexedPassage
 from rerankd.retrieval.splitting import SplitOptions, TokenOffsets, split
 
 BATCH_ROWS = 2000
-FORMAT = 1  # raised when the same file gives other passages
+FORMAT = 1  # increase when the same file would give different passages
 
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How files are read.
+    """Options for reading files.
 
     Attributes:
         split: sizes of passages.
-        text_field: column or key that holds the text of rows; None for a usual name.
-        max_mb: size of a document at most, in MB.
-        prune: whether files that are gone from the given folders are taken out.
+        text_field: column or key that holds the text of a row; None to look for a common name.
+        max_mb: maximum size of a document in MB.
+        prune: True to remove files from the index that were deleted from the given folders.
     """
 
     split: SplitOptions = field(default_factory=SplitOptions)
@@ -38,23 +39,23 @@ class IngestOptions:
     prune: bool = True
 
     def digest(self, content: bytes) -> str:
-        """Of a file's content's hash and everything that decides what passages it gives."""
-        said = f"{FORMAT} {self.split.tokens} {self.split.overlap} {self.text_field}".encode()
-        return hashlib.sha256(said + content).hexdigest()[:32]
+        """Return a digest of a file's hash and of every option that changes its passages."""
+        options = f"{FORMAT} {self.split.tokens} {self.split.overlap} {self.text_field}".encode()
+        return hashlib.sha256(options + content).hexdigest()[:32]
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What became of the files.
+    """Summary of an ingestion run.
 
     Attributes:
-        added: files that were not there.
-        changed: files whose content or cutting changed.
-        unchanged: files that were there already.
-        removed: files that were taken out.
-        empty: files without text.
-        passages: passages put in.
-        errors: file and reason of those that were skipped.
+        added: number of files that are new to the index.
+        changed: number of files whose content or split options changed.
+        unchanged: number of files that were indexed already.
+        removed: number of files that were removed from the index.
+        empty: number of files without text.
+        passages: number of passages added.
+        errors: each skipped file with the reason.
     """
 
     added: int = 0
@@ -70,25 +71,25 @@ Progress = Callable[[int, int], None]
 
 
 def find_files(roots: Sequence[Path]) -> list[Path]:
-    """Files below the roots that can be read, sorted; a root that is a file counts whatever its ending.
+    """Return the supported files below the roots, sorted; a root that is a file is returned whatever its suffix.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are skipped.
 
     Raises:
-        InvalidInputFileError: a root that is not there.
+        InvalidInputFileError: a root does not exist.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for root in roots:
         if not root.exists():
-            raise InvalidInputFileError(f"{root} is not there.", hint="Name a file or folder.")
+            raise InvalidInputFileError(f"{root} does not exist.", hint="Pass an existing file or folder.")
         if root.is_file():
-            found[root] = None
+            files[root] = None
             continue
         for path in sorted(root.rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
             if not hidden and path.suffix.lower() in PARSERS and path.is_file():
-                found[path] = None
-    return list(found)
+                files[path] = None
+    return list(files)
 
 
 def ingest(
@@ -98,35 +99,35 @@ def ingest(
     options: IngestOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring an index up to what is in files and folders.
+    """Update an index with the contents of files and folders.
 
     Args:
         roots: files and folders.
-        index: where passages go.
-        offsets: start and end of each token of a text, for sizes of passages.
-        options: how files are read.
-        progress: told of files that are done, and of all.
+        index: destination of the passages.
+        offsets: returns start and end of each token of a text; passages are sized by it.
+        options: options for reading files.
+        progress: called after each file with the number of completed files and their total.
 
     Raises:
-        InvalidInputFileError: a root is not there.
-        ConflictError: another process writes to the index.
+        InvalidInputFileError: a root does not exist.
+        ConflictError: another process is writing to the index.
     """
     options = options or IngestOptions()
     paths = find_files(roots)
     with index.write_lock():
-        run = _Run(index, offsets, options)
-        for place, path in enumerate(paths):
-            run.take(path)
+        ingestion = _Ingestion(index, offsets, options)
+        for completed, path in enumerate(paths, 1):
+            ingestion.add_file(path)
             if progress is not None:
-                progress(place + 1, len(paths))
+                progress(completed, len(paths))
         if options.prune:
-            run.prune(roots, paths)
-        run.close()
-    return run.report
+            ingestion.prune(roots, paths)
+        ingestion.close()
+    return ingestion.report
 
 
-class _Run:
-    """One pass over files; rows of small files are put in together."""
+class _Ingestion:
+    """One pass over the files; passages of small files are written in one batch."""
 
     def __init__(self, index: Index, offsets: TokenOffsets, options: IngestOptions) -> None:
         self._index, self._offsets, self._options = index, offsets, options
@@ -135,55 +136,53 @@ class _Run:
         self._present = index.sources()
         self._known = {source for source, _ in self._present} | set(self._complete)
         self._rows: list[IndexedPassage] = []
-        self._done: list[IndexedFile] = []
-        self._touched = False
+        self._completed: list[IndexedFile] = []
 
-    def take(self, path: Path) -> None:
-        """Read a file, unless it is there as it is."""
+    def add_file(self, path: Path) -> None:
+        """Index a file, unless the index holds it unchanged."""
         source = path.as_posix()
         try:
             with path.open("rb") as file:
                 digest = self._options.digest(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
-            self.report.errors.append((source, f"It cannot be read ({error.strerror or error})."))
+            self.report.errors.append((source, f"The file cannot be read ({error.strerror or error})."))
             return
-        held = self._complete.get(source)
-        if held is not None and held.digest == digest:
+        indexed = self._complete.get(source)
+        if indexed is not None and indexed.digest == digest:
             self.report.unchanged += 1
             return
         try:
             self._read(path, source, digest)
         except (RerankdError, RecursionError, MemoryError) as error:
-            partly = " The rows before it are in the index." if path.suffix.lower() in TABLES else ""
-            self.report.errors.append((source, (str(error) or type(error).__name__) + partly))
+            note = " The rows before it are in the index." if path.suffix.lower() in TABLES else ""
+            self.report.errors.append((source, (str(error) or type(error).__name__) + note))
 
     def _read(self, path: Path, source: str, digest: str) -> None:
         rows = self._passages(path, source, digest)
         if path.suffix.lower() in DOCUMENTS:
-            rows = iter(list(rows))  # a document that breaks in the middle gives nothing
+            rows = iter(list(rows))  # a document that fails midway adds no passages at all
         first = next(rows, None)
         if source in self._known:
             self._flush()
             self._index.remove([source], keep=digest)
-            self._touched = True
-        there = self._present.get((source, digest), 0)
+        indexed = self._present.get((source, digest), 0)
         count = 0
         for row in chain([] if first is None else [first], rows):
-            self._put(row, there)
+            self._put(row, indexed)
             count += 1
-        self._done.append(IndexedFile(source, digest, count))
-        if len(self._done) >= BATCH_ROWS:
+        self._completed.append(IndexedFile(source, digest, count))
+        if len(self._completed) >= BATCH_ROWS:
             self._flush()
-        self.report.passages += max(0, count - there)
+        self.report.passages += max(0, count - indexed)
         self.report.empty += not count
         if source in self._known:
             self.report.changed += 1
         else:
             self.report.added += 1
 
-    def _put(self, row: IndexedPassage, there: int) -> None:
-        """Take a row, unless an interrupted run has put it in already."""
-        if row.part >= there:
+    def _put(self, row: IndexedPassage, indexed: int) -> None:
+        """Queue a passage, unless it is among the first `indexed`, which an interrupted run has written."""
+        if row.part >= indexed:
             self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
@@ -193,37 +192,35 @@ class _Run:
         names: set[str] = set()
         for unit in parse(path, text_field=self._options.text_field, max_mb=self._options.max_mb):
             for number, passage in enumerate(split(unit.blocks, self._offsets, self._options.split)):
-                about = dict(unit.metadata)
+                metadata = dict(unit.metadata)
                 if passage.headings:
-                    about["heading"] = " > ".join(passage.headings)
+                    metadata["heading"] = " > ".join(passage.headings)
                 if passage.page:
-                    about["page"] = passage.page
+                    metadata["page"] = passage.page
                 name = f"{source}#{part}"
                 if unit.id and unit.id not in names and not number:
-                    about["id"] = unit.id
+                    metadata["id"] = unit.id
                     names.add(unit.id)
-                yield IndexedPassage(name, source, part, digest, passage.text, about)
+                yield IndexedPassage(name, source, part, digest, passage.text, metadata)
                 part += 1
 
     def _flush(self) -> None:
-        """Put in what waits, in one step."""
-        if self._rows or self._done:
-            self._index.add(self._rows, self._done)
-            self._touched = True
-        self._rows, self._done = [], []
+        """Write the queued passages and completed files in one step."""
+        if self._rows or self._completed:
+            self._index.add(self._rows, self._completed)
+        self._rows, self._completed = [], []
 
     def prune(self, roots: Sequence[Path], paths: Iterable[Path]) -> None:
-        """Take out files of the given folders that are gone."""
-        there = {path.as_posix() for path in paths}
+        """Remove files from the index that were deleted from the given folders."""
+        existing = {path.as_posix() for path in paths}
         folders = [root.as_posix().rstrip("/") + "/" for root in roots if root.is_dir()]
         below = (source for source in self._known if any(f == "./" or source.startswith(f) for f in folders))
-        gone = [source for source in below if source not in there and not Path(source).exists()]
-        if gone:
-            self._index.remove(gone)
-            self._touched = True
-        self.report.removed = len(gone)
+        deleted = [source for source in below if source not in existing and not Path(source).exists()]
+        if deleted:
+            self._index.remove(deleted)
+        self.report.removed = len(deleted)
 
     def close(self) -> None:
-        """Put in the rest and bring the indexes up to it."""
+        """Write what is queued and update the search indexes."""
         self._flush()
         self._index.refresh()

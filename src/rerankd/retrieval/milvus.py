@@ -1,4 +1,4 @@
-"""An index in Milvus, for clusters: the same words and the same fusion as the embedded one. Milvus Lite is a file."""
+"""An index in Milvus, for clusters, with the keywords and fusion of the embedded index. Milvus Lite is one file."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from rerankd.types import Document
 
 PASSAGES, FILES = "rerankd_passages", "rerankd_files"
 MAX_QUERY_KEYWORDS = 64
-MAX_TEXT = 65_535  # bytes of a Milvus string
-ROWS = 1000
-MARK = "#embedding"  # a row of the files, whose digest is the embedding model's name
+MAX_TEXT = 65_535  # maximum bytes of a Milvus string
+BATCH_ROWS = 1000
+MARKER = "#embedding"  # id of a row of FILES whose digest is the name of the embedding model
 Result = TypeVar("Result")
 
 
 class MilvusIndex:
-    """Passages in Milvus.
+    """An index in Milvus.
 
     Args:
-        url: `http://host:19530`, or the path of a file for Milvus Lite.
+        url: `http://host:19530`, or a file path for Milvus Lite.
         token: `user:password` or an API key; empty for none.
-        embedder: makes vectors; None for keywords alone.
-        create: whether missing collections are made.
+        embedder: embeds passages and queries; None for keywords alone.
+        create: True to create the collections if they do not exist.
 
     Raises:
-        NotFoundError: there are no collections, and none are to be made.
-        ConflictError: they were made with another embedding model.
+        NotFoundError: the collections do not exist and `create` is False.
+        ConflictError: the index was built with another embedding model.
         UnavailableError: Milvus cannot be reached.
         MissingDependencyError: the extra `milvus` is not installed.
     """
@@ -45,21 +45,21 @@ class MilvusIndex:
     def __init__(self, url: str, token: str = "", embedder: Embedder | None = None, *, create: bool = False) -> None:
         self._milvus: Any = require("pymilvus", "milvus", "Milvus")
         self._embedder, self._url = embedder, url
-        self._client = self._asked(lambda: self._milvus.MilvusClient(uri=url, token=token))
-        there = self._asked(lambda: self._client.has_collection(PASSAGES))
-        if not there and not create:
-            raise NotFoundError(f"There is no index in {url}.", hint="Make one: rerankd index FOLDER")
-        if not there:
-            self._asked(self._create)
-        self._asked(lambda: self._client.load_collection(FILES))
-        [mark] = self._asked(lambda: self._client.get(FILES, ids=[MARK], output_fields=["digest"])) or [{}]
-        made = mark.get("digest", "")
-        if embedder is not None and made != embedder.name:
+        self._client = self._call(lambda: self._milvus.MilvusClient(uri=url, token=token))
+        exists = self._call(lambda: self._client.has_collection(PASSAGES))
+        if not exists and not create:
+            raise NotFoundError(f"There is no index in {url}.", hint="Create one: rerankd index FOLDER")
+        if not exists:
+            self._call(self._create)
+        self._call(lambda: self._client.load_collection(FILES))
+        [marker] = self._call(lambda: self._client.get(FILES, ids=[MARKER], output_fields=["digest"])) or [{}]
+        built_with = marker.get("digest", "")
+        if embedder is not None and built_with != embedder.name:
             raise ConflictError(
-                f"The index in {url} was made with {made or 'no embedding model'}, not with {embedder.name}.",
-                hint="Use the same embedding, or drop the collections.",
+                f"The index in {url} was built with {built_with or 'no embedding model'}, not with {embedder.name}.",
+                hint="Use the same embedding model, or drop the collections.",
             )
-        self._asked(lambda: self._client.load_collection(PASSAGES))
+        self._call(lambda: self._client.load_collection(PASSAGES))
 
     def _create(self) -> None:
         kinds = self._milvus.DataType
@@ -89,40 +89,40 @@ class MilvusIndex:
         files.add_field("source", kinds.VARCHAR, max_length=2048, is_primary=True)
         files.add_field("digest", kinds.VARCHAR, max_length=2048)
         files.add_field("passages", kinds.INT64)
-        files.add_field("none", kinds.FLOAT_VECTOR, dim=2)  # Milvus wants a vector in every collection
-        other = client.prepare_index_params()
-        other.add_index("none", index_type="AUTOINDEX", metric_type="L2")
-        client.create_collection(FILES, schema=files, index_params=other)
+        files.add_field("none", kinds.FLOAT_VECTOR, dim=2)  # Milvus requires a vector in every collection
+        file_indexes = client.prepare_index_params()
+        file_indexes.add_index("none", index_type="AUTOINDEX", metric_type="L2")
+        client.create_collection(FILES, schema=files, index_params=file_indexes)
         if embedder is not None:
-            client.insert(FILES, [{"source": MARK, "digest": embedder.name, "passages": -1, "none": [0.0, 0.0]}])
+            client.insert(FILES, [{"source": MARKER, "digest": embedder.name, "passages": -1, "none": [0.0, 0.0]}])
 
     def __len__(self) -> int:
-        found = self._asked(lambda: self._client.query(PASSAGES, filter="part >= 0", output_fields=["count(*)"]))
-        return int(found[0]["count(*)"])
+        [row] = self._call(lambda: self._client.query(PASSAGES, filter="part >= 0", output_fields=["count(*)"]))
+        return int(row["count(*)"])
 
     def files(self) -> dict[str, IndexedFile]:
-        """The files that are in the index completely, by name."""
-        rows = self._each(FILES, "passages >= 0", ["source", "digest", "passages"])
+        """Return the completely indexed files by name."""
+        rows = self._query_all(FILES, "passages >= 0", ["source", "digest", "passages"])
         return {row["source"]: IndexedFile(row["source"], row["digest"], row["passages"]) for row in rows}
 
     def sources(self) -> dict[tuple[str, str], int]:
-        """Passages by file and digest, of incomplete files too."""
+        """Return the number of passages by file and digest, partly indexed files included."""
         counts: dict[tuple[str, str], int] = {}
-        for row in self._each(PASSAGES, "part >= 0", ["source", "digest"]):
+        for row in self._query_all(PASSAGES, "part >= 0", ["source", "digest"]):
             counts[row["source"], row["digest"]] = counts.get((row["source"], row["digest"]), 0) + 1
         return counts
 
     def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
-        """Put passages in, then say which files are complete."""
-        for start in range(0, len(rows), ROWS):
-            data = self._data(rows[start : start + ROWS])
-            self._asked(partial(self._client.upsert, PASSAGES, data))
+        """Add passages, then mark the files that are complete."""
+        for start in range(0, len(rows), BATCH_ROWS):
+            data = self._data(rows[start : start + BATCH_ROWS])
+            self._call(partial(self._client.upsert, PASSAGES, data))
         if complete:
-            done = [
+            files = [
                 {"source": f.source, "digest": f.digest, "passages": f.passages, "none": [0.0, 0.0]} for f in complete
             ]
-            self._asked(lambda: self._client.flush(PASSAGES))
-            self._asked(lambda: self._client.upsert(FILES, done))
+            self._call(lambda: self._client.flush(PASSAGES))
+            self._call(lambda: self._client.upsert(FILES, files))
 
     def _data(self, rows: Sequence[IndexedPassage]) -> list[dict[str, Any]]:
         data: list[dict[str, Any]] = [
@@ -144,72 +144,77 @@ class MilvusIndex:
         return data
 
     def remove(self, sources: Iterable[str], keep: str | None = None) -> None:
-        """Take files out; those passages that have the digest `keep` stay."""
-        named = list(sources)
-        for start in range(0, len(named), 100):
-            listed = orjson.dumps(named[start : start + 100]).decode()
-            but = f" and digest != {orjson.dumps(keep).decode()}" if keep else ""
-            self._asked(partial(self._client.delete, FILES, filter=f"source in {listed}"))
-            self._asked(partial(self._client.delete, PASSAGES, filter=f"source in {listed}{but}"))
+        """Remove files from the index, except for passages with the digest `keep`."""
+        names = list(sources)
+        for start in range(0, len(names), 100):
+            listed = orjson.dumps(names[start : start + 100]).decode()
+            kept = f" and digest != {orjson.dumps(keep).decode()}" if keep else ""
+            self._call(partial(self._client.delete, FILES, filter=f"source in {listed}"))
+            self._call(partial(self._client.delete, PASSAGES, filter=f"source in {listed}{kept}"))
 
     def refresh(self) -> None:
-        """Make what was put in visible to everyone."""
+        """Flush both collections, so that every reader sees the additions."""
         for name in (PASSAGES, FILES):
-            self._asked(partial(self._client.flush, name))
+            self._call(partial(self._client.flush, name))
 
     @contextlib.contextmanager
     def write_lock(self) -> Iterator[None]:
-        """Nobody is kept out: rows are put in by name, so two writers of the same files end in the same index."""
+        """Exclude nobody: rows are upserted by id, so that two writers of the same files give the same index."""
         yield
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
-        """The passages that match best: by keywords, and by vectors where there are some, fused by reciprocal ranks."""
-        if not query.strip():
-            raise InvalidRequestError("The query is empty.", hint="Ask something.")
-        words = " ".join(list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS])
-        found = self._found("sparse", words, k) if words else []
-        if self._embedder is None:
-            return found
-        [vector] = self._embedder.embed([query], "query")
-        return reciprocal_rank_fusion([found, self._found("vector", vector.tolist(), k)], k)
+        """Return the best passages by keywords, fused with those by vectors where the index has vectors (RRF).
 
-    def _found(self, field: str, asked: Any, k: int) -> list[Document]:
-        wanted = ["source", "text", "metadata"]
-        [hits] = self._asked(
-            lambda: self._client.search(PASSAGES, data=[asked], anns_field=field, limit=k, output_fields=wanted)
+        Raises:
+            InvalidRequestError: the query is empty.
+            UnavailableError: Milvus cannot be reached.
+        """
+        if not query.strip():
+            raise InvalidRequestError("The query is empty.", hint="Pass a query with at least one word.")
+        words = " ".join(list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS])
+        documents = self._search_field("sparse", words, k) if words else []
+        if self._embedder is None:
+            return documents
+        [vector] = self._embedder.embed([query], "query")
+        return reciprocal_rank_fusion([documents, self._search_field("vector", vector.tolist(), k)], k)
+
+    def _search_field(self, field: str, query: str | list[float], k: int) -> list[Document]:
+        columns = ["source", "text", "metadata"]
+        [hits] = self._call(
+            lambda: self._client.search(PASSAGES, data=[query], anns_field=field, limit=k, output_fields=columns)
         )
         return [_document(hit) for hit in hits]
 
-    def _each(self, name: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Rows of a collection, a few thousand at a time."""
+    def _query_all(self, name: str, condition: str, columns: list[str]) -> list[dict[str, Any]]:
+        """Return all rows of a collection that meet a condition, reading page by page."""
 
         def read() -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = []
-            pages = self._client.query_iterator(name, batch_size=ROWS, filter=wanted, output_fields=fields)
+            pages = self._client.query_iterator(name, batch_size=BATCH_ROWS, filter=condition, output_fields=columns)
             while page := pages.next():
                 rows += page
             pages.close()
             return rows
 
-        return self._asked(read)
+        return self._call(read)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Everything in it but vectors, by source and part; for tests and exports."""
-        found = self._each(PASSAGES, "part >= 0", ["id", "source", "part", "digest", "text", "metadata"])
-        return sorted(found, key=lambda row: (row["source"], row["part"]))
+        """Return all passages without vectors, sorted by source and part; for tests and exports."""
+        rows = self._query_all(PASSAGES, "part >= 0", ["id", "source", "part", "digest", "text", "metadata"])
+        return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
-    def _asked(self, what: Callable[[], Result]) -> Result:
+    def _call(self, operation: Callable[[], Result]) -> Result:
         try:
-            return what()
+            return operation()
         except (self._milvus.MilvusException, OSError) as error:
             raise UnavailableError(
                 f"Milvus at {self._url} cannot be used ({str(error).splitlines()[0][:200]}).",
-                hint="Check milvus_url and milvus_token, and that it runs.",
+                hint="Check milvus_url and milvus_token, and that Milvus is running.",
                 retry_after=5,
             ) from error
 
     def close(self) -> None:
-        """Close its connection."""
+        """Close the connection and the embedder."""
         self._client.close()
         if self._embedder is not None:
             self._embedder.close()
@@ -217,13 +222,15 @@ class MilvusIndex:
 
 def _document(hit: dict[str, Any]) -> Document:
     row = hit["entity"]
-    about = orjson.loads(row["metadata"])
-    # Milvus Lite gives BM25 as a distance, below 0; the server as a score.
-    return with_score(Document(row["text"], hit["id"], {**about, "source": row["source"]}), abs(float(hit["distance"])))
+    metadata = orjson.loads(row["metadata"])
+    # Milvus Lite returns BM25 as a negative distance; the server, as a score.
+    return with_score(
+        Document(row["text"], hit["id"], {**metadata, "source": row["source"]}), abs(float(hit["distance"]))
+    )
 
 
 def _bounded(text: str, otherwise: str | None = None) -> str:
-    """A text that a Milvus string can hold."""
+    """Return the text, truncated (or replaced by `otherwise`) if it is too long for a Milvus string."""
     data = text.encode()
     if len(data) <= MAX_TEXT:
         return text

@@ -1,4 +1,4 @@
-"""The first stage as everything else sees it: a query goes in, some fifty documents come out."""
+"""Interfaces of the first stage: a query goes in, about fifty candidate documents come out."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ DEFAULT_K = 50
 
 
 class Retriever(Protocol):
-    """A first stage. Called from any thread."""
+    """A first-stage retriever. Thread-safe."""
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
-        """The `k` documents that match best, best first.
+        """Return the best `k` documents, best first.
 
-        Each has its score in `metadata["score"]` and, where it is known, its origin in `metadata["source"]`.
+        Each has its score in `metadata["score"]` and, if known, its origin in `metadata["source"]`.
 
         Raises:
-            RerankdError: it cannot be asked now, or not like that.
+            RerankdError: the retriever is unavailable, or the query is invalid.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release connections and files."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedPassage:
-    """A passage as an index keeps it.
+    """A passage as an index stores it.
 
     Attributes:
-        id: unique in the index.
-        source: the file it came from, as the user named it.
-        part: its number in the file, from 0.
-        digest: of the file's content and of how it was cut.
-        text: what models read.
-        metadata: anything else.
+        id: id, unique in the index.
+        source: path of its file, as the user gave it.
+        part: number of the passage in its file, from 0.
+        digest: digest of the file's content and the split options.
+        text: text that models read.
+        metadata: other fields.
     """
 
     id: str
@@ -54,12 +54,12 @@ class IndexedPassage:
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """A file that is in the index completely.
+    """A file all of whose passages are in the index.
 
     Attributes:
-        source: its name.
-        digest: of its content and of how it was cut.
-        passages: how many it gave.
+        source: path of the file, as the user gave it.
+        digest: digest of its content and the split options.
+        passages: number of its passages.
     """
 
     source: str
@@ -68,61 +68,61 @@ class IndexedFile:
 
 
 class Index(Retriever, Protocol):
-    """A first stage that documents can be put into."""
+    """A retriever that documents can be added to."""
 
     def __len__(self) -> int: ...
 
     def write_lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out, as far as that can be done."""
+        """Exclude other writers, where the index supports it."""
         ...
 
     def files(self) -> dict[str, IndexedFile]:
-        """The files that are in the index completely, by name."""
+        """Return the completely indexed files by name."""
         ...
 
     def sources(self) -> dict[tuple[str, str], int]:
-        """Passages by file and digest, of incomplete files too."""
+        """Return the number of passages by file and digest, partly indexed files included."""
         ...
 
     def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
-        """Put passages in, then say which files are complete."""
+        """Add passages, then mark the files that are complete."""
         ...
 
     def remove(self, sources: Iterable[str], keep: str | None = None) -> None:
-        """Take files out; those passages that have the digest `keep` stay."""
+        """Remove files from the index, except for passages with the digest `keep`."""
         ...
 
     def refresh(self) -> None:
-        """Bring what searching needs up to what is there."""
+        """Update the search indexes after additions and removals."""
         ...
 
 
 def with_score(document: Document, score: float) -> Document:
-    """A document with the first stage's score in its metadata."""
+    """Return the document with the first stage's score in its metadata."""
     return Document(document.text, document.id, {**document.metadata, SCORE: score})
 
 
 def reciprocal_rank_fusion(
     rankings: Sequence[Iterable[Document]], k: int, constant: int = RRF_CONSTANT
 ) -> list[Document]:
-    """Several rankings as one (Cormack, Clarke and Buettcher 2009); documents are the same where their ids are.
+    """Fuse rankings by reciprocal ranks (Cormack, Clarke and Buettcher 2009); documents are matched by id.
 
     Args:
-        rankings: best first.
-        k: how many to keep.
-        constant: the formula's k.
+        rankings: rankings, best first.
+        k: number of documents to return.
+        constant: k in the formula `1 / (k + rank)`.
 
     Example:
         >>> a, b = Document("a", "1"), Document("b", "2")
-        >>> [found.id for found in reciprocal_rank_fusion([[a, b], [b]], 2)]
+        >>> [document.id for document in reciprocal_rank_fusion([[a, b], [b]], 2)]
         ['2', '1']
     """
-    points: dict[str, float] = {}
-    known: dict[str, Document] = {}
+    scores: dict[str, float] = {}
+    documents: dict[str, Document] = {}
     for ranking in rankings:
-        for place, document in enumerate(ranking, 1):
-            name = document.id if document.id is not None else document.text
-            points[name] = points.get(name, 0.0) + 1 / (constant + place)
-            known.setdefault(name, document)
-    best = sorted(points, key=lambda name: -points[name])[:k]
-    return [with_score(known[name], points[name]) for name in best]
+        for rank, document in enumerate(ranking, 1):
+            key = document.id if document.id is not None else document.text
+            scores[key] = scores.get(key, 0.0) + 1 / (constant + rank)
+            documents.setdefault(key, document)
+    best = sorted(scores, key=lambda key: -scores[key])[:k]
+    return [with_score(documents[key], scores[key]) for key in best]

@@ -1,4 +1,4 @@
-"""Texts cut into passages: whole sentences of Chinese and English, so many tokens at most, headings kept in view."""
+"""Splitting of texts into passages: whole Chinese and English sentences up to a token limit, headings repeated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 DEFAULT_TOKENS = 256
 DEFAULT_OVERLAP = 32
 MIN_TOKENS = 16
-_HEADING_SHARE = 4  # at most one in so many tokens of a passage
+_HEADING_SHARE = 4  # headings take at most a quarter of a passage
 _END = re.compile(r"""(?:[。！？；…]+[”’」』）》"']*)|(?:[.!?]+["'”’)\]]*(?=\s))|\n+""")
 _SHORT = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|no|fig|eq|sec|ch|vol|pp|al|etc|inc|ltd|co|corp|approx|e\.g|i\.e|cf|[a-z])|\d)\.$",
@@ -27,9 +27,9 @@ class Block:
     """A paragraph, list item, table or piece of code.
 
     Attributes:
-        text: what stands there.
-        headings: those above it, the highest first.
-        page: of the file, from 1; 0 where there are none.
+        text: its text.
+        headings: headings above it, outermost first.
+        page: page of the file, from 1; 0 in formats without pages.
     """
 
     text: str
@@ -39,12 +39,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """A part of a text, small enough to be read by a model.
+    """A part of a text that fits into a model's input.
 
     Attributes:
         text: headings in the first line, then the part itself.
-        headings: those above it.
-        page: where it begins.
+        headings: headings above it, outermost first.
+        page: page on which it begins.
     """
 
     text: str
@@ -54,14 +54,14 @@ class TextChunk:
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How texts are cut.
+    """Sizes of passages.
 
     Attributes:
-        tokens: of a passage at most, its headings counted in.
-        overlap: tokens that neighbouring passages share at most.
+        tokens: maximum number of tokens of a passage, headings included.
+        overlap: maximum number of tokens that neighbouring passages share.
 
     Raises:
-        InvalidRequestError: sizes that make no sense.
+        InvalidRequestError: a size is out of range.
     """
 
     tokens: int = DEFAULT_TOKENS
@@ -70,37 +70,39 @@ class SplitOptions:
     def __post_init__(self) -> None:
         if self.tokens < MIN_TOKENS or not 0 <= self.overlap <= self.tokens // 2:
             raise InvalidRequestError(
-                f"Passages of {self.tokens} tokens with {self.overlap} shared cannot be made.",
-                hint=f"Use at least {MIN_TOKENS} tokens, of which at most half are shared.",
+                f"Passages of {self.tokens} tokens cannot overlap by {self.overlap}.",
+                hint=f"Use at least {MIN_TOKENS} tokens, and an overlap of at most half of them.",
             )
 
 
 def sentences(text: str) -> list[str]:
-    """A text cut behind each sentence; joined they are the text again.
+    """Split a text after each sentence; joined, the sentences give the text again.
 
     Example:
         >>> sentences("天气好。Dr. Li left. 走吧！")
         ['天气好。', 'Dr. Li left.', ' 走吧！']
     """
-    found, start = [], 0
+    parts, start = [], 0
     for match in _END.finditer(text):
         end = match.end()
         if match[0][0] == "." and _SHORT.search(text[max(start, end - 8) : end]):
             continue
-        found.append(text[start:end])
+        parts.append(text[start:end])
         start = end
     if start < len(text):
-        found.append(text[start:])
-    return found
+        parts.append(text[start:])
+    return parts
 
 
 def split(blocks: Iterable[Block], offsets: TokenOffsets, options: SplitOptions | None = None) -> Iterator[TextChunk]:
-    """Cut blocks into passages. Blocks under the same headings share passages; a long sentence is cut by tokens.
+    """Split blocks into passages.
+
+    Blocks under the same headings share passages; a sentence longer than a passage is cut between tokens.
 
     Args:
-        blocks: in reading order.
-        offsets: start and end in characters of each token of a text.
-        options: sizes.
+        blocks: blocks in reading order.
+        offsets: returns start and end in characters of each token of a text.
+        options: sizes of passages.
 
     Example:
         >>> words = lambda text: [match.span() for match in re.finditer(r"[^ ]+", text)]
@@ -108,43 +110,43 @@ def split(blocks: Iterable[Block], offsets: TokenOffsets, options: SplitOptions 
         ['Top\\nOne two. Three four.']
     """
     options = options or SplitOptions()
-    waiting: list[Block] = []
+    section: list[Block] = []
     for block in blocks:
-        if waiting and block.headings != waiting[0].headings:
-            yield from _passages(waiting, offsets, options)
-            waiting = []
+        if section and block.headings != section[0].headings:
+            yield from _passages(section, offsets, options)
+            section = []
         if block.text.strip():
-            waiting.append(block)
-    if waiting:
-        yield from _passages(waiting, offsets, options)
+            section.append(block)
+    if section:
+        yield from _passages(section, offsets, options)
 
 
 def _passages(blocks: Sequence[Block], offsets: TokenOffsets, options: SplitOptions) -> Iterator[TextChunk]:
-    """Passages of blocks under the same headings."""
+    """Yield the passages of blocks under the same headings."""
     headings = blocks[0].headings
     title = _cut(" > ".join(headings), offsets, options.tokens // _HEADING_SHARE)
     room = options.tokens - len(offsets(title))
     parts = [part for block in blocks for part in _parts(block, offsets, room)]
-    held: list[tuple[str, int, int]] = []
-    fresh = False  # whether there is something in it that the passage before had not
+    pending: list[tuple[str, int, int]] = []
+    has_new = False  # True if it holds more than the overlap with the passage before
     for part in parts:
-        if held and sum(count for _, count, _ in held) + part[1] > room:
-            if fresh:
-                yield _joined(held, title, headings)
-            held, fresh = _tail(held, min(options.overlap, room - part[1])), False
-        held.append(part)
-        fresh = True
-    if fresh:
-        yield _joined(held, title, headings)
+        if pending and sum(count for _, count, _ in pending) + part[1] > room:
+            if has_new:
+                yield _join(pending, title, headings)
+            pending, has_new = _tail(pending, min(options.overlap, room - part[1])), False
+        pending.append(part)
+        has_new = True
+    if has_new:
+        yield _join(pending, title, headings)
 
 
-def _joined(parts: Sequence[tuple[str, int, int]], title: str, headings: tuple[str, ...]) -> TextChunk:
+def _join(parts: Sequence[tuple[str, int, int]], title: str, headings: tuple[str, ...]) -> TextChunk:
     body = "".join(text for text, _, _ in parts).strip()
     return TextChunk(f"{title}\n{body}" if title else body, headings, parts[0][2])
 
 
 def _tail(parts: Sequence[tuple[str, int, int]], tokens: int) -> list[tuple[str, int, int]]:
-    """The last parts that have so many tokens at most, never all of them."""
+    """Return the last parts of at most `tokens` tokens together; never all of the parts."""
     kept: list[tuple[str, int, int]] = []
     for part in reversed(parts[1:]):
         if sum(count for _, count, _ in kept) + part[1] > tokens:
@@ -154,11 +156,11 @@ def _tail(parts: Sequence[tuple[str, int, int]], tokens: int) -> list[tuple[str,
 
 
 def _parts(block: Block, offsets: TokenOffsets, room: int) -> Iterator[tuple[str, int, int]]:
-    """Sentences with their tokens and page, none of more than `room` tokens; the last ends with a new line."""
-    listed = sentences(block.text.strip())
-    for place, sentence in enumerate(listed):
+    """Yield sentences of at most `room` tokens with token count and page; the last ends with a newline."""
+    block_sentences = sentences(block.text.strip())
+    for index, sentence in enumerate(block_sentences):
         spans = offsets(sentence)
-        ending = "\n" if place == len(listed) - 1 else ""
+        ending = "\n" if index == len(block_sentences) - 1 else ""
         if len(spans) <= room:
             yield sentence + ending, len(spans), block.page
             continue

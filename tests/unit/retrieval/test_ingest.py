@@ -98,7 +98,7 @@ def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
     index = opened(tmp_path)
     assert brought_in(tmp_path / "empty", index) == IngestReport()
     assert index.search("anything") == []
-    with pytest.raises(InvalidInputFileError, match="is not there"):
+    with pytest.raises(InvalidInputFileError, match="does not exist"):
         brought_in(tmp_path / "none", index)
     with pytest.raises(NotFoundError, match="rerankd index"):
         LanceIndex(tmp_path / "nowhere")
