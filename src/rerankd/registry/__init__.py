@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from rerankd.registry.alias_follower import AliasFollower
     from rerankd.registry.cache import Cache
     from rerankd.registry.registry import History, Registry
+    from rerankd.registry.source import open_registry
     from rerankd.registry.store import Store
     from rerankd.registry.version import ModelVersion, Move
 
-__all__ = ["AliasFollower", "Cache", "History", "ModelVersion", "Move", "Registry", "Store"]
+__all__ = ["AliasFollower", "Cache", "History", "ModelVersion", "Move", "Registry", "Store", "open_registry"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -21,6 +22,7 @@ __getattr__ = lazy_exports(
         "rerankd.registry.alias_follower": ("AliasFollower",),
         "rerankd.registry.cache": ("Cache",),
         "rerankd.registry.registry": ("History", "Registry"),
+        "rerankd.registry.source": ("open_registry",),
         "rerankd.registry.store": ("Store",),
         "rerankd.registry.version": ("ModelVersion", "Move"),
     },

@@ -32,6 +32,21 @@ def cache_folder(cache_dir: str | None) -> Path:
     return (Path(cache_dir).expanduser() if cache_dir else state_folder()) / "registry" / "cache"
 
 
+def open_registry(uri: str | None = None, *, cache_dir: str | None = None, gate_key: str | None = None) -> Registry:
+    """Return a registry; MLflow is first contacted when it is used.
+
+    Args:
+        uri: address of MLflow, `sqlite:///FILE` or `http(s)://...`; None for a store in the user's state folder.
+        cache_dir: folder for copies of versions; None for the user's state folder.
+        gate_key: key that gate records must be signed with; None to accept unsigned ones.
+
+    Example:
+        >>> open_registry("http://localhost:5000").store.where
+        'http://localhost:5000'
+    """
+    return Registry(Store(registry_uri(uri)), Cache(cache_folder(cache_dir)), gate_key)
+
+
 def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | None = None) -> Path:
     """Return a checked folder with the files of a reference, as last known if MLflow cannot be reached.
 
@@ -46,9 +61,8 @@ def locate(reference: ModelReference, uri: str | None = None, cache_dir: str | N
         VerificationError: an alias points to a model that is not verified.
         UnavailableError: MLflow cannot be reached, and no version is known on this machine.
     """
-    cache = Cache(cache_folder(cache_dir))
-    store = Store(registry_uri(uri or os.environ.get("RERANKD_REGISTRY")))
-    registry, known = Registry(store, cache), LastKnown(cache.root, store.where)
+    registry = open_registry(uri or os.environ.get("RERANKD_REGISTRY"), cache_dir=cache_dir)
+    cache, known = registry.cache, LastKnown(registry.cache.root, registry.store.where)
     revision = reference.revision or CHAMPION
     try:
         version = registry.resolve(reference.name, revision)

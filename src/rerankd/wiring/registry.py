@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rerankd.registry.cache import Cache
+from rerankd.registry import source
 from rerankd.registry.registry import Registry
-from rerankd.registry.source import cache_folder, registry_uri
-from rerankd.registry.store import Store
 from rerankd.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +23,7 @@ def open_registry(settings: Settings) -> Registry:
         >>> open_registry(Settings(registry="http://localhost:5000")).store.where
         'http://localhost:5000'
     """
-    store = Store(registry_uri(settings.registry))
-    return Registry(store, Cache(cache_folder(settings.cache_dir)), settings.gate_key)
+    return source.open_registry(settings.registry, cache_dir=settings.cache_dir, gate_key=settings.gate_key)
 
 
 def open_alias_follower(settings: Settings, pool: ModelPool) -> AliasFollower:
