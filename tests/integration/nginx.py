@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from rerankd.cli.deploy import facts
+from rerankd.cli.deploy import service_limits
 from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.settings import load_settings
@@ -196,7 +196,7 @@ def proxy(
             tls_key=str(tls[1]) if tls else None,
             folder=name,
         )
-        (folder / "nginx.conf").write_text(render(asked, facts(load_settings(**settings))))
+        (folder / "nginx.conf").write_text(render(asked, service_limits(load_settings(**settings))))
         command = [binary, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log"), "-g", "daemon off;"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         running = Proxy(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder)

@@ -77,7 +77,7 @@ def nginx(
         logs=logs,
         user=user,
     )
-    text = render(config, facts(load_settings()))
+    text = render(config, service_limits(load_settings()))
     if out is None:
         sys.stdout.write(text)
         return
@@ -88,7 +88,7 @@ def nginx(
     stderr().print(f"Check it with: nginx -t -c {shlex.quote(str(out.resolve()))}", markup=False, soft_wrap=True)
 
 
-def facts(settings: Settings) -> ServiceLimits:
+def service_limits(settings: Settings) -> ServiceLimits:
     """Return the parts of the service that nginx has to match."""
     from rerankd.server.body_limiter import BODY_PAUSE_SECONDS
     from rerankd.server.middleware import REQUEST_ID

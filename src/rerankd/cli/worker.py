@@ -8,7 +8,6 @@ import typer
 
 from rerankd.cli.options import setting_flags
 from rerankd.cli.output import stderr
-from rerankd.engine.pool import ModelPool
 from rerankd.settings import Settings, load_settings
 
 # A worker opens no port for requests and checks no API keys.
@@ -31,23 +30,15 @@ def worker(
     The threads of a worker share one engine per model, so jobs of many users are batched together.
     """
     settings = load_settings(**flags)
-    from rerankd.registry.alias_follower import AliasFollower
     from rerankd.server.observability import logs
     from rerankd.server.observability.metrics import Metrics
-    from rerankd.wiring.registry import open_alias_follower
     from rerankd.wiring.worker import WorkerProcess
 
     logs.configure(settings.log_format, settings.log_level)
     metrics = Metrics()
-    followers: list[AliasFollower] = []
-
-    def follow(settings: Settings, pool: ModelPool) -> AliasFollower:
-        followers.append(open_alias_follower(settings, pool))
-        return followers[0]
-
-    process = WorkerProcess(settings, metrics, follow)
-    metrics.watch_registry(process.pool, followers[0])
-    metrics.watch(process.pool, lambda: process.ready)
+    process = WorkerProcess(settings, metrics)
+    metrics.watch_registry(process.pool, process.follower)
+    metrics.watch_pool(process.pool, lambda: process.ready)
     metrics.watch_traces(process.traces)
     if metrics_port:
         metrics.serve(metrics_port)

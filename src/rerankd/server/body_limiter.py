@@ -30,7 +30,7 @@ class BodyBudget:
         """Count bytes that arrived, or with a negative size those that were released.
 
         Raises:
-            UnavailableError: The bound is exceeded.
+            UnavailableError: the bound is exceeded.
         """
         self._bytes += size
         if size > 0 and self._bytes > self._max_bytes:
@@ -60,7 +60,7 @@ class BodyLimiter:
         """Check the `Content-Length` before anything is read.
 
         Raises:
-            PayloadTooLargeError: The declared body exceeds the limit.
+            PayloadTooLargeError: the declared body exceeds the limit.
         """
         declared = self._headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_bytes:
@@ -70,9 +70,9 @@ class BodyLimiter:
         """Receive the next message.
 
         Raises:
-            PayloadTooLargeError: The body exceeds the limit.
-            BodyTimeoutError: The client stopped sending.
-            UnavailableError: The bodies of all requests exceed the budget.
+            PayloadTooLargeError: the body exceeds the limit.
+            BodyTimeoutError: the client stopped sending.
+            UnavailableError: the bodies of all requests exceed the budget.
         """
         message = await (self._receive() if self._complete else self._receive_in_time())
         self._complete = self._complete or not message.get("more_body", False)

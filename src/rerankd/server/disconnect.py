@@ -18,7 +18,7 @@ async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
     The body of the HTTP request must have been read: the next message can only be the disconnect.
 
     Raises:
-        RequestCancelledError: The client disconnected.
+        RequestCancelledError: the client disconnected.
     """
     task, is_disconnected = asyncio.current_task(), False
 

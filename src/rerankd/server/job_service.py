@@ -20,7 +20,7 @@ from rerankd.wiring.jobs import jobs_file, open_job_store, open_notifier, worker
 
 SLOTS = 4
 BULK_SLOTS = 2
-LOOK_SECONDS = 5.0
+DEPTH_SECONDS = 5.0
 
 _log = logger(__name__)
 
@@ -29,25 +29,25 @@ class JobService:
     """Job queue of one instance, opened for the first job. Without Redis, a worker in this process runs the jobs.
 
     Args:
-        settings: of the program.
-        pipeline: what scores, where jobs are worked here.
+        settings: settings of the service.
+        pipeline: ranks the requests of jobs that run in this process.
 
     Raises:
-        MissingDependencyError: there is a `queue_url` and the extra `queue` is not installed.
-        InvalidRequestError: the webhook secret cannot sign, or `queue_url` is no address of Redis.
+        MissingDependencyError: `queue_url` is set and the extra `queue` is not installed.
+        InvalidRequestError: the webhook secret cannot sign, or `queue_url` is not a Redis URL.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         if settings.queue_url:
             require("celery", "queue", "The job queue")
-            open_job_store(settings).close()  # asks nobody; checks the address
+            open_job_store(settings).close()  # checks the URL; nothing is contacted
         if settings.webhook_secret:
             sign(settings.webhook_secret, "", 0, b"")
         self._settings, self._pipeline = settings, pipeline
         self._opening = asyncio.Lock()
         self._queue: JobQueue | None = None
         self._worker: JobWorker | None = None
-        self._look: asyncio.Task[None] | None = None
+        self._depth_task: asyncio.Task[None] | None = None
         self.waiting = QueueDepth(0, 0)
 
     async def start(self) -> None:
@@ -58,24 +58,24 @@ class JobService:
             if jobs_file(self._settings).exists():
                 await self.queue()
         except (RerankdError, OSError) as error:
-            _log.warning("jobs of before are not worked: %s", error)
+            _log.warning("Earlier jobs are not resumed: %s", error)
 
     async def queue(self) -> JobQueue:
         """Return the job queue.
 
         Raises:
-            UnavailableError: the file of jobs cannot be used.
+            UnavailableError: the job file cannot be used.
         """
         async with self._opening:
             if self._queue is None:
                 try:
                     self._queue = await self._open()
-                except InvalidRequestError as error:  # callers can do nothing about it, whoever runs the service can
+                except InvalidRequestError as error:  # a fault of the deployment, not of the request
                     _log.error("%s", error)
                     raise UnavailableError(
                         "This service cannot keep jobs.", hint="Ranking without jobs goes on.", retry_after=60
                     ) from error
-                self._look = asyncio.create_task(self._count())
+                self._depth_task = asyncio.create_task(self._poll_depth())
             return self._queue
 
     async def _open(self) -> JobQueue:
@@ -89,25 +89,25 @@ class JobService:
         worker = self._worker = JobWorker(self._pipeline, store, webhooks, options)
         worker.start()
         loop = asyncio.get_running_loop()
-        notify = partial(_soon, loop, worker.fill_slots)
+        notify = partial(_wake, loop, worker.fill_slots)
         return JobQueue(store, notify, settings.webhook_secret, limit)
 
-    async def _count(self) -> None:
+    async def _poll_depth(self) -> None:
         """Poll the queue depth for the metrics, in the background, since Redis may be slow."""
         while self._queue is not None:
             with contextlib.suppress(RerankdError):
                 self.waiting = await asyncio.to_thread(self._queue.store.queue_depth)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(DEPTH_SECONDS)
 
     async def close(self, seconds: float) -> None:
         """Stop the worker; what is not finished in time is kept for the next process."""
-        if self._look:
-            self._look.cancel()
+        if self._depth_task:
+            self._depth_task.cancel()
         if self._worker:
             await self._worker.close(seconds)
         if self._queue:
             await asyncio.to_thread(self._queue.store.close)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, fill_slots: Callable[[int], None], parts: int) -> None:
+def _wake(loop: asyncio.AbstractEventLoop, fill_slots: Callable[[int], None], parts: int) -> None:
     loop.call_soon_threadsafe(fill_slots, parts)

@@ -52,7 +52,7 @@ def read_origin(request: Request, payload: bytes, settings: Settings) -> Request
         settings: settings of the service.
 
     Raises:
-        InvalidRequestError: A header is invalid.
+        InvalidRequestError: a header is invalid.
     """
     context = current_request.get()
     fairness_key = context.tenant or (request.client.host if request.client else "")
@@ -78,8 +78,8 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
         origin: origin of the request; None for a job, whose worker fills in tenant, request id and time limit.
 
     Raises:
-        InvalidRequestError: The query, a document or the fusion is invalid.
-        PayloadTooLargeError: There are more documents than `max_documents`.
+        InvalidRequestError: the query, a document or the fusion is invalid.
+        PayloadTooLargeError: there are more documents than `max_documents`.
 
     Example:
         >>> from rerankd.server.schemas.rerank import RerankRequestBody
@@ -116,7 +116,7 @@ def read_timeout(request: Request) -> float | None:
     """Return the time limit in the request's header, in seconds; None where there is none.
 
     Raises:
-        InvalidRequestError: It is not a positive number.
+        InvalidRequestError: it is not a positive number.
     """
     header = request.headers.get(TIMEOUT_HEADER)
     if not header:
@@ -139,7 +139,7 @@ def _read_unit(request: Request, name: str) -> str:
     """Return the id of a user or a session from a header; experiments are sticky to it.
 
     Raises:
-        InvalidRequestError: It is too long, or not printable.
+        InvalidRequestError: it is too long, or not printable.
     """
     value = request.headers.get(name, "").strip()
     if len(value) > MAX_UNIT or not value.isprintable():

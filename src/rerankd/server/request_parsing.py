@@ -24,7 +24,7 @@ async def read_json(request: Request, settings: Settings) -> tuple[bytes, dict[s
         The bytes of the body, and its content.
 
     Raises:
-        InvalidRequestError: The body is not a JSON object, or too deeply nested.
+        InvalidRequestError: the body is not a JSON object, or too deeply nested.
     """
     payload = await request.body()
     depth = settings.max_json_depth
@@ -37,7 +37,7 @@ async def read_body(request: Request, model: type[Model], settings: Settings) ->
     """Read and validate a JSON body.
 
     Raises:
-        InvalidRequestError: The body is invalid; the message names the first fault.
+        InvalidRequestError: the body is invalid; the message names the first fault.
     """
     _, content = await read_json(request, settings)
     return validated(model, content)
@@ -47,7 +47,7 @@ def parse_json(payload: bytes, max_depth: int) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        InvalidRequestError: Not JSON, not an object, or too deeply nested.
+        InvalidRequestError: not JSON, not an object, or too deeply nested.
     """
     if not payload:
         raise InvalidRequestError("The body is empty.", hint="Send a JSON object.")
@@ -67,7 +67,7 @@ def check_depth(content: Any, limit: int) -> None:
     """Check the nesting and the size of JSON.
 
     Raises:
-        InvalidRequestError: It is nested deeper than `limit`, or holds too many values.
+        InvalidRequestError: it is nested deeper than `limit`, or holds too many values.
     """
     level, depth, values = [content], 0, 0
     while level:
@@ -90,7 +90,7 @@ def validated(model: type[Model], content: dict[str, Any]) -> Model:
     """Validate a body.
 
     Raises:
-        InvalidRequestError: The first fault, with the field's name.
+        InvalidRequestError: the first fault, with the field's name.
     """
     try:
         return model.model_validate(content)

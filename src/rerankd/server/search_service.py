@@ -24,7 +24,7 @@ class SearchService:
         pipeline: ranks the documents of the first stage.
 
     Raises:
-        InvalidRequestError: The settings of the language model contradict each other.
+        InvalidRequestError: the settings of the language model contradict each other.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
@@ -48,8 +48,8 @@ class SearchService:
             settle: called with the computed tokens after the ranking.
 
         Raises:
-            NotFoundError: There is no index yet.
-            UnavailableError: The first stage is out of reach.
+            NotFoundError: there is no index yet.
+            UnavailableError: the first stage is out of reach.
         """
         async with self._opening:
             if self._retriever is None or self._offsets is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool, ServedModel
-from rerankd.errors import ModelError, RerankdError
+from rerankd.errors import ModelError, NotFoundError, RerankdError, UnavailableError
 from rerankd.experiments.sync import ExperimentSync
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.pipeline import Pipeline
@@ -105,7 +105,7 @@ class Service:
         except RerankdError as error:
             self.failure = error
             self.end()
-        except Exception as error:  # whatever a library raises while a model is loaded
+        except Exception as error:  # any error that a library raises while a model is loaded
             _log.exception("A model could not be loaded", exc_info=error)
             self.failure = ModelError(f"A model could not be loaded ({type(error).__name__}).", hint="See the log.")
             self.end()
@@ -138,6 +138,24 @@ class Service:
         if self.rules is not None:
             await asyncio.to_thread(self.rules.close)
         self.tracing.close()
+
+    def check_started(self) -> None:
+        """Check that requests can be scored.
+
+        Raises:
+            UnavailableError: the service is starting; a proxy tries the next instance rather than wait for the model.
+        """
+        if not self.started:
+            raise UnavailableError("The service is starting.", hint="Send the request again.")
+
+    def check_traces(self) -> None:
+        """Check that rankings are traced.
+
+        Raises:
+            NotFoundError: this service writes no traces.
+        """
+        if self.traces is None:
+            raise NotFoundError("This service writes no traces.", hint="Set traces = true.")
 
     async def ready(self) -> Readiness:
         """Probe readiness: score a real pair on every loaded model, through its queue; one probe at a time."""
@@ -187,11 +205,11 @@ async def _probe(model: ServedModel) -> str:
     if not engine.crashed and before is not None and time.monotonic() - before < FRESH_SECONDS:
         return ""  # requests are being scored: they are the probe
     try:
-        job = engine.probe()
+        pair = engine.probe()
         async with asyncio.timeout(PROBE_SECONDS):
-            await asyncio.wrap_future(job.future)
+            await asyncio.wrap_future(pair.future)
     except TimeoutError:
-        engine.cancel(job)
+        engine.cancel(pair)
         # A long batch may be running; that is work, not a fault, as long as it takes no longer than it should.
         working = engine.last_success != before or (engine.running and not engine.stalled)
         return "" if working else f"{model.name}: no score within {PROBE_SECONDS:.0f} s"
@@ -208,7 +226,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         loader: class that opens the engines.
 
     Raises:
-        InvalidRequestError: Settings contradict each other.
+        InvalidRequestError: settings contradict each other.
     """
     metrics = Metrics()
     pool = open_pool(settings, loader(settings, metrics))
@@ -244,6 +262,6 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     metrics.watch_registry(pool, follower)
     metrics.watch_experiments(experiments, traffic, shadow)
     metrics.watch_rules(rules)
-    metrics.watch(pool, lambda: service.readiness.ready, lambda: service.job_service.waiting)
+    metrics.watch_pool(pool, lambda: service.readiness.ready, lambda: service.job_service.waiting)
     metrics.watch_traces(traces)
     return service

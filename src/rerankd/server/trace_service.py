@@ -21,7 +21,7 @@ class TraceService:
     """Trace store, opened for the first request that needs it; its methods block.
 
     Args:
-        settings: of the program.
+        settings: settings of the service.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,29 +34,29 @@ class TraceService:
         """Database of traces.
 
         Raises:
-            UnavailableError: it cannot be reached.
+            UnavailableError: the database cannot be reached.
         """
         with self._opening:
             if self._store is None:
                 self._store = open_trace_store(self._settings)
             return self._store
 
-    def add_feedback(self, items: Sequence[FeedbackEvent]) -> int:
-        """Store feedback; return the number of items whose ranking is stored already.
+    def add_feedback(self, events: Sequence[FeedbackEvent]) -> int:
+        """Store feedback; return the number of events whose ranking is stored already.
 
         Raises:
-            InvalidRequestError: an item that cannot be.
+            InvalidRequestError: an event cannot be stored.
             UnavailableError: the database cannot be reached.
         """
         from rerankd.feedback.store import add_feedback
 
-        return add_feedback(self.store, items)
+        return add_feedback(self.store, events)
 
-    def cases(self, wanted: CaseFilter, limit: int) -> list[BadCase]:
+    def cases(self, case_filter: CaseFilter, limit: int) -> list[BadCase]:
         """List cases, the worst first."""
         from rerankd.feedback.case_store import list_cases
 
-        return list_cases(self.store, wanted, limit=limit)
+        return list_cases(self.store, case_filter, limit=limit)
 
     def case(self, number: int, tenant: str | None) -> BadCase:
         """Return one case."""
@@ -70,13 +70,13 @@ class TraceService:
 
         return bool(flag_request(self.store, request_id, tenant, index, note))
 
-    def change_case(
+    def update_case(
         self, number: int, tenant: str | None, grades: Mapping[int, int], state: State | None, note: str
     ) -> BadCase:
         """Label a case, or change its state."""
-        from rerankd.feedback.case_store import update_case
+        from rerankd.feedback import case_store
 
-        return update_case(self.store, number, tenant, grades, state, note)
+        return case_store.update_case(self.store, number, tenant, grades, state, note)
 
     def activity(self, tenant: str | None, windows: MonitorWindows) -> list[Activity]:
         """Return recent reranking activity."""

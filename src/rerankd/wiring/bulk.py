@@ -1,4 +1,4 @@
-"""Scorers of bulk runs as the settings describe them."""
+"""Scorers of bulk runs, built from settings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rerankd.wiring.engine import SettingsLoader
 
 
 def open_scorer(settings: Settings) -> PairScorer:
-    """The scorer that the settings describe.
+    """Return the scorer that the settings describe.
 
     Raises:
         ModelError: the model cannot be found, is not supported, or its files are damaged.
-        InvalidRequestError: a max_length that the model does not have.
+        InvalidRequestError: `max_length` is above the model's limit.
     """
     loader = SettingsLoader(settings)
     files = loader.find(settings.model)

@@ -1,4 +1,4 @@
-"""From settings to engines: what a service's models are opened with."""
+"""Engines, the model pool and the score cache, built from settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rerankd.settings import Settings
 
 
 class SettingsLoader(ModelLoader):
-    """Opens engines as the settings say; all share one cache.
+    """Loader of engines with the options of the settings; all engines share one cache.
 
     Args:
-        settings: of the service.
-        observer: told what the engines do.
+        settings: settings of the service.
+        observer: observes the engines; None for no observer.
     """
 
     def __init__(self, settings: Settings, observer: EngineObserver | None = None) -> None:
@@ -40,7 +40,7 @@ class SettingsLoader(ModelLoader):
         """Load a model and warm it up.
 
         Raises:
-            InvalidRequestError: Setting max_length is above the model's limit.
+            InvalidRequestError: setting `max_length` is above the model's limit.
         """
         settings = self._settings
         limit = files.manifest.architecture.max_length
@@ -72,17 +72,17 @@ class SettingsLoader(ModelLoader):
         return engine, truncation
 
     def backend(self, files: ModelFiles) -> Backend:
-        """Open what computes."""
+        """Open the backend that computes a model."""
         settings = self._settings
         precision = settings.precision if not files.compiled else None
         return open_backend(files, settings.backend, settings.device, precision, settings.threads)
 
 
 def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
-    """The models that the settings name; nothing is loaded yet.
+    """Return the pool of the models that the settings name; nothing is loaded yet.
 
     Raises:
-        InvalidRequestError: settings that contradict each other.
+        InvalidRequestError: settings contradict each other.
     """
     references = dict(settings.models)
     default = settings.model
@@ -113,8 +113,10 @@ def _short_name(reference: str, taken: Mapping[str, str]) -> str:
 
 
 def open_cache(settings: Settings) -> ScoreCache | None:
-    """The score cache that the settings describe; None where there is none."""
+    """Return the score cache that the settings describe; None if caching is off."""
     if not settings.cache:
         return None
-    near = MemoryCache(settings.cache_entries)
-    return LayeredCache(near, RedisCache(settings.redis_url, settings.cache_seconds)) if settings.redis_url else near
+    memory = MemoryCache(settings.cache_entries)
+    return (
+        LayeredCache(memory, RedisCache(settings.redis_url, settings.cache_seconds)) if settings.redis_url else memory
+    )

@@ -19,7 +19,7 @@ def open_experiments(settings: Settings) -> ExperimentStore:
 
     Raises:
         InvalidRequestError: the address of the database is invalid.
-        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        MissingDependencyError: the database is PostgreSQL and the extra `postgres` is not installed.
         UnavailableError: the database cannot be reached.
     """
     return ExperimentStore(open_trace_store(settings))

@@ -1,4 +1,4 @@
-"""Job stores, queues and worker options as the settings describe them."""
+"""Job stores, queues and worker options, built from settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_job_store(settings: Settings) -> JobStore:
 
 @contextmanager
 def open_queue(settings: Settings) -> Iterator[JobQueue]:
-    """Open the queue for a program that submits jobs and does not work them.
+    """Open the queue for a program that submits jobs and does not run them.
 
     Raises:
         MissingDependencyError: the extra `queue` is not installed.
@@ -63,7 +63,7 @@ def open_notifier(settings: Settings) -> Callable[[int], None]:
 
 
 def jobs_file(settings: Settings) -> Path:
-    """Return the path of the SQLite file for jobs that this process works.
+    """Return the path of the SQLite file of the jobs that this process runs.
 
     Raises:
         InvalidRequestError: `jobs_path` is not set and the account has no home folder.

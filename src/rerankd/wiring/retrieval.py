@@ -1,4 +1,4 @@
-"""The first stage and the language model that settings name."""
+"""The first stage and the language model, built from settings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rerankd.settings import Settings
 
 
 def index_folder(settings: Settings) -> Path:
-    """Where the index is: the setting, or a folder of the user's."""
+    """Return the folder of the index: the setting, or a folder in the user's state folder."""
     return Path(settings.index) if settings.index else state_folder() / "index"
 
 
 def open_embedder(settings: Settings) -> Embedder | None:
-    """What makes vectors; None for keywords alone.
+    """Return the embedder of the first stage; None for keyword search alone.
 
     Raises:
-        InvalidRequestError: settings that contradict each other.
+        InvalidRequestError: settings contradict each other.
         ModelError: the encoder cannot be loaded.
     """
     prefixes = parse_prefixes(settings.embedding_prefixes)
@@ -40,12 +40,12 @@ def open_embedder(settings: Settings) -> Embedder | None:
 
 
 def open_retriever(settings: Settings) -> Retriever:
-    """The first stage.
+    """Return the first stage of search.
 
     Raises:
         NotFoundError: there is no index yet.
-        InvalidRequestError: settings that cannot be used.
-        MissingDependencyError: an extra is missing.
+        InvalidRequestError: a setting cannot be used.
+        MissingDependencyError: an extra is not installed.
     """
     if settings.retriever == "external":
         from rerankd.retrieval.external import ExternalRetriever, parse_mapping
@@ -61,11 +61,11 @@ def open_retriever(settings: Settings) -> Retriever:
 
 
 def open_index(settings: Settings) -> Index:
-    """The first stage to put documents into; made where it is not there yet.
+    """Return the index that documents are added to; it is created if it does not exist.
 
     Raises:
-        InvalidRequestError: it is a service of the user's own.
-        MissingDependencyError: an extra is missing.
+        InvalidRequestError: the first stage is an external service.
+        MissingDependencyError: an extra is not installed.
     """
     if settings.retriever == "external":
         raise InvalidRequestError("The first stage is a service of your own.", hint="Put documents in there.")
@@ -79,25 +79,31 @@ def open_index(settings: Settings) -> Index:
 
 
 def open_chat(settings: Settings) -> ChatModel | None:
-    """The language model; None without one.
+    """Return the language model; None if the settings name none.
 
     Raises:
-        InvalidRequestError: an endpoint without a model's name.
+        InvalidRequestError: `llm_url` is set without `llm_model`.
     """
     if not settings.llm_url:
         return None
     if not settings.llm_model:
         raise InvalidRequestError("llm_url has no model.", hint="Set llm_model too.")
-    named = (settings.llm_url, settings.llm_model, settings.llm_api_key or "")
-    return ChatModel(ChatOptions(*named, settings.llm_timeout, settings.llm_max_tokens))
+    options = ChatOptions(
+        settings.llm_url,
+        settings.llm_model,
+        settings.llm_api_key or "",
+        settings.llm_timeout,
+        settings.llm_max_tokens,
+    )
+    return ChatModel(options)
 
 
 def open_token_offsets(settings: Settings) -> TokenOffsets:
-    """Tokens as the reranking model counts them."""
+    """Return the function that finds the offsets of the reranking model's tokens in a text."""
     tokenizer = load_model(settings.model, cache_dir=settings.cache_dir, registry=settings.registry).tokenizer()
 
     def offsets(text: str) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
-        return found
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        return list(encoding.offsets)
 
     return offsets

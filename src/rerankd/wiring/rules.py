@@ -1,4 +1,4 @@
-"""The rule file that the settings name."""
+"""The watcher of the rule file, built from settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trace store and the trace writer, made from settings."""
+"""The trace store and the trace writer, built from settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_trace_store(settings: Settings) -> TraceStore:
 
     Raises:
         InvalidRequestError: the URL is not valid.
-        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        MissingDependencyError: the database is PostgreSQL and the extra `postgres` is not installed.
         UnavailableError: the database cannot be reached.
     """
     from rerankd.traces.store import TraceStore
@@ -46,7 +46,7 @@ def open_existing_trace_store(settings: Settings) -> TraceStore | None:
 
     Raises:
         InvalidRequestError: the URL is not valid.
-        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        MissingDependencyError: the database is PostgreSQL and the extra `postgres` is not installed.
         UnavailableError: the database cannot be reached.
     """
     url = traces_url(settings)
@@ -67,7 +67,7 @@ def open_trace_writer(
 
     Raises:
         InvalidRequestError: a setting is not valid.
-        MissingDependencyError: PostgreSQL without the extra `postgres`.
+        MissingDependencyError: the database is PostgreSQL and the extra `postgres` is not installed.
     """
     if not settings.traces:
         return None
@@ -106,7 +106,7 @@ def retention_policy(settings: Settings) -> RetentionPolicy:
 def _maintenance(
     settings: Settings, on_activity: Callable[[list[Activity]], None] | None
 ) -> Callable[[TraceStore], bool]:
-    """Return what runs about every minute: retention, detection of bad cases, and monitoring."""
+    """Return the function that runs about every minute: retention, detection of bad cases, and monitoring."""
     detector: CaseDetector | None = None
 
     def maintain(store: TraceStore) -> bool:
@@ -117,7 +117,7 @@ def _maintenance(
         nonlocal detector
         _, has_more = prune(store, retention_policy(settings))
         if has_more:
-            return True  # the rest waits until retention has caught up
+            return True  # retention goes first until it has caught up
         if settings.cases:
             detector = detector or CaseDetector()
             detector(store)

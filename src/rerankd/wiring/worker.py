@@ -1,17 +1,16 @@
-"""The worker process: one engine for each model, in one event loop, fed by the threads of a Celery worker."""
+"""Worker process: one engine per model, in one event loop, fed by the threads of a Celery worker."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from rerankd._common.logging import logger
 from rerankd.engine.observer import EngineObserver
-from rerankd.engine.pool import ModelPool
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.experiments.traffic import Traffic
 from rerankd.jobs.wakeups import WorkerNotifier, make_celery
@@ -23,61 +22,40 @@ from rerankd.settings import Settings
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_experiment_sync
 from rerankd.wiring.jobs import open_job_store, worker_options
+from rerankd.wiring.registry import open_alias_follower
 from rerankd.wiring.rules import open_rules
 from rerankd.wiring.traces import open_trace_writer
 
-PATIENCE_SECONDS = 86_400.0
+MAX_QUEUE_SECONDS = 86_400.0
 COLLECT_AFTER = 10_000
 
 _log = logger(__name__)
 T = TypeVar("T")
 
 
-class Following(Protocol):
-    """Follower that keeps a pool up to date, such as `rerankd.registry.alias_follower.AliasFollower`."""
-
-    async def begin(self, eager: Iterable[str]) -> None:
-        """Load the models that have to be there from the start."""
-        ...
-
-    def start(self) -> None:
-        """Begin to look for others."""
-        ...
-
-    async def close(self) -> None:
-        """Stop looking."""
-        ...
-
-
 class WorkerProcess:
-    """A Celery worker whose threads share one engine a model, so that jobs of many users are batched together.
+    """Celery worker whose threads share one engine per model, so that jobs of many users are batched together.
 
     Celery's thread pool does not fork: engines are made in the process that uses them.
 
     Args:
-        settings: of the program.
-        observer: told what the engines do.
-        follow: makes what keeps the models up to date; None for nothing.
+        settings: settings of the worker.
+        observer: observes the engines; None for no observer.
 
     Raises:
-        InvalidRequestError: no `queue_url`.
+        InvalidRequestError: `queue_url` is not set.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        observer: EngineObserver | None = None,
-        follow: Callable[[Settings, ModelPool], Following] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, observer: EngineObserver | None = None) -> None:
         if not settings.queue_url:
             raise InvalidRequestError(
                 "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
             )
         self._settings = settings
-        # Nobody waits at the other end of the line: a queue in the engine is no reason to refuse a part.
-        patient = settings.model_copy(update={"max_queue_seconds": PATIENCE_SECONDS})
-        self.pool = open_pool(settings, SettingsLoader(patient, observer))
-        self._following = follow(settings, self.pool) if follow else None
+        # No client waits for a part of a job, so the engine's queue is no reason to refuse one.
+        worker_settings = settings.model_copy(update={"max_queue_seconds": MAX_QUEUE_SECONDS})
+        self.pool = open_pool(settings, SettingsLoader(worker_settings, observer))
+        self.follower = open_alias_follower(settings, self.pool)
         self.traces = open_trace_writer(settings)
         self.rules = open_rules(settings)
         self._traffic = Traffic()
@@ -91,16 +69,16 @@ class WorkerProcess:
         self._closing: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        """Load the model, work until SIGTERM or Ctrl-C, hand back what is not finished.
+        """Load the models, run jobs until SIGTERM or Ctrl-C, and release unfinished parts.
 
         Raises:
             ModelError: the default model cannot be loaded.
-            UnavailableError: Celery gave up.
+            UnavailableError: Celery's worker ended by itself.
         """
         self._thread.start()
         try:
             self._wait(self._open())
-            self._notifier.on_wake_up(self._turn)
+            self._notifier.on_wake_up(self._work)
             self._serve()
         finally:
             self._wait(self._close())
@@ -110,20 +88,20 @@ class WorkerProcess:
     def _serve(self) -> None:
         from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-        def ours(**_: Any) -> None:
-            """Logging is set up already."""
+        def keep_logging(**_: Any) -> None:
+            """Keep Celery from setting up logging, which is set up already."""
 
-        def end(**_: Any) -> None:
-            """Celery waits for its threads; they are let go here."""
-            self._loop.call_soon_threadsafe(self._begin_to_close)
-
-        def up(**_: Any) -> None:
+        def on_ready(**_: Any) -> None:
             self.ready = True
             _log.info("working with %d threads", self._settings.worker_threads)
 
-        setup_logging.connect(ours, weak=False)
-        worker_ready.connect(up, weak=False)
-        worker_shutting_down.connect(end, weak=False)
+        def on_shutdown(**_: Any) -> None:
+            """Release the threads, which Celery waits for."""
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+
+        setup_logging.connect(keep_logging, weak=False)
+        worker_ready.connect(on_ready, weak=False)
+        worker_shutting_down.connect(on_shutdown, weak=False)
         worker = self._celery.Worker(
             pool="threads",
             concurrency=self._settings.worker_threads,
@@ -135,15 +113,14 @@ class WorkerProcess:
         if self._closing is None:
             raise UnavailableError("Celery's worker ended by itself.", hint="Look at its log, and start it again.")
 
-    def _turn(self) -> bool:
+    def _work(self) -> bool:
         return self._worker is not None and self._wait(self._worker.work_until())
 
     async def _open(self) -> None:
         settings = self._settings
         eager = dict.fromkeys([self.pool.default, *settings.preload])
-        if self._following is not None:
-            await self._following.begin(eager)
-            self._following.start()
+        await self.follower.begin(eager)
+        self.follower.start()
         for name in eager:
             async with self.pool.lease(name):
                 pass
@@ -160,7 +137,7 @@ class WorkerProcess:
         self._worker.start()
         if self.rules is not None:
             self.rules.start()
-        # What is loaded stays: there is no garbage to look for in it.
+        # The loaded models stay until the end: the garbage collector need not search them.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 20, 20)
@@ -175,8 +152,7 @@ class WorkerProcess:
         if self._closing is not None:
             await self._closing
             await asyncio.to_thread(self._store.close)
-        if self._following is not None:
-            await self._following.close()
+        await self.follower.close()
         if self._experiments is not None:
             await self._experiments.close()
         await self.pool.close()
@@ -185,9 +161,11 @@ class WorkerProcess:
         if self.rules is not None:
             self.rules.close()
 
-    def _wait(self, work: Awaitable[T]) -> T:
-        async def waited() -> T:
-            return await work
+    def _wait(self, awaitable: Awaitable[T]) -> T:
+        """Run an awaitable in the event loop, and wait for its result."""
 
-        future: Future[T] = asyncio.run_coroutine_threadsafe(waited(), self._loop)
+        async def result() -> T:
+            return await awaitable
+
+        future: Future[T] = asyncio.run_coroutine_threadsafe(result(), self._loop)
         return future.result()

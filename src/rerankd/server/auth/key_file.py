@@ -17,7 +17,7 @@ def read_keys(path: Path) -> list[ApiKey]:
     """Read a key file.
 
     Raises:
-        InvalidInputFileError: It cannot be read, or is malformed; the message names the file and the fix.
+        InvalidInputFileError: it cannot be read, or is malformed; the message names the file and the fix.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -43,7 +43,7 @@ def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
     """Replace the key file atomically; only its owner may read it.
 
     Raises:
-        InvalidInputFileError: It cannot be written, or two keys have the same id.
+        InvalidInputFileError: it cannot be written, or two keys have the same id.
     """
     _refuse_duplicates(path, keys)
     text = json.dumps({"keys": [_to_json(key) for key in keys]}, ensure_ascii=False, indent=2) + "\n"

@@ -25,7 +25,7 @@ class KeyRing:
         clock: monotonic clock in seconds.
 
     Raises:
-        InvalidRequestError: A key of the settings is blank, or the file cannot be read.
+        InvalidRequestError: a key of the settings is blank, or the file cannot be read.
 
     Example:
         >>> ring = KeyRing(["rk-secret"], None)

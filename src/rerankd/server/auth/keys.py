@@ -33,7 +33,7 @@ class ApiKey:
         created: time of creation, ISO 8601 in UTC.
 
     Raises:
-        InvalidRequestError: A field has the wrong type, or a limit is not positive.
+        InvalidRequestError: a field has the wrong type, or a limit is not positive.
     """
 
     id: str
@@ -81,7 +81,7 @@ def new_key(
     """Generate a key; return its clear text, which is stored nowhere, and its record.
 
     Raises:
-        InvalidRequestError: The name is blank, or a limit is not positive.
+        InvalidRequestError: the name is blank, or a limit is not positive.
 
     Example:
         >>> clear, key = new_key("search team", requests_per_minute=600)

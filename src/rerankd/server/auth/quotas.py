@@ -69,8 +69,8 @@ class Quotas:
         A request larger than a minute's tokens passes when the bucket is full, and leaves a debt.
 
         Raises:
-            RateLimitedError: A limit is reached; after `retry_after` seconds the same request passes.
-            PermissionDeniedError: The request alone is larger than a day's tokens.
+            RateLimitedError: a limit is reached; after `retry_after` seconds the same request passes.
+            PermissionDeniedError: the request alone is larger than a day's tokens.
         """
         if not limited(key):
             return
@@ -102,17 +102,17 @@ class Quotas:
         self._uses.move_to_end(key.id)
         if len(self._uses) > self._max_keys:
             self._uses.popitem(last=False)
-        passed = max(0.0, now - use.at)
+        elapsed = max(0.0, now - use.at)
         use.at = max(use.at, now)
-        use.requests = _drained(use.requests, key.requests_per_minute, passed)
-        use.tokens = _drained(use.tokens, key.tokens_per_minute, passed)
+        use.requests = _drained(use.requests, key.requests_per_minute, elapsed)
+        use.tokens = _drained(use.tokens, key.tokens_per_minute, elapsed)
         if int(now // DAY) > use.day:
             use.day, use.requests_today, use.tokens_today = int(now // DAY), 0, 0
         return use
 
 
 def limited(key: ApiKey) -> bool:
-    """Return True if the key has any limit."""
+    """Return True if the key has a limit."""
     return any(getattr(key, limit) for limit in LIMITS)
 
 
@@ -120,7 +120,7 @@ def refuse_oversized(key: ApiKey, tokens: int) -> None:
     """Refuse a request that can never pass.
 
     Raises:
-        PermissionDeniedError: The request alone is larger than a day's tokens.
+        PermissionDeniedError: the request alone is larger than a day's tokens.
     """
     if key.tokens_per_day and tokens > key.tokens_per_day:
         raise PermissionDeniedError(
@@ -142,10 +142,10 @@ def _drained(used: float, limit: int | None, seconds: float) -> float:
     return max(0.0, used - seconds * limit / 60) if limit else 0.0
 
 
-def _wait(used: float, wanted: int, limit: int | None, behind: float) -> float:
+def _wait(used: float, requested: int, limit: int | None, behind: float) -> float:
     if not limit:
         return 0.0
-    excess = used + min(wanted, limit) - limit
+    excess = used + min(requested, limit) - limit
     return excess * 60 / limit + behind if excess > 0 else 0.0
 
 

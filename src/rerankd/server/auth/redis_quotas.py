@@ -65,8 +65,8 @@ class RedisQuotas:
         clock: monotonic clock in seconds.
 
     Raises:
-        MissingDependencyError: The extra `redis` is not installed.
-        InvalidRequestError: The address is not a Redis URL.
+        MissingDependencyError: the extra `redis` is not installed.
+        InvalidRequestError: the address is not a Redis URL.
     """
 
     PAUSE = 1.0  # seconds between attempts after a failure, so that an outage does not slow every request
@@ -100,11 +100,11 @@ class RedisQuotas:
         if not limited(key):
             return
         refuse_oversized(key, tokens)
-        answer = await self._run(key, now, requests=1, tokens=tokens)
-        if answer is None:
+        reply = await self._run(key, now, requests=1, tokens=tokens)
+        if reply is None:
             self._fallback.charge(key, tokens, now)
-        elif answer[0]:
-            raise refusal(key, LIMITS[answer[0] - 1], float(answer[1]))
+        elif reply[0]:
+            raise refusal(key, LIMITS[reply[0] - 1], float(reply[1]))
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         """Correct as `Quotas.correct` does."""
@@ -122,17 +122,17 @@ class RedisQuotas:
         limits = [getattr(key, limit) or 0 for limit in LIMITS]
         try:
             async with asyncio.timeout(self._timeout):
-                answer: list[Any] = await self._script(
+                reply: list[Any] = await self._script(
                     keys=[f"rerankd:quota:{key.id}"], args=[repr(float(now)), requests, tokens, *limits]
                 )
         except self._failures as error:
             self._failed(error)
             return None
-        return answer
+        return reply
 
     def _failed(self, error: Exception) -> None:
         clock = self._clock()
         self._ask_at = clock + self.PAUSE
         if clock >= self._log_at:
             self._log_at = clock + self.LOG_EVERY
-            _log.warning("Redis cannot count quotas (%s): this instance counts on its own.", str(error) or "timeout")
+            _log.warning("Redis cannot count quotas (%s): this instance counts alone.", str(error) or "timeout")

@@ -21,41 +21,41 @@ TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 
 
 class _Filled(Template):
-    """nginx's variables begin with $, so places to fill begin with %."""
+    """nginx's variables begin with $, so placeholders begin with %."""
 
     delimiter = "%"
 
 
-def render(nginx: NginxOptions, facts: ServiceLimits) -> str:
+def render(nginx: NginxOptions, service: ServiceLimits) -> str:
     """Return the text of a whole `nginx.conf`.
 
     Example:
-        >>> facts = ServiceLimits(["/rerank"], "^[a-z]+$", 32_000_000, 20, 30, 0, 30)
-        >>> "client_max_body_size 32000000;" in render(NginxOptions(["a:8000", "b:8000"]), facts)
+        >>> service = ServiceLimits(["/rerank"], "^[a-z]+$", 32_000_000, 20, 30, 0, 30)
+        >>> "client_max_body_size 32000000;" in render(NginxOptions(["a:8000", "b:8000"]), service)
         True
     """
-    seen_down = f"max_fails={MAX_FAILS} fail_timeout={FAIL_SECONDS}s"
+    health = f"max_fails={MAX_FAILS} fail_timeout={FAIL_SECONDS}s"
     return _Filled(TEMPLATE.read_text(encoding="utf-8")).substitute(
         command=nginx.command,
         user=f"user {nginx.user};\n" if nginx.user else "",
         pid=f"{nginx.folder}/nginx.pid" if nginx.folder else "/run/nginx.pid",
         logs=nginx.logs or nginx.folder or "/var/log/nginx",
         folders=temporary_folders(nginx),
-        request_id=f"~{facts.request_id}",
+        request_id=f"~{service.request_id}",
         limits=limits(nginx),
         limited=limited(nginx),
-        servers="\n".join(f"        server {instance} {seen_down};" for instance in nginx.instances),
+        servers="\n".join(f"        server {instance} {health};" for instance in nginx.instances),
         all_servers="\n".join(f"        server {instance} max_fails=0;" for instance in nginx.instances),
-        keep_alive=f"{facts.keep_alive_seconds:g}",
-        idle=max(1, int(facts.keep_alive_seconds * 2 / 3)),
+        keep_alive=f"{service.keep_alive_seconds:g}",
+        idle=max(1, int(service.keep_alive_seconds * 2 / 3)),
         listen=nginx.listen + (" ssl http2" if nginx.tls_cert else ""),
         server_name=" ".join(nginx.server_names) or "_",
         tls=tls(nginx),
-        body=facts.max_body_bytes,
-        body_pause=math.ceil(facts.body_pause_seconds),
+        body=service.max_body_bytes,
+        body_pause=math.ceil(service.body_pause_seconds),
         # A request larger than half the queue may take longer than max_queue_seconds, and is answered all the same.
-        answer=math.ceil(max(2 * facts.max_queue_seconds, facts.request_timeout)) + MARGIN_SECONDS,
+        answer=math.ceil(max(2 * service.max_queue_seconds, service.request_timeout)) + MARGIN_SECONDS,
         tries=min(MAX_TRIES, len(nginx.instances)),
-        scoring="|".join(re.escape(path.removeprefix("/")) for path in sorted(facts.scoring_paths)),
-        errors=error_locations(nginx, facts),
+        scoring="|".join(re.escape(path.removeprefix("/")) for path in sorted(service.scoring_paths)),
+        errors=error_locations(nginx, service),
     )

@@ -29,11 +29,11 @@ class ServiceLimits:
     Attributes:
         scoring_paths: paths whose POST changes nothing and may be sent twice.
         request_id: pattern of the request ids that the service keeps.
-        max_body_bytes: largest body.
-        body_pause_seconds: between two pieces of a body.
-        max_queue_seconds: within which an accepted request is answered.
-        request_timeout: seconds a request may take; 0 for any.
-        keep_alive_seconds: after which an idle connection is closed.
+        max_body_bytes: limit of a request body in bytes.
+        body_pause_seconds: longest pause between two parts of a body.
+        max_queue_seconds: longest wait of an accepted request.
+        request_timeout: time limit of a request in seconds; 0 for no limit.
+        keep_alive_seconds: seconds after which an idle connection is closed.
     """
 
     scoring_paths: Sequence[str]
@@ -62,7 +62,7 @@ class Rate:
         """Read 600/m or 10/s.
 
         Raises:
-            InvalidRequestError: anything else.
+            InvalidRequestError: the text is not a rate.
         """
         match = _RATE.fullmatch(text)
         if match is None:
@@ -83,7 +83,7 @@ class Rate:
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds after which one more is let through."""
+        """Whole seconds until one more request passes."""
         return max(1, math.ceil(self.seconds / self.requests))
 
     def times(self, factor: int) -> Rate:
@@ -99,21 +99,21 @@ class NginxOptions:
     """Options of the configuration; all are checked here, so that no text can become a directive.
 
     Args:
-        instances: `host:port` of each.
-        listen: port, or address:port.
+        instances: `host:port` of each instance.
+        listen: port, or `address:port`.
         server_names: names of the site; none for any.
         tls_cert: certificate chain, as nginx's machine knows it.
-        tls_key: its key.
-        rate: requests of one key, or of one address where no key is shown; None for any number.
-        address_rate: requests of one address, whatever keys it shows; None for ten times `rate`.
-        burst: requests of one key that may come at once; None for those of ten seconds.
-        connections: connections of one address at once; None for any number.
-        folder: for the process id, logs and temporary files; None for nginx's own places.
-        logs: for the logs; None for `folder`, or /var/log/nginx.
-        user: that nginx works as, where it is started by root; None for nginx's own.
+        tls_key: private key of the certificate.
+        rate: rate limit of one key, or of one address where no key is sent; None for no limit.
+        address_rate: rate limit of one address with all its keys; None for ten times `rate`.
+        burst: requests of one key that may arrive at once; None for those of ten seconds.
+        connections: simultaneous connections of one address; None for no limit.
+        folder: folder of the process id, logs and temporary files; None for nginx's defaults.
+        logs: folder of the logs; None for `folder`, or /var/log/nginx.
+        user: account of nginx's workers where root starts it; None for nginx's default.
 
     Raises:
-        InvalidRequestError: one of them cannot be used; the message names it.
+        InvalidRequestError: an option cannot be used; the message names it.
 
     Example:
         >>> print(NginxOptions(("10.0.0.1:8000", "10.0.0.2:8000"), rate=Rate.parse("600/m")).command)
@@ -138,9 +138,9 @@ class NginxOptions:
             raise InvalidRequestError("No instance is named.", hint="Give --instances host:port,host:port.")
         for instance in self.instances:
             _check_port(_INSTANCE.fullmatch(instance), f"--instances {instance!r} is not host:port.", "10.0.0.1:8000")
-        for name, times in Counter(instance.lower() for instance in self.instances).items():
-            if times > 1:
-                raise InvalidRequestError(f"Instance {name} is named {times} times.", hint="Name it once.")
+        for name, count in Counter(instance.lower() for instance in self.instances).items():
+            if count > 1:
+                raise InvalidRequestError(f"Instance {name} is named {count} times.", hint="Name it once.")
         _check_port(_LISTEN.fullmatch(self.listen), f"--listen {self.listen!r} is not a port.", "80 or 127.0.0.1:8080")
         for name in self.server_names:
             _check(name, _SERVER_NAME, "--server-name", "Write host names: rerank.example.org or *.example.org.")
@@ -179,8 +179,8 @@ class NginxOptions:
             "--logs": self.logs,
             "--user": self.user,
         }
-        given = (f"{flag} {shlex.quote(str(value))}" for flag, value in flags.items() if value is not None)
-        return " ".join(("rerankd deploy nginx", *given))
+        args = (f"{flag} {shlex.quote(str(value))}" for flag, value in flags.items() if value is not None)
+        return " ".join(("rerankd deploy nginx", *args))
 
 
 def _check(text: str, pattern: re.Pattern[str], flag: str, hint: str) -> None:
@@ -188,6 +188,6 @@ def _check(text: str, pattern: re.Pattern[str], flag: str, hint: str) -> None:
         raise InvalidRequestError(f"{flag} {text!r} cannot be written into the configuration.", hint=hint)
 
 
-def _check_port(found: re.Match[str] | None, sentence: str, example: str) -> None:
-    if found is None or not 0 < int(found["port"]) <= 65535:
+def _check_port(match: re.Match[str] | None, sentence: str, example: str) -> None:
+    if match is None or not 0 < int(match["port"]) <= 65535:
         raise InvalidRequestError(sentence, hint=f"Write it as {example}.")

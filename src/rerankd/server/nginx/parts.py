@@ -105,13 +105,13 @@ def tls(nginx: NginxOptions) -> str:
     return "".join(f"        {line}\n" for line in lines)
 
 
-def error_locations(nginx: NginxOptions, facts: ServiceLimits) -> str:
+def error_locations(nginx: NginxOptions, service: ServiceLimits) -> str:
     """Return a location for each error of nginx itself, with the body that the service would write."""
     wait = nginx.rate.retry_after if nginx.rate else 1
     lines = [
-        f"error_page {given}{f' ={status}' if given != status else ''} @rerankd_{status};"
-        for given, status, *_ in ERRORS
-        if given != 502  # the template has that one
+        f"error_page {code}{f' ={status}' if code != status else ''} @rerankd_{status};"
+        for code, status, *_ in ERRORS
+        if code != 502  # the template has that one
     ]
     for _, status, code, sentence, seconds in ERRORS:
         lines += [f"location @rerankd_{status} {{", "    add_header X-Request-ID $rerankd_request_id always;"]
@@ -121,6 +121,6 @@ def error_locations(nginx: NginxOptions, facts: ServiceLimits) -> str:
         if seconds:
             lines.append(f"    add_header Retry-After {wait if seconds < 0 else seconds} always;")
         lines.append(f"    set $rerankd_code {code};")
-        lines.append(f'    set $rerankd_text "{sentence.format(body=facts.max_body_bytes / 1_000_000)}";')
+        lines.append(f'    set $rerankd_text "{sentence.format(body=service.max_body_bytes / 1_000_000)}";')
         lines += [f"    return {status} $rerankd_error;", "}"]
     return "\n".join(f"        {line}" for line in lines)

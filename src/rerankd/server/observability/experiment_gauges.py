@@ -32,8 +32,9 @@ class ExperimentGauges(Collector):
             "Share of units that take part, of experiments in force here",
             labels=["experiment", "model", "kind", "state"],
         )
-        for one in self._traffic.routes.experiments:
-            coverage.add_metric([one.name, one.model, one.kind, one.state], one.coverage)
+        for experiment in self._traffic.routes.experiments:
+            labels = [experiment.name, experiment.model, experiment.kind, experiment.state]
+            coverage.add_metric(labels, experiment.coverage)
         compared = CounterMetricFamily(
             "rerankd_experiment_shadows",
             "Rankings for shadow experiments: compared, dropped or failed",

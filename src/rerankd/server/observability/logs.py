@@ -68,7 +68,7 @@ def configure(kind: str, level: str) -> None:
         log.handlers = [handler]
         log.propagate = False
         log.setLevel(level.upper())
-    for name in ("celery", "kombu"):  # what they tell of themselves is for those who look for faults
+    for name in ("celery", "kombu"):  # their own records help only with faults
         log = logging.getLogger(name)
         log.handlers = [handler]
         log.propagate = False

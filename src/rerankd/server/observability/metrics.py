@@ -97,7 +97,9 @@ class Metrics(EngineObserver):
         build = Gauge("rerankd_build_info", "Always 1; the version is a label", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
-    def watch(self, pool: ModelPool, ready: Callable[[], bool], depth: Callable[[], QueueDepth] | None = None) -> None:
+    def watch_pool(
+        self, pool: ModelPool, ready: Callable[[], bool], depth: Callable[[], QueueDepth] | None = None
+    ) -> None:
         """Register the gauges of the model pool and of the job queue."""
         self.registry.register(PoolGauges(pool, ready, depth))
 
@@ -106,9 +108,9 @@ class Metrics(EngineObserver):
         if writer is not None:
             self.registry.register(TraceCounts(writer))
 
-    def rules_changed(self, good: bool) -> None:
-        """Count a reload of the rule file: `good` took effect, otherwise it was refused."""
-        self._reloads.labels("good" if good else "bad").inc()
+    def rules_changed(self, success: bool) -> None:
+        """Count a reload of the rule file."""
+        self._reloads.labels("good" if success else "bad").inc()
 
     def watch_rules(self, rules: RulesWatcher | None) -> None:
         """Register the gauges of the rule file; None registers nothing."""

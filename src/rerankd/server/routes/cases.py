@@ -6,14 +6,13 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel
 
-from rerankd.errors import NotFoundError
 from rerankd.server.context import current_request
-from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.request_parsing import read_body
+from rerankd.server.responses import json_response
 from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
+from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
 Number = Annotated[int, Path(description="Number of the case.")]
@@ -27,11 +26,11 @@ class CaseRoutes:
 
     async def flag(self, request: Request) -> Response:
         """Flag a ranking as a bad case."""
-        self._check()
-        body = validated(FlagRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
-        desk = self._service.trace_service
-        new = await asyncio.to_thread(desk.flag, body.request_id, _tenant(), body.index, body.note)
-        return _answer({"object": "case", "new": new}, 202)
+        self._service.check_traces()
+        body = await read_body(request, FlagRequestBody, self._service.settings)
+        flag = self._service.trace_service.flag
+        new = await asyncio.to_thread(flag, body.request_id, _tenant(), body.index, body.note)
+        return json_response({"object": "case", "new": new}, 202)
 
     async def list(
         self,
@@ -42,69 +41,53 @@ class CaseRoutes:
         """List cases, the worst first."""
         from rerankd.feedback.case_store import CaseFilter
 
-        self._check()
-        wanted = CaseFilter(_tenant(), state, detector)
-        found = await asyncio.to_thread(self._service.trace_service.cases, wanted, limit)
-        return _answer({"object": "list", "data": [_summary(asdict(one)) for one in found]})
+        self._service.check_traces()
+        case_filter = CaseFilter(_tenant(), state, detector)
+        cases = await asyncio.to_thread(self._service.trace_service.cases, case_filter, limit)
+        return json_response({"object": "list", "data": [_summary(asdict(case)) for case in cases]})
 
-    async def one(self, case: Number) -> Response:
+    async def get(self, case: Number) -> Response:
         """Show a case with its candidates and labels."""
-        self._check()
-        found = await asyncio.to_thread(self._service.trace_service.case, case, _tenant())
-        return _answer({"object": "case", **asdict(found)})
+        self._service.check_traces()
+        bad_case = await asyncio.to_thread(self._service.trace_service.case, case, _tenant())
+        return json_response({"object": "case", **asdict(bad_case)})
 
     async def change(self, case: Number, request: Request) -> Response:
         """Label a case, or change its state."""
-        self._check()
-        body = validated(CaseRequestBody, parse_json(await request.body(), self._service.settings.max_json_depth))
-        desk = self._service.trace_service
-        found = await asyncio.to_thread(desk.change_case, case, _tenant(), body.grades, body.state, body.note)
-        return _answer({"object": "case", **asdict(found)})
+        self._service.check_traces()
+        body = await read_body(request, CaseRequestBody, self._service.settings)
+        update = self._service.trace_service.update_case
+        updated = await asyncio.to_thread(update, case, _tenant(), body.grades, body.state, body.note)
+        return json_response({"object": "case", **asdict(updated)})
 
     async def activity(self) -> Response:
         """Return reranking activity by model and tenant, in the window of the settings."""
         from rerankd.feedback.monitoring import MonitorWindows
 
-        self._check()
+        self._service.check_traces()
         settings = self._service.settings
         windows = MonitorWindows(settings.monitor_window, settings.monitor_reference)
-        found = await asyncio.to_thread(self._service.trace_service.activity, _tenant(), windows)
-        return _answer({"object": "list", "data": [asdict(row) for row in found]})
-
-    def _check(self) -> None:
-        if self._service.traces is None:
-            raise NotFoundError("This service writes no traces.", hint="Set traces = true.")
+        rows = await asyncio.to_thread(self._service.trace_service.activity, _tenant(), windows)
+        return json_response({"object": "list", "data": [asdict(row) for row in rows]})
 
 
 def _tenant() -> str | None:
     """Return the tenant whose cases the request may see; None for all, where no keys are required."""
-    key = current_request.get().key
-    return key.id if key else None
+    return current_request.get().tenant or None
 
 
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "candidates"}
 
 
-def _answer(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
-
-
 def case_router(service: Service) -> APIRouter:
     """Return the routes of cases and activity."""
-    router, cases = APIRouter(tags=["cases"]), CaseRoutes(service)
-
-    def reads(model: type[BaseModel]) -> dict[str, Any]:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        for name, part in schema.pop("$defs", {}).items():  # the only nested one is a list's item
-            schema["properties"]["labels"]["items"] = part | {"title": name}
-        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-    router.add_api_route(
-        "/v1/cases", cases.flag, methods=["POST"], status_code=202, openapi_extra=reads(FlagRequestBody)
-    )
-    router.add_api_route("/v1/cases", cases.list, methods=["GET"])
-    router.add_api_route("/v1/cases/{case}", cases.one, methods=["GET"])
-    router.add_api_route("/v1/cases/{case}", cases.change, methods=["POST"], openapi_extra=reads(CaseRequestBody))
-    router.add_api_route("/v1/activity", cases.activity, methods=["GET"])
+    router, routes = APIRouter(tags=["cases"]), CaseRoutes(service)
+    flag, change = FlagRequestBody.model_json_schema(), CaseRequestBody.model_json_schema()
+    change["properties"]["labels"]["items"] = change.pop("$defs")["LabelItem"]
+    router.add_api_route("/v1/cases", routes.flag, methods=["POST"], status_code=202, openapi_extra=request_body(flag))
+    router.add_api_route("/v1/cases", routes.list, methods=["GET"])
+    router.add_api_route("/v1/cases/{case}", routes.get, methods=["GET"])
+    router.add_api_route("/v1/cases/{case}", routes.change, methods=["POST"], openapi_extra=request_body(change))
+    router.add_api_route("/v1/activity", routes.activity, methods=["GET"])
     return router

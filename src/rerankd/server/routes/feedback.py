@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
-from rerankd.errors import NotFoundError
 from rerankd.server.context import current_request
-from rerankd.server.request_parsing import parse_json, validated
+from rerankd.server.request_parsing import read_json, validated
+from rerankd.server.responses import json_response
 from rerankd.server.schemas.feedback import FeedbackItem, FeedbackRequestBody
+from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
 
@@ -22,33 +22,26 @@ class FeedbackRoutes:
 
     async def add(self, request: Request) -> Response:
         """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later."""
-        if self._service.traces is None:
-            raise NotFoundError("This service writes no traces.", hint="Set traces = true.")
-        content = parse_json(await request.body(), self._service.settings.max_json_depth)
-        if "items" not in content:
-            one = validated(FeedbackItem, content)
-            body = FeedbackRequestBody(request_id=None, items=[one])
-        else:
+        self._service.check_traces()
+        _, content = await read_json(request, self._service.settings)
+        if "items" in content:
             body = validated(FeedbackRequestBody, content)
-        key = current_request.get().key
-        known = await asyncio.to_thread(self._service.trace_service.add_feedback, body.feedback(key.id if key else ""))
-        count = len(body.items)
-        self._service.metrics.feedback.inc(count)
-        return Response(
-            orjson.dumps({"object": "feedback", "accepted": count, "pending": count - known}),
-            202,
-            media_type="application/json",
-        )
+        else:
+            body = FeedbackRequestBody(request_id=None, items=[validated(FeedbackItem, content)])
+        events = body.events(current_request.get().tenant)
+        stored = await asyncio.to_thread(self._service.trace_service.add_feedback, events)
+        self._service.metrics.feedback.inc(len(events))
+        content = {"object": "feedback", "accepted": len(events), "pending": len(events) - stored}
+        return json_response(content, 202)
 
 
 def feedback_router(service: Service) -> APIRouter:
     """Return the route of feedback."""
-    router, opinions = APIRouter(tags=["feedback"]), FeedbackRoutes(service)
-    one, many = FeedbackItem.model_json_schema(), FeedbackRequestBody.model_json_schema()
-    del many["$defs"]
-    many["properties"]["items"]["items"] = one
-    body = {"required": True, "content": {"application/json": {"schema": {"anyOf": [one, many]}}}}
+    router, routes = APIRouter(tags=["feedback"]), FeedbackRoutes(service)
+    item, items = FeedbackItem.model_json_schema(), FeedbackRequestBody.model_json_schema()
+    del items["$defs"]
+    items["properties"]["items"]["items"] = item
     router.add_api_route(
-        "/v1/feedback", opinions.add, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
+        "/v1/feedback", routes.add, methods=["POST"], status_code=202, openapi_extra=request_body(item, items)
     )
     return router

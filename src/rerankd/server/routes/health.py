@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Response
 
 from rerankd.server.observability import metrics
+from rerankd.server.responses import json_response
 from rerankd.server.service import Service
 
 
@@ -20,7 +20,7 @@ class HealthRoutes:
     async def livez(self) -> Response:
         """Liveness probe: 200 while the process works, 503 when only a restart helps."""
         alive = self._service.alive
-        return _json({"status": "ok" if alive else "stuck"}, 200 if alive else 503)
+        return _probe_response({"status": "ok" if alive else "stuck"}, alive)
 
     async def readyz(self) -> Response:
         """Readiness probe that scores a real pair: 200, or 503 with the reason."""
@@ -33,16 +33,15 @@ class HealthRoutes:
             body["registry"] = follower.details()
         if details := self._service.details:
             body["details"] = details
-        return _json(body, 200 if readiness.ready else 503)
+        return _probe_response(body, readiness.ready)
 
     async def metrics(self) -> Response:
         """Return the metrics in the Prometheus text format."""
         return Response(self._service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
-def _json(content: dict[str, Any], status: int) -> Response:
-    headers = {} if status == 200 else {"retry-after": "1"}
-    return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
+def _probe_response(content: dict[str, Any], healthy: bool) -> Response:
+    return json_response(content) if healthy else json_response(content, 503, {"retry-after": "1"})
 
 
 def health_router(service: Service) -> APIRouter:

@@ -49,7 +49,7 @@ class JobRoutes:
             job, new = await asyncio.to_thread(
                 queue.enqueue,
                 work,
-                owner=self._owner,
+                owner=current_request.get().tenant,
                 priority=options.priority or ("bulk" if several else "interactive"),
                 timeout=options.timeout,
                 webhook=options.webhook,
@@ -64,10 +64,10 @@ class JobRoutes:
         self._service.metrics.jobs.labels(job.priority).inc(new)
         return json_response(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
 
-    async def newest(self, request: Request) -> Response:
+    async def list_jobs(self, request: Request) -> Response:
         """List the newest jobs, filtered by `?state=` and `?limit=`."""
         state, limit = request.query_params.get("state"), request.query_params.get("limit", "100")
-        states = [one for one in STATES if one == state]
+        states = [name for name in STATES if name == state]
         if state and not states:
             raise InvalidRequestError(
                 f"The state {state[:50]!r} does not exist.", hint=f"Use one of: {', '.join(STATES)}."
@@ -75,57 +75,53 @@ class JobRoutes:
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_LISTED:
             raise InvalidRequestError(f"limit is not a number from 1 to {MAX_LISTED}.")
         queue = await self._service.job_service.queue()
-        owner = None if self._admin else self._owner
+        owner = None if self._is_admin else current_request.get().tenant
         jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
         return json_response({"object": "list", "data": [_card(job) for job in jobs]})
 
-    async def one(self, request: Request, job: str) -> Response:
+    async def get(self, request: Request, job: str) -> Response:
         """Return state and progress of a job, and its results once it has ended; `?results=false` omits them."""
-        found = await self._found(job)
-        card = _card(found)
-        wanted = request.query_params.get("results", "").lower()
-        if wanted != "false" and (found.final or wanted == "true"):
+        record = await self._get(job)
+        card = _card(record)
+        include_results = request.query_params.get("results", "").lower()
+        if include_results != "false" and (record.final or include_results == "true"):
             parts = await self._parts(job)
-            card["results"] = await asyncio.to_thread(lambda: [_row(*one) for one in enumerate(result_rows(parts))])
+            card["results"] = await asyncio.to_thread(lambda: [_to_json(*row) for row in enumerate(result_rows(parts))])
         return json_response(card)
 
     async def results(self, job: str) -> Response:
         """Return the results as JSON Lines, one per request, in order; requests without a result yet have null."""
-        await self._found(job)
-        return StreamingResponse(_written(await self._parts(job)), media_type="application/x-ndjson")
+        await self._get(job)
+        return StreamingResponse(_json_lines(await self._parts(job)), media_type="application/x-ndjson")
 
     async def cancel(self, job: str) -> Response:
         """Cancel a job; computing stops within a batch. A job that has ended stays as it is."""
-        await self._found(job)
+        await self._get(job)
         queue = await self._service.job_service.queue()
         ended = await asyncio.to_thread(queue.store.cancel, job)
-        return json_response(_card(ended or await self._found(job)))
+        return json_response(_card(ended or await self._get(job)))
 
     async def retry(self, job: str) -> Response:
         """Queue the failed, cancelled or expired parts of a job again."""
-        await self._found(job)
+        await self._get(job)
         if (key := current_request.get().key) is not None:
             await self._service.quotas.charge(key, 0, time.time())
         queue = await self._service.job_service.queue()
-        again = await asyncio.to_thread(queue.retry, job)
-        return json_response(_card(again or await self._found(job)), 202)
+        retried = await asyncio.to_thread(queue.retry, job)
+        return json_response(_card(retried or await self._get(job)), 202)
 
     @property
-    def _owner(self) -> str:
-        key = current_request.get().key
-        return key.id if key else ""
-
-    @property
-    def _admin(self) -> bool:
+    def _is_admin(self) -> bool:
         key = current_request.get().key
         return key is None or key.admin
 
-    async def _found(self, job: str) -> Job:
+    async def _get(self, job: str) -> Job:
+        """Return a job that the request may see."""
         queue = await self._service.job_service.queue()
-        found = await asyncio.to_thread(queue.store.get, job[:200])
-        if found is None or not (self._admin or found.owner == self._owner):
+        record = await asyncio.to_thread(queue.store.get, job[:200])
+        if record is None or not (self._is_admin or record.owner == current_request.get().tenant):
             raise NotFoundError(f"There is no job {job[:100]!r}.", hint="It may have expired, or be another key's.")
-        return found
+        return record
 
     async def _parts(self, job: str) -> list[PartResult]:
         queue = await self._service.job_service.queue()
@@ -146,32 +142,33 @@ class JobRoutes:
 
     async def _charge(self, work: list[RankWork]) -> None:
         """Count the job as one request, and its tokens by the default model's estimate."""
-        log, pool = current_request.get(), self._service.pool
-        if log.key is None:
+        context, pool = current_request.get(), self._service.pool
+        if context.key is None:
             return
         async with pool.lease(pool.default) as model:
-            tokens = await asyncio.to_thread(_estimated, model, work)
-        await self._service.quotas.charge(log.key, tokens, time.time())
-        log.charged = tokens
+            tokens = await asyncio.to_thread(_estimate_tokens, model, work)
+        await self._service.quotas.charge(context.key, tokens, time.time())
+        context.charged = tokens
 
     async def _uncharge(self) -> None:
-        log = current_request.get()
-        if log.key is not None and log.charged:
-            await self._service.quotas.correct(log.key, -log.charged, time.time())
-            log.charged = 0
+        context = current_request.get()
+        if context.key is not None and context.charged:
+            await self._service.quotas.correct(context.key, -context.charged, time.time())
+            context.charged = 0
 
 
-def _estimated(model: ServedModel, work: Sequence[RankWork]) -> int:
+def _estimate_tokens(model: ServedModel, work: Sequence[RankWork]) -> int:
     """Return the estimated tokens of rankings, each with its own truncation."""
     tokens = 0
-    for request in (one.request for one in work):
+    for request in (item.request for item in work):
         try:
             truncation = apply_overrides(model, request.truncation)
         except InvalidRequestError:  # another model may read that much
             truncation = replace(
                 model.truncation, max_length=request.truncation.max_length or model.truncation.max_length
             )
-        tokens += model.engine.estimate_tokens([(request.query, [one.text for one in request.documents])], truncation)
+        texts = [document.text for document in request.documents]
+        tokens += model.engine.estimate_tokens([(request.query, texts)], truncation)
     return tokens
 
 
@@ -194,7 +191,7 @@ def _card(job: Job) -> dict[str, Any]:
     return card | ({"webhook": job.webhook_state} if job.webhook else {})
 
 
-def _row(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
+def _to_json(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
     if row is None:
         return {"index": index, "result": None}
     if "error" in row:
@@ -202,14 +199,14 @@ def _row(index: int, row: dict[str, Any] | None) -> dict[str, Any]:
     return {"index": index, **row}
 
 
-def _written(parts: list[PartResult]) -> Iterator[bytes]:
-    for one in enumerate(result_rows(parts)):
-        yield orjson.dumps(_row(*one), option=orjson.OPT_APPEND_NEWLINE)
+def _json_lines(parts: list[PartResult]) -> Iterator[bytes]:
+    for index, row in enumerate(result_rows(parts)):
+        yield orjson.dumps(_to_json(index, row), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def job_router(service: Service) -> APIRouter:
     """Return the routes of jobs."""
-    router, jobs = APIRouter(tags=["jobs"]), JobRoutes(service)
+    router, routes = APIRouter(tags=["jobs"]), JobRoutes(service)
     lines = {"schema": {"type": "string", "description": "one ranking a line"}}
     form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
     body = {
@@ -223,11 +220,11 @@ def job_router(service: Service) -> APIRouter:
         },
     }
     router.add_api_route(
-        "/v1/jobs", jobs.submit, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
+        "/v1/jobs", routes.submit, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
     )
-    router.add_api_route("/v1/jobs", jobs.newest, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}", jobs.one, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}", jobs.cancel, methods=["DELETE"])
-    router.add_api_route("/v1/jobs/{job}/results", jobs.results, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}/retry", jobs.retry, methods=["POST"], status_code=202)
+    router.add_api_route("/v1/jobs", routes.list_jobs, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}", routes.get, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}", routes.cancel, methods=["DELETE"])
+    router.add_api_route("/v1/jobs/{job}/results", routes.results, methods=["GET"])
+    router.add_api_route("/v1/jobs/{job}/retry", routes.retry, methods=["POST"], status_code=202)
     return router

@@ -13,6 +13,7 @@ from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.models import SwapRequestBody
+from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
 STARTED = int(time.time())
@@ -44,20 +45,20 @@ class ModelRoutes:
                 "bytes": model.files.size,
             }
         follower = self._service.follower
-        if follower is not None and (registered := follower.card(name)) is not None:
-            card["registry"] = registered
+        if follower is not None and (registry_card := follower.card(name)) is not None:
+            card["registry"] = registry_card
         return card
 
     async def list(self) -> Response:
         """List all models, loaded or not."""
         return json_response({"object": "list", "data": [self._card(name) for name in self._pool.names]})
 
-    async def one(self, name: str) -> Response:
+    async def get(self, name: str) -> Response:
         """Return one model; an unknown name returns the default model, unless the service is strict."""
         return json_response(self._card(self._pool.resolve(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
-        """Return whether an API key is required; Xinference's clients ask first."""
+        """Return true if an API key is required; Xinference's clients ask first."""
         return json_response({"auth": self._service.keys.required})
 
     async def info(self) -> Response:
@@ -88,7 +89,7 @@ class ModelRoutes:
     async def swap(self, request: Request, name: str) -> Response:
         """Serve another model under a name: a zero-downtime model swap. Requires an admin key."""
         self._check_admin()
-        self._check_known(name)
+        self._check_exists(name)
         body = await read_body(request, SwapRequestBody, self._service.settings)
         await self._pool.swap(name, body.source)
         return json_response(self._card(name))
@@ -96,7 +97,7 @@ class ModelRoutes:
     async def unload(self, name: str) -> Response:
         """Unload a model; the next request for it loads it again. Requires an admin key."""
         self._check_admin()
-        self._check_known(name)
+        self._check_exists(name)
         return json_response({"id": name, "unloaded": await self._pool.unload(name)})
 
     def _check_admin(self) -> None:
@@ -104,7 +105,7 @@ class ModelRoutes:
         if key is None or not key.admin:
             raise PermissionDeniedError("This needs an admin key.", hint="Make one: rerankd keys add NAME --admin.")
 
-    def _check_known(self, name: str) -> None:
+    def _check_exists(self, name: str) -> None:
         if name not in self._pool.names:
             raise ModelNotFoundError(
                 f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self._pool.names)}."
@@ -113,17 +114,12 @@ class ModelRoutes:
 
 def model_router(service: Service) -> APIRouter:
     """Return the routes of models."""
-    router, models = APIRouter(tags=["models"]), ModelRoutes(service)
-    body = {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": SwapRequestBody.model_json_schema()}},
-        }
-    }
-    router.add_api_route("/v1/models", models.list, methods=["GET"])
-    router.add_api_route("/v1/models/{name:path}", models.one, methods=["GET"])
-    router.add_api_route("/v1/models/{name:path}", models.swap, methods=["PUT"], openapi_extra=body)
-    router.add_api_route("/v1/models/{name:path}", models.unload, methods=["DELETE"])
-    router.add_api_route("/v1/cluster/auth", models.cluster_auth, methods=["GET"])
-    router.add_api_route("/info", models.info, methods=["GET"])
+    router, routes = APIRouter(tags=["models"]), ModelRoutes(service)
+    body = request_body(SwapRequestBody.model_json_schema())
+    router.add_api_route("/v1/models", routes.list, methods=["GET"])
+    router.add_api_route("/v1/models/{name:path}", routes.get, methods=["GET"])
+    router.add_api_route("/v1/models/{name:path}", routes.swap, methods=["PUT"], openapi_extra=body)
+    router.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"])
+    router.add_api_route("/v1/cluster/auth", routes.cluster_auth, methods=["GET"])
+    router.add_api_route("/info", routes.info, methods=["GET"])
     return router

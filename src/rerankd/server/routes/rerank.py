@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from rerankd._common.validation import to_query
-from rerankd.errors import UnavailableError
 from rerankd.ranking.activation import activate
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
@@ -20,6 +19,7 @@ from rerankd.server.request_parsing import read_json, validated
 from rerankd.server.responses import json_response, version_headers
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.base import check_count
+from rerankd.server.schemas.openapi import request_body
 from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.schemas.score import ScoreRequestBody
 from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
@@ -41,7 +41,7 @@ _DIALECTS: dict[str, dialects.Dialect] = {
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What the response headers, the log and the metrics say of a result.
+    """Cost of a result, for the response headers, the log and the metrics.
 
     Attributes:
         model: name of the model that scored.
@@ -71,7 +71,7 @@ class RerankRoutes:
     async def rerank(self, request: Request) -> Response:
         """Rank documents by relevance to a query."""
         service, context = self._service, current_request.get()
-        self._check_started()
+        service.check_started()
         with service.tracing.request(request.url.path, request.headers) as context.span:
             async with self._meter.refund_on_error():
                 payload, content = await read_json(request, service.settings)
@@ -92,10 +92,6 @@ class RerankRoutes:
     async def predict(self, request: Request) -> Response:
         """Score pairs, as text-embeddings-inference's `/predict` does."""
         return await self._score(request, PredictRequestBody)
-
-    def _check_started(self) -> None:
-        if not self._service.started:  # a proxy tries the next instance rather than wait for the model
-            raise UnavailableError("The service is starting.", hint="Send the request again.")
 
     def _validate(self, request: Request, content: dict[str, Any]) -> RerankRequestBody | TeiRequestBody:
         """Validate a body in the dialect that its path and its fields tell; errors are in that dialect from now on."""
@@ -129,7 +125,7 @@ class RerankRoutes:
     async def _score(self, request: Request, model: type[ScoreRequestBody] | type[PredictRequestBody]) -> Response:
         """Score pairs; those of one query are scored as one group."""
         service, context = self._service, current_request.get()
-        self._check_started()
+        service.check_started()
         with service.tracing.request(request.url.path, request.headers) as context.span:
             async with self._meter.refund_on_error():
                 payload, content = await read_json(request, service.settings)
@@ -211,9 +207,7 @@ def _score_content(
 
 def _body_schema(*models: type[BaseModel]) -> dict[str, Any]:
     """Return the OpenAPI schema of a body that the handler reads itself, because its fields tell the dialect."""
-    schemas = [model.model_json_schema(ref_template="#/components/schemas/{model}") for model in models]
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return request_body(*(model.model_json_schema() for model in models))
 
 
 def rerank_router(service: Service) -> APIRouter:

@@ -10,7 +10,6 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from rerankd.errors import UnavailableError
 from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.selection import SearchOptions
@@ -21,6 +20,7 @@ from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
 from rerankd.server.responses import json_response, version_headers
+from rerankd.server.schemas.openapi import request_body
 from rerankd.server.schemas.search import AskRequestBody, SearchRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
@@ -70,8 +70,7 @@ class SearchRoutes:
 
     def _template(self, request: Request, payload: bytes, body: SearchRequestBody) -> RerankRequest:
         """Return the ranking request that the documents of the first stage are filled into."""
-        if not self._service.started:
-            raise UnavailableError("The service is starting.", hint="Send the request again.")
+        self._service.check_started()
         return to_rerank_request(body, self._service.settings, read_origin(request, payload, self._service.settings))
 
     async def _open_rag(self) -> Rag:
@@ -136,7 +135,5 @@ def search_router(service: Service) -> APIRouter:
         ("/v1/search", routes.search, SearchRequestBody),
         ("/v1/ask", routes.ask, AskRequestBody),
     ):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        body = {"required": True, "content": {"application/json": {"schema": schema}}}
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra={"requestBody": body})
+        router.add_api_route(path, handler, methods=["POST"], openapi_extra=request_body(model.model_json_schema()))
     return router

@@ -35,7 +35,7 @@ class BaseRequestBody(BaseModel):
         """Query of the ranking; empty where the body has pairs of its own.
 
         Raises:
-            InvalidRequestError: The query is empty.
+            InvalidRequestError: the query is empty.
         """
         return ""
 
@@ -43,8 +43,8 @@ class BaseRequestBody(BaseModel):
         """Return the documents to rank; none where they come from elsewhere.
 
         Raises:
-            InvalidRequestError: A document is not a text; the message names it.
-            PayloadTooLargeError: There are more documents than `max_documents`.
+            InvalidRequestError: a document is not a text; the message names it.
+            PayloadTooLargeError: there are more documents than `max_documents`.
         """
         return []
 
@@ -71,7 +71,7 @@ class BaseRequestBody(BaseModel):
         """Return the fusion with the first stage's order; None for the model's order alone.
 
         Raises:
-            InvalidRequestError: The weight does not suit the method.
+            InvalidRequestError: the weight does not suit the method.
         """
         return None
 
@@ -100,7 +100,7 @@ def check_count(count: int, name: str, settings: Settings) -> None:
     """Check a number of texts.
 
     Raises:
-        PayloadTooLargeError: There are more than `max_documents`.
+        PayloadTooLargeError: there are more than `max_documents`.
     """
     if count > settings.max_documents:
         raise PayloadTooLargeError(

@@ -49,7 +49,7 @@ def union_response(
     }
     if warnings:
         meta["warnings"] = list(warnings)
-    answer: Json = {
+    content: Json = {
         "id": result.request_id,
         "model": result.model,
         "results": _results(result, texts, explain=explain),
@@ -57,11 +57,11 @@ def union_response(
         "meta": meta,
     }
     if explain:
-        answer["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
-        answer["timings"] = dict(result.timings)
-        answer["rules"] = result.rules
-        answer |= {"version": result.version, "experiment": result.experiment}
-    return answer
+        content["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
+        content["timings"] = dict(result.timings)
+        content["rules"] = result.rules
+        content |= {"version": result.version, "experiment": result.experiment}
+    return content
 
 
 def infinity_response(result: RerankResult, *, texts: bool) -> Json:

@@ -32,7 +32,7 @@ class FeedbackRequestBody(BaseModel):
     request_id: Name | None = Field(None, description="Request id of items that name none.")
     items: list[FeedbackItem] = Field(min_length=1, max_length=MAX_ITEMS, description="The events.")
 
-    def feedback(self, tenant: str) -> list[FeedbackEvent]:
+    def events(self, tenant: str) -> list[FeedbackEvent]:
         """Return the events as they are stored."""
         return [
             FeedbackEvent(

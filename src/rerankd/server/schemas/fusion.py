@@ -20,7 +20,7 @@ def resolve_fusion(method: FusionName | None, weight: float | None, settings: Se
         settings: settings of the service.
 
     Raises:
-        InvalidRequestError: The weight does not suit the method.
+        InvalidRequestError: the weight does not suit the method.
     """
     if weight is None and (method is None or method == settings.fusion):
         weight = settings.fusion_weight

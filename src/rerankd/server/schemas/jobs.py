@@ -62,45 +62,45 @@ async def read_submission(request: Request, settings: Settings) -> JobSubmission
     """Read a submission.
 
     Raises:
-        InvalidRequestError: The submission is invalid; the message names the field or the line.
+        InvalidRequestError: the submission is invalid; the message names the field or the line.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     header = request.headers.get("idempotency-key")
-    given: dict[str, Any] = {name: request.query_params[name] for name in OPTIONS if name in request.query_params}
-    form = kind == "multipart/form-data"
-    content, fields = await _read_form(request) if form else (await request.body(), {})
-    parse = _lines if form or kind in LINES else _json
-    if len(content) > LARGE_BYTES:  # seconds for a file of requests, in which others want to be served
-        submission = await asyncio.to_thread(parse, content, given | fields, settings)
+    options: dict[str, Any] = {name: request.query_params[name] for name in OPTIONS if name in request.query_params}
+    is_form = kind == "multipart/form-data"
+    content, fields = await _read_form(request) if is_form else (await request.body(), {})
+    parse = _parse_lines if is_form or kind in LINES else _parse_json
+    if len(content) > LARGE_BYTES:  # takes seconds, and other requests wait on this thread
+        submission = await asyncio.to_thread(parse, content, options | fields, settings)
     else:
-        submission = parse(content, given | fields, settings)
+        submission = parse(content, options | fields, settings)
     if header is not None:
         submission.options.idempotency_key = header
     return submission
 
 
-def _json(body: bytes, given: Mapping[str, Any], settings: Settings) -> JobSubmission:
+def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> JobSubmission:
     content = parse_json(body, settings.max_json_depth)
     if "query" in content and "request" not in content and "requests" not in content:
         content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
-    job = validated(JobRequestBody, {**content, **given})
+    job = validated(JobRequestBody, {**content, **options})
     if (job.request is None) == (job.requests is None):
         raise InvalidRequestError("A job has either request or requests.", hint="Send one of the two.")
     return JobSubmission(options=job, requests=[job.request] if job.request else job.requests or [])
 
 
-def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> JobSubmission:
+def _parse_lines(content: bytes, options: Mapping[str, Any], settings: Settings) -> JobSubmission:
     requests: list[RerankRequestBody] = []
     documents = 0
     for number, line in enumerate(content.removeprefix(_BOM).splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            found = orjson.loads(line)
-            if not isinstance(found, dict):
+            row = orjson.loads(line)
+            if not isinstance(row, dict):
                 raise InvalidRequestError("it is not a JSON object.")
-            check_depth(found, settings.max_json_depth)
-            requests.append(validated(RerankRequestBody, found))
+            check_depth(row, settings.max_json_depth)
+            requests.append(validated(RerankRequestBody, row))
         except orjson.JSONDecodeError as error:
             raise InvalidRequestError(
                 f"Line {number} is not valid JSON ({error}).", hint="Send one JSON object per line."
@@ -110,9 +110,9 @@ def _lines(content: bytes, given: Mapping[str, Any], settings: Settings) -> JobS
         if len(requests) > MAX_REQUESTS:
             raise InvalidRequestError(f"A job holds at most {MAX_REQUESTS} requests.", hint="Use rerankd bulk.")
         documents += len(requests[-1].documents)
-        if documents > MAX_DOCUMENTS:  # bounds what is in memory when the results are fetched
+        if documents > MAX_DOCUMENTS:  # bounds the memory that the results take
             raise PayloadTooLargeError(f"A job holds at most {MAX_DOCUMENTS} documents.", hint="Use rerankd bulk.")
-    return JobSubmission(options=validated(JobOptions, dict(given)), requests=requests)
+    return JobSubmission(options=validated(JobOptions, dict(options)), requests=requests)
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
@@ -123,7 +123,7 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
                 raise InvalidRequestError("The form has no file.", hint="Send the lines as a file named 'file'.")
             fields = {name: value for name in OPTIONS if isinstance(value := form.get(name), str)}
             return await file.read(), fields
-    except HTTPException as error:  # the form's own faults
+    except HTTPException as error:  # the form is malformed
         raise InvalidRequestError(
             f"The form cannot be read ({error.detail}).", hint="Send multipart/form-data."
         ) from None

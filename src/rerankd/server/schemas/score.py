@@ -28,7 +28,7 @@ class ScoreRequestBody(ScoringRequestBody):
         """Return the pairs.
 
         Raises:
-            InvalidRequestError: A side is missing, or the numbers of queries and documents do not match.
+            InvalidRequestError: a side is missing, or the numbers of queries and documents do not match.
         """
         queries = next((side for side in (self.text_1, self.queries, self.data_1) if side is not None), None)
         documents = next(

@@ -72,7 +72,7 @@ class PredictRequestBody(ScoringRequestBody):
         """Return the pairs.
 
         Raises:
-            EmptyDocumentsError: There are none.
+            EmptyDocumentsError: there are none.
         """
         if not self.inputs:
             raise EmptyDocumentsError("inputs")

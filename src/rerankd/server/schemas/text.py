@@ -13,7 +13,7 @@ def read_text(value: Any) -> Any:
     Values that are neither a string nor an object are returned as they are, for the validator to refuse.
 
     Raises:
-        ValueError: An object that holds no text.
+        ValueError: an object that holds no text.
     """
     if isinstance(value, str) or not isinstance(value, dict):
         return value
