@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rerankd.cli.deploy import facts
+from rerankd.cli.deploy import service_limits
 from rerankd.cli.main import app
 from rerankd.errors import InvalidRequestError
 from rerankd.server.nginx.config import render
@@ -64,29 +64,29 @@ def combinations() -> Iterator[list[str]]:
         ([], ["tls"]),
         ([], ["--listen", "127.0.0.1:8443"], ["--listen", "[::1]:8443"]),
     )
-    for chosen in itertools.product(*choices):
-        yield [part for parts in chosen for part in parts]
+    for choice in itertools.product(*choices):
+        yield [part for parts in choice for part in parts]
 
 
 def test_nginx_accepts_every_combination_of_options(binary: str, tls: tuple[Path, Path], tmp_path: Path) -> None:
-    for number, chosen in enumerate(combinations()):
-        flags = [part for part in chosen if part != "tls"]
-        if "tls" in chosen:
+    for number, choice in enumerate(combinations()):
+        flags = [part for part in choice if part != "tls"]
+        if "tls" in choice:
             flags += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
         file = tmp_path / f"{number}.conf"
         generated(*flags, "--folder", str(tmp_path), "--out", str(file))
-        done = subprocess.run(
+        completed = subprocess.run(
             [binary, "-t", "-c", str(file), "-e", str(tmp_path / "error.log")], capture_output=True, text=True
         )
-        assert done.returncode == 0, f"{flags}: {done.stderr}"
-        assert "[warn]" not in done.stderr.replace('"user" directive', "")
+        assert completed.returncode == 0, f"{flags}: {completed.stderr}"
+        assert "[warn]" not in completed.stderr.replace('"user" directive', "")
 
 
 def test_only_scoring_is_sent_twice_once_it_was_sent() -> None:
     text = generated("--instances", ",".join(TWO))
     line, again = [line for line in text.splitlines() if "non_idempotent" in line]
-    (place,) = [line for line in text[: text.index(line)].splitlines() if "location ~" in line][-1:]
-    paths = place.partition("(?:")[2].partition(")$")[0].split("|")
+    (location,) = [line for line in text[: text.index(line)].splitlines() if "location ~" in line][-1:]
+    paths = location.partition("(?:")[2].partition(")$")[0].split("|")
     assert sorted(f"/{path}" for path in paths) == sorted(SCORING_PATHS)
     assert "http_429" not in text
     assert "location @rerankd_again" in text[: text.rindex(again)], "only reached by requests that were not sent"
@@ -113,49 +113,12 @@ def test_the_wait_after_a_refusal_is_that_of_the_rate() -> None:
     assert "add_header Retry-After 20 always;" in generated("--instances", ",".join(TWO), "--rate", "3/m")
 
 
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"instances": ()}, "Give --instances"),
-        ({"instances": ("10.0.0.1",)}, "'10.0.0.1' is not host:port"),
-        ({"instances": ("10.0.0.1:0",)}, "is not host:port"),
-        ({"instances": ("10.0.0.1:70000",)}, "is not host:port"),
-        ({"instances": ("a:1; } evil {",)}, "is not host:port"),
-        ({"instances": ("a:1\n",)}, "is not host:port"),
-        ({"instances": ("unix:/tmp/x",)}, "is not host:port"),
-        ({"instances": ("A:1", "a:1")}, "Instance a:1 is named 2 times"),
-        ({"listen": "80 default_server"}, "is not a port"),
-        ({"listen": "0"}, "is not a port"),
-        ({"server_names": ("a; return 200",)}, "--server-name"),
-        ({"server_names": ("~^(.*)$",)}, "--server-name"),
-        ({"server_names": ("a.example.org\n",)}, "--server-name"),
-        ({"tls_cert": "/a.pem"}, "Give --tls-cert and --tls-key"),
-        ({"tls_cert": "a.pem", "tls_key": "/a.key"}, "absolute path"),
-        ({"tls_cert": '/a";\nevil "', "tls_key": "/a.key"}, "absolute path"),
-        ({"tls_cert": "/$request_uri", "tls_key": "/a.key"}, "absolute path"),
-        ({"folder": "/tmp/x;"}, "absolute path"),
-        ({"user": "root;"}, "--user"),
-        ({"burst": 3}, "Give --rate"),
-    ],
-)
-def test_what_cannot_be_written_safely_is_refused(asked: dict[str, object], sentence: str) -> None:
-    with pytest.raises(InvalidRequestError) as refused:
-        NginxOptions(**({"instances": TWO} | asked))  # type: ignore[arg-type]
-    assert sentence in str(refused.value)
-
-
-@pytest.mark.parametrize("text", ["600", "0/m", "600/h", "-1/s", "1.5/s", "6/m;"])
-def test_rates_are_requests_a_minute_or_a_second(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="Write requests a minute or a second: 600/m or 10/s"):
-        Rate.parse(text)
-
-
 def test_the_command_in_the_file_makes_the_file() -> None:
-    asked = NginxOptions(
+    options = NginxOptions(
         TWO, "8080", ("a.example.org",), "/a b.pem", "/a.key", Rate(9, "s"), None, 4, 7, "/srv/nginx", "/logs", "web"
     )
-    text = render(asked, facts(load_settings()))
-    assert generated(*shlex.split(asked.command)[3:]) == text
+    text = render(options, service_limits(load_settings()))
+    assert generated(*shlex.split(options.command)[3:]) == text
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence() -> None:
