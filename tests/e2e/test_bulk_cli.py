@@ -16,17 +16,16 @@ from typing import Any
 
 import pytest
 
+from tests.program import rerankd
+
 PROGRAM = [sys.executable, "-m", "rerankd"]
 ROWS = 400  # some seconds of work: what is done is written down once a second
 
 
-def run(*arguments: str | Path, **options: Any) -> tuple[int, str, str]:
+def run(*arguments: str | Path, folder: Path | None = None) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
-    done = subprocess.run(
-        [*PROGRAM, "bulk", *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, **options
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+    completed = rerankd("bulk", *map(str, arguments), folder=folder)
+    return completed.returncode, completed.stdout, completed.stderr
 
 
 def start(*arguments: str | Path, until: str) -> subprocess.Popen[str]:
@@ -124,10 +123,12 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
-    code, _, said = run(pairs, "--out", hit, *options, preexec_fn=little_room)
-    assert code == 2
-    assert "hit.jsonl.part cannot be written (File too large)" in said
-    assert "finished work is kept" in said
+    command = [*PROGRAM, "bulk", str(pairs), "--out", str(hit), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, preexec_fn=little_room)
+    assert done.returncode == 2
+    assert "hit.jsonl.part cannot be written (File too large)" in done.stderr
+    assert "finished work is kept" in done.stderr
+    assert "Traceback" not in done.stderr
     code, _, said = run(pairs, "--out", hit, *options)
     assert (code, "Going on after" in said) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
@@ -155,7 +156,7 @@ def test_parquet_both_ways_gives_the_scores_of_jsonl(tmp_path: Path, texts: list
 def test_scores_are_those_of_rank_and_score(tmp_path: Path, pairs: Path) -> None:
     out = tmp_path / "out.jsonl"
     assert run(pairs, "--out", out, "--keep-fields")[0] == 0
-    done = subprocess.run([*PROGRAM, "score", str(pairs)], capture_output=True, text=True, check=True)
+    done = rerankd("score", str(pairs))
     expected = [json.loads(line) for line in done.stdout.splitlines()]
     results = read(out)
     assert [row["relevance_score"] for row in results] == [row["relevance_score"] for row in expected]
@@ -224,7 +225,7 @@ def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path, pairs: Path) -> None:
 )
 def test_exit_codes(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
     write(tmp_path / "in.jsonl", [{"query": "q", "text": "d"}])
-    exit_code, output, errors = run(*arguments, cwd=tmp_path)
+    exit_code, output, errors = run(*arguments, folder=tmp_path)
     assert (exit_code, output) == (code, "")
     assert sentence in errors
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl"}

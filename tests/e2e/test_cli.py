@@ -15,23 +15,16 @@ import pytest
 
 from rerankd.cli.main import main
 from rerankd.demo import load_traps
+from tests.program import rerankd
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
 
 
 def run(*arguments: str, stdin: bytes = b"", **environment: str) -> tuple[int, list[Any], str]:
     """Exit code, parsed JSON lines, standard error."""
-    done = subprocess.run(
-        [*PROGRAM, *arguments],
-        input=stdin,
-        capture_output=True,
-        env={**os.environ, **environment},
-        timeout=240,
-        check=False,
-    )
-    lines = done.stdout.decode().splitlines()
-    rows = [json.loads(line) for line in lines if line.startswith("{")]
-    return done.returncode, rows, done.stderr.decode()
+    completed = rerankd(*arguments, stdin=stdin, env=environment)
+    rows = [json.loads(line) for line in completed.stdout.splitlines() if line.startswith("{")]
+    return completed.returncode, rows, completed.stderr
 
 
 @pytest.fixture
@@ -50,6 +43,21 @@ def test_rank_writes_json_lines_when_piped(documents: str, texts: list[str]) -> 
         assert 0 <= row["relevance_score"] <= 1
     _, raw, _ = run("rank", "What is Apple's newest phone?", documents, "--top-n", "3", "--no-activation")
     assert [row["relevance_score"] for row in raw] == [row["raw_score"] for row in rows]
+
+
+def test_as_a_process_of_its_own() -> None:
+    def process(*arguments: str, stdin: str) -> tuple[int, str, str]:
+        completed = subprocess.run(
+            [*PROGRAM, *arguments], input=stdin, capture_output=True, text=True, timeout=240, check=False
+        )
+        return completed.returncode, completed.stdout, completed.stderr
+
+    code, out, errors = process("rank", "熊猫吃什么?", "-", stdin="竹子\n汽车\n")
+    assert (code, len(out.splitlines()), errors) == (0, 2, "")
+    assert json.loads(out.splitlines()[0])["rank_after"] == 1
+    code, out, errors = process("rank", "", "-", stdin="汽车\n")
+    assert (code, out) == (2, "")
+    assert errors.startswith("Error: The query is empty.")
 
 
 def test_rank_reads_standard_input_and_settings() -> None:
@@ -99,7 +107,8 @@ def test_demo_counts_what_the_model_says() -> None:
         assert row["after"][0] == order[0]
         assert row["solved"] == (order[0] == row["trap"]["answer"])
         assert row["fooled"]
-    done = subprocess.run([*PROGRAM, "demo"], capture_output=True, text=True, timeout=240, check=True)
+    done = rerankd("demo")
+    assert done.returncode == 0
     solved = sum(row["solved"] for row in traps)
     assert f"Traps solved: {solved} of {len(traps)}" in done.stdout
     assert "1. Basic scores" in done.stdout
@@ -117,7 +126,7 @@ def test_models(tmp_path: Path, checkpoint: Path) -> None:
     assert rows[0]["bytes"] <= 30_000_000
     code, rows, _ = run("models", "show", "mini")
     assert rows[0]["manifest"]["files"]["model.onnx"]
-    done = subprocess.run([*PROGRAM, "models", "verify", "mini"], capture_output=True, text=True, check=True)
+    done = rerankd("models", "verify", "mini")
     assert "files match their SHA-256" in done.stdout
     out = str(tmp_path / "out")
     code, rows, errors = run("models", "compile", str(checkpoint), "--precision", "fp32", "--out", out)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from rerankd.jobs.job import Job, NewJob, Part, new_id
 from rerankd.jobs.sqlite_store import SqliteStore
 from rerankd.jobs.work import encode_work
+from tests.program import rerankd
 from tests.unit.jobs.scripted_worker import scoring
 
 
@@ -40,8 +39,7 @@ def kept(file: Path, state: str) -> Job:
 
 
 def run(file: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
-    command = [sys.executable, "-m", "rerankd", "jobs", *arguments, "--jobs-path", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    done = rerankd("jobs", *arguments, "--jobs-path", str(file), folder=file.parent)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
@@ -74,19 +72,17 @@ def test_steering_jobs(file: Path) -> None:
 
 
 def test_a_queue_out_of_reach(file: Path) -> None:
-    command = [sys.executable, "-m", "rerankd", "jobs", "list", "--queue-url", "redis://127.0.0.1:9/0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    done = rerankd("jobs", "list", "--queue-url", "redis://127.0.0.1:9/0", folder=file.parent)
     assert (done.returncode, "cannot be reached" in done.stderr) == (8, True)
 
 
 def test_a_secret_signs(file: Path) -> None:
     from rerankd.jobs.webhook import sign
 
-    command = [sys.executable, "-m", "rerankd", "jobs", "secret"]
-    secret = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    secret = rerankd("jobs", "secret").stdout.strip()
     assert sign(secret, "job", 0, b"{}").startswith("v1,")
 
 
 def test_a_worker_without_a_queue(file: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "rerankd", "worker"], capture_output=True, text=True, check=False)
+    done = rerankd("worker", folder=file.parent)
     assert (done.returncode, "--queue-url" in done.stderr) == (2, True)

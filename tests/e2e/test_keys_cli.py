@@ -16,6 +16,7 @@ import pytest
 
 from rerankd.server.auth.key_file import read_keys
 from rerankd.server.auth.key_ring import KeyRing
+from tests.program import rerankd
 
 PROGRAM = [sys.executable, "-m", "rerankd", "keys"]
 
@@ -27,15 +28,7 @@ class Keys:
         self.folder = folder
 
     def __call__(self, *arguments: str, **environment: str) -> tuple[int, list[Any], str]:
-        done = subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **environment},
-            timeout=120,
-            check=False,
-        )
+        done = rerankd("keys", *arguments, folder=self.folder, env=environment)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
     def on_terminal(self, *arguments: str) -> str:

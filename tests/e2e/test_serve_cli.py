@@ -10,21 +10,19 @@ from pathlib import Path
 import pytest
 
 from rerankd.settings import Settings
+from tests.program import rerankd
 
 
-def rerankd(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rerankd", *arguments],
-        capture_output=True, text=True, cwd=folder, env=clean | env, timeout=60,
-    )  # fmt: skip
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RERANKD_")]:
+        monkeypatch.delenv(name)
 
 
 def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
     (tmp_path / "rerankd.toml").write_text('port = 9000\napi_keys = ["hidden-secret"]\n[models]\nbig = "org/big"\n')
-    done = rerankd(
-        tmp_path, "config", "show", RERANKD_MAX_QUEUE_SECONDS="7", RERANKD_CORS_ORIGINS="https://a,https://b"
-    )
+    settings = {"RERANKD_MAX_QUEUE_SECONDS": "7", "RERANKD_CORS_ORIGINS": "https://a,https://b"}
+    done = rerankd("config", "show", folder=tmp_path, env=settings)
     rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert set(rows) == set(Settings.model_fields)
     assert (rows["port"]["value"], rows["port"]["source"]) == (9000, str(tmp_path / "rerankd.toml"))
@@ -36,7 +34,8 @@ def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
-    shown = rerankd(tmp_path, "serve", "--help", COLUMNS="300", NO_COLOR="1", TERMINAL_WIDTH="300").stdout
+    wide = {"COLUMNS": "300", "NO_COLOR": "1", "TERMINAL_WIDTH": "300"}
+    shown = rerankd("serve", "--help", folder=tmp_path, env=wide).stdout
     for name in Settings.model_fields:
         if name != "top_n":
             assert f"--{name.replace('_', '-')}" in shown
@@ -54,7 +53,7 @@ def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_flags_are_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    done = rerankd(tmp_path, "serve", "--port", "0", *arguments)
+    done = rerankd("serve", "--port", "0", *arguments, folder=tmp_path)
     assert done.returncode in (2, 3)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -64,6 +63,7 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = rerankd(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+        command = [sys.executable, "-m", "rerankd", "serve", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 2
     assert "Cannot listen on 127.0.0.1" in done.stderr

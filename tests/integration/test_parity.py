@@ -11,6 +11,7 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.types import Truncation
+from tests.conftest import compile_twice
 
 LENGTH = 128
 TOLERANCE = 1e-4
@@ -35,6 +36,18 @@ def reference_ids(tokenizer: Any, query: str, document: str, truncation: str) ->
 def truncation(request: pytest.FixtureRequest) -> Truncation:
     value: Truncation = request.param
     return value
+
+
+@pytest.fixture(scope="module", params=["real_xlmr", "bert"])
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    """Both families; XLM-R with its real tokenizer."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="module")
