@@ -12,7 +12,7 @@ VERSION ?= $(or $(TAG),0.1.0.dev0)
 IMAGE = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak docs mini quality image clean
+.PHONY: help demo unit test check bench soak docs mini quality image clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,16 +20,20 @@ help: ## list the targets
 demo: $(VENV)/.base ## install the base package and show what a reranker does
 	@$(BIN)/rerankd demo
 
+unit: $(VENV)/.dev ## run the unit tests: no servers, for the inner loop
+	@$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
+
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
 	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile; beside=$$?; \
 	$(BIN)/python -m pytest -m alone && exit $$beside
 
-check: $(VENV)/.dev ## lint, types, layers, generated documents
+check: $(VENV)/.dev ## lint, types, layers, import circles, generated documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest tests/unit/test_import_graph.py
 	@$(BIN)/python -m docs.generate --check
 
 bench: $(VENV)/.dev ## measure speed and memory against sentence-transformers on this machine
