@@ -1,4 +1,4 @@
-"""Speed and memory against the libraries a user would pick instead, on the same weights and the same requests."""
+"""Benchmarks of speed and memory against common alternatives, on the same weights and the same requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench`: measure, print, and write `benchmarks/results/NAME.json`, which the README's table is made from."""
+"""`make bench`: run the benchmarks and write `benchmarks/results/NAME.json`, the source of the README's table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASELINE = "sentence-transformers"
 
 
 def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
-    """Who is measured on a shape."""
+    """Return the contenders of a model shape: rerankd's backends and the libraries to compare with."""
     checkpoint = model.make_checkpoint(shape, folder)
     if device != "cpu":
         return [
@@ -36,7 +36,7 @@ def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
 
 
 def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of one shape: medians over requests; every contender answers a request before the next one comes."""
+    """Return the rows of one shape: medians over requests that all contenders answer in turn."""
     made, texts = workload.requests(arguments.requests + 1, arguments.documents)
     workers = [Worker(c, arguments.threads) for c in contenders(shape, arguments.models, arguments.device)]
     answers: dict[str, list[Any]] = {worker.contender.name: [] for worker in workers}
@@ -85,7 +85,7 @@ def _lengths(shape: str, arguments: argparse.Namespace, made: list[workload.Requ
 
 
 def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Latency of one pair of 64 tokens on v2-m3's shape."""
+    """Return the latency of one pair of 64 tokens on v2-m3's shape."""
     for precision in ("fp32", "int8"):
         folder = model.make_compiled("m3", precision, arguments.models)
         yield {"shape": "m3", "precision": precision} | _latency(folder, arguments.threads)
@@ -112,7 +112,7 @@ def _latency(folder: Path, threads: int) -> dict[str, Any]:
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Resident memory over many requests of changing length, on the 6-layer shape in int8 and fp32."""
+    """Return the resident memory over many requests of varying length, on the 6-layer shape in int8 and fp32."""
     rows: dict[str, Any] = {"requests": arguments.memory_requests}
     made, _ = workload.requests(arguments.memory_requests, 5, seed=11)
     for precision in ("fp32", "int8"):
@@ -128,7 +128,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended on the way out
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", choices=model.SHAPES, default=["mini", "base"])
@@ -136,11 +136,15 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=50)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory-requests", type=int, default=1000, help="0 to leave out")
-    parser.add_argument("--no-m3", action="store_true", help="leave out the single pair on v2-m3's shape (needs 8 GB)")
-    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
-    parser.add_argument("--name", default=None, help="name of the result file; default: the device")
-    parser.add_argument("--only-bundled", action="store_true", help="only the bundled models beside the int8 limit")
+    parser.add_argument(
+        "--memory-requests", type=int, default=1000, help="requests of the memory measure; 0 to skip it"
+    )
+    parser.add_argument("--no-m3", action="store_true", help="skip the single pair on v2-m3's shape (needs 8 GB)")
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
+    parser.add_argument("--name", default=None, help="name of the result file (default: the device)")
+    parser.add_argument(
+        "--only-bundled", action="store_true", help="measure only the bundled models against the int8 peak"
+    )
     server.add_flags(parser)
     arguments = parser.parse_args()
     path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"

@@ -1,4 +1,4 @@
-"""Bodies of rerank requests, by number."""
+"""Request bodies for the load generator, by serial number."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Protocol
 
 
 class Bodies(Protocol):
-    """Bodies by number: the same number is the same body, and no two numbers share a pair."""
+    """Request bodies by serial number: one number gives one body, and no two numbers share a pair."""
 
     def body(self, serial: int) -> bytes:
-        """The body of that number."""
+        """Return the body with that serial number."""
 
     def pairs(self, serial: int) -> int:
-        """Its documents."""
+        """Return the number of pairs of the body with that serial number."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Requests that are known beforehand; after the last comes the first."""
+    """Fixed list of requests, repeated from the first after the last."""
 
     requests: Sequence[tuple[str, Sequence[str]]]
 
     def body(self, serial: int) -> bytes:
-        """The body of that number."""
+        """Return the body with that serial number."""
         query, documents = self.requests[serial % len(self.requests)]
         content = {"model": "mini", "query": query, "documents": documents, "return_documents": False}
         return json.dumps(content, ensure_ascii=False).encode()
 
     def pairs(self, serial: int) -> int:
-        """Its documents."""
+        """Return the number of documents in the body with that serial number."""
         return len(self.requests[serial % len(self.requests)][1])
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Any number of bodies from a few texts: the number is in the query, so no pair comes twice.
+    """Any number of random bodies from a few texts: the query holds the serial number, so no pair repeats.
 
     Attributes:
         query: start of every query.
@@ -56,19 +56,19 @@ class Drawn:
 
     @classmethod
     def of(cls, query: str, texts: Iterable[str], least: int, most: int, seed: int = 0) -> Drawn:
-        """From texts that are not JSON yet."""
+        """Encode plain texts as JSON and return bodies drawn from them."""
         return cls(query, [json.dumps(text, ensure_ascii=False).encode() for text in texts], least, most, seed)
 
     def _draw(self, serial: int) -> random.Random:
         return random.Random(self.seed * 1_000_003 + serial)
 
     def body(self, serial: int) -> bytes:
-        """The body of that number."""
+        """Return the body with that serial number."""
         draw = self._draw(serial)
         documents = draw.choices(self.texts, k=draw.randint(self.least, self.most))
         query = json.dumps(f"{self.query} ({self.seed}-{serial})", ensure_ascii=False).encode()
         return b'{"query":%b,"documents":[%b],"return_documents":false}' % (query, b",".join(documents))
 
     def pairs(self, serial: int) -> int:
-        """Its documents."""
+        """Return the number of documents in the body with that serial number."""
         return self._draw(serial).randint(self.least, self.most)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.bulk`: bulk runs against the library, on one core and on two, and their peak memory.
+"""Bulk runs against the library, on one core and on two, and their peak memory: `python -m benchmarks.bulk`.
 
-Writes `benchmarks/results/bulk.json`. What is compared takes turns, and ratios are taken turn by turn, so that a
-machine that is busy now and then changes them little.
+Writes `benchmarks/results/bulk.json`. The contestants alternate, and ratios are taken round by round, so that
+other load on the machine changes them little.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 
 
 def pairs(count: int, seed: int = 5) -> Iterator[dict[str, str]]:
-    """Pairs of the bundled texts, each different, of about 45 tokens."""
+    """Yield distinct pairs of the bundled texts, about 45 tokens each."""
     draw = random.Random(seed)
     traps = load_traps()
     texts = [text for trap in traps for text in trap.documents]
@@ -68,7 +68,7 @@ def write(path: Path, rows: Iterator[dict[str, str]]) -> Path:
 
 
 def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pairs per second of a bulk run from file to file, and of one `Reranker.score` over the same pairs in memory."""
+    """Compare a bulk run between files with one `Reranker.score` over the same pairs in memory, in pairs per second."""
     from rerankd import Reranker
     from rerankd.jobs.bulk.local import LocalExecutor
     from rerankd.jobs.bulk.run import BulkRun, run_bulk
@@ -103,7 +103,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
 
 
 def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One process on one core with all pairs, and two processes on a core each with half of them."""
+    """Compare one process on one core with two processes on one core each, which score half of the pairs each."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         return {"skipped": "this process may use one core only"}
@@ -130,7 +130,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(source: Path, core: int | None, model: str) -> subprocess.Popen[str]:
-    """Start a bulk run, on one core if one is named."""
+    """Start a bulk run, pinned to `core` unless it is None."""
     command = [sys.executable, "-c", PROGRAM, "bulk", str(source), "--out", f"{source}.out", "--out-format", "jsonl"]
     command += ["--json", "--restart", "--model", model]
     pinned = [] if core is None else ["taskset", "-c", str(core)]
@@ -139,7 +139,7 @@ def start(source: Path, core: int | None, model: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Return the last line of a run, with its peak memory."""
+    """Wait for a bulk run and return its summary with its peak memory."""
     said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"A run ended with {process.returncode}.")
@@ -149,7 +149,7 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Peak memory of whole runs over more and more pairs, with the smallest model that there is."""
+    """Return the peak memory of bulk runs over growing numbers of pairs, with the smallest possible model."""
     model = make_nano(arguments.models)
     rows = []
     for count in arguments.memory_pairs:
@@ -163,7 +163,7 @@ def memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_nano(folder: Path, name: str = "nano", *, layers: int = 1, hidden: int = 32) -> Path:
-    """A random XLM-RoBERTa, by default of one layer, compiled to int8."""
+    """Write a random XLM-RoBERTa, by default with one layer, and compile it to int8."""
     out = folder / f"{name}-int8"
     if out.exists():
         return out
@@ -194,15 +194,17 @@ def make_nano(folder: Path, name: str = "nano", *, layers: int = 1, hidden: int 
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmark and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--pairs", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--memory-pairs", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
-    parser.add_argument("--only", choices=["library", "cores", "memory"], help="measure one thing; keep the others")
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
+    parser.add_argument(
+        "--only", choices=["library", "cores", "memory"], help="run one measure and keep the results of the others"
+    )
     arguments = parser.parse_args()
     folder = arguments.models / "bulk"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The bundled models beside the machine's int8 limit: 50 documents, every pair 150 tokens long."""
+"""The bundled models against the machine's int8 peak: 50 documents, every pair 150 tokens long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TURNS = 15
 
 
 def measure(threads: int) -> dict[str, Any]:
-    """Median seconds of each bundled model, and what its matrix products would need at the int8 limit."""
+    """Return the median seconds of each bundled model, and the time of its matrix products at the int8 peak."""
     rate = peak.int8_gops(threads)
     rows = []
     for name in BUNDLED:
@@ -36,7 +36,7 @@ def measure(threads: int) -> dict[str, Any]:
 
 
 def operations(shape: Architecture, pairs: int, length: int) -> float:
-    """Operations of the matrix products, every layer for every token, because the bundled models read them all."""
+    """Return the operations of the matrix products; the bundled models need every token in all layers."""
     linear = length * (8 * shape.hidden * shape.hidden + 4 * shape.hidden * shape.intermediate)
     attention = 4 * length * length * shape.hidden
     return float(pairs * shape.layers * (linear + attention))

@@ -1,4 +1,4 @@
-"""Who is measured: each in its own process, so that memory is its own; asked in turn, so that noise is shared."""
+"""Contenders of a benchmark, each in a process of its own for separate memory, called in turn to share the noise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PEER_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A library, how it is used, and the model folder it gets."""
+    """A library, how it is called, and its model folder."""
 
     name: str
     library: str
@@ -28,7 +28,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request: seconds, tokens computed, and the process's peak memory in bytes so far."""
+    """Result of one request: seconds, tokens computed, and the peak memory of the process in bytes so far."""
 
     seconds: float
     tokens: int
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Worker:
-    """A contender in its own process."""
+    """A contender in a process of its own."""
 
     def __init__(self, contender: Contender, threads: int) -> None:
         self.contender = contender
@@ -102,7 +102,7 @@ def _sentence_transformers(contender: Contender, threads: int) -> Callable[[str,
 
 
 def _peak_bytes() -> int:
-    """Peak of this program alone; `ru_maxrss` would count what the parent had before this process began."""
+    """Return the peak memory of this program; `ru_maxrss` would include that of the parent before the fork."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

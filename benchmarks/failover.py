@@ -1,4 +1,4 @@
-"""Two instances behind nginx under steady load: kill -9, start again, rolling restarts; no request may fail.
+"""Failover benchmark: two instances behind nginx under steady load are killed and restarted; no request may fail.
 
 `python -m benchmarks.failover`. Rounds follow one another as fast as instances become ready: one instance is killed and
 started again, then both are restarted with SIGTERM, one after the other. Each request has its own texts, so that none
@@ -36,7 +36,7 @@ SLICE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An instance was away, or draining, between two moments; seconds since the load began."""
+    """Period in which an instance was away or draining, in seconds since the load began."""
 
     kind: str
     start: float
@@ -44,14 +44,14 @@ class Event:
 
 
 def bodies() -> Drawn:
-    """Small requests."""
+    """Return small request bodies."""
     made, _ = workload.requests(20, 50)
     texts = [text[:CHARACTERS] for _, documents in made for text in documents]
     return Drawn.of("failover", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS)
 
 
 def disturb(made: Sequence[Instance], began: float, seconds: float) -> list[Event]:
-    """Do rounds until another would not fit; at least one."""
+    """Kill and restart instances in rounds until another round would not fit; at least one round."""
     events: list[Event] = []
 
     def note(kind: str, start: float) -> None:
@@ -74,7 +74,7 @@ def disturb(made: Sequence[Instance], began: float, seconds: float) -> list[Even
 
 
 def run(made: Sequence[Instance], front: Proxy, seconds: float, pause: float) -> tuple[list[Shot], list[Event]]:
-    """Disturbances under load; the load lasts a little longer."""
+    """Disturb the instances under load; the load lasts a little longer."""
     shots: list[Shot] = []
     with LoadProcess(f"{front.url}/v1/rerank") as load, ThreadPoolExecutor(1) as threads:
         load.run(Closed(bodies(), CLIENTS, CLIENTS * 4, first=5_000_000))
@@ -89,7 +89,7 @@ def run(made: Sequence[Instance], front: Proxy, seconds: float, pause: float) ->
 
 
 def summary(shots: Sequence[Shot], events: Sequence[Event], retried: int) -> dict[str, Any]:
-    """What became of the requests."""
+    """Summarize the requests: failures, retries, and latency with and without a disturbance."""
     during = [shot for shot in shots if any(event.start <= shot.done <= event.end for event in events)]
     apart = set(map(id, during))
     calm = [shot for shot in shots if id(shot) not in apart]
@@ -110,13 +110,13 @@ def summary(shots: Sequence[Shot], events: Sequence[Event], retried: int) -> dic
 
 
 def latency(shots: Sequence[Shot]) -> dict[str, float]:
-    """Percentiles in milliseconds."""
+    """Return the percentiles of the latency in milliseconds."""
     values = [shot.latency * 1000 for shot in shots]
     return {"requests": len(values), **spread(values, "p50", "p95", "p99", "max")}
 
 
 def measure(seconds: float, pause: float = PAUSE_SECONDS) -> dict[str, Any]:
-    """The whole run."""
+    """Run the whole benchmark and return its report."""
     with instances(2, RERANKD_DRAIN_SECONDS=DRAIN_SECONDS) as made, proxy([one.address for one in made]) as front:
         shots, events = run(made, front, seconds, pause)
         retried = sum("," in json.loads(line)["instance"] for line in front.access_log.splitlines())
@@ -135,11 +135,13 @@ def measure(seconds: float, pause: float = PAUSE_SECONDS) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run, write the result, and exit with 1 if a request failed."""
+    """Run, write the report, and exit with 1 if a request failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended on the way out
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=90.0, help="of disturbances")
-    parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds of a client between requests")
+    parser.add_argument("--seconds", type=float, default=90.0, help="seconds of disturbances")
+    parser.add_argument(
+        "--pause", type=float, default=PAUSE_SECONDS, help="seconds that a client waits between requests"
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     report = measure(arguments.seconds, arguments.pause)

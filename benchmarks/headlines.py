@@ -1,4 +1,4 @@
-"""The two figures of the READMEs: speed against sentence-transformers, and latency under mixed load."""
+"""The two headline figures of the READMEs: speed against sentence-transformers, and latency under mixed load."""
 
 from __future__ import annotations
 

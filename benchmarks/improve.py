@@ -1,7 +1,8 @@
-"""The loop measured on a domain pack: `python -m benchmarks.improve --data DIR --pack toyhom-zh`.
+"""The improvement loop on a domain dataset: `python -m benchmarks.improve --data DIR --pack toyhom-zh`.
 
-Splits a pack's queries in two by document, runs `rerankd improve` on one part with `mini`, and judges on the other;
-then again with shuffled labels, which the gate has to refuse. Each run is a process, whose time and memory count.
+Splits the queries of a dataset in two by document, runs `rerankd improve` with `mini` on one part, and evaluates on the
+other; then again with shuffled labels, which the gate has to refuse. Each run is a process with its own time and
+memory.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ SALT = "improve"
 
 
 def rows_of(path: Path) -> list[str]:
-    """Lines of a gzipped file."""
+    """Yield the fields of each line of a gzipped file."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [line.rstrip("\n") for line in lines]
 
 
 def answers_of(folder: Path) -> dict[str, list[str]]:
-    """Relevant documents of a pack's queries."""
+    """Return the relevant documents of each query of a pack."""
     judged: dict[str, list[str]] = {}
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")
@@ -46,7 +47,7 @@ def answers_of(folder: Path) -> dict[str, list[str]]:
 
 
 def share_found(folder: Path, depth: int) -> float:
-    """Share of a pack's queries of which the first stage finds an answer."""
+    """Return the share of queries for which the first stage finds a relevant document."""
     judged = answers_of(folder)
     ranks = (line.split() for line in rows_of(folder / "candidates.trec.gz"))
     answered = {line[0] for line in ranks if int(line[3]) <= depth and line[2] in judged.get(line[0], ())}
@@ -56,18 +57,18 @@ def share_found(folder: Path, depth: int) -> float:
 def split_pack(
     folder: Path, out: Path, limits: tuple[int, int], depth: int, shuffled: bool, salt: str = SALT
 ) -> tuple[Path, Path]:
-    """Write the pack twice: what is trained on, and what is judged. No answer stands on both sides.
+    """Write the pack as a training half and an evaluation half that share no relevant document.
 
-    Queries whose answers the first stage did not find are on neither: training leaves them out, and at the gate no
-    order of their candidates would count.
+    Queries without a relevant document among the first-stage candidates are in neither half: training skips them, and
+    no order of their candidates could matter at the gate.
 
     Args:
-        folder: of the pack.
-        out: where to.
-        limits: queries to train on, and to judge on, at most.
-        depth: first-stage candidates of a query.
-        shuffled: call another candidate of each training query its answer.
-        salt: of the hash that divides answers.
+        folder: folder of the pack.
+        out: output folder.
+        limits: maximum training and evaluation queries.
+        depth: first-stage candidates per query.
+        shuffled: label a wrong candidate of each training query as relevant.
+        salt: salt of the hash that splits the documents.
     """
     judged, ranks = answers_of(folder), [line.split() for line in rows_of(folder / "candidates.trec.gz")]
     shown = {(line[0], line[2]) for line in ranks if int(line[3]) <= depth}
@@ -104,7 +105,7 @@ def split_pack(
 
 
 def improve(pack: Path, general: list[Path], work: Path, options: argparse.Namespace, shuffled: bool) -> dict[str, Any]:
-    """Run the loop once, and say what came out."""
+    """Run the loop once and return its report."""
     limits = (options.train_queries, options.queries)
     train, test = split_pack(pack, work, limits, options.depth, shuffled, options.split)
     others = [split_pack(folder, work, (1, options.general_queries), options.depth, False)[1] for folder in general]
@@ -148,23 +149,34 @@ def improve(pack: Path, general: list[Path], work: Path, options: argparse.Names
 
 
 def main() -> None:
-    """Measure, and write the results."""
+    """Run the benchmark and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/")
     parser.add_argument("--pack", nargs="+", default=["toyhom-zh", "tatqa-en"])
-    parser.add_argument("--general", nargs="*", default=["cmrc-zh"], help="packs on which it must not lose")
+    parser.add_argument(
+        "--general", nargs="*", default=["cmrc-zh"], help="general packs on which the candidate must not regress"
+    )
     parser.add_argument("--train-queries", type=int, default=1600)
-    parser.add_argument("--queries", type=int, default=850, help="judged of the pack at most")
-    parser.add_argument("--general-queries", type=int, default=40, help="judged of each general set at most")
-    parser.add_argument("--depth", type=int, default=20, help="candidates of a query")
+    parser.add_argument("--queries", type=int, default=850, help="maximum evaluation queries of the pack")
+    parser.add_argument(
+        "--general-queries", type=int, default=40, help="maximum evaluation queries of each general pack"
+    )
+    parser.add_argument("--depth", type=int, default=20, help="first-stage candidates per query")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-length", type=int, default=192)
-    parser.add_argument("--learning-rate", type=float, default=None, help="learning rate; default: the command's own")
-    parser.add_argument("--distillation-weight", type=float, default=None, help="default: the command's own")
-    parser.add_argument("--no-mine-negatives", action="store_true", help="every unjudged candidate is a negative")
+    parser.add_argument(
+        "--learning-rate", type=float, default=None, help="learning rate (default: that of `rerankd improve`)"
+    )
+    parser.add_argument(
+        "--distillation-weight",
+        type=float,
+        default=None,
+        help="distillation weight (default: that of `rerankd improve`)",
+    )
+    parser.add_argument("--no-mine-negatives", action="store_true", help="use every unjudged candidate as a negative")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for CPUs with AMX")
-    parser.add_argument("--split", default=SALT, help="another word divides the answers otherwise")
-    parser.add_argument("--base", default=None, help="folder of the model to start from; default: the bundled one")
+    parser.add_argument("--split", default=SALT, help="salt of the hash that splits the documents")
+    parser.add_argument("--base", default=None, help="folder of the base model (default: the bundled one)")
     parser.add_argument("--only", choices=("labels", "shuffled"), default=None)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()

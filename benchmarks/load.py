@@ -1,7 +1,8 @@
-"""HTTP load on a rerank endpoint of this machine, from a process of its own: closed loops and Poisson arrivals.
+"""HTTP load generator for a rerank endpoint on this machine, in a process of its own: closed loop and Poisson arrivals.
 
-It shares the processor with what it measures, so it is bare: asyncio protocols, bodies made beforehand or joined from
-pieces, and of an answer only its status, length and Retry-After are read. It checks no answers; tests do.
+It shares the processor with the server under test, so it does as little as possible: asyncio protocols, request bodies
+prepared in advance or joined from pieces, and of a response only status, length and Retry-After are parsed. It does not
+check the responses; the tests do.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ REFUSED = (429, 503)
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One try of a request; times are seconds since the run began.
+    """One attempt of a request; times are seconds since the start of the run.
 
     Attributes:
-        due: when it should have been sent; latency counts from here, so a late generator hides nothing.
-        status: 0 if no answer came.
-        retry_after: seconds, of a refusal.
-        attempt: 1, or 2 when it is sent again after a refusal.
+        due: scheduled time; latency counts from here, so that a late generator hides nothing (no coordinated omission).
+        status: HTTP status; 0 without a response.
+        retry_after: Retry-After of a refusal, in seconds.
+        attempt: 1, or 2 for a retry after a refusal.
     """
 
     serial: int
@@ -50,21 +51,21 @@ class Shot:
 
     @property
     def latency(self) -> float:
-        """Seconds from when it should have been sent."""
+        """Seconds since the time at which the request was due."""
         return self.done - self.due
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Clients that each send the next request when the last is answered.
+    """Closed loop: each client sends its next request when the last is answered.
 
     Attributes:
-        requests: to send in all; None for as many as fit.
-        seconds: time after which none is sent any more; those on their way are waited for.
-        background: goes on until all other loads are over, and then drops what is on its way.
-        start: seconds after the run's begin.
-        pause: seconds of a client between requests.
-        first: number of the first body.
+        requests: total number of requests; None for as many as fit.
+        seconds: time after which no request is sent; those in flight are awaited.
+        background: True to continue until all other loads are over, and then drop the requests in flight.
+        start: start of the load, in seconds after that of the run.
+        pause: seconds that a client waits between requests.
+        first: serial number of the first body.
     """
 
     bodies: Bodies
@@ -79,13 +80,13 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Poisson arrivals, whatever the server does; who is refused comes again once, when it was told to.
+    """Open loop: Poisson arrivals independent of the server; refused requests come again once, after Retry-After.
 
     Attributes:
         rate: new requests per second.
-        seconds: time in which they arrive.
-        tail: seconds after it in which those who were told to come later still come.
-        retried: share of the refused that come again; all of them unless there are too many to send.
+        seconds: duration of the arrivals.
+        tail: seconds after the arrivals in which refused requests are still retried.
+        retried: share of refused requests that are retried; below 1 if there would be too many to send.
     """
 
     bodies: Bodies
@@ -102,7 +103,7 @@ Load = Closed | Open
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Shots of each load, in the order of their answers, and what sending them cost this machine."""
+    """Shots of each load in the order of their responses, and the cost of sending them."""
 
     shots: list[list[Shot]]
     seconds: float
@@ -111,7 +112,7 @@ class Report:
 
 
 class Generator:
-    """Sends loads to one target; lives in one event loop.
+    """Sender of loads to one target; lives in one event loop.
 
     Args:
         target: where to.
@@ -125,7 +126,7 @@ class Generator:
         self.opened = 0
 
     async def run(self, loads: Sequence[Load]) -> list[list[Shot]]:
-        """Send all loads at once; returns when all are over but those in the background."""
+        """Send all loads at once and return when all but those in the background are over."""
         self._begun = time.perf_counter()
         results: list[list[Shot]] = [[] for _ in loads]
         tasks = [asyncio.create_task(self._load(load, own)) for load, own in zip(loads, results, strict=True)]
@@ -226,7 +227,7 @@ class Generator:
 
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all; cancelled or failing, it leaves none behind."""
+    """Wait for all tasks; cancel the others when one fails or this call is cancelled."""
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -235,7 +236,7 @@ async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 class LoadProcess:
-    """A generator in its own process, so that it shares no interpreter with the server.
+    """A generator in a process of its own, which shares no interpreter with the server.
 
     Args:
         url: the endpoint; loopback only.
@@ -301,5 +302,5 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def pairs_per_second(shots: Iterable[Shot], start: float, end: float) -> float:
-    """Documents that were answered with 200 between two moments, in a second."""
+    """Return the documents per second answered with 200 between two moments."""
     return sum(shot.pairs for shot in shots if shot.status == 200 and start <= shot.done < end) / (end - start)

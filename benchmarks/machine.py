@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine that a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CPUS = Path("/proc/cpuinfo")
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What stands beside a result: processor, threads, load before, and versions."""
+    """Return the context of a result: processor, threads, load before the run, and versions."""
     known = flags()
     return {
         "processor": processor(),
@@ -26,12 +26,12 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """Return the name of the processor."""
     return _of_cpuinfo("model name") or platform.processor()
 
 
 def flags() -> list[str]:
-    """What the processor can do, by the system's names; empty where it does not say."""
+    """Return the instruction-set flags of the processor; empty where the system does not list them."""
     return _of_cpuinfo("flags").split()
 
 

@@ -1,4 +1,4 @@
-"""What servers and workers of this machine count themselves, as their `/metrics` tells it."""
+"""Prometheus metrics of servers and workers on this machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def fetch_metrics(url: str) -> dict[str, float]:
-    """What stands there now.
+    """Return the current metrics of a service.
 
     Args:
-        url: of the service, without a slash at the end.
+        url: base URL of the service, without a trailing slash.
     """
     with _OPENER.open(f"{url}/metrics", timeout=30) as answer:
         return read_metrics(answer.read().decode())
 
 
 def read_metrics(text: str) -> dict[str, float]:
-    """Sums of Prometheus samples by name.
+    """Return the sums of Prometheus samples by name.
 
     Example:
         >>> read_metrics('a{x="1"} 2.0\\na{x="2"} 3.0')

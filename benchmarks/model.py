@@ -1,4 +1,4 @@
-"""Random-weight XLM-RoBERTa rerankers in named shapes; speed does not depend on the weights.
+"""Random-weight XLM-RoBERTa rerankers of named shapes; speed does not depend on the weights.
 
 With `shared/` beside the checkout they are made by its `bench/make_model.py`, with the real XLM-R tokenizer. Without
 it they are made here, with a small tokenizer trained on the bundled texts.
@@ -24,7 +24,7 @@ VOCABULARY = 250_002
 
 
 def make_checkpoint(shape: str, folder: Path) -> Path:
-    """Return the folder of a random checkpoint of that shape, making it if it is not there."""
+    """Return the folder of a random checkpoint of that shape, which is made on the first call."""
     out = folder / shape
     if (out / "model.safetensors").exists():
         return out
@@ -37,7 +37,7 @@ def make_checkpoint(shape: str, folder: Path) -> Path:
 
 
 def train_xlmr_tokenizer(texts: list[str], out: Path) -> int:
-    """Write a tokenizer of XLM-R's kind, trained on `texts`, to `out`; returns its size."""
+    """Train a tokenizer of XLM-R's kind on `texts`, write it to `out`, and return its size."""
     from tokenizers import SentencePieceUnigramTokenizer, Tokenizer
     from tokenizers.processors import TemplateProcessing
 
@@ -84,7 +84,7 @@ def _make(shape: str, out: Path) -> None:
 
 
 def make_compiled(shape: str, precision: str, folder: Path) -> Path:
-    """Return the folder of the compiled checkpoint, making it if it is not there."""
+    """Return the folder of the compiled checkpoint, which is made on the first call."""
     from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 
@@ -99,7 +99,7 @@ def make_compiled(shape: str, precision: str, folder: Path) -> Path:
 
 
 def executed_flops(shape: str, lengths: list[int]) -> float:
-    """Floating point operations that rerankd computes for sequences of these lengths (matrix products alone).
+    """Return the floating-point operations of rerankd's matrix products for sequences of these lengths.
 
     The last layer computes query, output and feed-forward for one token only, and only that is counted.
     """

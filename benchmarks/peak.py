@@ -1,4 +1,4 @@
-"""The matrix-product rates that this machine reaches, fp32 and int8: the limits to compare a CPU run with."""
+"""Peak matrix-product rates of this machine, fp32 and int8, as limits for CPU runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SIZES = (1024, 2048, 4096)
 
 
 def peak_gflops(threads: int) -> dict[str, float]:
-    """Best rate of each library at hand, in GFLOP/s; the machine's peak is the highest."""
+    """Return the best rate of each installed library, in GFLOP/s; the machine's peak is the highest."""
     return {"torch": _best(_torch(threads)), "onnxruntime": _best(_onnxruntime(threads))}
 
 
 def int8_gops(threads: int) -> float:
-    """Best rate of ONNX Runtime's int8 product (8-bit times 8-bit into 32-bit), in 10^9 operations a second."""
+    """Return the best rate of ONNX Runtime's int8 product (8-bit times 8-bit into 32-bit), in 10^9 operations/s."""
     return _best(_onnxruntime_int8(threads))
 
 

@@ -30,7 +30,7 @@ QUESTIONS = 300
 
 
 class Corpus:
-    """Passages of about a hundred words, the same for the same seed."""
+    """Random passages of about a hundred words, determined by the seed."""
 
     def __init__(self, seed: int = 7) -> None:
         self._draw = random.Random(seed)
@@ -41,13 +41,13 @@ class Corpus:
         self._weights = {n: [1 / (rank + 5) for rank in range(n)] for n in (30_000, 4000)}
 
     def passage(self) -> str:
-        """One passage."""
+        """Return one passage."""
         if self._draw.random() < 0.5:
             return " ".join(self._draw.choices(self._latin, self._weights[30_000], k=self._draw.randint(60, 120)))
         return "".join(self._draw.choices(self._han, self._weights[4000], k=self._draw.randint(150, 300)))
 
     def question(self, passage: str) -> str:
-        """Some of its words."""
+        """Return a question of some of the passage's words."""
         if passage.isascii():
             words = passage.split()
             start = self._draw.randrange(max(1, len(words) - 6))
@@ -57,7 +57,7 @@ class Corpus:
 
 
 def measure(count: int) -> dict[str, Any]:
-    """Index that many passages from a jsonl file, ask, change one row's file, and ask again."""
+    """Index that many passages from a JSONL file, search, change one row of the file, and search again."""
     corpus = Corpus()
     with tempfile.TemporaryDirectory(prefix="rerankd-retrieval-") as name:
         folder = Path(name)
@@ -97,7 +97,7 @@ def measure(count: int) -> dict[str, Any]:
 
 
 def stages(data: list[Path], model: str, queries: int) -> list[dict[str, Any]]:
-    """Recall and nDCG of each stage, by the command."""
+    """Return recall and nDCG of each stage, measured with `rerankd eval`."""
     rows = []
     for folder in data:
         command = [
@@ -115,7 +115,7 @@ def stages(data: list[Path], model: str, queries: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmark, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--data", type=Path, nargs="*", default=[])

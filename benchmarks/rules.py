@@ -1,4 +1,4 @@
-"""Rules measured: what ten thousand terms cost a request of fifty documents: `python -m benchmarks.rules`."""
+"""The cost of ten thousand rule terms for a request of fifty documents: `python -m benchmarks.rules`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HAN = "的一是不了在人有我他这个们中来上大为和国地到以说�
 
 
 def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
-    """Half Chinese, half English; one word in twenty is a term."""
+    """Return texts, half Chinese and half English, in which one word of twenty is a term of a rule."""
     common = ["".join(draw.choices("xyzq", k=draw.randint(3, 8))) for _ in range(200)]
     documents = []
     for place in range(count):
@@ -37,7 +37,7 @@ def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
 
 
 def measure(shape: str) -> dict[str, Any]:
-    """Milliseconds of a request: terms of one rule with weights, or a rule for each term."""
+    """Return the milliseconds of a request: all terms in one rule with weights, or a rule for each term."""
     draw = random.Random(5)
     latin = ["".join(draw.choices("abcdefghijklmnoprstuvw", k=draw.randint(4, 10))) for _ in range(TERMS // 2)]
     words = list(dict.fromkeys([*latin, *("".join(draw.choices(HAN, k=draw.randint(3, 5))) for _ in range(TERMS))]))
@@ -68,7 +68,7 @@ def measure(shape: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmark, print and write the results."""
     rows = [measure("one rule"), measure("a rule for each term")]
     result = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},

@@ -1,7 +1,7 @@
 """The server part of `make bench`: HTTP against the library in process and against Infinity, fairness, overhead.
 
-Whatever is compared is up at the same time and busy in turn, and a ratio is the median of the ratios of the turns, so
-that the machine's noise falls on both. What the idle ones burn meanwhile is written down.
+All contenders are up at the same time and busy in turn, and a ratio is the median of the ratios of the rounds, so that
+they share the machine's noise. The processor time of the idle ones is recorded.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ Request = tuple[str, list[str]]
 
 
 class System(Protocol):
-    """Something that scores requests."""
+    """A system that scores requests."""
 
     name: str
     pid: int
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
-        """Seconds for all of them."""
+        """Score all requests and return the seconds."""
 
 
 @dataclass
 class Library:
-    """rerankd in a process of its own, one request after the other."""
+    """The rerankd library in a process of its own, one request at a time."""
 
     name: str
     worker: Worker
@@ -62,20 +62,20 @@ class Library:
 
     @classmethod
     def start(cls, name: str, folder: Path | str, threads: int) -> Library:
-        """Load the model and be ready."""
+        """Load the model in a new process and wait until it is ready."""
         before = {process.pid for process in multiprocessing.active_children()}
         worker = Worker(Contender(name, "rerankd", Path(folder)), threads)
         (own,) = (p.pid for p in multiprocessing.active_children() if p.pid not in before)
         return cls(name, worker, own or 0)
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
-        """Seconds for all requests; it takes them from one client whatever `clients` says."""
+        """Score all requests, from one client whatever `clients` says, and return the seconds."""
         return sum(self.worker.ask(query, documents).seconds for query, documents in requests)
 
 
 @dataclass
 class Endpoint:
-    """A server's rerank path and the generator that sends to it."""
+    """Rerank endpoint of a server with its load generator."""
 
     name: str
     load: LoadProcess
@@ -83,11 +83,11 @@ class Endpoint:
     url: str = ""
 
     def computed_pairs(self) -> float:
-        """Pairs that a rerankd server has computed so far, by its own count: unfinished requests count too."""
+        """Return the pairs that a rerankd server has computed so far by its own count, unfinished requests included."""
         return fetch_metrics(self.url).get("rerankd_computed_pairs_total", 0.0)
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
-        """Seconds from the first request's sending to the last answer.
+        """Send all requests and return the seconds from the first request to the last response.
 
         Raises:
             RuntimeError: an answer is not 200.
@@ -98,7 +98,7 @@ class Endpoint:
 
 
 def answered(shots: Sequence[Shot], name: str) -> None:
-    """See that all were answered.
+    """Check that all requests were answered with 200.
 
     Raises:
         RuntimeError: one was not.
@@ -110,7 +110,7 @@ def answered(shots: Sequence[Shot], name: str) -> None:
 
 @contextlib.contextmanager
 def endpoint(name: str, reference: Path | str, threads: int, **settings: object) -> Iterator[Endpoint]:
-    """A rerankd server without cache, with a queue that refuses nothing, and its generator."""
+    """Start a rerankd server without cache and without load shedding, and its load generator."""
     given = {"threads": threads, "cache": "false", "max_queue_seconds": 3600, "max_length": MAX_LENGTH} | settings
     given["model"] = Path(reference).resolve() if Path(reference).is_dir() else reference
     given["truncation"] = "longest_first"
@@ -120,7 +120,7 @@ def endpoint(name: str, reference: Path | str, threads: int, **settings: object)
 
 
 def find_infinity(given: str | None) -> Path | None:
-    """The `infinity_emb` program: the one given, the environment's, or one installed under `build/peers`; else None."""
+    """Return the `infinity_emb` program: from the flag, the environment or `build/peers`; None if there is none."""
     named = given or os.environ.get("RERANKD_BENCH_INFINITY")
     if named:
         path = Path(named)
@@ -141,7 +141,7 @@ def find_infinity(given: str | None) -> Path | None:
 
 @contextlib.contextmanager
 def infinity(program: Path, checkpoint: Path) -> Iterator[Endpoint]:
-    """An Infinity server on the same weights, told to cut where we cut.
+    """Start an Infinity server on the same weights, with our truncation.
 
     Raises:
         RuntimeError: it does not come up; the message holds its log.
@@ -168,7 +168,7 @@ def infinity(program: Path, checkpoint: Path) -> Iterator[Endpoint]:
 
 
 def _cut_to(checkpoint: Path, out: Path) -> Path:
-    """The checkpoint with a tokenizer that cuts at `MAX_LENGTH`; Infinity has no flag for that."""
+    """Write the checkpoint with a tokenizer that truncates at `MAX_LENGTH`, since Infinity has no flag for it."""
     out.mkdir()
     for path in checkpoint.iterdir():
         (out / path.name).symlink_to(path.resolve())
@@ -194,7 +194,7 @@ def _requests(count: int, documents: int, seed: int) -> list[Request]:
 
 
 class Idlers:
-    """Processor time of the systems that have nothing to do."""
+    """Processor time of idle systems."""
 
     def __init__(self, systems: Iterable[System]) -> None:
         self._pids = {system.name: system.pid for system in systems}
@@ -202,12 +202,12 @@ class Idlers:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of one core, for each system over all the time that it was idle."""
+        """Processor time of each system, as a share of one core over all of its idle time."""
         return {name: round(used / wall, 3) for name, (used, wall) in self._idle.items() if wall}
 
     @contextlib.contextmanager
     def watch(self, busy: str) -> Iterator[None]:
-        """Measure all others during the block."""
+        """Measure all other systems during the block."""
         before, started = self._used(), time.perf_counter()
         yield
         wall = time.perf_counter() - started
@@ -220,7 +220,7 @@ class Idlers:
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
-    """HTTP against the library and against Infinity, at several numbers of clients, on the 6-layer shape."""
+    """Compare HTTP with the library and with Infinity at several numbers of clients, on the 6-layer shape."""
     folder, threads = arguments.models, arguments.threads
     checkpoint = model.make_checkpoint("mini", folder)
     program = find_infinity(arguments.infinity)
@@ -253,14 +253,14 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _count(clients: int) -> int:
-    """Requests of a round: two of each client, but enough for one client and not too many for 32."""
+    """Return the requests of a round: two for each client, with a lower and an upper limit."""
     return max(clients, min(2 * clients, 16), 4)
 
 
 def _turns(
     systems: Sequence[System], clients: int, arguments: argparse.Namespace, idlers: Idlers
 ) -> dict[str, list[float]]:
-    """Seconds of every system in every round; the order turns round each time."""
+    """Return the seconds of every system in every round; the order is reversed after each round."""
     seconds: dict[str, list[float]] = {system.name: [] for system in systems}
     for turn in range(arguments.server_rounds):
         requests = _requests(_count(clients), arguments.documents, 1000 * clients + turn)
@@ -288,7 +288,7 @@ def _rows(seconds: dict[str, list[float]], clients: int, arguments: argparse.Nam
 
 
 def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Latency of small requests beside large ones, with and without fairness, and alone."""
+    """Return the latency of small requests beside large ones, with and without fair scheduling, and alone."""
     compiled = model.make_compiled("mini", "int8", arguments.models)
     texts = [text[:LARGE_CHARACTERS] for _, documents in workload.requests(20, 50)[0] for text in documents]
     latencies: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
@@ -347,9 +347,9 @@ def _latencies(name: str, shots: Sequence[Shot]) -> dict[str, Any]:
 
 
 def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What HTTP costs a request: the bundled model, one short document, one after the other; and requests in a second.
+    """Measure the HTTP overhead of sequential requests of one short document with the bundled model, and requests/s.
 
-    Library and server take turns of a few requests, so that a slow moment of the machine falls on both.
+    Library and server alternate every few requests, so that they share the machine's noise.
     """
     ours: list[float] = []
     through: list[float] = []
@@ -391,7 +391,7 @@ def _rate(report: Report) -> float:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All of the server part."""
+    """Run all of the server part."""
     return {
         "throughput": throughput(arguments),
         "fairness": fairness(arguments),
@@ -400,12 +400,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of this part."""
-    parser.add_argument("--no-server", action="store_true", help="leave out the server part")
-    parser.add_argument("--only-server", action="store_true", help="measure the server part alone, keep the rest")
+    """Add the flags of the server part."""
+    parser.add_argument("--no-server", action="store_true", help="skip the server part")
+    parser.add_argument(
+        "--only-server", action="store_true", help="measure only the server part and keep the other results"
+    )
     parser.add_argument(
         "--infinity", help="infinity_emb, or the Python beside it; else RERANKD_BENCH_INFINITY, else it is installed"
     )
     parser.add_argument("--server-clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--server-rounds", type=int, default=3, help="turns of everything that is compared")
-    parser.add_argument("--server-seconds", type=float, default=30.0, help="of one turn of the fairness part")
+    parser.add_argument("--server-rounds", type=int, default=3, help="rounds of each comparison")
+    parser.add_argument("--server-seconds", type=float, default=30.0, help="seconds of one round of the fairness part")

@@ -1,10 +1,9 @@
-"""Is the formula of docs/scale.md true? What it predicts for one and two instances, and what they do behind nginx.
+"""The capacity formula of docs/scale.md against measurement, for one and two instances behind nginx.
 
-`python -m benchmarks.sizing`. Instances have one thread and are pinned to a core each. The speed that goes into the
-formula is that of `rerankd bench`, pinned to one core, at the mean length of the documents. The two are measured in
-turn, and the turn with the median ratio counts, so that the machine's noise falls on both. The load
-generator and nginx use the same cores; where every core has an instance, they cost it something, and that is part of
-the result.
+`python -m benchmarks.sizing`. Instances have one thread and are pinned to a core each. The formula is given the speed
+that `rerankd bench` measures on one core at the mean document length. Prediction and measurement alternate, and the
+round with the median ratio counts, so that both share the machine's noise. The load generator and nginx use the same
+cores; their cost is part of the result where every core has an instance.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SHARES = (0.5, 0.7, 0.85)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Requests per second at saturation, predicted and measured; `ratios` are those of all turns."""
+    """Requests per second at saturation, predicted and measured; `ratios` holds those of all rounds."""
 
     instances: int
     documents: int
@@ -58,7 +57,7 @@ class Point:
 
 
 def bench(characters: int) -> float:
-    """Tokens per second of the library on one core."""
+    """Return the tokens per second of the library on one core."""
     command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "rerankd", "bench", "--json", "--threads", "1"]
     lengths = ["--characters", str(characters), "--requests", "4", "--documents", "50"]
     done = subprocess.run([*command, *lengths], check=True, capture_output=True, text=True)
@@ -66,7 +65,7 @@ def bench(characters: int) -> float:
 
 
 def bodies(documents: int, characters: int) -> Drawn:
-    """Requests with texts as `rerankd bench` has them."""
+    """Return requests with the texts of `rerankd bench`."""
     draw = random.Random(7)
     pieces = [text for trap in load_traps() for text in trap.documents]
     texts = [passage(draw, pieces, characters) for _ in range(1000)]
@@ -74,7 +73,7 @@ def bodies(documents: int, characters: int) -> Drawn:
 
 
 def computed(made: Sequence[Instance]) -> tuple[float, float]:
-    """Tokens and pairs that instances have computed so far."""
+    """Return the tokens and pairs that the instances have computed so far."""
     totals = [0.0, 0.0]
     for one in made:
         samples = fetch_metrics(one.url)
@@ -86,7 +85,7 @@ def computed(made: Sequence[Instance]) -> tuple[float, float]:
 def saturate(
     made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float, first: int
 ) -> tuple[float, float]:
-    """Tokens per second under a closed loop, and tokens of a request.
+    """Return the tokens per second under a closed loop, and the tokens of a request.
 
     Raises:
         RuntimeError: a request was not answered with 200.
@@ -109,7 +108,7 @@ def saturate(
 
 
 def compare(made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float) -> Point:
-    """One row: prediction and measurement in turn; the turn with the median ratio is kept."""
+    """Return one row: prediction and measurement in alternating rounds, of which that with the median ratio counts."""
     turns: list[Point] = []
     for turn in range(TURNS):
         speed = bench(characters)
@@ -127,7 +126,7 @@ def compare(made: Sequence[Instance], load: LoadProcess, documents: int, charact
 
 
 def measure(seconds: float) -> dict[str, Any]:
-    """The whole run."""
+    """Run the whole benchmark and return its report."""
     points: list[Point] = []
     waits: list[dict[str, Any]] = []
     for count in range(1, min(2, usable_cores()) + 1):
@@ -153,7 +152,7 @@ def measure(seconds: float) -> dict[str, Any]:
 
 
 def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[str, Any]:
-    """Latency of Poisson arrivals at a share of what was measured at saturation."""
+    """Return the latency of Poisson arrivals at a share of the measured saturation throughput."""
     drawn = bodies(point.documents, point.characters)
     (shots,) = load.run(
         Open(drawn, share * point.measured, seconds, first=10_000_000 + int(share * 1000) * 10_000)
@@ -174,10 +173,10 @@ def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[
 
 
 def main() -> None:
-    """Run and write the result."""
+    """Run the benchmark and write the report."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended on the way out
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of one round")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     text = json.dumps(measure(arguments.seconds), indent=2, ensure_ascii=False)

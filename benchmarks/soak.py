@@ -1,8 +1,8 @@
-"""`make soak`: ten times what a server can do, for a minute; what it answers, how fast, and what is left of it after.
+"""`make soak`: a minute of overload at ten times capacity: responses, latency, memory and recovery of the server.
 
-Requests arrive as a Poisson process whatever the server does, and latency counts from the moment at which a request
-was to be sent. Each has its own texts, so that none is cached or shared. Whoever is refused waits as long as
-Retry-After says and sends the same body once more, if that is before the end of the tail.
+Requests arrive as a Poisson process, independent of the server (open loop), and latency counts from the time at which a
+request was due. Each has its own texts, so that none is cached or coalesced. A refused request is sent once more after
+its Retry-After, if that is before the end of the tail.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ COUNTERS = ("rerankd_request_refused_total", "rerankd_dropped_pairs_total", "rer
 
 
 class Watch(threading.Thread):
-    """Samples of the server's memory and of its own gauges, taken in the background.
+    """Background sampler of the server's memory and gauges.
 
     Args:
-        pid: the server.
-        url: where it listens.
+        pid: process id of the server.
+        url: address of the server.
     """
 
     def __init__(self, pid: int, url: str) -> None:
@@ -61,7 +61,7 @@ class Watch(threading.Thread):
             self.sample()
 
     def sample(self) -> float:
-        """Take one now; returns megabytes."""
+        """Take one sample and return the megabytes."""
         megabytes = resident_megabytes(self._pid)
         metrics = fetch_metrics(self._url)
         self.samples.append((time.perf_counter(), megabytes, metrics))
@@ -73,12 +73,12 @@ class Watch(threading.Thread):
         self.join()
 
     def processor_seconds(self) -> float:
-        """What the server has used so far."""
+        """Return the processor seconds of the server so far."""
         return processor_seconds(self._pid)
 
 
 def summary(shots: Sequence[Shot], load: Open, capacity: float) -> dict[str, Any]:
-    """What became of the requests of the overload."""
+    """Summarize the requests of the overload."""
     first = [shot for shot in shots if shot.attempt == 1]
     again = [shot for shot in shots if shot.attempt == 2]
     refused = [shot for shot in first if shot.status in REFUSED]
@@ -109,18 +109,18 @@ def _statuses(shots: Iterable[Shot]) -> dict[str, int]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median, 99th percentile and worst; None of nothing."""
+    """Return median, 99th percentile and maximum; None without values."""
     return spread(values, "p50", "p99", "max", digits=3) if values else None
 
 
 def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float) -> dict[str, Any]:
-    """How soon the server is at full speed again.
+    """Return the seconds until the server is back at full speed after the overload.
 
     Args:
-        shots: answers to whoever sends now, those who come as they were told among them.
-        over: when the overload was over.
-        seconds: time that is looked at.
-        capacity: documents per second before.
+        shots: responses, those to retries included.
+        over: end of the overload.
+        seconds: length of the period to examine.
+        capacity: documents per second before the overload.
     """
     starts = [over + STEP * n for n in range(int((seconds - WINDOW) / STEP) + 1)]
     rates = [pairs_per_second(shots, start, start + WINDOW) / capacity for start in starts]
@@ -133,7 +133,7 @@ def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float
 
 
 def missed(report: dict[str, Any], max_queue_seconds: float) -> list[str]:
-    """Bars that the run missed, as sentences; empty if none."""
+    """Return the missed targets as sentences; empty if all were met."""
     overload, memory, after = report["overload"], report["memory_megabytes"], report["recovery"]
     other = {s for part in (overload["first"], overload["retries"]["statuses"]) for s in part} - set(map(str, ALLOWED))
     accepted, retries = overload["accepted_seconds"], overload["retries"]
@@ -167,7 +167,7 @@ def missed(report: dict[str, Any], max_queue_seconds: float) -> list[str]:
 
 
 def _capacity(load: LoadProcess, bodies: Drawn, seconds: float, first: int) -> tuple[float, int]:
-    """Documents per second of a closed loop, and its refusals: with any, the figure is too low."""
+    """Return documents per second of a closed loop, and its refusals: with any, the figure is too low."""
     end = WARM_SECONDS + seconds
     (shots,) = load.run(Closed(bodies, CLIENTS, seconds=end, first=first)).shots
     rate = pairs_per_second(shots, WARM_SECONDS, end)
@@ -177,7 +177,7 @@ def _capacity(load: LoadProcess, bodies: Drawn, seconds: float, first: int) -> t
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The whole run."""
+    """Run the whole benchmark and return its report."""
     made, source = workload.requests(20, 50)
     texts = [text[:CHARACTERS] for _, documents in made for text in documents]
     bodies = Drawn.of("overload", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS, arguments.seed)
@@ -245,22 +245,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _queue(samples: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Highest gauges and grown counters of the server's own metrics."""
+    """Return the highest gauges and the growth of the counters in the server's metrics."""
     maxima = {f"{name}_max": round(max(sample.get(name, 0.0) for sample in samples), 1) for name in GAUGES}
     return maxima | {name: samples[-1].get(name, 0.0) - samples[0].get(name, 0.0) for name in COUNTERS}
 
 
 def main() -> None:
-    """Run, write the result, and exit with 1 if a bar was missed."""
+    """Run, write the report, and exit with 1 if a target was missed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is ended on the way out
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds of overload")
     parser.add_argument(
-        "--tail", type=float, default=60.0, help="seconds after it in which the refused still come again"
+        "--tail", type=float, default=60.0, help="seconds after the overload in which refused requests are retried"
     )
     parser.add_argument("--max-queue-seconds", type=float, default=5.0)
-    parser.add_argument("--times", type=float, default=10.0, help="of capacity that is offered")
-    parser.add_argument("--retried", type=float, default=1.0, help="share of the refused that come again")
+    parser.add_argument("--times", type=float, default=10.0, help="offered load relative to capacity")
+    parser.add_argument("--retried", type=float, default=1.0, help="share of refused requests that are retried")
     parser.add_argument("--capacity-seconds", type=float, default=15.0)
     parser.add_argument("--recovery-seconds", type=float, default=8.0)
     parser.add_argument("--model", default="mini", help="bundled model or folder")

@@ -1,4 +1,4 @@
-"""Times as they are reported: percentiles, rates, and ratios of what takes turns."""
+"""Statistics of timings: percentiles, rates, and ratios of alternating measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed (nearest rank).
+    """Return the smallest value that at least `share` of all values do not exceed (nearest rank).
 
     Example:
         >>> percentile([4, 1, 3, 2], 0.5)
@@ -27,7 +27,7 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 def spread(values: Sequence[float], *names: str, digits: int = 1) -> dict[str, float]:
-    """Percentiles by their names.
+    """Return percentiles by name.
 
     Example:
         >>> spread([3.0, 1.0, 2.0], "p50", "p95", "max")
@@ -37,12 +37,12 @@ def spread(values: Sequence[float], *names: str, digits: int = 1) -> dict[str, f
 
 
 def rate(count: int, seconds: Sequence[float]) -> float:
-    """How many in a second, in the middle turn."""
+    """Return the count per second of the median round."""
     return round(count / statistics.median(seconds), 1)
 
 
 def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
-    """Median of `base / other` turn by turn: above 1 where `other` took less time.
+    """Return the median of `base / other` round by round: above 1 where `other` took less time.
 
     Example:
         >>> median_ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0])
@@ -53,24 +53,24 @@ def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
 
 @dataclass
 class Turns:
-    """Seconds on the clock and on cores of what takes turns, by name."""
+    """Wall-clock and processor seconds of alternating measurements, by name."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     processor: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, name: str, seconds: float, processor: float) -> None:
-        """One turn."""
+        """Add one round."""
         self.seconds.setdefault(name, []).append(seconds)
         self.processor.setdefault(name, []).append(processor)
 
     def ratios(self, base: str, other: str, times: float = 1.0) -> dict[str, Any]:
-        """How much faster `other` is than `base`, on the clock, and by time on cores: there others do not count.
+        """Return the speed-up of `other` over `base`, in wall-clock time and in processor time, which has less noise.
 
         Args:
-            base: what the other is compared with.
-            other: what is compared.
-            times: cores of `other` for each of `base`; the second ratio is what the first comes to if nothing else
-                wants them.
+            base: name of the baseline.
+            other: name of the measurement to compare.
+            times: cores of `other` per core of `base`; the processor-time ratio is the wall-clock ratio of an
+                otherwise idle machine.
         """
         seconds, processor = (self.seconds[base], self.seconds[other]), (self.processor[base], self.processor[other])
         return {

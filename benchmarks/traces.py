@@ -1,4 +1,4 @@
-"""Traces measured: ingest, queries, bytes, and what they cost a server: `python -m benchmarks.traces`.
+"""The trace store: ingest, queries, bytes, and the cost for a server: `python -m benchmarks.traces`.
 
 100,000 traces of 50 candidates go through the writer into SQLite and into a PostgreSQL of its own. Passages are drawn
 from a corpus as rankings draw them: popular ones often, most of them rarely. Results: benchmarks/results/traces.json.
@@ -42,7 +42,7 @@ SPAN_SECONDS = 24 * 3600.0
 
 
 class Rankings:
-    """Rankings of one day, drawn: the same seed draws the same."""
+    """Random rankings of one day, determined by the seed."""
 
     def __init__(self, seed: int = 1) -> None:
         self._draw = random.Random(seed)
@@ -54,7 +54,7 @@ class Rankings:
         self._now = time.time()
 
     def make(self, number: int, of: int) -> RankingRecord:
-        """One of them."""
+        """Return one ranking."""
         draw = self._draw
         places = {int(CORPUS * draw.random() ** 3) for _ in range(CANDIDATES * 2)}
         documents = [Document(self.texts[place]) for place in sorted(places, key=lambda _: draw.random())[:CANDIDATES]]
@@ -69,7 +69,7 @@ class Rankings:
 
 
 def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:
-    """Send traces through the writer as fast as it takes them; drawing them does not count."""
+    """Send traces through the writer at full speed; the time to draw them does not count."""
     store = TraceStore(url)
     writer = TraceWriter(lambda: store, WriterOptions(max_queued=20_000, max_queued_bytes=2_000_000_000))
     seconds = processor = 0.0
@@ -95,7 +95,7 @@ def ingest(url: str, traces: int, rankings: Rankings) -> dict[str, float]:
 
 
 def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
-    """What a console asks, each with another tenant or trace every time."""
+    """Return the latency of the console's queries, each with another tenant or trace every time."""
     store, draw, now = TraceStore(url), random.Random(2), time.time()
 
     def tenant() -> str:
@@ -123,7 +123,7 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
 
 
 def upkeep(url: str, traces: int) -> dict[str, float]:
-    """Seconds of what a service does every minute, with a click on every tenth trace of the last hour."""
+    """Return the seconds of the periodic tasks, with a click on every tenth trace of the last hour."""
     store, now = TraceStore(url), time.time()
     judged = store.list_traces(TraceFilter(since=now - 3600), limit=traces)[::10]
     clicks = [FeedbackEvent(trace.request_id, "click", 7, tenant=trace.tenant) for trace in judged]
@@ -143,7 +143,7 @@ def upkeep(url: str, traces: int) -> dict[str, float]:
 
 
 def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
-    """Requests of 50 documents to two servers in turn, one of which traces; the ratio is the median of the turns."""
+    """Compare two servers, one of which traces, by alternating requests of 50 documents; the ratio is the median."""
     bodies = Drawn.of("question", rankings.texts[:2000], CANDIDATES, CANDIDATES)
     ratios, speeds = [], []
     with contextlib.ExitStack() as stack:
@@ -175,7 +175,7 @@ def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def databases(folder: Path) -> Iterator[dict[str, str]]:
-    """An empty database of each kind."""
+    """Yield an empty database of each kind."""
     (folder / "postgres").mkdir()
     folder.chmod(0o755)
     with running_postgres(folder / "postgres") as postgres:
@@ -187,7 +187,7 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmark, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=100_000)
     parser.add_argument("--turns", type=int, default=7)

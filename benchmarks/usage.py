@@ -1,4 +1,4 @@
-"""What processes use: cores and memory."""
+"""Resource use of processes: processor time and memory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ FLAT, FLAT_MEGABYTES = 1.1, 16.0
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used of cores so far."""
+    """Return the processor seconds of a process so far."""
     used = psutil.Process(pid).cpu_times()
     return float(used.user + used.system)
 
 
 def resident_megabytes(pid: int) -> float:
-    """What a process has in memory; 0 once it has ended, until its parent takes note."""
+    """Return the resident memory of a process; 0 after it has ended, until its parent reaps it."""
     return float(psutil.Process(pid).memory_info().rss / 1e6)
 
 
 def grew_not(before: float, after: float) -> bool:
-    """Whether megabytes are the same, but for what comes and goes."""
+    """Return True if memory did not grow by more than its usual variation."""
     return after <= max(FLAT * before, before + FLAT_MEGABYTES)

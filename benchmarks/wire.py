@@ -1,4 +1,4 @@
-"""HTTP/1.1 to this machine, bare: a POST as it goes over the wire, and what is kept of its answer."""
+"""Minimal HTTP/1.1 client for the loopback interface: POST requests as bytes, and the needed parts of responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLOSE = re.compile(rb"\r\nconnection:\s*close\r", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go."""
+    """Address that requests are sent to."""
 
     host: str
     port: int
@@ -26,7 +26,7 @@ class Target:
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Read a URL.
+        """Parse a URL.
 
         Raises:
             ValueError: it is not plain HTTP to the loopback interface.
@@ -42,14 +42,14 @@ class Target:
         return cls(host, parts.port or 80, parts.path or "/")
 
     def request(self, body: bytes) -> bytes:
-        """One POST as it goes over the wire."""
+        """Return a POST request as bytes."""
         head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is kept of an answer; `size` counts its bytes, head and body."""
+    """The parts of a response that are kept; `size` counts the bytes of head and body."""
 
     status: int
     retry_after: int | None
@@ -58,7 +58,7 @@ class Response:
 
 
 def parse_response(data: bytes | bytearray) -> Response | None:
-    """Read an answer; None while it has not come in whole.
+    """Parse a response; return None while it is incomplete.
 
     Raises:
         ValueError: it is not HTTP/1.1, or neither its length nor chunks say where it ends.
@@ -80,7 +80,7 @@ def parse_response(data: bytes | bytearray) -> Response | None:
 
 
 def _chunks_end(data: bytes | bytearray, place: int) -> int | None:
-    """Where a chunked body ends; None while it has not come in whole."""
+    """Return the end of a chunked body, or None while it is incomplete."""
     while (line := data.find(b"\r\n", place)) >= 0:
         size = int(bytes(data[place:line]).partition(b";")[0], 16)
         place = line + 2 + size + 2
@@ -90,7 +90,7 @@ def _chunks_end(data: bytes | bytearray, place: int) -> int | None:
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time over one connection."""
+    """A connection with one request in flight at a time."""
 
     def __init__(self) -> None:
         self.open = True
@@ -99,16 +99,16 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
+        """Keep the transport."""
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits gets nothing more."""
+        """Fail the request in flight."""
         self.open = False
         self._fail(ConnectionError("The server closed the connection."))
 
     def data_received(self, data: bytes) -> None:
-        """Part of an answer, or the rest of it."""
+        """Add received bytes and complete the request once its response is whole."""
         self._data += data
         try:
             response = parse_response(self._data)
@@ -124,13 +124,13 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(response)
 
     def post(self, data: bytes) -> asyncio.Future[Response]:
-        """Send a request; its answer."""
+        """Send a request and return its response."""
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(data)
         return self._waiter
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the connection."""
         self.open = False
         self._transport.close()
 

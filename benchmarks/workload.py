@@ -1,4 +1,4 @@
-"""The requests: one query and N documents, Chinese and English mixed, lengths log-normal, seeded."""
+"""Benchmark requests: one query and N documents, Chinese and English mixed, log-normal lengths, seeded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Request = tuple[str, list[str]]
 
 
 def requests(count: int, documents: int = 50, seed: int = 7) -> tuple[list[Request], str]:
-    """Return requests and the name of where their texts come from."""
+    """Return the requests and the name of the source of their texts."""
     script = SHARED / "bench" / "workload.py"
     if script.exists():
         made: list[Request] = runpy.run_path(str(script))["requests"](count, documents, seed)

@@ -1,1 +1,1 @@
-"""Documents; the reference parts are generated."""
+"""Documentation; its reference pages are generated."""

@@ -1,1 +1,1 @@
-"""Recipes: how bundled models are made."""
+"""Recipes of the bundled models."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def requirements(project: Path, extras: list[str]) -> list[str]:
-    """The requirements of the package and of the extras, in the order they are written."""
+    """Return the requirements of the package and of the extras, in the order of pyproject.toml."""
     table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     offered = table["optional-dependencies"]
     unknown = [extra for extra in extras if extra not in offered]

@@ -55,34 +55,40 @@ def bars(report: dict[str, Any]) -> dict[str, bool]:
 
 
 def read_flags() -> argparse.Namespace:
-    """Return the arguments of the command."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="mini", help="bundled model or folder")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="of a worker, where it is not one")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of what is compared")
-    parser.add_argument("--pairs", type=int, default=2048, help="of a bulk run of the bundled model")
-    parser.add_argument("--nano-pairs", type=int, default=20_480, help="of a bulk run of the small random model")
+    parser.add_argument(
+        "--threads", type=int, default=usable_cores(), help="threads of a worker in the measures that do not fix one"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each comparison")
+    parser.add_argument("--pairs", type=int, default=2048, help="pairs of a bulk run with the bundled model")
+    parser.add_argument(
+        "--nano-pairs", type=int, default=20_480, help="pairs of a bulk run with the small random model"
+    )
     parser.add_argument("--tiny-jobs", type=int, default=100)
-    parser.add_argument("--interactive-jobs", type=int, default=40, help="a turn")
+    parser.add_argument("--interactive-jobs", type=int, default=40, help="interactive jobs per round")
     parser.add_argument("--interactive-rounds", type=int, default=3)
     parser.add_argument("--fault-pairs", type=int, default=200_000)
-    parser.add_argument("--lease-seconds", type=float, default=30.0, help="of the fault run's workers")
-    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="where random models are kept")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, help="measure some things; keep the others")
+    parser.add_argument("--lease-seconds", type=float, default=30.0, help="lease of the workers in the fault run")
+    parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASURES, help="run only these measures and keep the results of the others"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "jobs.json")
     return parser.parse_args()
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One of the measures, in a folder of its own."""
+    """Run one of the measures in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="rerankd-jobs-") as folder:
         return {"machine": machine(arguments.threads), **MEASURES[name](Path(folder), arguments)}
 
 
 def main() -> None:
-    """Run, write the result, and exit with 1 if a bar was missed."""
+    """Run, write the report, and exit with 1 if a target was missed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended on the way out
     arguments = read_flags()
     kept = arguments.only and arguments.out.exists()

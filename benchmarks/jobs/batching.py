@@ -1,4 +1,4 @@
-"""Many small jobs at once, against one job with all their pairs."""
+"""Many small concurrent jobs against one job with all their pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAR = 1.3
 
 
 def batching(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Many small jobs at once against one with all their pairs, for a packed int8 model and for padded batches."""
+    """Compare many small concurrent jobs with one that has all their pairs, for packed int8 and for padded batches."""
     int8, fp32 = arguments.model, arguments.models / "mini-fp32"
     rows = [_row(folder / "int8", str(int8), arguments)]
     if fp32.is_dir():
@@ -55,7 +55,7 @@ def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, A
 
 
 def _handed_in(own: Measured, made: Sequence[Request], *, together: bool) -> tuple[float, Used]:
-    """Seconds from the submission to the last end, and what the worker used."""
+    """Return the seconds from the submission to the last end, and the use of the worker."""
     before, working, begun = own.used(), own.seconds(), time.perf_counter()
     works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]
     with ThreadPoolExecutor(len(works)) as owners:
@@ -66,7 +66,7 @@ def _handed_in(own: Measured, made: Sequence[Request], *, together: bool) -> tup
 
 
 def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dict[str, Any]:
-    """Ratios of many small jobs to one large, above 1 where the small ones take more, and what was computed."""
+    """Return ratios of many small jobs to one large job, above 1 where the small ones take more, and the work done."""
     turns = Turns(seconds, {name: [one.seconds for one in own] for name, own in used.items()})
     return {
         "tokens_per_pair": round(statistics.median(one.tokens / one.pairs for one in used["one"]), 1),
@@ -76,7 +76,7 @@ def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dic
 
 
 def _middle(seconds: Sequence[float], used: Sequence[Used]) -> dict[str, Any]:
-    """Medians over the turns."""
+    """Return the medians over the rounds."""
 
     def middle(of: Callable[[Used], float]) -> float:
         return statistics.median(of(one) for one in used)

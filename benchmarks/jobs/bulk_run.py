@@ -1,4 +1,4 @@
-"""Bulk runs from file to file: in this process over a queue, or as a command of their own."""
+"""Bulk runs from file to file: in this process over a queue, or as a command in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RUN_SECONDS = 1800.0
 
 
 def tokens_of_run(source: Path, out: Path, executor: QueueExecutor) -> int:
-    """Run one here."""
+    """Run in this process and return the number of tokens."""
     return run_bulk(BulkRun(source, out, restart=True), executor).tokens
 
 
 def start_run(source: Path, out: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """Start `rerankd bulk`; what it says is written beside its output."""
+    """Start `rerankd bulk`; its messages are written beside its output."""
     command = [sys.executable, "-m", "rerankd", "bulk", str(source), "--out", str(out), *flags]
     with out.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)

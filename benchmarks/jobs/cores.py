@@ -1,4 +1,4 @@
-"""Two workers on a core each, against one."""
+"""Two workers on one core each against one worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WARM_PAIRS = 256
 
 
 def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One worker on one core, either in turn, and two workers on a core each; reading and writing beside them."""
+    """Compare one worker on one core, each core in turn, with two workers on one core each."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         return {"skipped": "this process may use one core only"}
@@ -56,13 +56,13 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Crew:
-    """Workers with a core each, and the queue that they work."""
+    """Workers with one core each, and the queue that feeds them."""
 
     workers: Sequence[Worker]
     queue: JobQueue
 
     def run(self, source: Path, out: Path) -> tuple[float, float]:
-        """Seconds of a bulk run, on the clock and on the workers' cores."""
+        """Return the seconds of a bulk run, wall-clock and processor time of the workers."""
         executor = QueueExecutor(self.queue)
         begun, before = time.perf_counter(), self._processor_seconds()
         tokens_of_run(source, out, executor)
@@ -74,7 +74,7 @@ class Crew:
 
 @contextlib.contextmanager
 def _crews(folder: Path, model: str, cores: Sequence[int]) -> Iterator[list[Crew]]:
-    """Three queues in one server: each core's own worker, and two workers together."""
+    """Yield three queues of one Redis: one worker for each core, and two workers together."""
     with broker(folder) as redis, contextlib.ExitStack() as stack:
         crews = []
         for database, own in enumerate((cores[:1], cores[1:], cores)):

@@ -1,4 +1,4 @@
-"""The moments at which jobs end."""
+"""End times of jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ END_SECONDS = 120.0
 
 
 class Ends:
-    """Hears when jobs end, at the moment at which they do.
+    """Listener for the end times of jobs.
 
     Args:
         queue: of the jobs.
@@ -29,7 +29,7 @@ class Ends:
             self._heard.notify_all()
 
     def wait(self, jobs: Iterable[str]) -> float:
-        """The moment at which the last of them ended.
+        """Wait for all jobs and return the time at which the last of them ended.
 
         Raises:
             RuntimeError: one did not succeed, or not in time.
@@ -46,5 +46,5 @@ class Ends:
         return last
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._stop()

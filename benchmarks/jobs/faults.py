@@ -1,4 +1,4 @@
-"""Workers that are killed and a Redis that is, against a run that nothing happens to."""
+"""Workers and Redis that are killed in the middle of a run, against an undisturbed run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAULTS: Plan = ((0.15, "worker"), (0.35, "worker"), (0.55, "redis"), (0.75, "wor
 
 
 def faults(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The same file in process, by two workers undisturbed, and by two workers that are killed, Redis too."""
+    """Score one file in process, by two undisturbed workers, and by two workers that are killed together with Redis."""
     count = arguments.fault_pairs
     model = str(make_nano(arguments.models, "small", layers=4, hidden=128))
     source = write(folder / "in.jsonl", pairs(count, seed=9))
@@ -93,7 +93,7 @@ class Run:
 
 
 def _by_workers(task: Task, folder: Path, plan: Plan) -> Run:
-    """A run by two workers with these faults; Redis has the folder, and the output stands beside it."""
+    """Run with two workers and inject the faults; Redis uses the folder, and the output is written beside it."""
     # A small cache: full within seconds, so that memory shows what leaks.
     flags = ("--lease-seconds", str(task.lease_seconds), "--cache-entries", "1000")
     folder.mkdir()
@@ -146,12 +146,12 @@ class Scene:
         return 1.0 if self.out.exists() else 0.0
 
     def kill_redis(self) -> None:
-        """Kill it and start it again."""
+        """Kill Redis and start it again."""
         self.redis.stop(signal.SIGKILL)
         self.redis.start()
 
     def kill_worker(self, victim: int) -> None:
-        """Kill one of the two and start another in its place."""
+        """Kill one of the two workers and start another in its place."""
         self.workers[victim].process.kill()
         self.workers[victim].process.wait()
         self.workers[victim] = self.start()

@@ -22,7 +22,7 @@ BULK_PAIRS, BEGUN_PAIRS = 1_000_000, 600
 
 
 def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Latency of small interactive jobs, one after the other: on an idle worker, and while bulk work saturates it."""
+    """Measure the latency of small sequential jobs: on an idle worker, and while bulk work saturates it."""
     milliseconds: dict[str, list[float]] = {"idle": [], "bulk": []}
     source = write(folder / "in.jsonl", pairs(BULK_PAIRS, seed=3))
     with measured(folder, arguments.model, arguments.threads) as own:
@@ -44,7 +44,7 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _asked(own: Measured, jobs: int, seed: int) -> list[float]:
-    """Milliseconds of jobs, one after the other."""
+    """Return the milliseconds of sequential jobs."""
     taken = []
     for number in range(jobs):
         (request,) = requests(1, DOCUMENTS, DOCUMENT_CHARACTERS, seed + number)

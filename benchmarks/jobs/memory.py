@@ -1,4 +1,4 @@
-"""Memory of workers over their lives."""
+"""Memory of workers over their lifetimes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLE_SECONDS = 0.5
 
 
 class Memory(threading.Thread):
-    """Samples the memory of workers as they come and go."""
+    """Sampler of worker memory, across restarts."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -24,12 +24,12 @@ class Memory(threading.Thread):
         self._ended = threading.Event()
 
     def watch(self, worker: Worker) -> Worker:
-        """Sample this one too."""
+        """Add a worker to the sampled ones."""
         self._lives[worker.process.pid] = []
         return worker
 
     def run(self) -> None:
-        """Twice a second."""
+        """Sample twice a second."""
         while not self._ended.wait(SAMPLE_SECONDS):
             for pid, samples in list(self._lives.items()):
                 with contextlib.suppress(psutil.Error):
@@ -37,7 +37,7 @@ class Memory(threading.Thread):
                         samples.append(megabytes)
 
     def end(self) -> list[list[float]]:
-        """Stop; megabytes of each life."""
+        """Stop, and return the megabytes of each lifetime."""
         self._ended.set()
         self.join()
         return [samples for samples in self._lives.values() if samples]

@@ -1,4 +1,4 @@
-"""Small jobs: a question with a few short documents each."""
+"""Small jobs: a query with a few short documents each."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def requests(count: int, documents: int, characters: int, seed: int, mark: str =
 
 
 def ranking(request: Request) -> RankWork:
-    """A request as work of a job."""
+    """Return a request as the work of a job."""
     query, documents = request
     return RankWork(RerankRequest(query, [Document(text) for text in documents]))
 
 
 def latency(own: Measured, request: Request) -> float:
-    """Seconds from handing a job in to having its result."""
+    """Return the seconds from submitting a job to receiving its result."""
     begun = time.perf_counter()
     job, _ = own.queue.submit([ranking(request)])
     own.ends.wait([job.id])

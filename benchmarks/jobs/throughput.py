@@ -1,4 +1,4 @@
-"""Bulk work by one worker, against the library over the same pairs in memory."""
+"""Bulk work by one worker against the library over the same pairs in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WARM_PAIRS = 512
 
 
 def throughput(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """For the bundled model, and for one that hardly computes."""
+    """Compare a worker with the library for the bundled model, and for one that needs hardly any computation."""
     nano = str(make_nano(arguments.models))
     rows = [
         _row(folder / "mini", arguments.model, arguments.pairs, arguments.rounds),
@@ -54,7 +54,7 @@ def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds on the clock, and on cores: of this process, of the worker and of Redis."""
+    """Wall-clock seconds, and processor seconds of this process, of the worker and of Redis."""
 
     clock: float
     here: float
@@ -64,7 +64,7 @@ class Spent:
 
 @dataclass
 class Race:
-    """A worker and the library over the same pairs, in turn.
+    """A worker and the library over the same pairs, in alternating rounds.
 
     Attributes:
         others: seconds on cores beside the worker's: Redis and this process, which reads and writes.
@@ -79,7 +79,7 @@ class Race:
     tokens: int = 0
 
     def run(self, rows: list[dict[str, str]], turn: int) -> None:
-        """One turn of both; the first warms up."""
+        """Run one round of both; the first warms up."""
         source = write(self.folder / "in.jsonl", iter(rows))
         given = [(row["query"], row["document"]) for row in rows]
         executor = QueueExecutor(self.own.queue)

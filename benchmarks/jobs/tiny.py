@@ -1,4 +1,4 @@
-"""One tiny job after the other: what a job costs beside its computing."""
+"""Sequential tiny jobs: the overhead of a job without its scoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARM = 5
 
 
 def tiny(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One job of one short document, from its submission to its result in hand, against the library."""
+    """Compare a job of one short document, from submission to result, with the library."""
     reranker = Reranker(arguments.model, threads=arguments.threads)
     job, library = list[float](), list[float]()
     with measured(folder, arguments.model, arguments.threads) as own:

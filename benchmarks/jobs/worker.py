@@ -1,4 +1,4 @@
-"""Real workers on a real Redis, and what they use."""
+"""Real workers on a real Redis, and their resource use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Used:
 
 @dataclass
 class Measured:
-    """A worker whose use is read, with a queue that it works."""
+    """A worker with its queue, its resource use readable."""
 
     worker: Worker
     queue: JobQueue
@@ -57,7 +57,7 @@ class Measured:
     broker: Broker
 
     def used(self) -> Used:
-        """So far."""
+        """Return the work and processor time so far."""
         samples = fetch_metrics(f"http://127.0.0.1:{self.metrics_port}")
         names = ("rerankd_computed_pairs_total", "rerankd_computed_tokens_total", "rerankd_padding_tokens_total")
         counts = [samples.get(name, 0.0) for name in (*names, "rerankd_batch_next_size_count")]
@@ -74,7 +74,7 @@ class Measured:
 
 @contextlib.contextmanager
 def measured(folder: Path, model: str, threads: int) -> Iterator[Measured]:
-    """A Redis in that folder, a worker and a queue."""
+    """Start a Redis in that folder, a worker and a queue."""
     folder.mkdir(exist_ok=True)
     port = free_port()
     with (
@@ -91,7 +91,7 @@ def measured(folder: Path, model: str, threads: int) -> Iterator[Measured]:
 
 @contextlib.contextmanager
 def started(url: str, model: str, *flags: str, threads: int, cores: Sequence[int] = ()) -> Iterator[Worker]:
-    """A worker, ready; on its own cores if any are named."""
+    """Start a worker and wait until it is ready; pin it to `cores` if any are named."""
     program = ("-c", PINNED, ",".join(map(str, cores))) if cores else ("-m", "rerankd", "worker")
     given = ("--model", reference(model), "--threads", str(threads), *flags)
     with running_worker(url, *given, program=program) as made:
@@ -103,12 +103,12 @@ def started(url: str, model: str, *flags: str, threads: int, cores: Sequence[int
 
 
 def _schedule_alike(pid: int) -> None:
-    """A worker has a session of its own; give it the weight that this one has on Linux, which shares by session."""
+    """Give a worker's session the weight of this one: Linux shares processor time by session."""
     with contextlib.suppress(OSError):
         weight = Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1]
         Path(f"/proc/{pid}/autogroup").write_text(weight, encoding="ascii")
 
 
 def reference(model: str) -> str:
-    """A model's name, or its folder as seen from anywhere."""
+    """Return a model's name, or the absolute path of its folder."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model

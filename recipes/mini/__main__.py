@@ -33,15 +33,15 @@ FOLDS = (
 
 
 def main() -> None:
-    """Run every step that is not done."""
+    """Run every step that is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/ and corpora/")
     parser.add_argument("--work", type=Path, required=True, help="folder for results")
     parser.add_argument(
         "--seconds", type=float, nargs=2, default=(15, 48), metavar=("FOLD", "ALL"),
-        help="of training without the packs of a fold, and with all of them, on one H100",
+        help="seconds of training without the packs of a fold, and with all packs, on one H100",
     )  # fmt: skip
-    parser.add_argument("--tokens", type=int, default=train.STEP_TOKENS, help="of a step")
+    parser.add_argument("--tokens", type=int, default=train.STEP_TOKENS, help="tokens of a training step")
     parser.add_argument("--workers", type=int, default=train.WORKERS, help="processes that draw steps")
     parser.add_argument("--queries", type=int, default=evaluate.QUERIES, help="held-out queries measured per pack")
     parser.add_argument("--install", action="store_true", help="replace the bundled model, its card and its figures")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def begun(pruned: Path, device: torch.device) -> Ranker:
-    """The ranker before it learned from labels."""
+    """Return the ranker before it learned from labels."""
     ranker = load(pruned)
     ranker.mix.data = torch.tensor(train.START_MIX)
     return ranker.to(device)
@@ -94,7 +94,7 @@ def begun(pruned: Path, device: torch.device) -> Ranker:
 def transfer(
     bank: Bank, pruned: Path, start: Ranker, seconds: float, device: torch.device, how: dict[str, Any]
 ) -> dict[str, Any]:
-    """What training gives on packs that it leaves out, a fold at a time; in torch, not by the int8 file."""
+    """Evaluate training on held-out packs, one fold at a time; in torch, not with the int8 file."""
     rows = {}
     for number, fold in enumerate(FOLDS):
         ranker = begun(pruned, device)
@@ -105,7 +105,7 @@ def transfer(
 
 
 def summarised(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Rows of packs and of each language together, as `evaluate` writes them."""
+    """Return the rows of all packs, and of each language together, in the layout of `evaluate`."""
     summary: dict[str, Any] = {"packs": [], "together": []}
     differences = {}
     for name, row in rows.items():

@@ -1,7 +1,7 @@
-"""Texts as token ids, and steps of training drawn from them: what `train.py` reads.
+"""Texts as token ids, and training steps drawn from them: the input of `train.py`.
 
 A labelled group is a query, one answer and hard negatives from BM25's top 50. A group of sentences asks for the
-translation among sentences that stand near. Nothing here needs the data or the tokenizer once a bank is built.
+translation among neighbouring sentences. Nothing here needs the data or the tokenizer once a bank is built.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Ids = np.ndarray[Any, np.dtype[np.uint16]]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Texts framed and padded together.
+    """Texts framed with special tokens and padded together.
 
     Attributes:
         ids: shape (texts, length).
-        sizes: tokens of each, special tokens counted.
-        places: where each stands in the step.
+        sizes: tokens of each text, special tokens included.
+        places: position of each text in the step.
     """
 
     ids: np.ndarray[Any, Any]
@@ -56,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query whose candidates are to be ranked: numbers of texts, what the first stage gave, and which answer."""
+    """A query with its candidates: numbers of texts, first-stage scores and grades."""
 
     query: int
     candidates: list[int]
@@ -66,10 +66,10 @@ class Asked:
 
 
 class Bank:
-    """Texts by number, and what is drawn of them.
+    """Texts by number, and the training steps drawn from them.
 
     Args:
-        content: as `build` makes it.
+        content: output of `build`.
     """
 
     def __init__(self, content: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Bank:
         return tokens
 
     def window(self, query: Ids, text: Ids, size: int, draw: random.Random) -> Ids:
-        """The part of a text, `size` tokens long, that shares most rare tokens with the query."""
+        """Return the part of a text, `size` tokens long, that shares most rare tokens with the query."""
         if len(text) <= size:
             return text
         gains = np.where(np.isin(text, query), self._rarity[text], 0.0).cumsum()
@@ -106,7 +106,7 @@ class Bank:
         return text[best : best + size]
 
     def step(self, seed: str, tokens: int, leave_out: frozenset[str] = frozenset()) -> Step:
-        """Draw a step of at most `tokens` tokens or so; steps of a length have as many groups, whatever is drawn."""
+        """Draw a step of about `tokens` tokens; steps of one length have equally many groups."""
         draw = random.Random(seed)
         names = [name for name in WEIGHTS if name in self.examples and name not in leave_out]
         weights = [WEIGHTS[name] for name in names]
@@ -125,7 +125,7 @@ class Bank:
         return Step(self.framed(queries, "query", 1)[0], self.framed(passages, "passage", PARTS))
 
     def plain_step(self, seed: str, tokens: int, leave_out: frozenset[str] = frozenset()) -> list[Rows]:
-        """Draw texts to imitate a teacher's states on: running text, sentences, passages and queries."""
+        """Draw texts for imitating the teacher's states: running text, sentences, passages and queries."""
         draw = random.Random(seed)
         names = [name for name in WEIGHTS if name in self.examples and name not in leave_out]
         (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
@@ -187,18 +187,18 @@ class Bank:
 
 
 class Collector:
-    """Gives texts numbers, and their ids."""
+    """Numbering of texts, and their token ids."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._numbers: dict[str, int] = {}
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> int:
-        """The number of a text."""
+        """Return the number of a text."""
         return self._numbers.setdefault(text[:3000], len(self._numbers))
 
     def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Ids of all texts in a row, and where each begins."""
+        """Return the ids of all texts in one array, and the start of each text."""
         texts = list(self._numbers)
         ids: list[np.ndarray[Any, Any]] = []
         for start in range(0, len(texts), 5000):
@@ -209,12 +209,12 @@ class Collector:
 
 
 def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
-    """The content of a bank, of all sources.
+    """Return the content of a bank from all sources.
 
     Args:
         root: folder of the data.
         tokenizer: file of the tokenizer.
-        queries: that are evaluated of each split of a pack.
+        queries: evaluation queries of each split of a pack.
     """
     import json
 

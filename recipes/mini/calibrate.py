@@ -1,4 +1,4 @@
-"""Step 3: make 0.5 mean something.
+"""Step 3: calibrate the ranker, so that a score of 0.5 has a meaning.
 
 Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
 validation cut, which training never sees, positives and BM25's candidates weighing the same, gives scale and offset;
@@ -27,7 +27,7 @@ LENGTH = 384
 
 
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Scale and offset of a logistic regression in which both labels weigh the same."""
+    """Return scale and offset of a logistic regression that gives both labels equal weight."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=1e6, class_weight="balanced").fit(logits.reshape(-1, 1), labels)
@@ -35,7 +35,7 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 
 def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
-    """Query, passage and label: of every pack, validation queries with an answer and some of their candidates."""
+    """Return (query, passage, label) rows: validation queries of every pack with an answer and some candidates."""
     draw = random.Random(17)
     rows = []
     for name in data.PACKS:
@@ -70,7 +70,7 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Calibrate one ranker."""
+    """Run the step from the command line."""
     parser = argparse.ArgumentParser(description="Fold a logistic calibration into a ranker.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Packs, pairs and text for the recipe: reads them, splits them by document, and draws from them.
+"""Datasets of the recipe: read them, split them by document, and sample from them.
 
 Every split is by connected group of documents (same title, or answering the same query), decided by a hash, so that
 it is the same on every run and the two scripts of one pack never fall on both sides.
@@ -34,7 +34,7 @@ VALIDATION_SHARE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One retrieval pack: texts, judgements and its first-stage run.
+    """A retrieval dataset: texts, judgements and its first-stage run.
 
     `held_out` names the documents that training never sees, neither as positives nor as negatives; `validation` those
     that choices are made on. `candidates` maps a query to its first-stage documents and their scores, best first.
@@ -62,7 +62,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query, its positives and its hard negatives (texts), and what BM25 gave them, standardised per query.
+    """A query, its positives and hard negatives (texts), and their BM25 scores, standardised per query.
 
     `source` is the pack or the file of pairs, `origin` where the pair in that file is from.
     """
@@ -88,7 +88,7 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _groups(titles: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[str, str]:
-    """Document id -> name of its connected group (union-find over shared titles and shared queries)."""
+    """Map each document id to its connected group (union-find over shared titles and shared queries)."""
     parent: dict[str, str] = {}
 
     def find(node: str) -> str:
@@ -111,7 +111,7 @@ def _groups(titles: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[st
 
 
 def load_pack(root: Path, name: str) -> Pack:
-    """Read one BEIR-layout pack with its BM25 run; titles are put before texts as in BEIR."""
+    """Read one pack in BEIR layout with its BM25 run; titles are put before texts, the BEIR convention."""
     folder = root / "dev" / name
     titles, corpus = {}, {}
     for row in _read_jsonl(folder / "corpus.jsonl.gz"):
@@ -137,14 +137,14 @@ def load_pack(root: Path, name: str) -> Pack:
 
 
 def standardised(scores: Sequence[float]) -> list[float]:
-    """Scores with mean 0 and deviation 1 (all 0 where they do not differ)."""
+    """Return scores with mean 0 and standard deviation 1 (all 0 if they are equal)."""
     mean = sum(scores) / max(1, len(scores))
     deviation = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores))) ** 0.5
     return [(s - mean) / deviation if deviation > 0 else 0.0 for s in scores]
 
 
 def pack_examples(pack: Pack, negatives: int = 50) -> list[Example]:
-    """Training examples of a pack: its queries, with first-stage candidates as hard negatives."""
+    """Return the training examples of a pack: its queries, with first-stage candidates for hard negatives."""
     left_out = {*pack.held_out_queries, *pack.validation_queries}
     unseen = pack.held_out | pack.validation
     examples = []
@@ -169,7 +169,7 @@ def pack_examples(pack: Pack, negatives: int = 50) -> list[Example]:
 
 
 def bm25_tokens(text: str) -> list[str]:
-    """Latin words and Han bigrams: enough for hard negatives."""
+    """Return Latin words and Han bigrams, which suffice for hard negatives."""
     tokens, word, previous = [], [], ""
     for char in text.lower():
         if "一" <= char <= "鿿":
@@ -189,7 +189,7 @@ def bm25_tokens(text: str) -> list[str]:
 
 
 def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int = 30) -> list[Example]:
-    """Heading -> passage pairs with BM25 hard negatives from the same file; large sources are sampled down."""
+    """Return heading-passage pairs with BM25 hard negatives from the same file; large sources are sampled."""
     import bm25s  # type: ignore[import-untyped]
 
     by_source: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -229,19 +229,19 @@ def pair_examples(root: Path, name: str, per_source: int = 3000, negatives: int 
 
 
 def pair_texts(root: Path, name: str) -> Iterator[str]:
-    """Queries and passages of a file of pairs."""
+    """Return the queries and passages of a file of pairs."""
     for row in _read_jsonl(root / "corpora" / "pairs" / f"{name}.jsonl.xz"):
         yield row["query"]
         yield row["positive"]
 
 
 def crosslingual_held_out(row_query: str) -> bool:
-    """Whether a query of the cross-lingual pairs is kept for the test of cross-lingual ranking."""
+    """Return True if a query of the cross-lingual pairs is held out for the cross-lingual test."""
     return _hash(f"xling:{row_query}") < 0.04
 
 
 def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
-    """Held-out cross-lingual pairs (query, passage, source) by direction; training draws none of these queries."""
+    """Return held-out cross-lingual pairs (query, passage, source) by direction; none is used in training."""
     pairs: dict[str, list[tuple[str, str, str]]] = {"zh-en": [], "en-zh": []}
     for row in _read_jsonl(root / "corpora" / "pairs" / "xling.jsonl.xz"):
         if crosslingual_held_out(row["query"]):
@@ -251,25 +251,25 @@ def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def parallel_sources(root: Path) -> list[tuple[str, str, str]]:
-    """Chinese-English sentence pairs and where they come from."""
+    """Return Chinese-English sentence pairs with their sources."""
     with lzma.open(root / "corpora" / "parallel" / "zh-en.tsv.xz", "rt", encoding="utf-8") as lines:
         return [(row[0], row[1], row[2]) for row in (line.rstrip("\n").split("\t") for line in lines)]
 
 
 def parallel(root: Path) -> list[tuple[str, str]]:
-    """Chinese-English sentence pairs."""
+    """Return Chinese-English sentence pairs."""
     return [(chinese, english) for chinese, english, _ in parallel_sources(root)]
 
 
 def dictionary(root: Path) -> list[tuple[str, str, str]]:
-    """Simplified form, traditional form, first two English glosses."""
+    """Return (simplified form, traditional form, first two English glosses) entries."""
     with lzma.open(root / "corpora" / "dict" / "cedict.tsv.xz", "rt", encoding="utf-8") as lines:
         rows = [line.rstrip("\n").split("\t") for line in lines]
     return [(row[0], row[1], "; ".join(row[2].split("; ")[:2])) for row in rows]
 
 
 def sourced_paragraphs(root: Path, language: str, per_source: int) -> list[tuple[str, str]]:
-    """Sources and paragraphs of running text, at most `per_source` of each source."""
+    """Return sources and paragraphs of running text, at most `per_source` of each source."""
     with lzma.open(root / "corpora" / "text" / f"{language}.txt.xz", "rt", encoding="utf-8") as lines:
         text = [line.rstrip("\n") for line in lines]
     draw = random.Random(13)
@@ -284,12 +284,12 @@ def sourced_paragraphs(root: Path, language: str, per_source: int) -> list[tuple
 
 
 def paragraphs(root: Path, language: str, per_source: int) -> list[str]:
-    """Running text, at most `per_source` paragraphs of each source."""
+    """Return paragraphs of running text, at most `per_source` of each source."""
     return [text for _, text in sourced_paragraphs(root, language, per_source)]
 
 
 def script_map(entries: Sequence[tuple[str, str, str]]) -> dict[int, str]:
-    """Simplified -> traditional by character, for `str.translate` (the most frequent counterpart in the dictionary)."""
+    """Return a simplified-to-traditional table for `str.translate`, by the most frequent dictionary counterpart."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for simplified, traditional, _ in entries:
         if len(simplified) == len(traditional):

@@ -1,4 +1,4 @@
-"""Step 7: measure the finished file on documents that training never saw, against the first stage.
+"""Step 7: evaluate the finished file on documents that training never saw, against the first stage.
 
 Each pack's BM25 top 50 is reranked for a fixed sample of its held-out queries: by the model alone, and fused, which is
 the model's score plus `FUSION` times BM25's, both standardised per query. nDCG@10 (gain = grade) and RR@10 by
@@ -38,7 +38,7 @@ Scorer = Callable[[str, Sequence[str]], list[float]]
 
 
 def scorer(model: str, threads: int = 0) -> Scorer:
-    """Logits of a query's texts by the product itself."""
+    """Return a function that computes the logits of a query's texts with the product itself."""
     reranker = Reranker(model, device="cpu", threads=threads)
 
     def score(query: str, texts: Sequence[str]) -> list[float]:
@@ -48,7 +48,7 @@ def scorer(model: str, threads: int = 0) -> Scorer:
 
 
 def _run(ranked: list[str]) -> dict[str, float]:
-    """Strictly decreasing scores, because evaluators break ties by document id."""
+    """Return strictly decreasing scores, because evaluators break ties by document id."""
     return {doc_id: float(len(ranked) - place) for place, doc_id in enumerate(ranked)}
 
 
@@ -60,7 +60,7 @@ def _per_query(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]
 
 
 def interval(*parts: np.ndarray, draws: int = 2000) -> list[float]:
-    """95 % bootstrap interval of the mean over all queries; each part (a pack) is drawn from by itself."""
+    """Return the 95 % bootstrap interval of the mean over all queries; each part (a pack) is resampled separately."""
     generator = np.random.default_rng(3)
     sums = [part[generator.integers(0, len(part), (draws, len(part)))].sum(axis=1) for part in parts]
     means = sum(sums) / sum(map(len, parts))
@@ -68,20 +68,20 @@ def interval(*parts: np.ndarray, draws: int = 2000) -> list[float]:
 
 
 def fused(scores: Sequence[float], first: Sequence[float], weight: float = FUSION) -> list[float]:
-    """Model's and first stage's scores, each standardised inside the request, added with `weight` on the latter."""
+    """Standardise model and first-stage scores within the request and add them, the latter times `weight`."""
     pairs = zip(data.standardised(scores), data.standardised(first), strict=True)
     return [a + weight * b for a, b in pairs]
 
 
 def logits_of(pack: data.Pack, chosen: Sequence[str], score: Scorer) -> dict[str, list[float]]:
-    """Logits of every candidate of the chosen queries."""
+    """Return the logits of every candidate of the chosen queries."""
     return {q: score(pack.queries[q], [pack.corpus[d] for d in pack.candidates.get(q, {})]) for q in chosen}
 
 
 def nested(
     pack: data.Pack, chosen: Sequence[str], scores: dict[str, list[float]], unseen: bool = False
 ) -> dict[Any, np.ndarray]:
-    """Measures per query of candidates ordered by `scores`."""
+    """Return the measures per query of candidates ordered by `scores`."""
     # A query may have further answers on the training side; only documents of the query's own side count as found.
     qrels = {q: {d: g for d, g in pack.qrels[q].items() if unseen or d in pack.held_out} for q in chosen}
     runs = {}
@@ -93,7 +93,7 @@ def nested(
 
 
 def sample(queries: Sequence[str], limit: int) -> list[str]:
-    """A fixed sample in a fixed order."""
+    """Return a fixed sample in a fixed order."""
     return sorted(random.Random(23).sample(list(queries), limit)) if len(queries) > limit else list(queries)
 
 
@@ -105,15 +105,15 @@ def evaluate_pack(
     others: dict[str, Scorer] | None = None,
     compare: int = QUERIES,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measures of one pack, and its differences to BM25 per query (alone, fused).
+    """Return the measures of one pack, and its differences to BM25 per query (alone, fused).
 
     Args:
         pack: queries, documents, and the first stage's candidates.
-        score: the model.
-        limit: queries at most.
-        unseen: the model never saw the pack: all its queries count.
+        score: scoring function of the model.
+        limit: maximum number of queries.
+        unseen: True if the model never saw the pack, so that all its queries count.
         others: other files of the same model, to compare with.
-        compare: queries at most of that comparison.
+        compare: maximum number of queries of that comparison.
     """
     chosen = sample(sorted(pack.qrels) if unseen else pack.held_out_queries, limit)
     logits = logits_of(pack, chosen, score)
@@ -147,7 +147,7 @@ def evaluate(
     against: Sequence[str] = (),
     compare: int = QUERIES,
 ) -> dict[str, Any]:
-    """Evaluate a model on packs, print a row for each, and write them to `out` with those of a language together."""
+    """Evaluate a model on packs; print a row for each, and write all rows and those per language to `out`."""
     score = scorer(model, threads)
     others = {name: scorer(name, threads) for name in against}
     summary: dict[str, Any] = {"packs": [], "together": []}
@@ -165,7 +165,7 @@ def evaluate(
 
 
 def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """The worth packs of each language as one: mean difference to BM25 and its interval, packs drawn from apart."""
+    """Return mean difference to BM25 and interval over the packs of each language, each pack resampled separately."""
     rows: list[dict[str, Any]] = []
     for language, names in WORTH.items():
         for kind in ("alone", "fused"):
@@ -178,7 +178,7 @@ def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, An
 
 
 def traps(score: Scorer, path: Path = TRAPS) -> dict[str, Any]:
-    """Share of keyword traps whose answer comes first, per language, and which are missed."""
+    """Return the share of keyword traps with the answer ranked first, per language, and the missed ones."""
     solved: dict[str, list[bool]] = defaultdict(list)
     missed: dict[str, list[str]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -192,7 +192,7 @@ def traps(score: Scorer, path: Path = TRAPS) -> dict[str, Any]:
 
 
 def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
-    """RR@10 of a query in one language among 50 passages of the other, drawn from the query's own source."""
+    """Return RR@10 of queries in one language among 50 passages of the other, sampled from the query's own source."""
     rows = data.crosslingual_test(root)
     ranks: dict[str, list[float]] = defaultdict(list)
     for direction, items in rows.items():
@@ -218,7 +218,7 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
 def compared(
     pack: data.Pack, logits: dict[str, list[float]], others: dict[str, Scorer], unseen: bool
 ) -> dict[str, dict[str, Any]]:
-    """nDCG@10 of the model less that of other files of it (float32 against int8, say), on the same queries."""
+    """Return nDCG@10 of the model minus that of its other files (float32 against int8, say), on the same queries."""
     own = nested(pack, list(logits), logits, unseen)[nDCG @ 10]
     rows = {}
     for name, score in others.items():
@@ -232,15 +232,17 @@ def compared(
 
 
 def main() -> None:
-    """Measure a model, the bundled one by default."""
+    """Evaluate a model, the bundled one by default."""
     parser = argparse.ArgumentParser(description="Measure a model on held-out documents against BM25.")
     parser.add_argument("--data", type=Path, required=True, help="folder with dev/")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--packs", nargs="+", choices=data.PACKS, default=data.PACKS)
     parser.add_argument("--queries", type=int, default=QUERIES, help="held-out queries per pack")
-    parser.add_argument("--unseen", action="store_true", help="the model never saw these packs: take all their queries")
-    parser.add_argument("--checks", action="store_true", help="only traps and cross-lingual ranking")
-    parser.add_argument("--against", nargs="+", default=[], help="other files of the same model: compare nDCG@10")
+    parser.add_argument("--unseen", action="store_true", help="evaluate all queries: the model never saw these packs")
+    parser.add_argument("--checks", action="store_true", help="run only the keyword traps and cross-lingual ranking")
+    parser.add_argument(
+        "--against", nargs="+", default=[], help="other files of the same model to compare nDCG@10 with"
+    )
     parser.add_argument("--compare", type=int, default=QUERIES, help="queries per pack of that comparison")
     parser.add_argument("--threads", type=int, default=0, help="0 for one per core")
     parser.add_argument("--out", type=Path, default=None)

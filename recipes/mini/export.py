@@ -1,4 +1,4 @@
-"""Step 4: the int8 file that ships, in the product's format, checked against the float ranker."""
+"""Step 4: export the int8 file that ships, in the product's format, verified against the float ranker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
-from rerankd.training.gptq import gptq_quantize_ranker, outlier_layers
+from rerankd.training import gptq
 from rerankd.training.late_interaction import Ranker, load
 
 from . import data, tokens
@@ -35,7 +35,7 @@ NEVER = -1000.0  # score of a piece that no text is cut into
 
 
 def architecture_of(folder: Path) -> Architecture:
-    """Shape of the ranker in `folder`."""
+    """Return the architecture of the ranker in `folder`."""
     config = json.loads((folder / "config.json").read_text())
     return Architecture(
         family="bert",
@@ -52,7 +52,7 @@ def architecture_of(folder: Path) -> Architecture:
 
 
 def write_tokenizer(source: Path, target: Path) -> None:
-    """The tokenizer, in which special tokens are no text: `[CLS]` in a document is seven characters."""
+    """Write the tokenizer so that special tokens in texts are plain text: `[CLS]` in a document is five characters."""
     content = json.loads(source.read_text(encoding="utf-8"))
     content["added_tokens"] = []
     for piece in content["model"]["vocab"]:
@@ -62,7 +62,7 @@ def write_tokenizer(source: Path, target: Path) -> None:
 
 
 def texts(root: Path) -> list[tuple[str, list[str]]]:
-    """Queries of each pack's training side with their first candidates, to round weights by."""
+    """Return training queries of each pack with their first candidates, the calibration texts of int8 weights."""
     collected = []
     for name in data.PACKS:
         pack = data.load_pack(root, name)
@@ -80,44 +80,45 @@ def write(
     precision: str = "int8",
     name: str = "mini",
     root: Path | None = None,
-    careful: frozenset[str] | None = None,
+    outlier_layers: frozenset[str] | None = None,
 ) -> Manifest:
-    """Write the ranker in `start` as a model folder, not yet checked.
+    """Write the ranker in `start` as a model folder, not yet verified.
 
     Args:
         start: folder of the ranker, or of the encoder that it begins from.
         out: folder to write.
         precision: `int8` or `fp32`.
-        name: what the model is called.
-        root: folder of packs, whose texts int8 weights are rounded by; None to round each to the nearest.
-        careful: layers where int8 multiplies special tokens by themselves; None for those where they outlie.
+        name: name of the model.
+        root: folder of packs whose texts calibrate the rounding (GPTQ); None to round to nearest.
+        outlier_layers: layers in which int8 quantizes special tokens separately; None to detect them.
     """
     import onnx
 
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     write_tokenizer(start / "tokenizer.json", out / "tokenizer.json")
-    own = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
+    tokenizer = Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     ranker = load(start).eval()
     if precision == "int8":
-        watched = [(query, documents[:1]) for query, documents in read_pairs(DEFAULT_PAIRS).items()]
-        if careful is None:
-            careful = outlier_layers(ranker, lambda: _score(ranker, own, watched[:PAIRS_WATCHED]))
-        print(f"Special tokens are multiplied by themselves in {len(careful)} layers: {', '.join(sorted(careful))}")
+        pairs = [(query, documents[:1]) for query, documents in read_pairs(DEFAULT_PAIRS).items()]
+        if outlier_layers is None:
+            outlier_layers = gptq.outlier_layers(ranker, lambda: _score(ranker, tokenizer, pairs[:PAIRS_WATCHED]))
+        names = ", ".join(sorted(outlier_layers))
+        print(f"Special tokens are quantized separately in {len(outlier_layers)} layers: {names}")
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
     if precision == "int8" and root is not None:
-        known = texts(root)
-        weights |= gptq_quantize_ranker(ranker, lambda: _score(ranker, own, known))
+        calibration_texts = texts(root)
+        weights |= gptq.gptq_quantize_ranker(ranker, lambda: _score(ranker, tokenizer, calibration_texts))
     architecture = architecture_of(start)
     builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, embedding_precision="int4")
-    builder.prefix, builder.outlier_layers = len(own.prefixes["query"]), careful or frozenset()
+    builder.prefix, builder.outlier_layers = len(tokenizer.prefixes["query"]), outlier_layers or frozenset()
     weights["mix"] = weights["mix"][None]
     calibration = start / "calibration.json"
     onnx.save(builder.build(), str(out / "model.onnx"))
     manifest = Manifest(
         name=name,
         architecture=architecture,
-        template=PairTemplate((CLS, *own.prefixes["query"]), (SEP, CLS, *own.prefixes["passage"]), (SEP,)),
+        template=PairTemplate((CLS, *tokenizer.prefixes["query"]), (SEP, CLS, *tokenizer.prefixes["passage"]), (SEP,)),
         max_length=512,
         precision=precision,
         source="recipes/mini",
@@ -129,21 +130,21 @@ def write(
     return manifest
 
 
-def _score(ranker: Ranker, own: Tokens, groups: list[tuple[str, list[str]]]) -> None:
+def _score(ranker: Ranker, tokenizer: Tokens, groups: list[tuple[str, list[str]]]) -> None:
     for query, documents in groups:
-        tokens.score(ranker, own, query, documents, CHECKED_LENGTH)
+        tokens.score(ranker, tokenizer, query, documents, CHECKED_LENGTH)
 
 
 def export(start: Path, out: Path, name: str = "mini", precision: str = "int8", root: Path | None = None) -> None:
-    """Write the model to `out` and its agreement with the float ranker into the manifest."""
+    """Write the model to `out`, and its agreement with the float ranker into the manifest."""
     manifest = write(start, out, precision, name, root)
     ranker = load(start).eval()
-    own = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
+    tokenizer = tokens.Tokens(Tokenizer.from_file(str(out / "tokenizer.json")))
     reranker = Reranker(str(out), max_length=CHECKED_LENGTH)
     expected, actual = [], []
     for query, documents in read_pairs(DEFAULT_PAIRS).items():
         with torch.inference_mode():
-            expected.append(tokens.score(ranker, own, query, documents, CHECKED_LENGTH).numpy())
+            expected.append(tokens.score(ranker, tokenizer, query, documents, CHECKED_LENGTH).numpy())
         actual.append(np.asarray(reranker.score([(query, text) for text in documents], activation="none")))
     report = agreement(expected, actual)
     parity = {key: round(float(value), 6) for key, value in dataclasses.asdict(report).items()} | {
@@ -162,7 +163,7 @@ def export(start: Path, out: Path, name: str = "mini", precision: str = "int8", 
 
 
 def main() -> None:
-    """Export one ranker."""
+    """Run the step from the command line."""
     parser = argparse.ArgumentParser(
         description="Write a ranker, or the encoder that it begins from, as a model folder."
     )
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", choices=tuple(MAX_BYTES), default="mini")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
-    parser.add_argument("--data", type=Path, help="folder with dev/, whose texts int8 weights are rounded by")
+    parser.add_argument("--data", type=Path, help="folder with dev/; its texts calibrate the rounding of int8 weights")
     arguments = parser.parse_args()
     export(arguments.start, arguments.out, arguments.name, arguments.precision, arguments.data)
 

