@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS
 from rerankd.jobs.bulk.eta import duration
 from rerankd.jobs.bulk.executor import Executor
-from rerankd.jobs.bulk.local import LocalExecutor
+from rerankd.jobs.bulk.local import BACKOFF, LocalExecutor
 from rerankd.jobs.bulk.output import OutputPaths
 from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_job, run_bulk
@@ -134,7 +134,7 @@ def open_executor(
         ModelError: the model cannot be loaded.
     """
     if workers is None:
-        yield LocalExecutor(open_scorer(settings), attempts=settings.job_attempts)
+        yield LocalExecutor(open_scorer(settings), backoff=replace(BACKOFF, attempts=settings.job_attempts))
         return
     with open_queue(load_settings(queue_url=workers)) as queue:
         yield QueueExecutor(queue, model, change)

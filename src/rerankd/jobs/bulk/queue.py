@@ -1,7 +1,7 @@
-"""Chunks scored by workers on any number of machines: each is a job in Redis, bulk, and forgotten when it is fetched.
+"""Executor on the workers of a job queue: each chunk is a bulk job, deleted once its result is fetched.
 
-A worker or Redis that ends costs time, not results: chunks that are lost are handed in again, and a run that is resumed
-finds those that were scored meanwhile.
+A worker or a Redis that stops costs time, not results: lost chunks are submitted again, and a resumed run picks up the
+chunks that were scored in the meantime.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from rerankd._common.backoff import Backoff
 from rerankd._common.logging import logger
 from rerankd.engine.request import QueryGroup
 from rerankd.errors import ModelNotFoundError, OverloadedError, ScoringError, UnavailableError
@@ -27,33 +28,37 @@ from rerankd.jobs.results import result_rows
 from rerankd.jobs.work import ScoreWork
 from rerankd.types import TruncationOverrides
 
-WINDOW = 64  # so that workers have work while what a killed one held waits for its lease to end
-LOOK_SECONDS = 1.0
+WINDOW = 64  # enough work for the others while the chunks of a killed worker wait for its lease to expire
+POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0
 ANSWER_SECONDS = 60.0
+POLL_BACKOFF = Backoff(attempts=None, first=0.05, longest=0.5, jitter=0.0)
+RETRY_BACKOFF = Backoff(attempts=None, first=1.0, longest=5.0)
 
 _log = logger(__name__)
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Flight:
-    """A chunk on its way: as one piece, or, after that failed, row by row."""
+class _PendingChunk:
+    """A submitted chunk: scored as a whole or, after that failed, row by row."""
 
     chunk: Chunk
     future: Future[ChunkResult]
-    alone: bool = False
+    by_row: bool = False
 
 
 class QueueExecutor:
     """An `Executor` on the workers of a queue.
 
     Args:
-        queue: of the jobs.
-        model: name of the model among the workers' models; None for their default.
-        truncation: how pairs are cut, where that differs from the workers' settings.
-        window: chunks on their way at most.
-        patience: seconds that a queue out of reach is waited for.
+        queue: queue that the jobs are submitted to.
+        model: name of one of the workers' models; None for their default.
+        truncation: truncation options that differ from the workers' settings.
+        window: largest number of chunks in flight.
+        patience: seconds to keep retrying while the queue is unreachable or full.
+        answer_seconds: seconds to wait for the first answer of a worker.
+        backoff: pauses between retries while the queue is unreachable or full.
 
     Raises:
         UnavailableError: no worker answers.
@@ -69,27 +74,29 @@ class QueueExecutor:
         window: int = WINDOW,
         patience: float = PATIENCE_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
+        backoff: Backoff = RETRY_BACKOFF,
     ) -> None:
         self._queue, self._model, self._truncation = queue, model, truncation or TruncationOverrides()
-        self._window, self._patience = window, patience
-        self._flights: dict[str, list[_Flight]] = {}
+        self._window, self._patience, self._backoff = window, patience, backoff
+        self._pending: dict[str, list[_PendingChunk]] = {}
         self._lock = threading.Lock()
-        self._news = threading.Event()
+        self._wake_up = threading.Event()
         self._stopped = threading.Event()
         self._ended: set[str] = set()
-        self.identity: Mapping[str, str | int] = self._ask(answer_seconds)
+        self.identity: Mapping[str, str | int] = self._probe_worker(answer_seconds)
 
-    def _ask(self, seconds: float) -> Mapping[str, str | int]:
-        """Let a worker score one pair: that there is one, and which model it has."""
+    def _probe_worker(self, seconds: float) -> Mapping[str, str | int]:
+        """Have a worker score one pair, to learn that there is a worker and which model it has."""
         job, _ = self._queue.submit([ScoreWork([("a question", ["an answer"])], self._model, self._truncation, False)])
-        until = time.monotonic() + seconds
-        while (found := self._queue.store.get(job.id)) and not found.final:
-            if time.monotonic() > until:
+        deadline = time.monotonic() + seconds
+        pauses = POLL_BACKOFF.pauses()
+        while (current := self._queue.store.get(job.id)) and not current.final:
+            if time.monotonic() > deadline:
                 self._queue.store.cancel(job.id)
                 raise UnavailableError(
                     f"No worker answered within {seconds:.0f} s.", hint="Start one: rerankd worker --queue-url URL"
                 )
-            time.sleep(0.05)
+            time.sleep(next(pauses))
         (row,) = result_rows(self._queue.store.results(job.id))
         self._queue.store.delete(job.id)
         if row is None or "error" in row:
@@ -97,179 +104,185 @@ class QueueExecutor:
         if self._model is not None and row["model"] != self._model:
             raise ModelNotFoundError(
                 f"The workers have no model {self._model!r}; {row['model']!r} answered.",
-                hint="Name it in their setting models, or leave --model out.",
+                hint="Add it to their setting models, or omit --model.",
             )
         truncation = f"{row['policy']} {self._truncation.identity}"
         return {"model": str(row["model"]), "version": str(row["version"]), "policy": truncation, "executor": "workers"}
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
-        """Have chunks scored; results come in order."""
+        """Have the workers score chunks, and yield the results in order."""
         self._stopped.clear()
-        unwatch = self._queue.store.subscribe(self._hear)
+        unsubscribe = self._queue.store.subscribe(self._on_job_end)
         collector = threading.Thread(target=self._collect, name="bulk results", daemon=True)
         collector.start()
         try:
             yield from in_order(chunks, self._submit, self._window)
         finally:
             self._stopped.set()
-            self._news.set()
+            self._wake_up.set()
             collector.join()
-            unwatch()
-            self._cancel()
+            unsubscribe()
+            self._cancel_pending()
 
     def _submit(self, chunk: Chunk) -> Future[ChunkResult]:
-        flight = _Flight(chunk, Future())
-        flight.future.set_running_or_notify_cancel()
-        self._send(flight)
-        return flight.future
+        pending = _PendingChunk(chunk, Future())
+        pending.future.set_running_or_notify_cancel()
+        self._send(pending)
+        return pending.future
 
-    def _send(self, flight: _Flight) -> None:
-        """Hand a chunk in; the same chunk of the same run is one job, however often it is handed in."""
-        groups = flight.chunk.groups
-        pieces: Sequence[Any] = [[group] for group in groups] if flight.alone else [group_by_query(groups)]
-        name = f"{flight.alone} {self.identity} ".encode() + flight.chunk.to_bytes()
+    def _send(self, pending: _PendingChunk) -> None:
+        """Submit a chunk; the same chunk of the same run is one job, however often it is submitted."""
+        groups = pending.chunk.groups
+        requests: Sequence[Any] = [[group] for group in groups] if pending.by_row else [group_by_query(groups)]
+        key = f"{pending.by_row} {self.identity} ".encode() + pending.chunk.to_bytes()
         job, _ = self._retry_until_done(
             lambda: self._queue.submit(
-                [ScoreWork(piece, self._model, self._truncation) for piece in pieces],
+                [ScoreWork(request, self._model, self._truncation) for request in requests],
                 owner="~bulk",
                 priority="bulk",
-                idempotency=hashlib.sha256(name).hexdigest(),
+                idempotency=hashlib.sha256(key).hexdigest(),
             )
         )
         with self._lock:
-            self._flights.setdefault(job.id, []).append(flight)
+            self._pending.setdefault(job.id, []).append(pending)
         if job.final:
-            self._hear(job.id)
+            self._on_job_end(job.id)
 
-    def _hear(self, job: str) -> None:
+    def _on_job_end(self, job_id: str) -> None:
         with self._lock:
-            self._ended.add(job)
-        self._news.set()
+            self._ended.add(job_id)
+        self._wake_up.set()
 
     def _collect(self) -> None:
-        """Fetch what has ended, as it is heard of; every second, look also at what nothing was heard of."""
+        """Fetch jobs as their end is announced; every second, check all of them, for an announcement may be lost."""
         try:
-            looked = time.monotonic()
+            polled = time.monotonic()
             while not self._stopped.is_set():
-                self._news.wait(LOOK_SECONDS)
-                self._news.clear()
+                self._wake_up.wait(POLL_SECONDS)
+                self._wake_up.clear()
                 with self._lock:
-                    in_flight, ended, self._ended = set(self._flights), self._ended, set()
-                if time.monotonic() - looked >= LOOK_SECONDS:
-                    looked, ended = time.monotonic(), in_flight
-                for job in ended & in_flight:
-                    self._land(job)
-        except Exception as error:  # whoever waits is told, whatever it was
-            _log.debug("collecting ended", exc_info=error)
-            self._fail(error)
+                    in_flight, ended, self._ended = set(self._pending), self._ended, set()
+                if time.monotonic() - polled >= POLL_SECONDS:
+                    polled, ended = time.monotonic(), in_flight
+                for job_id in ended & in_flight:
+                    self._fetch(job_id)
+        except Exception as error:  # any error has to reach the caller, who waits on the futures
+            _log.debug("collector stopped", exc_info=error)
+            with self._lock:
+                waiting = [pending for chunks in self._pending.values() for pending in chunks]
+            _fail(waiting, error)
 
-    def _land(self, job: str) -> None:
-        found = self._retry_until_done(lambda: self._queue.store.get(job))
-        if found is not None and not found.final:
+    def _fetch(self, job_id: str) -> None:
+        """Complete the chunks of a job that has ended, or submit them again if its results are lost."""
+        job = self._retry_until_done(lambda: self._queue.store.get(job_id))
+        if job is not None and not job.final:
             return
-        rows = list(result_rows(self._retry_until_done(lambda: self._queue.store.results(job)))) if found else []
+        rows = list(result_rows(self._retry_until_done(lambda: self._queue.store.results(job_id)))) if job else []
         with self._lock:
-            flights = self._flights.pop(job)
+            waiting = self._pending.pop(job_id)
         try:
-            if found:
-                self._retry_until_done(lambda: self._queue.store.delete(job))
-            for flight in flights:
-                if found is None or found.state in ("cancelled", "expired") or None in rows:
-                    _log.info("chunk %d was lost and is handed in again", flight.chunk.number)
-                    self._send(flight)
+            if job:
+                self._retry_until_done(lambda: self._queue.store.delete(job_id))
+            for pending in waiting:
+                if job is None or job.state in ("cancelled", "expired") or None in rows:
+                    _log.info("chunk %d was lost, submitting it again", pending.chunk.number)
+                    self._send(pending)
                 else:
-                    self._settle(flight, found, [row for row in rows if row])
+                    self._complete(pending, job, [row for row in rows if row])
         except Exception as error:
-            _tell(flights, error)
+            _fail(waiting, error)
             raise
 
-    def _settle(self, flight: _Flight, job: Job, rows: list[dict[str, Any]]) -> None:
-        if job.failed and not flight.alone:
-            _log.warning("chunk %d failed (%s); its rows are tried alone", flight.chunk.number, job.error)
-            flight.alone = True
-            self._send(flight)
+    def _complete(self, pending: _PendingChunk, job: Job, rows: list[dict[str, Any]]) -> None:
+        if job.failed and not pending.by_row:
+            _log.warning("chunk %d failed (%s), scoring it row by row", pending.chunk.number, job.error)
+            pending.by_row = True
+            self._send(pending)
             return
         for row in rows:
             if "version" in row and row["version"] != self.identity["version"]:
-                raise ScoringError(
-                    "The workers' model was changed during the run.", hint="Run it again with --restart."
-                )
+                raise ScoringError("The workers' model changed during the run.", hint="Run it again with --restart.")
         with contextlib.suppress(InvalidStateError):
-            flight.future.set_result(_result(flight, rows))
+            pending.future.set_result(_chunk_result(pending, rows))
 
-    def _retry_until_done(self, ask: Callable[[], T]) -> T:
-        """Ask a queue that may be away or full for a while.
+    def _retry_until_done(self, operation: Callable[[], T]) -> T:
+        """Run an operation on the queue, and retry it while the queue is unreachable or full.
 
         Raises:
-            UnavailableError: it is away for too long; the run can be resumed.
+            UnavailableError: the queue was unreachable for too long; the run can be resumed.
+            OverloadedError: the queue was full for too long.
         """
-        until, away = time.monotonic() + self._patience, False
+        deadline, pauses = time.monotonic() + self._patience, self._backoff.pauses()
+        is_first = True
         while True:
             try:
-                return ask()
+                return operation()
             except (UnavailableError, OverloadedError) as error:
-                if time.monotonic() > until or self._stopped.is_set():
+                pause = next(pauses, None)
+                if pause is None or time.monotonic() > deadline or self._stopped.is_set():
                     raise
-                if not away:
-                    _log.warning("%s It is tried again.", error.message)
-                away = True
-                self._stopped.wait(LOOK_SECONDS)
+                if is_first:
+                    _log.warning("%s Retrying.", error.message)
+                is_first = False
+                self._stopped.wait(pause)
 
-    def _fail(self, error: Exception) -> None:
+    def _cancel_pending(self) -> None:
+        """Cancel the jobs that nobody waits for any more."""
         with self._lock:
-            flights = [flight for flights in self._flights.values() for flight in flights]
-        _tell(flights, error)
-
-    def _cancel(self) -> None:
-        """Nobody waits any more: what workers have not begun they need not."""
-        with self._lock:
-            jobs, self._flights = list(self._flights), {}
+            job_ids, self._pending = list(self._pending), {}
         with contextlib.suppress(UnavailableError):
-            for job in jobs:
-                self._queue.store.cancel(job)
-                self._queue.store.delete(job)
+            for job_id in job_ids:
+                self._queue.store.cancel(job_id)
+                self._queue.store.delete(job_id)
 
 
-def _tell(flights: Sequence[_Flight], error: Exception) -> None:
-    """Fail the futures of chunks."""
-    for flight in flights:
+def _fail(waiting: Sequence[_PendingChunk], error: Exception) -> None:
+    for pending in waiting:
         with contextlib.suppress(InvalidStateError):
-            flight.future.set_exception(error)
+            pending.future.set_exception(error)
 
 
 def group_by_query(groups: Sequence[QueryGroup]) -> list[tuple[str, list[str]]]:
-    """Each query once, with all its documents: pairs that come one by one are encoded much faster so.
+    """Return each query once, with all its documents: a query is then sent and tokenized once, not once per pair.
 
     Example:
         >>> group_by_query([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))])
         [('a', ['1', '3', '4']), ('b', ['2'])]
     """
-    found: dict[str, list[str]] = {}
+    documents_of: dict[str, list[str]] = {}
     for query, documents in groups:
-        found.setdefault(query, []).extend(documents)
-    return list(found.items())
+        documents_of.setdefault(query, []).extend(documents)
+    return list(documents_of.items())
 
 
 def ungroup(groups: Sequence[QueryGroup], scores: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    """Scores of what `group_by_query` made, for the groups that it was made of.
+    """Distribute the scores of `group_by_query(groups)` over the original groups.
+
+    Args:
+        groups: groups before `group_by_query`.
+        scores: one list of scores for each distinct query.
+
+    Returns:
+        One tuple of scores per group.
 
     Example:
         >>> ungroup([("a", ("1",)), ("b", ("2",)), ("a", ("3", "4"))], [[1.0, 3.0, 4.0], [2.0]])
         [(1.0,), (2.0,), (3.0, 4.0)]
     """
     queries = dict.fromkeys(query for query, _ in groups)
-    left = {query: iter(own) for query, own in zip(queries, scores, strict=True)}
-    return [tuple(islice(left[query], len(documents))) for query, documents in groups]
+    remaining = {query: iter(query_scores) for query, query_scores in zip(queries, scores, strict=True)}
+    return [tuple(islice(remaining[query], len(documents))) for query, documents in groups]
 
 
-def _result(flight: _Flight, rows: list[dict[str, Any]]) -> ChunkResult:
+def _chunk_result(pending: _PendingChunk, rows: list[dict[str, Any]]) -> ChunkResult:
     outcomes: list[RowResult] = []
-    groups = flight.chunk.groups
-    for row, own in zip(rows, [[group] for group in groups] if flight.alone else [groups], strict=True):
+    groups = pending.chunk.groups
+    requests = [[group] for group in groups] if pending.by_row else [groups]
+    for row, row_groups in zip(rows, requests, strict=True):
         if "error" in row:
             outcomes.append(RowError(row["error"]["code"], row["error"]["message"]))
         else:
-            outcomes += ungroup(own, row["scores"])
-    usage = [row["usage"] for row in rows if "usage" in row]
-    tokens, truncated = sum(one["tokens"] for one in usage), sum(one["truncated"] for one in usage)
-    return ChunkResult(flight.chunk.number, tuple(outcomes), tokens, truncated)
+            outcomes += ungroup(row_groups, row["scores"])
+    usages = [row["usage"] for row in rows if "usage" in row]
+    tokens, truncated = sum(usage["tokens"] for usage in usages), sum(usage["truncated"] for usage in usages)
+    return ChunkResult(pending.chunk.number, tuple(outcomes), tokens, truncated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from rerankd.engine.request import QueryGroup
 from rerankd.errors import RerankdError
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError, RowResult
 from rerankd.jobs.bulk.executor import in_order
+from rerankd.jobs.bulk.scorer import CancelCheck
 from rerankd.types import PairScore
 
 Rows = list[dict[str, Any]]
@@ -42,14 +44,13 @@ class FakeExecutor:
         if chunk.number == self._dies:
             future.set_exception(RerankdError("The broker is gone."))
             return future
-        sent = Chunk.from_bytes(chunk.to_bytes())
-        self.seen.append(sent)
-        salt = blake2b(sent.to_bytes()).digest()
-        result = ChunkResult(chunk.number, tuple(self._outcome(salt, *group) for group in sent.groups), sent.pairs)
-        future.set_result(ChunkResult.from_bytes(result.to_bytes()))
+        self.seen.append(chunk)
+        salt = blake2b(chunk.to_bytes()).digest()
+        outcomes = tuple(self._outcome(salt, query, documents) for query, documents in chunk.groups)
+        future.set_result(ChunkResult(chunk.number, outcomes, chunk.pairs))
         return future
 
-    def _outcome(self, salt: bytes, query: str, documents: tuple[str, ...]) -> RowResult:
+    def _outcome(self, salt: bytes, query: str, documents: Sequence[str]) -> RowResult:
         if self._refused.intersection(documents):
             return RowError("scoring_failed", "No.")
         return tuple(number(salt + f"{query}\0{text}".encode()) for text in documents)
@@ -63,9 +64,7 @@ class FakeScorer:
         self.calls: list[int] = []
         self._failing = failing
 
-    def score(
-        self, groups: tuple[tuple[str, tuple[str, ...]], ...], check: Callable[[], None] | None = None
-    ) -> list[list[PairScore]]:
+    def score(self, groups: tuple[QueryGroup, ...], check: CancelCheck | None = None) -> list[list[PairScore]]:
         self.calls.append(len(groups))
         if check:
             check()

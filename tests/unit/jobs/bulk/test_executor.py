@@ -13,7 +13,7 @@ from rerankd.jobs.bulk.executor import in_order
 
 
 @given(st.integers(0, 20), st.integers(1, 6), st.randoms(use_true_random=False))
-def test_results_land_in_any_order_and_come_in_order(count: int, window: int, draw: st.DrawFn) -> None:
+def test_chunks_complete_in_any_order_and_results_come_in_order(count: int, window: int, draw: st.DrawFn) -> None:
     in_flight: list[tuple[Future[ChunkResult], int]] = []
     pulled: list[int] = []
 
@@ -22,7 +22,7 @@ def test_results_land_in_any_order_and_come_in_order(count: int, window: int, dr
             pulled.append(number)
             yield Chunk(number, (("q", ("d",)),))
 
-    class Landing(Future[ChunkResult]):
+    class CompletedOnDemand(Future[ChunkResult]):
         def result(self, timeout: float | None = None) -> ChunkResult:
             while not self.done():
                 future, number = in_flight.pop(draw.randrange(len(in_flight)))  # type: ignore[attr-defined]
@@ -30,7 +30,7 @@ def test_results_land_in_any_order_and_come_in_order(count: int, window: int, dr
             return super().result(timeout)
 
     def submit(chunk: Chunk) -> Future[ChunkResult]:
-        future = Landing()
+        future = CompletedOnDemand()
         in_flight.append((future, chunk.number))
         return future
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 
+from rerankd._common.backoff import Backoff
+from rerankd.engine.request import QueryGroup
 from rerankd.jobs.bulk.chunk import Chunk, ChunkResult, RowError
 from rerankd.jobs.bulk.local import LocalExecutor
+from rerankd.jobs.bulk.scorer import CancelCheck
 from rerankd.types import PairScore
 from tests.unit.jobs.bulk.fakes import FakeScorer
 
-SAID = RowError("internal_error", "Scoring failed (RuntimeError).")
+ROW_ERROR = RowError("internal_error", "Scoring failed (RuntimeError).")
+AT_ONCE = Backoff(attempts=3, first=0.0)
 
 
 def chunk(number: int, *texts: str) -> Chunk:
@@ -34,15 +40,43 @@ def test_a_chunk_that_fails_is_tried_again() -> None:
         return left[0] >= 0
 
     scorer = FakeScorer(failing)
-    (result,) = LocalExecutor(scorer, attempts=3).run(iter([chunk(0, "a")]))
+    (result,) = LocalExecutor(scorer, backoff=AT_ONCE).run(iter([chunk(0, "a")]))
     assert result.outcomes == ((1.0,),)
     assert scorer.calls == [1, 1, 1]
 
 
+def test_there_is_a_pause_between_two_attempts() -> None:
+    scorer = FakeScorer(lambda text: len(scorer.calls) == 1)
+    started = time.monotonic()
+    (result,) = LocalExecutor(scorer, backoff=Backoff(first=0.2, jitter=0.0)).run(iter([chunk(0, "a")]))
+    assert time.monotonic() - started >= 0.2
+    assert result.outcomes == ((1.0,),)
+
+
+def test_closing_ends_the_pause_between_two_attempts() -> None:
+    failed = threading.Event()
+
+    def failing(text: str) -> bool:
+        if text == "bad":
+            failed.set()
+        return text == "bad"
+
+    results = LocalExecutor(FakeScorer(failing), backoff=Backoff(first=60.0, longest=60.0)).run(
+        iter([chunk(0, "a"), chunk(1, "bad")])
+    )
+    assert next(results).number == 0
+    assert failed.wait(10)
+    started = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 10
+
+
 def test_a_row_that_goes_on_failing_takes_no_other_with_it() -> None:
     scorer = FakeScorer(lambda text: text == "bad")
-    (first, after) = LocalExecutor(scorer, attempts=2).run(iter([chunk(0, "a", "bad", "cc"), chunk(1, "d")]))
-    assert first.outcomes == ((1.0,), SAID, (2.0,))
+    (first, after) = LocalExecutor(scorer, backoff=replace(AT_ONCE, attempts=2)).run(
+        iter([chunk(0, "a", "bad", "cc"), chunk(1, "d")])
+    )
+    assert first.outcomes == ((1.0,), ROW_ERROR, (2.0,))
     assert scorer.calls == [3, 3, 1, 1, 1, 1]
     assert after.outcomes == ((1.0,),)
 
@@ -53,9 +87,7 @@ def test_closing_ends_the_work_between_two_batches() -> None:
             self.identity: dict[str, str | int] = {}
             self.began, self.batches = threading.Event(), 0
 
-        def score(
-            self, groups: tuple[tuple[str, tuple[str, ...]], ...], check: Callable[[], None] | None = None
-        ) -> list[list[PairScore]]:
+        def score(self, groups: tuple[QueryGroup, ...], check: CancelCheck | None = None) -> list[list[PairScore]]:
             if groups[0][0] == "first":
                 return [[PairScore(0.0, 1, False)]]
             assert check

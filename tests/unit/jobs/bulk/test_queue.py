@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from rerankd.errors import RerankdError, ScoringError
+from rerankd._common.backoff import Backoff
+from rerankd.errors import OverloadedError, RerankdError, ScoringError, UnavailableError
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.queue import JobQueue
@@ -114,3 +115,30 @@ def test_what_cannot_be_handed_in_again_ends_the_run(tmp_path: Path, monkeypatch
         monkeypatch.setattr(queue.store, "delete", refused)
         (error,) = outcome(executor)
         assert error.message == "No."
+
+
+def test_a_queue_that_is_away_for_a_while_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with worked(tmp_path, lambda number, piece: scored(piece)) as queue:
+        executor = QueueExecutor(queue, backoff=Backoff(attempts=None, first=0.0))
+        results, failures = queue.store.results, iter([UnavailableError("Redis is away."), OverloadedError("Full.")])
+
+        def unreliable(job: str) -> Any:
+            if error := next(failures, None):
+                raise error
+            return results(job)
+
+        monkeypatch.setattr(queue.store, "results", unreliable)
+        (result,) = outcome(executor)
+    assert result.outcomes == ((1.0, 1.0),)
+
+
+def test_a_queue_that_stays_away_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with worked(tmp_path, lambda number, piece: scored(piece)) as queue:
+        executor = QueueExecutor(queue, patience=0.0, backoff=Backoff(attempts=None, first=0.0))
+
+        def away(job: str) -> Any:
+            raise UnavailableError("Redis is away.")
+
+        monkeypatch.setattr(queue.store, "results", away)
+        (error,) = outcome(executor)
+    assert isinstance(error, UnavailableError)
