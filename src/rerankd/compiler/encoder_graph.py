@@ -1,4 +1,4 @@
-"""The ONNX graph of a text encoder: the same layers as a cross-encoder's, and one unit vector at the end."""
+"""ONNX graph of a text encoder: the layers of a cross-encoder, with pooling and normalization as its head."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Pooling = Literal["mean", "cls"]
 
 
 class EncoderGraph(GraphBuilder):
-    """Builds `input_ids`, `attention_mask` (and `token_type_ids` for BERT) -> `vectors`, shape (batch, hidden).
+    """Builder of `input_ids`, `attention_mask` (and `token_type_ids` for BERT) -> `vectors`, shape (batch, hidden).
 
     Args:
         architecture: shape of the encoder.
-        weights: by name.
+        weights: function that returns a weight by name.
         precision: `fp32` or `int8`.
-        pooling: `mean` of the states of all tokens, or the state of the first, `cls`.
+        pooling: `mean` of the hidden states of all tokens, or `cls`, the hidden state of the first.
     """
 
     output_name = "vectors"
@@ -49,7 +49,7 @@ class EncoderGraph(GraphBuilder):
 
 
 def graph_bytes(architecture: Architecture, weights: Weights, precision: str, pooling: Pooling) -> bytes:
-    """The graph as ONNX Runtime reads it; of at most 2 GiB."""
+    """Return the graph of an encoder as serialized ONNX, of at most 2 GiB."""
     model: Any = EncoderGraph(architecture, weights, precision, pooling).build()
     data: bytes = model.SerializeToString()
     return data

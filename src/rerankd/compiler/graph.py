@@ -1,15 +1,14 @@
-"""The ONNX graph of a cross-encoder, written from its weights.
+"""ONNX graph of a cross-encoder, built from its weights.
 
-Does: XLM-RoBERTa and BERT encoders with a one-label head, float32 or dynamic int8, any batch and any length.
-Does not: read files, run anything, or know where weights come from.
+It supports XLM-RoBERTa and BERT encoders with a one-label head, in float32 or dynamic int8, with any batch size and
+length. It reads no files and runs nothing.
 
-Two properties save work against a traced graph. Attention is one operator of ONNX Runtime's CPU provider, and so are
-an int8 product with its scales and bias; but not a residual with its normalisation, which take six times as long
-together (`SkipLayerNormalization`) as one after the other. And the last layer computes its query, output and
-feed-forward only for the first token, because the head reads nothing else: the result is the same, about five sixths
-of a layer are saved.
+Two properties make it faster than a traced graph. Attention, and an int8 product with its scales and bias, are fused
+operators of ONNX Runtime's CPU provider; residual and layer normalization are not fused, because
+`SkipLayerNormalization` takes six times as long as the two operators. And the last layer computes query, output and
+feed-forward only for the first token, because the head reads nothing else; that saves about five sixths of a layer.
 
-int8 quantises weights per output channel to 7 bits, so that the 16-bit sums of CPUs without VNNI do not saturate
+int8 quantizes weights per output channel to 7 bits, so that the 16-bit sums of CPUs without VNNI do not saturate
 (255 x 63 x 2 < 2^15); activations get one scale per tensor at run time.
 """
 
@@ -33,22 +32,22 @@ BLOCK = 32
 
 
 def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """A table as blocks of `BLOCK` numbers from -8 to 7 with one half-precision scale each.
+    """Quantize a table to blocks of `BLOCK` numbers from -8 to 7 with one half-precision scale each.
 
-    Of some scales for a block the one with the least squared error is taken; a table that was in such blocks before
-    comes back as it was.
+    Several scales are tried for each block, and the one with the least squared error is kept. A table that was
+    quantized this way before is reproduced exactly.
 
     Args:
         table: shape (rows, columns), columns a multiple of `BLOCK`.
 
     Returns:
-        Bytes of shape (rows, columns / 2), in which byte j of a block holds number j low and number j + 16 high; and
-        scales of shape (rows, columns / BLOCK), float16.
+        Bytes of shape (rows, columns / 2), in which byte j of a block holds number j in its low half and number j + 16
+        in its high half; and scales of shape (rows, columns / BLOCK), float16.
     """
     rows, columns = table.shape
     packed = np.empty((rows, columns // 2), np.uint8)
     scales = np.empty((rows, columns // BLOCK), np.float16)
-    for start in range(0, rows, 20_000):  # a part at a time: the search takes several times the table's memory
+    for start in range(0, rows, 20_000):  # in parts: the search needs several times the memory of the table
         part = table[start : start + 20_000].astype(np.float32).reshape(-1, BLOCK)
         widest = np.take_along_axis(part, np.abs(part).argmax(axis=1, keepdims=True), axis=1)
         best = np.full(len(part), np.inf, np.float32)
@@ -71,10 +70,10 @@ def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], 
 
 
 class GraphBuilder:
-    """Collects nodes and constants; one instance builds one graph."""
+    """Builder of one graph: it collects nodes and constants."""
 
     output_name = "logits"
-    first_token_only = True  # of the last layer
+    first_token_only = True  # in the last layer
 
     def __init__(
         self, architecture: Architecture, weights: Weights, precision: str, embedding_precision: str = "int8"
@@ -111,7 +110,7 @@ class GraphBuilder:
     def op(
         self, kind: str, *inputs: str, domain: str = "", outputs: int = 1, output: str = "", **attributes: Any
     ) -> str:
-        """Append a node; returns its (first) output name."""
+        """Append a node and return the name of its first output."""
         from onnx import helper
 
         self._count += 1
@@ -133,17 +132,17 @@ class GraphBuilder:
     def _embeddings(self) -> str:
         prefix = f"{self.architecture.prefix}.embeddings"
         words = self._lookup(f"{prefix}.word_embeddings.weight", "input_ids")
-        places = self._lookup(f"{prefix}.position_embeddings.weight", self._positions())
+        positions = self._lookup(f"{prefix}.position_embeddings.weight", self._positions())
         table = self.weights(f"{prefix}.token_type_embeddings.weight")
         if self.architecture.segments:
             kinds = self.op("Gather", self.constant("segments", table), "token_type_ids")
         else:
             kinds = self.constant("segment", table[0])
-        total = self.op("Add", self.op("Add", words, kinds), places)
+        total = self.op("Add", self.op("Add", words, kinds), positions)
         return self._normalise(total, f"{prefix}.LayerNorm")
 
     def _positions(self) -> str:
-        """Positions 0.. for BERT; for XLM-R they start after the padding id and skip padding."""
+        """Add the position ids: from 0 for BERT; for XLM-R after the padding id, without counting padding."""
         if self.architecture.position_offset == 0:
             ones = self.op("Sign", "attention_mask")
             every = self.op("Or", self.op("Cast", ones, to=9), self.constant("always", np.array(True)))
@@ -155,7 +154,7 @@ class GraphBuilder:
         return self.op("Add", masked, self.constant("offset", np.array(self.architecture.position_offset, np.int64)))
 
     def _lookup(self, name: str, ids: str) -> str:
-        """Rows of an embedding table; int8 keeps the table quantised with one scale per row."""
+        """Look up rows of an embedding table; int8 quantizes it with one scale per row."""
         table = self.weights(name)
         if not self.int8:
             return self.op("Gather", self.constant(name, table), ids)
@@ -167,7 +166,7 @@ class GraphBuilder:
         return self.op("Mul", chosen, self.op("Gather", self.constant(f"{name}.scale", scale), ids))
 
     def _lookup_blocks(self, name: str, table: np.ndarray[Any, Any], ids: str) -> str:
-        """Rows of a table of 4-bit blocks: two numbers a byte, taken apart once the few that are needed are fetched."""
+        """Look up rows of a table of 4-bit blocks; only the rows that are read are unpacked, two numbers per byte."""
         packed, scale = four_bit_blocks(table)
         bytes_ = self.op("Cast", self.op("Gather", self.constant(f"{name}.packed", packed), ids), to=1)
         high = self.op("Floor", self.op("Mul", bytes_, self.constant("sixteenth", np.array(1 / 16, np.float32))))
@@ -218,11 +217,11 @@ class GraphBuilder:
         return (first, *(f"{first}_{i}" for i in range(1, parts)))
 
     def _dense(self, value: str, layer: str) -> str:
-        """Product with the weights of a layer, and its bias."""
+        """Multiply by the weights of a layer and add its bias."""
         return self._matmul(value, [layer], self._vector(f"{layer}.bias"))
 
     def _matmul(self, value: str, layers: list[str], bias: str = "") -> str:
-        """Product with the weights of `layers` side by side; the constant `bias` is added where one is given."""
+        """Multiply by the concatenated weights of `layers`; add the constant `bias` if it is given."""
         matrix = np.concatenate([self.weights(f"{layer}.weight") for layer in layers]).T
         name = "+".join(layers)
         if not self.int8:
@@ -248,7 +247,7 @@ class GraphBuilder:
         )
 
     def _head(self, hidden: str) -> None:
-        """First token -> dense -> tanh -> linear, always in float32."""
+        """Add the head: first token, dense, tanh, linear; always in float32."""
         first = self.op("Squeeze", hidden, self.constant("middle", np.array([1], np.int64)))
         dense, out = self.architecture.head
         inner = self._linear(first, dense)

@@ -22,7 +22,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """probability = sigmoid(scale * logit + offset).
+    """Parameters of Platt scaling: probability = sigmoid(scale * logit + offset).
 
     Example:
         >>> Platt(2.0, -1.0).probabilities(np.array([0.5])).tolist()
@@ -33,31 +33,32 @@ class Platt:
     offset: float
 
     def probabilities(self, logits: Values) -> Values:
-        """Probabilities of relevance, shape of the logits."""
+        """Return probabilities of relevance, in the shape of the logits."""
         return np.exp(-np.logaddexp(0.0, -(self.scale * logits + self.offset)))
 
 
 def fit_platt(logits: Values, labels: Values, *, balanced: bool = False) -> Platt:
-    """Fit scale and offset.
+    """Fit scale and offset to labelled logits.
 
     Args:
         logits: shape (pairs,).
         labels: 1 for relevant, 0 for not, shape (pairs,).
-        balanced: let both labels weigh the same, so that 0.5 is where a pair is as likely to come from either.
+        balanced: True gives both labels the same total weight, so that a score of 0.5 favours neither.
 
     Raises:
-        InvalidRequestError: only one label, or logits that are no numbers.
+        InvalidRequestError: all labels are equal, or a logit is not finite.
 
     Example:
-        >>> found = fit_platt(np.array([-1.0, 0.0, 0.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
-        >>> round(found.scale, 3), abs(round(found.offset, 3))
+        >>> platt = fit_platt(np.array([-1.0, 0.0, 0.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
+        >>> round(platt.scale, 3), abs(round(platt.offset, 3))
         (1.099, 0.0)
     """
     positive = labels > 0.5
     many, few = int(positive.sum()), int((~positive).sum())
     if not many or not few:
         raise InvalidRequestError(
-            "Calibration needs relevant pairs and others; there is only one kind.", hint="Pass pairs of both labels."
+            "Calibration needs relevant and irrelevant pairs; all pairs have the same label.",
+            hint="Pass pairs of both labels.",
         )
     if not np.isfinite(logits).all():
         raise InvalidRequestError("A score is not a number.", hint="Check the model with `rerankd models verify`.")

@@ -213,12 +213,12 @@ def _read_queries(folder: Path, qrels: Qrels, required: bool) -> dict[str, str]:
     return {query_id: texts[query_id] for query_id in qrels}
 
 
-def _read_documents(path: Path, wanted: set[str] | None) -> dict[str, str]:
-    """Return the text of each document by id; of all documents if `wanted` is None."""
+def _read_documents(path: Path, doc_ids: set[str] | None) -> dict[str, str]:
+    """Return the text of each document by id; of all documents if `doc_ids` is None."""
     documents: dict[str, str] = {}
     for location, row in json_rows(path):
         doc_id = required_field(row, ("_id", "id"), location)
-        if wanted is not None and doc_id not in wanted:
+        if doc_ids is not None and doc_id not in doc_ids:
             continue
         if doc_id in documents:
             raise InvalidInputFileError(

@@ -1,4 +1,4 @@
-"""Which network a checkpoint holds, read from its `config.json`; anything unsupported is refused by name."""
+"""Architecture of a checkpoint, read from its `config.json`; unsupported architectures are rejected."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Architecture:
 
     @property
     def segments(self) -> bool:
-        """Whether the model reads segment ids (0 for the query, 1 for the document)."""
+        """True if the model reads segment ids: 0 for the query, 1 for the document."""
         return self.family == "bert"
 
     @property
     def position_offset(self) -> int:
-        """What is added to the running count of tokens; XLM-R positions start after the padding id."""
+        """Offset of the first position; XLM-R counts positions from the padding id."""
         return 0 if self.family == "bert" else self.pad_id
 
     @property
     def max_length(self) -> int:
-        """Longest input in tokens, special tokens counted in."""
+        """Longest input in tokens, special tokens included."""
         return self.positions if self.family == "bert" else self.positions - self.pad_id - 1
 
     @property
@@ -70,7 +70,7 @@ class Architecture:
         return "classifier.dense", "classifier.out_proj"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every weight that must be there, with its shape."""
+        """Return the shape of each required weight by name."""
         hidden, inner = self.hidden, self.intermediate
         embeddings = f"{self.prefix}.embeddings"
         shapes: dict[str, tuple[int, ...]] = {
@@ -119,7 +119,14 @@ def _labels(config: Mapping[str, Any]) -> int:
 
 
 def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architecture:
-    """As `read_architecture`, of an encoder without a head that makes vectors of texts.
+    """Read the shape of a text encoder, which has no ranking head, from a parsed `config.json`.
+
+    Args:
+        config: the parsed file.
+        where: name of the model, for error messages.
+
+    Raises:
+        UnsupportedModelError: the architecture or one of its options is not supported.
 
     Example:
         >>> read_encoder_architecture({"model_type": "t5"}, "some/model")
@@ -130,7 +137,7 @@ def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architec
     family = str(config.get("model_type", ""))
     if family in _ENCODERS and _ENCODERS[family] not in named:
         raise UnsupportedModelError(
-            f"{where}: {', '.join(named) or 'no architecture named'}: this is no text encoder.",
+            f"{where}: {', '.join(named) or 'no architecture named'}: this is not a text encoder.",
             hint=f"Use a {' or '.join(_ENCODERS.values())}, such as intfloat/multilingual-e5-small or BAAI/bge-m3.",
         )
     headed = {"architectures": [_FAMILIES.get(family)], "num_labels": 1}
@@ -142,10 +149,10 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
 
     Args:
         config: the parsed file.
-        where: the model's name, for error messages.
+        where: name of the model, for error messages.
 
     Raises:
-        UnsupportedModelError: another network, another head, more than one label, or an option that is not computed.
+        UnsupportedModelError: the architecture, its head, the number of labels or an option is not supported.
 
     Example:
         >>> read_architecture({"model_type": "t5"}, "some/model")
@@ -159,7 +166,7 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
     if _FAMILIES[family] not in named:
         raise UnsupportedModelError(
             f"{where}: {', '.join(named) or 'no architecture named'}: this is an encoder without a ranking head "
-            "(a bi-encoder or a base model), it cannot score pairs.",
+            "(a bi-encoder or a base model); it cannot score pairs.",
             hint=f"Use {SUPPORTED}.",
         )
     if (labels := _labels(config)) != 1:
@@ -186,11 +193,12 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"{where}: config.json lacks a usable {error}.", hint="Take the model's own config.json."
+            f"{where}: config.json has no valid value for {error}.", hint="Use the model's own config.json."
         ) from error
     if architecture.hidden % architecture.heads:
         raise UnsupportedModelError(
-            f"{where}: hidden_size {architecture.hidden} is no multiple of num_attention_heads {architecture.heads}.",
-            hint="Take the model's own config.json.",
+            f"{where}: hidden_size {architecture.hidden} is not a multiple of "
+            f"num_attention_heads {architecture.heads}.",
+            hint="Use the model's own config.json.",
         )
     return architecture

@@ -16,10 +16,10 @@ _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The checkpoint's safetensors files.
+    """Return the safetensors files of a checkpoint.
 
     Raises:
-        CorruptModelError: there are none, or a shard that the index names is missing.
+        CorruptModelError: there are none, or a shard listed in the index is missing.
     """
     index = folder / INDEX
     if index.exists():
@@ -44,24 +44,24 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 class Checkpoint:
-    """Tensors of a checkpoint by name, read from disk when asked for.
+    """Tensors of a checkpoint by name, read from disk on access.
 
-    Every weight of the architecture must be there with its shape; others are ignored.
+    Every weight of the architecture must be present with its shape; other tensors are ignored.
 
     Args:
-        folder: where the files are.
-        architecture: what they hold.
-        head: False for an encoder alone, whose weights may also be named without the encoder's prefix.
+        folder: folder of the files.
+        architecture: expected architecture.
+        head: False for an encoder without a head, whose weights may also be named without the encoder's prefix.
 
     Raises:
-        CorruptModelError: a file is truncated, or a weight is missing or of another shape.
+        CorruptModelError: a file is truncated, or a weight is missing or has another shape.
     """
 
     def __init__(self, folder: Path, architecture: Architecture, *, head: bool = True) -> None:
         from safetensors import SafetensorError, safe_open
 
         self._files: dict[str, Any] = {}
-        self._prefix = ""  # put before the names that are stored
+        self._prefix = ""  # prefix that the stored names lack
         for path in weight_files(folder):
             try:
                 opened = safe_open(str(path), framework="np")
@@ -84,19 +84,19 @@ class Checkpoint:
             if name.startswith(architecture.head):
                 raise CorruptModelError(
                     f"{folder}: the ranking head is missing ({name}): these are the weights of a bi-encoder.",
-                    hint="Use a checkpoint trained as a cross-encoder; a random head is never made up.",
+                    hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
                 )
             raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")
-        found = tuple(self._files[name].get_slice(self._stored(name)).get_shape())
-        if found != shape:
+        actual = tuple(self._files[name].get_slice(self._stored(name)).get_shape())
+        if actual != shape:
             raise CorruptModelError(
-                f"{folder}: the weight {name} has shape {found}, config.json says {shape}.",
-                hint="Take weights and config.json from the same repository.",
+                f"{folder}: the weight {name} has shape {actual}, but config.json says {shape}.",
+                hint="Use weights and config.json from the same repository.",
             )
 
     @property
     def precision(self) -> str:
-        """Stored type of the weights: fp32, fp16 or bf16."""
+        """Data type of the stored weights: fp32, fp16 or bf16."""
         name, opened = next(iter(self._files.items()))
         stored = str(opened.get_slice(self._stored(name)).get_dtype())
         return _DTYPES.get(stored, stored)
@@ -105,7 +105,7 @@ class Checkpoint:
         return name.removeprefix(self._prefix)
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
-        """One weight as float32."""
+        """Return a weight as float32."""
         opened, name = self._files[name], self._stored(name)
         if str(opened.get_slice(name).get_dtype()) == "BF16":
             try:

@@ -1,4 +1,4 @@
-"""Digest of a model's files: the same on every machine, whatever computes the scores."""
+"""Digest of a model's files, independent of machine and backend."""
 
 from __future__ import annotations
 

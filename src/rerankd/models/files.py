@@ -1,4 +1,4 @@
-"""From a reference to a checked folder: the one way to find a model's files."""
+"""Loading of model files: from a reference to a checked folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_MAX_LENGTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A folder that was found and checked, with its manifest (made up from config.json for a bare checkpoint)."""
+    """A checked model folder with its manifest, which is derived from config.json if the folder has none."""
 
     reference: ModelReference
     folder: Path
@@ -32,21 +32,21 @@ class ModelFiles:
 
     @property
     def compiled(self) -> bool:
-        """Whether there is an ONNX file to run."""
+        """True if the folder holds a compiled ONNX model."""
         return (self.folder / ONNX).is_file()
 
     @property
     def size(self) -> int:
-        """Bytes of the weights."""
+        """Size of the weights in bytes."""
         paths = list(self.folder.glob(f"{ONNX}*")) if self.compiled else weight_files(self.folder)
         return sum(path.stat().st_size for path in paths)
 
     def checkpoint(self) -> Checkpoint:
-        """The weights of a checkpoint, checked."""
+        """Open and check the weights of a checkpoint."""
         return Checkpoint(self.folder, self.manifest.architecture)
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, without its own truncation and padding."""
+        """Load the tokenizer, with its truncation and padding turned off."""
         return load_tokenizer(self.folder)
 
 
@@ -62,7 +62,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if not path.is_file():
         raise CorruptModelError(
             f"{folder}: tokenizer.json is missing.",
-            hint="Fetch it, or make it with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...).",
+            hint="Fetch it, or create it with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...).",
         )
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -76,20 +76,20 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def load_model(
     reference: str, *, token: str | None = None, cache_dir: str | None = None, registry: str | None = None
 ) -> ModelFiles:
-    """Find the files of a reference and check them.
+    """Find and check the files of a model reference.
 
     Args:
         reference: `mini`, a folder, `org/name[@revision]`, or `registry:name[@alias or number]`.
         token: access token for the hub; default `HF_TOKEN`.
-        cache_dir: the hub's cache; default as huggingface_hub.
-        registry: where MLflow is; default `RERANKD_REGISTRY`, or the user's own store.
+        cache_dir: cache folder of the hub; default as in huggingface_hub.
+        registry: address of the MLflow registry; default `RERANKD_REGISTRY`, or the user's local store.
 
     Raises:
-        ModelNotFoundError: nothing there.
-        UnsupportedModelError: not a cross-encoder that is computed here.
-        CorruptModelError: files missing, truncated or changed.
-        VerificationError: an alias of the registry leads to a model that was never verified.
-        UnavailableError: the registry cannot be reached, and no version is known here.
+        ModelNotFoundError: the reference names no model.
+        UnsupportedModelError: the model is not a supported cross-encoder.
+        CorruptModelError: files are missing, truncated or changed.
+        VerificationError: the registry alias points to a version that was never verified.
+        UnavailableError: the registry cannot be reached, and no version is cached.
     """
     parsed = parse_reference(reference)
     folder = _folder(parsed, token, cache_dir, registry)
@@ -114,7 +114,7 @@ def _folder(reference: ModelReference, token: str | None, cache_dir: str | None,
     folder = bundled_folder(reference.name) if reference.kind == "bundled" else Path(reference.name)
     if not folder.is_dir():
         raise ModelNotFoundError(
-            f"The bundled model {reference.name!r} is missing.", hint="Install rerankd from its wheel."
+            f"The bundled model {reference.name!r} is missing.", hint="Install rerankd from a wheel."
         )
     return folder
 
@@ -123,12 +123,12 @@ def read_config(folder: Path) -> dict[str, object]:
     """Parse `config.json`.
 
     Raises:
-        CorruptModelError: missing or not JSON.
+        CorruptModelError: the file is missing or not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise CorruptModelError(
-            f"{folder}: config.json is missing: this is not a model folder.", hint="Pass the folder that holds it."
+            f"{folder} is not a model folder: config.json is missing.", hint="Pass the folder that contains it."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -157,6 +157,6 @@ def _bare_manifest(reference: ModelReference, folder: Path) -> Manifest:
 def _check_vocabulary(folder: Path, tokenizer: Tokenizer, architecture: Architecture) -> None:
     if (size := tokenizer.get_vocab_size()) > architecture.vocabulary:
         raise CorruptModelError(
-            f"{folder}: the tokenizer has {size} tokens, the model {architecture.vocabulary}: they do not match.",
-            hint="Take tokenizer.json from the same repository as the weights.",
+            f"{folder}: the tokenizer has {size} tokens, the model {architecture.vocabulary}; they do not match.",
+            hint="Use tokenizer.json from the same repository as the weights.",
         )

@@ -1,7 +1,7 @@
-"""Fetch a repository from the Hugging Face hub, or find it in the hub's cache.
+"""Download of repositories from the Hugging Face hub, through the hub's cache.
 
-Does: `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_HOME` and `HF_ENDPOINT` (a mirror) as huggingface_hub reads them, each hub
-error as one sentence. Does not: fetch anything but safetensors, ONNX, tokenizer and configuration files.
+Only safetensors, ONNX, tokenizer and configuration files are fetched. `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_HOME` and
+`HF_ENDPOINT` (a mirror) have the meaning that huggingface_hub gives them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _TRUE = {"1", "true", "yes", "on"}
 
 
 def offline() -> bool:
-    """Whether the environment forbids going to the hub."""
+    """Return True if the environment forbids access to the hub."""
     return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def endpoint() -> str | None:
-    """The mirror to use instead of the hub, if one is set."""
+    """Return the URL of the mirror to use instead of the hub; None if none is set."""
     return os.environ.get("HF_ENDPOINT") or None
 
 
@@ -44,7 +44,8 @@ def fetch(reference: ModelReference, *, token: str | None = None, cache_dir: str
     """Return the local snapshot folder of a hub reference, downloading what is missing.
 
     Raises:
-        ModelNotFoundError: no such repository or revision, no permission, or not reachable and not in the cache.
+        ModelNotFoundError: the repository or revision does not exist, access is denied, or the hub cannot be reached
+            and the model is not in the cache.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -100,11 +101,11 @@ def _reach(reference: ModelReference) -> str:
 
 
 def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
-    """Repositories in the hub's cache whose configuration names a supported network: (name, snapshot folder)."""
+    """Return the supported models in the hub's cache as pairs of name and snapshot folder."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    found = []
+    models = []
     try:
         cache = scan_cache_dir(cache_dir)
     except CacheNotFound:
@@ -118,5 +119,5 @@ def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
                 read_architecture(json.loads(config.read_text(encoding="utf-8")), repository.repo_id)
             except (ModelError, ValueError):
                 continue
-            found.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))
-    return found
+            models.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))
+    return models

@@ -1,4 +1,4 @@
-"""`rerankd.json`: what a model folder holds, where it came from, and the hash of every file."""
+"""The manifest `rerankd.json` of a model folder: architecture, origin, and the hash of each file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Manifest:
     """Description of a model folder.
 
     Attributes:
-        name: what the model is called.
+        name: name of the model.
         architecture: shape of the network.
-        template: ids around query and document.
-        max_length: longest pair in tokens that is read.
+        template: special token ids around query and document.
+        max_length: longest pair in tokens; longer ones are truncated.
         precision: `fp32` or `int8` for a compiled model, the stored type for a checkpoint.
-        source: reference it was compiled from, empty for one that was not.
+        source: reference that it was compiled from; empty for a checkpoint.
         revision: commit of the source, if known.
         files: SHA-256 by file name.
-        calibration: parameters that make scores comparable between models, if measured.
-        parity: report of the check that `compile` made, if compiled.
+        calibration: parameters of Platt scaling that are folded into the weights, if calibrated.
+        parity: report of the verification by `compile`, if compiled.
         licence: SPDX name, if known.
     """
 
@@ -51,7 +51,7 @@ class Manifest:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -63,10 +63,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read the folder's manifest; None where there is none.
+    """Read the manifest of a folder; None if it has none.
 
     Raises:
-        CorruptModelError: it is not valid, or written by a newer format.
+        CorruptModelError: the manifest is not valid, or its format is newer than this version of rerankd.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -90,10 +90,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def check_hashes(folder: Path, manifest: Manifest) -> None:
-    """Compare every listed file with its hash.
+    """Compare each file in the manifest with its hash.
 
     Raises:
-        CorruptModelError: a file is missing, not listed, or was changed since the manifest was written.
+        CorruptModelError: a file is missing, not listed, or was changed after the manifest was written.
     """
     unlisted = [name for name in CHECKED if (folder / name).is_file() and name not in manifest.files]
     if unlisted:
@@ -108,6 +108,6 @@ def check_hashes(folder: Path, manifest: Manifest) -> None:
             )
         if sha256(path) != expected:
             raise CorruptModelError(
-                f"{path}: SHA-256 differs from the manifest: the file was damaged or replaced.",
+                f"{path}: SHA-256 differs from the manifest; the file was damaged or replaced.",
                 hint="Fetch or compile the model again.",
             )

@@ -1,4 +1,4 @@
-"""What a model reference means: a bundled name, a folder, a repository on the hub, or a version in the registry."""
+"""Model references: a bundled name, a folder, a repository on the hub, or a version in the registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REGISTRY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A parsed reference; `revision` is that of a hub reference that names one, and alias or number in the registry."""
+    """A parsed reference; `revision` is a revision on the hub, or an alias or version number in the registry."""
 
     kind: Literal["bundled", "folder", "hub", "registry"]
     name: str
@@ -32,13 +32,13 @@ class ModelReference:
 
     @property
     def alias(self) -> str | None:
-        """The alias that a reference to the registry follows; None for every other reference."""
+        """Alias that a registry reference follows; None for other references."""
         moves = self.kind == "registry" and self.revision is not None and not self.revision.isdecimal()
         return self.revision if moves else None
 
 
 def bundled_folder(name: str) -> Path:
-    """Where a bundled model lies inside the package."""
+    """Return the folder of a bundled model inside the package."""
     return Path(__file__).parent / "bundled" / name
 
 
@@ -46,10 +46,10 @@ def parse_reference(text: str) -> ModelReference:
     """Parse `mini`, a folder, `org/name[@revision]`, or `registry:name[@alias or number]`.
 
     A folder that exists wins over a repository of the same name; `./mini` is a folder, `mini` the bundled model.
-    `registry:name` alone is its champion.
+    `registry:name` means `registry:name@champion`.
 
     Raises:
-        ModelNotFoundError: it is none of them.
+        ModelNotFoundError: the text has none of these forms.
 
     Example:
         >>> parse_reference("BAAI/bge-reranker-v2-m3@main")
@@ -65,9 +65,9 @@ def parse_reference(text: str) -> ModelReference:
     looks_local = text.startswith((".", "/", "~")) or "\\" in text
     if not looks_local and (match := _HUB.match(text)):
         return ModelReference("hub", match["name"], match["revision"])
-    what = "This folder does not exist" if looks_local else "This is no model reference"
+    problem = "This folder does not exist" if looks_local else "This is not a model reference"
     raise ModelNotFoundError(
-        f"{what}: {text!r}.",
+        f"{problem}: {text!r}.",
         hint=f"Use a bundled model ({', '.join(BUNDLED)}), a folder, org/name[@revision] on the hub, "
         "or registry:NAME[@ALIAS].",
     )
@@ -77,7 +77,7 @@ def _registry_reference(text: str) -> ModelReference:
     match = _REGISTRY.match(text)
     if match is None:
         raise ModelNotFoundError(
-            f"This is no reference to the registry: {text[:200]!r}.",
+            f"This is not a registry reference: {text[:200]!r}.",
             hint="Write registry:NAME, registry:NAME@ALIAS or registry:NAME@NUMBER.",
         )
     return ModelReference("registry", match["name"], match["revision"] or CHAMPION)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, set up the same way for every model."""
+"""ONNX Runtime sessions on the CPU, with the same options for every model."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 from rerankd.errors import CorruptModelError
 
-# What these put together takes the runtime longer than its parts do.
+# The operators that these produce are slower than the operators that they replace.
 SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
 
 def open_session(model: str | bytes, threads: int = 0) -> Any:
-    """An `onnxruntime.InferenceSession`.
+    """Open an `onnxruntime.InferenceSession`.
 
     Args:
-        model: path of a file, or its bytes.
-        threads: CPU threads; 0 for one per core this process may use.
+        model: path of a model file, or its bytes.
+        threads: CPU threads; 0 for one per core that this process may use.
 
     Raises:
-        CorruptModelError: it cannot be loaded.
+        CorruptModelError: the model cannot be loaded.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
-    # Lengths differ from run to run: a memory pattern for each, and an arena that only grows, would pile up.
+    # Lengths vary between runs: one memory pattern for each, and an arena that never shrinks, would fill the memory.
     options.enable_mem_pattern = False
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
@@ -41,7 +41,7 @@ def open_session(model: str | bytes, threads: int = 0) -> Any:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

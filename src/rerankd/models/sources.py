@@ -1,7 +1,6 @@
-"""Where models come from that this floor does not know: a table of names, imported when a reference needs them.
+"""Entry points of model sources in higher layers, imported when a reference needs them.
 
-Imports point down, and a registry stands above the models that it holds; so what finds its files is named here, as
-programs name their plug-ins, and neither floor needs the other to be loaded or to be there.
+`rerankd.registry` imports `rerankd.models`, never the reverse; therefore its entry point is given here by name.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import cast
 from rerankd.models.reference import ModelReference
 
 Source = Callable[[ModelReference, str | None, str | None], Path]
-"""From a reference, the registry's address and the cache folder to a folder that holds the files."""
+"""A function from reference, registry address and cache folder to the folder of the model's files."""
 
 SOURCES = {"registry": "rerankd.registry.source:locate"}
 
 
 def source(kind: str) -> Source:
-    """What finds the files of references of a kind."""
+    """Return the function that finds the files of a kind of reference."""
     module, _, name = SOURCES[kind].partition(":")
     return cast(Source, getattr(import_module(module), name))

@@ -1,4 +1,4 @@
-"""How a family writes a query and a document into one sequence of ids."""
+"""Templates that join a query and a document into one sequence of token ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKENS = {
 
 @dataclass(frozen=True, slots=True)
 class PairTemplate:
-    """Special ids around the query and the document: `start query middle document end`.
+    """Special token ids around the query and the document: `start query middle document end`.
 
     Example:
         >>> PairTemplate((0,), (2, 2), (2,)).special
@@ -33,20 +33,20 @@ class PairTemplate:
 
 
 def pair_template(family: str, token_to_id: Callable[[str], int | None]) -> PairTemplate:
-    """Look the family's special tokens up in a tokenizer.
+    """Look up the special tokens of a model family in a tokenizer.
 
     Raises:
-        CorruptModelError: the tokenizer lacks one of them, so it belongs to another model.
+        CorruptModelError: the tokenizer lacks one of them; it belongs to another model.
     """
 
     def ids(tokens: tuple[str, ...]) -> tuple[int, ...]:
-        found = [token_to_id(token) for token in tokens]
-        if None in found:
+        token_ids = [token_to_id(token) for token in tokens]
+        if None in token_ids:
             raise CorruptModelError(
-                f"The tokenizer has no token {tokens[found.index(None)]!r}, which {family} pairs are written with.",
-                hint="Take tokenizer.json from the same repository as the weights.",
+                f"The tokenizer has no token {tokens[token_ids.index(None)]!r}, which {family} models need.",
+                hint="Use tokenizer.json from the same repository as the weights.",
             )
-        return tuple(n for n in found if n is not None)
+        return tuple(token_id for token_id in token_ids if token_id is not None)
 
     start, middle, end = _TOKENS[family]
     return PairTemplate(ids(start), ids(middle), ids(end))

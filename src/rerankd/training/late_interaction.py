@@ -20,7 +20,7 @@ from torch.nn.functional import embedding, gelu, linear, normalize, scaled_dot_p
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 
-from rerankd.compiler.late_interaction_graph import CLS, HIDDEN, SEP
+from rerankd.compiler.late_interaction_graph import CLS, MASKED, SEP
 
 START_MIX = (20.0, 20.0, 2.0)  # initial weights of cosine, best matches and repeated pieces
 
@@ -55,7 +55,7 @@ class Encoder(torch.nn.Module):
         positions = embeddings.position_embeddings.weight[: ids.shape[1]]
         segment = embeddings.token_type_embeddings.weight[0]
         hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + positions + segment)
-        bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * HIDDEN
+        bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * MASKED
         self.there = mask > 0
         self.own = self.there & (ids != CLS) & (ids != SEP)
         for layer in self.bert.encoder.layer:
@@ -189,8 +189,8 @@ class Ranker(torch.nn.Module):
         self, query: Side, cosine: torch.Tensor, similar: torch.Tensor, same: torch.Tensor, content: torch.Tensor
     ) -> torch.Tensor:
         """Return logits from token similarities of shape (pairs, query length, document length)."""
-        nowhere = (1 - content[:, None, :]) * HIDDEN
-        best = (similar + nowhere).amax(-1).clamp(min=-1)
+        masked = (1 - content[:, None, :]) * MASKED
+        best = (similar + masked).amax(-1).clamp(min=-1)
         repeated = (same * content[:, None, :]).amax(-1)
         embedded = self.encoder.bert.embeddings.word_embeddings(query.ids).float()
         similarities = [

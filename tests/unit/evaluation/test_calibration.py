@@ -57,7 +57,7 @@ def test_extreme_logits() -> None:
     assert np.isfinite(fit.probabilities(np.array([-1e300, 0.0, 1e300]))).all()
     constant = fit_platt(np.full(100, 2.0), np.repeat([0.0, 1.0], [75, 25]))
     assert constant.probabilities(np.array([2.0]))[0] == pytest.approx(0.26, abs=0.01)
-    with pytest.raises(InvalidRequestError, match="only one kind"):
+    with pytest.raises(InvalidRequestError, match="same label"):
         fit_platt(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     with pytest.raises(InvalidRequestError, match="not a number"):
         fit_platt(np.array([1.0, np.nan]), np.array([1.0, 0.0]))

@@ -47,9 +47,9 @@ def test_the_reference_model() -> None:
         ({"architectures": None}, "no architecture named: this is an encoder without a ranking head"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported. It must be 'gelu'."),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not supported"),
-        ({"hidden_size": "wide"}, "config.json lacks a usable"),
-        ({"vocab_size": None}, "config.json lacks a usable"),
-        ({"num_attention_heads": 7}, "hidden_size 1024 is no multiple of num_attention_heads 7"),
+        ({"hidden_size": "wide"}, "config.json has no valid value for"),
+        ({"vocab_size": None}, "config.json has no valid value for"),
+        ({"num_attention_heads": 7}, "hidden_size 1024 is not a multiple of num_attention_heads 7"),
     ],
 )
 def test_refused(change: dict[str, Any], sentence: str) -> None:

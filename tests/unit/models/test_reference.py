@@ -30,11 +30,11 @@ def test_a_folder_wins_over_a_repository(tmp_path: Path, monkeypatch: pytest.Mon
         ("./gone", "This folder does not exist: './gone'. Use a bundled model"),
         ("/no/such/model", "This folder does not exist"),
         ("~/gone/model", "This folder does not exist"),
-        ("minj", "This is no model reference: 'minj'. Use a bundled model .mini"),
-        ("a/b/c", "This is no model reference"),
-        ("", "This is no model reference"),
+        ("minj", "This is not a model reference: 'minj'. Use a bundled model .mini"),
+        ("a/b/c", "This is not a model reference"),
+        ("", "This is not a model reference"),
         ("../../no-such-folder", "This folder does not exist"),
-        ("a/b@", "This is no model reference"),
+        ("a/b@", "This is not a model reference"),
     ],
 )
 def test_bad_references(text: str, sentence: str) -> None:

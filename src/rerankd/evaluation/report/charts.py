@@ -1,4 +1,4 @@
-"""Charts of an evaluation: differences with intervals, per-query scatter and bars, time of requests."""
+"""Charts of an evaluation report: forest plot, scatter plot, per-query bars and latency curves, as SVG."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BARS = 240
 
 
 def side(delta: float) -> str:
-    """Class of a difference: which way it goes."""
+    """Return the CSS class of a difference: `better`, `worse` or `same`."""
     return "better" if delta > 0 else "worse" if delta < 0 else "same"
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """A difference with its sign.
+    """Format a difference with its sign.
 
     Example:
         >>> signed(0.01), signed(-0.01), signed(0)
@@ -35,7 +35,7 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def forest(rows: Sequence[tuple[str, Interval]], measure: str) -> Markup:
-    """One line for each comparison: the difference and its interval around it."""
+    """Draw a forest plot: the mean difference of each comparison with its confidence interval."""
     low = min(0.0, *(delta.low for _, delta in rows))
     high = max(0.0, *(delta.high for _, delta in rows))
     margin = max(0.005, 0.06 * (high - low))
@@ -51,24 +51,24 @@ def forest(rows: Sequence[tuple[str, Interval]], measure: str) -> Markup:
         parts.append(element("text", name, x=axes.left - 10, y=y + 4, class_="name end"))
         parts.append(line(axes.across(delta.low), y, axes.across(delta.high), y, f"interval {kind}"))
         parts.append(element("circle", cx=axes.across(delta.mean), cy=y, r=5, class_=kind))
-        said = f"{signed(delta.mean)} [{signed(delta.low, 3)}, {signed(delta.high, 3)}]"
-        parts.append(element("text", said, x=axes.width - 4, y=y + 4, class_="tick end"))
+        caption = f"{signed(delta.mean)} [{signed(delta.low, 3)}, {signed(delta.high, 3)}]"
+        parts.append(element("text", caption, x=axes.width - 4, y=y + 4, class_="tick end"))
     return axes.picture(f"Differences of {measure}", *parts)
 
 
 def scatter(before: Values, after: Values, measure: str, names: tuple[str, str]) -> Markup:
-    """One spot for each pair of values; its area says how many queries have it."""
+    """Draw one dot for each pair of values; its area grows with the number of queries that have it."""
     axes = Axes((0, 1), (0, 1), height=380)
     spots = Counter(zip(before.round(2).tolist(), after.round(2).tolist(), strict=True))
     parts = [axes.frame(f"{measure}, {names[0]}", f"{measure}, {names[1]}")]
     parts.append(line(axes.across(0), axes.up(0), axes.across(1), axes.up(1), "zero"))
     for (x, y), count in sorted(spots.items(), key=lambda item: -item[1]):
-        said = f"{count} {'query' if count == 1 else 'queries'}: {x:.2f} → {y:.2f}"
+        caption = f"{count} {'query' if count == 1 else 'queries'}: {x:.2f} → {y:.2f}"
         radius = min(24.0, 3.4 + 1.5 * (count**0.5 - 1))
         parts.append(
             element(
                 "circle",
-                element("title", said),
+                element("title", caption),
                 cx=axes.across(x),
                 cy=axes.up(y),
                 r=radius,
@@ -79,20 +79,25 @@ def scatter(before: Values, after: Values, measure: str, names: tuple[str, str])
 
 
 def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
-    """Differences of all queries, from the largest gain to the largest loss."""
+    """Draw the difference of each query, from the largest gain to the largest loss."""
     order = np.argsort(-deltas, kind="stable")
     reach = max(0.05, float(np.abs(deltas).max(initial=0)))
     axes = Axes((0, len(deltas)), (-reach * 1.05, reach * 1.05), height=380)
     parts = [axes.frame(f"{len(deltas):,} queries, sorted", f"difference of {measure}", x_ticks=False)]
     if len(deltas) <= _BARS:
         width = (axes.across(1) - axes.across(0)) * 0.84
-        for place, query in enumerate(order.tolist()):
+        for column, query in enumerate(order.tolist()):
             if value := float(deltas[query]):
                 top, bottom = axes.up(max(value, 0)), axes.up(min(value, 0))
-                said = element("title", f"{signed(value, 3)} {labels[query]}")
                 parts.append(
                     element(
-                        "rect", said, x=axes.across(place), y=top, width=width, height=bottom - top, class_=side(value)
+                        "rect",
+                        element("title", f"{signed(value, 3)} {labels[query]}"),
+                        x=axes.across(column),
+                        y=top,
+                        width=width,
+                        height=bottom - top,
+                        class_=side(value),
                     )
                 )
     else:
@@ -100,9 +105,9 @@ def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
             if len(keep):
                 start = 0 if kind == "better" else len(deltas) - len(keep)
                 outline = [(axes.across(start), axes.up(0))]
-                for place, query in enumerate(keep.tolist(), start=start):
+                for column, query in enumerate(keep.tolist(), start=start):
                     y = axes.up(float(deltas[query]))
-                    outline += [(axes.across(place), y), (axes.across(place + 1), y)]
+                    outline += [(axes.across(column), y), (axes.across(column + 1), y)]
                 outline.append((axes.across(start + len(keep)), axes.up(0)))
                 parts.append(path(outline, kind, closed=True))
     parts.append(line(axes.across(0), axes.up(0), axes.across(len(deltas)), axes.up(0), "zero"))
@@ -110,22 +115,26 @@ def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
 
 
 def latency_curves(systems: Sequence[tuple[str, Latency]]) -> Markup:
-    """Share of requests answered within a time, for each system; marks at the median and at 95 %."""
-    longest = max(found.quantile(0.99) for _, found in systems) * 1.08
+    """Draw the share of requests answered within a time, per system; dots mark the median and the 95th percentile."""
+    longest = max(latency.quantile(0.99) for _, latency in systems) * 1.08
     axes = Axes((0, longest), (0, 1), height=260, width=900)
     parts = [axes.frame("milliseconds for one request", "share of requests answered")]
-    for number, (name, found) in enumerate(systems):
-        times = np.sort(np.array(found.milliseconds))
+    for number, (name, latency) in enumerate(systems):
+        times = np.sort(np.array(latency.milliseconds))
         shares = np.arange(1, len(times) + 1) / len(times)
         shown = times <= longest
         points = [(axes.across(float(t)), axes.up(float(s))) for t, s in zip(times[shown], shares[shown], strict=True)]
         parts.append(path([(axes.across(float(times[0])), axes.up(0)), *points], f"curve c{number % 4}"))
         for share in (0.5, 0.95):
-            milliseconds = found.quantile(share)
-            said = element("title", f"{name}: {share:.0%} within {milliseconds:,.0f} ms")
+            milliseconds = latency.quantile(share)
             parts.append(
                 element(
-                    "circle", said, cx=axes.across(milliseconds), cy=axes.up(share), r=4.5, class_=f"dot c{number % 4}"
+                    "circle",
+                    element("title", f"{name}: {share:.0%} within {milliseconds:,.0f} ms"),
+                    cx=axes.across(milliseconds),
+                    cy=axes.up(share),
+                    r=4.5,
+                    class_=f"dot c{number % 4}",
                 )
             )
         y = axes.up(0.08 + 0.09 * number)
@@ -135,12 +144,12 @@ def latency_curves(systems: Sequence[tuple[str, Latency]]) -> Markup:
 
 
 def legend() -> Markup:
-    """What the colours mean."""
-    box = [
-        picture(12, 12, kind, element("rect", x=0, y=0, width=12, height=12, rx=3, class_=kind)) + f" {said}"
-        for kind, said in (("better", "better after"), ("worse", "worse after"))
+    """Return the legend of the colours."""
+    entries = [
+        picture(12, 12, kind, element("rect", x=0, y=0, width=12, height=12, rx=3, class_=kind)) + f" {caption}"
+        for kind, caption in (("better", "better after"), ("worse", "worse after"))
     ]
-    return joined(*(element("span", Markup(one), class_="key") for one in box))
+    return joined(*(element("span", Markup(entry), class_="key") for entry in entries))
 
 
 def _short(text: str, limit: int) -> str:

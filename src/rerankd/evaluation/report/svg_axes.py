@@ -1,4 +1,4 @@
-"""The frame of a chart: a scale in each direction, grid lines, ticks and titles, as SVG."""
+"""Axes of a chart as SVG: scales, grid lines, ticks and titles."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from rerankd.evaluation.report.markup import Markup, element, joined
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Where values lie in a picture.
+    """Linear scales from values to positions in an image, in pixels.
 
     Attributes:
-        x: ends of the horizontal values.
-        y: ends of the vertical ones.
-        width: of the picture.
-        height: of the picture.
-        left: margin for the labels of the vertical axis.
-        bottom: margin for those of the horizontal one.
+        x: range of the horizontal axis.
+        y: range of the vertical axis.
+        width: width of the image.
+        height: height of the image.
+        left: left margin, for the labels of the vertical axis.
+        bottom: bottom margin, for the labels of the horizontal axis.
+        top: top margin.
+        right: right margin.
     """
 
     x: tuple[float, float]
@@ -32,11 +34,11 @@ class Axes:
     right: float = 14
 
     def across(self, value: float) -> float:
-        """Horizontal place of a value."""
+        """Return the horizontal position of a value."""
         return self.left + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - self.left - self.right)
 
     def up(self, value: float) -> float:
-        """Vertical place of a value."""
+        """Return the vertical position of a value."""
         return (
             self.height
             - self.bottom
@@ -44,18 +46,18 @@ class Axes:
         )
 
     def frame(self, across: str, up: str, *, x_ticks: bool = True, y_ticks: bool = True) -> Markup:
-        """Grid, ticks and titles."""
+        """Draw grid lines, ticks and the titles of both axes."""
         parts = []
         low, high = self.up(self.y[0]), self.up(self.y[1])
         first, last = self.across(self.x[0]), self.across(self.x[1])
         for value in ticks(*self.x) if x_ticks else ():
-            place = self.across(value)
-            parts.append(line(place, low, place, high, "grid"))
-            parts.append(element("text", label(value), x=place, y=low + 15, class_="tick middle"))
+            x = self.across(value)
+            parts.append(line(x, low, x, high, "grid"))
+            parts.append(element("text", label(value), x=x, y=low + 15, class_="tick middle"))
         for value in ticks(*self.y) if y_ticks else ():
-            place = self.up(value)
-            parts.append(line(first, place, last, place, "grid"))
-            parts.append(element("text", label(value), x=first - 6, y=place + 4, class_="tick end"))
+            y = self.up(value)
+            parts.append(line(first, y, last, y, "grid"))
+            parts.append(element("text", label(value), x=first - 6, y=y + 4, class_="tick end"))
         parts.append(element("text", across, x=(first + last) / 2, y=self.height - 6, class_="axis middle"))
         middle = (low + high) / 2
         parts.append(
@@ -64,43 +66,43 @@ class Axes:
         return joined(*parts)
 
     def picture(self, title: str, *parts: str) -> Markup:
-        """The finished picture; the title is read aloud."""
+        """Return the SVG image; screen readers read its title."""
         return picture(self.width, self.height, title, *parts)
 
 
 def picture(width: float, height: float, title: str, *parts: str) -> Markup:
-    """An SVG element."""
+    """Return an SVG image."""
     return element(
         "svg", element("title", title), *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", width=width
     )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    """A line."""
+    """Draw a line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
 
 
 def path(points: Sequence[tuple[float, float]], kind: str, *, closed: bool = False) -> Markup:
-    """A line through points."""
+    """Draw a line through points."""
     moves = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return element("path", d=f"M{moves}{'Z' if closed else ''}", class_=kind)
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> tuple[float, ...]:
-    """Round values between two ends.
+def ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
+    """Return round values between two limits.
 
     Example:
         >>> ticks(0, 1)
         (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """
-    step = 10 ** math.floor(math.log10((high - low) / wanted))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= wanted)
+    step = 10 ** math.floor(math.log10((high - low) / count))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return tuple(round(number * step, 10) + 0.0 for number in range(first, last + 1))
 
 
 def label(value: float) -> str:
-    """A tick's text.
+    """Format the label of a tick.
 
     Example:
         >>> label(-0.05), label(1500.0)
