@@ -26,7 +26,7 @@ from rerankd.ranking.finish import RequestScores, finish
 from rerankd.ranking.requests import RankOptions, build_requests
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
-from rerankd.scoring.backend import choose_backend, open_backend
+from rerankd.scoring.backend import half_precision, open_backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -112,7 +112,11 @@ class Reranker:
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
         backend_runtime = open_backend(
-            self.files, backend, device, precision or _half(use_fp16, self.files, backend, device), threads
+            self.files,
+            backend,
+            device,
+            precision or (half_precision(self.files, backend, device) if use_fp16 else None),
+            threads,
         )
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), backend_runtime)
         self._recorder = recorder
@@ -298,7 +302,3 @@ class Reranker:
         if max_length is None:
             return self.files.manifest.max_length
         return check_max_length(max_length, self.files.manifest.architecture.max_length, self.model)
-
-
-def _half(use_fp16: bool, files: ModelFiles, backend: str, device: str) -> Precision | None:
-    return "fp16" if use_fp16 and choose_backend(files, backend, device).device.startswith("cuda") else None

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json, logits_of, open_reranker
-from rerankd.cli.output import cell, movement, stdout, wants_json, write_rows
-from rerankd.cli.traces import Since, Tenant, Until, Url, moment, opened, say, trace_filter, when
+from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.trace_options import Since, Tenant, Until, Url, moment, opened, trace_filter, when
 from rerankd.errors import InvalidRequestError
 
 app = typer.Typer(help="Bad cases: detect, label and export rankings that went wrong.", no_args_is_help=True)

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json
-from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job
 from rerankd.jobs.queue import JobQueue
@@ -52,7 +52,7 @@ def list_jobs(
         numbers = (str(job.done), str(job.failed), str(job.total))
         table.add_row(job.id, job.state, cell(job.owner), job.priority, *numbers, _when(job.created))
     stdout().print(table)
-    _say(f"Waiting parts: {waiting.interactive} interactive, {waiting.bulk} bulk.")
+    say(f"Waiting parts: {waiting.interactive} interactive, {waiting.bulk} bulk.")
 
 
 @app.command()
@@ -82,7 +82,7 @@ def cancel(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
     """Cancel a job; running work stops."""
     with _queue(queue_url, jobs_path) as queue:
         cancelled = _existing(queue.store.cancel(job), job)
-    _say(f"Job {job} is {cancelled.state}.")
+    say(f"Job {job} is {cancelled.state}.")
 
 
 @app.command()
@@ -92,7 +92,7 @@ def retry(job: Name, queue_url: Queue = None, jobs_path: Path = None) -> None:
         retried = _existing(queue.retry(job), job)
     if retried.final:
         raise InvalidRequestError(f"Job {job} has nothing to retry.", hint="All of its parts succeeded.")
-    _say(f"Job {job} is queued again.")
+    say(f"Job {job} is queued again.")
 
 
 @app.command()
@@ -113,7 +113,7 @@ def purge(
         if jobs and not yes:
             typer.confirm(f"Delete {len(jobs)} jobs and their results?", abort=True, err=True)
         gone = sum(queue.store.delete(job.id) for job in jobs)
-    _say(f"{gone} jobs were deleted.")
+    say(f"{gone} jobs were deleted.")
 
 
 @app.command()
@@ -144,7 +144,3 @@ def _existing(job: Job | None, name: str) -> Job:
 
 def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds") if seconds else ""
-
-
-def _say(sentence: str) -> None:
-    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

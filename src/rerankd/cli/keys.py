@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from rerankd.cli import options
-from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.server.auth.key_file import read_keys, write_keys
 from rerankd.server.auth.keys import LIMITS, ApiKey, new_key
@@ -55,11 +55,11 @@ def add(
         write_rows([{"key": clear} | _row(key)])
     else:
         stdout().print(clear, markup=False, highlight=False, soft_wrap=True)
-    _say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.")
+    say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.")
     if not configured:
         full = str(path.resolve())
-        _say(f"To use the file, add this line to {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
-        _say(f"or set the environment variable RERANKD_API_KEYS_FILE={shlex.quote(full)}")
+        say(f"To use the file, add this line to {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
+        say(f"or set the environment variable RERANKD_API_KEYS_FILE={shlex.quote(full)}")
 
 
 @app.command("list")
@@ -91,7 +91,7 @@ def revoke(
     write_keys(path, [other for other in keys if other.id != revoked.id])
     if wants_json(as_json):
         write_rows([_row(revoked) | {"revoked": True}])
-    _say(f"Key {revoked.id} ({revoked.name}) is revoked.")
+    say(f"Key {revoked.id} ({revoked.name}) is revoked.")
 
 
 def _find(id_or_name: str, keys: list[ApiKey], path: Path) -> ApiKey:
@@ -116,7 +116,3 @@ def _file(path: Path | None) -> tuple[Path, bool]:
 
 def _row(key: ApiKey) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(key).items() if name != "digest"}
-
-
-def _say(sentence: str) -> None:
-    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

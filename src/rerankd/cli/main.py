@@ -26,6 +26,7 @@ from rerankd.cli import (
     deploy,
     doctor,
     evaluate,
+    feedback,
     gate,
     improve,
     jobs,
@@ -99,7 +100,7 @@ app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(traces.app, name="traces")
-app.add_typer(traces.feedback, name="feedback")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(cases.app, name="cases")
 app.add_typer(rules.app, name="rules")
 app.add_typer(rollout.app, name="rollout")

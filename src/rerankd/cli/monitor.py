@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, stdout, wants_json, write_rows
-from rerankd.cli.traces import Model, Tenant, Url, opened, seconds, trace_filter
+from rerankd.cli.trace_options import Model, Tenant, Url, opened, seconds, trace_filter
 
 if TYPE_CHECKING:
     from rerankd.feedback.monitoring import Activity

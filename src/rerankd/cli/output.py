@@ -64,3 +64,8 @@ def cell(text: str, limit: int = 400) -> Text:
     """Return text for a table cell: one line, no markup, no control characters."""
     flat = " ".join(text[:limit].split())
     return Text("".join(char if char.isprintable() else "�" for char in flat))
+
+
+def say(sentence: str) -> None:
+    """Print a message to standard error, apart from the data."""
+    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -16,8 +16,7 @@ from rich.text import Text
 from rerankd._common.progress import progress_bar
 from rerankd.async_reranker import AsyncReranker
 from rerankd.cli import options
-from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
-from rerankd.cli.traces import say
+from rerankd.cli.output import cell, movement, say, stderr, stdout, wants_json, write_rows
 from rerankd.settings import Settings, load_settings
 from rerankd.types import RerankRequest, RerankResult
 

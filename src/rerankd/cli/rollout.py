@@ -8,19 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json
-from rerankd.cli.output import cell, stdout, wants_json, write_rows
-from rerankd.cli.traces import Url, say, when
+from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
+from rerankd.cli.rollout_status import describe, experiment_row, print_means, registry_status, state_sentence
+from rerankd.cli.trace_options import Url, when
 from rerankd.errors import ConflictError, InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from rerankd.experiments.controller import ExperimentStats
     from rerankd.experiments.experiment import Experiment
     from rerankd.experiments.guardrails import ExperimentDecision, Guardrail
     from rerankd.experiments.store import ExperimentStore
@@ -94,9 +94,9 @@ def start(
             experiment = replace(experiment, challenger=_pinned(challenger, settings))
         started = store.start(experiment, _current_user())
     if wants_json(as_json):
-        write_rows([_describe(started)])
+        write_rows([describe(started)])
         return
-    say(_sentence(started))
+    say(state_sentence(started))
 
 
 @app.command()
@@ -108,7 +108,7 @@ def status(
     """Show experiments: current step, counts, and what would be decided now."""
     with opened(traces_url) as (store, _):
         experiments = store.recent() if name is None else [store.get(name)]
-        rows = [_row(store, experiment, with_feedback=name is not None) for experiment in experiments]
+        rows = [experiment_row(store, experiment, with_feedback=name is not None) for experiment in experiments]
     if wants_json(as_json):
         from rerankd.experiments.history import finite
 
@@ -124,7 +124,7 @@ def status(
         )
     stdout().print(table)
     if name is not None and rows[0]["means"]:
-        _print_numbers(rows[0])
+        print_means(rows[0])
 
 
 @app.command()
@@ -134,7 +134,7 @@ def advance(name: Name, traces_url: Url = None) -> None:
 
     with opened(traces_url) as (store, _):
         advanced = _by_hand(store, name, ExperimentDecision("advance", "by hand", {}), ("running",))
-    say(_sentence(advanced))
+    say(state_sentence(advanced))
 
 
 @app.command()
@@ -162,7 +162,7 @@ def stop(
             stopped = _by_hand(
                 store, experiment_name, ExperimentDecision(action, "by hand", {}), ("running", "promoted")
             )
-            say(_sentence(stopped))
+            say(state_sentence(stopped))
     if not names:
         say("No experiment is running.")
 
@@ -221,33 +221,8 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
     raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
 
 
-def _row(store: ExperimentStore, experiment: Experiment, *, with_feedback: bool) -> dict[str, Any]:
-    from rerankd.experiments.controller import decide, decision_record, experiment_stats
-    from rerankd.experiments.feedback_metrics import FeedbackAggregator
-
-    feedback = FeedbackAggregator(experiment)
-    if with_feedback and experiment.kind != "shadow":
-        feedback.poll(store.traces)
-    stats = experiment_stats(experiment, store.sums(experiment), store.units(experiment), feedback)
-    decision = decide(experiment, stats)
-    row = _describe(experiment) | decision_record(experiment, stats, decision) | {"reason": ""}
-    if experiment.state == "running" and experiment.kind != "shadow":
-        row |= {"decision": decision.action, "reason": decision.reason}
-    elif status := _registry_status(store, experiment):
-        row |= {"registry": status, "reason": status["reason"]}
-    return row | {"means": _means(stats)}
-
-
-def _registry_status(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
-    """Return how far the registry is with the experiment's promotion; empty if it has no part in it."""
-    from rerankd.experiments.promotion_log import PromotionLog
-
-    last = PromotionLog(store).last(experiment)
-    return {} if last is None else {"phase": last.phase, "reason": last.reason, **last.data}
-
-
 def _check_moved(store: ExperimentStore, experiment: Experiment) -> None:
-    status = _registry_status(store, experiment)
+    status = registry_status(store, experiment)
     if experiment.state != "promoted" or status.get("phase") != "moved":
         reason = f" {status['reason']}." if status else ""
         raise ConflictError(
@@ -266,42 +241,6 @@ def _pinned(challenger: str, settings: Settings) -> str:
     from rerankd.wiring.registry import open_registry
 
     return f"{REGISTRY}{reference.name}@{open_registry(settings).resolve(reference.name, reference.alias).version}"
-
-
-def _means(stats: ExperimentStats) -> dict[str, dict[str, Any]]:
-    observations = stats.observations
-    means: dict[str, dict[str, Any]] = {}
-    for variant, sums in (("champion", observations.control), ("challenger", observations.canary)):
-        for name, metric_sums in sorted(sums.items()):
-            means.setdefault(name, {})[variant] = {"count": metric_sums.count, "mean": metric_sums.mean}
-    return means
-
-
-def _print_numbers(row: dict[str, Any]) -> None:
-    table = Table("number", "champion", "of", "challenger", "of", "difference, at least", "at most")
-    for name, arms in row["means"].items():
-        cells = [name]
-        for arm in ("champion", "challenger"):
-            sums = arms.get(arm)
-            cells += [f"{sums['mean']:.4f}", str(sums["count"])] if sums else ["", ""]
-        bounds = row["bounds"].get(name)
-        table.add_row(*cells, *((f"{bounds['low']:+.4f}", f"{bounds['high']:+.4f}") if bounds else ("", "")))
-    stdout().print(table)
-
-
-def _describe(experiment: Experiment) -> dict[str, Any]:
-    return asdict(replace(experiment, plan=replace(experiment.plan, guardrails=()))) | {
-        "guardrails": {rail.name: rail.margin for rail in experiment.plan.guardrails}
-    }
-
-
-def _sentence(experiment: Experiment) -> str:
-    if experiment.state == "promoted":
-        return f"{experiment.name} is promoted: its challenger answers all requests for {experiment.model}."
-    if experiment.state != "running":
-        return f"{experiment.name} is {experiment.state}: the champion answers all requests for {experiment.model}."
-    coverage = f"{100 * experiment.coverage:.4g} % of {experiment.unit}s"
-    return f"{experiment.name} is running: {experiment.kind} of {experiment.challenger} at {coverage}."
 
 
 def _steps(text: str) -> tuple[float, ...]:

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from rerankd.cli import options
 from rerankd.cli.inputs import read_documents
-from rerankd.cli.output import cell, movement, stdout, wants_json, write_rows
-from rerankd.cli.traces import Model, Since, Tenant, Until, Url, opened, print_replays, say, trace_filter
+from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter
+from rerankd.cli.traces import print_replays
 from rerankd.errors import NotFoundError
 from rerankd.ranking.order import order_of
 from rerankd.rules.rule_file import read_rules

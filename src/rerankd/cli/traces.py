@@ -1,42 +1,26 @@
-"""`rerankd traces`: list, show, replay, prune and erase rankings. `rerankd feedback`: import and list feedback."""
+"""`rerankd traces`: list, show, replay, export, prune and erase recorded rankings."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json, logits_of, open_reranker
-from rerankd.cli.output import cell, movement, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, when
 from rerankd.errors import InvalidRequestError, NotFoundError
-from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rerankd.traces.replay import Replay
-    from rerankd.traces.store import FullTrace, TraceFilter, TraceStore
+    from rerankd.traces.store import FullTrace
 
 app = typer.Typer(help="Recorded rankings, before and after, in the database of traces_url.", no_args_is_help=True)
-feedback = typer.Typer(help="Import and list feedback on rankings.", no_args_is_help=True)
 
-Url = Annotated[
-    str | None, typer.Option("--traces-url", help="Database with the traces.  [default: setting traces_url]")
-]
-Tenant = Annotated[str | None, typer.Option(help='Only this API key id; "" for requests without a key.')]
-Since = Annotated[
-    str | None, typer.Option(help="Start of the time range: 90s, 15m, 24h or 7d ago, or an ISO 8601 time.")
-]
-Until = Annotated[str | None, typer.Option(help="End of the time range.")]
-Model = Annotated[str | None, typer.Option(help="Only rankings of this model.")]
 Name = Annotated[str, typer.Argument(metavar="REQUEST", help="Request id, or number of the trace.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command("list")
@@ -217,49 +201,6 @@ def erase(
     )
 
 
-@feedback.command("import")
-def import_csv(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file with a header row.")],
-    tenant: Annotated[str, typer.Option(help="API key id for rows without one.")] = "",
-    traces_url: Url = None,
-) -> None:
-    """Import feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""
-    from rerankd.feedback.events import read_csv
-    from rerankd.feedback.store import import_feedback
-
-    with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
-        count, known = import_feedback(store, read_csv(lines, tenant))
-    say(f"{count} items imported; {known} of them belong to known rankings.")
-
-
-@feedback.command("list")
-def list_feedback(
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most traces, newest first.")] = 50,
-    traces_url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """List feedback, newest first, with its trace."""
-    from rerankd.feedback.store import read_feedback
-
-    with opened(traces_url) as (store, _):
-        feedback_items = read_feedback(store, trace_filter(tenant, since, until, None), limit=limit)
-    if wants_json(as_json):
-        write_rows(
-            asdict(entry.feedback) | {"trace": entry.trace.id if entry.trace else None} for entry in feedback_items
-        )
-        return
-    table = Table("time", "tenant", "request", "kind", "document", "value", "trace")
-    for entry in feedback_items:
-        item = entry.feedback
-        document = item.document_id if item.index is None else str(item.index)
-        names = (cell(item.tenant), cell(item.request_id, 40), item.kind, cell(document or ""))
-        table.add_row(when(item.time), *names, f"{item.value:g}", str(entry.trace.id) if entry.trace else "(pending)")
-    stdout().print(table)
-
-
 def print_replays(replays: list[Replay]) -> None:
     """Print a table of the changes."""
     table = Table("id", "request", "top", "tau", "entered", "moved", "largest changes")
@@ -294,58 +235,3 @@ def _row(trace: FullTrace) -> dict[str, Any]:
         for index in range(count)
     ]
     return asdict(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}
-
-
-def trace_filter(tenant: str | None, since: str | None, until: str | None, model: str | None) -> TraceFilter:
-    """Return the filter that the options describe."""
-    from rerankd.traces.store import TraceFilter
-
-    return TraceFilter(tenant, moment(since), moment(until), model)
-
-
-def moment(text: str | None) -> float | None:
-    """Parse a time, `15m` ago or ISO 8601, to seconds since 1970."""
-    if text is None:
-        return None
-    if text[-1:] in _UNITS:
-        return time.time() - seconds(text)
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise InvalidRequestError(
-            f"{text!r} is not a time.", hint="Write 90s, 15m, 24h, 7d, or 2026-01-31T12:00."
-        ) from None
-
-
-def seconds(text: str) -> float:
-    """Parse a duration such as `90s`, `15m`, `24h` or `7d` to seconds."""
-    try:
-        length = float(text[:-1]) * _UNITS[text[-1:]]
-    except (ValueError, KeyError):
-        raise InvalidRequestError(f"{text!r} is not a duration.", hint="Write 90s, 15m, 24h, or 7d.") from None
-    if not 0 < length < float("inf"):
-        raise InvalidRequestError(f"{text!r} is not a duration.", hint="Write 90s, 15m, 24h, or 7d.")
-    return length
-
-
-def when(seconds: float) -> str:
-    """Format a time for people."""
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
-
-
-@contextmanager
-def opened(url: str | None) -> Iterator[tuple[TraceStore, Settings]]:
-    """Open the trace database that options and settings name; yield it and the settings."""
-    from rerankd.wiring.traces import open_trace_store
-
-    settings = load_settings(traces_url=url)
-    store = open_trace_store(settings)
-    try:
-        yield store, settings
-    finally:
-        store.close()
-
-
-def say(sentence: str) -> None:
-    """Print a message to standard error, apart from the data."""
-    stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -128,6 +128,11 @@ def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool) -> Backen
     return BackendChoice("onnx", "cpu", "a compiled model: ONNX Runtime on the CPU")
 
 
+def half_precision(files: ModelFiles, backend: str, device: str) -> Precision | None:
+    """Return `fp16` if the model would run on a CUDA GPU; None elsewhere."""
+    return "fp16" if choose_backend(files, backend, device).device.startswith("cuda") else None
+
+
 def open_backend(
     files: ModelFiles, backend: str = "auto", device: str = "auto", precision: str | None = None, threads: int = 0
 ) -> Backend:
