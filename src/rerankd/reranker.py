@@ -111,14 +111,10 @@ class Reranker:
         )
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
-        backend_runtime = open_backend(
-            self.files,
-            backend,
-            device,
-            precision or (half_precision(self.files, backend, device) if use_fp16 else None),
-            threads,
-        )
-        self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), backend_runtime)
+        if use_fp16 and precision is None:
+            precision = half_precision(self.files, backend, device)
+        runtime = open_backend(self.files, backend, device, precision, threads)
+        self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), runtime)
         self._recorder = recorder
         _log.info("Loaded %s on %s, max_length %d", self.model, self.backend, self.max_length)
 
@@ -299,6 +295,6 @@ class Reranker:
         return result
 
     def _checked_length(self, max_length: int | None) -> int:
-        if max_length is None:
-            return self.files.manifest.max_length
-        return check_max_length(max_length, self.files.manifest.architecture.max_length, self.model)
+        manifest = self.files.manifest
+        limit = manifest.architecture.max_length
+        return manifest.max_length if max_length is None else check_max_length(max_length, limit, self.model)

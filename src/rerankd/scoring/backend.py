@@ -13,6 +13,7 @@ from rerankd._common.optional import installed
 from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.types import Precision
 
 BACKENDS = ("auto", "onnx", "torch")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
