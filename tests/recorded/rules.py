@@ -49,6 +49,8 @@ def mask_times(value: Any, key: str) -> Any:
 
 def mask_durations(value: Any, key: str) -> Any:
     """Replace what was measured with a clock."""
+    if key == "retry-after":
+        return "<seconds>"
     if isinstance(value, str) and key == "description":
         return re.sub(r"\d+(\.\d+)? m?s\b", "<ms>", value)
     return "<ms>" if isinstance(value, int | float) and MILLISECONDS.search(key) else value
