@@ -21,12 +21,12 @@ class _Ended(BaseException):
     """The program was ended."""
 
 
-def ends_after(rows: int) -> Callable[[BulkProgress], None]:
-    def watch(moment: BulkProgress) -> None:
-        if moment.rows >= rows:
+def stop_after(rows: int) -> Callable[[BulkProgress], None]:
+    def on_progress(progress: BulkProgress) -> None:
+        if progress.rows >= rows:
             raise _Ended
 
-    return watch
+    return on_progress
 
 
 def repeating(pairs: list[tuple[str, str]]) -> Rows:
@@ -47,7 +47,7 @@ def test_ended_between_any_chunks_it_gives_the_same_bytes(
     hit = BulkRun(source, tmp_path / "hit.jsonl", chunk_pairs=12)
     for rows in (12, 36, 84):
         with pytest.raises(_Ended):
-            run_bulk(hit, LocalExecutor(open_scorer(settings)), ends_after(rows))
+            run_bulk(hit, LocalExecutor(open_scorer(settings)), stop_after(rows))
     run_bulk(hit, LocalExecutor(open_scorer(settings)))
     assert hit.out.read_bytes() == calm.out.read_bytes()
 

@@ -14,16 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from rerankd.cli import options
-from rerankd.cli.bulk_progress import shown, unscored
+from rerankd.cli.bulk_progress import duration, show_progress, unscored
 from rerankd.cli.output import stderr, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS
-from rerankd.jobs.bulk.eta import duration
 from rerankd.jobs.bulk.executor import Executor
 from rerankd.jobs.bulk.local import BACKOFF, LocalExecutor
 from rerankd.jobs.bulk.output import OutputPaths
 from rerankd.jobs.bulk.queue import QueueExecutor
-from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_job, run_bulk
+from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_run, run_bulk
 from rerankd.settings import Settings, load_settings
 from rerankd.types import TruncationOverrides
 from rerankd.wiring.bulk import open_scorer
@@ -85,40 +84,40 @@ def bulk(
             "Bulk scoring needs files: a run on standard input or output could not resume.",
             hint="Pass files, or use `rerankd score -`.",
         )
-    job = BulkRun(
+    run = BulkRun(
         Path(source), Path(out), kind, out_format, on_error.value, top_n, "none" if no_activation else "sigmoid",
         keep_fields, chunk_pairs, settings.max_documents, restart,
     )  # fmt: skip
-    check_job(job)
+    check_run(run)
     change = TruncationOverrides(
         flags["max_length"] and settings.max_length,
         truncation=settings.truncation if flags["truncation"] else None,
         long_documents=settings.long_documents if flags["long_documents"] else None,
     )
-    began: list[BulkProgress] = []
+    initial: list[BulkProgress] = []
     console, started = stderr(), time.monotonic()
     try:
         opened = open_executor(settings, workers, change, flags["model"])
-        with _interruptible(), opened as executor, shown(console) as watch:
+        with _interruptible(), opened as executor, show_progress(console) as show:
 
-            def tell(moment: BulkProgress) -> None:
-                if not began:
-                    began.append(moment)
-                    if moment.rows:
-                        console.print(f"Resuming after {moment.rows:,} rows.", highlight=False)
-                watch(moment)
+            def on_progress(progress: BulkProgress) -> None:
+                if not initial:
+                    initial.append(progress)
+                    if progress.rows:
+                        console.print(f"Resuming after {progress.rows:,} rows.", highlight=False)
+                show(progress)
 
-            done = run_bulk(job, executor, tell)
+            total = run_bulk(run, executor, on_progress)
     except KeyboardInterrupt:
         console.print("Interrupted. Run the same command again to resume.", highlight=False)
         raise typer.Exit(130) from None
     seconds = time.monotonic() - started
-    pairs = done.pairs - began[0].pairs
-    console.print(_summary(job, done, pairs, seconds), highlight=False, soft_wrap=True)
+    pairs = total.pairs - initial[0].pairs
+    console.print(_summary(run, total, pairs, seconds), highlight=False, soft_wrap=True)
     if as_json:
         speed = {"seconds": round(seconds, 3), "pairs_per_second": round(pairs / max(seconds, 1e-9), 1)}
-        write_rows([asdict(done) | speed])
-    if done.unscored:
+        write_rows([asdict(total) | speed])
+    if total.unscored:
         raise typer.Exit(EXIT_UNSCORED)
 
 
@@ -140,14 +139,14 @@ def open_executor(
         yield QueueExecutor(queue, model, change)
 
 
-def _summary(job: BulkRun, done: BulkProgress, pairs: int, seconds: float) -> str:
-    parts = [f"{done.rows:,} rows, {done.pairs:,} pairs, {done.tokens:,} tokens"]
-    if done.truncated:
-        parts.append(f"{done.truncated:,} truncated")
+def _summary(run: BulkRun, total: BulkProgress, pairs: int, seconds: float) -> str:
+    parts = [f"{total.rows:,} rows, {total.pairs:,} pairs, {total.tokens:,} tokens"]
+    if total.truncated:
+        parts.append(f"{total.truncated:,} truncated")
     if pairs:
         parts.append(f"{duration(seconds)} ({pairs / seconds:,.0f} pairs/s)")
-    if done.unscored:
-        parts.append(f"{unscored(done.unscored)}, see {OutputPaths(job.out).failed}")
+    if total.unscored:
+        parts.append(f"{unscored(total.unscored)}, see {OutputPaths(run.out).failed}")
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What a bulk run shows while it goes on: a bar on a terminal, elsewhere a line every ten seconds."""
+"""Progress of a bulk run: a bar on a terminal, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -7,51 +7,81 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from rerankd.jobs.bulk.eta import Meter, Pace, duration
 from rerankd.jobs.bulk.run import BulkProgress, OnProgress
 
 LINE_SECONDS = 10.0
+SPEED_SECONDS = 600.0  # rich measures the speed over these seconds; a chunk that takes longer leaves it unknown
 
 
 @contextmanager
-def shown(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
-    """Give a function to call with every `BulkProgress`."""
-    if not console.is_terminal:
-        yield _Lines(console, clock)
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=None)
-        meter = Meter()
+def show_progress(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
+    """Show a run's progress for the duration of a block.
 
-        def watch(moment: BulkProgress) -> None:
-            pace = meter.seen(clock(), moment.pairs, moment.share)
-            total = None if moment.share is None else 1.0
-            progress.update(task, description=words(moment, pace), completed=moment.share or 0.0, total=total)
+    Args:
+        console: console to write to.
+        clock: monotonic seconds.
 
-        yield watch
+    Yields:
+        A function to call with every `BulkProgress`.
+    """
+    with Progress(
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        get_time=clock,
+        speed_estimate_period=SPEED_SECONDS,
+    ) as bar:
+        yield _Display(bar, console, clock)
 
 
-class _Lines:
-    """A line now and then."""
+class _Display:
+    """Callback that updates the tasks of a rich `Progress`, and prints lines where no bar is shown."""
 
-    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
-        self._console, self._clock, self._meter = console, clock, Meter()
-        self._said = clock()
+    def __init__(self, bar: Progress, console: Console, clock: Callable[[], float]) -> None:
+        self._bar, self._console, self._clock = bar, console, clock
+        self._share = self._task("starting", visible=True)
+        self._pairs = self._task("pairs", visible=False)
+        self._printed = clock()
 
-    def __call__(self, moment: BulkProgress) -> None:
-        now = self._clock()
-        pace = self._meter.seen(now, moment.pairs, moment.share)
-        if now - self._said >= LINE_SECONDS:
-            self._said = now
-            share = "" if moment.share is None else f"{moment.share:.0%} of the input, "
-            self._console.print(f"{share}{words(moment, pace)}", highlight=False, soft_wrap=True)
+    def __call__(self, progress: BulkProgress) -> None:
+        self._bar.update(self._pairs.id, completed=progress.pairs)
+        total = None if progress.share is None else 1.0
+        self._bar.update(self._share.id, completed=progress.share or 0.0, total=total)
+        self._bar.update(self._share.id, description=describe(progress, self._pairs.speed))
+        if self._bar.disable and self._clock() - self._printed >= LINE_SECONDS:
+            self._printed = self._clock()
+            share = "" if progress.share is None else f"{progress.share:.0%} of the input, "
+            line = describe(progress, self._pairs.speed, self._share.time_remaining)
+            self._console.print(f"{share}{line}", highlight=False, soft_wrap=True)
+
+    def _task(self, description: str, *, visible: bool) -> Task:
+        task_id = self._bar.add_task(description, total=None, visible=visible)
+        return next(task for task in self._bar.tasks if task.id == task_id)
+
+
+def duration(seconds: float) -> str:
+    """Format seconds for people.
+
+    Example:
+        >>> [duration(42), duration(61), duration(7260)]
+        ['42 s', '1 min 1 s', '2 h 1 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def unscored(rows: int) -> str:
-    """How many rows have no score.
+    """Format the number of rows without a score.
 
     Example:
         >>> unscored(1)
@@ -60,18 +90,23 @@ def unscored(rows: int) -> str:
     return f"{rows:,} {'row' if rows == 1 else 'rows'} without a score"
 
 
-def words(moment: BulkProgress, pace: Pace) -> str:
-    """How far, how fast, how long still.
+def describe(progress: BulkProgress, pairs_per_second: float | None, seconds_left: float | None = None) -> str:
+    """Describe the progress of a run in one line.
+
+    Args:
+        progress: progress of the run.
+        pairs_per_second: speed; None if it is unknown.
+        seconds_left: estimated time left; None if it is unknown, or shown elsewhere.
 
     Example:
-        >>> words(BulkProgress(10, 512, 0, 9000, 0, 0.5), Pace(51.2, 10.0))
+        >>> describe(BulkProgress(10, 512, 0, 9000, 0, 0.5), 51.2, 10.0)
         '512 pairs, 51 pairs/s, 10 s left'
     """
-    parts = [f"{moment.pairs:,} pairs"]
-    if pace.pairs_per_second is not None:
-        parts.append(f"{pace.pairs_per_second:,.0f} pairs/s")
-    if pace.seconds_left is not None:
-        parts.append(f"{duration(pace.seconds_left)} left")
-    if moment.unscored:
-        parts.append(unscored(moment.unscored))
+    parts = [f"{progress.pairs:,} pairs"]
+    if pairs_per_second is not None:
+        parts.append(f"{pairs_per_second:,.0f} pairs/s")
+    if seconds_left is not None:
+        parts.append(f"{duration(seconds_left)} left")
+    if progress.unscored:
+        parts.append(unscored(progress.unscored))
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""From what is kept of a job to one row for each of its requests."""
+"""Rows of a job, one for each of its requests, from the stored results of its parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rerankd.jobs.store import PartResult
 
 
 def result_rows(parts: Iterable[PartResult]) -> Iterator[dict[str, Any] | None]:
-    """One row for each request, in order: `{"model", "results" | "scores", "usage"}`, `{"error"}`, or None for nothing.
+    """Yield one row per request, in order: `{"model", "results" | "scores", "usage"}`, `{"error"}`, or None if missing.
 
     Example:
         >>> list(result_rows([PartResult(1, b'[{"scores": []}]'), PartResult(2, None)]))
@@ -21,6 +21,6 @@ def result_rows(parts: Iterable[PartResult]) -> Iterator[dict[str, Any] | None]:
         if part.content is None:
             yield from [None] * part.requests
             continue
-        found = orjson.loads(part.content)
-        # One error for the whole part: it was set aside without a word from its workers.
-        yield from found if isinstance(found, list) else [found] * part.requests
+        content = orjson.loads(part.content)
+        # A dead-lettered part holds one error for all of its requests.
+        yield from content if isinstance(content, list) else [content] * part.requests

@@ -1,4 +1,4 @@
-"""Cutting the input into chunks: where one ends depends on the rows alone, so that a resumed run cuts the same."""
+"""Batches of rows: the boundaries depend on the rows alone, so that a resumed run makes the same chunks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ReadRow = tuple[InputRow | InvalidRow, Offset]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A chunk with what stays at home of it.
+    """Chunk with the rows that it was made of, which are not sent to the executor.
 
     Attributes:
-        chunk: what is scored.
-        rows: the rows of it, and those in between that cannot be scored.
-        after: place in the input behind the last of them.
-        share: how much of the input is before that place, if that can be told.
+        chunk: texts to score.
+        rows: rows of the chunk, and the invalid rows between them.
+        after: offset in the input behind the last row.
+        share: share of the input before that offset, 0 to 1; None if it is unknown.
     """
 
     chunk: Chunk
@@ -39,29 +39,32 @@ def batches(
     characters: int = CHUNK_CHARACTERS,
     share: Callable[[Offset], float | None] = lambda position: None,
 ) -> Iterator[Batch]:
-    """Cut rows into chunks of at most `pairs` pairs, rows and `characters`; a row that is larger is one of its own.
+    """Group rows into chunks of at most `pairs` pairs and rows, and `characters`; a larger row is a chunk of its own.
 
     Args:
-        rows: rows, each with the place behind it.
+        rows: rows, each with the offset behind it.
         first: number of the first chunk.
-        pairs: of one chunk at most; a row without pairs counts as one.
-        characters: of one chunk's texts at most.
-        share: how much of the input is before a place.
+        pairs: largest number of pairs of a chunk; a row without pairs counts as one.
+        characters: largest length of a chunk's texts together.
+        share: returns the share of the input before an offset.
 
     Raises:
-        Whatever `rows` raises; the rows of the chunk that was not full are dropped then.
+        RerankdError: `rows` raised it; the rows of the unfinished chunk are dropped.
     """
-    held: list[InputRow | InvalidRow] = []
-    number, held_pairs, held_characters, after = first, 0, 0, Offset()
-    for row, behind in rows:
-        own, long = (max(1, len(row.documents)), row.characters) if isinstance(row, InputRow) else (1, 0)
-        if held and (held_pairs + own > pairs or held_characters + long > characters):
-            yield _batch(number, held, after, share)
-            number, held, held_pairs, held_characters = number + 1, [], 0, 0
-        held.append(row)
-        held_pairs, held_characters, after = held_pairs + own, held_characters + long, behind
-    if held:
-        yield _batch(number, held, after, share)
+    pending: list[InputRow | InvalidRow] = []
+    number, pending_pairs, pending_characters, after = first, 0, 0, Offset()
+    for row, offset in rows:
+        row_pairs, row_characters = (
+            (max(1, len(row.documents)), row.characters) if isinstance(row, InputRow) else (1, 0)
+        )
+        if pending and (pending_pairs + row_pairs > pairs or pending_characters + row_characters > characters):
+            yield _batch(number, pending, after, share)
+            number, pending, pending_pairs, pending_characters = number + 1, [], 0, 0
+        pending.append(row)
+        pending_pairs, pending_characters = pending_pairs + row_pairs, pending_characters + row_characters
+        after = offset
+    if pending:
+        yield _batch(number, pending, after, share)
 
 
 def _batch(

@@ -14,8 +14,8 @@ class Executor(Protocol):
     """Scores chunks, here or elsewhere.
 
     Attributes:
-        identity: what its scores depend on, as texts and numbers under stable names: `model`, `version`, `policy`.
-            A run is only resumed by an executor with the same.
+        identity: everything that the scores depend on, under stable names: `model`, `version`, `policy`.
+            A run resumes only with an executor of the same identity.
     """
 
     identity: Mapping[str, str | int]
@@ -23,15 +23,15 @@ class Executor(Protocol):
     def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
         """Score chunks.
 
-        Takes chunks from the iterator only as far ahead as it has room for, and from one thread at a time. A chunk
-        that fails is tried again; one that goes on failing comes back with errors as its outcomes. Closing the
-        iterator that is returned drops what is under way.
+        Chunks are taken from the iterator only as far ahead as the window allows, and from one thread at a time. A
+        chunk that fails is retried; one that keeps failing is returned with errors as its outcomes. Closing the
+        returned iterator cancels the chunks in flight.
 
         Returns:
             One result per chunk, in the order of the chunks.
 
         Raises:
-            RerankdError: nothing can be scored now, whatever the chunk.
+            RerankdError: nothing can be scored at present.
         """
         ...
 
@@ -39,12 +39,12 @@ class Executor(Protocol):
 def in_order(
     chunks: Iterator[Chunk], submit: Callable[[Chunk], Future[ChunkResult]], window: int
 ) -> Iterator[ChunkResult]:
-    """Results in the order of the chunks, with at most `window` chunks on their way.
+    """Yield results in the order of the chunks, with at most `window` chunks in flight.
 
     Args:
-        chunks: read in the caller's thread, while submitted ones are worked on.
-        submit: starts the work on a chunk; not called for one without pairs.
-        window: chunks under way at most, those that wait for an earlier one counted in.
+        chunks: chunks to submit; read in the caller's thread.
+        submit: starts scoring a chunk; not called for a chunk without pairs.
+        window: largest number of chunks in flight, those that wait for an earlier one included.
 
     Example:
         >>> def submit(chunk):
@@ -57,14 +57,14 @@ def in_order(
     """
     in_flight: deque[Future[ChunkResult]] = deque()
     try:
-        more = True
-        while more or in_flight:
-            while more and len(in_flight) < window:
+        has_more = True
+        while has_more or in_flight:
+            while has_more and len(in_flight) < window:
                 chunk = next(chunks, None)
                 if chunk is None:
-                    more = False
+                    has_more = False
                 else:
-                    in_flight.append(submit(chunk) if chunk.pairs else _nothing(chunk))
+                    in_flight.append(submit(chunk) if chunk.pairs else _empty_result(chunk))
             if in_flight:
                 result = in_flight[0].result()
                 in_flight.popleft()
@@ -74,7 +74,7 @@ def in_order(
             future.cancel()
 
 
-def _nothing(chunk: Chunk) -> Future[ChunkResult]:
+def _empty_result(chunk: Chunk) -> Future[ChunkResult]:
     future: Future[ChunkResult] = Future()
     future.set_result(ChunkResult(chunk.number, ((),) * len(chunk.groups)))
     return future

@@ -16,10 +16,10 @@ _ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "pq": "pa
 
 
 def format_of(path: Path, given: str | None, flag: str) -> str:
-    """The format of a file: as given, or by its ending; `.gz` does not count.
+    """Return the format of a file: the given one, or by the extension of its name without `.gz`.
 
     Raises:
-        InvalidRequestError: neither tells.
+        InvalidRequestError: the format is unknown.
 
     Example:
         >>> format_of(Path("pairs.jsonl.gz"), None, "--format")
@@ -28,19 +28,19 @@ def format_of(path: Path, given: str | None, flag: str) -> str:
     if given is not None and given not in FORMATS:
         raise InvalidRequestError(f"Unknown format {given!r}.", hint=f"Use {flag} jsonl or {flag} parquet.")
     name = path.name.lower().removesuffix(".gz")
-    found = given or _ENDINGS.get(name.rpartition(".")[2])
-    if found is None:
+    file_format = given or _ENDINGS.get(name.rpartition(".")[2])
+    if file_format is None:
         raise InvalidRequestError(
             f"The ending of {path.name!r} is none of {', '.join(_ENDINGS)}.", hint=f"Say what it is with {flag}."
         )
-    return found
+    return file_format
 
 
 def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
     """Open a file of rows.
 
     Raises:
-        InvalidInputFileError: it cannot be read.
+        InvalidInputFileError: the file cannot be read.
         MissingDependencyError: Parquet without pyarrow.
     """
     if format_of(path, given, "--format") == "parquet":
@@ -49,13 +49,13 @@ def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
 
 
 def detect_kind(reader: Reader, path: Path) -> RowKind:
-    """Return the kind of a file's rows, by the first row that is of one; pairs for an empty file.
+    """Return the kind of a file's rows, by the first valid row; pairs for an empty file.
 
     Raises:
-        InvalidInputFileError: none of the first thousand tells.
+        InvalidInputFileError: none of the first thousand rows is valid.
     """
-    if (told := reader.kind()) is not None:
-        return told
+    if (declared := reader.kind()) is not None:
+        return declared
     seen = 0
     for raw in reader.rows(Offset()):
         if (kind := row_kind(raw.content)) is not None:

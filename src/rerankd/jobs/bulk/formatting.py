@@ -1,4 +1,4 @@
-"""From scores to lines of output: one per row of input, in its order. Pure."""
+"""Output lines of scored chunks: one per row of the input, in its order. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rerankd.types import Activation, PairScore
 
 @dataclass(frozen=True, slots=True)
 class FormattedChunk:
-    """Output of a chunk.
+    """Output lines of a chunk.
 
     Attributes:
-        lines: of the output.
-        failed: lines of the list of rows without a score.
-        pairs: pairs with a score.
-        unscored: rows without one.
+        lines: lines for the output file.
+        failed: lines for the file of rows without a score.
+        pairs: number of pairs with a score.
+        unscored: number of rows without a score.
     """
 
     lines: bytes
@@ -33,33 +33,33 @@ class FormattedChunk:
     unscored: int
 
 
-def answer(
+def format_chunk(
     batch: Batch, result: ChunkResult, kind: RowKind, top_n: int | None, activation: Activation
 ) -> FormattedChunk:
-    """Lines for a chunk's rows.
+    """Format the rows of a chunk as output lines.
 
     Args:
-        batch: the chunk and its rows.
-        result: its scores.
-        kind: what the rows are.
-        top_n: how many documents of a query to keep; None for all.
-        activation: what the scores that are shown are.
+        batch: chunk with its rows.
+        result: scores of the chunk.
+        kind: kind of the rows.
+        top_n: documents to keep per query; None for all.
+        activation: activation of `relevance_score`.
     """
     outcomes = iter(result.outcomes)
-    found = [(row, row.error if isinstance(row, InvalidRow) else next(outcomes)) for row in batch.rows]
-    shown = iter(_pair_scores(found, activation) if kind == "pairs" else ())
+    rows = [(row, row.error if isinstance(row, InvalidRow) else next(outcomes)) for row in batch.rows]
+    pair_scores = iter(_pair_scores(rows, activation) if kind == "pairs" else ())
     lines, failed = bytearray(), bytearray()
     pairs = unscored = 0
-    for row, outcome in found:
+    for row, outcome in rows:
         line: dict[str, Any] = {"index": row.index, **({} if row.id is None else {"id": row.id})}
         if isinstance(outcome, RowError) or isinstance(row, InvalidRow):
             error = outcome if isinstance(outcome, RowError) else row.error  # type: ignore[union-attr]
-            said = {"code": error.code, "message": error.message}
-            failed += _line(line | {"line": row.line, "error": said})
-            line |= {**row.fields, **line, "error": said}
+            error_fields = {"code": error.code, "message": error.message}
+            failed += _line(line | {"line": row.line, "error": error_fields})
+            line |= {**row.fields, **line, "error": error_fields}
             unscored += 1
         elif kind == "pairs":
-            line |= {**row.fields, **line, "relevance_score": next(shown), "raw_score": outcome[0]}
+            line |= {**row.fields, **line, "relevance_score": next(pair_scores), "raw_score": outcome[0]}
         else:
             line |= {**row.fields, **line, "results": _results(row, outcome, row.top_n or top_n, activation)}
         pairs += 0 if isinstance(outcome, RowError) else len(outcome)
@@ -67,8 +67,8 @@ def answer(
     return FormattedChunk(bytes(lines), bytes(failed), pairs, unscored)
 
 
-def _pair_scores(found: list[tuple[InputRow | InvalidRow, RowResult]], activation: Activation) -> Iterator[float]:
-    return iter(activate([one[0] for _, one in found if not isinstance(one, RowError)], activation).tolist())
+def _pair_scores(rows: list[tuple[InputRow | InvalidRow, RowResult]], activation: Activation) -> Iterator[float]:
+    return iter(activate([outcome[0] for _, outcome in rows if not isinstance(outcome, RowError)], activation).tolist())
 
 
 def _results(
@@ -77,12 +77,12 @@ def _results(
     ranked = rank_documents(row.documents, [PairScore(logit, 0, False) for logit in logits], top_n, activation)
     return [
         {
-            "index": one.index,
-            **({} if one.document.id is None else {"id": one.document.id}),
-            "relevance_score": one.relevance_score,
-            "raw_score": one.raw_score,
+            "index": ranked_document.index,
+            **({} if ranked_document.document.id is None else {"id": ranked_document.document.id}),
+            "relevance_score": ranked_document.relevance_score,
+            "raw_score": ranked_document.raw_score,
         }
-        for one in ranked
+        for ranked_document in ranked
     ]
 
 

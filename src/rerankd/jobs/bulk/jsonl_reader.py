@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzipped, read from any byte on."""
+"""Reader of JSON lines, plain or gzipped, from any offset."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonlReader:
-    """Reads a file of JSON lines; empty lines are no rows.
+    """Reads a file of JSON lines; empty lines are skipped.
 
     Args:
-        path: of the file; one that begins as gzip does is unpacked.
+        path: path of the file; it is decompressed if it begins with the gzip signature.
 
     Raises:
-        InvalidInputFileError: it cannot be read.
+        InvalidInputFileError: the file cannot be read.
     """
 
     unit = "line"
@@ -45,7 +45,7 @@ class JsonlReader:
         self._file = cast("IO[bytes]", file)
 
     def rows(self, start: Offset) -> Iterator[RawRow]:
-        """The rows from `start` on."""
+        """Yield the rows from an offset on."""
         with self._readable():
             self._file.seek(start.offset)
         offset, number, rows = start.offset, start.line, start.rows
@@ -83,7 +83,7 @@ class JsonlReader:
         return offset == position.offset and digest.hex() == position.digest
 
     def kind(self) -> RowKind | None:
-        """Nothing tells without reading rows."""
+        """Return None: the kind is unknown until rows are read."""
         return None
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class JsonlReader:
         self.close()
 
     def _line(self, digest: bytes) -> tuple[bytes | None, int, bytes]:
-        """The next line (None if it is too long), its length, and the digest behind it."""
+        """Return the next line (None if it is too long), its length, and the digest behind it."""
         line: bytes | None = self._file.readline(MAX_LINE + 1)
         if line is None or len(line) <= MAX_LINE:
             return line, len(line or b""), blake2b(digest + (line or b""), digest_size=16).digest()

@@ -1,11 +1,11 @@
-"""The output of a run while it grows, and the journal beside it.
+"""Output files of a bulk run while it is written.
 
-    OUT.part          lines of the rows that were written
-    OUT.failed.jsonl  the rows without a score; stays, if there are any
-    OUT.journal       how far both are, and what they are a function of
-    OUT.lock          held while a run is writing
+    OUT.part          output lines written so far
+    OUT.failed.jsonl  rows without a score; kept if there are any
+    OUT.journal       checkpoint: the lengths of both files, and the fingerprint of the run
+    OUT.lock          lock file, held while a run is writing
 
-Lines reach the disk before the journal speaks of them; what is behind the journal's lengths is cut off on resuming.
+Lines are synced to the disk before the checkpoint counts them; on resuming, bytes that it does not count are cut off.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class OutputPaths:
 
     @property
     def part(self) -> Path:
-        """The lines so far."""
+        """Output lines written so far."""
         return self._beside("part")
 
     @property
     def failed(self) -> Path:
-        """The rows without a score."""
+        """Rows without a score."""
         return self._beside("failed.jsonl")
 
     @property
     def journal(self) -> Path:
-        """Checkpoint of the run."""
+        """Checkpoint file of the run."""
         return self._beside("journal")
 
     @property
@@ -61,17 +61,17 @@ class OutputPaths:
 
 
 class RunOutput:
-    """Opens or goes on with the output of a run.
+    """Output of a run, new or resumed from its checkpoint.
 
     Args:
-        paths: its files.
-        fingerprint: what the output is a function of.
-        restart: drop what an earlier run left.
-        matches_prefix: whether the input before a place is what it was when the place was noted.
+        paths: files of the run.
+        fingerprint: everything that the output depends on.
+        restart: discard what an earlier run left.
+        matches_prefix: returns True if the input before an offset is unchanged since the offset was read.
         clock: monotonic seconds.
 
     Raises:
-        InvalidRequestError: the output is there already, or was begun from another input or with other options.
+        InvalidRequestError: the output exists already, or was begun from another input or with other options.
     """
 
     def __init__(
@@ -84,68 +84,68 @@ class RunOutput:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._paths, self._clock = paths, clock
-        self._checked = -float("inf")
+        self._saved_at = -float("inf")
         if restart:
             files.remove(paths.journal)
             files.remove(paths.part)
-        begun = RunCheckpoint.read(paths.journal)
-        if begun is None:
+        checkpoint = RunCheckpoint.read(paths.journal)
+        if checkpoint is None:
             self._check_free(restart)
-            begun = RunCheckpoint(fingerprint)
-            begun.write(paths.journal)
-        elif (changed := differences(begun.fingerprint, fingerprint)) and not (
-            set(changed) <= set(INPUT) and not begun.finished and matches_prefix(begun.position)
+            checkpoint = RunCheckpoint(fingerprint)
+            checkpoint.write(paths.journal)
+        elif (changed := differences(checkpoint.fingerprint, fingerprint)) and not (
+            set(changed) <= set(INPUT) and not checkpoint.finished and matches_prefix(checkpoint.position)
         ):
             raise _other_run(paths, changed)
-        self.journal = dataclasses.replace(begun, fingerprint=fingerprint)
-        self._settled = self._noted = self.journal
-        # A finished output without its lines was given its name already.
-        self.complete = begun.finished and not paths.part.exists() and paths.out.exists()
+        self.checkpoint = dataclasses.replace(checkpoint, fingerprint=fingerprint)
+        self._committed = self._saved = self.checkpoint
+        # A finished run without its part file was stopped between the renaming and the removal of the checkpoint.
+        self.complete = checkpoint.finished and not paths.part.exists() and paths.out.exists()
         if not self.complete:
-            if begun.bytes and not paths.part.exists():
-                raise InvalidRequestError(f"{paths.part} is gone.", hint="Start over with --restart.")
-            self._part = files.AppendFile(paths.part, begun.bytes)
-            self._failed = files.AppendFile(paths.failed, begun.failed_bytes)
+            if checkpoint.bytes and not paths.part.exists():
+                raise InvalidRequestError(f"{paths.part} is missing.", hint="Start over with --restart.")
+            self._part = files.AppendFile(paths.part, checkpoint.bytes)
+            self._failed = files.AppendFile(paths.failed, checkpoint.failed_bytes)
 
-    def append(self, batch: Batch, result: ChunkResult, answer: FormattedChunk) -> None:
-        """Write a chunk's lines."""
-        self._part.append(answer.lines)
-        if answer.failed:
-            self._failed.append(answer.failed)
-        before = self.journal
-        self.journal = dataclasses.replace(
+    def append(self, batch: Batch, result: ChunkResult, formatted: FormattedChunk) -> None:
+        """Write the lines of a chunk."""
+        self._part.append(formatted.lines)
+        if formatted.failed:
+            self._failed.append(formatted.failed)
+        before = self.checkpoint
+        self.checkpoint = dataclasses.replace(
             before,
             position=batch.after,
             chunks=before.chunks + 1,
-            bytes=before.bytes + len(answer.lines),
-            failed_bytes=before.failed_bytes + len(answer.failed),
-            pairs=before.pairs + answer.pairs,
-            unscored=before.unscored + answer.unscored,
+            bytes=before.bytes + len(formatted.lines),
+            failed_bytes=before.failed_bytes + len(formatted.failed),
+            pairs=before.pairs + formatted.pairs,
+            unscored=before.unscored + formatted.unscored,
             tokens=before.tokens + result.tokens,
             truncated=before.truncated + result.truncated,
         )
 
-    def settle(self, *, now: bool = False) -> None:
-        """Go on from here if the run ends; written down at once, or if a second has gone by since the last time."""
-        self._settled = self.journal
-        if now or self._clock() - self._checked >= CHECKPOINT_SECONDS:
-            self.note()
+    def commit(self, *, save_now: bool = False) -> None:
+        """Make this the state to resume from; it is saved at once, or if the last save is a second ago."""
+        self._committed = self.checkpoint
+        if save_now or self._clock() - self._saved_at >= CHECKPOINT_SECONDS:
+            self.save_checkpoint()
 
-    def note(self) -> None:
-        """Write down where the run is gone on from."""
-        if self._settled is self._noted:
+    def save_checkpoint(self) -> None:
+        """Sync the output to the disk, and save the committed state."""
+        if self._committed is self._saved:
             return
         self._part.sync()
         self._failed.sync()
-        self._settled.write(self._paths.journal)
-        self._noted, self._checked = self._settled, self._clock()
-        _log.info("written down: %d rows", self._noted.position.rows)
+        self._committed.write(self._paths.journal)
+        self._saved, self._saved_at = self._committed, self._clock()
+        _log.info("checkpoint saved: %d rows", self._saved.position.rows)
 
     def finish(self, kind: RowKind, out_format: str) -> None:
-        """Give the output its name, and remove what was needed to resume."""
+        """Give the output its final name, and remove the files that were needed to resume."""
         if not self.complete:
-            self.journal = dataclasses.replace(self.journal, finished=True)
-            self.settle(now=True)
+            self.checkpoint = dataclasses.replace(self.checkpoint, finished=True)
+            self.commit(save_now=True)
             self.close()
             if out_format == "parquet":
                 from rerankd.jobs.bulk.parquet_writer import write_parquet
@@ -154,8 +154,8 @@ class RunOutput:
                 files.remove(self._paths.part)
             else:
                 files.rename(self._paths.part, self._paths.out)
-        _log.info("named: %s", self._paths.out)
-        if not self.journal.unscored:
+        _log.info("output complete: %s", self._paths.out)
+        if not self.checkpoint.unscored:
             files.remove(self._paths.failed)
         files.remove(self._paths.journal)
 
@@ -167,9 +167,9 @@ class RunOutput:
 
     def _check_free(self, restart: bool) -> None:
         paths = self._paths
-        if not restart and (taken := next((path for path in (paths.out, paths.part) if path.exists()), None)):
+        if not restart and (existing := next((path for path in (paths.out, paths.part) if path.exists()), None)):
             raise InvalidRequestError(
-                f"{taken} is there already.", hint="Use another --out, or write it anew with --restart."
+                f"{existing} exists already.", hint="Use another --out, or replace it with --restart."
             )
         if paths.out.is_dir():
             raise InvalidRequestError(f"{paths.out} is a folder.", hint="Name a file with --out.")
@@ -179,5 +179,5 @@ def _other_run(paths: OutputPaths, changed: list[str]) -> InvalidRequestError:
     names = dict.fromkeys("input" if name in INPUT else name for name in changed)
     return InvalidRequestError(
         f"{paths.part} was begun with another {' and another '.join(names)}.",
-        hint="Run the command with what it was begun with, or start over with --restart.",
+        hint="Run the command as the first time, or start over with --restart.",
     )

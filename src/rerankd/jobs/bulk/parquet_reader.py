@@ -1,4 +1,4 @@
-"""Parquet, read from any row on; memory is bounded by what the columns of one row group take."""
+"""Reader of Parquet files, from any row; memory is bounded by the size of a row group."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ParquetReader:
     """Reads a Parquet file.
 
     Args:
-        path: of the file.
-        keep_fields: read every column, not only those that are needed.
+        path: path of the file.
+        keep_fields: read every column, not only the required ones.
 
     Raises:
-        InvalidInputFileError: it cannot be read.
+        InvalidInputFileError: the file cannot be read.
         MissingDependencyError: pyarrow is not installed.
     """
 
@@ -43,7 +43,7 @@ class ParquetReader:
         self._size: int = self._file.metadata.num_rows
 
     def rows(self, start: Offset) -> Iterator[RawRow]:
-        """The rows from `start` on."""
+        """Yield the rows from an offset on."""
         group, skipped = 0, 0
         metadata = self._file.metadata
         while group < metadata.num_row_groups and skipped + (size := metadata.row_group(group).num_rows) <= start.rows:
@@ -54,9 +54,9 @@ class ParquetReader:
                 _ROWS_AT_ONCE, row_groups=range(group, metadata.num_row_groups), columns=self._columns
             )
             for batch in batches:
-                late = min(max(0, start.rows - number), batch.num_rows)
-                number += late
-                for content in batch.slice(late).to_pylist():
+                skip = min(max(0, start.rows - number), batch.num_rows)
+                number += skip
+                for content in batch.slice(skip).to_pylist():
                     number += 1
                     yield RawRow(content, None, Offset(number, number, number))
 
@@ -65,14 +65,14 @@ class ParquetReader:
         return position.rows / self._size if self._size else None
 
     def matches_prefix(self, position: Offset) -> bool:
-        """Nothing tells: a Parquet file is written whole."""
+        """Return True only at the beginning: a Parquet file is never appended to."""
         return position.rows == 0
 
     def kind(self) -> RowKind | None:
-        """Return the kind of the rows, which the columns tell.
+        """Return the kind of the rows, by the names of the columns.
 
         Raises:
-            InvalidInputFileError: they are neither those of queries nor those of pairs.
+            InvalidInputFileError: the columns are those of neither queries nor pairs.
         """
         kind = row_kind(dict.fromkeys(self._columns))
         if kind is None:

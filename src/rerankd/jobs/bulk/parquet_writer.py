@@ -1,4 +1,4 @@
-"""Lines of output as Parquet, in constant memory; the same lines give the same bytes."""
+"""Writer of output lines as Parquet, in constant memory; the same lines give the same bytes."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from rerankd.jobs.bulk.rows import RowKind
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 * 1024 * 1024
-_OWN = ("index", "relevance_score", "raw_score", "results", "error")
+_OUTPUT_COLUMNS = ("index", "relevance_score", "raw_score", "results", "error")
 _LARGEST = 2**63
 
 
 def write_parquet(part: Path, out: Path, kind: RowKind) -> None:
-    """Write the lines of `part` to `out`, which is there whole or not at all.
+    """Write the lines of `part` to `out`, atomically.
 
-    Carried fields that are strings, whole numbers, numbers or truth values throughout keep their type; others become
-    JSON texts.
+    Fields copied from the input keep their type if all values are strings, integers, numbers or booleans; the values
+    of other fields are written as JSON.
 
     Args:
-        part: lines of output.
-        out: where the table goes.
-        kind: what the rows are.
+        part: file of output lines.
+        out: path of the Parquet file.
+        kind: kind of the rows.
 
     Raises:
-        InvalidRequestError: it cannot be written.
+        InvalidRequestError: the file cannot be written.
         MissingDependencyError: pyarrow is not installed.
     """
     require("pyarrow.parquet", "parquet", "Writing Parquet")
     import pyarrow
     import pyarrow.parquet
 
-    carried = _carried(part)
-    changes = {name: _CHANGES[held] for name, held in carried.items() if held in _CHANGES}
-    schema = _schema(kind, carried)
-    made = out.with_name(f"{out.name}.new")
-    with files.writable(out), made.open("wb") as file:
+    column_types = _input_columns(part)
+    conversions = {
+        name: _CONVERSIONS[column_type] for name, column_type in column_types.items() if column_type in _CONVERSIONS
+    }
+    schema = _schema(kind, column_types)
+    temporary = out.with_name(f"{out.name}.new")
+    with files.writable(out), temporary.open("wb") as file:
         with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-            for rows in _groups(part):
+            for rows in _row_groups(part):
                 for row in rows:
-                    row |= {name: change(row[name]) for name, change in changes.items() if row.get(name) is not None}
+                    row |= {
+                        name: convert(row[name]) for name, convert in conversions.items() if row.get(name) is not None
+                    }
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema), row_group_size=GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())
-    files.rename(made, out)
+    files.rename(temporary, out)
 
 
-def _groups(part: Path) -> Iterator[list[dict[str, Any]]]:
+def _row_groups(part: Path) -> Iterator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     size = 0
     with part.open("rb") as lines:
@@ -67,19 +71,21 @@ def _groups(part: Path) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _carried(part: Path) -> dict[str, str]:
-    """Names of the columns beside our own, with what they hold: `str`, `int`, `float`, `bool` or `json`."""
-    found: dict[str, str] = {}
+def _input_columns(part: Path) -> dict[str, str]:
+    """Return the types of the columns copied from the input: `str`, `int`, `float`, `bool` or `json`."""
+    types: dict[str, str] = {}
     with part.open("rb") as lines:
         for line in lines:
             for name, value in orjson.loads(line).items():
-                if name in _OWN or (value is None and name in found):
+                if name in _OUTPUT_COLUMNS or (value is None and name in types):
                     continue
-                own = _type(value)
-                before = found.get(name) or own
-                wide = {before, own} == {"int", "float"}
-                found[name] = own if before in (own, "") else "float" if wide else before if not own else "json"
-    return {name: kind or "str" for name, kind in found.items()}
+                value_type = _type(value)
+                known = types.get(name) or value_type
+                if value_type and known and value_type != known:
+                    types[name] = "float" if {known, value_type} == {"int", "float"} else "json"
+                else:
+                    types[name] = known or value_type
+    return {name: kind or "str" for name, kind in types.items()}
 
 
 def _type(value: object) -> str:
@@ -91,14 +97,14 @@ def _type(value: object) -> str:
     return name if name in ("str", "int", "float", "bool") else "json"
 
 
-# Arrow itself refuses whole numbers that a double does not hold exactly.
-_CHANGES: dict[str, Callable[[Any], Any]] = {"json": lambda value: orjson.dumps(value).decode(), "float": float}
+# Arrow itself refuses integers that a double cannot represent exactly.
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"json": lambda value: orjson.dumps(value).decode(), "float": float}
 
 
-def _schema(kind: RowKind, carried: dict[str, str]) -> Any:
+def _schema(kind: RowKind, column_types: dict[str, str]) -> Any:
     import pyarrow
 
-    types = {
+    arrow_types = {
         "str": pyarrow.string(),
         "int": pyarrow.int64(),
         "float": pyarrow.float64(),
@@ -106,8 +112,11 @@ def _schema(kind: RowKind, carried: dict[str, str]) -> Any:
         "json": pyarrow.string(),
     }
     scores = [("relevance_score", pyarrow.float64()), ("raw_score", pyarrow.float64())]
-    one = pyarrow.struct([("index", pyarrow.int64()), ("id", pyarrow.string()), *scores])
-    own = scores if kind == "pairs" else [("results", pyarrow.list_(one))]
+    result = pyarrow.struct([("index", pyarrow.int64()), ("id", pyarrow.string()), *scores])
+    outputs = scores if kind == "pairs" else [("results", pyarrow.list_(result))]
     error = pyarrow.struct([("code", pyarrow.string()), ("message", pyarrow.string())])
-    columns = [("index", pyarrow.int64()), *((name, types[held]) for name, held in carried.items())]
-    return pyarrow.schema([*columns, *own, ("error", error)])
+    columns = [
+        ("index", pyarrow.int64()),
+        *((name, arrow_types[column_type]) for name, column_type in column_types.items()),
+    ]
+    return pyarrow.schema([*columns, *outputs, ("error", error)])

@@ -1,4 +1,4 @@
-"""Reading the input from any place in it, row by row: what a reader is, and which one a file gets."""
+"""Protocol of input readers, which read rows from any offset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rerankd.jobs.bulk.rows import RowKind
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A place between two rows.
+    """Position between two rows of the input.
 
     Attributes:
         offset: bytes before it (unpacked bytes of a packed file); for Parquet, rows.
@@ -30,7 +30,7 @@ class Offset:
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row as it was read: its value or why there is none, and the place behind it."""
+    """Row as it was read: its value, or the error of reading it, and the offset behind it."""
 
     content: object
     fault: InvalidRequestError | None
@@ -41,13 +41,13 @@ class Reader(Protocol):
     """Reads one file.
 
     Attributes:
-        unit: what people count in it: `line` or `row`.
+        unit: unit of positions in error messages: `line` or `row`.
     """
 
     unit: str
 
     def rows(self, start: Offset) -> Iterator[RawRow]:
-        """The rows from `start` on. Files that cannot be read raise `InvalidInputFileError`."""
+        """Yield the rows from an offset on; raises `InvalidInputFileError` if the file cannot be read."""
         ...
 
     def share(self, position: Offset) -> float | None:

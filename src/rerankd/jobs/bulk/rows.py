@@ -1,4 +1,4 @@
-"""One row of the input: a query with candidates, or a pair. Pure."""
+"""Rows of the input: queries with candidates, or pairs. Pure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _HINT = "Write rows with 'query' and 'documents', or rows with 'query' and 'docu
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """A row that can be scored.
+    """Row that can be scored.
 
     Attributes:
-        index: its place in the input, from 0.
-        line: the line or row that people find it at, from 1.
-        id: the caller's own name for it.
-        query: the question.
-        documents: the candidates; of a pair, the one.
-        top_n: how many of them to keep; None for what the run says.
-        fields: the whole row, if it is to be carried along.
+        index: position in the input, from 0.
+        line: line (of JSON lines) or row (of Parquet) in the file, from 1.
+        id: ID from the input; None if there is none.
+        query: text of the query.
+        documents: candidates; one document if the row is a pair.
+        top_n: documents to keep; None for the setting of the run.
+        fields: all fields of the row if they are copied to the output, else empty.
     """
 
     index: int
@@ -41,18 +41,18 @@ class InputRow:
 
     @property
     def group(self) -> QueryGroup:
-        """Query and texts of the documents."""
+        """Query and the texts of its documents."""
         return self.query, tuple(document.text for document in self.documents)
 
     @property
     def characters(self) -> int:
-        """Length of its texts."""
+        """Total length of the texts."""
         return len(self.query) + sum(len(document.text) for document in self.documents)
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be scored, and why."""
+    """Row that cannot be scored, with the error."""
 
     index: int
     line: int
@@ -78,10 +78,10 @@ def row_kind(content: object) -> RowKind | None:
 def parse_row(
     content: object, kind: RowKind, index: int, line: int, *, max_documents: int, keep_fields: bool
 ) -> InputRow:
-    """Check a row.
+    """Validate a row.
 
     Raises:
-        InvalidRequestError: it is not of this kind; the message says what is wrong with it.
+        InvalidRequestError: the row is invalid, or of another kind; the message says what is wrong.
 
     Example:
         >>> row = parse_row({"query": "q", "text": "d"}, "pairs", 0, 1, max_documents=10, keep_fields=False)
@@ -90,8 +90,7 @@ def parse_row(
     """
     if not isinstance(content, Mapping):
         raise InvalidRequestError(f"A {type(content).__name__}, not an object.", hint=_HINT)
-    found = row_kind(content)
-    if found != kind:
+    if row_kind(content) != kind:
         expected = "a query with 'documents'" if kind == "queries" else "a pair of 'query' and 'document'"
         raise InvalidRequestError(f"This is not {expected}, as the rows before it.", hint=_HINT)
     query = to_query(content["query"])
@@ -116,10 +115,10 @@ def parse_row(
 
 
 def row_id(content: object, *, strict: bool = False) -> RowId:
-    """The row's `id`; None where it has none that can be used.
+    """Return the `id` of a row; None if it has no usable one.
 
     Raises:
-        InvalidRequestError: with `strict`, an `id` that is neither a string nor a whole number.
+        InvalidRequestError: with `strict`, an `id` that is neither a string nor an integer.
     """
     value = content.get("id") if isinstance(content, Mapping) else None
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):

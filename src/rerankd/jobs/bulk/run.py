@@ -1,4 +1,4 @@
-"""A bulk run, spelled out from top to bottom: lock, read, cut, score, write, name."""
+"""Bulk run from top to bottom: lock, read, chunk, score, write, rename."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rerankd.jobs.bulk.checkpoint import RunFingerprint, input_fingerprint
 from rerankd.jobs.bulk.chunk import Chunk, RowError
 from rerankd.jobs.bulk.executor import Executor
 from rerankd.jobs.bulk.formats import detect_kind, format_of, open_reader
-from rerankd.jobs.bulk.formatting import answer
+from rerankd.jobs.bulk.formatting import format_chunk
 from rerankd.jobs.bulk.output import OutputPaths, RunOutput
 from rerankd.jobs.bulk.reader import Offset, RawRow, Reader
 from rerankd.jobs.bulk.rows import InputRow, InvalidRow, RowKind, parse_row, row_id
@@ -32,17 +32,17 @@ class BulkRun:
     """Input, output and options of a bulk run.
 
     Attributes:
-        source: jsonl (also gzipped) or Parquet.
-        out: jsonl or Parquet.
-        source_format: `jsonl` or `parquet`; None to tell by the ending.
-        out_format: the same of `out`.
-        on_error: a row that cannot be scored ends the run (`stop`), or gets an error in place of a score (`skip`).
-        top_n: documents of a query that are kept; None for all.
+        source: input file: JSON lines, plain or gzipped, or Parquet.
+        out: output file: JSON lines or Parquet.
+        source_format: `jsonl` or `parquet`; None to infer it from the file name.
+        out_format: format of `out`, likewise.
+        on_error: `stop` ends the run at an invalid row; `skip` gives such a row an error in place of a score.
+        top_n: documents to keep per query; None for all.
         activation: `sigmoid` or `none`.
-        keep_fields: carry the fields of the input along.
-        chunk_pairs: pairs that are scored together.
-        max_documents: documents of one row at most.
-        restart: drop what an earlier run left.
+        keep_fields: copy the fields of the input to the output.
+        chunk_pairs: number of pairs scored together.
+        max_documents: largest number of documents in one row.
+        restart: discard the progress of an earlier run.
     """
 
     source: Path
@@ -63,12 +63,12 @@ class BulkProgress:
     """Progress of a bulk run.
 
     Attributes:
-        rows: rows that were written.
-        pairs: pairs that were scored.
+        rows: rows written.
+        pairs: pairs scored.
         unscored: rows without a score.
         tokens: tokens of the scored pairs.
-        truncated: pairs of which something was not read.
-        share: how much of the input was read, if that can be told.
+        truncated: pairs of which some text was cut.
+        share: share of the input that was read, 0 to 1; None if it is unknown.
     """
 
     rows: int
@@ -82,81 +82,81 @@ class BulkProgress:
 OnProgress = Callable[[BulkProgress], None]
 
 
-def check_job(job: BulkRun) -> str:
-    """Check what can be checked before a model is loaded; returns the format of the output.
+def check_run(run: BulkRun) -> str:
+    """Check the options of a run before a model is loaded, and return the format of the output.
 
     Raises:
-        InvalidRequestError: formats that nothing tells, or an output that is the input.
+        InvalidRequestError: a format is unknown, or the output is the input.
         MissingDependencyError: Parquet without pyarrow.
     """
-    formats = format_of(job.source, job.source_format, "--format"), format_of(job.out, job.out_format, "--out-format")
+    formats = format_of(run.source, run.source_format, "--format"), format_of(run.out, run.out_format, "--out-format")
     if "parquet" in formats:
         require("pyarrow.parquet", "parquet", "Parquet")
-    if job.out.suffix == ".gz":
-        raise InvalidRequestError("The output is not packed.", hint="Leave .gz out of --out.")
-    if job.out.exists() and job.source.exists() and job.out.samefile(job.source):
+    if run.out.suffix == ".gz":
+        raise InvalidRequestError("The output cannot be gzipped.", hint="Remove .gz from --out.")
+    if run.out.exists() and run.source.exists() and run.out.samefile(run.source):
         raise InvalidRequestError("The output would replace the input.", hint="Use another --out.")
-    check_activation(job.activation)
-    if job.activation == "softmax":
-        raise InvalidRequestError("A bulk run knows no softmax.", hint="Use sigmoid or none.")
+    check_activation(run.activation)
+    if run.activation == "softmax":
+        raise InvalidRequestError("A bulk run does not support softmax.", hint="Use sigmoid or none.")
     return formats[1]
 
 
-def run_bulk(job: BulkRun, executor: Executor, watch: OnProgress = lambda moment: None) -> BulkProgress:
-    """Score a file, or go on where an earlier run of the same job was ended.
+def run_bulk(run: BulkRun, executor: Executor, on_progress: OnProgress = lambda progress: None) -> BulkProgress:
+    """Score a file, or resume an earlier run with the same options.
 
     Args:
-        job: what to score.
-        executor: who scores.
-        watch: told how far the run is, at its beginning and after every chunk.
+        run: input, output and options.
+        executor: scores the chunks.
+        on_progress: called at the beginning and after every chunk.
 
     Returns:
-        The end: what all runs of the job did together.
+        Final progress, earlier parts of a resumed run included.
 
     Raises:
-        InvalidInputFileError: the input cannot be read, or a row of it with `on_error="stop"`.
-        InvalidRequestError: the output cannot be written, or belongs to another job.
-        ScoringError: several chunks one after the other could not be scored at all.
+        InvalidInputFileError: the input cannot be read, or a row is invalid with `on_error="stop"`.
+        InvalidRequestError: the output cannot be written, or belongs to another run.
+        ScoringError: several chunks in a row could not be scored at all.
 
     Example:
         >>> run_bulk(BulkRun(Path("in.jsonl"), Path("out.jsonl")), LocalExecutor(open_scorer(load_settings())))
         ... # doctest: +SKIP
         BulkProgress(rows=1000, pairs=50000, unscored=0, tokens=3211932, truncated=0, share=1.0)
     """
-    out_format = check_job(job)
-    paths = OutputPaths(job.out)
-    with files.locked(paths.lock), open_reader(job.source, job.source_format, keep_fields=job.keep_fields) as reader:
-        kind = detect_kind(reader, job.source)
-        fingerprint = _fingerprint(job, kind, executor)
-        output = RunOutput(paths, fingerprint, restart=job.restart, matches_prefix=reader.matches_prefix)
-        watch(_moment(output, reader.share(output.journal.position)))
+    out_format = check_run(run)
+    paths = OutputPaths(run.out)
+    with files.locked(paths.lock), open_reader(run.source, run.source_format, keep_fields=run.keep_fields) as reader:
+        kind = detect_kind(reader, run.source)
+        fingerprint = _fingerprint(run, kind, executor)
+        output = RunOutput(paths, fingerprint, restart=run.restart, matches_prefix=reader.matches_prefix)
+        on_progress(_progress(output, reader.share(output.checkpoint.position)))
         if not output.complete:
             try:
-                _Run(job, kind, reader, output, watch).score(executor)
+                _ChunkLoop(run, kind, reader, output, on_progress).score(executor)
             except BaseException:
                 with suppress(RerankdError):
-                    output.note()
+                    output.save_checkpoint()
                 output.close()
                 raise
         output.finish(kind, out_format)
-        return _moment(output, 1.0)
+        return _progress(output, 1.0)
 
 
 @dataclass(slots=True)
-class _Run:
-    """Reading ahead and writing behind an executor."""
+class _ChunkLoop:
+    """Loop that reads ahead of an executor and writes behind it."""
 
-    job: BulkRun
+    run: BulkRun
     kind: RowKind
     reader: Reader
     output: RunOutput
-    watch: OnProgress
+    on_progress: OnProgress
     in_flight: deque[Batch] = field(default_factory=deque)
-    bad: RerankdError | None = None
+    input_error: RerankdError | None = None
 
     def score(self, executor: Executor) -> None:
-        """Write all that is left to write."""
-        failed = 0
+        """Score and write the rest of the input."""
+        failures = 0
         results = executor.run(self._chunks())
         for result in results:
             batch = self.in_flight.popleft()
@@ -164,28 +164,28 @@ class _Run:
                 raise ScoringError(
                     f"Chunk {batch.chunk.number} was answered with chunk {result.number}.", hint="Report this."
                 )
-            failed = failed + 1 if result.failed else 0
-            if failed == MAX_FAILED_CHUNKS:
-                raise _gives_up(result.outcomes[-1])
-            said = answer(batch, result, self.kind, self.job.top_n, self.job.activation)
-            self.output.append(batch, result, said)
-            if not failed:  # those before a giving up are tried again by the next run
-                self.output.settle()
-            self.watch(_moment(self.output, batch.share))
-        self.output.settle(now=True)
-        if self.bad is not None:
-            raise self.bad
+            failures = failures + 1 if result.failed else 0
+            if failures == MAX_FAILED_CHUNKS:
+                raise _too_many_failures(result.outcomes[-1])
+            lines = format_chunk(batch, result, self.kind, self.run.top_n, self.run.activation)
+            self.output.append(batch, result, lines)
+            if not failures:  # failed chunks before the run gives up are scored again when it resumes
+                self.output.commit()
+            self.on_progress(_progress(self.output, batch.share))
+        self.output.commit(save_now=True)
+        if self.input_error is not None:
+            raise self.input_error
 
     def _chunks(self) -> Iterator[Chunk]:
-        """Chunks up to the end, or up to a row that ends the run: what is on its way then is still written."""
-        begun = self.output.journal
-        rows = self._rows(begun.position)
+        """Yield chunks up to the end of the input or to a fatal row; chunks in flight are still written then."""
+        checkpoint = self.output.checkpoint
+        rows = self._rows(checkpoint.position)
         try:
-            for batch in batches(rows, begun.chunks, pairs=self.job.chunk_pairs, share=self.reader.share):
+            for batch in batches(rows, checkpoint.chunks, pairs=self.run.chunk_pairs, share=self.reader.share):
                 self.in_flight.append(batch)
                 yield batch.chunk
         except RerankdError as error:
-            self.bad = error
+            self.input_error = error
 
     def _rows(self, start: Offset) -> Iterator[ReadRow]:
         index = start.rows
@@ -194,49 +194,49 @@ class _Run:
             index += 1
 
     def _row(self, raw: RawRow, index: int) -> InputRow | InvalidRow:
-        job, line = self.job, raw.after.line
+        run, line = self.run, raw.after.line
         try:
             if raw.fault is not None:
                 raise raw.fault
             return parse_row(
-                raw.content, self.kind, index, line, max_documents=job.max_documents, keep_fields=job.keep_fields
+                raw.content, self.kind, index, line, max_documents=run.max_documents, keep_fields=run.keep_fields
             )
         except InvalidRequestError as fault:
-            if job.on_error == "stop":
-                again = (
-                    "Mend it and run the same command again: what was scored is kept."
+            if run.on_error == "stop":
+                advice = (
+                    "Correct it and run the same command again: finished work is kept."
                     if self.reader.unit == "line"
-                    else "Mend it and score the new file with --restart."
+                    else "Correct it and score the new file with --restart."
                 )
                 raise InvalidInputFileError(
-                    f"{job.source}, {self.reader.unit} {line}: {fault.message}",
-                    hint=f"{fault.hint} {again} Or go past such rows with --on-error skip.",
+                    f"{run.source}, {self.reader.unit} {line}: {fault.message}",
+                    hint=f"{fault.hint} {advice} Or skip such rows with --on-error skip.",
                 ) from fault
-            fields = raw.content if job.keep_fields and isinstance(raw.content, dict) else {}
+            fields = raw.content if run.keep_fields and isinstance(raw.content, dict) else {}
             error = RowError(InvalidInputFileError.code, str(fault))
             return InvalidRow(index, line, row_id(raw.content), error, fields)
 
 
-def _fingerprint(job: BulkRun, kind: RowKind, executor: Executor) -> RunFingerprint:
-    # Not in it: how bad rows are dealt with and what makes one, so that a run that such a row ended can be helped on.
+def _fingerprint(run: BulkRun, kind: RowKind, executor: Executor) -> RunFingerprint:
+    # on_error and max_documents are left out: a run that ended at an invalid row may resume with other values.
     options = {
         "kind": kind,
-        "top_n": job.top_n,
-        "activation": job.activation,
-        "keep_fields": job.keep_fields,
-        "chunk_pairs": job.chunk_pairs,
+        "top_n": run.top_n,
+        "activation": run.activation,
+        "keep_fields": run.keep_fields,
+        "chunk_pairs": run.chunk_pairs,
     }
-    return {**input_fingerprint(job.source), **options, **executor.identity}
+    return {**input_fingerprint(run.source), **options, **executor.identity}
 
 
-def _gives_up(outcome: object) -> ScoringError:
+def _too_many_failures(outcome: object) -> ScoringError:
     last = outcome.message if isinstance(outcome, RowError) else ""
     return ScoringError(
-        f"{MAX_FAILED_CHUNKS} chunks one after the other could not be scored. The last said: {last}",
-        hint="Look at the model with `rerankd doctor`; then run the same command again: what was scored is kept.",
+        f"{MAX_FAILED_CHUNKS} chunks in a row could not be scored. The last error: {last}",
+        hint="Check the model with `rerankd doctor`, then run the same command again: finished work is kept.",
     )
 
 
-def _moment(output: RunOutput, share: float | None) -> BulkProgress:
-    now = output.journal
-    return BulkProgress(now.position.rows, now.pairs, now.unscored, now.tokens, now.truncated, share)
+def _progress(output: RunOutput, share: float | None) -> BulkProgress:
+    totals = output.checkpoint
+    return BulkProgress(totals.position.rows, totals.pairs, totals.unscored, totals.tokens, totals.truncated, share)

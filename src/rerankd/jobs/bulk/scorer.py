@@ -1,4 +1,4 @@
-"""Scores of a chunk's pairs on this machine; a pair that was scored already is not scored again."""
+"""Scorer of chunks on this machine; a pair that was scored already is not scored again."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CancelCheck = Callable[[], None]
 
 
 class PairScorer:
-    """One model and one truncation.
+    """Scores pairs with one model and one set of truncation options.
 
-    Inside a chunk every distinct pair is scored once. Pairs of earlier chunks are remembered only where a score does
-    not depend on what is computed beside it; elsewhere what is remembered would show in the last bits of the others.
+    Every distinct pair of a chunk is scored once. Scores of earlier chunks are cached only if the backend computes
+    pairs one by one: in a batch, the last bits of a score depend on the other pairs, and so would on cache hits.
 
     Args:
         scorer: encoder and backend.
-        truncation: how pairs are cut.
+        truncation: truncation options of pairs.
         model: name of the model.
-        version: changes with its files and with what computes them.
-        max_batch_tokens: tokens computed together at most.
+        version: fingerprint of the model's files and of the backend.
+        max_batch_tokens: largest number of tokens in a batch.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class PairScorer:
     ) -> None:
         self._scorer, self._truncation = scorer, truncation
         self._version, self._max_batch_tokens = version, max_batch_tokens
-        alone = scorer.backend.max_batch_pairs == 1
-        self._cache = MemoryCache(CACHE_ENTRIES if alone else 0)
+        is_one_by_one = scorer.backend.max_batch_pairs == 1
+        self._cache = MemoryCache(CACHE_ENTRIES if is_one_by_one else 0)
         self.backend = f"{scorer.backend.name} {scorer.backend.device} {scorer.backend.precision}"
         self.identity: dict[str, str | int] = {"model": model, "version": version, "policy": truncation.identity}
-        if not alone:
+        if not is_one_by_one:
             self.identity["max_batch_tokens"] = max_batch_tokens
 
     def score(self, groups: Sequence[QueryGroup], check: CancelCheck | None = None) -> list[list[PairScore]]:
@@ -45,40 +45,44 @@ class PairScorer:
 
         Args:
             groups: queries with their documents.
-            check: called between batches; may stop the work by raising.
+            check: called between batches; raises to cancel the work.
 
         Returns:
             One list per group, in order.
 
         Raises:
-            ScoringError: the model gave no usable score.
+            ScoringError: the model returned no usable score.
         """
-        places: dict[str, dict[str, list[tuple[int, int]]]] = {}
-        for number, (query, documents) in enumerate(groups):
-            own = places.setdefault(query, {})
-            for place, document in enumerate(documents):
-                own.setdefault(document, []).append((number, place))
+        positions: dict[str, dict[str, list[tuple[int, int]]]] = {}  # query -> text -> (group, document)
+        for group_index, (query, documents) in enumerate(groups):
+            positions_of = positions.setdefault(query, {})
+            for document_index, text in enumerate(documents):
+                positions_of.setdefault(text, []).append((group_index, document_index))
         keys = {
-            query: dict(zip(own, pair_keys(self._version, self._truncation, query, list(own)), strict=True))
-            for query, own in places.items()
+            query: dict(zip(texts, pair_keys(self._version, self._truncation, query, list(texts)), strict=True))
+            for query, texts in positions.items()
         }
-        found = self._cache.get([key for own in keys.values() for key in own.values()])
-        wanted = [(query, [text for text, key in own.items() if key not in found]) for query, own in keys.items()]
+        scores_by_key = self._cache.get([key for query_keys in keys.values() for key in query_keys.values()])
+        missing = [
+            (query, texts)
+            for query, query_keys in keys.items()
+            if (texts := [text for text, key in query_keys.items() if key not in scores_by_key])
+        ]
         scored = self._scorer.score(
-            [(query, texts) for query, texts in wanted if texts],
+            missing,
             self._truncation,
             max_batch_tokens=self._max_batch_tokens,
-            progress=(lambda done, total: check()) if check else None,
+            progress=(lambda completed, total: check()) if check else None,
         )
         fresh: dict[bytes, PairScore] = {}
-        for (query, texts), scores in zip([one for one in wanted if one[1]], scored, strict=True):
+        for (query, texts), scores in zip(missing, scored, strict=True):
             fresh |= {keys[query][text]: score for text, score in zip(texts, scores, strict=True)}
         self._cache.put(fresh)
-        found |= fresh
+        scores_by_key |= fresh
         result: list[dict[int, PairScore]] = [{} for _ in groups]
-        for query, own in places.items():
-            for text, spots in own.items():
-                score = found[keys[query][text]]
-                for number, place in spots:
-                    result[number][place] = score
-        return [[scores[place] for place in range(len(scores))] for scores in result]
+        for query, positions_of in positions.items():
+            for text, text_positions in positions_of.items():
+                score = scores_by_key[keys[query][text]]
+                for group_index, document_index in text_positions:
+                    result[group_index][document_index] = score
+        return [[scores[index] for index in range(len(scores))] for scores in result]

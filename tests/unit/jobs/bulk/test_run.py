@@ -29,16 +29,16 @@ def names(job: BulkRun) -> set[str]:
 
 
 def test_one_line_per_row_in_order_and_nothing_else(job: BulkRun) -> None:
-    moments: list[BulkProgress] = []
+    reports: list[BulkProgress] = []
     executor = FakeExecutor()
-    done = run_bulk(job, executor, moments.append)
+    total = run_bulk(job, executor, reports.append)
     rows = read_rows(job.out)
     assert [row["id"] for row in rows] == [f"p{n}" for n in range(100)]
     assert rows[0].keys() == {"index", "id", "relevance_score", "raw_score"}
     assert names(job) == {"out.jsonl"}
-    assert (done.rows, done.pairs, done.unscored, done.tokens) == (100, 100, 0, 100)
-    assert [moment.rows for moment in moments] == [0, *range(8, 100, 8), 100]
-    assert moments[-1].share == 1.0
+    assert (total.rows, total.pairs, total.unscored, total.tokens) == (100, 100, 0, 100)
+    assert [report.rows for report in reports] == [0, *range(8, 100, 8), 100]
+    assert reports[-1].share == 1.0
     assert [chunk.number for chunk in executor.seen] == list(range(13))
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkRun) -> None:
 
 def test_an_output_is_not_written_over(job: BulkRun) -> None:
     run_bulk(job, FakeExecutor())
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         run_bulk(job, FakeExecutor())
     assert run_bulk(replace(job, restart=True), FakeExecutor()).pairs == 100
 
@@ -167,7 +167,7 @@ def test_a_bad_row_ends_the_run_and_can_be_mended(job: BulkRun) -> None:
     job.source.write_text("".join([*lines[:50], '{"query": ""}\n', *lines[51:]]))
     with pytest.raises(InvalidInputFileError, match=r"in\.jsonl, line 51: .*--on-error skip") as caught:
         run_bulk(job, FakeExecutor())
-    assert "what was scored is kept" in str(caught.value)
+    assert "finished work is kept" in str(caught.value)
     job.source.write_text("".join(lines))
     executor = FakeExecutor()
     run_bulk(job, executor)
@@ -200,14 +200,14 @@ def test_going_past_bad_rows_is_decided_at_any_time(job: BulkRun) -> None:
 def test_rows_that_cannot_be_scored_are_set_aside(tmp_path: Path) -> None:
     rows = query_rows([3, 2, 4, 1])
     job = BulkRun(write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", chunk_pairs=4)
-    done = run_bulk(job, FakeExecutor(refused=frozenset({"d3"})))
-    assert (done.rows, done.pairs, done.unscored) == (4, 6, 1)
+    total = run_bulk(job, FakeExecutor(refused=frozenset({"d3"})))
+    assert (total.rows, total.pairs, total.unscored) == (4, 6, 1)
     assert [row["index"] for row in read_rows(job.out) if "error" in row] == [2]
 
 
 def test_a_model_that_scores_nothing_ends_the_run_and_nothing_of_it_stays(job: BulkRun) -> None:
     broken = FakeExecutor(refused=frozenset(f"d{n}" for n in range(7)))
-    with pytest.raises(ScoringError, match="3 chunks one after the other"):
+    with pytest.raises(ScoringError, match="3 chunks in a row"):
         run_bulk(job, broken)
     executor = FakeExecutor()
     assert run_bulk(job, executor).unscored == 0
@@ -228,7 +228,7 @@ def test_an_answer_for_another_chunk_is_not_written(job: BulkRun) -> None:
     [
         ({"out": Path("out.csv")}, "--out-format"),
         ({"source": Path("in.txt")}, "--format"),
-        ({"out": Path("out.jsonl.gz")}, "not packed"),
+        ({"out": Path("out.jsonl.gz")}, "cannot be gzipped"),
         ({"activation": "softmax"}, "softmax"),
     ],
 )
@@ -244,7 +244,7 @@ def test_what_is_in_the_way_is_a_sentence(job: BulkRun) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be written"):
         run_bulk(replace(job, out=job.out.parent / "gone" / "out.jsonl"), FakeExecutor())
     paths.part.write_text("mine")
-    with pytest.raises(InvalidRequestError, match=r"out\.jsonl\.part is there already"):
+    with pytest.raises(InvalidRequestError, match=r"out\.jsonl\.part exists already"):
         run_bulk(job, FakeExecutor())
     paths.part.unlink()
     interrupted(job)
@@ -252,7 +252,7 @@ def test_what_is_in_the_way_is_a_sentence(job: BulkRun) -> None:
     with pytest.raises(InvalidRequestError, match=r"has 10 bytes.*--restart"):
         run_bulk(job, FakeExecutor())
     paths.part.unlink()
-    with pytest.raises(InvalidRequestError, match=r"is gone.*--restart"):
+    with pytest.raises(InvalidRequestError, match=r"is missing.*--restart"):
         run_bulk(job, FakeExecutor())
     run_bulk(replace(job, restart=True), FakeExecutor())
     job.out.unlink()
