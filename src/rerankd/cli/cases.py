@@ -195,7 +195,7 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Export labelled cases as evaluation and training data."""
-    from rerankd.feedback.case_export import training_lines, write_beir
+    from rerankd.feedback.case_export import request_times, training_lines, write_beir
     from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
     from rerankd.traces.hashing import text_hash
 
@@ -204,12 +204,13 @@ def export(
     with opened(traces_url) as (store, _):
         cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
         graded = [case for case in cases if case.grades]
+        times = request_times(store, graded)
         if beir is not None:
-            count = write_beir(graded, beir, lambda text: text_hash(text)[:24])
+            count = write_beir(graded, beir, lambda text: text_hash(text)[:24], times)
             say(f"{count} queries in {beir}; rerankd eval --data {beir} --candidates {beir}/candidates.trec")
         if training is not None:
             with training.open("w", encoding="utf-8") as out:
-                count = write_rows(training_lines(graded), out)
+                count = write_rows(training_lines(graded, times), out)
             say(f"{count} lines in {training}.")
         if mark:
             set_state(store, [case.id for case in graded], "in_training")

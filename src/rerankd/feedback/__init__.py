@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rerankd._common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from rerankd.feedback.case_export import training_lines, write_beir
+    from rerankd.feedback.case_export import request_times, training_lines, write_beir
     from rerankd.feedback.case_store import (
         CaseFilter,
         add_cases,
@@ -48,6 +48,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "rerankd.feedback.case_export": (
+            "request_times",
             "training_lines",
             "write_beir",
         ),
@@ -151,6 +152,7 @@ __all__ = [
     "psi",
     "read_csv",
     "read_feedback",
+    "request_times",
     "run_detectors",
     "set_state",
     "training_lines",

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
+from sqlalchemy import func, select
 
+from rerankd.database import tables
+from rerankd.database.connection import batched
 from rerankd.errors import InvalidRequestError
 from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.feedback.judgements import is_positive
+from rerankd.traces.store import TraceStore
 
 
-def training_lines(cases: Iterable[BadCase], *, unlabelled: bool = True) -> Iterator[dict[str, object]]:
+def request_times(store: TraceStore, cases: Sequence[BadCase]) -> dict[int, float]:
+    """Return the time of each case's request: that of its trace, or of the case's detection if the trace was deleted.
+
+    Args:
+        store: store of the cases and their traces.
+        cases: cases of the store.
+
+    Returns:
+        Seconds since 1970 by number of the case.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    case, trace = tables.bad_case.c, tables.trace.c
+    # A request id may be used again later; the case is about a request before its detection.
+    same_request = (trace.request_id == case.request_id) & (trace.tenant == case.tenant) & (trace.time <= case.time)
+    query = select(case.id, func.max(trace.time)).join_from(tables.bad_case, tables.trace, same_request)
+    times = {each.id: each.time for each in cases}
+    with store.connect() as connection:
+        for batch in batched(list(times)):
+            rows = connection.execute(query.where(case.id.in_(batch)).group_by(case.id))
+            times |= {number: float(time) for number, time in rows}
+    return times
+
+
+def training_lines(
+    cases: Iterable[BadCase], times: Mapping[int, float] | None = None, *, unlabelled: bool = True
+) -> Iterator[dict[str, object]]:
     """Yield labelled cases in FlagEmbedding's format: `query`, `pos`, `neg`, the model's logits of both, and `time`.
 
     Args:
         cases: cases; those without a relevant document, or whose texts were erased, are left out.
+        times: times of the requests by number of the case, from `request_times`; the time of detection by default.
         unlabelled: True to add unlabelled candidates that rank above the best relevant document as hard negatives.
 
     Yields:
@@ -28,7 +60,7 @@ def training_lines(cases: Iterable[BadCase], *, unlabelled: bool = True) -> Iter
             continue
         yield {
             "query": case.query,
-            "time": case.time,
+            "time": (times or {}).get(case.id, case.time),
             "pos": [candidate.text for candidate in positives],
             "neg": [candidate.text for candidate in negatives],
             "pos_scores": [candidate.raw_score for candidate in positives],
@@ -48,14 +80,16 @@ def _sides(case: BadCase, *, unlabelled: bool) -> tuple[list[CaseCandidate], lis
             return unlabelled and candidate.rank_after < best
         return not _is_relevant(candidate)
 
-    return positives, [one for one in candidates if one.text not in texts and is_negative(one)]
+    return positives, [candidate for candidate in candidates if candidate.text not in texts and is_negative(candidate)]
 
 
 def _is_relevant(candidate: CaseCandidate) -> bool:
     return candidate.grade is not None and is_positive("grade", candidate.grade)
 
 
-def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]) -> int:
+def write_beir(
+    cases: Iterable[BadCase], folder: Path, key: Callable[[str], str], times: Mapping[int, float] | None = None
+) -> int:
     """Write labelled cases as a BEIR folder, which `rerankd eval` reads.
 
     It holds `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`, and the first stage's run as `candidates.trec`.
@@ -65,6 +99,7 @@ def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]
         folder: folder that does not exist or is empty.
         key: function that returns the document id of a text, such as `rerankd.traces.hashing.text_hash`; equal texts
             are one document.
+        times: times of the requests by number of the case, from `request_times`; the time of detection by default.
 
     Returns:
         Number of queries.
@@ -90,7 +125,7 @@ def write_beir(cases: Iterable[BadCase], folder: Path, key: Callable[[str], str]
                 continue
             count += 1
             query_id = f"case-{case.id}"
-            row = {"_id": query_id, "text": case.query, "metadata": {"time": case.time}}
+            row = {"_id": query_id, "text": case.query, "metadata": {"time": (times or {}).get(case.id, case.time)}}
             queries.write(orjson.dumps(row) + b"\n")
             grades: dict[str, int] = {}
             ranks: dict[str, int] = {}

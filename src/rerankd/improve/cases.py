@@ -9,7 +9,7 @@ import orjson
 
 from rerankd._common.files import write_atomic
 from rerankd.errors import NotFoundError
-from rerankd.feedback.case_export import training_lines
+from rerankd.feedback.case_export import request_times, training_lines
 from rerankd.feedback.case_store import CaseFilter, get_case, iter_cases, set_state
 from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.traces.store import TraceStore
@@ -36,8 +36,10 @@ def export_cases(store: TraceStore, path: Path) -> list[int]:
     """
     exported, lines = [], []
     for state in ("labelled", "in_training"):
-        for case in iter_cases(store, CaseFilter(state=state)):
-            for line in training_lines([case]):
+        cases = list(iter_cases(store, CaseFilter(state=state)))
+        times = request_times(store, cases)
+        for case in cases:
+            for line in training_lines([case], times):
                 exported.append(case.id)
                 lines.append(orjson.dumps(line) + b"\n")
     if exported:

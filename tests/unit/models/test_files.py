@@ -64,7 +64,7 @@ def test_foreign_file(folder: Path) -> None:
 
 def test_missing_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
-    refused(folder, CorruptModelError, "tokenizer.json is missing. Fetch it, or make it with transformers")
+    refused(folder, CorruptModelError, "tokenizer.json is missing. Fetch it, or create it with transformers")
 
 
 def test_broken_tokenizer(folder: Path) -> None:

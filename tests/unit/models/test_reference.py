@@ -55,5 +55,5 @@ def test_registry_references() -> None:
     "text", ["registry:", "registry:a/b", "registry:@x", "registry:a@", "registry:a@../b", "registry:a b"]
 )
 def test_what_is_no_registry_reference(text: str) -> None:
-    with pytest.raises(ModelNotFoundError, match="no reference to the registry"):
+    with pytest.raises(ModelNotFoundError, match="not a registry reference"):
         parse_reference(text)
