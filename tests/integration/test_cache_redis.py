@@ -29,9 +29,9 @@ def test_a_redis_that_fails_is_left_alone_for_a_while() -> None:
     now = [0.0]
     cache = RedisCache("redis://127.0.0.1:1/0", 60, clock=lambda: now[0])
     assert cache.get([b"a"]) == {}
-    assert cache._rests_until == PAUSE_SECONDS
+    assert cache._paused_until == PAUSE_SECONDS
     cache.put({b"a": SCORE})
     cache.flush()
     now[0] = PAUSE_SECONDS
     assert cache.get([b"a"]) == {}
-    assert cache._rests_until == 2 * PAUSE_SECONDS
+    assert cache._paused_until == 2 * PAUSE_SECONDS

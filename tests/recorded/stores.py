@@ -25,7 +25,9 @@ KEPT = {
 """What is kept of the folder in which a recording was made."""
 
 ORIGIN = "/origin"
-"""What stands in a kept registry for the folder that it was made in."""
+"""Path in the kept databases for the folder that they were recorded in."""
+ORIGIN_FIXTURES = "/origin-fixtures"
+"""Path in the kept databases for the folder of the fixtures."""
 
 FOR_EVER = {"RERANKD_TRACES_DAYS": "0", "RERANKD_FEEDBACK_HOURS": "1e9", "RERANKD_JOB_SECONDS": "1e10"}
 
@@ -40,8 +42,9 @@ def keep(name: str, folder: Path, into: Path) -> None:
         else:
             with closing(sqlite3.connect(source)) as db:
                 db.execute("VACUUM INTO ?", (str(target),))
-    for path in into.rglob("mlflow.sqlite"):
+    for path in into.rglob("*.sqlite"):
         relocate(path, str(folder), ORIGIN)
+        relocate(path, str(FIXTURES), ORIGIN_FIXTURES)
 
 
 def pack(folder: Path) -> None:
@@ -67,6 +70,8 @@ def record(folder: Path) -> dict[str, Any]:
     """Return what is read from the kept files, by commands and by a service."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    for path in (folder / "commands").rglob("*.sqlite"):
+        relocate(path, ORIGIN_FIXTURES, str(FIXTURES))
     for path in (folder / "commands").rglob("mlflow.sqlite"):
         relocate(path, ORIGIN, str(folder / "commands"))
     (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
