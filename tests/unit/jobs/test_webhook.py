@@ -19,7 +19,7 @@ from rerankd.jobs.webhook import WebhookSender, new_secret, sign, validate_url
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Keeps what it is told, and answers with the statuses it was given, 200 after the last."""
+    """Records deliveries, and answers with the given statuses, then with 200."""
 
     def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -88,9 +88,9 @@ async def test_an_announcement_is_verified_by_the_standard_library(tmp_path: Pat
         job = ended(store, receiver.url)
         await deliver(store, secret, ["127.0.0.1"])
     ((headers, body),) = receiver.got
-    told = Webhook(secret).verify(body, dict(headers))
-    assert told["type"] == "job.succeeded"
-    assert told["data"] == {"id": job, "state": "succeeded", "total": 1, "done": 1, "failed": 0, "error": None}
+    event = Webhook(secret).verify(body, dict(headers))
+    assert event["type"] == "job.succeeded"
+    assert event["data"] == {"id": job, "state": "succeeded", "total": 1, "done": 1, "failed": 0, "error": None}
     assert headers["host"] == receiver.url.split("/")[2]
     with pytest.raises(WebhookVerificationError):
         Webhook(new_secret()).verify(body, dict(headers))
@@ -114,10 +114,10 @@ async def test_what_is_not_taken_is_tried_again_and_logged_without_secrets(
             now += 0.5
         assert [json.loads(body)["data"]["id"] for _, body in receiver.got] == [job] * 3
     assert state(store, job) == "delivered"
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(said) == 2
-    assert "answered 500" in said[0]
-    assert [line.rpartition(", ")[2] for line in said] == ["next attempt in 1 s", "next attempt in 5 s"]
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(messages) == 2
+    assert "answered 500" in messages[0]
+    assert [line.rpartition(", ")[2] for line in messages] == ["next attempt in 1 s", "next attempt in 5 s"]
     assert "hidden" not in caplog.text
     store.close()
 

@@ -15,8 +15,8 @@ ROWS_TO_TELL = 1000
 _ENDINGS = {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "pq": "parquet"}
 
 
-def format_of(path: Path, given: str | None, flag: str) -> str:
-    """Return the format of a file: the given one, or by the extension of its name without `.gz`.
+def format_of(path: Path, declared_format: str | None, flag: str) -> str:
+    """Return the format of a file: the declared one, or that of the extension; `.gz` is ignored.
 
     Raises:
         InvalidRequestError: the format is unknown.
@@ -25,10 +25,10 @@ def format_of(path: Path, given: str | None, flag: str) -> str:
         >>> format_of(Path("pairs.jsonl.gz"), None, "--format")
         'jsonl'
     """
-    if given is not None and given not in FORMATS:
-        raise InvalidRequestError(f"Unknown format {given!r}.", hint=f"Use {flag} jsonl or {flag} parquet.")
+    if declared_format is not None and declared_format not in FORMATS:
+        raise InvalidRequestError(f"Unknown format {declared_format!r}.", hint=f"Use {flag} jsonl or {flag} parquet.")
     name = path.name.lower().removesuffix(".gz")
-    file_format = given or _ENDINGS.get(name.rpartition(".")[2])
+    file_format = declared_format or _ENDINGS.get(name.rpartition(".")[2])
     if file_format is None:
         raise InvalidRequestError(
             f"The ending of {path.name!r} is none of {', '.join(_ENDINGS)}.", hint=f"Say what it is with {flag}."
@@ -36,14 +36,14 @@ def format_of(path: Path, given: str | None, flag: str) -> str:
     return file_format
 
 
-def open_reader(path: Path, given: str | None, *, keep_fields: bool) -> Reader:
+def open_reader(path: Path, declared_format: str | None, *, keep_fields: bool) -> Reader:
     """Open a file of rows.
 
     Raises:
         InvalidInputFileError: the file cannot be read.
         MissingDependencyError: Parquet without pyarrow.
     """
-    if format_of(path, given, "--format") == "parquet":
+    if format_of(path, declared_format, "--format") == "parquet":
         return ParquetReader(path, keep_fields=keep_fields)
     return JsonlReader(path)
 

@@ -48,15 +48,15 @@ def test_jsonl_is_read_from_any_row_on(
 def test_a_changed_beginning_is_noticed_and_a_changed_end_is_not(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "in.jsonl", pair_rows(6))
     with JsonlReader(path) as reader:
-        place = all_rows(reader)[2].after
+        offset = all_rows(reader)[2].after
     lines = path.read_text().splitlines(keepends=True)
     for number, confirmed in ((0, False), (2, False), (3, True), (5, True)):
         path.write_text("".join([*lines[:number], lines[number].replace("q", "z"), *lines[number + 1 :]]))
         with JsonlReader(path) as reader:
-            assert reader.matches_prefix(place) is confirmed
+            assert reader.matches_prefix(offset) is confirmed
     path.write_text("".join(lines[:2]))
     with JsonlReader(path) as reader:
-        assert not reader.matches_prefix(place)
+        assert not reader.matches_prefix(offset)
 
 
 def test_bad_lines_are_told_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
