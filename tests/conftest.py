@@ -42,8 +42,18 @@ pytest.register_assert_rewrite("tests.integration.contract")
 ALONE = {
     f"test_{name}"
     for name in (
-        *("bulk_queue", "contract_clients", "contract_errors", "faults", "jobs_http", "jobs_redis", "memory", "nginx"),
-        *("registry", "rollout", "rules", "server"),
+        *(
+            "bulk_queue",
+            "contract_clients",
+            "contract_errors",
+            "experiments",
+            "faults",
+            "jobs_http",
+            "jobs_redis",
+            "memory",
+            "nginx",
+        ),
+        *("registry", "rules", "server"),
     )
 }
 

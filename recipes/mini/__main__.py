@@ -17,7 +17,7 @@ import torch
 
 from docs import generate
 from rerankd.models.reference import bundled_folder
-from rerankd.training.late_interaction import Ranker, load
+from rerankd.training.late_interaction import LateInteractionRanker, load
 
 from . import calibrate, evaluate, export, train, vocabulary
 from .bank import Bank, build
@@ -84,7 +84,7 @@ def main() -> None:
         generate.write()
 
 
-def begun(pruned: Path, device: torch.device) -> Ranker:
+def begun(pruned: Path, device: torch.device) -> LateInteractionRanker:
     """Return the ranker before it learned from labels."""
     ranker = load(pruned)
     ranker.mix.data = torch.tensor(train.START_MIX)
@@ -92,7 +92,7 @@ def begun(pruned: Path, device: torch.device) -> Ranker:
 
 
 def transfer(
-    bank: Bank, pruned: Path, start: Ranker, seconds: float, device: torch.device, how: dict[str, Any]
+    bank: Bank, pruned: Path, start: LateInteractionRanker, seconds: float, device: torch.device, how: dict[str, Any]
 ) -> dict[str, Any]:
     """Evaluate training on held-out packs, one fold at a time; in torch, not with the int8 file."""
     rows = {}

@@ -20,7 +20,7 @@ from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training import gptq
-from rerankd.training.late_interaction import Ranker, load
+from rerankd.training.late_interaction import LateInteractionRanker, load
 
 from . import data, tokens
 from .tokens import CLS, SEP, Tokens
@@ -130,7 +130,7 @@ def write(
     return manifest
 
 
-def _score(ranker: Ranker, tokenizer: Tokens, groups: list[tuple[str, list[str]]]) -> None:
+def _score(ranker: LateInteractionRanker, tokenizer: Tokens, groups: list[tuple[str, list[str]]]) -> None:
     for query, documents in groups:
         tokens.score(ranker, tokenizer, query, documents, CHECKED_LENGTH)
 

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from rerankd.compiler.late_interaction_graph import CLS, SEP
-from rerankd.training.late_interaction import Ranker, Side
+from rerankd.training.late_interaction import LateInteractionRanker, Side
 
 PART_TOKENS = 3000
 WIDTH = 16
@@ -63,7 +63,9 @@ def parts(lengths: Sequence[int], part_tokens: int = PART_TOKENS) -> list[list[i
     return batches
 
 
-def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], part_tokens: int = PART_TOKENS) -> Side:
+def encode(
+    model: LateInteractionRanker, rows: Sequence[Sequence[int]], prefix: Sequence[int], part_tokens: int = PART_TOKENS
+) -> Side:
     """Encode texts, given as ids without special tokens, as one side of pairs."""
     framed = [[CLS, *prefix, *row, SEP] for row in rows]
     width = rounded(max(map(len, framed)))
@@ -95,7 +97,7 @@ def encode(model: Ranker, rows: Sequence[Sequence[int]], prefix: Sequence[int], 
     return whole
 
 
-def score(model: Ranker, tokens: Tokens, query: str, texts: Sequence[str], length: int) -> torch.Tensor:
+def score(model: LateInteractionRanker, tokens: Tokens, query: str, texts: Sequence[str], length: int) -> torch.Tensor:
     """Return the logits of a query's texts, truncated like the product truncates them."""
     asked = tokens(query)[: length * 3 // 4]
     frame = 4 + len(tokens.prefixes["query"]) + len(tokens.prefixes["passage"])

@@ -25,7 +25,7 @@ import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
 from transformers import BertConfig, BertModel
 
-from rerankd.training.late_interaction import Ranker, Side
+from rerankd.training.late_interaction import LateInteractionRanker, Side
 
 from .bank import Asked, Bank, Rows, Step
 from .groups import SIZE
@@ -60,16 +60,16 @@ class Student:
         pieces: True if its embeddings are trained.
     """
 
-    ranker: Ranker
+    ranker: LateInteractionRanker
     rate: float
     lift: torch.nn.Linear | None = None
     pieces: bool = False
 
 
-def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
+def shortened(teacher: LateInteractionRanker, layers: Sequence[int]) -> LateInteractionRanker:
     """Return a ranker with some of the teacher's layers."""
     config = BertConfig(**{**teacher.encoder.bert.config.to_dict(), "num_hidden_layers": len(layers)})
-    student = Ranker(BertModel(config, add_pooling_layer=False))
+    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
     weights = teacher.state_dict()
     kept = {name: value for name, value in weights.items() if ".layer." not in name}
     for new, old in enumerate(layers):
@@ -82,7 +82,9 @@ def shortened(teacher: Ranker, layers: Sequence[int]) -> Ranker:
     return student
 
 
-def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ranker, torch.nn.Linear]:
+def narrowed(
+    teacher: LateInteractionRanker, layers: int, hidden: int, heads: int
+) -> tuple[LateInteractionRanker, torch.nn.Linear]:
     """Return a small ranker that begins with the teacher's embeddings, projected on their principal directions."""
     old = teacher.encoder.bert
     config = BertConfig(
@@ -94,7 +96,7 @@ def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ran
             "intermediate_size": 4 * hidden,
         }
     )
-    student = Ranker(BertModel(config, add_pooling_layer=False))
+    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
     words = old.embeddings.word_embeddings.weight.detach().float()
     centre = words.mean(0)
     _, vectors = torch.linalg.eigh((words - centre).T @ (words - centre))
@@ -112,7 +114,7 @@ def narrowed(teacher: Ranker, layers: int, hidden: int, heads: int) -> tuple[Ran
     return student, lift
 
 
-def encoded(ranker: Ranker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
+def encoded(ranker: LateInteractionRanker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
     """Encode the texts of a step, in the order in which they were drawn."""
     width = max(part.ids.shape[1] for part in rows)
     columns: dict[str, list[torch.Tensor]] = {"ids": [], "hidden": [], "content": [], "mean": [], "tokens": []}
@@ -147,7 +149,7 @@ class Opinion:
     passages: Side
 
 
-def opinion(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+def opinion(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> Opinion:
     """Return logits inside groups, shape (groups, SIZE), and cosines of every query with every passage."""
     queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
     passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
@@ -168,7 +170,7 @@ def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Te
 
 
 @torch.no_grad()
-def opinion_of(ranker: Ranker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+def opinion_of(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> Opinion:
     """Return the output of a frozen ranker for a step."""
     return opinion(ranker, bank, step, device)
 
@@ -188,7 +190,7 @@ def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.
     return loss
 
 
-def parameter_groups(ranker: Ranker, rate: float, pieces: bool) -> list[dict[str, Any]]:
+def parameter_groups(ranker: LateInteractionRanker, rate: float, pieces: bool) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups with their learning rates; embeddings are frozen unless `pieces`."""
     members: dict[str, list[torch.nn.Parameter]] = {kind: [] for kind in RATES}
     for name, parameter in ranker.named_parameters():
@@ -275,7 +277,7 @@ def loop(
     return curve
 
 
-def between(one: Ranker, other: Ranker, share: float) -> Ranker:
+def between(one: LateInteractionRanker, other: LateInteractionRanker, share: float) -> LateInteractionRanker:
     """Return a ranker with weights interpolated from `one` to `other` by `share` (Wortsman et al. 2022)."""
     made = copy.deepcopy(one)
     there, theirs = one.state_dict(), other.state_dict()
@@ -291,7 +293,7 @@ def autocast(device: torch.device) -> torch.autocast:
 def imitate(
     name: str,
     bank: Bank,
-    teacher: Ranker,
+    teacher: LateInteractionRanker,
     students: dict[str, Student],
     seconds: float,
     device: torch.device,
@@ -325,12 +327,12 @@ def imitate(
 def train(
     name: str,
     bank: Bank,
-    teacher: Ranker,
+    teacher: LateInteractionRanker,
     students: dict[str, Student],
     seconds: float,
     device: torch.device,
     *,
-    start: Ranker | None = None,
+    start: LateInteractionRanker | None = None,
     resting: bool = False,
     leave_out: frozenset[str] = frozenset(),
     tokens: int = STEP_TOKENS,
@@ -383,7 +385,12 @@ def train(
 
 @torch.inference_mode()
 def scores(
-    ranker: Ranker, bank: Bank, asked: Sequence[Asked], length: int, device: torch.device, texts: int = 1500
+    ranker: LateInteractionRanker,
+    bank: Bank,
+    asked: Sequence[Asked],
+    length: int,
+    device: torch.device,
+    texts: int = 1500,
 ) -> list[np.ndarray[Any, Any]]:
     """Return the logits of the candidates of queries, truncated like the product truncates pairs of `length` tokens."""
     results: list[np.ndarray[Any, Any]] = []
@@ -437,7 +444,7 @@ def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
 
 
 def measured(
-    ranker: Ranker,
+    ranker: LateInteractionRanker,
     bank: Bank,
     packs: dict[str, list[Asked]],
     device: torch.device,
@@ -462,7 +469,7 @@ def measured(
     return report
 
 
-def solved(ranker: Ranker, bank: Bank, device: torch.device) -> dict[str, int]:
+def solved(ranker: LateInteractionRanker, bank: Bank, device: torch.device) -> dict[str, int]:
     """Return the number of keyword traps with the answer ranked first, by language."""
     counts = {"zh": 0, "en": 0}
     asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]

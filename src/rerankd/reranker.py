@@ -23,7 +23,7 @@ from rerankd._common.validation import DocumentLike, check_max_length, check_pos
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.finish import RequestScores, finish
-from rerankd.ranking.requests import RankOptions, build_requests
+from rerankd.ranking.requests import RequestOptions, build_requests
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import half_precision, open_backend
@@ -144,7 +144,7 @@ class Reranker:
         query: str,
         documents: Iterable[DocumentLike],
         top_n: int | None = DEFAULT_TOP_N,
-        **options: Unpack[RankOptions],
+        **options: Unpack[RequestOptions],
     ) -> RerankResult:
         """Rank documents by how well they answer a query.
 
@@ -178,7 +178,7 @@ class Reranker:
         queries: Sequence[str],
         documents: Sequence[Iterable[DocumentLike]],
         top_n: int | None = DEFAULT_TOP_N,
-        **options: Unpack[RankOptions],
+        **options: Unpack[RequestOptions],
     ) -> list[RerankResult]:
         """Rank several queries, each with its own documents; they are computed together.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rerankd._common.validation import DocumentLike
 from rerankd.client.exchange import Exchange, Flow, Outcome, T
-from rerankd.client.job_requests import JobFlows, JobOptions
+from rerankd.client.job_requests import JobFlows, SubmitOptions
 from rerankd.client.requests import DEFAULT_TOP_N, RankOptions, RequestFlows
 from rerankd.client.responses import JobStatus
 from rerankd.types import RerankResult
@@ -66,7 +66,7 @@ class AsyncClient:
         """Do what `Client.score` does."""
         return await self._run(self._flows.score(pairs, model=model, activation=activation))
 
-    async def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
+    async def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SubmitOptions]) -> JobStatus:
         """Do what `Client.submit` does."""
         return await self._run(self._jobs.submit(requests, options))
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from rerankd._common.validation import DocumentLike
 from rerankd.client.exchange import Exchange, Flow, Outcome, T
-from rerankd.client.job_requests import JobFlows, JobOptions
+from rerankd.client.job_requests import JobFlows, SubmitOptions
 from rerankd.client.requests import DEFAULT_TOP_N, RankOptions, RequestFlows
 from rerankd.client.responses import JobStatus
 from rerankd.types import RerankResult
@@ -139,7 +139,7 @@ class Client:
         """
         return self._run(self._flows.score(pairs, model=model, activation=activation))
 
-    def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[JobOptions]) -> JobStatus:
+    def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SubmitOptions]) -> JobStatus:
         """Submit rankings that are computed in the background and fetched later.
 
         Args:

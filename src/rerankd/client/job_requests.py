@@ -16,7 +16,7 @@ from rerankd.errors import DeadlineExceededError, InvalidRequestError
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 
 
-class JobOptions(TypedDict, total=False):
+class SubmitOptions(TypedDict, total=False):
     """The keyword arguments of `Client.submit`."""
 
     priority: Literal["interactive", "bulk"]
@@ -36,7 +36,7 @@ class JobFlows:
     def __init__(self, exchange: Exchange, model: str | None) -> None:
         self._exchange, self._model = exchange, model
 
-    def submit(self, requests: Iterable[Mapping[str, Any]], options: JobOptions) -> Flow[JobStatus]:
+    def submit(self, requests: Iterable[Mapping[str, Any]], options: SubmitOptions) -> Flow[JobStatus]:
         """Submit a job, see `Client.submit`."""
         body: dict[str, Any] = {"requests": [self._request(number, fields) for number, fields in enumerate(requests)]}
         if not body["requests"]:

@@ -121,9 +121,9 @@ class Challengers:
             self._on_refused()
 
     def _remove_others(self) -> None:
-        wanted = {experiment.served_as for experiment in self.experiments} | set(self._tasks)
+        in_use = {experiment.served_as for experiment in self.experiments} | set(self._tasks)
         for name in self._added & set(self._pool.unlisted):
-            if name not in wanted:
+            if name not in in_use:
                 self._tasks[name] = asyncio.create_task(self._remove(name))
 
     async def _remove(self, name: str) -> None:

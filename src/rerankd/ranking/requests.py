@@ -12,7 +12,7 @@ from rerankd.ranking.order import checked_fusion, checked_threshold
 from rerankd.types import Activation, RerankRequest
 
 
-class RankOptions(TypedDict, total=False):
+class RequestOptions(TypedDict, total=False):
     """The keyword arguments of `Reranker.rank`."""
 
     activation: Activation
@@ -28,7 +28,7 @@ def build_requests(
     queries: Sequence[str],
     documents: Sequence[Iterable[DocumentLike]],
     top_n: int | None,
-    options: RankOptions,
+    options: RequestOptions,
 ) -> list[RerankRequest]:
     """Build one request for each query.
 

@@ -127,12 +127,12 @@ class AliasFollower:
         return [
             {
                 "model": name,
-                "reference": str(one.reference),
-                "version": one.version.version if one.version else None,
-                "stale": bool(one.fault),
+                "reference": str(followed.reference),
+                "version": followed.version.version if followed.version else None,
+                "stale": bool(followed.fault),
             }
-            | ({"reason": one.fault} if one.fault else {})
-            for name, one in self._followed.items()
+            | ({"reason": followed.fault} if followed.fault else {})
+            for name, followed in self._followed.items()
         ]
 
     def card(self, name: str) -> dict[str, Any] | None:

@@ -97,7 +97,7 @@ class Cache:
             if not self.holds(version):  # else another instance was faster
                 raise
 
-    def _remove_unused(self, wanted: str) -> None:
+    def _remove_unused(self, current: str) -> None:
         """Remove abandoned downloads, and copies that were not used for a week, except the newest few."""
         now = time.time()
         folders = [(path, path.stat().st_mtime) for path in self.root.iterdir() if path.is_dir()]
@@ -107,7 +107,7 @@ class Cache:
         copies = [(path, modified) for path, modified in folders if len(path.name) == 64]
         newest_first = sorted(copies, key=lambda copy: copy[1], reverse=True)
         for path, modified in newest_first[KEPT_COPIES:]:
-            if now - modified > KEPT_SECONDS and path.name != wanted:
+            if now - modified > KEPT_SECONDS and path.name != current:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -72,19 +72,19 @@ def read_metrics(path: Path) -> Mapping[str, float]:
     return metrics
 
 
-def _numbers(said: object, place: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    if isinstance(said, dict):
-        named = tuple(str(said[name]) for name in _ROW_NAMES if isinstance(said.get(name), str))
-        for key, value in said.items():
+def _numbers(content: object, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    if isinstance(content, dict):
+        named = tuple(str(content[name]) for name in _ROW_NAMES if isinstance(content.get(name), str))
+        for key, value in content.items():
             if key in _SINGLE_CASES and isinstance(value, list):
                 continue
-            yield from _numbers(value, (*place, *named, str(key)))
-    elif isinstance(said, list):
-        named_rows = all(isinstance(row, dict) and any(name in row for name in _ROW_NAMES) for row in said)
-        for number, value in enumerate(said):
-            yield from _numbers(value, place if named_rows else (*place, str(number)))
-    elif isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said):
-        yield "/".join(place)[:200] or "value", float(said)
+            yield from _numbers(value, (*path, *named, str(key)))
+    elif isinstance(content, list):
+        named_rows = all(isinstance(row, dict) and any(name in row for name in _ROW_NAMES) for row in content)
+        for number, value in enumerate(content):
+            yield from _numbers(value, path if named_rows else (*path, str(number)))
+    elif isinstance(content, int | float) and not isinstance(content, bool) and math.isfinite(content):
+        yield "/".join(path)[:200] or "value", float(content)
 
 
 def mlflow_key(name: str) -> str:

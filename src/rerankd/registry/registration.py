@@ -74,7 +74,7 @@ def register(store: Store, files: ModelFiles, name: str, supplied: Evidence, all
     probe(files)
     with tempfile.TemporaryDirectory(prefix="rerankd-register-") as work:
         folder = _own_copy(files, Path(work))
-        own = load_model(str(folder))
+        copy = load_model(str(folder))
         paths = sorted(folder.iterdir())
         listed = {path.name: sha256(path) for path in paths}
         with store.writing():
@@ -88,13 +88,13 @@ def register(store: Store, files: ModelFiles, name: str, supplied: Evidence, all
             sizes={path.name: path.stat().st_size for path in paths},
             run_id="",
             created=0.0,
-            params=evidence.params_of(own),
+            params=evidence.params_of(copy),
             metrics=supplied.metrics,
             data=hashes,
             git=evidence.git_state(),
             parent=parent,
-            calibration=own.manifest.calibration,
-            parity=own.manifest.parity,
+            calibration=copy.manifest.calibration,
+            parity=copy.manifest.parity,
             gate=gate,
             tags=dict(supplied.tags),
             verified=good,
@@ -156,9 +156,9 @@ def _known_kind(path: Path) -> bool:
     return path.suffix in _SUFFIXES or path.name in _PLAIN
 
 
-def _parent(store: Store, name: str, wanted: int | None) -> int | None:
-    if wanted is not None:
-        return int(store.version(name, wanted).version)
+def _parent(store: Store, name: str, parent: int | None) -> int | None:
+    if parent is not None:
+        return int(store.version(name, parent).version)
     return store.aliases(name).get("champion")
 
 

@@ -21,7 +21,7 @@ from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, outlier_layers
-from rerankd.training.late_interaction import Ranker
+from rerankd.training.late_interaction import LateInteractionRanker
 from rerankd.training.network import Network, logits_of
 from rerankd.training.weights import embedding_precision
 
@@ -57,7 +57,7 @@ def write_candidate(
     """
     network.eval().cpu()
     target = out / "model"
-    if isinstance(network.model, Ranker):
+    if isinstance(network.model, LateInteractionRanker):
         report("Compiling and verifying")
         write_late_interaction(network, files, target, precision, name, gptq_pairs)
         return target
@@ -115,7 +115,7 @@ def write_late_interaction(
         VerificationError: the file does not rank like the network; nothing is written.
     """
     ranker = network.model
-    assert isinstance(ranker, Ranker)  # noqa: S101  a programming error, not an input error
+    assert isinstance(ranker, LateInteractionRanker)  # noqa: S101  a programming error, not an input error
     groups = read_pairs(DEFAULT_PAIRS)
     outliers = frozenset[str]()
     if precision == "int8":

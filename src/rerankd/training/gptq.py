@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rerankd.compiler.graph import INT8_LIMIT
-from rerankd.training.late_interaction import Ranker
+from rerankd.training.late_interaction import LateInteractionRanker
 
 DAMPING = 0.01  # added to the diagonal of the Hessian, relative to its mean
 BLOCK_COLUMNS = 128
@@ -23,7 +23,7 @@ FEED_FORWARD_LAYERS = (".intermediate.dense", ".output.dense")
 OUTLIER_RATIO = 2.0
 
 
-def gptq_quantize_ranker(ranker: Ranker, run: Callable[[], object]) -> dict[str, np.ndarray]:
+def gptq_quantize_ranker(ranker: LateInteractionRanker, run: Callable[[], object]) -> dict[str, np.ndarray]:
     """Quantize the linear layers of a late-interaction network; the network itself is not changed.
 
     Args:
@@ -87,7 +87,7 @@ class _Hessians:
             yield layer, gptq_round(layer.weight.data, hessian).numpy()
 
 
-def outlier_layers(ranker: Ranker, run: Callable[[], object]) -> frozenset[str]:
+def outlier_layers(ranker: LateInteractionRanker, run: Callable[[], object]) -> frozenset[str]:
     """Find feed-forward and output layers whose input at [CLS] and [SEP] is much larger than elsewhere.
 
     Args:
@@ -114,7 +114,7 @@ def outlier_layers(ranker: Ranker, run: Callable[[], object]) -> frozenset[str]:
 
 
 def _observe(
-    ranker: Ranker, run: Callable[[], object], observe: Callable[[torch.nn.Linear, torch.Tensor], None]
+    ranker: LateInteractionRanker, run: Callable[[], object], observe: Callable[[torch.nn.Linear, torch.Tensor], None]
 ) -> None:
     """Run the network and call `observe` with each linear layer and its input."""
     ranker.encoder.watch = observe

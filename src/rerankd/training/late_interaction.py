@@ -160,7 +160,7 @@ class Side:
         return other
 
 
-class Ranker(torch.nn.Module):
+class LateInteractionRanker(torch.nn.Module):
     """Late-interaction ranker: logits of encoded queries and documents."""
 
     def __init__(self, bert: BertModel) -> None:
@@ -217,10 +217,10 @@ class Ranker(torch.nn.Module):
             (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
 
 
-def load(folder: Path) -> Ranker:
+def load(folder: Path) -> LateInteractionRanker:
     """Load a saved ranker, or a new one from the encoder in `folder`."""
     config = BertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    model = Ranker(BertModel(config, add_pooling_layer=False))
+    model = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
     if (folder / "ranker.safetensors").exists():
         model.load_state_dict(load_file(folder / "ranker.safetensors"))
     else:

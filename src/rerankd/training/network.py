@@ -17,7 +17,7 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
-from rerankd.training.late_interaction import Ranker, Side
+from rerankd.training.late_interaction import LateInteractionRanker, Side
 from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ class LateInteractionNetwork(Network):
         return self._ranker.side(rows, mask, content)
 
     @property
-    def _ranker(self) -> Ranker:
+    def _ranker(self) -> LateInteractionRanker:
         """The ranker, also below adapters."""
-        return next(module for module in self.model.modules() if isinstance(module, Ranker))
+        return next(module for module in self.model.modules() if isinstance(module, LateInteractionRanker))
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
@@ -217,12 +217,12 @@ def _encoder_config(shape: Architecture) -> dict[str, Any]:
     }
 
 
-def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> Ranker:
+def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> LateInteractionRanker:
     """Return the network of a late-interaction model with these weights; word embeddings are frozen."""
     from transformers import BertConfig, BertModel
 
     config = BertConfig(**_encoder_config(files.manifest.architecture))
-    ranker = _load_weights(Ranker(BertModel(config, add_pooling_layer=False)), weights, files)
+    ranker = _load_weights(LateInteractionRanker(BertModel(config, add_pooling_layer=False)), weights, files)
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     return ranker
 

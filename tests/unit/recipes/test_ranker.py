@@ -17,13 +17,13 @@ from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
 from recipes.mini import export, source, vocabulary  # noqa: E402  torch is optional
 from recipes.mini import tokens as pairs  # noqa: E402
 from rerankd import Reranker  # noqa: E402
-from rerankd.training.late_interaction import Ranker, load  # noqa: E402
+from rerankd.training.late_interaction import LateInteractionRanker, load  # noqa: E402
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
 
 
 @pytest.fixture(scope="module")
-def ranker() -> Ranker:
+def ranker() -> LateInteractionRanker:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def ranker() -> Ranker:
         max_position_embeddings=64,
         initializer_range=0.2,
     )
-    return Ranker(BertModel(config, add_pooling_layer=False)).eval()
+    return LateInteractionRanker(BertModel(config, add_pooling_layer=False)).eval()
 
 
 def a_tokenizer(folder: Path) -> Path:
@@ -51,7 +51,7 @@ def a_tokenizer(folder: Path) -> Path:
 TEXTS = ["w12", "w10 w11 w12 w13", " ".join(["w20"] * 20), "w11 w30 w31 w10", ""]
 
 
-def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: Ranker, tmp_path: Path) -> None:
+def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: LateInteractionRanker, tmp_path: Path) -> None:
     own = pairs.Tokens(Tokenizer.from_file(str(a_tokenizer(tmp_path))))
     with torch.inference_mode():
         together = pairs.score(ranker, own, "w10 w11", TEXTS, 60)
@@ -59,7 +59,7 @@ def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: Ranker, tmp_path: Path
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4)
 
 
-def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: Ranker) -> None:
+def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: LateInteractionRanker) -> None:
     mix = ranker.mix.data.clone()
     own = [[10, 11]]
     query = pairs.encode(ranker, own, [5])
@@ -74,7 +74,9 @@ def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_product_computes_what_the_ranker_computes(ranker: Ranker, tmp_path: Path, precision: str) -> None:
+def test_the_product_computes_what_the_ranker_computes(
+    ranker: LateInteractionRanker, tmp_path: Path, precision: str
+) -> None:
     torch.manual_seed(0)
     for weigher in (ranker.meaning, ranker.piece):
         torch.nn.init.normal_(weigher.weight)

@@ -12,7 +12,7 @@ from recipes.mini import train  # noqa: E402  torch is optional
 from recipes.mini.__main__ import FOLDS, summarised  # noqa: E402
 from recipes.mini.bank import Asked, Bank  # noqa: E402
 from recipes.mini.groups import SIZE, WEIGHTS  # noqa: E402
-from rerankd.training.late_interaction import Ranker  # noqa: E402
+from rerankd.training.late_interaction import LateInteractionRanker  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def a_bank() -> Bank:
     return Bank(content)
 
 
-def a_ranker() -> Ranker:
+def a_ranker() -> LateInteractionRanker:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def a_ranker() -> Ranker:
         max_position_embeddings=512,
         initializer_range=0.2,
     )
-    return Ranker(BertModel(config, add_pooling_layer=False))
+    return LateInteractionRanker(BertModel(config, add_pooling_layer=False))
 
 
 def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:

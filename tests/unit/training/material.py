@@ -15,7 +15,7 @@ from rerankd.models.reference import ModelReference
 from rerankd.models.template import PairTemplate
 from rerankd.training.examples import Example
 from rerankd.training.export import save_graph
-from rerankd.training.late_interaction import Ranker
+from rerankd.training.late_interaction import LateInteractionRanker
 
 ANIMALS = ["panda", "tiger", "whale", "eagle", "horse", "snake", "mouse", "camel", "goose", "zebra", "shark", "otter"]
 FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", "grass", "leaves", "seals", "crabs"]
@@ -54,7 +54,7 @@ def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed:
         initializer_range=0.2,
         layer_norm_eps=1e-5,
     )
-    ranker = Ranker(BertModel(config, add_pooling_layer=False))
+    ranker = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
     for weigher in (ranker.meaning, ranker.piece):
         torch.nn.init.normal_(weigher.weight)
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}

@@ -15,7 +15,7 @@ from rerankd.compiler.compile import MIN_KENDALL_TAU
 from rerankd.compiler.graph import INT8_LIMIT
 from rerankd.training.export import verification_pairs, write_candidate
 from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, gptq_round, outlier_layers
-from rerankd.training.late_interaction import Ranker
+from rerankd.training.late_interaction import LateInteractionRanker
 from rerankd.training.network import Network, logits_of, open_network
 from rerankd.training.weights import read_weights
 from tests.unit.training.material import files_of, late_interaction_model
@@ -74,9 +74,9 @@ def late(bert: Path, tmp_path: Path) -> Path:
     return late_interaction_model(bert, tmp_path / "late")
 
 
-def ranker_of(network: Network) -> Ranker:
+def ranker_of(network: Network) -> LateInteractionRanker:
     """The torch model."""
-    assert isinstance(network.model, Ranker)
+    assert isinstance(network.model, LateInteractionRanker)
     return network.model
 
 
