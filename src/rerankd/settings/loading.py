@@ -1,4 +1,4 @@
-"""Where settings come from: defaults < rerankd.toml < RERANKD_* environment variables < flags.
+"""Sources of settings: defaults < rerankd.toml < RERANKD_* environment variables < flags.
 
 The library takes arguments only; nothing is read at import time.
 """

@@ -83,7 +83,7 @@ class Rate:
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until one more request passes."""
+        """Seconds until one more request passes, rounded up."""
         return max(1, math.ceil(self.seconds / self.requests))
 
     def times(self, factor: int) -> Rate:

@@ -1,4 +1,4 @@
-"""How far rankings moved, and the queue of bad cases."""
+"""Columns for rank changes, and the table of bad cases."""
 
 from __future__ import annotations
 
