@@ -23,7 +23,7 @@ class Instruction:
 
     @property
     def pairs(self) -> dict[str, str]:
-        """What an ENV, ARG or LABEL sets."""
+        """Names and values set by an ENV, ARG or LABEL."""
         return dict(word.split("=", 1) for word in shlex.split(self.text) if "=" in word)
 
     @property

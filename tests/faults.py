@@ -64,7 +64,7 @@ class ScriptedBackend:
 
 
 def expected(pair: EncodedPair) -> float:
-    """What the scripted backend says of a pair."""
+    """Return the logit of the scripted backend for a pair."""
     return float(int(pair.ids.sum()) % 997) / 100 - 5
 
 

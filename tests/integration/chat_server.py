@@ -27,7 +27,7 @@ CLOSED: list[str] = []
 
 
 def words(model: str, prompt: str) -> list[str]:
-    """What the model says, in pieces that cut citations in two."""
+    """Return the model's output, in chunks that cut citations in two."""
     if model == "obedient":
         commands = re.findall(r"SAY: (.*)", prompt)
         return [*re.findall(r".{1,3}", " ".join(commands)), " [1", "]"]
@@ -87,12 +87,12 @@ async def embeddings(request: Request) -> Any:
 
 
 async def seen(request: Request) -> Any:
-    """What was asked, and which streams have ended."""
+    """Return the requests so far, and the streams that have ended."""
     return JSONResponse({"seen": SEEN, "closed": CLOSED})
 
 
 async def hits(request: Request) -> Any:
-    """As Elasticsearch answers."""
+    """Respond like Elasticsearch."""
     body = await request.json()
     query = body["query"]["match"]["content"]
     texts = ["Pandas eat bamboo.", "A car.", f"You asked for {query}", ""]

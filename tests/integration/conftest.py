@@ -34,13 +34,13 @@ def server() -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def server_url(server: Served) -> str:
-    """Where the open server listens."""
+    """Return the URL of the server without keys."""
     return server.url
 
 
 @pytest.fixture(scope="session")
 def guarded_url() -> Iterator[str]:
-    """Where a server listens that asks for `API_KEY`."""
+    """Return the URL of the server that requires `API_KEY`."""
     with serve(env={"RERANKD_API_KEYS": json.dumps([API_KEY])}) as served:
         yield served.url
 
@@ -53,7 +53,7 @@ def mini() -> Reranker:
 
 @pytest.fixture(scope="session")
 def scores(mini: Reranker) -> list[float]:
-    """What the model gives the contract's documents."""
+    """Return the model's scores of the contract's documents."""
     return [float(score) for score in mini.score([(QUERY, text) for text in DOCUMENTS])]
 
 
@@ -95,7 +95,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a Redis of our own listens."""
+    """Return the URL of a Redis for the tests."""
     binary = shutil.which("redis-server")
     if not binary:
         sentence = "redis-server is not installed. Install it: apt-get install redis-server"

@@ -56,7 +56,7 @@ class Image:
         return done
 
     def folder(self, stage: str) -> Path:
-        """Where a built stage is seen."""
+        """Return the folder of a built stage."""
         return self._mounts / stage / "root"
 
     def build(self, name: str) -> None:

@@ -26,7 +26,7 @@ MISSING = "nginx is not installed. Install it: apt-get install nginx-light"
 
 
 def nginx_binary() -> str | None:
-    """Where nginx is; Debian keeps it outside the PATH of users."""
+    """Return the path of nginx, which Debian keeps outside the PATH of users."""
     return shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
 
 
@@ -62,7 +62,7 @@ class Instance:
 
     @property
     def log(self) -> str:
-        """Everything it has written so far."""
+        """Output so far."""
         return (self._folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class Instance:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The one that was started last."""
+        """Process started last."""
         if self._process is None:
             raise RuntimeError("The instance was not started.")
         return self._process
@@ -114,7 +114,7 @@ class Instance:
             raise RuntimeError(f"The instance ran on after SIGTERM:\n{self.log}") from None
 
     def restart(self) -> None:
-        """As an operator does: SIGTERM, wait for its end, start, wait until it is ready.
+        """Restart like an operator: SIGTERM, wait for the end, start, wait until ready.
 
         Raises:
             RuntimeError: it did not end with 0.
@@ -138,12 +138,12 @@ class Proxy:
 
     @property
     def access_log(self) -> str:
-        """A line for each answer."""
+        """Access log, with a line for each response."""
         return (self.folder / "access.log").read_text()
 
     @property
     def error_log(self) -> str:
-        """What it complains of."""
+        """Error log of nginx."""
         return (self.folder / "error.log").read_text()
 
 

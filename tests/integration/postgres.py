@@ -22,7 +22,7 @@ HOMES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt
 
 
 def postgres_folder() -> Path | None:
-    """Where the programs of the newest PostgreSQL are."""
+    """Return the folder with the programs of the newest PostgreSQL."""
     folders = [path for home in HOMES for path in Path("/").glob(f"{home[1:]}/initdb")]
     named = shutil.which("initdb")
     return max(folders, key=lambda path: path.parts).parent if folders else Path(named).parent if named else None
@@ -39,7 +39,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"postgresql://tester@127.0.0.1:{self.port}/postgres"
 
     def make(self) -> None:

@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """Everything it has written so far."""
+        """Output so far."""
         return self.stderr.read_text(errors="replace")
 
     def end(self, sign: signal.Signals = signal.SIGTERM) -> int:

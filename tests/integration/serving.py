@@ -38,7 +38,7 @@ class Served:
 
     @property
     def log(self) -> str:
-        """Everything it has written so far."""
+        """Output so far."""
         return self.stderr.read_text(errors="replace")
 
 

@@ -35,7 +35,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(rows: Path) -> bytes:
-    """What one process writes."""
+    """Return the output of a run in one process."""
     out = rows.with_name("expected.jsonl")
     assert run(rows, out).wait(120) == 0
     return out.read_bytes()

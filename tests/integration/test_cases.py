@@ -25,7 +25,7 @@ TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Tra
 
 
 def rerankd(url: str, *words: str) -> list[dict[str, Any]]:
-    """What the command line writes."""
+    """Run the command and return its JSON output."""
     command = [sys.executable, "-m", "rerankd", *words, "--traces-url", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
     assert done.returncode == 0, done.stderr

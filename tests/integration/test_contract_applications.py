@@ -1,4 +1,4 @@
-"""What Dify, RAGFlow and Open WebUI send, and how they read the answer: written from their descriptions."""
+"""Requests of Dify, RAGFlow and Open WebUI and their parsing of responses, written from their descriptions."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Call:
-    """What a client is asked to do."""
+    """Request of a client."""
 
     url: str
     query: str

@@ -137,7 +137,7 @@ def test_too_large(wire: httpx.Client) -> None:
 
 
 def test_overload_says_when_to_come_back() -> None:
-    """What the Cohere SDK and Haystack wait for; in TEI's words to TEI bodies."""
+    """Check the fields that the Cohere SDK and Haystack expect, and TEI's error format for TEI bodies."""
     words = ["some words to read " * 40 + str(number) for number in range(40)]
 
     def ask(number: int) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What client libraries send, and how they read the answer: written from their descriptions."""
+"""Requests of client libraries and their parsing of responses, written from their descriptions."""
 
 from __future__ import annotations
 

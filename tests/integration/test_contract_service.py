@@ -1,4 +1,4 @@
-"""What the service says of itself: its models, its health, its documents, whether it asks for keys."""
+"""Endpoints about the service itself: models, health, API documents, and the need for keys."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def evaluated(data: Path, report: Path, *arguments: str) -> None:
 
 
 def opened(chromium: str, page: Path, tmp_path: Path) -> tuple[Image.Image, list[str]]:
-    """What the page looks like, and the addresses that were asked for while it was shown."""
+    """Return a screenshot of the page and the addresses requested while it was shown."""
     log, picture = tmp_path / "net.json", tmp_path / "page.png"
     log.unlink(missing_ok=True)
     command = [chromium, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}",

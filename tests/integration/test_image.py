@@ -48,7 +48,7 @@ def served(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def healthy(image: Image, port: str) -> subprocess.CompletedProcess[bytes]:
-    """What the image's own check says."""
+    """Return the result of the image's health check."""
     check = last(image.stages, "cpu", "HEALTHCHECK").text.partition("CMD ")[2]
     words = Instruction("CMD", check).words
     return subprocess.run(image.command("cpu", {"RERANKD_PORT": port}, words), capture_output=True, timeout=30)

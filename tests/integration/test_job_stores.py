@@ -1,4 +1,4 @@
-"""What both stores promise, on a file and on a real Redis. A negative lease is over at once, a tiny timeout too."""
+"""Contract of both job stores, on a file and on a real Redis. A negative lease expires at once, a tiny timeout too."""
 
 from __future__ import annotations
 

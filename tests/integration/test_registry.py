@@ -41,7 +41,7 @@ BODY = {"query": "capital of France?", "documents": DOCUMENTS, "cache": False}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client was told.
+    """Response to a client.
 
     Attributes:
         version: in the header.
@@ -145,7 +145,7 @@ def version(url: str) -> int:
 
 
 def state(url: str) -> dict[str, Any]:
-    """What readiness says of the one model; it has to be ready."""
+    """Return the readiness entry of the only model, which has to be ready."""
     answer = httpx.get(f"{url}/readyz", timeout=10)
     assert answer.status_code == 200
     [entry] = answer.json()["registry"]
@@ -202,7 +202,7 @@ class Load:
 
     @property
     def answers(self) -> list[Answer]:
-        """All of them, at the end; raises what a client met."""
+        """Responses to all clients, at the end; raises the error of a client."""
         return [one for asking in self._asking for one in asking.result(60)]
 
 

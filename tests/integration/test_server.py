@@ -1,4 +1,4 @@
-"""What a whole server does beside speaking dialects: models, keys, limits, headers, sharing."""
+"""A whole server apart from the dialects: models, keys, limits, headers, sharing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a caller is, behind a proxy: only those that are trusted are believed."""
+"""Client addresses behind a proxy: only trusted proxies are believed."""
 
 from __future__ import annotations
 

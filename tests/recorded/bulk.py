@@ -1,4 +1,4 @@
-"""What a bulk run writes, as rows and as bytes."""
+"""Output of a bulk run, in rows and in bytes."""
 
 from __future__ import annotations
 

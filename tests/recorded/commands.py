@@ -1,4 +1,4 @@
-"""What commands write as JSON, with the files that they make."""
+"""JSON output of the commands, with the files that they write."""
 
 from __future__ import annotations
 

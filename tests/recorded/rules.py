@@ -1,4 +1,4 @@
-"""What is left out of a recording because it differs from run to run, and how two recordings are compared."""
+"""Fields left out of a recording because they differ between runs, and the comparison of two recordings."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ RANDOM = {"id", "run_id", "job", "request_id", "x-request-id", "seed", "idempote
 Rule = Callable[[Any, str], Any]
 RULES: tuple[Rule, ...] = (mask_times, mask_durations, mask_sentences, mask_random, mask_user)
 OF_FILES: tuple[Rule, ...] = (mask_sentences, mask_user)
-"""What is left out of what is read from files that are kept: hardly anything varies there."""
+"""Fields left out of stored files, in which hardly anything varies."""
 
 
 def masked(value: Any, replaced: Mapping[str, str], rules: Sequence[Rule] = RULES, key: str = "") -> Any:

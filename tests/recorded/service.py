@@ -1,4 +1,4 @@
-"""What the service answers over HTTP, in every dialect and on every path, and the traces that it leaves."""
+"""HTTP responses of the service, in every dialect and on every path, and the traces that they leave."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ async def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def answered(request: httpx.Request) -> httpx.Response:
-    """What the service says, with made-up logits."""
+    """Return the service's response with made-up logits."""
     body = json.loads(request.content)
     logits = LOGITS[: len(body["documents"])]
     shown = logits if body["raw_scores"] else activate(logits, "sigmoid").tolist()

@@ -62,7 +62,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 def built_version(folder: Path, **variables: str) -> str:
-    """What a build in the folder is called."""
+    """Return the version of a build in the folder."""
     command = [sys.executable, "-m", "hatchling", "version"]
     done = subprocess.run(command, cwd=folder, env={**CLEAN, **variables}, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -59,7 +59,7 @@ def built(service: dict[str, Any]) -> Path | None:
 
 
 def seconds(text: str) -> float:
-    """Of a duration such as 80s."""
+    """Return the seconds of a duration such as 80s."""
     return float(text.removesuffix("s"))
 
 

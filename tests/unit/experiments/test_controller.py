@@ -1,4 +1,4 @@
-"""Whole canaries on a real database, with numbers planted; how many requests a harm takes is what docs say."""
+"""Whole canaries on a real database with planted numbers; docs state the requests that a harm takes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def begun(store: ExperimentStore, kind: ExperimentKind = "canary", **plan: Any) 
 def counted(
     one: Experiment, draw: np.random.Generator, requests: int, errors: float = 0.0, slower: float = 1.0
 ) -> Snapshot:
-    """What instances saw of so many requests; the challenger fails more often and is slower."""
+    """Record that many requests; the challenger fails more often and is slower."""
     counters = Counters()
     for number in draw.integers(0, 100_000, requests):
         route = assign_route(one, RerankRequest("q", [], user=f"user-{number}"))
@@ -53,7 +53,7 @@ def counted(
 
 
 def run(store: ExperimentStore, seed: int, limit: int = 60, **harm: float) -> Experiment:
-    """What became of a canary after looks every 2,000 requests."""
+    """Return the outcome of a canary that is checked every 2,000 requests."""
     one, draw = begun(store), np.random.default_rng(seed)
     controller = Controller(store, "instance")
     for _ in range(limit):

@@ -16,7 +16,7 @@ USUAL = {"errors": 0.01, "slow": 0.05}
 def canary(
     harm: dict[str, float], seed: int, limit: int = 400_000, every: int = 200, plan: ExperimentPlan = PLAN
 ) -> tuple[str, int, float]:
-    """What became of it, after how many requests of the canary, and at which coverage."""
+    """Return the outcome, the requests of the canary until then, and the coverage."""
     draw = np.random.default_rng(seed)
     coverage = PLAN.steps[0]
     control = dict.fromkeys(USUAL, Sums())

@@ -51,7 +51,7 @@ def test_peeking_at_a_sign_test_is_safe() -> None:
 
 
 def bounds_at(control: np.ndarray, treated: np.ndarray, looks: range, alpha: float) -> tuple[bool, int]:
-    """Whether zero ever left the interval, and at which look."""
+    """Return True if zero ever left the interval, and the number of the check."""
     first, second = control.cumsum(), treated.cumsum()
     first2, second2 = (control**2).cumsum(), (treated**2).cumsum()
     for n in looks:

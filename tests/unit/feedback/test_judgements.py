@@ -1,4 +1,4 @@
-"""What feedback means: every combination of one explicit and one implicit event, and who uses the answer."""
+"""Meaning of feedback: every combination of one explicit and one implicit event, and the users of the result."""
 
 from __future__ import annotations
 

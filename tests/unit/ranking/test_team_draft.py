@@ -71,7 +71,7 @@ CLICKED = 0.4  # of those who look at it
 
 
 def _rankings(draw: random.Random) -> tuple[list[int], list[int]]:
-    """What both make of the same request: they agree but for the answer, document 0."""
+    """Return both rankings of one request, which differ only in the position of the answer, document 0."""
     place = draw.choices(range(4), PLACES)[0]
     others = [1, 2, 3]
     draw.shuffle(others)

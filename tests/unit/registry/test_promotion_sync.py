@@ -47,7 +47,7 @@ def name(registry: Registry, models: list[Path], tmp_path: Path) -> str:
 
 
 class Instance:
-    """What serves a model from an alias and the challenger of one experiment."""
+    """Server of a model from an alias and of the challenger of one experiment."""
 
     def __init__(self, registry: Registry, experiments: ExperimentStore, name: str, version: int, who: str = "a"):
         self.registry, self.experiments, self.decided = registry, experiments, list[str]()

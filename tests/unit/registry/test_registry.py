@@ -21,7 +21,7 @@ from tests.registered import KEY, fresh_name, gate_record, with_parity
 
 
 def stored(registry: Registry, version: ModelVersion) -> Path:
-    """Where the registry itself has a version's files."""
+    """Return the registry's own folder of a version's files."""
     return Path(urlsplit(registry.store.version(version.name, version.version).source).path)
 
 

@@ -46,7 +46,7 @@ def make(folder: Path, family: str, pooling: str) -> Path:
 
 
 def reference(folder: Path, family: str, pooling: str, prefix: str) -> Any:
-    """What transformers makes of the texts."""
+    """Return the embeddings of transformers."""
     import torch
     import transformers
 

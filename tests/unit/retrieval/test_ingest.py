@@ -105,7 +105,7 @@ def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
 
 
 class StoppedError(BaseException):
-    """As a process that is killed."""
+    """Error that stands for a killed process."""
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 5])

@@ -22,7 +22,7 @@ FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", 
 
 
 def animals(count: int = 12) -> list[Example]:
-    """What animals eat; answers say `eats`, others `fears`, so that what is learned holds for other animals too."""
+    """Return examples on the food of animals: answers contain `eats`, others `fears`, which generalises."""
     examples = []
     for place in range(count):
         animal, food = ANIMALS[place % 12], FOODS[place % 12]

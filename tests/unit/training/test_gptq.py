@@ -22,7 +22,7 @@ from tests.unit.training.material import files_of, late_interaction_model
 
 
 def nearest(weight: torch.Tensor) -> torch.Tensor:
-    """What the graph does to a matrix."""
+    """Return a matrix after the rounding of the graph."""
     scale = (weight.abs().amax(1, keepdim=True) / INT8_LIMIT).clamp(min=1e-12)
     return (weight / scale).round() * scale
 

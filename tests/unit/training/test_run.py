@@ -38,7 +38,7 @@ PAIRS = [(one.query, text) for one in animals(6) for text in (*one.positives, *o
 
 
 class Stopped(BaseException):
-    """What ends a run in the middle."""
+    """Interruption in the middle of a run."""
 
 
 def trained(

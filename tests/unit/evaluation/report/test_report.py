@@ -27,7 +27,7 @@ VOID = {"meta", "br", "img", "link"}
 
 
 class Reader(HTMLParser):
-    """What a browser would see: elements, what is loaded, and whether elements are closed in order."""
+    """Parser of a page: elements, loaded resources, and whether elements are closed in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
