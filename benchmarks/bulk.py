@@ -81,12 +81,12 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
     for turn in range(arguments.rounds + 1):
         rows = list(pairs(arguments.pairs if turn else 128, seed=turn))
         source = write(folder / "in.jsonl", iter(rows))
-        given = [(row["query"], row["document"]) for row in rows]
+        inputs = [(row["query"], row["document"]) for row in rows]
         executor = LocalExecutor(open_scorer(settings))
         for name in ("library", "bulk") if turn % 2 else ("bulk", "library"):
             started, worked = time.perf_counter(), time.process_time()
             if name == "library":
-                reranker.score(given)
+                reranker.score(inputs)
             else:
                 tokens = run_bulk(BulkRun(source, folder / "out.jsonl", restart=True), executor).tokens
             if turn:  # the first turn warms up
@@ -97,7 +97,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
         "threads": arguments.threads,
         "pairs": arguments.pairs,
         "tokens_per_pair": round(tokens / arguments.pairs, 1),
-        **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in turns.seconds.items()},
+        **{f"{name}_pairs_per_second": rate(arguments.pairs, values) for name, values in turns.seconds.items()},
         **turns.ratios("library", "bulk"),
     }
 
@@ -140,10 +140,10 @@ def start(source: Path, core: int | None, model: str) -> subprocess.Popen[str]:
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a bulk run and return its summary with its peak memory."""
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"A run ended with {process.returncode}.")
-    summary, worked, peak = said.splitlines()
+    summary, worked, peak = output.splitlines()
     report: dict[str, Any] = json.loads(summary)
     return report | {"processor_seconds": float(worked), "peak_megabytes": round(int(peak) / 1024, 1)}
 

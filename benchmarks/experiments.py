@@ -72,9 +72,12 @@ def canary(harm: Harm, seed: int) -> tuple[str, int, int]:
     control: Mapping[str, Sums] = {}
     treated: Mapping[str, Sums] = {}
     for total in range(EVERY, LIMIT, EVERY):
-        own = int(draw.binomial(EVERY, coverage))
-        control, treated = _sum(control, drawn(draw, EVERY - own, Harm())), _sum(treated, drawn(draw, own, harm))
-        step += own
+        challenger_requests = int(draw.binomial(EVERY, coverage))
+        control, treated = (
+            _sum(control, drawn(draw, EVERY - challenger_requests, Harm())),
+            _sum(treated, drawn(draw, challenger_requests, harm)),
+        )
+        step += challenger_requests
         units = (round(total * (1 - coverage)), round(total * coverage))
         action = check_guardrails(PLAN, coverage, Observations(control, treated, units, step, 1e9)).action
         count = treated["errors"].count
@@ -119,9 +122,9 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name, harm in SCENARIOS.items():
         decisions = [canary(harm, seed) for seed in range(runs)]
-        outcomes, own, both = ([one[side] for one in decisions] for side in range(3))
+        outcomes, challenger_requests, both = ([one[side] for one in decisions] for side in range(3))
         ended = [f"{outcomes.count(action) / runs:.1%}" for action in ("roll_back", "promote")]
-        middle, high = np.quantile(np.array(own, float), (0.5, 0.9))
+        middle, high = np.quantile(np.array(challenger_requests, float), (0.5, 0.9))
         all_of_them = np.median(np.array(both, float))
         print(f"| {name} | {ended[0]} | {ended[1]} | {middle:,.0f} | {high:,.0f} | {all_of_them:,.0f} |")
     print("\n| interleaving | rolled back | promoted | rankings with a click, median | 90 % |")

@@ -16,8 +16,8 @@ def fetch_metrics(url: str) -> dict[str, float]:
     Args:
         url: base URL of the service, without a trailing slash.
     """
-    with _OPENER.open(f"{url}/metrics", timeout=30) as answer:
-        return read_metrics(answer.read().decode())
+    with _OPENER.open(f"{url}/metrics", timeout=30) as response:
+        return read_metrics(response.read().decode())
 
 
 def read_metrics(text: str) -> dict[str, float]:

@@ -64,8 +64,8 @@ def measure(count: int) -> dict[str, Any]:
         passages = [corpus.passage() for _ in range(count)]
         (folder / "docs").mkdir()
         with (folder / "docs" / "rows.jsonl").open("w", encoding="utf-8") as file:
-            for place, text in enumerate(passages):
-                file.write(json.dumps({"id": str(place), "text": text}, ensure_ascii=False) + "\n")
+            for position, text in enumerate(passages):
+                file.write(json.dumps({"id": str(position), "text": text}, ensure_ascii=False) + "\n")
         index = LanceIndex(folder / "index", create=True)
         began = time.perf_counter()
         report = ingest([folder / "docs"], index, open_token_offsets(load_settings()))
@@ -75,12 +75,12 @@ def measure(count: int) -> dict[str, Any]:
         again = time.perf_counter() - began
         chosen = random.Random(8).sample(range(count), QUESTIONS)
         times, recalled = [], 0
-        for place in chosen:
-            question = corpus.question(passages[place])
+        for position in chosen:
+            question = corpus.question(passages[position])
             began = time.perf_counter()
             hits = index.search(question, 50)
             times.append((time.perf_counter() - began) * 1000)
-            recalled += any(hit.metadata.get("id") == str(place) for hit in hits)
+            recalled += any(hit.metadata.get("id") == str(position) for hit in hits)
         size = sum(path.stat().st_size for path in (folder / "index").rglob("*") if path.is_file())
         return {
             "rows": count,
@@ -122,15 +122,15 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--only-stages", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     result["load_average_at_start"] = round(os.getloadavg()[0], 1)
-    if not given.only_stages:
-        result["index"] = measure(given.rows)
+    if not args.only_stages:
+        result["index"] = measure(args.rows)
         print(json.dumps(result["index"], indent=1), flush=True)
-    if given.data:
-        result["stages"] = stages(given.data, given.model, given.queries)
+    if args.data:
+        result["stages"] = stages(args.data, args.model, args.queries)
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 

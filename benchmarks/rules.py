@@ -23,16 +23,16 @@ def texts(draw: random.Random, words: list[str], count: int) -> list[str]:
     """Return texts, half Chinese and half English, in which one word of twenty is a term of a rule."""
     common = ["".join(draw.choices("xyzq", k=draw.randint(3, 8))) for _ in range(200)]
     documents = []
-    for place in range(count):
+    for position in range(count):
         pieces: list[str] = []
         while sum(map(len, pieces)) < CHARACTERS:
             filler = (
                 "".join(draw.choices("丁七万丈三上下不与丑专且世丘丙业丛东丝", k=9))
-                if place % 2
+                if position % 2
                 else draw.choice(common)
             )
             pieces.append(draw.choice(words) if draw.random() < 0.05 else filler)
-        documents.append(("" if place % 2 else " ").join(pieces))
+        documents.append(("" if position % 2 else " ").join(pieces))
     return documents
 
 

@@ -111,17 +111,17 @@ def answered(shots: Sequence[Shot], name: str) -> None:
 @contextlib.contextmanager
 def endpoint(name: str, reference: Path | str, threads: int, **settings: object) -> Iterator[Endpoint]:
     """Start a rerankd server without cache and without load shedding, and its load generator."""
-    given = {"threads": threads, "cache": "false", "max_queue_seconds": 3600, "max_length": MAX_LENGTH} | settings
-    given["model"] = Path(reference).resolve() if Path(reference).is_dir() else reference
-    given["truncation"] = "longest_first"
-    env = {f"RERANKD_{key.upper()}": str(value) for key, value in given.items()}
+    values = {"threads": threads, "cache": "false", "max_queue_seconds": 3600, "max_length": MAX_LENGTH} | settings
+    values["model"] = Path(reference).resolve() if Path(reference).is_dir() else reference
+    values["truncation"] = "longest_first"
+    env = {f"RERANKD_{key.upper()}": str(value) for key, value in values.items()}
     with serve(env=env) as served, LoadProcess(f"{served.url}/v1/rerank") as load:
         yield Endpoint(name, load, served.process.pid, served.url)
 
 
-def find_infinity(given: str | None) -> Path | None:
+def find_infinity(values: str | None) -> Path | None:
     """Return the `infinity_emb` program: from the flag, the environment or `build/peers`; None if there is none."""
-    named = given or os.environ.get("RERANKD_BENCH_INFINITY")
+    named = values or os.environ.get("RERANKD_BENCH_INFINITY")
     if named:
         path = Path(named)
         return path.with_name("infinity_emb") if path.name.startswith("python") else path
@@ -190,7 +190,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _requests(count: int, documents: int, seed: int) -> list[Request]:
     made, _ = workload.requests(count, documents, seed)
-    return [(f"{query} ({seed}-{place})", texts) for place, (query, texts) in enumerate(made)]
+    return [(f"{query} ({seed}-{position})", texts) for position, (query, texts) in enumerate(made)]
 
 
 class Idlers:

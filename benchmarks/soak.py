@@ -163,7 +163,7 @@ def missed(report: dict[str, Any], max_queue_seconds: float) -> list[str]:
         ]
         >= OFFERED_SHARE * report["times"],
     }
-    return [sentence for sentence, held in bars.items() if not held]
+    return [sentence for sentence, is_met in bars.items() if not is_met]
 
 
 def _capacity(load: LoadProcess, bodies: Drawn, seconds: float, first: int) -> tuple[float, int]:

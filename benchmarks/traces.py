@@ -49,15 +49,17 @@ class Rankings:
         words = [
             "".join(self._draw.choices("abcdefghijklmnoprstuvw", k=self._draw.randint(2, 10))) for _ in range(8000)
         ]
-        common = [1 / (place + 10) for place in range(len(words))]
+        common = [1 / (position + 10) for position in range(len(words))]
         self.texts = [" ".join(self._draw.choices(words, common, k=self._draw.randint(40, 120))) for _ in range(CORPUS)]
         self._now = time.time()
 
     def make(self, number: int, of: int) -> RankingRecord:
         """Return one ranking."""
         draw = self._draw
-        places = {int(CORPUS * draw.random() ** 3) for _ in range(CANDIDATES * 2)}
-        documents = [Document(self.texts[place]) for place in sorted(places, key=lambda _: draw.random())[:CANDIDATES]]
+        positions = {int(CORPUS * draw.random() ** 3) for _ in range(CANDIDATES * 2)}
+        documents = [
+            Document(self.texts[position]) for position in sorted(positions, key=lambda _: draw.random())[:CANDIDATES]
+        ]
         tenant, name = f"team-{number % TENANTS}", f"{number:032x}"
         request = RerankRequest(
             f"question {number // 2} of somebody", documents, 5, request_id=name, tenant=tenant, source="http"
@@ -101,7 +103,7 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
     def tenant() -> str:
         return f"team-{draw.randrange(TENANTS)}"
 
-    asked: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "last hour of a tenant": lambda: store.list_traces(TraceFilter(tenant(), now - 3600), limit=50),
         "one trace with its texts": lambda: store.find_trace(f"{draw.randrange(traces):032x}"),
         "worst margins of an hour": lambda: store.list_traces(TraceFilter(since=now - 3600), limit=50, order="margin"),
@@ -111,7 +113,7 @@ def queries(url: str, traces: int) -> dict[str, dict[str, float]]:
         "worst margins of all": lambda: store.list_traces(limit=50, order="margin"),
     }
     milliseconds = {}
-    for name, ask in asked.items():
+    for name, ask in calls.items():
         times = []
         for _ in range(QUERIES if name != "worst margins of all" else 50):
             began = time.perf_counter()
@@ -193,20 +195,20 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--requests", type=int, default=120)
     parser.add_argument("--only", choices=("store", "server"))
-    given = parser.parse_args()
+    args = parser.parse_args()
     rankings = Rankings()
     result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     result["load_average_at_start"] = round(os.getloadavg()[0], 1)
-    if given.only != "server":
-        result |= {"traces": given.traces, "candidates": CANDIDATES, "corpus": CORPUS}
+    if args.only != "server":
+        result |= {"traces": args.traces, "candidates": CANDIDATES, "corpus": CORPUS}
         with tempfile.TemporaryDirectory(prefix="rerankd-traces-") as folder, databases(Path(folder)) as urls:
             for name, url in urls.items():
-                result[name] = ingest(url, given.traces, rankings) | {"queries": queries(url, given.traces)}
-                result[name]["upkeep"] = upkeep(url, given.traces)
+                result[name] = ingest(url, args.traces, rankings) | {"queries": queries(url, args.traces)}
+                result[name]["upkeep"] = upkeep(url, args.traces)
                 print(json.dumps({name: result[name]}, indent=1), flush=True)
-    if given.only != "store":
-        result["server"] = server(given.turns, given.requests, rankings)
+    if args.only != "store":
+        result["server"] = server(args.turns, args.requests, rankings)
         print(json.dumps(result["server"], indent=1))
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

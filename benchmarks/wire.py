@@ -79,13 +79,13 @@ def parse_response(data: bytes | bytearray) -> Response | None:
     return Response(int(head[9:12]), int(after[1]) if after else None, size, _CLOSE.search(head) is not None)
 
 
-def _chunks_end(data: bytes | bytearray, place: int) -> int | None:
+def _chunks_end(data: bytes | bytearray, position: int) -> int | None:
     """Return the end of a chunked body, or None while it is incomplete."""
-    while (line := data.find(b"\r\n", place)) >= 0:
-        size = int(bytes(data[place:line]).partition(b";")[0], 16)
-        place = line + 2 + size + 2
+    while (line := data.find(b"\r\n", position)) >= 0:
+        size = int(bytes(data[position:line]).partition(b";")[0], 16)
+        position = line + 2 + size + 2
         if size == 0:
-            return place
+            return position
     return None
 
 

@@ -38,9 +38,9 @@ def broken(tiny: Path, out: Path) -> Path:
 def with_parity(folder: Path, **changes: object) -> Path:
     """Change what the manifest says of the order check."""
     path = folder / FILE_NAME
-    said = json.loads(path.read_text())
-    said["parity"] = {**said["parity"], **changes} if changes else None
-    path.write_text(json.dumps(said))
+    record = json.loads(path.read_text())
+    record["parity"] = {**record["parity"], **changes} if changes else None
+    path.write_text(json.dumps(record))
     return folder
 
 

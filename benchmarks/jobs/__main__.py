@@ -99,7 +99,7 @@ def main() -> None:
         report["bars"] = bars(report)
         text = json.dumps(report, indent=2, ensure_ascii=False)
         arguments.out.write_text(text + "\n", encoding="utf-8")
-    missed = [name for name, held in report["bars"].items() if not held]
+    missed = [name for name, is_met in report["bars"].items() if not is_met]
     for name in missed:
         print(f"Missed: {name}.", file=sys.stderr)
     sys.exit(1 if missed else 0)

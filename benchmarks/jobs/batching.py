@@ -42,11 +42,11 @@ def batching(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"one": [], "many": []}
     used: dict[str, list[Used]] = {"one": [], "many": []}
-    with measured(folder, model, arguments.threads) as own:
+    with measured(folder, model, arguments.threads) as measured_worker:
         for turn in range(arguments.rounds + 1):
             for name in ("one", "many") if turn % 2 else ("many", "one"):
                 made = requests(JOBS, JOB_DOCUMENTS, DOCUMENT_CHARACTERS, turn, mark="ab"[name == "one"])
-                took, cost = _handed_in(own, made, together=name == "one")
+                took, cost = _handed_in(measured_worker, made, together=name == "one")
                 if turn:  # the first turn warms up
                     seconds[name].append(took)
                     used[name].append(cost)
@@ -54,20 +54,22 @@ def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, A
     return summary(seconds, used) | {"model": Path(model).name, "threads": arguments.threads}
 
 
-def _handed_in(own: Measured, made: Sequence[Request], *, together: bool) -> tuple[float, Used]:
+def _handed_in(measured_worker: Measured, made: Sequence[Request], *, together: bool) -> tuple[float, Used]:
     """Return the seconds from the submission to the last end, and the use of the worker."""
-    before, working, begun = own.used(), own.seconds(), time.perf_counter()
+    before, working, begun = measured_worker.used(), measured_worker.seconds(), time.perf_counter()
     works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]
     with ThreadPoolExecutor(len(works)) as owners:
-        jobs = list(owners.map(lambda n: own.queue.submit(works[n], owner=f"owner {n}")[0].id, range(len(works))))
-    took = own.ends.wait(jobs) - begun
-    working = own.seconds() - working
-    return took, replace(own.used() - before, seconds=working)
+        jobs = list(
+            owners.map(lambda n: measured_worker.queue.submit(works[n], owner=f"owner {n}")[0].id, range(len(works)))
+        )
+    took = measured_worker.ends.wait(jobs) - begun
+    working = measured_worker.seconds() - working
+    return took, replace(measured_worker.used() - before, seconds=working)
 
 
 def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dict[str, Any]:
     """Return ratios of many small jobs to one large job, above 1 where the small ones take more, and the work done."""
-    turns = Turns(seconds, {name: [one.seconds for one in own] for name, own in used.items()})
+    turns = Turns(seconds, {name: [one.seconds for one in rounds] for name, rounds in used.items()})
     return {
         "tokens_per_pair": round(statistics.median(one.tokens / one.pairs for one in used["one"]), 1),
         **turns.ratios("many", "one"),

@@ -47,7 +47,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "model": arguments.model,
         "threads_per_worker": 1,
         "pairs": arguments.pairs,
-        **{f"{name}_pairs_per_second": rate(arguments.pairs, own) for name, own in turns.seconds.items()},
+        **{f"{name}_pairs_per_second": rate(arguments.pairs, values) for name, values in turns.seconds.items()},
         **ratios,
         "bar": BAR,
         "held": ratios["ratio"] >= BAR,
@@ -77,8 +77,8 @@ def _crews(folder: Path, model: str, cores: Sequence[int]) -> Iterator[list[Crew
     """Yield three queues of one Redis: one worker for each core, and two workers together."""
     with broker(folder) as redis, contextlib.ExitStack() as stack:
         crews = []
-        for database, own in enumerate((cores[:1], cores[1:], cores)):
+        for database, group in enumerate((cores[:1], cores[1:], cores)):
             url = redis.url[: -len("0")] + str(database)
-            workers = [stack.enter_context(started(url, model, threads=1, cores=[core])) for core in own]
+            workers = [stack.enter_context(started(url, model, threads=1, cores=[core])) for core in group]
             crews.append(Crew(workers, stack.enter_context(open_queue(load_settings(queue_url=url)))))
         yield crews

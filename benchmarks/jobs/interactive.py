@@ -25,11 +25,11 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the latency of small sequential jobs: on an idle worker, and while bulk work saturates it."""
     milliseconds: dict[str, list[float]] = {"idle": [], "bulk": []}
     source = write(folder / "in.jsonl", pairs(BULK_PAIRS, seed=3))
-    with measured(folder, arguments.model, arguments.threads) as own:
+    with measured(folder, arguments.model, arguments.threads) as measured_worker:
         for turn in range(2 * arguments.interactive_rounds):
             name = "bulk" if turn % 2 else "idle"
-            with _saturated(own, source, folder) if name == "bulk" else contextlib.nullcontext():
-                milliseconds[name] += _asked(own, arguments.interactive_jobs, 10_000 + 1000 * turn)
+            with _saturated(measured_worker, source, folder) if name == "bulk" else contextlib.nullcontext():
+                milliseconds[name] += _asked(measured_worker, arguments.interactive_jobs, 10_000 + 1000 * turn)
             print(f"  interactive: {name} {spread(milliseconds[name], *LATENCY)}", file=sys.stderr)
     return {
         "model": arguments.model,
@@ -43,22 +43,22 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _asked(own: Measured, jobs: int, seed: int) -> list[float]:
+def _asked(measured_worker: Measured, jobs: int, seed: int) -> list[float]:
     """Return the milliseconds of sequential jobs."""
     taken = []
     for number in range(jobs):
         (request,) = requests(1, DOCUMENTS, DOCUMENT_CHARACTERS, seed + number)
-        taken.append(latency(own, request) * 1000)
+        taken.append(latency(measured_worker, request) * 1000)
         time.sleep(PAUSE_SECONDS)
     return taken
 
 
 @contextlib.contextmanager
-def _saturated(own: Measured, source: Path, folder: Path) -> Iterator[None]:
-    before = own.used().pairs
-    bulk = start_run(source, folder / "out.jsonl", "--workers", own.broker.url, "--restart")
+def _saturated(measured_worker: Measured, source: Path, folder: Path) -> Iterator[None]:
+    before = measured_worker.used().pairs
+    bulk = start_run(source, folder / "out.jsonl", "--workers", measured_worker.broker.url, "--restart")
     try:
-        until(lambda: own.used().pairs > before + BEGUN_PAIRS or bulk.poll() is not None, "bulk begun")
+        until(lambda: measured_worker.used().pairs > before + BEGUN_PAIRS or bulk.poll() is not None, "bulk begun")
         yield
         if bulk.poll() is not None:
             raise RuntimeError("The bulk run ended too early.")

@@ -29,7 +29,10 @@ def requests(count: int, documents: int, characters: int, seed: int, mark: str =
         return f"{seed} {number} {mark} {' '.join(draw.choices(texts, k=8))}"[:characters]
 
     return [
-        (f"{draw.choice(traps).query} {seed} {n}", [document(n * documents + place) for place in range(documents)])
+        (
+            f"{draw.choice(traps).query} {seed} {n}",
+            [document(n * documents + position) for position in range(documents)],
+        )
         for n in range(count)
     ]
 
@@ -40,12 +43,12 @@ def ranking(request: Request) -> RankWork:
     return RankWork(RerankRequest(query, [Document(text) for text in documents]))
 
 
-def latency(own: Measured, request: Request) -> float:
+def latency(measured_worker: Measured, request: Request) -> float:
     """Return the seconds from submitting a job to receiving its result."""
     begun = time.perf_counter()
-    job, _ = own.queue.submit([ranking(request)])
-    own.ends.wait([job.id])
-    (row,) = result_rows(own.queue.store.results(job.id))
+    job, _ = measured_worker.queue.submit([ranking(request)])
+    measured_worker.ends.wait([job.id])
+    (row,) = result_rows(measured_worker.queue.store.results(job.id))
     if not row or len(row["results"]) != len(request[1]):
         raise RuntimeError("A job has no result.")
     return time.perf_counter() - begun

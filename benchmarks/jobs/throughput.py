@@ -34,8 +34,8 @@ def throughput(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
     reranker = Reranker(model, threads=1)
-    with measured(folder, model, 1) as own:
-        race = Race(own, reranker, folder)
+    with measured(folder, model, 1) as measured_worker:
+        race = Race(measured_worker, reranker, folder)
         for turn in range(rounds + 1):
             race.run(list(pairs(count if turn else WARM_PAIRS, seed=turn)), turn)
             print(f"  throughput, {Path(model).name}: turn {turn} of {rounds}", file=sys.stderr)
@@ -45,7 +45,7 @@ def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
         "threads": 1,
         "pairs": count,
         "tokens_per_pair": round(race.tokens / count, 1),
-        **{f"{name}_pairs_per_second": rate(count, own) for name, own in race.turns.seconds.items()},
+        **{f"{name}_pairs_per_second": rate(count, values) for name, values in race.turns.seconds.items()},
         **ratios,
         "held": ratios["ratio"] >= BAR,
         "processor_ms_per_pair": race.processor_ms(count),
@@ -81,10 +81,10 @@ class Race:
     def run(self, rows: list[dict[str, str]], turn: int) -> None:
         """Run one round of both; the first warms up."""
         source = write(self.folder / "in.jsonl", iter(rows))
-        given = [(row["query"], row["document"]) for row in rows]
+        inputs = [(row["query"], row["document"]) for row in rows]
         executor = QueueExecutor(self.own.queue)
         works: dict[str, Callable[[], object]] = {
-            "library": lambda: self.reranker.score(given),
+            "library": lambda: self.reranker.score(inputs),
             "bulk": lambda: self._bulk(source, executor),
         }
         for name in ("library", "bulk") if turn % 2 else ("bulk", "library"):
@@ -111,4 +111,4 @@ class Race:
         """Return the processor milliseconds of a pair; reading, writing and Redis run beside the worker."""
         processor = self.turns.processor
         seconds = {"library": processor["library"], "worker": processor["bulk"], "command_and_redis": self.others}
-        return {name: round(1000 * statistics.median(own) / count, 4) for name, own in seconds.items()}
+        return {name: round(1000 * statistics.median(values) / count, 4) for name, values in seconds.items()}

@@ -93,8 +93,8 @@ def measured(folder: Path, model: str, threads: int) -> Iterator[Measured]:
 def started(url: str, model: str, *flags: str, threads: int, cores: Sequence[int] = ()) -> Iterator[Worker]:
     """Start a worker and wait until it is ready; pin it to `cores` if any are named."""
     program = ("-c", PINNED, ",".join(map(str, cores))) if cores else ("-m", "rerankd", "worker")
-    given = ("--model", reference(model), "--threads", str(threads), *flags)
-    with running_worker(url, *given, program=program) as made:
+    command = ("--model", reference(model), "--threads", str(threads), *flags)
+    with running_worker(url, *command, program=program) as made:
         _schedule_alike(made.process.pid)
         until(lambda: "working with" in made.log or made.process.poll() is not None, "worker up", 120.0)
         if made.process.poll() is not None:

@@ -150,16 +150,16 @@ class Bank:
         sizes = np.array([len(text) for text in texts]) + len(prefix) + 1
         order = sizes.argsort(kind="stable")
         sequences = []
-        for places in np.array_split(order, parts):
-            if not len(places):
+        for positions in np.array_split(order, parts):
+            if not len(positions):
                 continue
-            width = -(-int(sizes[places].max()) // WIDTH) * WIDTH
-            ids = np.full((len(places), width), PAD, np.int64)
-            for row, place in zip(ids, places, strict=True):
-                size = sizes[place]
+            width = -(-int(sizes[positions].max()) // WIDTH) * WIDTH
+            ids = np.full((len(positions), width), PAD, np.int64)
+            for row, position in zip(ids, positions, strict=True):
+                size = sizes[position]
                 row[: len(prefix)], row[size - 1] = prefix, SEP
-                row[len(prefix) : size - 1] = texts[place]
-            sequences.append(Rows(ids, sizes[places], places))
+                row[len(prefix) : size - 1] = texts[position]
+            sequences.append(Rows(ids, sizes[positions], positions))
         return sequences
 
     def _group(self, draw: random.Random, names: list[str], weights: list[float]) -> tuple[int, list[int]]:
@@ -175,15 +175,15 @@ class Bank:
         return query, texts
 
     def _sentence_group(self, draw: random.Random) -> tuple[int, list[int]]:
-        place, side, count = draw.randrange(len(self.sentences)), draw.randrange(2), len(self.sentences)
-        own = self.sentences[place]
-        near = [self.sentences[max(0, min(count - 1, place + k))] for k in draw.sample(range(-8, 9), SIZE)]
-        others = [pair for pair in near[: SIZE - 3] if not set(pair) & set(own)]
+        position, side, count = draw.randrange(len(self.sentences)), draw.randrange(2), len(self.sentences)
+        sentence_pair = self.sentences[position]
+        near = [self.sentences[max(0, min(count - 1, position + k))] for k in draw.sample(range(-8, 9), SIZE)]
+        others = [pair for pair in near[: SIZE - 3] if not set(pair) & set(sentence_pair)]
         while len(others) < SIZE - 1:
             pair = draw.choice(self.sentences)
-            if not set(pair) & set(own):
+            if not set(pair) & set(sentence_pair):
                 others.append(pair)
-        return own[side], [own[1 - side], *(pair[draw.choice((side, 1 - side))] for pair in others)]
+        return sentence_pair[side], [sentence_pair[1 - side], *(pair[draw.choice((side, 1 - side))] for pair in others)]
 
 
 class Collector:
@@ -221,10 +221,10 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
     from .evaluate import TRAPS, sample
     from .groups import examples
 
-    own = Tokenizer.from_file(str(tokenizer))
-    own.no_truncation()
-    own.no_padding()
-    number = Collector(own)
+    sentence_pair = Tokenizer.from_file(str(tokenizer))
+    sentence_pair.no_truncation()
+    sentence_pair.no_padding()
+    number = Collector(sentence_pair)
     translate = data.script_map(data.dictionary(root))
     draw = random.Random(31)
     listed: dict[str, list[tuple[int, list[int], list[int], float]]] = {}
@@ -250,7 +250,7 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
         "plain": [number(text) for lang in ("zh", "en") for text in data.paragraphs(root, lang, PLAIN)],
         "asked": asked,
         "traps": [(t["language"], number(t["query"]), [number(d) for d in t["documents"]], t["answer"]) for t in traps],
-        "prefixes": {kind: own.encode(text, add_special_tokens=False).ids for kind, text in PREFIXES.items()},
+        "prefixes": {kind: sentence_pair.encode(text, add_special_tokens=False).ids for kind, text in PREFIXES.items()},
     }
     flat, starts = number.arrays()
     return content | {"flat": flat, "starts": starts}

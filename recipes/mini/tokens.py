@@ -99,9 +99,9 @@ def encode(
 
 def score(model: LateInteractionRanker, tokens: Tokens, query: str, texts: Sequence[str], length: int) -> torch.Tensor:
     """Return the logits of a query's texts, truncated like the product truncates them."""
-    asked = tokens(query)[: length * 3 // 4]
+    queries = tokens(query)[: length * 3 // 4]
     frame = 4 + len(tokens.prefixes["query"]) + len(tokens.prefixes["passage"])
-    room = max(1, length - len(asked) - frame)
-    one = encode(model, [asked], tokens.prefixes["query"])
+    room = max(1, length - len(queries) - frame)
+    one = encode(model, [queries], tokens.prefixes["query"])
     documents = encode(model, [tokens(text)[:room] for text in texts], tokens.prefixes["passage"])
     return model(one.rows(torch.zeros(len(texts), dtype=torch.long)), documents)

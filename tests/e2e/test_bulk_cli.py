@@ -43,8 +43,8 @@ def start(*arguments: str | Path, until: str) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
 
 
 @pytest.fixture
@@ -85,16 +85,16 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
     source, calm, hit = write(tmp_path / "in.jsonl", query_rows(texts, ROWS)), tmp_path / "calm", tmp_path / "hit"
     options = ("--out-format", "jsonl", "--chunk-pairs", "8", "--keep-fields")
     assert run(source, "--out", calm, *options)[0] == 0
-    places = []
+    positions = []
     for until in ("written down", "written down", "Going on after", "written down"):
         process = start(source, "--out", hit, *options, until=until)
         assert end(process, signal.SIGKILL)[0] == -signal.SIGKILL
         journal = json.loads((tmp_path / "hit.journal").read_text())
-        places.append(journal["position"]["rows"])
-    assert places == sorted(places)
-    assert 0 < places[0] < places[1] < places[-1] < ROWS
-    code, _, said = run(source, "--out", hit, *options)
-    assert (code, f"{ROWS:,} rows" in said) == (0, True)
+        positions.append(journal["position"]["rows"])
+    assert positions == sorted(positions)
+    assert 0 < positions[0] < positions[1] < positions[-1] < ROWS
+    code, _, errors = run(source, "--out", hit, *options)
+    assert (code, f"{ROWS:,} rows" in errors) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit"}
 
@@ -103,16 +103,16 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> N
     source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 30_000)), tmp_path / "out.jsonl"
     options = (source, "--out", out, "--chunk-pairs", "16")
     process = start(*options, until="written down")
-    code, _, said = run(*options)
-    assert (code, "Another run is writing out.jsonl." in said) == (2, True)
-    code, said = end(process, signal.SIGINT)
-    assert (code, "Run the same command again to go on." in said) == (130, True)
+    code, _, errors = run(*options)
+    assert (code, "Another run is writing out.jsonl." in errors) == (2, True)
+    code, errors = end(process, signal.SIGINT)
+    assert (code, "Run the same command again to go on." in errors) == (130, True)
     process = start(*options, until="Going on after")
-    code, said = end(process, signal.SIGTERM)
-    assert (code, "Run the same command again to go on." in said) == (130, True)
+    code, errors = end(process, signal.SIGTERM)
+    assert (code, "Run the same command again to go on." in errors) == (130, True)
     assert not out.exists()
-    code, _, said = run(*options, "--top-n", "2")
-    assert (code, "begun with another top_n" in said) == (2, True)
+    code, _, errors = run(*options, "--top-n", "2")
+    assert (code, "begun with another top_n" in errors) == (2, True)
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
@@ -124,13 +124,15 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
     command = [*PROGRAM, "bulk", str(pairs), "--out", str(hit), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, preexec_fn=little_room)
-    assert done.returncode == 2
-    assert "hit.jsonl.part cannot be written (File too large)" in done.stderr
-    assert "finished work is kept" in done.stderr
-    assert "Traceback" not in done.stderr
-    code, _, said = run(pairs, "--out", hit, *options)
-    assert (code, "Going on after" in said) == (0, True)
+    completed = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, preexec_fn=little_room
+    )
+    assert completed.returncode == 2
+    assert "hit.jsonl.part cannot be written (File too large)" in completed.stderr
+    assert "finished work is kept" in completed.stderr
+    assert "Traceback" not in completed.stderr
+    code, _, errors = run(pairs, "--out", hit, *options)
+    assert (code, "Going on after" in errors) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
 
 
@@ -143,8 +145,8 @@ def test_parquet_both_ways_gives_the_scores_of_jsonl(tmp_path: Path, texts: list
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
     lines.write_bytes(gzip.compress(write(tmp_path / "in.jsonl", rows).read_bytes()))
     out_table, out_lines = tmp_path / "out.parquet", tmp_path / "out.jsonl"
-    code, said, _ = run(table, "--out", out_table, "--top-n", "3", "--json")
-    assert (code, json.loads(said)["rows"]) == (0, 20)
+    code, errors, _ = run(table, "--out", out_table, "--top-n", "3", "--json")
+    assert (code, json.loads(errors)["rows"]) == (0, 20)
     assert run(lines, "--out", out_lines, "--top-n", "3")[0] == 0
     scored_rows = pyarrow.parquet.read_table(out_table).to_pylist()
     assert [{key: value for key, value in row.items() if key != "error"} for row in scored_rows] == read(out_lines)
@@ -156,8 +158,8 @@ def test_parquet_both_ways_gives_the_scores_of_jsonl(tmp_path: Path, texts: list
 def test_scores_are_those_of_rank_and_score(tmp_path: Path, pairs: Path) -> None:
     out = tmp_path / "out.jsonl"
     assert run(pairs, "--out", out, "--keep-fields")[0] == 0
-    done = rerankd("score", str(pairs))
-    expected = [json.loads(line) for line in done.stdout.splitlines()]
+    completed = rerankd("score", str(pairs))
+    expected = [json.loads(line) for line in completed.stdout.splitlines()]
     results = read(out)
     assert [row["relevance_score"] for row in results] == [row["relevance_score"] for row in expected]
     assert [row["n"] for row in results] == list(range(100))
@@ -170,13 +172,13 @@ def test_bad_rows(tmp_path: Path, pairs: Path) -> None:
     lines = pairs.read_text().splitlines(keepends=True)
     pairs.write_text("".join([*lines[:70], "nonsense\n", '{"query": "q"}\n', *lines[70:]]))
     out = tmp_path / "out.jsonl"
-    code, _, said = run(pairs, "--out", out, "--chunk-pairs", "16")
+    code, _, errors = run(pairs, "--out", out, "--chunk-pairs", "16")
     assert code == 2
-    assert "pairs.jsonl, line 71: Not JSON" in said
-    assert "--on-error skip" in said
-    code, _, said = run(pairs, "--out", out, "--chunk-pairs", "16", "--on-error", "skip")
-    assert (code, "Going on after 64 rows" in said) == (7, True)
-    assert "2 rows without a score" in said
+    assert "pairs.jsonl, line 71: Not JSON" in errors
+    assert "--on-error skip" in errors
+    code, _, errors = run(pairs, "--out", out, "--chunk-pairs", "16", "--on-error", "skip")
+    assert (code, "Going on after 64 rows" in errors) == (7, True)
+    assert "2 rows without a score" in errors
     results = read(out)
     assert len(results) == 102
     assert [row["index"] for row in results if "error" in row] == [70, 71]

@@ -107,11 +107,11 @@ def test_demo_counts_what_the_model_says() -> None:
         assert row["after"][0] == order[0]
         assert row["solved"] == (order[0] == row["trap"]["answer"])
         assert row["fooled"]
-    done = rerankd("demo")
-    assert done.returncode == 0
+    completed = rerankd("demo")
+    assert completed.returncode == 0
     solved = sum(row["solved"] for row in traps)
-    assert f"Traps solved: {solved} of {len(traps)}" in done.stdout
-    assert "1. Basic scores" in done.stdout
+    assert f"Traps solved: {solved} of {len(traps)}" in completed.stdout
+    assert "1. Basic scores" in completed.stdout
 
 
 def test_demo_runs_any_model(compiled: dict[str, Path]) -> None:
@@ -126,8 +126,8 @@ def test_models(tmp_path: Path, checkpoint: Path) -> None:
     assert rows[0]["bytes"] <= 30_000_000
     code, rows, _ = run("models", "show", "mini")
     assert rows[0]["manifest"]["files"]["model.onnx"]
-    done = rerankd("models", "verify", "mini")
-    assert "files match their SHA-256" in done.stdout
+    completed = rerankd("models", "verify", "mini")
+    assert "files match their SHA-256" in completed.stdout
     out = str(tmp_path / "out")
     code, rows, errors = run("models", "compile", str(checkpoint), "--precision", "fp32", "--out", out)
     assert code == 0, errors
@@ -192,11 +192,11 @@ def test_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_completion_and_version() -> None:
-    done = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("rerankd 0.")
+    completed = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    assert completed.stdout.startswith("rerankd 0.")
     shell = shutil.which("rerankd", path=str(Path(sys.executable).parent))
     assert shell
-    done = subprocess.run(
+    completed = subprocess.run(
         [shell], env={**os.environ, "_RERANKD_COMPLETE": "source_bash"}, capture_output=True, text=True, check=False
     )
-    assert "complete" in done.stdout
+    assert "complete" in completed.stdout

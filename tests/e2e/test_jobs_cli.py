@@ -39,10 +39,10 @@ def kept(file: Path, state: str) -> Job:
 
 
 def run(file: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
-    done = rerankd("jobs", *arguments, "--jobs-path", str(file), folder=file.parent)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+    completed = rerankd("jobs", *arguments, "--jobs-path", str(file), folder=file.parent)
+    assert completed.returncode == status, completed.stderr
+    assert "Traceback" not in completed.stderr
+    return completed.stdout, completed.stderr
 
 
 def listed(file: Path, *arguments: str) -> list[str]:
@@ -61,19 +61,19 @@ def test_looking_at_jobs(file: Path) -> None:
 
 
 def test_steering_jobs(file: Path) -> None:
-    failed, done, queued = kept(file, "failed"), kept(file, "succeeded"), kept(file, "queued")
+    failed, completed, queued = kept(file, "failed"), kept(file, "succeeded"), kept(file, "queued")
     assert "queued again" in run(file, "retry", failed.id)[1]
     assert "cancelled" in run(file, "cancel", queued.id)[1]
-    assert "nothing to retry" in run(file, "retry", done.id, status=2)[1]
+    assert "nothing to retry" in run(file, "retry", completed.id, status=2)[1]
     assert "cannot be purged" in run(file, "purge", "--state", "queued", status=2)[1]
     assert "0 jobs" in run(file, "purge", "--yes", "--older", "1")[1]
     assert "1 jobs" in run(file, "purge", "--yes", "--state", "cancelled")[1]
-    assert listed(file) == [done.id, failed.id]
+    assert listed(file) == [completed.id, failed.id]
 
 
 def test_a_queue_out_of_reach(file: Path) -> None:
-    done = rerankd("jobs", "list", "--queue-url", "redis://127.0.0.1:9/0", folder=file.parent)
-    assert (done.returncode, "cannot be reached" in done.stderr) == (8, True)
+    completed = rerankd("jobs", "list", "--queue-url", "redis://127.0.0.1:9/0", folder=file.parent)
+    assert (completed.returncode, "cannot be reached" in completed.stderr) == (8, True)
 
 
 def test_a_secret_signs(file: Path) -> None:
@@ -84,5 +84,5 @@ def test_a_secret_signs(file: Path) -> None:
 
 
 def test_a_worker_without_a_queue(file: Path) -> None:
-    done = rerankd("worker", folder=file.parent)
-    assert (done.returncode, "--queue-url" in done.stderr) == (2, True)
+    completed = rerankd("worker", folder=file.parent)
+    assert (completed.returncode, "--queue-url" in completed.stderr) == (2, True)

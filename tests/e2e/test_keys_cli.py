@@ -28,8 +28,8 @@ class Keys:
         self.folder = folder
 
     def __call__(self, *arguments: str, **environment: str) -> tuple[int, list[Any], str]:
-        done = rerankd("keys", *arguments, folder=self.folder, env=environment)
-        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+        completed = rerankd("keys", *arguments, folder=self.folder, env=environment)
+        return completed.returncode, [json.loads(line) for line in completed.stdout.splitlines()], completed.stderr
 
     def on_terminal(self, *arguments: str) -> str:
         leader, follower = pty.openpty()

@@ -22,15 +22,15 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
     (tmp_path / "rerankd.toml").write_text('port = 9000\napi_keys = ["hidden-secret"]\n[models]\nbig = "org/big"\n')
     settings = {"RERANKD_MAX_QUEUE_SECONDS": "7", "RERANKD_CORS_ORIGINS": "https://a,https://b"}
-    done = rerankd("config", "show", folder=tmp_path, env=settings)
-    rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+    completed = rerankd("config", "show", folder=tmp_path, env=settings)
+    rows = {row["name"]: row for row in map(json.loads, completed.stdout.splitlines())}
     assert set(rows) == set(Settings.model_fields)
     assert (rows["port"]["value"], rows["port"]["source"]) == (9000, str(tmp_path / "rerankd.toml"))
     assert (rows["max_queue_seconds"]["value"], rows["max_queue_seconds"]["source"]) == (7, "RERANKD_MAX_QUEUE_SECONDS")
     assert rows["cors_origins"]["value"] == ["https://a", "https://b"]
     assert rows["models"]["value"] == {"big": "org/big"}
     assert rows["host"]["source"] == "default"
-    assert "hidden-secret" not in done.stdout
+    assert "hidden-secret" not in completed.stdout
 
 
 def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_flags_are_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    done = rerankd("serve", "--port", "0", *arguments, folder=tmp_path)
-    assert done.returncode in (2, 3)
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+    completed = rerankd("serve", "--port", "0", *arguments, folder=tmp_path)
+    assert completed.returncode in (2, 3)
+    assert sentence in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
@@ -64,6 +64,6 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         command = [sys.executable, "-m", "rerankd", "serve", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "Cannot listen on 127.0.0.1" in done.stderr
+        completed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert completed.returncode == 2
+    assert "Cannot listen on 127.0.0.1" in completed.stderr

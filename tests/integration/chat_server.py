@@ -45,15 +45,15 @@ async def stream(model: str, prompt: str) -> AsyncIterator[bytes]:
 
     try:
         yield b": a comment\n\n"
-        for place, word in enumerate(words(model, prompt)):
+        for position, word in enumerate(words(model, prompt)):
             yield event(word)
             if model == "slow":
                 await asyncio.sleep(0.2)
-            if model == "stuck" and place == 1:
+            if model == "stuck" and position == 1:
                 await asyncio.sleep(60)
-            if model == "error" and place == 1:
+            if model == "error" and position == 1:
                 yield b'data: {"error": {"message": "out of memory"}}\n\n'
-            if model == "midway" and place == 1:
+            if model == "midway" and position == 1:
                 raise RuntimeError("broke")
         if model != "early":
             yield event("", "stop")

@@ -38,8 +38,8 @@ def post_as_it_is(client: httpx.Client, path: str, body: object, headers: Mappin
     connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port or 80, timeout=60)
     try:
         connection.request("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
-        answer = connection.getresponse()
-        return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+        response = connection.getresponse()
+        return httpx.Response(response.status, headers=response.getheaders(), content=response.read())
     finally:
         connection.close()
 
@@ -64,9 +64,9 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def assert_json(answer: httpx.Response) -> Any:
-    assert answer.headers["content-type"].partition(";")[0] == "application/json", answer.text
-    return answer.json()
+def assert_json(response: httpx.Response) -> Any:
+    assert response.headers["content-type"].partition(";")[0] == "application/json", response.text
+    return response.json()
 
 
 def assert_usage(usage: Mapping[str, Any]) -> None:
@@ -75,10 +75,12 @@ def assert_usage(usage: Mapping[str, Any]) -> None:
     assert usage["total_tokens"] >= usage["prompt_tokens"] > 0
 
 
-def assert_union(answer: httpx.Response, *, documents: Sequence[str] | None = None, kept: int | None = None) -> Results:
+def assert_union(
+    response: httpx.Response, *, documents: Sequence[str] | None = None, kept: int | None = None
+) -> Results:
     """The body that satisfies every client of the union paths; `documents` are the texts that were asked back."""
-    assert answer.status_code == 200, answer.text
-    body = assert_json(answer)
+    assert response.status_code == 200, response.text
+    body = assert_json(response)
     assert isinstance(body["id"], str)
     assert body["id"]
     assert isinstance(body["model"], str)
@@ -117,9 +119,9 @@ def by_index(results: Results, score: str = "relevance_score") -> dict[int, floa
     return {result["index"]: result[score] for result in results}
 
 
-def assert_tei(answer: httpx.Response, *, texts: Sequence[str] | None = None, kept: int | None = None) -> Results:
-    assert answer.status_code == 200, answer.text
-    results: Results = assert_json(answer)
+def assert_tei(response: httpx.Response, *, texts: Sequence[str] | None = None, kept: int | None = None) -> Results:
+    assert response.status_code == 200, response.text
+    results: Results = assert_json(response)
     assert isinstance(results, list)
     for result in results:
         assert set(result) == ({"index", "score"} if texts is None else {"index", "score", "text"})
@@ -131,22 +133,22 @@ def assert_tei(answer: httpx.Response, *, texts: Sequence[str] | None = None, ke
     return results
 
 
-def assert_union_error(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
+def assert_union_error(response: httpx.Response, *statuses: int) -> dict[str, Any]:
     """One body for readers of `error.message` (OpenAI, vLLM), `detail` (Jina, Voyage) and `message` (Cohere)."""
-    assert answer.status_code in statuses, answer.text
-    body: dict[str, Any] = assert_json(answer)
+    assert response.status_code in statuses, response.text
+    body: dict[str, Any] = assert_json(response)
     assert set(body["error"]) >= {"message", "type", "param", "code"}
     assert isinstance(body["detail"], str)
     assert body["detail"]
     assert body["detail"] == body["message"] == body["error"]["message"]
     assert isinstance(body["id"], str)
-    assert "Traceback" not in answer.text
+    assert "Traceback" not in response.text
     return body
 
 
-def assert_tei_error(answer: httpx.Response, *statuses: int, kind: str | None = None) -> dict[str, Any]:
-    assert answer.status_code in statuses, answer.text
-    body: dict[str, Any] = assert_json(answer)
+def assert_tei_error(response: httpx.Response, *statuses: int, kind: str | None = None) -> dict[str, Any]:
+    assert response.status_code in statuses, response.text
+    body: dict[str, Any] = assert_json(response)
     assert isinstance(body["error"], str)
     assert body["error"]
     kinds = {"Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"}

@@ -50,10 +50,12 @@ class Image:
     def inside(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command that sees the overlays."""
         seen = ["nsenter", "--mount", "--target", str(self._holder), *command]
-        done = subprocess.run(seen, capture_output=True, text=True)
-        if check and done.returncode:
-            raise RuntimeError(f"{shlex.join(command)[:300]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done
+        completed = subprocess.run(seen, capture_output=True, text=True)
+        if check and completed.returncode:
+            raise RuntimeError(
+                f"{shlex.join(command)[:300]} failed:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}"
+            )
+        return completed
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a built stage."""
@@ -119,8 +121,8 @@ class Image:
 
     def _run(self, stage: str, one: Instruction, variables: Mapping[str, str], work: str) -> None:
         outer = {key: value for key, value in os.environ.items() if key.startswith(HANDED_ON)}
-        given = [f"{key}={value}" for key, value in {**outer, **variables}.items()]
-        self.inside("chroot", str(self.folder(stage)), "env", "-i", "-C", work, *given, "sh", "-c", one.text)
+        values = [f"{key}={value}" for key, value in {**outer, **variables}.items()]
+        self.inside("chroot", str(self.folder(stage)), "env", "-i", "-C", work, *values, "sh", "-c", one.text)
 
     def _copy(self, stage: str, one: Instruction, work: str) -> None:
         """A folder's content, or files, into a folder; our Dockerfile asks for nothing else."""
@@ -151,10 +153,10 @@ class Image:
             f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp && "
             f"mount -t tmpfs -o uid={user},gid={group},mode=0750 tmpfs {root}{volume} && exec "
         )
-        given = [f"{key}={value}" for key, value in {**environment(self.stages, stage), **variables}.items()]
+        values = [f"{key}={value}" for key, value in {**environment(self.stages, stage), **variables}.items()]
         dropped = ["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--no-new-privs"]
         dropped += ["--bounding-set=-all", "--inh-caps=-all"]
-        contained = ["chroot", str(root), *dropped, "env", "-i", "-C", work, *given, *words]
+        contained = ["chroot", str(root), *dropped, "env", "-i", "-C", work, *values, *words]
         space = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepare + shlex.join(contained)]
         return ["nsenter", "--mount", "--target", str(self._holder), *space]
 

@@ -78,8 +78,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, ending: str) -> Non
             file.writelines(f'{{"query": "q{n}", "document": "d{n}"}}\n' for n in range(rows))
         command: list[str | Path] = [sys.executable, "-c", PROGRAM, source, tmp_path / f"{rows}.{ending}"]
         root = Path(__file__).parents[2]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=root)
-        written, peak = map(int, done.stdout.split())
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=root)
+        written, peak = map(int, completed.stdout.split())
         assert written == rows
         peaks.append(peak / 1024)
     assert peaks[1] - peaks[0] < 20, f"{peaks[0]:.0f} MB for 20,000 pairs, {peaks[1]:.0f} MB for 120,000"

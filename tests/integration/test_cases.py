@@ -27,9 +27,9 @@ TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Tra
 def rerankd(url: str, *words: str) -> list[dict[str, Any]]:
     """Run the command and return its JSON output."""
     command = [sys.executable, "-m", "rerankd", *words, "--traces-url", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    assert completed.returncode == 0, completed.stderr
+    return [json.loads(line) for line in completed.stdout.splitlines()]
 
 
 def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
     (everyone, _) = rerankd(url, "monitor", "--window", "1h")
     assert (everyone["model"], everyone["requests"]) == ("mini", 1)
     command = ["eval", "--data", str(tmp_path / "beir"), "--candidates", str(tmp_path / "beir" / "candidates.trec")]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "rerankd", *command, "--models", "mini", "--json"], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     store.close()
 
 

@@ -86,9 +86,9 @@ def open_webui(body: Mapping[str, Any], documents: Sequence[str]) -> list[tuple[
 def test_dify_openai_api_compatible(
     top_n: int, authorization: dict[str, str], wire: httpx.Client, scores: list[float]
 ) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(top_n=top_n), headers=authorization)
-    assert answer.status_code == 200
-    results = assert_union(answer, kept=top_n or len(DOCUMENTS))
+    response = wire.post("/v1/rerank", json=union_body(top_n=top_n), headers=authorization)
+    assert response.status_code == 200
+    results = assert_union(response, kept=top_n or len(DOCUMENTS))
     assert_scores(by_index(results), scores)
 
 
@@ -105,10 +105,10 @@ def test_dify_validates_its_credentials(wire: httpx.Client) -> None:
 
 @pytest.mark.parametrize("top_n", [None, 2])
 def test_dify_sdk_base(top_n: int | None, wire: httpx.Client) -> None:
-    answer = wire.post("/rerank", json=union_body(top_n=top_n, return_documents=True))
-    results = assert_union(answer, documents=DOCUMENTS, kept=top_n or len(DOCUMENTS))
+    response = wire.post("/rerank", json=union_body(top_n=top_n, return_documents=True))
+    results = assert_union(response, documents=DOCUMENTS, kept=top_n or len(DOCUMENTS))
     assert [dify_text(result) for result in results] == [DOCUMENTS[result["index"]] for result in results]
-    stretched = dify_min_max(answer.json())
+    stretched = dify_min_max(response.json())
     assert (min(stretched.values()), max(stretched.values())) == (0.0, 1.0)
 
 
@@ -161,9 +161,9 @@ def test_dify_siliconflow(wire: httpx.Client) -> None:
 @pytest.mark.parametrize("top_k", [None, 2, 50])
 @pytest.mark.parametrize("back", [None, False, True])
 def test_dify_voyage(top_k: int | None, back: bool | None, wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post("/voyage/v1/rerank", json=union_body(top_k=top_k, return_documents=back, truncation=True))
-    assert answer.status_code == 200, answer.text
-    body = assert_json(answer)
+    response = wire.post("/voyage/v1/rerank", json=union_body(top_k=top_k, return_documents=back, truncation=True))
+    assert response.status_code == 200, response.text
+    body = assert_json(response)
     assert body["object"] == "list"
     assert isinstance(body["model"], str)
     assert body["usage"]["total_tokens"] > 0
@@ -177,17 +177,17 @@ def test_dify_voyage(top_k: int | None, back: bool | None, wire: httpx.Client, s
 
 @pytest.mark.parametrize("path", UNION_PATHS[:2])
 def test_ragflow_openai_localai_and_jina(path: str, wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post(path, json=union_body(top_n=len(DOCUMENTS)), headers={"Authorization": "Bearer x"})
-    assert_union(answer, kept=len(DOCUMENTS))
-    similarities, tokens = ragflow_scores(answer.json(), DOCUMENTS)
+    response = wire.post(path, json=union_body(top_n=len(DOCUMENTS)), headers={"Authorization": "Bearer x"})
+    assert_union(response, kept=len(DOCUMENTS))
+    similarities, tokens = ragflow_scores(response.json(), DOCUMENTS)
     assert similarities == pytest.approx(scores, abs=TOLERANCE, rel=0)  # untouched: inside [0, 1]
     assert tokens > 0
 
 
 def test_ragflow_xinference_sends_strings(wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(return_documents="true", return_len="true"))
-    assert_union(answer, documents=DOCUMENTS, kept=len(DOCUMENTS))
-    assert ragflow_scores(answer.json(), DOCUMENTS)[0] == pytest.approx(scores, abs=TOLERANCE, rel=0)
+    response = wire.post("/v1/rerank", json=union_body(return_documents="true", return_len="true"))
+    assert_union(response, documents=DOCUMENTS, kept=len(DOCUMENTS))
+    assert ragflow_scores(response.json(), DOCUMENTS)[0] == pytest.approx(scores, abs=TOLERANCE, rel=0)
 
 
 def test_ragflow_tei_sends_eight_at_a_time(wire: httpx.Client, mini: Reranker) -> None:
@@ -209,16 +209,16 @@ def test_ragflow_cohere_and_vllm(wire: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
 @pytest.mark.parametrize("top_n", [1, 5])
 def test_ragflow_go(path: str, top_n: int, wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post(path, json=union_body(top_n=top_n))
-    assert_scores(ragflow_go(answer.json(), DOCUMENTS), scores)
+    response = wire.post(path, json=union_body(top_n=top_n))
+    assert_scores(ragflow_go(response.json(), DOCUMENTS), scores)
 
 
 @pytest.mark.parametrize("authorization", ["Bearer ", "Bearer None", "Bearer", "", "None", "Basic eDp5"])
 def test_open_webui_on_an_open_server(authorization: str, wire: httpx.Client, scores: list[float]) -> None:
     headers = {"Authorization": authorization, "X-OpenWebUI-User-Name": "%E7%8E%8B", "X-OpenWebUI-User-Role": "user"}
-    answer = post_as_it_is(wire, "/v1/rerank", union_body(top_n=len(DOCUMENTS)), headers)
-    assert_union(answer, kept=len(DOCUMENTS))
-    zipped = open_webui(answer.json(), DOCUMENTS)
+    response = post_as_it_is(wire, "/v1/rerank", union_body(top_n=len(DOCUMENTS)), headers)
+    assert_union(response, kept=len(DOCUMENTS))
+    zipped = open_webui(response.json(), DOCUMENTS)
     assert [text for text, _ in zipped] == DOCUMENTS
     assert [score for _, score in zipped] == pytest.approx(scores, abs=TOLERANCE, rel=0)
     assert all(0 <= score <= 1 for _, score in zipped)

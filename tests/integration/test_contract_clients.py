@@ -162,17 +162,19 @@ def langchain_cohere(call: Call) -> list[Ranked]:
     reranker = package("langchain_cohere").CohereRerank(
         cohere_api_key=call.key, base_url=call.url, model="mini", top_n=call.top_n
     )
-    given = [document(page_content=text, metadata={"place": place}) for place, text in enumerate(call.documents)]
+    documents = [
+        document(page_content=text, metadata={"place": position}) for position, text in enumerate(call.documents)
+    ]
     with reranker.client:
-        compressed = reranker.compress_documents(given, call.query)
+        compressed = reranker.compress_documents(documents, call.query)
     return [Ranked(each.metadata["place"], each.metadata["relevance_score"], each.page_content) for each in compressed]
 
 
 def _llama_index(reranker: Any, call: Call) -> list[Ranked]:
     schema = package("llama_index.core.schema")
     nodes = [
-        schema.NodeWithScore(node=schema.TextNode(text=text, id_=str(place)), score=0.5)
-        for place, text in enumerate(call.documents)
+        schema.NodeWithScore(node=schema.TextNode(text=text, id_=str(position)), score=0.5)
+        for position, text in enumerate(call.documents)
     ]
     ranked = reranker.postprocess_nodes(nodes, query_str=call.query)
     return [Ranked(int(each.node.node_id), each.score, each.node.text) for each in ranked]
@@ -214,8 +216,8 @@ def _secret(key: str | None) -> Any:
 
 def _haystack(ranker: Any, call: Call) -> list[Ranked]:
     document = package("haystack").Document
-    given = [document(id=str(place), content=text) for place, text in enumerate(call.documents)]
-    ranked = ranker.run(query=call.query, documents=given)
+    documents = [document(id=str(position), content=text) for position, text in enumerate(call.documents)]
+    ranked = ranker.run(query=call.query, documents=documents)
     if "meta" in ranked:
         assert ranked["meta"]["usage"]["total_tokens"] > 0
         assert ranked["meta"]["model"]
@@ -399,9 +401,9 @@ def test_a_wrong_key_is_the_clients_own_error(client: Client, guarded_url: str) 
         client.rank(Call(guarded_url, *ENGLISH, key=WRONG_KEY))
     if client.says:
         headers = {"Authorization": f"Bearer {WRONG_KEY}"} if client.keyed else {}
-        answer = httpx.post(f"{guarded_url}/rerank", json={}, headers=headers)
-        assert answer.status_code == 401
-        assert answer.json()["detail"] in str(raised.value)
+        response = httpx.post(f"{guarded_url}/rerank", json={}, headers=headers)
+        assert response.status_code == 401
+        assert response.json()["detail"] in str(raised.value)
 
 
 def sigmoid(logit: float) -> float:
@@ -428,9 +430,9 @@ class Dialect:
         if self.per_pair:
             query = [query] * len(call.documents)
         body = {self.query: query, self.documents: [self.wrap(text) for text in call.documents], **self.options}
-        answer = httpx.post(call.url + self.path, json=body)
-        assert answer.status_code == 200, answer.text
-        rows = answer.json() if self.results is None else answer.json()[self.results]
+        response = httpx.post(call.url + self.path, json=body)
+        assert response.status_code == 200, response.text
+        rows = response.json() if self.results is None else response.json()[self.results]
         activate = sigmoid if self.logits else float
         return [Ranked(row["index"], activate(row[self.score])) for row in rows]
 

@@ -109,11 +109,11 @@ MALFORMED = [
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda content: repr(content[:30]))
 def test_malformed_json(content: bytes, wire: httpx.Client) -> None:
     for path in POST_PATHS:
-        answer = wire.post(path, content=content, headers={"Content-Type": "application/json"})
-        if path in TEI_PATHS and isinstance(assert_json(answer).get("error"), str):
-            assert_tei_error(answer, 400, 422)
+        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        if path in TEI_PATHS and isinstance(assert_json(response).get("error"), str):
+            assert_tei_error(response, 400, 422)
         else:
-            assert_union_error(answer, 400)
+            assert_union_error(response, 400)
 
 
 @pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v3/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
@@ -125,9 +125,9 @@ def test_not_found(path: str, wire: httpx.Client) -> None:
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/invocations", *SCORE_PATHS, *PREFIXED_PATHS])
 def test_method_not_allowed(path: str, wire: httpx.Client) -> None:
     for method in ("GET", "PUT", "DELETE"):
-        answer = wire.request(method, path)
-        assert_union_error(answer, 405)
-        assert "POST" in answer.headers["allow"]
+        response = wire.request(method, path)
+        assert_union_error(response, 405)
+        assert "POST" in response.headers["allow"]
 
 
 def test_too_large(wire: httpx.Client) -> None:
@@ -145,19 +145,19 @@ def test_overload_says_when_to_come_back() -> None:
         return httpx.post(f"{served.url}/rerank", json=body, timeout=60, trust_env=False)
 
     with serve(env={"RERANKD_MAX_QUEUE_SECONDS": "0.001"}) as served, ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(ask, range(8)))
-    refused = [answer for answer in answers if answer.status_code != 200]
-    for answer in refused:
-        assert answer.status_code == 429
-        assert int(answer.headers["retry-after"]) >= 1
-        assert int(answer.headers["retry-after-ms"]) >= 1
-    in_tei = [answer for answer in refused if "error_type" in answer.json()]
+        responses = list(threads.map(ask, range(8)))
+    refused = [response for response in responses if response.status_code != 200]
+    for response in refused:
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert int(response.headers["retry-after-ms"]) >= 1
+    in_tei = [response for response in refused if "error_type" in response.json()]
     assert 0 < len(in_tei) < len(refused)
-    for answer in refused:
-        if answer in in_tei:
-            assert_tei_error(answer, 429, kind="Overloaded")
+    for response in refused:
+        if response in in_tei:
+            assert_tei_error(response, 429, kind="Overloaded")
         else:
-            assert_union_error(answer, 429)
+            assert_union_error(response, 429)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,6 @@ def test_overload_says_when_to_come_back() -> None:
 )
 def test_lone_surrogates(content: bytes, wire: httpx.Client) -> None:
     for path in POST_PATHS:
-        answer = wire.post(path, content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code in (200, 400), (path, answer.text)
-        assert json.loads(answer.content.decode("utf-8"))
+        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code in (200, 400), (path, response.text)
+        assert json.loads(response.content.decode("utf-8"))

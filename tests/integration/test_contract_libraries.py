@@ -49,9 +49,9 @@ def resp_detail(body: Mapping[str, Any]) -> Any:
 
 def test_llama_index_jina_asks_for_identity(wire: httpx.Client) -> None:
     headers = {"Accept-Encoding": "identity"}
-    answer = wire.post("/v1/rerank", json=union_body(documents=VERBATIM, return_documents=True), headers=headers)
-    assert "content-encoding" not in answer.headers
-    assert len(resp_detail(answer.json())) == len(VERBATIM)
+    response = wire.post("/v1/rerank", json=union_body(documents=VERBATIM, return_documents=True), headers=headers)
+    assert "content-encoding" not in response.headers
+    assert len(resp_detail(response.json())) == len(VERBATIM)
 
 
 def test_langchain_infinity(wire: httpx.Client, scores: list[float], logits: list[float]) -> None:
@@ -63,29 +63,29 @@ def test_langchain_infinity(wire: httpx.Client, scores: list[float], logits: lis
 
 
 def test_infinity_prefix_gives_plain_documents(wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post("/infinity/rerank", json=union_body(return_documents=True, top_n=3))
-    assert_scores(infinity_client(answer.json()), scores)
-    assert [each["document"] for each in answer.json()["results"]] == [
-        DOCUMENTS[each["index"]] for each in answer.json()["results"]
+    response = wire.post("/infinity/rerank", json=union_body(return_documents=True, top_n=3))
+    assert_scores(infinity_client(response.json()), scores)
+    assert [each["document"] for each in response.json()["results"]] == [
+        DOCUMENTS[each["index"]] for each in response.json()["results"]
     ]
-    assert len(answer.json()["results"]) == 3
+    assert len(response.json()["results"]) == 3
     bare = wire.post("/infinity/rerank", json=union_body()).json()
     assert all("document" not in each for each in bare["results"])
 
 
 def test_infinity_client_could_not_read_a_422(wire: httpx.Client) -> None:
     """Why bad requests to union bodies are 400: a 422's `detail` would be taken for a list of objects."""
-    answer = wire.post("/rerank", json=union_body(documents=[]))
-    assert answer.status_code == 400
+    response = wire.post("/rerank", json=union_body(documents=[]))
+    assert response.status_code == 400
     with pytest.raises(ValueError, match="dictionary update"):
-        infinity_client_422(answer.json())
+        infinity_client_422(response.json())
 
 
 def test_readers_of_detail_get_the_sentence(wire: httpx.Client) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(documents=[]))
+    response = wire.post("/v1/rerank", json=union_body(documents=[]))
     with pytest.raises(RuntimeError) as raised:
-        resp_detail(answer.json())
-    assert str(raised.value) == answer.json()["message"]
+        resp_detail(response.json())
+    assert str(raised.value) == response.json()["message"]
 
 
 def test_vllm_extras_are_taken(wire: httpx.Client, scores: list[float]) -> None:

@@ -30,9 +30,9 @@ def test_score_keeps_the_order(
     path: str, queries: str, documents: str, wire: httpx.Client, scores: list[float]
 ) -> None:
     for query in (QUERY, [QUERY], [QUERY] * len(DOCUMENTS)):
-        answer = wire.post(path, json={"model": "mini", queries: query, documents: DOCUMENTS})
-        assert answer.status_code == 200, answer.text
-        body = assert_json(answer)
+        response = wire.post(path, json={"model": "mini", queries: query, documents: DOCUMENTS})
+        assert response.status_code == 200, response.text
+        body = assert_json(response)
         assert body["object"] == "list"
         assert is_count(body["created"])
         assert isinstance(body["id"], str)
@@ -46,8 +46,8 @@ def test_score_keeps_the_order(
 def test_score_pairs_by_position(wire: httpx.Client, mini: Reranker) -> None:
     queries = [QUERY, "大熊猫吃什么?", "   fruit  "]
     wanted = mini.score(list(zip(queries, DOCUMENTS, strict=False))).tolist()
-    answer = wire.post("/v1/score", json={"text_1": queries, "text_2": DOCUMENTS[:3]})
-    assert_scores(by_index(answer.json()["data"], "score"), wanted)
+    response = wire.post("/v1/score", json={"text_1": queries, "text_2": DOCUMENTS[:3]})
+    assert_scores(by_index(response.json()["data"], "score"), wanted)
 
 
 def test_score_takes_one_pair(wire: httpx.Client, scores: list[float], logits: list[float]) -> None:

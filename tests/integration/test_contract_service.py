@@ -19,11 +19,11 @@ def test_models(wire: httpx.Client) -> None:
 
 
 def test_a_model_that_is_not_there(wire: httpx.Client) -> None:
-    answer = wire.get("/v1/models/no-such-model")
-    if answer.status_code == 200:  # names are not checked unless strict_models is set
-        assert assert_json(answer)["model_type"] == "rerank"
+    response = wire.get("/v1/models/no-such-model")
+    if response.status_code == 200:  # names are not checked unless strict_models is set
+        assert assert_json(response)["model_type"] == "rerank"
     else:
-        assert_union_error(answer, 404)
+        assert_union_error(response, 404)
 
 
 @pytest.mark.parametrize("path", [*OPEN_PATHS, *GUARDED_PATHS])

@@ -46,11 +46,11 @@ def test_tei_cuts_long_texts(wire: httpx.Client, mini: Reranker) -> None:
 
 
 def test_tei_does_not_cut_when_told_so(wire: httpx.Client) -> None:
-    answer = wire.post("/rerank", json=tei_body(texts=["panda " * 3000], truncate=False))
-    if answer.status_code == 200:
-        assert_tei(answer, kept=1)
+    response = wire.post("/rerank", json=tei_body(texts=["panda " * 3000], truncate=False))
+    if response.status_code == 200:
+        assert_tei(response, kept=1)
     else:
-        assert_tei_error(answer, 413, 422, kind="Validation")
+        assert_tei_error(response, 413, 422, kind="Validation")
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_tei_raw_scores(raw: Any, wanted: str, wire: httpx.Client, request: pyte
 
 @pytest.mark.parametrize("back", [True, "true", False, "false", None])
 def test_tei_text_comes_back_only_when_asked(back: Any, wire: httpx.Client) -> None:
-    asked = back in (True, "true")
-    assert_tei(wire.post("/rerank", json=tei_body(return_text=back)), texts=DOCUMENTS if asked else None)
+    expected_back = back in (True, "true")
+    assert_tei(wire.post("/rerank", json=tei_body(return_text=back)), texts=DOCUMENTS if expected_back else None)
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", *TEI_PATHS])

@@ -25,9 +25,9 @@ from tests.integration.contract import (
 @pytest.mark.parametrize("path", UNION_PATHS)
 @pytest.mark.parametrize("back", [None, False, True, "true", "false"])
 def test_documents_come_back_only_when_asked(path: str, back: Any, wire: httpx.Client) -> None:
-    asked = back in (True, "true")
-    answer = wire.post(path, json=union_body(return_documents=back))
-    assert_union(answer, documents=DOCUMENTS if asked else None, kept=len(DOCUMENTS))
+    expected_back = back in (True, "true")
+    response = wire.post(path, json=union_body(return_documents=back))
+    assert_union(response, documents=DOCUMENTS if expected_back else None, kept=len(DOCUMENTS))
 
 
 @pytest.mark.parametrize("path", UNION_PATHS)
@@ -50,18 +50,18 @@ def test_texts_come_back_verbatim(wire: httpx.Client) -> None:
 )
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/infinity/rerank"])
 def test_top_n(path: str, top_n: int | None, kept: int, wire: httpx.Client) -> None:
-    answer = wire.post(path, json=union_body(top_n=top_n))
-    assert answer.status_code == 200, answer.text
-    assert len(answer.json()["results"]) == kept
+    response = wire.post(path, json=union_body(top_n=top_n))
+    assert response.status_code == 200, response.text
+    assert len(response.json()["results"]) == kept
 
 
 @pytest.mark.parametrize("path", UNION_PATHS)
 def test_top_n_below_zero(path: str, wire: httpx.Client) -> None:
-    answer = wire.post(path, json=union_body(top_n=-1))
-    if answer.status_code == 200:
-        assert_union(answer, kept=len(DOCUMENTS))
+    response = wire.post(path, json=union_body(top_n=-1))
+    if response.status_code == 200:
+        assert_union(response, kept=len(DOCUMENTS))
     else:
-        assert_union_error(answer, 400)
+        assert_union_error(response, 400)
 
 
 @pytest.mark.parametrize(
@@ -91,18 +91,18 @@ def test_forms_of_documents_mix(wire: httpx.Client, scores: list[float]) -> None
 def test_images_are_refused_or_passed_over(wire: httpx.Client) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     for content in ([image], [{"type": "text", "text": "a pear"}, image], []):
-        answer = wire.post("/v1/rerank", json=union_body(documents=[{"content": content}, "b"]))
-        assert answer.status_code in (200, 400)
-        if answer.status_code == 400:
-            assert_union_error(answer, 400)
+        response = wire.post("/v1/rerank", json=union_body(documents=[{"content": content}, "b"]))
+        assert response.status_code in (200, 400)
+        if response.status_code == 400:
+            assert_union_error(response, 400)
 
 
 def test_a_bare_document_is_one_or_refused(wire: httpx.Client) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(documents="Paris is the capital."))
-    if answer.status_code == 200:
-        assert_union(answer, kept=1)
+    response = wire.post("/v1/rerank", json=union_body(documents="Paris is the capital."))
+    if response.status_code == 200:
+        assert_union(response, kept=1)
     else:
-        assert_union_error(answer, 400)
+        assert_union_error(response, 400)
 
 
 def test_single_document(wire: httpx.Client) -> None:
@@ -136,15 +136,15 @@ OPTIONAL = {
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/infinity/rerank", "/voyage/v1/rerank"])
 def test_null_is_the_same_as_left_out(path: str, wire: httpx.Client, scores: list[float]) -> None:
     body = union_body(**dict.fromkeys([*OPTIONAL, "top_k", "relevant_spans", "request_id", "nothing"], None))
-    answer = wire.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    assert_scores(by_index(answer.json()["data" if "voyage" in path else "results"]), scores)
+    response = wire.post(path, json=body)
+    assert response.status_code == 200, response.text
+    assert_scores(by_index(response.json()["data" if "voyage" in path else "results"]), scores)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_options_that_ask_for_nothing_change_nothing(name: str, wire: httpx.Client, scores: list[float]) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(**{name: OPTIONAL[name]}))
-    assert_scores(by_index(assert_union(answer, kept=len(DOCUMENTS))), scores)
+    response = wire.post("/v1/rerank", json=union_body(**{name: OPTIONAL[name]}))
+    assert_scores(by_index(assert_union(response, kept=len(DOCUMENTS))), scores)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_options_that_ask_for_nothing_change_nothing(name: str, wire: httpx.Clie
     ids=str,
 )
 def test_odd_options_are_warned_about_or_refused(odd: dict[str, Any], wire: httpx.Client) -> None:
-    answer = wire.post("/v1/rerank", json=union_body(documents=[*DOCUMENTS, "long " * 3000], **odd))
-    if answer.status_code == 200:
-        assert_union(answer, kept=len(DOCUMENTS) + 1)
-        assert all(isinstance(warning, str) for warning in answer.json()["meta"].get("warnings", []))
+    response = wire.post("/v1/rerank", json=union_body(documents=[*DOCUMENTS, "long " * 3000], **odd))
+    if response.status_code == 200:
+        assert_union(response, kept=len(DOCUMENTS) + 1)
+        assert all(isinstance(warning, str) for warning in response.json()["meta"].get("warnings", []))
     else:
-        assert_union_error(answer, 400)
+        assert_union_error(response, 400)
 
 
 def test_unknown_fields_are_passed_over(wire: httpx.Client, scores: list[float]) -> None:
@@ -194,9 +194,9 @@ def test_any_model_name_is_served(model: str, wire: httpx.Client, scores: list[f
 def test_ties_go_by_index(wire: httpx.Client) -> None:
     documents = ["same", "other words", "same", "same", "other words", "same"]
     results = assert_union(wire.post("/rerank", json=union_body(documents=documents)), kept=6)
-    places = [result["index"] for result in results]
-    assert [place for place in places if documents[place] == "same"] == [0, 2, 3, 5]
-    assert [place for place in places if documents[place] != "same"] == [1, 4]
+    positions = [result["index"] for result in results]
+    assert [position for position in positions if documents[position] == "same"] == [0, 2, 3, 5]
+    assert [position for position in positions if documents[position] != "same"] == [1, 4]
     assert len(set(by_index(results).values())) == 2
 
 
@@ -211,9 +211,9 @@ def test_ids_differ_and_scores_do_not(wire: httpx.Client) -> None:
 @pytest.mark.parametrize("more", [{"raw_scores": True}, {"raw_scores": "true"}, {"use_activation": False}], ids=str)
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/infinity/rerank"])
 def test_logits_on_request(path: str, more: dict[str, Any], wire: httpx.Client, logits: list[float]) -> None:
-    answer = wire.post(path, json=union_body(**more))
-    assert answer.status_code == 200, answer.text
-    assert_scores(by_index(answer.json()["results"]), logits)
+    response = wire.post(path, json=union_body(**more))
+    assert response.status_code == 200, response.text
+    assert_scores(by_index(response.json()["results"]), logits)
 
 
 @pytest.mark.parametrize("more", [{"raw_scores": "false"}, {"use_activation": "true"}], ids=str)

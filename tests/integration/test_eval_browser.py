@@ -35,8 +35,8 @@ def chromium() -> str:
 def evaluated(data: Path, report: Path, *arguments: str) -> None:
     """From nothing to a report in one command."""
     command = [sys.executable, "-m", "rerankd", "eval", "--data", str(data), "--html", str(report), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert completed.returncode == 0, completed.stderr
 
 
 def opened(chromium: str, page: Path, tmp_path: Path) -> tuple[Image.Image, list[str]]:
@@ -48,9 +48,9 @@ def opened(chromium: str, page: Path, tmp_path: Path) -> tuple[Image.Image, list
     subprocess.run(command, capture_output=True, timeout=120, check=True)
     text = log.read_text()
     events = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")["events"]
-    asked = {str(own["url"]) for own in (event.get("params", {}) for event in events)
+    urls = {str(own["url"]) for own in (event.get("params", {}) for event in events)
              if "url" in own and own.get("initiator", BROWSER) != BROWSER}  # fmt: skip
-    return Image.open(picture).convert("RGB"), sorted(url for url in asked if not url.startswith("file:"))
+    return Image.open(picture).convert("RGB"), sorted(url for url in urls if not url.startswith("file:"))
 
 
 def test_the_log_would_show_a_request(chromium: str, tmp_path: Path) -> None:
@@ -64,15 +64,15 @@ def test_a_report_opens_offline_without_a_request(chromium: str, tmp_path: Path)
     corpus = folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text(encoding="utf-8").replace("Paris", "<img src=http://evil.example/x.png> Paris"))
     evaluated(folder, tmp_path / "report.html")
-    picture, asked = opened(chromium, tmp_path / "report.html", tmp_path)
-    assert asked == []
+    picture, urls = opened(chromium, tmp_path / "report.html", tmp_path)
+    assert urls == []
     colours = {colour for _, colour in picture.getcolors(maxcolors=1 << 24) or []}
     assert {(0x17, 0x69, 0xC2), (0x2B, 0x8A, 0x57)} <= colours, "bars of gains, lines of relevant documents"
 
 
 def test_a_pack_becomes_a_report_in_one_command(chromium: str, tmp_path: Path) -> None:
     evaluated(shared("data", "dev", "dureader-zh"), tmp_path / "report.html", "--max-queries", "6", "--depth", "10")
-    picture, asked = opened(chromium, tmp_path / "report.html", tmp_path)
-    assert asked == []
+    picture, urls = opened(chromium, tmp_path / "report.html", tmp_path)
+    assert urls == []
     assert len(picture.getcolors(maxcolors=1 << 24) or []) > 50
     assert "dureader-zh" in (tmp_path / "report.html").read_text(encoding="utf-8")

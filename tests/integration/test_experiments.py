@@ -95,13 +95,13 @@ def ask(url: str, user: str = "", name: str = "", query: str = "what eats bamboo
     return httpx.post(f"{url}/v1/rerank", json={"query": query, "documents": TEXTS}, headers=headers, timeout=60)
 
 
-def version_of(answer: httpx.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    return answer.headers["x-rerankd-model-version"]
+def version_of(response: httpx.Response) -> str:
+    assert response.status_code == 200, response.text
+    return response.headers["x-rerankd-model-version"]
 
 
-def part_of(answer: httpx.Response) -> str:
-    return str(answer.headers.get("x-rerankd-experiment", ""))
+def part_of(response: httpx.Response) -> str:
+    return str(response.headers.get("x-rerankd-experiment", ""))
 
 
 def metric(url: str, name: str) -> float:
@@ -167,11 +167,11 @@ class Load:
                 name = f"load-{client}-{number}"
                 headers = {"x-rerankd-user": f"user-{number % 40}", "x-request-id": name}
                 body = {"query": f"what eats {number}?", "documents": TEXTS[:2]}
-                answer = http.post(f"{self.urls[number % 2]}/v1/rerank", json=body, headers=headers)
+                response = http.post(f"{self.urls[number % 2]}/v1/rerank", json=body, headers=headers)
                 self.answers[name] = (
-                    answer.status_code,
-                    answer.headers.get("x-rerankd-model-version", ""),
-                    part_of(answer),
+                    response.status_code,
+                    response.headers.get("x-rerankd-model-version", ""),
+                    part_of(response),
                 )
                 number += 1
 
@@ -201,21 +201,21 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
         champion = version_of(ask(one.url, "user-1"))
         with Load(urls).running() as load:
             flags = ("--challenger", str(tiny), "--model", "mini", "--steps", "10,60", "--seed", "seed")
-            done = command(postgres_url, "start", "canary", *flags, "--min-seconds", "3600")
-            assert done.returncode == 0, done.stderr
+            completed = command(postgres_url, "start", "canary", *flags, "--min-seconds", "3600")
+            assert completed.returncode == 0, completed.stderr
             again = command(postgres_url, "start", "second", *flags)
             assert (again.returncode, "rollout stop" in again.stderr) == (2, True), again.stderr
             for served in (one, two):
                 in_force(served, "canary")
             first = versions(urls)
             assert first[0] == first[1]
-            few = {place for place, version in enumerate(first[0]) if version != champion}
+            few = {position for position, version in enumerate(first[0]) if version != champion}
             assert 0 < len(few) < 8
             assert command(postgres_url, "advance", "canary").returncode == 0
             until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0.6 for url in urls), "60 %", 20)
             second = versions(urls)
             assert second[0] == second[1]
-            assert few < {place for place, version in enumerate(second[0]) if version != champion}
+            assert few < {position for position, version in enumerate(second[0]) if version != champion}
             assert version_of(ask(one.url)) == champion  # nobody in particular
             command(postgres_url, "advance", "canary")
             for served in (one, two):
@@ -238,7 +238,7 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
         assert actions == ["roll_back", "promote", "advance", "start"]
         for version, count in Counter(version for _, version, _ in load.answers.values()).items():
             assert sum(answers_of(url, version) for url in urls) >= count
-        counted = Counter(arm for _, _, arm in load.answers.values())
+        counted = Counter(variant for _, _, variant in load.answers.values())
         assert (
             len(store.traces.list_traces(TraceFilter(experiment="canary", arm="challenger"), limit=10**6))
             >= counted["canary/challenger"]
@@ -323,8 +323,8 @@ def test_a_shadow_is_never_in_the_way(faulty: Faulty) -> None:
         one = begun(store, "shadow", faulty.folder)
         in_force(faulty, "shadow")
         told(faulty.control, hang=True)
-        answers = [ask(faulty.url, query=f"what eats {number}?") for number in range(80)]
-        assert {part_of(answer) for answer in answers} == {""}  # all were answered while the challenger hung
+        responses = [ask(faulty.url, query=f"what eats {number}?") for number in range(80)]
+        assert {part_of(response) for response in responses} == {""}  # all were answered while the challenger hung
         assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="compared"}') == 0
         assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="dropped"}') > 0
         told(faulty.control)
@@ -339,22 +339,22 @@ def test_questions_to_the_index_take_part(faulty: Faulty) -> None:
     document.write_text("Pandas eat bamboo.")
     assert rerankd("index", str(document), "--index", str(faulty.control.with_name("index"))).returncode == 0
     flags = ("--challenger", str(faulty.folder), "--kind", "split", "--steps", "100")
-    done = command(faulty.traces_url, "start", "halves", *flags)
-    assert done.returncode == 0, done.stderr
+    completed = command(faulty.traces_url, "start", "halves", *flags)
+    assert completed.returncode == 0, completed.stderr
     in_force(faulty, "halves")
-    arms = Counter[str]()
+    variants = Counter[str]()
     for number in range(12):
         headers = {"x-rerankd-user": f"u{number}", "x-request-id": f"question{number}"}
         body = {"query": "what eats bamboo?"}
         response = httpx.post(f"{faulty.url}/v1/search", json=body, headers=headers, timeout=60)
         answered = httpx.post(f"{faulty.url}/v1/ask", json=body, headers=headers, timeout=60)
         streamed = httpx.post(f"{faulty.url}/v1/ask", json=body | {"stream": True}, headers=headers, timeout=60)
-        arm = part_of(response)
-        assert (part_of(answered), part_of(streamed)) == (arm, arm)
-        assert response.json()["experiment"] == answered.json()["experiment"] == arm
+        variant = part_of(response)
+        assert (part_of(answered), part_of(streamed)) == (variant, variant)
+        assert response.json()["experiment"] == answered.json()["experiment"] == variant
         assert response.json()["version"] == version_of(response) == version_of(answered) == version_of(streamed)
-        arms[arm] += 1
-    assert set(arms) == {"halves/champion", "halves/challenger"}
+        variants[variant] += 1
+    assert set(variants) == {"halves/champion", "halves/challenger"}
     nobody = httpx.post(f"{faulty.url}/v1/search", json={"query": "what eats bamboo?"}, timeout=60)
     assert part_of(nobody) == nobody.json()["experiment"] == ""
     command(faulty.traces_url, "stop", "halves")
@@ -366,9 +366,9 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
         in_force(faulty, "interleave")
         rows: list[tuple[str, str]] = []
         for number in range(40):
-            answer = ask(faulty.url, f"user-{number}", name=f"r{number}", query=f"what eats bamboo, {number}?")
-            assert part_of(answer) == "interleave/interleaved"
-            scores = [one["relevance_score"] for one in answer.json()["results"]]
+            response = ask(faulty.url, f"user-{number}", name=f"r{number}", query=f"what eats bamboo, {number}?")
+            assert part_of(response) == "interleave/interleaved"
+            scores = [one["relevance_score"] for one in response.json()["results"]]
             assert scores == sorted(scores, reverse=True)
         held = tables.trace.c
 

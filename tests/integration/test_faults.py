@@ -81,8 +81,8 @@ async def test_a_document_that_breaks_the_backend_fails_its_own_request_only(fau
     async with client(faulty.url) as http:
         good = [http.post("/rerank", json=body(f"q{n}", "one", "two", "three")) for n in range(20)]
         bad = http.post("/rerank", json=body("q", "fine", "bamboo"))
-        *answers, broken = await asyncio.gather(*good, bad)
-    assert {answer.status_code for answer in answers} == {200}
+        *responses, broken = await asyncio.gather(*good, bad)
+    assert {response.status_code for response in responses} == {200}
     assert broken.status_code == 500
     assert broken.json()["error"]["code"] == "scoring_failed"
     assert "secret" not in broken.text
@@ -102,9 +102,9 @@ def test_a_backend_that_always_fails_turns_readiness_red_and_back(faulty: Faulty
 def test_out_of_memory_is_survived_and_counted(faulty: Faulty) -> None:
     faulty.set(fits=60)
     documents = [f"document number {n}" for n in range(300)]
-    answer = httpx.post(f"{faulty.url}/rerank", json=body("q", *documents), timeout=SECONDS)
-    assert answer.status_code == 200
-    assert len(answer.json()["results"]) == 300
+    response = httpx.post(f"{faulty.url}/rerank", json=body("q", *documents), timeout=SECONDS)
+    assert response.status_code == 200
+    assert len(response.json()["results"]) == 300
     assert faulty.metric("rerankd_engine_failures_total", kind="out_of_memory") > 0
 
 
@@ -115,9 +115,9 @@ async def test_a_dead_inference_thread_fails_all_at_once_and_comes_back(faulty: 
         while faulty.metric("rerankd_queue_size") < 10:
             await asyncio.sleep(0)
         faulty.set(deadly=True)
-        answers = await asyncio.gather(*waiting)
+        responses = await asyncio.gather(*waiting)
         # Whoever was in the first batch was answered before the file changed; all others fail together.
-        assert {answer.status_code for answer in answers} <= {200, 503}
+        assert {response.status_code for response in responses} <= {200, 503}
         await http.post("/rerank", json=body("the last straw", "d"))
         assert (await http.get("/readyz")).status_code == 503
     assert faulty.metric("rerankd_engine_failures_total", kind="loop") >= 1
@@ -156,9 +156,9 @@ def test_a_deadline_in_header_or_body_is_kept(faulty: Faulty) -> None:
     for headers, extra in (({"X-Request-Timeout": "0.3"}, {}), ({}, {"timeout": 0.3})):
         started = time.monotonic()
         request = body("q", *(f"document {n}" for n in range(200))) | extra
-        answer = httpx.post(f"{faulty.url}/rerank", json=request, headers=headers)
-        assert answer.status_code == 504
-        assert answer.json()["error"]["code"] == "deadline_exceeded"
+        response = httpx.post(f"{faulty.url}/rerank", json=request, headers=headers)
+        assert response.status_code == 504
+        assert response.json()["error"]["code"] == "deadline_exceeded"
         assert time.monotonic() - started < 2
     bad = httpx.post(f"{faulty.url}/rerank", json=body("q", "d"), headers={"X-Request-Timeout": "soon"})
     assert bad.status_code == 400
@@ -174,14 +174,14 @@ async def test_no_accepted_request_is_lost_at_sigterm(faulty: Faulty) -> None:
         nonlocal answered
         for turn in range(100_000):
             try:
-                answer = await http.post("/rerank", json=body(f"q{number}", f"a{turn}", f"b{turn}", f"c{turn}"))
+                response = await http.post("/rerank", json=body(f"q{number}", f"a{turn}", f"b{turn}", f"c{turn}"))
             except httpx.ConnectError:
                 return  # the port is closed: nothing was sent
             except httpx.TransportError as error:
                 lost.append(f"{number}/{turn}: {error!r}")
                 return
-            if answer.status_code != 200:
-                lost.append(f"{number}/{turn}: {answer.status_code} {answer.text}")
+            if response.status_code != 200:
+                lost.append(f"{number}/{turn}: {response.status_code} {response.text}")
                 return
             answered += 1
             if answered == 200:
@@ -200,9 +200,9 @@ async def test_draining_turns_readiness_red_while_requests_are_still_served(tmp_
         os.kill(served.process.pid, signal.SIGTERM)
         faulty = Faulty(served, control)
         faulty.until_ready(False, 1.0)
-        answer = httpx.post(f"{served.url}/rerank", json=body("q", "d"))
-        assert answer.status_code == 200
-        assert answer.headers["connection"] == "close"
+        response = httpx.post(f"{served.url}/rerank", json=body("q", "d"))
+        assert response.status_code == 200
+        assert response.headers["connection"] == "close"
         assert served.process.wait(SECONDS) == 0
 
 
@@ -215,16 +215,16 @@ async def test_a_full_queue_refuses_whole_requests_with_a_time(tmp_path: Path) -
         async with client(served.url) as http:
             await http.post("/rerank", json=body("measure the speed", *documents))
             requests = (http.post("/rerank", json=body(f"q{n}", *documents)) for n in range(40))
-            answers = await asyncio.gather(*requests)
+            responses = await asyncio.gather(*requests)
             tei = [http.post("/rerank", json={"query": f"t{n}", "texts": documents}) for n in range(40)]
             tei_answers = await asyncio.gather(*tei)
-        refused = [answer for answer in answers if answer.status_code != 200]
-        assert {answer.status_code for answer in refused} == {429}
-        for answer in refused:
-            assert int(answer.headers["retry-after"]) >= 1
-            assert 0 < int(answer.headers["retry-after-ms"]) <= int(answer.headers["retry-after"]) * 1000
-            assert answer.json()["error"]["code"] == "overloaded"
-        tei_refused = [answer.json() for answer in tei_answers if answer.status_code == 429]
+        refused = [response for response in responses if response.status_code != 200]
+        assert {response.status_code for response in refused} == {429}
+        for response in refused:
+            assert int(response.headers["retry-after"]) >= 1
+            assert 0 < int(response.headers["retry-after-ms"]) <= int(response.headers["retry-after"]) * 1000
+            assert response.json()["error"]["code"] == "overloaded"
+        tei_refused = [response.json() for response in tei_answers if response.status_code == 429]
         assert tei_refused
         assert {row["error_type"] for row in tei_refused} == {"Overloaded"}
         assert faulty.metric("rerankd_request_refused_total", reason="overloaded") > 0
@@ -232,8 +232,8 @@ async def test_a_full_queue_refuses_whole_requests_with_a_time(tmp_path: Path) -
 
 def test_unexpected_errors_show_a_request_id_and_no_internals(faulty: Faulty) -> None:
     faulty.set(always=True)
-    answer = httpx.post(f"{faulty.url}/rerank", json=body("q", "d"), headers={"X-Request-ID": "mine-1"})
-    assert answer.headers["x-request-id"] == "mine-1"
-    assert answer.json()["id"] == "mine-1"
-    assert "Traceback" not in answer.text
+    response = httpx.post(f"{faulty.url}/rerank", json=body("q", "d"), headers={"X-Request-ID": "mine-1"})
+    assert response.headers["x-request-id"] == "mine-1"
+    assert response.json()["id"] == "mine-1"
+    assert "Traceback" not in response.text
     assert "secret internals" in faulty.served.log

@@ -37,9 +37,9 @@ def command(*arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]
 
 def test_a_model_gains_nothing_on_itself(domain: Path, compiled: dict[str, Path], tmp_path: Path) -> None:
     record = tmp_path / "decision.json"
-    done = command("gate", "mini", "--against", "mini", "--domain", str(domain), "--out", str(record), "--json")
-    assert done.returncode == 9, done.stderr
-    decision = json.loads(done.stdout)
+    completed = command("gate", "mini", "--against", "mini", "--domain", str(domain), "--out", str(record), "--json")
+    assert completed.returncode == 9, completed.stderr
+    decision = json.loads(completed.stdout)
     failed = [check["name"] for check in decision["checks"] if not check["passed"]]
     assert "gain on animals" in failed
     assert set(failed) <= {"gain on animals", "latency"}
@@ -54,13 +54,13 @@ def test_a_model_that_is_better_passes(domain: Path, compiled: dict[str, Path], 
     """Random weights are the champion, so that there is something to gain; what it costs is not asked."""
     record = tmp_path / "decision.json"
     limits = ("--latency", "1000", "--size", "1000000")
-    done = command(
+    completed = command(
         "gate", "mini", "--against", str(compiled["fp32"]), "--domain", str(domain), "--out", str(record), *limits
     )
     decision = json.loads(record.read_text())
     failed = [check["name"] for check in decision["checks"] if not check["passed"]]
     assert set(failed) <= {"calibration"}
-    assert done.returncode == (9 if failed else 0)
+    assert completed.returncode == (9 if failed else 0)
     assert decision["champion"] != decision["candidate"]
 
 

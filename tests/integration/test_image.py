@@ -62,8 +62,8 @@ def test_serves_from_a_read_only_root_as_nobody_in_particular(image: Image, serv
     assert next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1] == "1"
     mounts = [line.split() for line in Path(f"/proc/{first.pid}/mounts").read_text().splitlines()]
     assert {where: options.split(",")[0] for _, where, _, options, *_ in mounts}["/"] == "ro"
-    answer = httpx.post(f"{served.url}/v1/rerank", json={"query": "panda", "documents": ["bamboo", "car"]})
-    assert answer.status_code == 200
+    response = httpx.post(f"{served.url}/v1/rerank", json={"query": "panda", "documents": ["bamboo", "car"]})
+    assert response.status_code == 200
 
 
 def test_has_the_version_it_was_built_with(image: Image, served: Served) -> None:

@@ -233,5 +233,5 @@ def test_missing_frameworks(module: str, missing: str, extra: str) -> None:
         f"try: import rerankd.integrations.{module}\n"
         "except MissingDependencyError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f'which is not installed. Run: pip install "rerankd[{extra}]"' in done.stdout
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f'which is not installed. Run: pip install "rerankd[{extra}]"' in completed.stdout

@@ -29,10 +29,10 @@ def client(server: Served) -> Iterator[httpx.Client]:
 
 
 def submitted(client: httpx.Client, **arguments: Any) -> dict[str, Any]:
-    answer = client.post("/v1/jobs", **arguments)
-    assert answer.status_code == 202, answer.text
-    card: dict[str, Any] = answer.json()
-    assert answer.headers["location"] == f"/v1/jobs/{card['id']}"
+    response = client.post("/v1/jobs", **arguments)
+    assert response.status_code == 202, response.text
+    card: dict[str, Any] = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{card['id']}"
     return card
 
 
@@ -45,10 +45,10 @@ def ended(client: httpx.Client, job: str) -> dict[str, Any]:
 def test_a_job_answers_as_the_same_request_does(client: httpx.Client) -> None:
     card = submitted(client, json=BODY)
     assert (card["state"], card["priority"], card["total"]) == ("queued", "interactive", 1)
-    done = ended(client, card["id"])
-    assert (done["state"], done["progress"], done["done"]) == ("succeeded", 1.0, 1)
+    job = ended(client, card["id"])
+    assert (job["state"], job["progress"], job["done"]) == ("succeeded", 1.0, 1)
     now = client.post("/v1/rerank", json=BODY).json()
-    (row,) = done["results"]
+    (row,) = job["results"]
     assert [one["index"] for one in row["results"]] == [one["index"] for one in now["results"]]
     scores = [one["relevance_score"] for one in row["results"]]
     assert scores == pytest.approx([one["relevance_score"] for one in now["results"]], abs=1e-6)
@@ -69,7 +69,7 @@ def test_many_requests_in_every_form_give_the_same(client: httpx.Client) -> None
         assert (card["priority"], card["total"]) == ("interactive", 3)
         results.append(ended(client, card["id"])["results"])
         own = [row.pop("request_id") for row in results[-1]]
-        assert own == [f"{card['id']}.0.{place}" for place in range(3)]
+        assert own == [f"{card['id']}.0.{position}" for position in range(3)]
     assert results[0] == results[1] == results[2]
     assert [len(row["results"]) for row in results[0]] == [1, 2, 3]
     assert results[0][0]["results"][0]["document"]["text"] in TEXTS
@@ -91,9 +91,9 @@ def test_an_idempotency_key_makes_one_job(client: httpx.Client) -> None:
 
 def test_a_wrong_request_among_good_ones(client: httpx.Client) -> None:
     card = submitted(client, json={"requests": [BODY, BODY | {"max_length": 100_000}]})
-    done = ended(client, card["id"])
-    assert (done["state"], done["done"], done["failed"], done["progress"]) == ("failed", 1, 1, 1.0)
-    good, bad = done["results"]
+    job = ended(client, card["id"])
+    assert (job["state"], job["done"], job["failed"], job["progress"]) == ("failed", 1, 1, 1.0)
+    good, bad = job["results"]
     assert good["results"]
     assert bad["error"]["code"] == "invalid_request"
     assert "max_length" in bad["error"]["message"]
@@ -103,7 +103,7 @@ def test_a_wrong_request_among_good_ones(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"content": b""}, "empty"),
         ({"json": {}}, "request or requests"),
@@ -122,9 +122,9 @@ def test_a_wrong_request_among_good_ones(client: httpx.Client) -> None:
         ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, "form cannot be read"),
     ],
 )
-def test_what_cannot_be_a_job_is_said(client: httpx.Client, arguments: dict[str, Any], said: str) -> None:
-    answer = client.post("/v1/jobs", **arguments)
-    assert (answer.status_code, said in answer.json()["message"]) == (400, True), answer.text
+def test_what_cannot_be_a_job_is_said(client: httpx.Client, arguments: dict[str, Any], message: str) -> None:
+    response = client.post("/v1/jobs", **arguments)
+    assert (response.status_code, message in response.json()["message"]) == (400, True), response.text
 
 
 def test_paths_that_lead_nowhere(client: httpx.Client) -> None:
@@ -152,8 +152,8 @@ def test_cancelling(client: httpx.Client) -> None:
     }
     card = submitted(client, json=long)
     assert client.delete(f"/v1/jobs/{card['id']}").json()["state"] == "cancelled"
-    done = client.get(f"/v1/jobs/{card['id']}").json()
-    assert (done["state"], done["error"], len(done["results"])) == ("cancelled", "The job was cancelled.", 20)
+    job = client.get(f"/v1/jobs/{card['id']}").json()
+    assert (job["state"], job["error"], len(job["results"])) == ("cancelled", "The job was cancelled.", 20)
     now = client.post("/v1/rerank", json=BODY)
     assert now.status_code == 200
 
@@ -206,7 +206,7 @@ def test_a_killed_server_goes_on_with_its_jobs(tmp_path: Path) -> None:
         served.process.wait()
     assert not before["finished"]
     with serve(env=env) as served, httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client:
-        done = ended(client, job)
-    assert (done["state"], done["done"], len(done["results"])) == ("succeeded", 60, 60)
-    assert done["results"][0] == before["results"][0]
-    assert all(len(row["results"]) == 40 for row in done["results"])
+        finished = ended(client, job)
+    assert (finished["state"], finished["done"], len(finished["results"])) == ("succeeded", 60, 60)
+    assert finished["results"][0] == before["results"][0]
+    assert all(len(row["results"]) == 40 for row in finished["results"])

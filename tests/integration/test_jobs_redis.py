@@ -47,9 +47,9 @@ def client(served: Served, queue: Broker) -> Iterator[httpx.Client]:
 
 
 def submitted(client: httpx.Client, body: dict[str, Any]) -> str:
-    answer = client.post("/v1/jobs", json=body)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    response = client.post("/v1/jobs", json=body)
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
 
 
 def card(client: httpx.Client, job: str, *, results: bool = False) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def test_a_killed_workers_parts_are_done_by_another_and_count_once(client: httpx
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
         assert not card(client, job)["finished"]
-        done = ended(client, job)
-    assert (done["state"], done["done"], done["failed"]) == ("succeeded", 40, 0)
-    assert [len(row["results"]) for row in done["results"]] == [50] * 40
+        finished = ended(client, job)
+    assert (finished["state"], finished["done"], finished["failed"]) == ("succeeded", 40, 0)
+    assert [len(row["results"]) for row in finished["results"]] == [50] * 40
 
 
 def test_a_worker_that_is_told_to_end_hands_its_parts_back(client: httpx.Client, queue: Broker) -> None:
@@ -122,9 +122,9 @@ def test_redis_ends_and_comes_back(client: httpx.Client, queue: Broker) -> None:
         assert client.post("/v1/rerank", json=BODY).status_code == 200
         assert client.get("/readyz").status_code == 200
         queue.start()
-        done = ended(client, job)
-        assert (done["state"], done["done"]) == ("succeeded", 30)
-        assert [len(row["results"]) for row in done["results"]] == [100] * 30
+        finished = ended(client, job)
+        assert (finished["state"], finished["done"]) == ("succeeded", 30)
+        assert [len(row["results"]) for row in finished["results"]] == [100] * 30
         assert card(client, kept)["state"] == "succeeded"
         assert ended(client, submitted(client, BODY))["state"] == "succeeded"
 
@@ -172,11 +172,11 @@ def test_what_is_too_late_is_never_run(client: httpx.Client, queue: Broker) -> N
     port = free_port()
     job = submitted(client, BODY | {"timeout": 0.001})
     with worker(queue.url, "--metrics-port", str(port)):
-        done = ended(client, job)
+        finished = ended(client, job)
         before = computed(port)
         ended(client, submitted(client, BODY))
         assert computed(port) - before == 2
-    assert (done["state"], done["error"]) == ("expired", "The job's deadline has passed.")
+    assert (finished["state"], finished["error"]) == ("expired", "The job's deadline has passed.")
 
 
 def test_tickets_do_not_pile_up_while_no_worker_runs(client: httpx.Client, queue: Broker) -> None:
@@ -190,11 +190,11 @@ def test_tickets_do_not_pile_up_while_no_worker_runs(client: httpx.Client, queue
 
 def test_many_small_jobs_at_once(client: httpx.Client, queue: Broker) -> None:
     """From many threads, so that tickets, claims and ends cross each other."""
-    done: list[dict[str, Any]] = []
+    job: list[dict[str, Any]] = []
 
     def one(number: int) -> None:
         body = {"query": f"question {number}", "documents": [f"text {number} {m}" for m in range(5)]}
-        done.append(ended(client, submitted(client, body)))
+        job.append(ended(client, submitted(client, body)))
 
     with worker(queue.url), worker(queue.url):
         threads = [threading.Thread(target=one, args=(n,)) for n in range(16)]
@@ -202,7 +202,7 @@ def test_many_small_jobs_at_once(client: httpx.Client, queue: Broker) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [one["state"] for one in done] == ["succeeded"] * 16
+    assert [one["state"] for one in job] == ["succeeded"] * 16
 
 
 def test_without_redis_a_worker_says_so_and_goes_on_trying(tmp_path: Path) -> None:

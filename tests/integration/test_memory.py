@@ -28,6 +28,6 @@ print(*seen)
 
 
 def test_a_thousand_requests_leave_memory_flat() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=280)
-    after_100, after_1000 = map(float, done.stdout.split())
+    completed = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=280)
+    after_100, after_1000 = map(float, completed.stdout.split())
     assert after_1000 - after_100 < 25, f"{after_100:.0f} MB after 100 requests, {after_1000:.0f} MB after 1,000"

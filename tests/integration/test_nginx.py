@@ -85,8 +85,8 @@ class Scripted:
                 self.requests.append(" ".join(first.split()[:2]))
                 if not self.status:
                     return
-                answer = f"HTTP/1.1 {self.status} X\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{{}}"
-                connection.sendall(answer.encode())
+                response = f"HTTP/1.1 {self.status} X\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{{}}"
+                connection.sendall(response.encode())
 
 
 @contextmanager
@@ -113,22 +113,22 @@ def test_an_instance_that_drains_leaves_without_a_failure(fleet: list[Instance],
     leaving = threading.Thread(target=fleet[0].terminate)
     with client(front) as http:
         leaving.start()
-        answers = []
+        responses = []
         while leaving.is_alive():
-            answers.append(http.post("/v1/rerank", json=BODY).status_code)
-        answers.append(http.post("/v1/rerank", json=BODY).status_code)
+            responses.append(http.post("/v1/rerank", json=BODY).status_code)
+        responses.append(http.post("/v1/rerank", json=BODY).status_code)
     fleet[0].start()
-    assert set(answers) == {200}
+    assert set(responses) == {200}
     assert "draining" in fleet[0].log
 
 
 def test_a_request_keeps_its_id_from_caller_to_instance_and_logs(fleet: list[Instance], front: Proxy) -> None:
     with client(front) as http:
-        answer = http.post(
+        response = http.post(
             "/v1/rerank?token=in-the-url", json=BODY, headers=bearer("a-key") | {"x-request-id": "mine-7"}
         )
         other = http.post("/v1/rerank", json=BODY, headers={"x-request-id": 'bad "id"'})
-    assert (answer.headers["x-request-id"], answer.json()["id"]) == ("mine-7", "mine-7")
+    assert (response.headers["x-request-id"], response.json()["id"]) == ("mine-7", "mine-7")
     assert len(other.headers["x-request-id"]) == 32
     rows = [json.loads(line) for line in front.access_log.splitlines()]
     (row,) = [row for row in rows if row["request_id"] == "mine-7"]
@@ -149,10 +149,10 @@ def test_what_is_for_operators_is_not_passed_on(front: Proxy) -> None:
 
 def test_a_body_over_the_limit_is_refused_as_the_service_does(front: Proxy) -> None:
     with client(front) as http:
-        answer = http.post("/v1/rerank", content=b"x" * 100_001)
+        response = http.post("/v1/rerank", content=b"x" * 100_001)
         fits = http.post("/v1/rerank", content=b"x" * 100_000)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
-    assert answer.headers["x-request-id"] == answer.json()["id"]
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "payload_too_large")
+    assert response.headers["x-request-id"] == response.json()["id"]
     assert fits.status_code == 400
 
 
@@ -183,7 +183,7 @@ def test_with_tls_there_is_http2_and_nothing_in_clear(fleet: list[Instance], tmp
     tls = certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(tls[0]))
     with proxy(addresses(fleet), tls=tls) as running:
-        answer = httpx.post(f"{running.url}/v1/rerank", json=BODY, verify=context, trust_env=False)
+        response = httpx.post(f"{running.url}/v1/rerank", json=BODY, verify=context, trust_env=False)
         context.set_alpn_protocols(["h2"])
         host, _, port = running.url.removeprefix("https://").partition(":")
         with (
@@ -192,8 +192,8 @@ def test_with_tls_there_is_http2_and_nothing_in_clear(fleet: list[Instance], tmp
         ):
             assert wrapped.selected_alpn_protocol() == "h2"
         clear = httpx.post(running.url.replace("https", "http") + "/v1/rerank", json=BODY, trust_env=False)
-    assert answer.status_code == 200
-    assert answer.headers["strict-transport-security"]
+    assert response.status_code == 200
+    assert response.headers["strict-transport-security"]
     assert clear.status_code == 400
 
 
@@ -209,25 +209,25 @@ def test_with_tls_there_is_http2_and_nothing_in_clear(fleet: list[Instance], tmp
 )
 def test_only_what_changes_nothing_is_sent_twice(method: str, path: str, times: int) -> None:
     with scripted(0, 0) as (made, http):
-        answer = http.request(method, path, json=BODY)
-    assert (answer.status_code, answer.headers["retry-after"]) == (502, "1")
-    assert answer.json()["error"]["code"] == "unavailable"
+        response = http.request(method, path, json=BODY)
+    assert (response.status_code, response.headers["retry-after"]) == (502, "1")
+    assert response.json()["error"]["code"] == "unavailable"
     assert sum(len(one.requests) for one in made) == times
 
 
 def test_an_instance_that_is_gone_costs_a_job_nothing() -> None:
     with scripted(0, 200) as (made, http):
         made[0].leave()
-        answers = [http.post("/v1/jobs", json=BODY).status_code for _ in range(6)]
-    assert answers == [200] * 6
+        responses = [http.post("/v1/jobs", json=BODY).status_code for _ in range(6)]
+    assert responses == [200] * 6
     assert len(made[1].requests) == 6
 
 
 @pytest.mark.parametrize(("status", "times"), [(503, 2), (429, 1), (500, 1), (504, 1)])
 def test_only_503_goes_to_another_instance_and_answers_are_passed_on(status: int, times: int) -> None:
     with scripted(status, status) as (made, http):
-        answer = http.post("/v1/rerank", json=BODY)
-    assert (answer.status_code, answer.headers["retry-after"]) == (status, "7")
+        response = http.post("/v1/rerank", json=BODY)
+    assert (response.status_code, response.headers["retry-after"]) == (status, "7")
     assert sum(len(one.requests) for one in made) == times
 
 

@@ -44,18 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (docs / "copy.txt").write_text(f"保修\n{WARRANTY}")
     (docs / "pandas.txt").write_text("Pandas eat bamboo and live in China.")
     (docs / "evil.txt").write_text(f"The warranty of phones: {INJECTION}")
-    done = run("index", "docs", "--index", "index", cwd=root)
-    assert "4 files added" in done.stderr
+    completed = run("index", "docs", "--index", "index", cwd=root)
+    assert "4 files added" in completed.stderr
     return root
 
 
 def run(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """The program in a folder."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "rerankd", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
     )
-    assert not check or done.returncode == 0, done.stderr
-    return done
+    assert not check or completed.returncode == 0, completed.stderr
+    return completed
 
 
 @pytest.fixture(scope="module")
@@ -193,17 +193,17 @@ async def test_a_model_that_refuses_is_not_asked_again(llm: Served) -> None:
 def asked(folder: Path, llm: Served, model: str, query: str = "How long is the warranty of phones?") -> Any:
     """The command's answer as JSON, and its exit code."""
     flags = ("--index", "index", "--llm-url", f"{llm.url}/v1", "--llm-model", model, "--threshold", "0.01", "--json")
-    done = run("ask", query, *flags, cwd=folder, check=False)
-    return json.loads(done.stdout), done
+    completed = run("ask", query, *flags, cwd=folder, check=False)
+    return json.loads(completed.stdout), completed
 
 
 def test_passages_are_there_when_the_model_is_not(folder: Path, llm: Served) -> None:
-    answer, done = asked(folder, llm, "down")
+    answer, completed = asked(folder, llm, "down")
     assert answer["answer"] is None
     assert answer["passages"]
     assert "cannot be reached" in answer["error"]["message"] or "answers 503" in answer["error"]["message"]
-    assert done.returncode == 8
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 8
+    assert "Traceback" not in completed.stderr
 
 
 def test_a_passage_that_was_not_given_cannot_be_cited(folder: Path, llm: Served) -> None:
@@ -264,9 +264,9 @@ def test_without_a_model_the_passages_are_the_answer(folder: Path) -> None:
 def test_an_index_of_broken_files_says_so(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.pdf").write_bytes(b"%PDF broken")
-    done = run("index", "bad", "--index", "i", cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert "skipped" in done.stderr
+    completed = run("index", "bad", "--index", "i", cwd=tmp_path, check=False)
+    assert completed.returncode == 2
+    assert "skipped" in completed.stderr
     (tmp_path / "empty").mkdir()
     assert "nothing to read" in run("index", "empty", "--index", "i", cwd=tmp_path).stderr
 

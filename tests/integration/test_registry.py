@@ -112,9 +112,9 @@ def tracking(tmp_path: Path) -> Iterator[TrackingServer]:
 
 def rerankd(uri: str, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
     """Run a command that writes JSON lines."""
-    done = program.rerankd("models", *arguments, "--registry", uri, "--json")
-    assert done.returncode == code, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    completed = program.rerankd("models", *arguments, "--registry", uri, "--json")
+    assert completed.returncode == code, completed.stderr
+    return [json.loads(line) for line in completed.stdout.splitlines()]
 
 
 def registered(uri: str, models: list[Path], folder: Path) -> None:
@@ -146,9 +146,9 @@ def version(url: str) -> int:
 
 def state(url: str) -> dict[str, Any]:
     """Return the readiness entry of the only model, which has to be ready."""
-    answer = httpx.get(f"{url}/readyz", timeout=10)
-    assert answer.status_code == 200
-    [entry] = answer.json()["registry"]
+    response = httpx.get(f"{url}/readyz", timeout=10)
+    assert response.status_code == 200
+    [entry] = response.json()["registry"]
     return dict(entry)
 
 
@@ -171,11 +171,11 @@ def scores(model: Path) -> tuple[float, ...]:
 
 def asked(client: httpx.Client, url: str, user: str = "") -> Answer:
     headers = {"x-rerankd-user": user} if user else {}
-    answer = client.post(f"{url}/v1/rerank", json=BODY, headers=headers)
-    assert answer.status_code == 200, answer.text
-    results = sorted(answer.json()["results"], key=lambda one: one["index"])
+    response = client.post(f"{url}/v1/rerank", json=BODY, headers=headers)
+    assert response.status_code == 200, response.text
+    results = sorted(response.json()["results"], key=lambda one: one["index"])
     values = tuple(round(one["relevance_score"], 3) for one in results)
-    return Answer(answer.headers["x-rerankd-model-version"], values, answer.headers.get("x-rerankd-experiment", ""))
+    return Answer(response.headers["x-rerankd-model-version"], values, response.headers.get("x-rerankd-experiment", ""))
 
 
 class Load:
@@ -187,11 +187,11 @@ class Load:
         self._asking = [self._pool.submit(self._ask, url) for url in urls * 2]
 
     def _ask(self, url: str) -> list[Answer]:
-        answers: list[Answer] = []
+        responses: list[Answer] = []
         with httpx.Client(timeout=30) as client:
             while not self._stop.wait(PAUSE):
-                answers.append(asked(client, url, f"user-{len(answers) % 40}"))
-        return answers
+                responses.append(asked(client, url, f"user-{len(responses) % 40}"))
+        return responses
 
     def __enter__(self) -> Load:
         return self
@@ -206,10 +206,10 @@ class Load:
         return [one for asking in self._asking for one in asking.result(60)]
 
 
-def exact(answers: list[Answer], known: list[tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+def exact(responses: list[Answer], known: list[tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
     """Scores by version: each answer is of one known model, and names it."""
-    by_version = {answer.version: answer.scores for answer in answers}
-    assert all(by_version[answer.version] == answer.scores for answer in answers)
+    by_version = {response.version: response.scores for response in responses}
+    assert all(by_version[response.version] == response.scores for response in responses)
     assert sorted(by_version.values()) == sorted(known)
     return by_version
 
@@ -230,13 +230,13 @@ def test_promotion_and_rollback_under_load_fail_no_request(
                 assert {asked(client, url).scores for url in urls} == {known[wanted - 1]}
         [again] = rerankd(uri, "rollback", "med")
         assert not again["changed"]
-    answers = load.answers
+    responses = load.answers
     text = httpx.get(f"{urls[0]}/metrics").text
     assert 'rerankd_registry_version{model="med",version="1"} 1.0' in text
     assert f'rerankd_registry_swaps_total{{model="med"}} {swaps + 2}' in text
     assert 'rerankd_registry_stale{model="med"} 0.0' in text
-    assert len(answers) > 100
-    exact(answers, known)
+    assert len(responses) > 100
+    exact(responses, known)
     assert max(took) < SECONDS, took
     rows = [row for row in rerankd(uri, "history", "med") if row["kind"] == "decision"]
     assert [row["action"] for row in rows[:2]] == ["rollback", "promote"]
@@ -244,9 +244,9 @@ def test_promotion_and_rollback_under_load_fail_no_request(
 
 def rollout(uri: str, traces_url: str, *arguments: str) -> str:
     env = {"RERANKD_REGISTRY": uri}
-    done = program.rerankd("rollout", *arguments, "--traces-url", traces_url, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    completed = program.rerankd("rollout", *arguments, "--traces-url", traces_url, env=env)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
@@ -274,11 +274,11 @@ def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
         until(lambda: {version(url) for url in urls} == {1})
         assert {asked(client, url).scores for url in urls} == {known[0]}
     assert registry.resolve("med").version == 1
-    answers = load.answers
-    by_version = exact(answers, known)
+    responses = load.answers
+    by_version = exact(responses, known)
     assert by_version[challenger] == known[1]
-    assert {one.version for one in answers if one.part == "two/challenger"} == {challenger}
-    assert challenger not in {one.version for one in answers if one.part == "two/champion"}
+    assert {one.version for one in responses if one.part == "two/challenger"} == {challenger}
+    assert challenger not in {one.version for one in responses if one.part == "two/champion"}
     back, forth = registry.history("med").moves[:2]
     assert [move.action for move in (forth, back)] == ["promote", "rollback"]
     assert forth.reason.startswith("experiment two #")
@@ -363,16 +363,16 @@ def test_serving_goes_on_without_the_tracking_server(
 
 def test_an_instance_with_nothing_to_serve_says_so(tmp_path: Path) -> None:
     uri = f"http://me:hunter2@127.0.0.1:{free_port()}"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "rerankd", "serve", "--port", "0", "--model", "registry:med", "--registry", uri],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=tmp_path,
     )
-    assert done.returncode == 8, done.stderr
-    assert "No version of registry:med@champion is known on this machine" in done.stderr
-    assert "hunter2" not in done.stderr + done.stdout
+    assert completed.returncode == 8, completed.stderr
+    assert "No version of registry:med@champion is known on this machine" in completed.stderr
+    assert "hunter2" not in completed.stderr + completed.stdout
     shown = program.rerankd("config", "show", "--json", env={"RERANKD_REGISTRY": uri})
     assert "(hidden)" in shown.stdout
     assert "hunter2" not in shown.stdout

@@ -55,9 +55,9 @@ def url(rules: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def rank(url: str, **changes: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{url}/v1/rerank", json=BODY | changes, timeout=60)
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
+    response = httpx.post(f"{url}/v1/rerank", json=BODY | changes, timeout=60)
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
     return body
 
 
@@ -80,10 +80,10 @@ def test_rules_are_in_answers_jobs_and_traces(url: str, tmp_path: Path) -> None:
     assert all("rules" not in one for one in plain["results"])
     with Client(url) as client:
         job = client.submit([{"query": BODY["query"], "documents": DOCUMENTS, "send_metadata": True}])
-        done = client.wait(job.id)
-        assert done.results is not None
-        assert [one["index"] for one in done.results[0]["results"]] == [2, 0, 1]
-        assert done.results[0]["results"][0]["rules"][0]["rule"] == "returns first"
+        completed = client.wait(job.id)
+        assert completed.results is not None
+        assert [one["index"] for one in completed.results[0]["results"]] == [2, 0, 1]
+        assert completed.results[0]["results"][0]["rules"][0]["rule"] == "returns first"
         ranked = client.rank(str(BODY["query"]), DOCUMENTS, None, send_metadata=True)
         assert [one.document.id for one in ranked] == names
         assert ranked.rules == ranking["rules"]
@@ -121,15 +121,15 @@ def test_a_preview_on_traces_says_what_would_move(url: str, tmp_path: Path) -> N
     )
     flags = ("--traces-url", f"sqlite:///{tmp_path}/traces.sqlite", "--json")
     deadline = time.monotonic() + 20
-    while (done := command("rules", "preview", str(other), *flags)).returncode:
-        assert time.monotonic() < deadline, done.stderr
+    while (completed := command("rules", "preview", str(other), *flags)).returncode:
+        assert time.monotonic() < deadline, completed.stderr
         time.sleep(0.1)
-    [row] = [json.loads(line) for line in done.stdout.splitlines()]
+    [row] = [json.loads(line) for line in completed.stdout.splitlines()]
     assert row["top_changed"] is True
     moves = {move["id"]: (move["then"], move["now"]) for move in row["moves"]}
     assert moves["paris"] == (2, 1)
     assert moves["berlin"][1] == 4
-    assert "1 of 1 rankings move" in done.stderr
+    assert "1 of 1 rankings move" in completed.stderr
     same = tmp_path / "same.yaml"
     same.write_text(RULES)
     assert "0 of 1 rankings move" in command("rules", "preview", str(same), *flags).stderr
@@ -151,9 +151,9 @@ def test_a_bad_file_never_replaces_a_good_one(url: str, rules: Path) -> None:
 def test_a_service_does_not_start_on_a_bad_file(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text("rules:\n  - name: x\n    bost: 1\n")
-    done = command("serve", "--port", "0", "--rules", str(path))
-    assert done.returncode == 2
-    assert "line 3" in done.stderr
+    completed = command("serve", "--port", "0", "--rules", str(path))
+    assert completed.returncode == 2
+    assert "line 3" in completed.stderr
 
 
 def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ def test_a_thousand_reloads_under_load_drop_no_request(tmp_path: Path) -> None:
             responses = []
             with httpx.Client(timeout=60) as own:
                 while not stop.is_set():
-                    answer = own.post(f"{served.url}/v1/rerank", json=BODY | changes)
-                    first = answer.json()["results"][0] if answer.status_code == 200 else {}
+                    response = own.post(f"{served.url}/v1/rerank", json=BODY | changes)
+                    first = response.json()["results"][0] if response.status_code == 200 else {}
                     rule = first["rules"][0]["rule"] if first else ""
-                    responses.append((answer.status_code, first.get("index", -1), rule))
+                    responses.append((response.status_code, first.get("index", -1), rule))
             return responses
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -235,22 +235,22 @@ def test_fusion_is_asked_for_by_a_request(url: str) -> None:
 
 
 def test_the_commands_check_and_try(rules: Path, tmp_path: Path) -> None:
-    done = command("rules", "check", str(rules))
-    assert "3 rules (1 bury, 1 filter, 1 pin)" in done.stderr
+    completed = command("rules", "check", str(rules))
+    assert "3 rules (1 bury, 1 filter, 1 pin)" in completed.stderr
     bad = tmp_path / "bad.yaml"
     bad.write_text(RULES.replace("bury: 1.5", "bury: much"))
-    done = command("rules", "check", str(bad))
-    assert done.returncode == 2
-    assert "line 9" in done.stderr
+    completed = command("rules", "check", str(bad))
+    assert completed.returncode == 2
+    assert "line 9" in completed.stderr
     listed = tmp_path / "documents.jsonl"
     listed.write_text("\n".join(json.dumps(one) for one in DOCUMENTS))
-    done = command("rules", "test", str(rules), str(BODY["query"]), str(listed), "--json")
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    completed = command("rules", "test", str(rules), str(BODY["query"]), str(listed), "--json")
+    rows = [json.loads(line) for line in completed.stdout.splitlines()]
     assert [row["id"] for row in rows] == ["returns", "paris", "berlin", "internal"]
     assert rows[3]["rank"] is None
     assert rows[2]["shift"] == -1.5
-    done = command("rank", str(BODY["query"]), str(listed), "--rules", str(rules), "--all", "--json")
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["returns", "paris", "berlin"]
+    completed = command("rank", str(BODY["query"]), str(listed), "--rules", str(rules), "--all", "--json")
+    assert [json.loads(line)["id"] for line in completed.stdout.splitlines()] == ["returns", "paris", "berlin"]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -42,14 +42,14 @@ def still_well(server: Served) -> Iterator[None]:
     before = server.log.count("Traceback")
     yield
     assert server.process.poll() is None
-    answer = httpx.post(f"{server.url}/rerank", json={"query": "a", "documents": ["b"]}, trust_env=False)
-    assert answer.status_code == 200
+    response = httpx.post(f"{server.url}/rerank", json={"query": "a", "documents": ["b"]}, trust_env=False)
+    assert response.status_code == 200
     assert server.log.count("Traceback") == before, server.log[-4000:]
 
 
-def assert_refused(answer: httpx.Response, *statuses: int) -> None:
-    assert answer.status_code in statuses, answer.text[:500]
-    assert answer.json()["detail"] == answer.json()["message"]
+def assert_refused(response: httpx.Response, *statuses: int) -> None:
+    assert response.status_code in statuses, response.text[:500]
+    assert response.json()["detail"] == response.json()["message"]
 
 
 def assert_no_fault(status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
@@ -76,8 +76,8 @@ def test_no_operation_fails(api: BaseSchema) -> None:
         @bounded
         @given(case=operation.as_strategy())
         def holds(case: Any) -> None:
-            answer = case.call(timeout=60)
-            assert_no_fault(answer.status_code, case.body, case.headers)
+            response = case.call(timeout=60)
+            assert_no_fault(response.status_code, case.body, case.headers)
 
         holds()
 
@@ -139,10 +139,10 @@ def test_no_value_fails(path: str, wire: httpx.Client) -> None:
     @settings(bounded, max_examples=60)
     @given(bodies)
     def holds(body: dict[str, Any]) -> None:
-        answer = wire.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
-        assert_no_fault(answer.status_code, body)
-        assert answer.headers["content-type"].startswith("application/json")
-        assert answer.json() is not None
+        response = wire.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert_no_fault(response.status_code, body)
+        assert response.headers["content-type"].startswith("application/json")
+        assert response.json() is not None
 
     holds()
 
@@ -157,9 +157,9 @@ def test_no_bytes_fail(path: str, wire: httpx.Client) -> None:
     holds()
 
 
-def assert_refused_or_tei(answer: httpx.Response) -> None:
-    assert answer.status_code in (400, 415, 422), answer.text
-    assert "error" in answer.json()
+def assert_refused_or_tei(response: httpx.Response) -> None:
+    assert response.status_code in (400, 415, 422), response.text
+    assert "error" in response.json()
 
 
 RIGHT = {"query": "a", "documents": ["b"], "texts": ["b"]}
@@ -173,11 +173,11 @@ DEEP = [
 ]
 
 
-@pytest.mark.parametrize("place", range(len(DEEP)))
+@pytest.mark.parametrize("position", range(len(DEEP)))
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_deep_json_is_refused(path: str, place: int, wire: httpx.Client) -> None:
-    answer = wire.post(path, content=DEEP[place], headers={"Content-Type": "application/json"})
-    assert_refused_or_tei(answer)
+def test_deep_json_is_refused(path: str, position: int, wire: httpx.Client) -> None:
+    response = wire.post(path, content=DEEP[position], headers={"Content-Type": "application/json"})
+    assert_refused_or_tei(response)
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_deep_json_is_refused(path: str, place: int, wire: httpx.Client) -> None
 )
 def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
     for path in POST_PATHS:
-        answer = wire.post(path, content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code < 500, (path, answer.text)
-        assert answer.json() is not None
+        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code < 500, (path, response.text)
+        assert response.json() is not None
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
 )
 def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) -> None:
     for path in POST_PATHS:
-        answer = wire.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
-        assert answer.status_code in (200, 400, 415), (path, answer.text)
-        assert answer.json() is not None
+        response = wire.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
+        assert response.status_code in (200, 400, 415), (path, response.text)
+        assert response.json() is not None
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) 
 )
 def test_odd_headers_do_not_fail(headers: dict[str, str], wire: httpx.Client) -> None:
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    answer = wire.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
-    assert answer.status_code < 500, answer.text
+    response = wire.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
+    assert response.status_code < 500, response.text
 
 
 def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
@@ -252,9 +252,9 @@ def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
     target = httpx.URL(url)
     with socket.create_connection((target.host, target.port or 80), timeout=20) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode() + rest)
-        with http.client.HTTPResponse(connection) as answer:
-            answer.begin()
-            return answer.status, answer.read()
+        with http.client.HTTPResponse(connection) as response:
+            response.begin()
+            return response.status, response.read()
 
 
 HEAD = "POST /v1/rerank HTTP/1.1\nHost: rerankd\nContent-Type: application/json\n"

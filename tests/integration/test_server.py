@@ -75,21 +75,21 @@ def test_models_are_loaded_on_demand_and_unloaded_for_room() -> None:
 
         assert loaded() == {"mini"}
         scores = [rerank(served.url, model=name).json() for name in ("second", "mini", "third")]
-        assert [answer["model"] for answer in scores] == ["second", "mini", "third"]
+        assert [response["model"] for response in scores] == ["second", "mini", "third"]
         assert loaded() == {"mini", "third"}
-        assert len({answer["results"][0]["relevance_score"] for answer in scores}) == 1
+        assert len({response["results"][0]["relevance_score"] for response in scores}) == 1
 
 
 def test_unknown_names_get_the_default_model_and_a_warning_unless_strict() -> None:
     with serve() as served:
-        answer = rerank(served.url, model="rerank-v3.5").json()
-        assert answer["model"] == "mini"
-        assert "rerank-v3.5" in answer["meta"]["warnings"][0]
+        response = rerank(served.url, model="rerank-v3.5").json()
+        assert response["model"] == "mini"
+        assert "rerank-v3.5" in response["meta"]["warnings"][0]
         assert "warnings" not in rerank(served.url, model="mini").json()["meta"]
     with serve("--strict-models") as served:
-        answer = rerank(served.url, model="rerank-v3.5")
-        assert answer.status_code == 404
-        assert "Use one of: mini" in answer.json()["detail"]
+        response = rerank(served.url, model="rerank-v3.5")
+        assert response.status_code == 404
+        assert "Use one of: mini" in response.json()["detail"]
         assert httpx.get(f"{served.url}/v1/models/rerank-v3.5").status_code == 404
 
 
@@ -112,9 +112,9 @@ async def test_a_model_is_exchanged_without_a_dropped_request(
         assert first["loaded"] is False
         clients = [asyncio.create_task(load(number, http)) for number in range(8)]
         for _ in range(3):
-            answer = await http.put("/v1/models/other", json={"source": MINI}, headers=bearer(keys["admin"]))
-            assert answer.status_code == 200, answer.text
-            assert answer.json()["loaded"] is True
+            response = await http.put("/v1/models/other", json={"source": MINI}, headers=bearer(keys["admin"]))
+            assert response.status_code == 200, response.text
+            assert response.json()["loaded"] is True
         stop.set()
         await asyncio.gather(*clients)
         refused = await http.put("/v1/models/other", json={"source": "/nowhere"}, headers=bearer(keys["admin"]))
@@ -129,8 +129,8 @@ async def test_a_model_is_exchanged_without_a_dropped_request(
 
 def test_only_admins_change_models(keyed: Served, admin: tuple[Path, dict[str, str]], server_url: str) -> None:
     body = {"source": MINI}
-    answer = httpx.put(f"{keyed.url}/v1/models/other", json=body, headers=bearer(admin[1]["plain"]))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    response = httpx.put(f"{keyed.url}/v1/models/other", json=body, headers=bearer(admin[1]["plain"]))
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "permission_denied")
     assert httpx.put(f"{server_url}/v1/models/mini", json=body).status_code == 403
     unknown = httpx.put(f"{keyed.url}/v1/models/new", json=body, headers=bearer(admin[1]["admin"]))
     assert unknown.status_code == 404
@@ -140,21 +140,21 @@ def test_rates_are_limited_by_key(keyed: Served, admin: tuple[Path, dict[str, st
     def ask(name: str, **fields: object) -> httpx.Response:
         return httpx.post(f"{keyed.url}/v1/rerank", json=BODY | fields, headers=bearer(admin[1][name]))
 
-    answers = [ask("few") for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert answers[2].json()["error"]["code"] == "rate_limited"
-    assert 1 <= int(answers[2].headers["retry-after"]) <= 60
+    responses = [ask("few") for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[2].json()["error"]["code"] == "rate_limited"
+    assert 1 <= int(responses[2].headers["retry-after"]) <= 60
     small = [ask("small", documents=["panda " * 20, "bamboo " * 20]) for _ in range(2)]
-    assert [answer.status_code for answer in small] == [200, 429]
+    assert [response.status_code for response in small] == [200, 429]
     assert ask("plain").status_code == 200
 
 
 def test_a_deadline_is_no_way_around_a_quota(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:
     body = {"query": "q", "documents": [f"{n} " + "panda bamboo " * 50 for n in range(20)], "timeout": 0.001}
-    answers = [
+    responses = [
         httpx.post(f"{keyed.url}/v1/rerank", json=body, headers=bearer(admin[1]["hasty"])).status_code for _ in range(2)
     ]
-    assert answers == [504, 429]
+    assert responses == [504, 429]
 
 
 def test_keys_are_nowhere_in_the_log_and_lines_are_json(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:
@@ -184,16 +184,16 @@ def test_revoked_keys_stop_working_without_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_large_body_is_refused_before_it_is_read(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:
-    answer = httpx.post(f"{keyed.url}/rerank", content=b"x" * 100_000_000, headers=bearer(admin[1]["plain"]))
-    assert answer.status_code == 413
-    assert answer.json()["error"]["code"] == "payload_too_large"
+    response = httpx.post(f"{keyed.url}/rerank", content=b"x" * 100_000_000, headers=bearer(admin[1]["plain"]))
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "payload_too_large"
 
 
 def test_ten_thousand_documents_are_one_request(server_url: str) -> None:
     documents = [f"document {n % 400}" for n in range(10_000)]  # equal ones are computed once
-    answer = httpx.post(f"{server_url}/rerank", json={"query": "q", "documents": documents, "top_n": 3}, timeout=120)
-    assert answer.status_code == 200
-    assert len(answer.json()["results"]) == 3
+    response = httpx.post(f"{server_url}/rerank", json={"query": "q", "documents": documents, "top_n": 3}, timeout=120)
+    assert response.status_code == 200
+    assert len(response.json()["results"]) == 3
     more = httpx.post(f"{server_url}/rerank", json={"query": "q", "documents": [*documents, "one more"]})
     assert more.status_code == 413
 
@@ -225,8 +225,8 @@ def test_docs_need_nothing_from_elsewhere(server_url: str) -> None:
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(links) == 3
     for link in links:
-        answer = httpx.get(f"{server_url}/{link}")
-        assert answer.status_code == 200
+        response = httpx.get(f"{server_url}/{link}")
+        assert response.status_code == 200
         assert "//" not in link
     assert httpx.get(f"{server_url}/docs/..%2fapp.py").status_code == 404
     assert "/v1/rerank" in httpx.get(f"{server_url}/openapi.json").json()["paths"]
@@ -235,8 +235,8 @@ def test_docs_need_nothing_from_elsewhere(server_url: str) -> None:
 def test_scores_are_shared_through_redis_by_instances(redis_url: str) -> None:
     env = {"RERANKD_REDIS_URL": redis_url}
     with serve(env=env) as first, serve(env=env) as second:
-        answers = [rerank(served.url) for served in (first, second)]
-        assert answers[0].json()["results"] == answers[1].json()["results"]
+        responses = [rerank(served.url) for served in (first, second)]
+        assert responses[0].json()["results"] == responses[1].json()["results"]
         assert metric(second.url, "rerankd_cache_hits_total") == 2
         assert rerank(second.url, cache=False).status_code == 200
         assert metric(second.url, "rerankd_cache_hits_total") == 2

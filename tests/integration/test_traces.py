@@ -59,7 +59,7 @@ def ranking(number: int, tenant: str, *texts: str) -> RankingRecord:
     request = RerankRequest(
         f"query {number}", [Document(text) for text in texts], tenant=tenant, request_id=f"r{number}"
     )
-    scores = [PairScore(float(place), 5, False) for place in range(len(texts))]
+    scores = [PairScore(float(position), 5, False) for position in range(len(texts))]
     return RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time())
 
 
@@ -103,8 +103,8 @@ def test_feedback_that_cannot_be_is_refused(server_url: str) -> None:
     def post(body: object) -> httpx.Response:
         return httpx.post(f"{server_url}/v1/feedback", json=body)
 
-    answer = post({"request_id": "x", "items": [{"kind": "click", "index": 1}, {"kind": "thumb", "value": -1}]})
-    assert (answer.status_code, answer.json()) == (202, {"object": "feedback", "accepted": 2, "pending": 2})
+    response = post({"request_id": "x", "items": [{"kind": "click", "index": 1}, {"kind": "thumb", "value": -1}]})
+    assert (response.status_code, response.json()) == (202, {"object": "feedback", "accepted": 2, "pending": 2})
     wrong: list[dict[str, object]] = [
         {"items": []},
         {"kind": "click", "index": 0},
@@ -168,8 +168,10 @@ def test_without_its_database_requests_go_on(postgres: Postgres) -> None:
                 assert rerank(served.url, f"during{number}").status_code == 200
             until(lambda: metric(served.url, "rerankd_traces_up") == 0, "the failure said", 20)
             assert metric(served.url, 'rerankd_traces_dropped_total{reason="full"}') == 3
-            answer = httpx.post(f"{served.url}/v1/feedback", json={"request_id": "before", "kind": "click", "index": 0})
-            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            response = httpx.post(
+                f"{served.url}/v1/feedback", json={"request_id": "before", "kind": "click", "index": 0}
+            )
+            assert (response.status_code, "retry-after" in response.headers) == (503, True)
         finally:
             postgres.start()
         written(served, 6)

@@ -15,7 +15,7 @@ from tests.integration.serving import serve
 def test_the_address_of_a_caller_comes_from_a_trusted_proxy_only(trusted: str, client: str) -> None:
     with serve(env={"RERANKD_TRUSTED_PROXIES": trusted}) as served:
         forwarded = {"x-forwarded-for": "198.51.100.1, 203.0.113.7"}
-        answer = httpx.post(f"{served.url}/rerank", json={"query": "q", "documents": ["d"]}, headers=forwarded)
-        assert answer.status_code == 200
+        response = httpx.post(f"{served.url}/rerank", json={"query": "q", "documents": ["d"]}, headers=forwarded)
+        assert response.status_code == 200
         until(lambda: "path=/rerank" in served.log, "logged")  # the line comes after the answer
         assert f"client={client}" in served.log

@@ -56,9 +56,9 @@ def write_inputs(folder: Path) -> None:
         "beir/qrels.tsv": "query-id\tcorpus-id\tscore\n"
         + "".join(f"{q}\t{d}\t{grade}\n" for q, grades in BEIR_GRADES.items() for d, grade in grades.items()),
         "beir/candidates.trec": "".join(
-            f"{query} Q0 {name} {place} {10 - place} first\n"
+            f"{query} Q0 {name} {position} {10 - position} first\n"
             for query in BEIR_QUERIES
-            for place, name in enumerate(BEIR_DOCUMENTS, 1)
+            for position, name in enumerate(BEIR_DOCUMENTS, 1)
         ),
     } | {f"passages/{name}": text for name, text in PASSAGES.items()}
     for name, text in texts.items():

@@ -155,8 +155,8 @@ def differences(before: Any, after: Any, path: str = "", key: str = "") -> Itera
     elif isinstance(before, list) and isinstance(after, list):
         if len(before) != len(after):
             yield Difference(f"{path}/(length)", len(before), len(after))
-        for place, (old, new) in enumerate(zip(before, after, strict=False)):
-            yield from differences(old, new, f"{path}/{place}", key)
+        for position, (old, new) in enumerate(zip(before, after, strict=False)):
+            yield from differences(old, new, f"{path}/{position}", key)
     elif isinstance(before, float) and isinstance(after, float):
         tolerance = LOGIT_TOLERANCE if key in LOGITS else SCORE_TOLERANCE
         relative = tolerance if abs(before) < 1e6 else 0.0  # above are points in time

@@ -39,29 +39,29 @@ class Caller:
         headers = {"x-request-id": re.sub(r"\W+", ".", name), **kwargs.pop("headers", {})}
         if key:
             headers["authorization"] = f"Bearer {key}"
-        answer = self._client.request(method, path, headers=headers, **kwargs)
-        named = {header: answer.headers[header] for header in HEADERS if header in answer.headers}
-        kind = answer.headers.get("content-type", "").partition(";")[0]
-        body: Any = answer.text
-        if kind == "application/json" and answer.content:
-            body = answer.json()
+        response = self._client.request(method, path, headers=headers, **kwargs)
+        named = {header: response.headers[header] for header in HEADERS if header in response.headers}
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        body: Any = response.text
+        if kind == "application/json" and response.content:
+            body = response.json()
         elif kind == "application/x-ndjson":
-            body = [json.loads(line) for line in answer.text.splitlines()]
+            body = [json.loads(line) for line in response.text.splitlines()]
         elif kind == "text/event-stream":
             body = [
-                line if line.startswith("event") else json.loads(line[6:]) for line in answer.text.split("\n") if line
+                line if line.startswith("event") else json.loads(line[6:]) for line in response.text.split("\n") if line
             ]
         assert name not in self.answers, name
         self.answers[name] = {
             "request": f"{method} {path}",
-            "status": answer.status_code,
+            "status": response.status_code,
             "headers": named,
             "other_headers": " ".join(
-                sorted(set(answer.headers) - set(HEADERS) - {"date", "server", "transfer-encoding"})
+                sorted(set(response.headers) - set(HEADERS) - {"date", "server", "transfer-encoding"})
             ),
             "body": body,
         }
-        return answer
+        return response
 
     def metric(self, name: str) -> float:
         """Sum of a metric of the service."""
@@ -81,8 +81,8 @@ class Caller:
         """Return when a job has ended."""
         deadline = time.monotonic() + 20
         while True:
-            answer = self._client.get(f"/v1/jobs/{job}", headers={"authorization": f"Bearer {ADMIN}"})
-            if answer.json()["state"] not in ("queued", "running"):
+            response = self._client.get(f"/v1/jobs/{job}", headers={"authorization": f"Bearer {ADMIN}"})
+            if response.json()["state"] not in ("queued", "running"):
                 return
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -138,10 +138,10 @@ def record(folder: Path) -> dict[str, Any]:
             follow_experiment(call)
             manage(call)
             call.wait_for_traces()
-            answer = call("metrics", "GET", "/metrics")
-            call.answers["metrics"]["security"] = {name: answer.headers[name] for name in SECURITY}
+            response = call("metrics", "GET", "/metrics")
+            call.answers["metrics"]["security"] = {name: response.headers[name] for name in SECURITY}
             call.answers["metrics"]["body"] = sorted(
-                line for line in answer.text.splitlines() if re.match(r"# TYPE rerankd\w+(?<!_created) ", line)
+                line for line in response.text.splitlines() if re.match(r"# TYPE rerankd\w+(?<!_created) ", line)
             )
             answers = call.answers
         return {

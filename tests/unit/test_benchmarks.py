@@ -204,8 +204,8 @@ def test_missed_bars_are_named() -> None:
     }
     assert soak.missed(report, 5.0) == []
     late = report | {"memory_megabytes": memory | {"second_half": 200.0}, "recovery": recovered | {"after": 0.5}}
-    said = soak.missed(late, 0.5)
-    assert [sentence.split()[0] for sentence in said] == ["99", "memory", "after"]
+    messages = soak.missed(late, 0.5)
+    assert [sentence.split()[0] for sentence in messages] == ["99", "memory", "after"]
 
 
 def test_metrics_are_summed() -> None:
@@ -271,7 +271,9 @@ def test_the_loops_pack_is_divided_by_answer(tmp_path: Path) -> None:
     pack.mkdir()
     qrels = ["query\tdocument\tgrade"] + [f"q{n}\td{n}\t1" for n in range(60)] + ["q0\td99\t0"]
     (pack / "qrels.tsv").write_text("\n".join(qrels) + "\n", encoding="utf-8")
-    run = [f"q{n} Q0 d{(n + place) % 60} {place} {9 - place} x" for n in range(60) for place in range(n % 2, 5)]
+    run = [
+        f"q{n} Q0 d{(n + position) % 60} {position} {9 - position} x" for n in range(60) for position in range(n % 2, 5)
+    ]
     with gzip.open(pack / "candidates.trec.gz", "wt", encoding="utf-8") as file:
         file.write("\n".join(run) + "\n")  # odd queries: the answer is not found
     assert improve.share_found(pack, 5) == 0.5

@@ -125,8 +125,8 @@ def one_after_the_other(*outcomes: httpx.Response | Exception | Handler) -> Hand
     return handler
 
 
-def giving(answer: Any) -> Handler:
-    return lambda request: httpx.Response(200, json=answer)
+def giving(response: Any) -> Handler:
+    return lambda request: httpx.Response(200, json=response)
 
 
 def test_default_top_n_is_the_rerankers() -> None:
@@ -135,18 +135,18 @@ def test_default_top_n_is_the_rerankers() -> None:
 
 async def test_ranking(connect: Connect) -> None:
     remote = connect(answered)
-    given: list[Any] = [{"text": "a", "id": "x", "metadata": {"page": 3}}, Document("b", "y"), "c"]
-    result = await remote.rank("q", given, 2)
+    documents: list[Any] = [{"text": "a", "id": "x", "metadata": {"page": 3}}, Document("b", "y"), "c"]
+    result = await remote.rank("q", documents, 2)
     assert [ranked.index for ranked in result] == [1, 2]
     assert [ranked.raw_score for ranked in result] == [3.0, 0.5]
     assert [ranked.relevance_score for ranked in result] == pytest.approx(activate([3.0, 0.5], "sigmoid"))
     assert [(ranked.rank_before, ranked.rank_after) for ranked in result] == [(2, 1), (3, 2)]
-    assert result[0].document is given[1]
+    assert result[0].document is documents[1]
     assert (result[0].chunks, result[0].truncated) == (2, False)
     assert (result.model, result.request_id) == ("mini", "req-1")
     assert (result.usage.pairs, result.usage.tokens, result.usage.truncated) == (3, 70, 1)
     assert result.timings == {"tokenization": 0.5, "queue": 1.0, "inference": 2.5, "total": 4.0}
-    whole = await remote.rank("q", given, None)
+    whole = await remote.rank("q", documents, None)
     assert whole[2].document == Document("a", "x", {"page": 3})
 
 
@@ -415,7 +415,7 @@ async def test_answers_of_proxies(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
         ({}, "no list 'results'"),
         ({"results": ["a"]}, "no list 'results'"),
@@ -429,9 +429,9 @@ async def test_answers_of_proxies(connect: Connect) -> None:
         ({"results": [{"index": 0, "relevance_score": "1"}, {"index": 1}]}, "'1' as relevance_score"),
     ],
 )
-async def test_answers_that_do_not_fit(connect: Connect, answer: Any, message: str) -> None:
+async def test_answers_that_do_not_fit(connect: Connect, response: Any, message: str) -> None:
     with pytest.raises(ScoringError, match=message):
-        await connect(giving(answer)).rank("q", ["a", "b"])
+        await connect(giving(response)).rank("q", ["a", "b"])
 
 
 async def test_answers_that_explain_nothing(connect: Connect) -> None:
@@ -482,12 +482,12 @@ async def test_jobs_that_go_wrong(connect: Connect) -> None:
     with pytest.raises(DeadlineExceededError, match="goes on"):
         await remote.call("wait", "job_a-1", 3.0)
     assert sum(remote.waits) <= 3.0
-    for requests, said in (
+    for requests, message in (
         ([], "empty"),
         ([{"query": "q"}], "Request 0: documents"),
         ([{"documents": ["d"]}], "query"),
     ):
-        with pytest.raises(InvalidRequestError, match=said):
+        with pytest.raises(InvalidRequestError, match=message):
             await remote.call("submit", requests)
     for name in ("", "a/b", "../x", None):
         with pytest.raises(InvalidRequestError, match="not the id of a job"):

@@ -28,8 +28,8 @@ def test_order_places_and_scores(reranker: Reranker, texts: list[str]) -> None:
     logits = [ranked.raw_score for ranked in result]
     assert logits == sorted(logits, reverse=True)
     assert sorted(ranked.index for ranked in result) == list(range(20))
-    for place, ranked in enumerate(result, 1):
-        assert (ranked.rank_after, ranked.rank_before) == (place, ranked.index + 1)
+    for position, ranked in enumerate(result, 1):
+        assert (ranked.rank_after, ranked.rank_before) == (position, ranked.index + 1)
         assert ranked.document.text == texts[ranked.index]
         assert ranked.relevance_score == pytest.approx(1 / (1 + math.exp(-ranked.raw_score)))
     assert result.usage.pairs == 20
@@ -53,9 +53,9 @@ def test_bad_top_n(reranker: Reranker, top_n: Any) -> None:
 
 
 def test_documents_come_back_untouched(reranker: Reranker) -> None:
-    given: list[Any] = [{"text": " a \n", "id": "x", "metadata": {"page": 3}}, Document("b\ud800")]
-    back = {ranked.index: ranked.document for ranked in reranker.rank("q", given)}
-    assert back == {0: Document(" a \n", "x", {"page": 3}), 1: given[1]}
+    documents: list[Any] = [{"text": " a \n", "id": "x", "metadata": {"page": 3}}, Document("b\ud800")]
+    back = {ranked.index: ranked.document for ranked in reranker.rank("q", documents)}
+    assert back == {0: Document(" a \n", "x", {"page": 3}), 1: documents[1]}
 
 
 def test_no_documents(reranker: Reranker) -> None:
@@ -162,8 +162,8 @@ def test_threads_get_the_same_scores(checkpoint: Path, compiled: dict[str, Path]
         reranker = Reranker(str(folder), device="cpu")
         expected = reranker.score([(text, texts[0]) for text in texts[:30]])
 
-        def one(place: int, reranker: Reranker = reranker) -> float:
-            return float(reranker.score([(texts[place], texts[0])])[0])
+        def one(position: int, reranker: Reranker = reranker) -> float:
+            return float(reranker.score([(texts[position], texts[0])])[0])
 
         with ThreadPoolExecutor(8) as pool:
             scores = list(pool.map(one, [*range(30), *range(30)]))

@@ -48,9 +48,9 @@ def test_bad_documents(documents: Any, sentence: str) -> None:
 
 
 def test_documents_keep_place_id_and_metadata() -> None:
-    given = Document("c", "z", {"page": 1})
-    documents = to_documents(["a", {"text": "b", "id": 7, "metadata": {"k": "v"}}, given])
-    assert documents == [Document("a"), Document("b", "7", {"k": "v"}), given]
+    document = Document("c", "z", {"page": 1})
+    documents = to_documents(["a", {"text": "b", "id": 7, "metadata": {"k": "v"}}, document])
+    assert documents == [Document("a"), Document("b", "7", {"k": "v"}), document]
     assert to_documents(text for text in ("a",)) == [Document("a")]
 
 

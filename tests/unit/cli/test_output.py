@@ -22,4 +22,4 @@ def test_cells_hold_nothing_that_a_terminal_obeys() -> None:
 def test_bars_and_movements() -> None:
     assert bar(0.5, 4).plain == "██░░"
     assert bar(7, 2).plain == "██"
-    assert [movement(*places).plain for places in ((1, 1), (5, 2), (2, 5))] == ["1 =", "5 ▲", "2 ▼"]
+    assert [movement(*positions).plain for positions in ((1, 1), (5, 2), (2, 5))] == ["1 =", "5 ▲", "2 ▼"]

@@ -30,7 +30,7 @@ OURS = [*INSTANCES, "worker"]
 PUBLISHED = {"nginx", "grafana"}
 
 
-def filled(text: str, given: dict[str, str]) -> Any:
+def filled(text: str, values: dict[str, str]) -> Any:
     """The file with its variables, as docker fills them in: in texts, after YAML is read."""
 
     def fill(value: Any) -> Any:
@@ -40,7 +40,7 @@ def filled(text: str, given: dict[str, str]) -> Any:
             return [fill(one) for one in value]
         if not isinstance(value, str):
             return value
-        filled_text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: given.get(match[1]) or match[2], value)
+        filled_text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: values.get(match[1]) or match[2], value)
         assert "${" not in filled_text, "every variable needs a default, so that one command starts the stack"
         return filled_text
 
@@ -71,7 +71,7 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def settings_of(
-    name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, given: dict[str, str] | None = None
+    name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, values: dict[str, str] | None = None
 ) -> Settings:
     """Settings as a container has them: the image's variables, the service's, and the mounted file."""
     for source, target in mounts(SERVICES[name]):
@@ -79,7 +79,7 @@ def settings_of(
             shutil.copy(DEPLOY / source, folder / "rerankd.toml")
     monkeypatch.chdir(folder)
     image = environment(read_dockerfile(ROOT / "Dockerfile"), "cpu")
-    for key, value in {**image, **filled(TEXT, given or {})["services"][name]["environment"]}.items():
+    for key, value in {**image, **filled(TEXT, values or {})["services"][name]["environment"]}.items():
         if key.startswith("RERANKD_"):
             assert key.removeprefix("RERANKD_").lower() in Settings.model_fields, key
             monkeypatch.setenv(key, value)

@@ -237,8 +237,8 @@ def test_settings_hold(
             assert name.removeprefix("RERANKD_").lower() in Settings.model_fields
             monkeypatch.setenv(name, value)
     settings = load_settings()
-    for name, given in tomllib.loads(written).items():
-        assert getattr(settings, name) == given
+    for name, values in tomllib.loads(written).items():
+        assert getattr(settings, name) == values
     (port,) = container(instances)["ports"]
     assert port["containerPort"] == settings.port
     grace = pod(instances)["terminationGracePeriodSeconds"]

@@ -118,8 +118,8 @@ def test_only_labels_that_exist_are_asked_for(exported: dict[str, set[str]]) -> 
     for expression in [rule["expr"] for rule in rules()] + dashboard_expressions():
         for name, inside in re.findall(r"(rerankd_\w+)\{([^}]*)\}", re.sub(r'"[^"]*"', '""', expression)):
             if declared := exported[name]:
-                asked = set(re.findall(r"(\w+)\s*[=!]", inside))
-                assert asked <= declared | {"job", "instance", "le"}, (name, asked)
+                labels = set(re.findall(r"(\w+)\s*[=!]", inside))
+                assert labels <= declared | {"job", "instance", "le"}, (name, labels)
 
 
 def test_dashboard_is_provisioned() -> None:
@@ -134,12 +134,12 @@ def test_dashboard_is_provisioned() -> None:
 def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24, panel["title"]
+        assert position["x"] + position["w"] <= 24, panel["title"]
         taken |= cells

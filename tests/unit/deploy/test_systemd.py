@@ -27,8 +27,8 @@ class TestUnit:
         self, unit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        given = dict(word.split("=", 1) for line in lines(unit, "Environment") for word in line.split())
-        for name, value in given.items():
+        values = dict(word.split("=", 1) for line in lines(unit, "Environment") for word in line.split())
+        for name, value in values.items():
             if name.startswith("RERANKD_"):
                 assert name.removeprefix("RERANKD_").lower() in Settings.model_fields
                 monkeypatch.setenv(name, value)

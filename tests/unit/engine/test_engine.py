@@ -348,9 +348,9 @@ def test_a_prepared_pair_that_nobody_wants_is_not_computed(
     backend.gate.clear()
     engine.submit(request("running", "x"))
     until(backend, 1)
-    gone = engine.submit(request("prepared", "x"))
+    cancelled = engine.submit(request("prepared", "x"))
     eventually(lambda: engine._steps.prefetched is not None)
-    engine.cancel(gone)
+    engine.cancel(cancelled)
     backend.gate.set()
     assert engine.close(SECONDS)
     assert sum(map(len, backend.calls)) == 1

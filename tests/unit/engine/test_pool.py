@@ -44,21 +44,26 @@ def pool(loader: ModelLoader, **options: Any) -> ModelPool:
 
 async def test_models_are_loaded_when_asked_for_and_once() -> None:
     loader = FakeLoader()
-    own = pool(loader)
+    model_pool = pool(loader)
 
     async def use(name: str) -> str:
-        async with own.lease(name) as model:
+        async with model_pool.lease(name) as model:
             return model.name
 
     assert await asyncio.gather(*(use(name) for name in "aabb")) == ["a", "a", "b", "b"]
     assert sorted(loader.opened) == ["ref-a", "ref-b"]
-    await own.close()
+    await model_pool.close()
 
 
 async def test_names() -> None:
-    own = pool(FakeLoader())
-    assert own.names == ["a", "b", "c", "broken"]
-    assert (own.resolve(None), own.resolve("b"), own.resolve("ref-c"), own.resolve("rerank-v3.5")) == (
+    model_pool = pool(FakeLoader())
+    assert model_pool.names == ["a", "b", "c", "broken"]
+    assert (
+        model_pool.resolve(None),
+        model_pool.resolve("b"),
+        model_pool.resolve("ref-c"),
+        model_pool.resolve("rerank-v3.5"),
+    ) == (
         "a",
         "b",
         "c",
@@ -72,125 +77,125 @@ async def test_names() -> None:
 
 
 async def test_the_longest_unused_makes_room() -> None:
-    own = pool(FakeLoader(), max_loaded_bytes=2 * SIZE)
+    model_pool = pool(FakeLoader(), max_loaded_bytes=2 * SIZE)
     for name in ("a", "b", "c", "b", "a"):
-        await _use(own, name)
-        assert "a" in own.loaded  # the default stays
-    assert set(own.loaded) == {"a", "b"}
-    await own.close()
+        await _use(model_pool, name)
+        assert "a" in model_pool.loaded  # the default stays
+    assert set(model_pool.loaded) == {"a", "b"}
+    await model_pool.close()
 
 
 async def test_a_model_in_use_is_not_closed_under_its_user() -> None:
     loader = FakeLoader()
-    own = pool(loader, max_loaded_bytes=2 * SIZE)
-    await _use(own, "a")
-    async with own.lease("b") as model:
+    model_pool = pool(loader, max_loaded_bytes=2 * SIZE)
+    await _use(model_pool, "a")
+    async with model_pool.lease("b") as model:
         with pytest.raises(UnavailableError, match="the others are in use"):
-            await _use(own, "c")
+            await _use(model_pool, "c")
         job = model.engine.submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
         assert (await asyncio.wrap_future(job.future)).scores
-    await _use(own, "c")
-    assert set(own.loaded) == {"a", "c"}
-    await own.close()
+    await _use(model_pool, "c")
+    assert set(model_pool.loaded) == {"a", "c"}
+    await model_pool.close()
 
 
 async def test_who_goes_away_while_a_model_is_loaded_leaves_it_to_the_others() -> None:
     loader = FakeLoader()
-    own = pool(loader)
+    model_pool = pool(loader)
     for _ in range(4):
-        waiting = asyncio.create_task(_use(own, "b"))
+        waiting = asyncio.create_task(_use(model_pool, "b"))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    await _use(own, "b")
+    await _use(model_pool, "b")
     assert loader.opened == ["ref-b"]
-    await own.close()
+    await model_pool.close()
 
 
-async def _use(own: ModelPool, name: str) -> None:
-    async with own.lease(name):
+async def _use(model_pool: ModelPool, name: str) -> None:
+    async with model_pool.lease(name):
         pass
 
 
 async def test_a_model_larger_than_the_limit_is_refused() -> None:
-    own = pool(FakeLoader(), max_loaded_bytes=SIZE - 1)
+    model_pool = pool(FakeLoader(), max_loaded_bytes=SIZE - 1)
     with pytest.raises(UnavailableError, match="Raise max_loaded_mb"):
-        await _use(own, "a")
+        await _use(model_pool, "a")
 
 
 async def test_a_model_that_cannot_be_loaded_harms_no_other() -> None:
-    own = pool(FakeLoader())
+    model_pool = pool(FakeLoader())
     with pytest.raises(ModelNotFoundError):
-        await _use(own, "broken")
-    await _use(own, "a")
-    await own.close()
+        await _use(model_pool, "broken")
+    await _use(model_pool, "a")
+    await model_pool.close()
 
 
 async def test_swap_serves_the_old_until_the_new_is_warm_and_then_closes_it() -> None:
     loader = FakeLoader()
-    own = pool(loader)
-    async with own.lease("a") as old:
-        new = await own.swap("a", "ref-new")
+    model_pool = pool(loader)
+    async with model_pool.lease("a") as old:
+        new = await model_pool.swap("a", "ref-new")
         job = old.engine.submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
         assert (await asyncio.wrap_future(job.future)).scores
-        async with own.lease("a") as now:
+        async with model_pool.lease("a") as now:
             assert now is new
             assert now.engine.version == "ref-new"
-    await own.close()
+    await model_pool.close()
     with pytest.raises(RerankdError):
         loader.engines[0].submit(ScoreRequest([("q", ["d"])], TruncationOptions(64)))
 
 
 async def test_a_failed_swap_leaves_the_old() -> None:
-    own = pool(FakeLoader())
-    await _use(own, "a")
+    model_pool = pool(FakeLoader())
+    await _use(model_pool, "a")
     with pytest.raises(ModelNotFoundError):
-        await own.swap("a", "bad")
-    assert own.reference("a") == "ref-a"
-    await _use(own, "a")
-    await own.close()
+        await model_pool.swap("a", "bad")
+    assert model_pool.reference("a") == "ref-a"
+    await _use(model_pool, "a")
+    await model_pool.close()
 
 
 async def test_a_closed_pool_loads_nothing() -> None:
-    own = pool(FakeLoader())
-    await own.close()
+    model_pool = pool(FakeLoader())
+    await model_pool.close()
     with pytest.raises(UnavailableError):
-        await _use(own, "a")
+        await _use(model_pool, "a")
 
 
 async def test_unload() -> None:
-    own = pool(FakeLoader())
-    await _use(own, "a")
-    assert await own.unload("a") is True
-    assert await own.unload("a") is False
-    await _use(own, "a")
-    await own.close()
+    model_pool = pool(FakeLoader())
+    await _use(model_pool, "a")
+    assert await model_pool.unload("a") is True
+    assert await model_pool.unload("a") is False
+    await _use(model_pool, "a")
+    await model_pool.close()
 
 
 async def test_a_model_that_is_added_is_for_those_who_know_it() -> None:
     loader = FakeLoader()
-    own = pool(loader, max_loaded_bytes=2 * SIZE)
-    await _use(own, "a")
-    model = await own.add("a~new", "ref-new")
-    assert (model.name, model.engine.version, own.unlisted) == ("a~new", "ref-new", {"a~new": "ref-new"})
-    assert "a~new" not in own.names
-    assert own.resolve("a~new") == own.resolve("ref-new") == "a"
+    model_pool = pool(loader, max_loaded_bytes=2 * SIZE)
+    await _use(model_pool, "a")
+    model = await model_pool.add("a~new", "ref-new")
+    assert (model.name, model.engine.version, model_pool.unlisted) == ("a~new", "ref-new", {"a~new": "ref-new"})
+    assert "a~new" not in model_pool.names
+    assert model_pool.resolve("a~new") == model_pool.resolve("ref-new") == "a"
     with pytest.raises(UnavailableError):
-        await _use(own, "b")  # it is not unloaded for others
+        await _use(model_pool, "b")  # it is not unloaded for others
     with pytest.raises(ConflictError):
-        await own.add("a~new", "ref-other")
+        await model_pool.add("a~new", "ref-other")
     with pytest.raises(ConflictError):
-        await own.add("b", "ref-b")
-    async with own.lease("a~new"):
-        removing = asyncio.create_task(own.remove("a~new"))
+        await model_pool.add("b", "ref-b")
+    async with model_pool.lease("a~new"):
+        removing = asyncio.create_task(model_pool.remove("a~new"))
         await asyncio.sleep(0)
         assert not removing.done()  # whoever uses it is waited for
         with pytest.raises(ModelNotFoundError):
-            await _use(own, "a~new")
+            await _use(model_pool, "a~new")
     assert await removing
-    assert not await own.remove("a~new")
+    assert not await model_pool.remove("a~new")
     with pytest.raises(ModelNotFoundError):
-        await own.add("a~bad", "bad")
-    assert own.unlisted == {}
-    await own.close()
+        await model_pool.add("a~bad", "bad")
+    assert model_pool.unlisted == {}
+    await model_pool.close()

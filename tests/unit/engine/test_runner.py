@@ -21,10 +21,10 @@ def runner(backend: ScriptedBackend, max_batch_tokens: int = 10_000) -> BatchRun
     return BatchRunner(scripted_scorer(backend), max_batch_tokens=max_batch_tokens, step_seconds=0.05, rate=RateMeter())
 
 
-def run(own: BatchRunner, pairs: list[EncodedPair]) -> list[float | Exception]:
+def run(batch_runner: BatchRunner, pairs: list[EncodedPair]) -> list[float | Exception]:
     """Outputs in the order of the pairs, which are computed in batches within the runner's limits."""
-    batches = plan_batches([len(one) for one in pairs], own.limits)
-    outputs = own.run([[pairs[position] for position in batch] for batch in batches])
+    batches = plan_batches([len(one) for one in pairs], batch_runner.limits)
+    outputs = batch_runner.run([[pairs[position] for position in batch] for batch in batches])
     by_position = {
         position: output
         for batch, batch_outputs in zip(batches, outputs, strict=True)
@@ -60,13 +60,13 @@ def test_a_score_that_is_no_number_fails_its_own_pair() -> None:
 def test_out_of_memory_halves_the_budget_and_everything_is_still_scored() -> None:
     backend = ScriptedBackend()
     backend.fits = 100
-    own = runner(backend)
+    batch_runner = runner(backend)
     pairs = [pair(30) for _ in range(20)]
-    assert run(own, pairs) == pytest.approx([expected(p) for p in pairs])
+    assert run(batch_runner, pairs) == pytest.approx([expected(p) for p in pairs])
     assert backend.released >= 1
-    assert own.budget <= 150
+    assert batch_runner.budget <= 150
     backend.calls.clear()
-    assert all(isinstance(outcome, float) for outcome in run(own, pairs))
+    assert all(isinstance(outcome, float) for outcome in run(batch_runner, pairs))
     assert max(map(sum, backend.calls)) <= 150
 
 
@@ -82,24 +82,24 @@ def test_a_single_pair_that_does_not_fit_is_told_so() -> None:
 def test_the_budget_grows_back() -> None:
     backend = ScriptedBackend()
     backend.fits = 3000
-    own = runner(backend, 4000)
-    run(own, [pair(1000) for _ in range(4)])
-    low = own.budget
+    batch_runner = runner(backend, 4000)
+    run(batch_runner, [pair(1000) for _ in range(4)])
+    low = batch_runner.budget
     backend.fits = None
     for _ in range(200):
-        run(own, [pair(10)])
-    assert own.budget > low
+        run(batch_runner, [pair(10)])
+    assert batch_runner.budget > low
 
 
 def test_the_budget_aims_at_the_time_of_a_batch() -> None:
     rate = RateMeter()
-    own = BatchRunner(scripted_scorer(ScriptedBackend()), max_batch_tokens=5000, step_seconds=0.1, rate=rate)
+    batch_runner = BatchRunner(scripted_scorer(ScriptedBackend()), max_batch_tokens=5000, step_seconds=0.1, rate=rate)
     rate.observe(20_000, 1.0)
-    assert own.budget == 2000
+    assert batch_runner.budget == 2000
     rate.observe(10**9, 10.0)
-    assert own.budget == 5000
+    assert batch_runner.budget == 5000
     rate.observe(1, 100.0)
-    assert own.budget == MIN_STEP_TOKENS
+    assert batch_runner.budget == MIN_STEP_TOKENS
 
 
 @pytest.mark.parametrize(

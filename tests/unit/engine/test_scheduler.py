@@ -15,11 +15,11 @@ BUDGET = st.integers(50, 1500)
 
 def filled(arrivals: list[tuple[str, list[int]]], **options: Any) -> tuple[Scheduler, dict[int, list[QueuedSequence]]]:
     scheduler = Scheduler(**options)
-    own = {}
+    sequences = {}
     for request, (key, lengths) in enumerate(arrivals):
-        own[request] = [QueuedSequence(length, (request, place)) for place, length in enumerate(lengths)]
-        scheduler.add(request, key, own[request])
-    return scheduler, own
+        sequences[request] = [QueuedSequence(length, (request, position)) for position, length in enumerate(lengths)]
+        scheduler.add(request, key, sequences[request])
+    return scheduler, sequences
 
 
 def drained(scheduler: Scheduler, budget: int, pairs: int | None = None) -> list[list[QueuedSequence]]:
@@ -33,10 +33,10 @@ def drained(scheduler: Scheduler, budget: int, pairs: int | None = None) -> list
 def test_every_ticket_comes_once_and_batches_keep_the_budget(
     arrivals: list[tuple[str, list[int]]], budget: int, pairs: int | None, fair: bool, window: float
 ) -> None:
-    scheduler, own = filled(arrivals, fair=fair, window_batches=window)
+    scheduler, sequences = filled(arrivals, fair=fair, window_batches=window)
     batches = drained(scheduler, budget, pairs)
     seen = [ticket for batch in batches for ticket in batch]
-    assert sorted(t.payload for t in seen) == sorted(t.payload for tickets in own.values() for t in tickets)
+    assert sorted(t.payload for t in seen) == sorted(t.payload for tickets in sequences.values() for t in tickets)
     for batch in batches:
         assert len(batch) == 1 or sum(ticket.length for ticket in batch) <= budget
         assert pairs is None or len(batch) <= pairs
@@ -66,8 +66,8 @@ def test_a_step_is_a_batch_split_within_the_limits_of_the_backend(
 def test_a_batch_holds_the_ticket_drawn_first_and_the_oldest_is_drawn(
     arrivals: list[tuple[str, list[int]]], budget: int, window: float
 ) -> None:
-    scheduler, own = filled(arrivals, window_batches=window)
-    waiting = [ticket for tickets in own.values() for ticket in tickets]
+    scheduler, sequences = filled(arrivals, window_batches=window)
+    waiting = [ticket for tickets in sequences.values() for ticket in tickets]
     while scheduler:
         before = scheduler.window()
         batch = scheduler.next_batch(budget)
@@ -81,9 +81,9 @@ def test_whoever_was_admitted_is_done_at_half_speed_whatever_comes_later(
     arrivals: list[tuple[str, list[int]]], budget: int
 ) -> None:
     """Newcomers arrive before every batch; the first requests still finish within twice their own tokens."""
-    scheduler, own = filled(arrivals)
-    first = {ticket.payload for tickets in own.values() for ticket in tickets}
-    total = sum(ticket.length for tickets in own.values() for ticket in tickets)
+    scheduler, sequences = filled(arrivals)
+    first = {ticket.payload for tickets in sequences.values() for ticket in tickets}
+    total = sum(ticket.length for tickets in sequences.values() for ticket in tickets)
     spent, turn = 0, 0
     while first:
         scheduler.add(("late", turn), f"late {turn % 5}", [QueuedSequence(40, ("late", turn, n)) for n in range(60)])
@@ -99,22 +99,22 @@ def test_whoever_was_admitted_is_done_at_half_speed_whatever_comes_later(
 def test_removed_requests_leave_nothing_behind(
     arrivals: list[tuple[str, list[int]]], budget: int, data: st.DataObject
 ) -> None:
-    scheduler, own = filled(arrivals, window_batches=3.0)
+    scheduler, sequences = filled(arrivals, window_batches=3.0)
     out = {ticket.payload for ticket in scheduler.next_batch(budget)}
-    gone = data.draw(st.sets(st.sampled_from(sorted(own))))
-    for request in gone:
-        waiting = [ticket for ticket in own[request] if ticket.payload not in out]
+    removed = data.draw(st.sets(st.sampled_from(sorted(sequences))))
+    for request in removed:
+        waiting = [ticket for ticket in sequences[request] if ticket.payload not in out]
         assert scheduler.remove(request) == len(waiting)
         assert scheduler.remove(request) == 0
     rest = {t.payload for batch in drained(scheduler, budget) for t in batch}
-    assert rest == {t.payload for r, tickets in own.items() if r not in gone for t in tickets} - out
+    assert rest == {t.payload for r, tickets in sequences.items() if r not in removed for t in tickets} - out
     assert (scheduler.waiting_tokens, scheduler.waiting_pairs) == (0, 0)
 
 
 @given(LENGTHS, BUDGET)
 def test_a_shared_ticket_is_computed_once_and_lives_as_long_as_one_owner(lengths: list[int], budget: int) -> None:
     scheduler = Scheduler()
-    tickets = [QueuedSequence(length, place) for place, length in enumerate(lengths)]
+    tickets = [QueuedSequence(length, position) for position, length in enumerate(lengths)]
     scheduler.add("a", "k", tickets)
     scheduler.add("b", "k", tickets)
     assert scheduler.waiting_pairs == len(tickets)

@@ -47,9 +47,9 @@ def write_folder(folder: Path, *, candidates: bool = True) -> Path:
 def made_up(queries: int, depth: int, seed: int) -> tuple[dict[str, dict[str, int]], Rankings]:
     """One relevant document for each query, somewhere in its ranking, near the top more often."""
     generator = np.random.default_rng(seed)
-    places = np.minimum(generator.geometric(0.35, queries) - 1, depth - 1)
+    positions = np.minimum(generator.geometric(0.35, queries) - 1, depth - 1)
     rankings = {f"q{q}": tuple(f"d{d}" for d in range(depth)) for q in range(queries)}
-    return {f"q{q}": {f"d{place}": 1} for q, place in enumerate(places)}, rankings
+    return {f"q{q}": {f"d{position}": 1} for q, position in enumerate(positions)}, rankings
 
 
 def shaken(rankings: Rankings, noise: float, seed: int) -> Rankings:
@@ -58,5 +58,5 @@ def shaken(rankings: Rankings, noise: float, seed: int) -> Rankings:
     noisy = {}
     for query, ranking in rankings.items():
         scores = np.arange(len(ranking)) + generator.normal(0, noise, len(ranking))
-        noisy[query] = tuple(ranking[place] for place in np.argsort(scores, kind="stable"))
+        noisy[query] = tuple(ranking[position] for position in np.argsort(scores, kind="stable"))
     return noisy

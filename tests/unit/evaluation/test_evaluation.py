@@ -29,13 +29,13 @@ def worsened(qrels: Qrels, rankings: Rankings, target: float, seed: int) -> Rank
     changed = dict(rankings)
     lost, generator = 0.0, np.random.default_rng(seed)
     for query in generator.permutation(sorted(qrels)).tolist():
-        place = changed[query].index(next(iter(qrels[query])))
-        if place > 8:
+        position = changed[query].index(next(iter(qrels[query])))
+        if position > 8:
             continue
         ranking = list(changed[query])
-        ranking[place], ranking[place + 1] = ranking[place + 1], ranking[place]
+        ranking[position], ranking[position + 1] = ranking[position + 1], ranking[position]
         changed[query] = tuple(ranking)
-        lost += (1 / np.log2(place + 2) - 1 / np.log2(place + 3)) / len(qrels)
+        lost += (1 / np.log2(position + 2) - 1 / np.log2(position + 3)) / len(qrels)
         if lost >= target:
             break
     return changed

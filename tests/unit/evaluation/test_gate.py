@@ -28,12 +28,12 @@ def dataset(name: str, queries: int = 80) -> Dataset:
     return Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, dict.fromkeys(qrels, names), "made")
 
 
-def system(who: str, own: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> RankingRun:
+def system(who: str, data: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> RankingRun:
     """A model that sees the right document through noise; the same noise for the same seed."""
     draw = random.Random(seed)
     logits: dict[str, dict[str, float]] = {}
-    for query, candidates in own.candidates.items():
-        logits[query] = {d: draw.gauss(-4, 1) + skill * own.qrels[query].get(d, 0) for d in candidates}
+    for query, candidates in data.candidates.items():
+        logits[query] = {d: draw.gauss(-4, 1) + skill * data.qrels[query].get(d, 0) for d in candidates}
     rankings = {query: tuple(sorted(scores, key=lambda d: -scores[d])) for query, scores in logits.items()}
     return RankingRun(who, rankings, logits, Latency((milliseconds,) * len(rankings), 800, 0))
 
@@ -41,8 +41,8 @@ def system(who: str, own: Dataset, skill: float, milliseconds: float = 10.0, see
 def measured(old: float, new: float, *names: str, slower: float = 1.0) -> Evaluation:
     work = []
     for name in names:
-        own = dataset(name)
-        work.append((own, [system("champion", own, old), system("candidate", own, new, 10.0 * slower)]))
+        data = dataset(name)
+        work.append((data, [system("champion", data, old), system("candidate", data, new, 10.0 * slower)]))
     return evaluate(work, ["nDCG@10"], "champion")
 
 
@@ -68,9 +68,9 @@ def test_a_better_model_passes() -> None:
         "size",
     ]
     assert decision.candidate == "candidate@v2"
-    said = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].says)
-    assert said is not None
-    new, old, gain, least = map(float, said.groups())
+    match = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].says)
+    assert match is not None
+    new, old, gain, least = map(float, match.groups())
     assert new - old == pytest.approx(gain, abs=2e-4)
     assert least == pytest.approx(decision.checks[0].measured, abs=1e-4)
 
@@ -88,11 +88,11 @@ def test_a_gain_that_costs_elsewhere_is_refused() -> None:
 
 
 def test_closed_cases_stay_closed() -> None:
-    own = dataset("cases", 12)
-    old = system("champion", own, 8.0)
-    query = next(iter(own.queries))
+    data = dataset("cases", 12)
+    old = system("champion", data, 8.0)
+    query = next(iter(data.queries))
     broken = dict(old.rankings) | {query: tuple(reversed(old.rankings[query]))}
-    evaluation = evaluate([(own, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
+    evaluation = evaluate([(data, [old, replace(old, name="candidate", rankings=broken)])], ["nDCG@10"], "champion")
     better = measured(2.0, 3.0, "domain")
     both = Evaluation(better.measures, "champion", better.results + evaluation.results)
     decision = decide(both, NEW, OLD, ["domain"], cases=["cases"])
@@ -109,11 +109,11 @@ def test_what_it_costs_counts() -> None:
 
 
 def test_scores_that_no_longer_mean_what_they_did_are_refused() -> None:
-    own = dataset("domain")
-    old, new = system("champion", own, 2.0), system("candidate", own, 3.0)
+    data = dataset("domain")
+    old, new = system("champion", data, 2.0), system("candidate", data, 3.0)
     assert new.logits is not None
     loud = {query: {d: 3 * value + 12 for d, value in scores.items()} for query, scores in new.logits.items()}
-    evaluation = evaluate([(own, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
+    evaluation = evaluate([(data, [old, replace(new, logits=loud)])], ["nDCG@10"], "champion")
     assert failed(decide(evaluation, NEW, OLD, ["domain"])) == {"calibration"}
 
 

@@ -161,8 +161,8 @@ def test_latency_is_compared_within_a_step(store: ExperimentStore) -> None:
     """With little to do the challenger was fast; now that it has its half, it is slower than the champion."""
     one, draw = begun(store), np.random.default_rng(11)
     sums = {
-        (step, arm, "latency"): Sums.of(draw.normal(mean, 0.5, 1000).tolist())
-        for step, arm, mean in (
+        (step, variant, "latency"): Sums.of(draw.normal(mean, 0.5, 1000).tolist())
+        for step, variant, mean in (
             (0, CHAMPION, 6.0),
             (0, CHALLENGER, 5.0),
             (1, CHAMPION, 5.0),

@@ -21,7 +21,7 @@ def test_nothing_is_lost_or_counted_twice(
 ) -> None:
     counters = Counters()
     expected: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
-    told: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
+    totals: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
     for key, values, look, away in requests:
         counters.add(*key, values)
         for metric, value in values.items():
@@ -31,11 +31,11 @@ def test_nothing_is_lost_or_counted_twice(
             if away:
                 counters.restore(snapshot)
             else:
-                for place, sums in snapshot.sums.items():
-                    told[place] += sums
-    for place, sums in counters.drain().sums.items():
-        told[place] += sums
-    assert told == expected
+                for position, sums in snapshot.sums.items():
+                    totals[position] += sums
+    for position, sums in counters.drain().sums.items():
+        totals[position] += sums
+    assert totals == expected
 
 
 def test_a_unit_is_told_once_a_step() -> None:

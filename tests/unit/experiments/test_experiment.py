@@ -13,7 +13,7 @@ GOOD = Experiment("new", "canary", "mini", "org/name")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"name": ""}, "not a valid name"),
         ({"name": "a" * 65}, "not a valid name"),
@@ -36,8 +36,8 @@ GOOD = Experiment("new", "canary", "mini", "org/name")
         ({"plan": ExperimentPlan(guardrails=tuple(Guardrail("e" * 100, 0.1) for _ in range(200)))}, "too long"),
     ],
 )
-def test_what_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+def test_what_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
         validate(replace(GOOD, **change))
 
 

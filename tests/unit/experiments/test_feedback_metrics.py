@@ -27,21 +27,21 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
     made.close()
 
 
-def write(store: TraceStore, name: str, arm: str, teams: str = "", experiment: str = "e") -> None:
-    documents = [Document(f"text {place}", f"d{place}") for place in range(3)]
-    scores = [PairScore(float(place), 5, False) for place in range(3)]  # the last is first
+def write(store: TraceStore, name: str, variant: str, teams: str = "", experiment: str = "e") -> None:
+    documents = [Document(f"text {position}", f"d{position}") for position in range(3)]
+    scores = [PairScore(float(position), 5, False) for position in range(3)]  # the last is first
     request = RerankRequest("q", documents, request_id=name)
-    part = {"experiment": experiment, "variant": arm, "teams": teams}
+    part = {"experiment": experiment, "variant": variant, "teams": teams}
     store.write([build_trace(replace(RankingRecord(request, scores, "mini", "v1", 512, {}, 0, time.time()), **part))])  # type: ignore[arg-type]
 
 
 def test_each_ranking_counts_once(store: TraceStore) -> None:
-    for name, arm in (("a", "champion"), ("b", "challenger"), ("c", "challenger"), ("f", "fallback")):
-        write(store, name, arm)
+    for name, variant in (("a", "champion"), ("b", "challenger"), ("c", "challenger"), ("f", "fallback")):
+        write(store, name, variant)
     write(store, "other", "challenger", experiment="another")
-    said = FeedbackAggregator(ONE)
-    said.poll(store)
-    assert said.sums() == {"champion": {}, "challenger": {}}
+    aggregator = FeedbackAggregator(ONE)
+    aggregator.poll(store)
+    assert aggregator.sums() == {"champion": {}, "challenger": {}}
     add_feedback(
         store, [FeedbackEvent("a", "click", 2), FeedbackEvent("a", "click", 0), FeedbackEvent("f", "thumb", value=-1)]
     )
@@ -55,31 +55,31 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
         ],
     )
     for _ in range(2):
-        said.poll(store)
-        assert said.sums() == {
+        aggregator.poll(store)
+        assert aggregator.sums() == {
             "champion": {"thumbs_down": Sums(1, 0.0, 0.0), "misplaced": Sums(1, 0.0, 0.0)},
             "challenger": {"thumbs_down": Sums(2, 1.0, 1.0), "misplaced": Sums(1, 0.5, 0.25)},
         }
     add_feedback(store, [FeedbackEvent("a", "thumb", value=-1)])
-    said.poll(store)
-    assert said.sums()["champion"]["thumbs_down"] == Sums(1, 1.0, 1.0)
+    aggregator.poll(store)
+    assert aggregator.sums()["champion"]["thumbs_down"] == Sums(1, 1.0, 1.0)
 
 
 def test_feedback_that_is_faster_than_its_trace_counts(store: TraceStore) -> None:
     now = [0.0]
-    said = FeedbackAggregator(ONE, lambda: now[0])
+    aggregator = FeedbackAggregator(ONE, lambda: now[0])
     add_feedback(store, [FeedbackEvent("late", "click", 0)])
-    said.poll(store)
+    aggregator.poll(store)
     now[0] = 60.0
-    said.poll(store)
+    aggregator.poll(store)
     write(store, "late", "challenger")
-    said.poll(store)
-    assert said.sums()["challenger"]["misplaced"].count == 1
+    aggregator.poll(store)
+    assert aggregator.sums()["challenger"]["misplaced"].count == 1
     now[0] = 1000.0
     add_feedback(store, [FeedbackEvent("later", "click", 0)])
     write(store, "later", "challenger")
-    said.poll(store)
-    assert said.sums()["challenger"]["misplaced"].count == 2
+    aggregator.poll(store)
+    assert aggregator.sums()["challenger"]["misplaced"].count == 2
 
 
 def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,21 +87,21 @@ def test_more_than_is_read_at_once(store: TraceStore, monkeypatch: pytest.Monkey
     for number in range(25):
         write(store, f"r{number}", "champion")
     add_feedback(store, [FeedbackEvent(f"r{number}", "click", 2) for number in range(25)])
-    said = FeedbackAggregator(ONE)
-    said.poll(store)
-    assert said.sums()["champion"]["misplaced"].count == 25
+    aggregator = FeedbackAggregator(ONE)
+    aggregator.poll(store)
+    assert aggregator.sums()["champion"]["misplaced"].count == 25
 
 
 def test_teams_win_and_lose(store: TraceStore) -> None:
     for number, teams in enumerate(("01-", "10-", "011", "---")):
         write(store, f"r{number}", "interleaved", teams)
     add_feedback(store, [FeedbackEvent(f"r{number}", "click", 1) for number in range(4)])
-    said = FeedbackAggregator(ONE)
-    said.poll(store)
-    assert said.wins() == (2, 1)
+    aggregator = FeedbackAggregator(ONE)
+    aggregator.poll(store)
+    assert aggregator.wins() == (2, 1)
     add_feedback(store, [FeedbackEvent("r0", "click", 0)])
-    said.poll(store)
-    assert said.wins() == (1, 1)
+    aggregator.poll(store)
+    assert aggregator.wins() == (1, 1)
 
 
 def test_sums_of_both_kinds() -> None:

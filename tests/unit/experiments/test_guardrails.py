@@ -115,7 +115,7 @@ def test_what_is_tolerated_rolls_nothing_back() -> None:
 
     def action(more: float) -> str:
         draw = np.random.default_rng(4)
-        arms = [{"latency": Sums.of(draw.normal(mean, 0.5, 20_000).tolist())} for mean in (3.0, 3.0 + more)]
-        return check_guardrails(plan, 0.5, Observations(arms[0], arms[1], (500, 500), 500, 1.0)).action
+        variants = [{"latency": Sums.of(draw.normal(mean, 0.5, 20_000).tolist())} for mean in (3.0, 3.0 + more)]
+        return check_guardrails(plan, 0.5, Observations(variants[0], variants[1], (500, 500), 500, 1.0)).action
 
     assert [action(0.0), action(0.08), action(0.26)] == ["advance", "advance", "roll_back"]

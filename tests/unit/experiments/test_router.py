@@ -44,11 +44,11 @@ def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: 
 def test_shares_are_what_they_should_be() -> None:
     users = [f"user-{number}" for number in range(20_000)]
     for one in (experiment(coverage=0.1), experiment("split", 0.4)):
-        arms = [arm(one, user) for user in users]
+        variants = [arm(one, user) for user in users]
         meant = one.coverage * (0.5 if one.kind == "split" else 1)
-        assert abs(arms.count(CHALLENGER) / len(users) - meant) < 0.01
-    arms = [arm(experiment("split", 0.4), user) for user in users]
-    assert abs(arms.count(CHAMPION) / len(users) - 0.2) < 0.01
+        assert abs(variants.count(CHALLENGER) / len(users) - meant) < 0.01
+    variants = [arm(experiment("split", 0.4), user) for user in users]
+    assert abs(variants.count(CHAMPION) / len(users) - 0.2) < 0.01
     assert (challenger_share(experiment("split", 0.4)), challenger_share(experiment(coverage=0.1))) == (0.5, 0.1)
 
 

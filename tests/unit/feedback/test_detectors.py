@@ -29,14 +29,14 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 
 def traced(store: TraceStore, *scores: float) -> FullTrace:
-    documents = [Document(f"text {place}", f"d{place}") for place in range(len(scores))]
+    documents = [Document(f"text {position}", f"d{position}") for position in range(len(scores))]
     store.write([build_trace(ranking("q", documents, scores))])
     return store.load(store.list_traces(limit=1))[0]
 
 
-def names(trace: FullTrace, *said: FeedbackEvent, **bounds: float) -> list[tuple[str, int]]:
+def names(trace: FullTrace, *events: FeedbackEvent, **bounds: float) -> list[tuple[str, int]]:
     thresholds = DetectorThresholds(**({"margin": 0.0} | bounds))  # type: ignore[arg-type]
-    return [(one.detector, one.position) for one in run_detectors(trace, said, None, thresholds)]
+    return [(one.detector, one.position) for one in run_detectors(trace, events, None, thresholds)]
 
 
 def test_a_chosen_document_that_stands_low(store: TraceStore) -> None:
@@ -55,10 +55,10 @@ def test_a_chosen_document_that_stands_low(store: TraceStore) -> None:
 
 def test_a_judgement_outweighs_a_click(store: TraceStore) -> None:
     trace = traced(store, 9, 8, 7, 6, 5)
-    said = [FeedbackEvent("r1", "click", 4), FeedbackEvent("r1", "grade", 4, value=0)]
-    assert judge_trace(trace, said).chosen == []
-    said += [FeedbackEvent("r1", "thumb", 3), FeedbackEvent("r1", "grade", 1, value=2)]
-    assert judge_trace(trace, said).chosen == [1, 3]
+    events = [FeedbackEvent("r1", "click", 4), FeedbackEvent("r1", "grade", 4, value=0)]
+    assert judge_trace(trace, events).chosen == []
+    events += [FeedbackEvent("r1", "thumb", 3), FeedbackEvent("r1", "grade", 1, value=2)]
+    assert judge_trace(trace, events).chosen == [1, 3]
 
 
 def test_the_first_stage_was_right(store: TraceStore) -> None:

@@ -45,7 +45,7 @@ def test_psi_of_shifted_normals_is_what_the_integral_says() -> None:
 @given(st.permutations(range(1, 9)))
 def test_rbo_agrees_with_its_definition(order: list[int]) -> None:
     ranks = np.array(order)
-    other = [int(place) + 1 for place in np.argsort(ranks)]  # documents by their new place
+    other = [int(position) + 1 for position in np.argsort(ranks)]  # documents by their new place
     p, depth, total, shared = 0.9, len(order), 0.0, 0
     for d in range(1, depth + 1):
         shared = len(set(range(1, d + 1)) & set(other[:d]))
@@ -72,11 +72,11 @@ def test_rates_have_an_interval_and_a_verdict() -> None:
 def test_no_verdict_without_a_difference() -> None:
     """Requests whose best document did not move cannot tell; of 300 null simulations few may say otherwise."""
     draw = random.Random(7)
-    said = []
+    events = []
     for _ in range(300):
         pairs = [(draw.randint(1, 10), draw.randint(1, 10)) for _ in range(60)]
-        said.append(feedback_rates(pairs).verdict)
-    assert said.count("hurts") + said.count("helps") <= 0.1 * 300
+        events.append(feedback_rates(pairs).verdict)
+    assert events.count("hurts") + events.count("helps") <= 0.1 * 300
 
 
 def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
@@ -88,9 +88,9 @@ def test_a_window_by_model_and_tenant(store: TraceStore) -> None:
         drafts.append(build_trace(ranking(scores=scores, at=NOW - 60, request_id=f"r{number}", tenant=tenant, top_n=2)))
     drafts += [build_trace(ranking(scores=[9.0, 1.0, 0.0], at=NOW - 9000, request_id="old")) for _ in range(50)]
     store.write(drafts)
-    said = [FeedbackEvent(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
-    said += [FeedbackEvent("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
-    add_feedback(store, said)
+    events = [FeedbackEvent(f"r{number}", "click", 0, tenant="a", time=NOW - 30) for number in range(40)]
+    events += [FeedbackEvent("r41", "thumb", value=-1, tenant="b", time=NOW - 30)]
+    add_feedback(store, events)
     windows = MonitorWindows(3600, 86_400, floor=30, feedback_floor=30)
     everyone, a, b = monitor(store, windows, now=NOW)
     assert [(row.tenant, row.requests) for row in (everyone, a, b)] == [(EVERYONE, 60), ("a", 40), ("b", 20)]

@@ -54,8 +54,8 @@ def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
     write(store, "mine", Document(long, "MYDOCUMENT"))
     add_feedback(store, [FeedbackEvent("MYREQUEST1", "click", document_id="MYDOCUMENT", tenant="mine")])
     assert b"MYTEXT7" in bytes_of(store)
-    gone = erase_tenant(store, "mine")
-    assert (gone.traces, gone.texts, gone.feedback) == (301, 602, 1)
+    erased = erase_tenant(store, "mine")
+    assert (erased.traces, erased.texts, erased.feedback) == (301, 602, 1)
     left = bytes_of(store)
     for word in (b"MYTEXT", b"MYQUERY", b"MYREQUEST", b"MYDOCUMENT"):
         assert word not in left
@@ -113,8 +113,8 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
     fresh = FeedbackEvent("soon", "click", 0, tenant="mine")
     known = FeedbackEvent("r20", "click", 0, tenant="mine", time=now - 19 * DAY)
     add_feedback(store, [old, pending, fresh, known])
-    gone, more = prune(store, RetentionPolicy(30 * DAY))
-    assert (gone, more) == (DeletionCounts(1, 1, 2), False)
+    erased, more = prune(store, RetentionPolicy(30 * DAY))
+    assert (erased, more) == (DeletionCounts(1, 1, 2), False)
     assert [trace.request_id for trace in store.list_traces()] == ["r0", "r20"]
     assert {one.feedback.request_id for one in read_feedback(store)} == {"soon", "r20"}
     assert prune(store, RetentionPolicy(0))[0] == DeletionCounts()
@@ -123,7 +123,7 @@ def test_what_is_old_is_pruned(store: TraceStore) -> None:
 def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rerankd.feedback.retention.BATCH_SIZE", 50)
     for number in range(10):
-        texts = [[f"{number} {place} " + "汉字" * 50] for place in range(50)]
+        texts = [[f"{number} {position} " + "汉字" * 50] for position in range(50)]
         long_ago = time.time() - 10 * DAY + number
         store.write([build_trace(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
     with store.begin() as connection:
@@ -150,8 +150,8 @@ def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
     erase_document(store, "doc-1")
     erase_text(store, text_hash("HASHTEXT"))
     left = bytes_of(store)
-    for gone in (b"OWNTEXT", b"OWNTITLE", b"HASHTEXT", b"HASHNOTE"):
-        assert gone not in left
+    for erased in (b"OWNTEXT", b"OWNTITLE", b"HASHTEXT", b"HASHNOTE"):
+        assert erased not in left
     assert b"OTHERTITLE" in left
     kept = [dict(one) for trace in store.iter_traces(TraceFilter()) for one in trace.candidates.metadata]
     assert kept == [{}, {"title": "OTHERTITLE"}, {}, {"title": "OTHERTITLE"}]

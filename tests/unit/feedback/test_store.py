@@ -41,7 +41,7 @@ def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"kind": "like"}, "Unknown kind of feedback: 'like'"),
         ({"request_id": ""}, "request_id is empty"),
@@ -54,9 +54,9 @@ def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> Non
         ({"time": float("inf")}, "time is not a finite number"),
     ],
 )
-def test_what_cannot_be_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"request_id": "r1", "kind": "click", "index": 0}
-    with pytest.raises(InvalidRequestError, match=said):
+    with pytest.raises(InvalidRequestError, match=message):
         validate_event(FeedbackEvent(**(given | fields)))
 
 
@@ -74,7 +74,7 @@ def test_csv(store: TraceStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ("", "The columns are: none"),
         ("request_id,kind,colour\n", "allowed are: request_id, kind, index"),
@@ -84,6 +84,6 @@ def test_csv(store: TraceStore) -> None:
         ("request_id,kind,index\nr1\n", "Line 2: Unknown kind of feedback: ''"),
     ],
 )
-def test_csv_that_cannot_be_read(lines: str, said: str) -> None:
-    with pytest.raises(InvalidInputFileError, match=said):
+def test_csv_that_cannot_be_read(lines: str, message: str) -> None:
+    with pytest.raises(InvalidInputFileError, match=message):
         list(read_csv(io.StringIO(lines)))

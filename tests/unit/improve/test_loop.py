@@ -43,10 +43,10 @@ def folder(root: Path, name: str, *, first: int, count: int, shuffled: bool = Fa
     for number in range(first, first + count):
         subject = f"{draw.choice(WORDS)} {draw.choice(WORDS)} {number}"
         queries.append({"_id": f"q{number}", "text": f"what of {subject}"})
-        for place in range(6):
-            text = f"yes indeed {subject}" if place == 5 else f"no never {draw.choice(WORDS)} {number} {place}"
-            corpus.append({"_id": f"d{number}-{place}", "text": text})
-            run.append(f"q{number} Q0 d{number}-{place} {place + 1} {10 - place} first")
+        for position in range(6):
+            text = f"yes indeed {subject}" if position == 5 else f"no never {draw.choice(WORDS)} {number} {position}"
+            corpus.append({"_id": f"d{number}-{position}", "text": text})
+            run.append(f"q{number} Q0 d{number}-{position} {position + 1} {10 - position} first")
         qrels.append(f"q{number}\td{number}-{draw.randrange(5) if shuffled else 5}\t1")
     (target / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
     (target / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
@@ -124,9 +124,9 @@ def test_from_examples_to_champion_once(
         (step, "to do") for step in ("collect", "train", "gate", "register", "promote")
     ]
     assert not plan.out.exists()
-    said: list[str] = []
-    last = Loop(plan, resources(settings), said.append).run()
-    assert last.state == "done", said
+    messages: list[str] = []
+    last = Loop(plan, resources(settings), messages.append).run()
+    assert last.state == "done", messages
     assert "champion" in last.message
     again = Loop(plan, resources(settings))
     monkeypatch.setattr(improving, "fine_tune", lambda *_, **__: pytest.fail("trained twice"))

@@ -49,25 +49,25 @@ class Models:
 
 def told(traffic: Traffic) -> dict[str, dict[str, float]]:
     counts: dict[str, dict[str, float]] = {}
-    for (_, _, arm, metric), sums in traffic.counters.drain().sums.items():
-        counts.setdefault(arm, {})[metric] = sums.total if metric != "latency" else math.nan
+    for (_, _, variant, metric), sums in traffic.counters.drain().sums.items():
+        counts.setdefault(variant, {})[metric] = sums.total if metric != "latency" else math.nan
     return counts
 
 
 async def scored(
-    models: Models, traffic: Traffic, arm: str = CHALLENGER, one: Experiment = ONE, **more: bool
+    models: Models, traffic: Traffic, variant: str = CHALLENGER, one: Experiment = ONE, **more: bool
 ) -> ModelScores:
-    return await VariantScorer(Route(one, arm, "u"), traffic, models.charge, **more).score("mini", models.score)
+    return await VariantScorer(Route(one, variant, "u"), traffic, models.charge, **more).score("mini", models.score)
 
 
 async def test_each_arm_is_its_model() -> None:
-    for arm, role in ((CHAMPION, "champion"), (CHALLENGER, "challenger")):
+    for variant, role in ((CHAMPION, "champion"), (CHALLENGER, "challenger")):
         traffic, models = Traffic(), Models()
-        result = await scored(models, traffic, arm)
-        assert (result.model, result.version, result.experiment_label) == ("mini", f"v-{role}", f"e/{arm}")
+        result = await scored(models, traffic, variant)
+        assert (result.model, result.version, result.experiment_label) == ("mini", f"v-{role}", f"e/{variant}")
         assert models.asked == [role]
-        assert set(told(traffic)[arm]) == {"errors", "timeouts", "empty", "latency"}
-        assert traffic.counts == {("e", arm): 1}
+        assert set(told(traffic)[variant]) == {"errors", "timeouts", "empty", "latency"}
+        assert traffic.counts == {("e", variant): 1}
 
 
 async def test_scores_from_a_cache_tell_no_time() -> None:

@@ -59,11 +59,11 @@ def test_rules_hide_pin_and_move(given: tuple[list[float], list[Adjustment]]) ->
     free = [i for i in order if not rules[i].pin_to]
     assert free == sorted(free, key=lambda i: (-(values[i] + rules[i].boost), i))
     for i in (i for i in shown if rules[i].pin_to):
-        place = order.index(i) + 1
+        position = order.index(i) + 1
         taken = sum(bool(rules[other].pin_to) for other in shown)
-        assert place >= min(rules[i].pin_to, len(order) - taken + 1)
+        assert position >= min(rules[i].pin_to, len(order) - taken + 1)
         if sum(rules[other].pin_to <= rules[i].pin_to for other in shown if rules[other].pin_to) == 1:
-            assert place == min(rules[i].pin_to, len(order) - taken + 1) or place <= rules[i].pin_to
+            assert position == min(rules[i].pin_to, len(order) - taken + 1) or position <= rules[i].pin_to
 
 
 def test_a_pin_is_at_its_place() -> None:

@@ -72,11 +72,11 @@ CLICKED = 0.4  # of those who look at it
 
 def _rankings(draw: random.Random) -> tuple[list[int], list[int]]:
     """Return both rankings of one request, which differ only in the position of the answer, document 0."""
-    place = draw.choices(range(4), PLACES)[0]
+    position = draw.choices(range(4), PLACES)[0]
     others = [1, 2, 3]
     draw.shuffle(others)
-    higher = max(0, place - (draw.random() < RAISED))
-    return [*others[:place], 0, *others[place:]], [*others[:higher], 0, *others[higher:]]
+    higher = max(0, position - (draw.random() < RAISED))
+    return [*others[:position], 0, *others[position:]], [*others[:higher], 0, *others[higher:]]
 
 
 def _interleaved_until_sure(draw: random.Random) -> int:
@@ -95,9 +95,9 @@ def _split_until_sure(draw: np.random.Generator) -> int:
     size = 400_000
     totals = []
     for raised in (0.0, RAISED):
-        place = draw.choice(4, size, p=np.array(PLACES))
-        place = np.maximum(0, place - (draw.random(size) < raised))
-        totals.append((draw.random(size) < np.array(LOOKED_AT)[place] * CLICKED).cumsum())
+        position = draw.choice(4, size, p=np.array(PLACES))
+        position = np.maximum(0, position - (draw.random(size) < raised))
+        totals.append((draw.random(size) < np.array(LOOKED_AT)[position] * CLICKED).cumsum())
     for n in range(200, size, 200):
         control, treated = (Sums(n, float(own[n - 1]), float(own[n - 1])) for own in totals)
         if difference(control, treated, 0.05).low > 0:

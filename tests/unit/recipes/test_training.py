@@ -67,11 +67,11 @@ def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:
     one, again = bank.step("s", 700), bank.step("s", 700)
     assert len(one.queries.ids) * SIZE == sum(len(part.ids) for part in one.passages)
     assert all(np.array_equal(a.ids, b.ids) for a, b in zip(one.passages, again.passages, strict=True))
-    rows = {int(place): row for part in one.passages for place, row in zip(part.places, part.ids, strict=True)}
-    for place, query in zip(one.queries.places, one.queries.ids, strict=True):
+    rows = {int(position): row for part in one.passages for position, row in zip(part.places, part.ids, strict=True)}
+    for position, query in zip(one.queries.places, one.queries.ids, strict=True):
         own = {int(token) for token in query if token >= 10}
         if 31 not in own and 32 not in own:  # a sentence's answer is its translation
-            assert own <= {int(token) for token in rows[int(place) * SIZE]}
+            assert own <= {int(token) for token in rows[int(position) * SIZE]}
 
 
 def test_the_window_shares_most_with_the_query() -> None:
@@ -88,9 +88,9 @@ def test_texts_come_back_in_the_order_in_which_they_were_drawn() -> None:
     with torch.inference_mode():
         whole = train.encoded(ranker, bank.framed(texts, "passage", 3), 1, CPU)
         alone = [train.encoded(ranker, bank.framed([text], "passage", 1), 1, CPU) for text in texts]
-    for place, one in enumerate(alone):
-        torch.testing.assert_close(whole.mean[place], one.mean[0], atol=1e-4, rtol=1e-4)
-        assert int(whole.content[place].sum()) == len(texts[place])
+    for position, one in enumerate(alone):
+        torch.testing.assert_close(whole.mean[position], one.mean[0], atol=1e-4, rtol=1e-4)
+        assert int(whole.content[position].sum()) == len(texts[position])
 
 
 def test_training_learns_what_labels_say_and_a_student_follows() -> None:

@@ -107,7 +107,7 @@ async def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
     async with following(registry, name) as (pool, follower):
         await follower.begin([pool.default])
         state = follower.followed[name]
-        for refusals, (version, said) in enumerate(
+        for refusals, (version, message) in enumerate(
             {2: "SHA-256 of model.onnx", 3: "not verified", 4: "not a finite number|not numbers|no usable"}.items(), 1
         ):
             point(registry, name, version)
@@ -117,7 +117,7 @@ async def test_a_bad_version_is_refused_once_and_the_old_one_goes_on(
                 assert state.refusals == refusals
                 assert state.fault
             if version != 4:
-                assert said in state.fault
+                assert message in state.fault
         point(registry, name, 5)
         for _ in range(2):
             await follower.poll()
@@ -264,12 +264,12 @@ async def test_a_thread_that_hangs_keeps_nothing_from_ending(
     registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hang = threading.Event()
-    asked = threading.Event()
+    is_called = threading.Event()
     async with following(registry, name) as (pool, follower):
         await follower.begin([pool.default])
 
         def hanging(self: Registry, *_: object) -> ModelVersion:
-            asked.set()
+            is_called.set()
             hang.wait(30)
             raise UnavailableError("too late")
 
@@ -279,6 +279,6 @@ async def test_a_thread_that_hangs_keeps_nothing_from_ending(
         follower.start()
         from asyncio import to_thread
 
-        assert await to_thread(asked.wait, 10)
+        assert await to_thread(is_called.wait, 10)
         assert await served(pool, name) == f"registry:{name}@1"
     hang.set()

@@ -227,10 +227,10 @@ def test_nobody_waits_for_mlflow(
     registry: Registry, experiments: ExperimentStore, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance, resolve = Instance(registry, experiments, name, 2), registry.resolve
-    asked, go_on = threading.Event(), threading.Event()
+    is_called, go_on = threading.Event(), threading.Event()
 
     def slow(*told: str) -> ModelVersion:
-        asked.set()
+        is_called.set()
         go_on.wait(30)
         return resolve(*told)
 
@@ -238,7 +238,7 @@ def test_nobody_waits_for_mlflow(
     one = promoted(experiments, f"registry:{name}@2")
     for _ in range(3):
         instance.promotions.poll(experiments)
-    assert asked.wait(30)
+    assert is_called.wait(30)
     assert last(experiments, one).phase == "begun"
     go_on.set()
     instance.poll()

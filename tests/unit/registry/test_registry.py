@@ -95,8 +95,8 @@ def test_a_record_that_was_changed_is_no_record(registry: Registry, models: list
     gate = gate_record(models[0], tmp_path / "gate.json", passed=False)
     version = registry.register(models[0], name, gate=gate)
     path = stored(registry, version).parent / "evidence" / "gate.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"passed": True, "checks": []}))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"passed": True, "checks": []}))
     with pytest.raises(PromotionRefusedError, match="was changed"):
         registry.promote(name, 1)
     path.unlink()

@@ -59,12 +59,12 @@ def test_a_version_is_read_as_it_was_written() -> None:
     ],
 )
 def test_a_damaged_record_is_one_error(changes: dict[str, Any]) -> None:
-    said = json.loads(VERSION.record()) | changes
+    record = json.loads(VERSION.record()) | changes
     if "files" in changes:
-        said["content"] = content_of(said["files"])
-        said["sizes"] = dict.fromkeys(said["files"], 1)
+        record["content"] = content_of(record["files"])
+        record["sizes"] = dict.fromkeys(record["files"], 1)
     with pytest.raises(CorruptModelError, match=r"med 3 is damaged"):
-        ModelVersion.from_row(row(json.dumps(said)))
+        ModelVersion.from_row(row(json.dumps(record)))
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", "null", "{"])

@@ -18,13 +18,13 @@ def write_pdf(path: Path, pages: Sequence[str]) -> None:
         objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {len(objects)} 0 R {about} >>")
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
-    content, places = b"%PDF-1.4\n", []
+    content, positions = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
-        places.append(len(content))
+        positions.append(len(content))
         content += f"{number} 0 obj\n{body}\nendobj\n".encode()
     start = len(content)
     content += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
-    content += b"".join(f"{place:010d} 00000 n \n".encode() for place in places)
+    content += b"".join(f"{position:010d} 00000 n \n".encode() for position in positions)
     content += f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF".encode()
     path.write_bytes(content)
 

@@ -37,8 +37,8 @@ def test_only_given_passages_are_cited(text: str, left: str, cited: list[int], i
 
 @given(st.text(alphabet="ab [】【]1,29、 ", max_size=60), st.lists(st.integers(0, 60), max_size=8))
 def test_pieces_do_not_matter(text: str, cuts: list[int]) -> None:
-    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    pieces = [text[a:b] for a, b in itertools.pairwise(places)]
+    positions = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in itertools.pairwise(positions)]
     assert checked(pieces) == checked([text])
 
 

@@ -25,7 +25,7 @@ def rules(text: str, head: str = "") -> RuleSet:
 
 def ordered(rule_set: RuleSet, query: str = "保修多久", tenant: str = "") -> list[str | None]:
     adjustments = rule_set.adjustments(query, DOCUMENTS, tenant, NOW)
-    return [DOCUMENTS[place].id for place in order_of(DOCUMENTS, SCORES, adjustments)]
+    return [DOCUMENTS[position].id for position in order_of(DOCUMENTS, SCORES, adjustments)]
 
 
 def ranked(rule_set: RuleSet, threshold: float | None = None, top_n: int | None = None) -> tuple[RankedDocument, ...]:

@@ -23,9 +23,9 @@ async def test_a_folder_that_cannot_be_written_is_the_services_fault(
     (tmp_path / "file").touch()
     app = create_app(open_service(load_settings(jobs_path=str(tmp_path / "file" / "jobs.sqlite"))))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
-        answer = await http.request(method, path, json={"query": "q", "documents": ["d"]})
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
-    assert str(tmp_path) not in answer.text
+        response = await http.request(method, path, json={"query": "q", "documents": ["d"]})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "60")
+    assert str(tmp_path) not in response.text
     assert str(tmp_path) in caplog.text
 
 

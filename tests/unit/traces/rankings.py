@@ -19,9 +19,11 @@ def ranking(
     **named: Any,
 ) -> RankingRecord:
     """A ranking in which, unless `scores` say otherwise, a later document is a better one."""
-    given = [one if isinstance(one, Document) else Document(one) for one in documents]
-    logits = scores if scores is not None else [float(place) for place in range(len(given))]
-    request = RerankRequest(query, given, top_n, **({"request_id": "r1", "tenant": "search", "source": "http"} | named))
+    inputs = [one if isinstance(one, Document) else Document(one) for one in documents]
+    logits = scores if scores is not None else [float(position) for position in range(len(inputs))]
+    request = RerankRequest(
+        query, inputs, top_n, **({"request_id": "r1", "tenant": "search", "source": "http"} | named)
+    )
     timings = {"tokenization": 1.0, "queue": 2.0, "inference": 3.0, "total": 6.0}
     pairs = [PairScore(logit, 10, False) for logit in logits]
     return RankingRecord(request, pairs, "mini", "v1", 512, timings, 0, time.time() if at is None else at)

@@ -22,7 +22,7 @@ def test_another_model_moves_documents(tmp_path: Path) -> None:
     store.write([build_trace(ranking(documents=["gone", "stays"], request_id="r2"))])
     erase_text(store, text_hash("gone"))
     newest = store.load(store.list_traces(order="oldest"))
-    same, skipped = replay_traces(newest, lambda _, texts: [-float(place) for place in range(len(texts))])
+    same, skipped = replay_traces(newest, lambda _, texts: [-float(position) for position in range(len(texts))])
     assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
     assert skipped.skipped == "a text of it was erased"
     by_length, _ = replay_traces(newest, lambda _, texts: [float(len(text)) for text in texts])

@@ -41,13 +41,13 @@ def test_a_trace_comes_back_whole(store: TraceStore) -> None:
     write(store, ranking(documents=documents, scores=[-1.0, 3.0, 0.5]))
     stored = store.find_trace("r1")
     assert stored is not None
-    trace, held = stored.trace, stored.candidates
+    trace, candidates = stored.trace, stored.candidates
     assert (stored.query, stored.texts) == ("what eats bamboo?", ("a car", "熊猫吃竹子", "a" * 5000))
     assert stored.parameters == {"activation": "sigmoid", "max_length": 512, "top_n": 2}
-    assert (held.ranks.tolist(), held.ids) == ([3, 1, 2], ("c1", "p1", None))
-    assert held.raw_scores.tolist() == [-1.0, 3.0, 0.5]
-    assert held.final_scores[1] == pytest.approx(0.952574, abs=1e-6)
-    assert held.scores_before[0] == 9.5
+    assert (candidates.ranks.tolist(), candidates.ids) == ([3, 1, 2], ("c1", "p1", None))
+    assert candidates.raw_scores.tolist() == [-1.0, 3.0, 0.5]
+    assert candidates.final_scores[1] == pytest.approx(0.952574, abs=1e-6)
+    assert candidates.scores_before[0] == 9.5
     assert (trace.top_before, trace.top_score, trace.margin, trace.documents, trace.kept) == (2, 3.0, 2.5, 3, 2)
     assert trace.tau == pytest.approx(-1 / 3)
     assert (trace.tenant, trace.source, trace.model, trace.version, trace.total_ms) == (

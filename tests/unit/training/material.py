@@ -24,10 +24,12 @@ FOODS = ["bamboo", "deer", "krill", "hares", "hay", "frogs", "grain", "thorns", 
 def animals(count: int = 12) -> list[Example]:
     """Return examples on the food of animals: answers contain `eats`, others `fears`, which generalises."""
     examples = []
-    for place in range(count):
-        animal, food = ANIMALS[place % 12], FOODS[place % 12]
-        turn = "" if place < 12 else f" {place}"
-        others = [f"the {ANIMALS[(place + step) % 12]} fears {FOODS[(place + step) % 12]}{turn}" for step in (1, 2, 3)]
+    for position in range(count):
+        animal, food = ANIMALS[position % 12], FOODS[position % 12]
+        turn = "" if position < 12 else f" {position}"
+        others = [
+            f"the {ANIMALS[(position + step) % 12]} fears {FOODS[(position + step) % 12]}{turn}" for step in (1, 2, 3)
+        ]
         examples.append(
             Example(f"what does the {animal} eat?{turn}", (f"the {animal} eats {food}{turn}",), tuple(others))
         )

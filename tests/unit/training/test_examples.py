@@ -35,7 +35,7 @@ def test_lines_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "counts"),
     [
         ({"pos": ["a"]}, "line 1: there is no query"),
         ({"query": 5, "pos": ["a"]}, "there is no query"),
@@ -48,8 +48,8 @@ def test_lines_are_read(tmp_path: Path) -> None:
         (["q"], "a list"),
     ],
 )
-def test_lines_that_are_refused(tmp_path: Path, row: object, said: str) -> None:
-    with pytest.raises(InvalidInputFileError, match=said):
+def test_lines_that_are_refused(tmp_path: Path, row: object, counts: str) -> None:
+    with pytest.raises(InvalidInputFileError, match=counts):
         read_examples(lines(tmp_path / "a.jsonl", row))
 
 
@@ -99,10 +99,10 @@ def test_cleaning_is_done_once_and_leaves_no_contradiction(examples: list[Exampl
             replace(e, positive_scores=(1.0,) * len(e.positives), negative_scores=(0.0,) * len(e.negatives))
             for e in examples
         ]
-    kept, said = clean(examples)
+    kept, counts = clean(examples)
     assert clean(kept)[0] == kept
     assert clean(kept)[1].dropped == {}
-    assert said.kept == len(kept)
+    assert counts.kept == len(kept)
     assert len({one.key for one in kept}) == len(kept)
     missed = {(one.key, normalize(text)) for one in examples for text in one.missed}
     for one in kept:
@@ -176,12 +176,12 @@ def test_an_answer_that_the_first_stage_missed_is_not_learned_from(tmp_path: Pat
     examples = {one.query: one for one in read_examples(folder)}
     assert (examples["one"].positives, examples["one"].missed) == (("here",), ("beyond",))
     assert (examples["other"].positives, examples["other"].missed) == ((), ("beyond",))
-    kept, said = clean(examples.values())
+    kept, counts = clean(examples.values())
     assert kept == [Example("one", ("here",), source="set", unjudged=("close",))]
-    assert said.dropped == {MISSED: 2, "queries without an answer": 1}
+    assert counts.dropped == {MISSED: 2, "queries without an answer": 1}
 
 
 def test_a_missed_answer_is_no_negative() -> None:
-    [one], said = clean([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
+    [one], counts = clean([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
     assert (one.negatives, one.unjudged) == (("c",), ("d",))
-    assert said.dropped == {"contradicting negatives": 1, MISSED: 1}
+    assert counts.dropped == {"contradicting negatives": 1, MISSED: 1}

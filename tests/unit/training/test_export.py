@@ -32,8 +32,8 @@ def base(request: pytest.FixtureRequest, bert: Path, tmp_path_factory: pytest.Te
 def test_a_candidate_scores_as_the_network(base: Path, tmp_path: Path) -> None:
     files = files_of(base)
     network = open_network(files, 40)  # shorter than what a check reads: both are cut alike
-    said: list[str] = []
-    model = write_candidate(network, files, tmp_path, precision="fp32", name="zoo", report=said.append)
+    messages: list[str] = []
+    model = write_candidate(network, files, tmp_path, precision="fp32", name="zoo", report=messages.append)
     assert model == tmp_path / "model"
     pairs = verification_pairs([], 16)
     served = Reranker(str(model), device="cpu", max_length=40).score(pairs, activation="none")
@@ -45,7 +45,7 @@ def test_a_candidate_scores_as_the_network(base: Path, tmp_path: Path) -> None:
     assert manifest.licence == files.manifest.licence
     assert manifest.parity is not None
     assert manifest.parity["passed"]
-    assert said
+    assert messages
     assert (model / "LICENSE").is_file() == (base / "LICENSE").is_file()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 

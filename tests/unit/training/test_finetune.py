@@ -44,7 +44,7 @@ def base(request: pytest.FixtureRequest, bert: Path, tmp_path_factory: pytest.Te
 
 
 def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     shares: list[float] = []
     judged = Dataset("zoo", {"1": animals()[0].query.upper()}, {}, {}, {}, "")
     examples = [*animals(), Example("no answer", ())]
@@ -57,7 +57,7 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
         general=[Example("what is the capital of France?", ("Paris",), ("Rome",))],
         evaluation_sets=[judged],
         name="zoo",
-        report=said.append,
+        report=messages.append,
         progress=lambda share, losses: shares.append(share),
     )
     record = outcome.record
@@ -69,8 +69,8 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
     assert record["compiled"]["passed"]
     assert record["peak_memory_mb"] > 100
     assert shares[-1] == 1.0
-    assert said[0] == "Mining negatives"
-    assert said[-1] == "Calibrating"
+    assert messages[0] == "Mining negatives"
+    assert messages[-1] == "Calibrating"
     manifest = load_model(str(outcome.model)).manifest
     assert manifest.name == "zoo"
     assert manifest.calibration is None or manifest.calibration["pairs"] > 0
@@ -82,14 +82,14 @@ def test_from_examples_to_a_candidate(base: Path, tmp_path: Path) -> None:
 
 def test_a_candidate_can_be_trained_again(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MIN_KENDALL_TAU, "int8", 0.3)  # activations of random weights round badly
-    rounded, said = replace(OPTIONS, precision="int8"), list[str]()
-    first = fine_tune(str(base), animals(), tmp_path / "first", rounded, name="first", report=said.append)
+    rounded, messages = replace(OPTIONS, precision="int8"), list[str]()
+    first = fine_tune(str(base), animals(), tmp_path / "first", rounded, name="first", report=messages.append)
     again = fine_tune(str(first.model), animals(), tmp_path / "second", rounded, name="second")
     assert again.record["compiled"]["passed"]
     assert again.record["lora"]["largest"] < 1e-3
     manifest = load_model(str(again.model)).manifest
     assert (manifest.name, manifest.source, manifest.precision) == ("second", "first", "int8")
-    assert ("Quantizing with texts of the domain" in said) == (base.name == "bert")
+    assert ("Quantizing with texts of the domain" in messages) == (base.name == "bert")
 
 
 def test_examples_without_others_are_refused(bert: Path, tmp_path: Path) -> None:
@@ -105,10 +105,10 @@ def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) 
 
 
 def test_where_the_first_stage_missed_all_its_misses_are_learned_from(bert: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     lost = [replace(one, positives=(), missed=one.positives) for one in animals()]
-    outcome = fine_tune(str(bert), lost, tmp_path, OPTIONS, report=said.append)
-    assert "training on those that it missed" in said[0]
+    outcome = fine_tune(str(bert), lost, tmp_path, OPTIONS, report=messages.append)
+    assert "training on those that it missed" in messages[0]
     assert outcome.record["training"] == 9
     assert outcome.record["examples"]["dropped"] == {}
 
@@ -120,7 +120,7 @@ def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "messages"),
     [
         ({"method": "qlora"}, "Unknown method 'qlora'"),
         ({"loss": "hinge"}, "Unknown loss 'hinge'"),
@@ -135,8 +135,10 @@ def test_distillation_keeps_to_what_the_teacher_scored(bert: Path, tmp_path: Pat
         ({"device": "tpu"}, "Unknown device"),
     ],
 )
-def test_options_that_are_refused_before_anything_is_done(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+def test_options_that_are_refused_before_anything_is_done(
+    tmp_path: Path, change: dict[str, Any], messages: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=messages):
         fine_tune("nowhere", animals(), tmp_path / "out", replace(OPTIONS, **change))
     assert not (tmp_path / "out").exists()
 
@@ -153,7 +155,7 @@ def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_pa
     for one in animals(4):
         own = [*one.positives, *one.negatives]
         order = np.argsort(reranker.score([(one.query, text) for text in own]), kind="stable")
-        texts = [own[place] for place in order]
+        texts = [own[position] for position in order]
         scales.append(Example(one.query, (texts[0],), tuple(texts[1:])))
     before = (tiny / "rerankd.json").read_bytes()
     finetune._calibrate(tiny, scales, OPTIONS)

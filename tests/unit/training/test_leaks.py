@@ -10,9 +10,9 @@ from tests.unit.training.material import animals
 
 def asked(*queries: str, answer: str = "") -> Dataset:
     """A set that asks these; the first is answered by the text."""
-    qrels = {str(place): {"a": 1, "b": 0} for place in range(len(queries))}
+    qrels = {str(position): {"a": 1, "b": 0} for position in range(len(queries))}
     texts = {"a": answer, "b": "of no use"} if answer else {}
-    return Dataset("zoo", {str(place): query for place, query in enumerate(queries)}, texts, qrels, {}, "")
+    return Dataset("zoo", {str(position): query for position, query in enumerate(queries)}, texts, qrels, {}, "")
 
 
 def test_queries_of_evaluation_sets_are_left_out() -> None:

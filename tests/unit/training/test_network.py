@@ -29,12 +29,12 @@ def test_pairs_are_cut_as_they_are_when_served(model: Path, mixed_pairs: list[tu
     pairs = [pair for query, text in mixed_pairs[:20] for pair in ((query, text), (query, text[: len(text) // 2]))]
     features = network.preprocess(pairs)
     assert features["input_ids"].shape[1] <= length
-    for place, (query, text) in enumerate(pairs):
+    for position, (query, text) in enumerate(pairs):
         served = encoder.encode(query, [text], TruncationOptions(length))[0][0]
-        size = int(features["attention_mask"][place].sum())
-        assert features["input_ids"][place, :size].tolist() == served.ids.tolist()
+        size = int(features["attention_mask"][position].sum())
+        assert features["input_ids"][position, :size].tolist() == served.ids.tolist()
         if "token_type_ids" in features:
-            kinds = features["token_type_ids"][place, :size]
+            kinds = features["token_type_ids"][position, :size]
             assert kinds.tolist() == [int(n >= served.document_start) for n in range(size)]
 
 

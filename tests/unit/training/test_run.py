@@ -45,16 +45,16 @@ def trained(
     base: Path, out: Path, options: TrainOptions = QUICK, *, stop: float = 2.0, general: list[Example] | None = None
 ) -> tuple[Network, dict[str, Any], list[str]]:
     """Train; end it as soon as a share is done."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def progress(share: float, losses: Mapping[str, float]) -> None:
         if share >= stop and "eval_loss" not in losses:
             raise Stopped
 
     training, validation = split(animals(), options.validation)
-    run = TrainingRun(files_of(base), out, options, report=said.append, progress=progress)
+    run = TrainingRun(files_of(base), out, options, report=messages.append, progress=progress)
     network, figures = run.train(training, validation, general or [])
-    return network, figures, said
+    return network, figures, messages
 
 
 def validation_loss(network: Network) -> float:
@@ -81,7 +81,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_trains_without_a_network(bert: Path, tmp_path: Path, kind: str, method: str) -> None:
     base = bert if kind == "bert" else late_interaction_model(bert, tmp_path / "base")
     before = open_network(files_of(base), 48)
-    network, figures, said = trained(base, tmp_path / "out", replace(QUICK, method=method, epochs=4))
+    network, figures, messages = trained(base, tmp_path / "out", replace(QUICK, method=method, epochs=4))
     looks = [entry["step"] for entry in figures["history"] if "eval_loss" in entry]
     assert looks == [0, 4, 8, 12, 16, 18]
     assert figures["validation_loss"]["before"] == pytest.approx(validation_loss(before), rel=1e-4)
@@ -90,7 +90,7 @@ def test_a_run_trains_without_a_network(bert: Path, tmp_path: Path, kind: str, m
     if kind == "late":  # the other has dropout, which hides what 18 steps do
         assert sum(losses[-6:]) < sum(losses[:6])
     assert figures["steps"] == 18
-    assert said == ["Training"]
+    assert messages == ["Training"]
     assert set(network.state_dict()) == set(before.state_dict())
     assert (logits_of(network, PAIRS) - logits_of(before, PAIRS)).abs().max() > 0.01
     assert (tmp_path / "out" / "curves.svg").is_file()
@@ -115,8 +115,8 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(bert: Path, tmp_path: Pat
     with pytest.raises(Stopped):
         trained(bert, tmp_path / "cut", options, stop=0.7)
     known = sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir())
-    resumed, others, said = trained(bert, tmp_path / "cut", replace(options, precision="fp32", mini_batch_size=8))
-    assert said[0] in {f"Resuming from {name}" for name in known}
+    resumed, others, messages = trained(bert, tmp_path / "cut", replace(options, precision="fp32", mini_batch_size=8))
+    assert messages[0] in {f"Resuming from {name}" for name in known}
     assert others["resumed"]
     np.testing.assert_allclose(logits_of(resumed, PAIRS), logits_of(whole, PAIRS), atol=1e-5)
     losses = [[e["eval_loss"] for e in one["history"] if "eval_loss" in e] for one in (figures, others)]
@@ -129,8 +129,8 @@ def test_a_run_that_ended_is_not_trained_again(bert: Path, tmp_path: Path, chang
     first, figures, _ = trained(bert, tmp_path / "out", options)
     assert figures["steps"] == steps
     shutil.move(tmp_path / "out", tmp_path / "moved")
-    second, again, said = trained(bert, tmp_path / "moved", options, stop=0.0)
-    assert said[0].startswith("Resuming")
+    second, again, messages = trained(bert, tmp_path / "moved", options, stop=0.0)
+    assert messages[0].startswith("Resuming")
     assert again["history"] == figures["history"]
     assert torch.equal(logits_of(first, PAIRS), logits_of(second, PAIRS))
 
@@ -149,8 +149,8 @@ def test_the_patience_that_is_left_survives(bert: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"learning_rate": 1e-4}, {"seed": 8}, {"lora_rank": 2}])
 def test_another_run_begins_anew(bert: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     trained(bert, tmp_path, replace(QUICK, epochs=1))
-    _, figures, said = trained(bert, tmp_path, replace(QUICK, epochs=1, **change))
-    assert said == ["Training"]
+    _, figures, messages = trained(bert, tmp_path, replace(QUICK, epochs=1, **change))
+    assert messages == ["Training"]
     assert not figures["resumed"]
 
 
@@ -195,6 +195,6 @@ def test_self_distillation_mixes_the_base_models_order_into_the_labels(bert: Pat
         wanted = 0.4 * base + 0.6 * torch.tensor(row["label"]).softmax(0)
         torch.testing.assert_close(torch.tensor(mixed["label"]).exp(), wanted, atol=1e-4, rtol=1e-3)
         assert (mixed["query"], mixed["docs"]) == (row["query"], row["docs"])
-    network, _, said = trained(bert, tmp_path / "run", options)
-    assert "Scoring the groups with the base model, for self-distillation" in said
+    network, _, messages = trained(bert, tmp_path / "run", options)
+    assert "Scoring the groups with the base model, for self-distillation" in messages
     assert logits_of(network, PAIRS).isfinite().all()

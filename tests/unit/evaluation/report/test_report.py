@@ -61,8 +61,10 @@ def evaluation(queries: int = 60, text: str = "熊猫吃什么? What does it eat
         own = [first_stage_run(made)]
         for n in range(systems):
             after = shaken(rankings, 1.0, 9 + n)
-            logits = {query: {d: 5.0 - place for place, d in enumerate(ranking)} for query, ranking in after.items()}
-            latency = Latency(tuple(10.0 + place % 7 for place in range(queries)), 20 * queries, 3)
+            logits = {
+                query: {d: 5.0 - position for position, d in enumerate(ranking)} for query, ranking in after.items()
+            }
+            latency = Latency(tuple(10.0 + position % 7 for position in range(queries)), 20 * queries, 3)
             own.append(RankingRun(f"model {n} {text[:20]}", after, logits, latency))
         work.append((made, own))
     return evaluate(work, ["nDCG@10", "RR@10"])

@@ -18,7 +18,7 @@ def test_the_list_of_scoring_paths_is_the_list_of_routes() -> None:
 async def test_a_service_that_is_starting_refuses_at_once_so_that_another_is_asked(path: str) -> None:
     app = create_app(open_service(load_settings()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
-        answer = await http.post(path, json={"query": "q", "documents": ["d"]})
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json()["error"]["code"] == "unavailable"
+        response = await http.post(path, json={"query": "q", "documents": ["d"]})
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["error"]["code"] == "unavailable"

@@ -23,12 +23,12 @@ RESULT = RerankResult(
 
 
 def test_union_leaves_out_what_some_client_trips_over() -> None:
-    answer = dialects.union_response(RESULT, texts=False, version="2")
-    assert "object" not in answer
-    assert answer["results"] == [{"index": 1, "relevance_score": 2.0}, {"index": 0, "relevance_score": -1.0}]
-    assert answer["usage"] == {"prompt_tokens": 12, "total_tokens": 12}
-    assert answer["meta"]["billed_units"] == {"search_units": 1}
-    assert "warnings" not in answer["meta"]
+    response = dialects.union_response(RESULT, texts=False, version="2")
+    assert "object" not in response
+    assert response["results"] == [{"index": 1, "relevance_score": 2.0}, {"index": 0, "relevance_score": -1.0}]
+    assert response["usage"] == {"prompt_tokens": 12, "total_tokens": 12}
+    assert response["meta"]["billed_units"] == {"search_units": 1}
+    assert "warnings" not in response["meta"]
     with_texts = dialects.union_response(RESULT, texts=True, version="1", warnings=["w"], explain=True)
     assert with_texts["results"][0] == {
         "index": 1,
