@@ -35,12 +35,17 @@ def experiments(tmp_path: Path) -> Iterator[ExperimentStore]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def gates(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("gates")
+    return [gate_record(model, folder / f"{n}.json", passed=n < 2) for n, model in enumerate(models)]
+
+
 @pytest.fixture
-def name(registry: Registry, models: list[Path], tmp_path: Path) -> str:
+def name(registry: Registry, models: list[Path], gates: list[Path]) -> str:
     """A model whose first version is champion; the third was refused by its gate."""
     made = fresh_name()
-    for number, model in enumerate(models):
-        gate = gate_record(model, tmp_path / f"{number}.json", passed=number < 2)
+    for model, gate in zip(models, gates, strict=True):
         registry.register(model, made, gate=gate)
     registry.promote(made, 1, "first")
     return made
