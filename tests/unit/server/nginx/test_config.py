@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,7 @@ from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.settings import load_settings
-from tests.integration.nginx import MISSING, certificate, nginx_binary
+from tests.program import rerankd
 
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "nginx" / "nginx.conf"
 TWO = ("10.0.0.1:8000", "10.0.0.2:8000")
@@ -31,55 +28,15 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="module")
-def binary() -> str:
-    path = nginx_binary()
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return certificate(tmp_path_factory.mktemp("tls"))
-
-
 def generated(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["deploy", "nginx", *arguments], catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.stdout
+    completed = rerankd("deploy", "nginx", *arguments)
+    assert completed.returncode == 0
+    return completed.stdout
 
 
 def test_the_example_in_the_repository_is_what_is_generated() -> None:
     command = next(line for line in EXAMPLE.read_text().splitlines() if line.startswith("#   rerankd "))
     assert generated(*command.split()[4:]) == EXAMPLE.read_text()
-
-
-def combinations() -> Iterator[list[str]]:
-    choices: tuple[tuple[list[str], ...], ...] = (
-        (["--instances", "127.0.0.1:8000"], ["--instances", "127.0.0.1:8000,[::1]:8001,127.0.0.1:8002,127.0.0.1:8003"]),
-        ([], ["--rate", "600/m"], ["--rate", "7/s", "--burst", "0", "--address-rate", "100/s"]),
-        ([], ["--connections", "5"]),
-        ([], ["--server-name", "rerank.example.org,*.example.net"]),
-        ([], ["tls"]),
-        ([], ["--listen", "127.0.0.1:8443"], ["--listen", "[::1]:8443"]),
-    )
-    for choice in itertools.product(*choices):
-        yield [part for parts in choice for part in parts]
-
-
-def test_nginx_accepts_every_combination_of_options(binary: str, tls: tuple[Path, Path], tmp_path: Path) -> None:
-    for number, choice in enumerate(combinations()):
-        flags = [part for part in choice if part != "tls"]
-        if "tls" in choice:
-            flags += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
-        file = tmp_path / f"{number}.conf"
-        generated(*flags, "--folder", str(tmp_path), "--out", str(file))
-        completed = subprocess.run(
-            [binary, "-t", "-c", str(file), "-e", str(tmp_path / "error.log")], capture_output=True, text=True
-        )
-        assert completed.returncode == 0, f"{flags}: {completed.stderr}"
-        assert "[warn]" not in completed.stderr.replace('"user" directive', "")
 
 
 def test_only_scoring_is_sent_twice_once_it_was_sent() -> None:
