@@ -19,7 +19,7 @@ import pytest
 from tests.program import rerankd
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
-ROWS = 400  # some seconds of work: what is done is written down once a second
+ROWS = 400  # some seconds of work: the checkpoint is saved once a second
 
 
 def run(*arguments: str | Path, folder: Path | None = None) -> tuple[int, str, str]:
@@ -29,7 +29,7 @@ def run(*arguments: str | Path, folder: Path | None = None) -> tuple[int, str, s
 
 
 def start(*arguments: str | Path, until: str) -> subprocess.Popen[str]:
-    """A run that has just said `until` in its log."""
+    """Start a run, and return it once its log has a line with `until`."""
     command = [*PROGRAM, "-v", "bulk", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -86,7 +86,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
     options = ("--out-format", "jsonl", "--chunk-pairs", "8", "--keep-fields")
     assert run(source, "--out", calm, *options)[0] == 0
     positions = []
-    for until in ("written down", "written down", "Going on after", "written down"):
+    for until in ("checkpoint saved", "checkpoint saved", "Resuming after", "checkpoint saved"):
         process = start(source, "--out", hit, *options, until=until)
         assert end(process, signal.SIGKILL)[0] == -signal.SIGKILL
         journal = json.loads((tmp_path / "hit.journal").read_text())
@@ -102,14 +102,14 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> None:
     source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 30_000)), tmp_path / "out.jsonl"
     options = (source, "--out", out, "--chunk-pairs", "16")
-    process = start(*options, until="written down")
+    process = start(*options, until="checkpoint saved")
     code, _, errors = run(*options)
     assert (code, "Another run is writing out.jsonl." in errors) == (2, True)
     code, errors = end(process, signal.SIGINT)
-    assert (code, "Run the same command again to go on." in errors) == (130, True)
-    process = start(*options, until="Going on after")
+    assert (code, "Run the same command again to resume." in errors) == (130, True)
+    process = start(*options, until="Resuming after")
     code, errors = end(process, signal.SIGTERM)
-    assert (code, "Run the same command again to go on." in errors) == (130, True)
+    assert (code, "Run the same command again to resume." in errors) == (130, True)
     assert not out.exists()
     code, _, errors = run(*options, "--top-n", "2")
     assert (code, "begun with another top_n" in errors) == (2, True)
@@ -132,7 +132,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:
     assert "finished work is kept" in completed.stderr
     assert "Traceback" not in completed.stderr
     code, _, errors = run(pairs, "--out", hit, *options)
-    assert (code, "Going on after" in errors) == (0, True)
+    assert (code, "Resuming after" in errors) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
 
 
@@ -177,7 +177,7 @@ def test_bad_rows(tmp_path: Path, pairs: Path) -> None:
     assert "pairs.jsonl, line 71: Not JSON" in errors
     assert "--on-error skip" in errors
     code, _, errors = run(pairs, "--out", out, "--chunk-pairs", "16", "--on-error", "skip")
-    assert (code, "Going on after 64 rows" in errors) == (7, True)
+    assert (code, "Resuming after 64 rows" in errors) == (7, True)
     assert "2 rows without a score" in errors
     results = read(out)
     assert len(results) == 102
@@ -214,12 +214,12 @@ def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path, pairs: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["-", "--out", "out.jsonl"], 2, "does not read standard input"),
-        (["in.jsonl", "--out", "-"], 2, "could not be resumed"),
+        (["-", "--out", "out.jsonl"], 2, "Bulk scoring needs files"),
+        (["in.jsonl", "--out", "-"], 2, "could not resume"),
         (["in.jsonl", "--out", "out.csv"], 2, "--out-format"),
         (["in.jsonl"], 2, "--out"),
         (["gone.jsonl", "--out", "out.jsonl"], 2, "gone.jsonl cannot be read"),
-        (["in.jsonl", "--out", "gone/out.jsonl"], 2, "Check that the folder is there"),
+        (["in.jsonl", "--out", "gone/out.jsonl"], 2, "Check that the folder exists"),
         (["in.jsonl", "--out", "in.jsonl"], 2, "would replace the input"),
         (["in.jsonl", "--out", "out.jsonl", "--model", "./gone"], 3, "does not exist"),
         (["in.jsonl", "--out", "out.jsonl", "--on-error", "ask"], 2, "--on-error"),

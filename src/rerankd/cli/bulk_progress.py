@@ -30,6 +30,7 @@ def show_progress(console: Console, clock: Callable[[], float] = time.monotonic)
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
+        TextColumn("left,"),
         TextColumn("{task.description}"),
         console=console,
         transient=True,
