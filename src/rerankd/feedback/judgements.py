@@ -1,4 +1,4 @@
-"""Judgements: the meaning of feedback on a ranking. Detectors, monitoring, exports and experiments all use this module.
+"""Judgements: the meaning of feedback on a ranking. Detectors, monitoring and experiments use this module.
 
 Each document, and the ranking as a whole, has at most one judgement: chosen or rejected.
 
