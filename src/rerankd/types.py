@@ -65,7 +65,7 @@ class TruncationOverrides:
     @property
     def identity(self) -> str:
         """Text that identifies the overrides in the checkpoints of bulk runs."""
-        return repr(self)
+        return repr(self).removeprefix(type(self).__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class TruncationOptions:
     @property
     def identity(self) -> str:
         """Text that identifies the options in cache keys and in the checkpoints of bulk runs."""
-        return repr(self)
+        return repr(self).removeprefix(type(self).__name__)
 
 
 @dataclass(frozen=True, slots=True)

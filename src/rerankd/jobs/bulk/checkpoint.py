@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -74,6 +75,7 @@ class RunCheckpoint:
 
 
 _CHECKPOINT = TypeAdapter(RunCheckpoint)
+_CLASS_NAME = re.compile(r"\b[A-Z][A-Za-z]+\((?=max_length=)")
 
 
 def input_fingerprint(path: Path) -> RunFingerprint:
@@ -100,4 +102,9 @@ def differences(then: RunFingerprint, now: RunFingerprint) -> list[str]:
         >>> differences({"model": "a", "top_n": None}, {"model": "b", "top_n": None})
         ['model']
     """
-    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return sorted(name for name in then.keys() | now.keys() if _plain(then.get(name)) != _plain(now.get(name)))
+
+
+def _plain(value: object) -> object:
+    """Drop the class names that earlier checkpoints have before the truncation options."""
+    return _CLASS_NAME.sub("(", value) if isinstance(value, str) else value

@@ -66,3 +66,9 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     )
     fingerprint = {"input_size": 5, "input_time": 1764450000000000000, "top_n": None, "keep_fields": True}
     assert RunCheckpoint.read(path) == RunCheckpoint(fingerprint, Offset(5, 2, 1, "ab"), 1, 2, 3, 4, 5, 6, 7)
+
+
+def test_class_names_before_truncation_options_are_no_difference() -> None:
+    now = {"policy": "(max_length=512, truncation='only_second')"}
+    assert differences({"policy": "EarlierName(max_length=512, truncation='only_second')"}, now) == []
+    assert differences({"policy": "EarlierName(max_length=256, truncation='only_second')"}, now) == ["policy"]
