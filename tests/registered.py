@@ -10,7 +10,7 @@ from pathlib import Path
 from rerankd import Reranker
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import Platt
-from rerankd.evaluation.gate import GateCheck, GateDecision, GateLimits, write_decision
+from rerankd.evaluation.gate_record import GateCheck, GateDecision, GateLimits, write_decision
 from rerankd.models.digest import content_digest
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME, sha256

@@ -15,7 +15,7 @@ from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
-from rerankd.evaluation.gate import GateDecision, GateLimits, read_decision, write_decision
+from rerankd.evaluation.gate_record import GateDecision, GateLimits, read_decision, write_decision
 from rerankd.evaluation.gate_runner import GateSets, run_gate
 from rerankd.settings import load_settings
 

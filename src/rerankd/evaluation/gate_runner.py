@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.gate import GateDecision, GateLimits, GateModel, decide
+from rerankd.evaluation.gate import GateModel, decide
+from rerankd.evaluation.gate_record import GateDecision, GateLimits
 from rerankd.evaluation.run import Progress, rerank_dataset
 from rerankd.models.digest import content_digest
 from rerankd.reranker import Reranker

@@ -17,7 +17,7 @@ import orjson
 
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
-from rerankd.evaluation.gate import write_decision
+from rerankd.evaluation.gate_record import write_decision
 from rerankd.evaluation.gate_runner import GateSets, OpenProgressBar, run_gate
 from rerankd.experiments.store import ExperimentStore
 from rerankd.improve.cases import export_cases, mark_fixed_cases

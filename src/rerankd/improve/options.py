@@ -9,7 +9,7 @@ from typing import Literal
 
 import orjson
 
-from rerankd.evaluation.gate import GateLimits
+from rerankd.evaluation.gate_record import GateLimits
 from rerankd.training.options import TrainOptions
 
 OnlineTrial = Literal["none", "shadow", "canary", "interleave"]

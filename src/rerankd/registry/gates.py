@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd.errors import InvalidInputFileError, PromotionRefusedError
-from rerankd.evaluation.gate import GateDecision, read_decision
+from rerankd.evaluation.gate_record import GateDecision, read_decision
 from rerankd.models.digest import content_digest
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256

@@ -14,7 +14,8 @@ import pytest
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
-from rerankd.evaluation.gate import GateDecision, GateLimits, GateModel, decide, read_decision, write_decision
+from rerankd.evaluation.gate import GateModel, decide
+from rerankd.evaluation.gate_record import GateDecision, GateLimits, read_decision, write_decision
 from rerankd.evaluation.run import Latency, RankingRun
 
 KEY = "a key of many characters"

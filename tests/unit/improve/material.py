@@ -7,7 +7,7 @@ import json
 import random
 from pathlib import Path
 
-from rerankd.evaluation.gate import GateLimits
+from rerankd.evaluation.gate_record import GateLimits
 from rerankd.improve.options import ImproveOptions
 from rerankd.improve.resources import Resources
 from rerankd.settings import Settings, load_settings
