@@ -28,7 +28,7 @@ HANDED_ON = ("PIP_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy
 
 
 def unable() -> str:
-    """Why images cannot be built here, or nothing."""
+    """Reason that images cannot be built here; empty if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "building an image without a daemon needs root on Linux"
     if missing := [name for name in NEEDED if not shutil.which(name)]:

@@ -74,7 +74,7 @@ def test_infinity_prefix_gives_plain_documents(wire: httpx.Client, scores: list[
 
 
 def test_infinity_client_could_not_read_a_422(wire: httpx.Client) -> None:
-    """Why bad requests to union bodies are 400: a 422's `detail` would be taken for a list of objects."""
+    """Bad requests to union bodies are 400: a 422's `detail` would be taken for a list of objects."""
     response = wire.post("/rerank", json=union_body(documents=[]))
     assert response.status_code == 400
     with pytest.raises(ValueError, match="dictionary update"):

@@ -1,4 +1,4 @@
-"""Whole servers with injected faults: each gets its error response, none takes the server down."""
+"""Complete servers with injected faults: each gets its error response, none takes the server down."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ def test_an_index_of_broken_files_says_so(tmp_path: Path) -> None:
     assert completed.returncode == 2
     assert "skipped" in completed.stderr
     (tmp_path / "empty").mkdir()
-    assert "nothing to read" in run("index", "empty", "--index", "i", cwd=tmp_path).stderr
+    assert "No file of a supported type" in run("index", "empty", "--index", "i", cwd=tmp_path).stderr
 
 
 def test_vectors_come_from_an_endpoint(llm: Served) -> None:

@@ -22,7 +22,7 @@ KEPT = {
     "service": ("traces.sqlite", "jobs.sqlite", "index"),
     "commands": ("state/rerankd/registry", "state/rerankd/traces.sqlite"),
 }
-"""What is kept of the folder in which a recording was made."""
+"""Parts of a recording's folder that are kept."""
 
 ORIGIN = "/origin"
 """Path in the kept databases for the folder that they were recorded in."""

@@ -1,4 +1,4 @@
-"""Whole canaries on a real database with planted numbers; docs state the requests that a harm takes."""
+"""Complete canaries on a real database with planted numbers; docs state the requests that a harm takes."""
 
 from __future__ import annotations
 
