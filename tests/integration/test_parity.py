@@ -38,7 +38,7 @@ def truncation(request: pytest.FixtureRequest) -> Truncation:
     return value
 
 
-@pytest.fixture(scope="module", params=["xlmr", "bert"])
+@pytest.fixture(scope="module", params=["whole_xlmr", "bert"])
 def checkpoint(request: pytest.FixtureRequest) -> Path:
     """Both families; XLM-R with its real tokenizer."""
     folder: Path = request.getfixturevalue(request.param)
