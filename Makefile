@@ -11,6 +11,9 @@ TAG = $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -E 's/^v//
 VERSION ?= $(or $(TAG),0.1.0.dev0)
 IMAGE = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
 
+# Without compiled modules, each program that a test starts compiles the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo unit test check bench soak docs mini quality image clean
 

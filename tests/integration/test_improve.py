@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("peft")
-pytest.importorskip("mlflow")
-
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop
 from rerankd.settings import Settings

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("peft")
 
 from rerankd import Reranker
 from tests.unit.training.material import animals

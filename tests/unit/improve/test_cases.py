@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("peft")
-pytest.importorskip("mlflow")
-
 from rerankd.feedback.case_store import flag_request, get_case, list_cases, set_state, update_case
 from rerankd.improve.cases import export_cases, mark_fixed_cases
 from rerankd.traces.store import TraceStore

@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("peft")
-pytest.importorskip("mlflow")
-
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.experiments.controller import apply_decision
 from rerankd.experiments.guardrails import ExperimentDecision

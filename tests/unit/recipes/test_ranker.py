@@ -5,19 +5,17 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
-torch = pytest.importorskip("torch")
-onnxruntime = pytest.importorskip("onnxruntime")
-
-from tokenizers import Tokenizer  # noqa: E402
-from tokenizers.models import WordLevel  # noqa: E402
-from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
-
-from recipes.mini import export, source, vocabulary  # noqa: E402  torch is optional
-from recipes.mini import tokens as pairs  # noqa: E402
-from rerankd import Reranker  # noqa: E402
-from rerankd.training.late_interaction import LateInteractionRanker, load  # noqa: E402
+from recipes.mini import export, source, vocabulary
+from recipes.mini import tokens as pairs
+from rerankd import Reranker
+from rerankd.training.late_interaction import LateInteractionRanker, load
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
 

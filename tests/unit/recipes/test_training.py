@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from recipes.mini import train  # noqa: E402  torch is optional
-from recipes.mini.__main__ import FOLDS, summarised  # noqa: E402
-from recipes.mini.bank import Asked, Bank  # noqa: E402
-from recipes.mini.groups import SIZE, WEIGHTS  # noqa: E402
-from rerankd.training.late_interaction import LateInteractionRanker  # noqa: E402
+from recipes.mini import train
+from recipes.mini.__main__ import FOLDS, summarised
+from recipes.mini.bank import Asked, Bank
+from recipes.mini.groups import SIZE, WEIGHTS
+from rerankd.training.late_interaction import LateInteractionRanker
 
 CPU = torch.device("cpu")
 
@@ -118,7 +117,8 @@ def test_weights_between() -> None:
 
 @pytest.mark.parametrize("grades", [[0, 1, 0], [1, 0, 1], [0, 0, 0]])
 def test_ndcg_is_what_ir_measures_says(grades: list[int]) -> None:
-    ir_measures = pytest.importorskip("ir_measures")
+    import ir_measures
+
     scores = [0.3, 0.9, 0.5]
     qrels = {"q": {f"d{n}": grade for n, grade in enumerate([*grades, 1])}}
     run = {"q": {f"d{n}": score for n, score in enumerate(scores)}}

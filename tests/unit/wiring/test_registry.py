@@ -2,10 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("mlflow")
-
 from rerankd.settings import load_settings
 from rerankd.wiring.registry import open_registry
 
