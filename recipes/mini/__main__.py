@@ -19,7 +19,7 @@ from docs import generate
 from rerankd.models.reference import bundled_folder
 from rerankd.training.late_interaction import LateInteractionRanker, load
 
-from . import calibrate, evaluate, export, train, vocabulary
+from . import calibrate, evaluate, export, train, validation, vocabulary
 from .bank import Bank, build
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
@@ -100,7 +100,7 @@ def transfer(
         ranker = begun(pruned, device)
         train.train(f"fold{number}", bank, ranker, {}, seconds, device, start=start, leave_out=fold, **how)
         packs = {name: bank.asked["any"][name] for name in sorted(fold)}
-        rows |= train.measured(train.between(start, ranker, SHARE), bank, packs, device)
+        rows |= validation.measured(train.between(start, ranker, SHARE), bank, packs, device)
     return summarised(rows)
 
 

@@ -14,24 +14,21 @@ Takes minutes on CUDA; a CPU works too, but slowly.
 from __future__ import annotations
 
 import copy
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
-from transformers import BertConfig, BertModel
 
 from rerankd.training.late_interaction import LateInteractionRanker, Side
 
-from .bank import Asked, Bank, Rows, Step
+from .bank import Bank, Rows, Step
 from .groups import SIZE
+from .loop import draws, loop
+from .students import Student
 from .tokens import SEP
-
-log = logging.getLogger("recipe")
 
 AROUND = 0.3  # weight of the other passages of a step
 GUIDED = 0.7  # weight of the teacher's opinion
@@ -47,71 +44,6 @@ SMALL = 15.0  # times the teacher's rate for a network that begins with nothing
 STEP_TOKENS = 56_000
 WORKERS = 14
 SMALL_SHAPE = {"layers": 5, "hidden": 192, "heads": 6}
-
-
-@dataclass(eq=False)
-class Student:
-    """A network that learns from a teacher.
-
-    Attributes:
-        ranker: the network.
-        rate: learning rate of its body, relative to the teacher's.
-        lift: projection of its states to the teacher's width; None if the widths are equal.
-        pieces: True if its embeddings are trained.
-    """
-
-    ranker: LateInteractionRanker
-    rate: float
-    lift: torch.nn.Linear | None = None
-    pieces: bool = False
-
-
-def shortened(teacher: LateInteractionRanker, layers: Sequence[int]) -> LateInteractionRanker:
-    """Return a ranker with some of the teacher's layers."""
-    config = BertConfig(**{**teacher.encoder.bert.config.to_dict(), "num_hidden_layers": len(layers)})
-    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
-    weights = teacher.state_dict()
-    kept = {name: value for name, value in weights.items() if ".layer." not in name}
-    for new, old in enumerate(layers):
-        prefix = f"encoder.bert.encoder.layer.{old}."
-        target = f"encoder.bert.encoder.layer.{new}."
-        kept |= {
-            target + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
-        }
-    student.load_state_dict(kept)
-    return student
-
-
-def narrowed(
-    teacher: LateInteractionRanker, layers: int, hidden: int, heads: int
-) -> tuple[LateInteractionRanker, torch.nn.Linear]:
-    """Return a small ranker that begins with the teacher's embeddings, projected on their principal directions."""
-    old = teacher.encoder.bert
-    config = BertConfig(
-        **{
-            **old.config.to_dict(),
-            "num_hidden_layers": layers,
-            "hidden_size": hidden,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * hidden,
-        }
-    )
-    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
-    words = old.embeddings.word_embeddings.weight.detach().float()
-    centre = words.mean(0)
-    _, vectors = torch.linalg.eigh((words - centre).T @ (words - centre))
-    axes = vectors[:, -hidden:]
-    scale = 0.05 / ((words - centre) @ axes).std()
-    new = student.encoder.bert.embeddings
-    with torch.no_grad():
-        new.word_embeddings.weight.copy_((words - centre) @ axes * scale)
-        new.position_embeddings.weight.copy_(old.embeddings.position_embeddings.weight.detach().float() @ axes * scale)
-        new.token_type_embeddings.weight.zero_()
-    lift = torch.nn.Linear(hidden, old.config.hidden_size)
-    with torch.no_grad():
-        lift.weight.copy_(axes)
-        lift.bias.zero_()
-    return student, lift
 
 
 def encoded(ranker: LateInteractionRanker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
@@ -204,77 +136,6 @@ def parameter_groups(ranker: LateInteractionRanker, rate: float, pieces: bool) -
             members["body"].append(parameter)
     rates = RATES | {"body": RATES["body"] * rate}
     return [{"params": parameters, "lr": rates[kind]} for kind, parameters in members.items()]
-
-
-def one_cycle(fraction: float, warmup: float = 0.06) -> float:
-    """Return the factor of linear warm-up followed by linear decay to zero."""
-    return fraction / warmup if fraction < warmup else (1 - fraction) / (1 - warmup)
-
-
-class _Draws(torch.utils.data.IterableDataset[Any]):
-    def __init__(self, draw: Callable[[int], Any]) -> None:
-        self._draw = draw
-
-    def __iter__(self) -> Iterator[Any]:
-        about = torch.utils.data.get_worker_info()
-        number, stride = (about.id, about.num_workers) if about is not None else (0, 1)
-        while True:
-            yield self._draw(number)
-            number += stride
-
-
-def draws(draw: Callable[[int], Any], workers: int) -> Iterator[Any]:
-    """Yield steps made by worker processes, without end."""
-    loader: Any = torch.utils.data.DataLoader(
-        _Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
-    )
-    return iter(loader)
-
-
-def loop(
-    name: str,
-    steps: Iterator[Any],
-    trained: Sequence[tuple[torch.nn.Module, list[dict[str, Any]]]],
-    losses: Callable[[Any, float], dict[str, torch.Tensor]],
-    seconds: float,
-) -> list[dict[str, float]]:
-    """Minimise the sum of losses for that many seconds.
-
-    Returns:
-        Mean losses along the way.
-    """
-    groups = [group for _, listed in trained for group in listed]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    for module, _ in trained:
-        module.train()
-    began = time.perf_counter()
-    curve: list[dict[str, float]] = []
-    means: dict[str, torch.Tensor] = {}
-    count, fraction = 0, 0.0
-    while fraction < 1:
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * one_cycle(fraction)
-        terms = losses(next(steps), fraction)
-        torch.stack(list(terms.values())).sum().backward()
-        for _, listed in trained:
-            torch.nn.utils.clip_grad_norm_([p for group in listed for p in group["params"] if p.grad is not None], 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        means = {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in terms.items()}
-        count += 1
-        if count % 40 == 0:
-            curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
-            curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
-            if count % 200 == 0:
-                log.info("%s: %s", name, curve[-1])
-        fraction = min(1.0, (time.perf_counter() - began) / seconds)
-    curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
-    curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
-    log.info("%s: %s", name, curve[-1])
-    for module, _ in trained:
-        module.eval()
-    return curve
 
 
 def between(one: LateInteractionRanker, other: LateInteractionRanker, share: float) -> LateInteractionRanker:
@@ -381,98 +242,3 @@ def train(
 
     steps = draws(lambda number: bank.step(f"{name}{number}", tokens, leave_out), workers)
     return loop(name, steps, trained, losses, seconds)
-
-
-@torch.inference_mode()
-def scores(
-    ranker: LateInteractionRanker,
-    bank: Bank,
-    asked: Sequence[Asked],
-    length: int,
-    device: torch.device,
-    texts: int = 1500,
-) -> list[np.ndarray[Any, Any]]:
-    """Return the logits of the candidates of queries, truncated like the product truncates pairs of `length` tokens."""
-    results: list[np.ndarray[Any, Any]] = []
-    at = 0
-    while at < len(asked):
-        end, count = at, 0
-        while end < len(asked) and (end == at or count + len(asked[end].candidates) <= texts):
-            count += len(asked[end].candidates)
-            end += 1
-        part = asked[at:end]
-        queries = [bank[one.query][: length * 3 // 4] for one in part]
-        rows = [len(one.candidates) for one in part]
-        passages = [
-            bank[number][: max(1, length - len(query) - 9)]
-            for one, query in zip(part, queries, strict=True)
-            for number in one.candidates
-        ]
-        with autocast(device):
-            one_side = encoded(ranker, bank.framed(queries, "query", 1), len(bank.prefixes["query"]), device)
-            other = encoded(ranker, bank.framed(passages, "passage", 6), len(bank.prefixes["passage"]), device)
-            back = torch.arange(len(part), device=device).repeat_interleave(torch.tensor(rows, device=device))
-            logits = torch.cat(
-                [
-                    ranker(
-                        one_side.rows(back[i : i + 200]),
-                        other.rows(torch.arange(i, min(i + 200, len(back)), device=device)),
-                    )
-                    for i in range(0, len(back), 200)
-                ]
-            )
-        results += np.split(logits.float().cpu().numpy(), np.cumsum(rows)[:-1])
-        at = end
-    return results
-
-
-def ndcg(ranked: Sequence[float], grades: Sequence[int], all_grades: Sequence[int], depth: int = 10) -> float:
-    """Return nDCG with linear gain and ties by first-stage order, the definition of trec_eval."""
-    order = np.argsort(-np.asarray(ranked), kind="stable")[:depth]
-    discounts = 1 / np.log2(np.arange(2, depth + 2))
-    best = float((np.sort(np.asarray(all_grades))[::-1][:depth] * discounts[: min(depth, len(all_grades))]).sum())
-    gained = float((np.asarray(grades)[order] * discounts[: len(order)]).sum())
-    return gained / best if best > 0 else 0.0
-
-
-def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
-    """Return values with mean 0 and standard deviation 1."""
-    array = np.asarray(values, float)
-    spread = array.std()
-    result: np.ndarray[Any, Any] = (array - array.mean()) / spread if spread > 0 else array * 0
-    return result
-
-
-def measured(
-    ranker: LateInteractionRanker,
-    bank: Bank,
-    packs: dict[str, list[Asked]],
-    device: torch.device,
-    *,
-    limit: int = 100,
-    length: int = 400,
-    weight: float = 0.5,
-) -> dict[str, dict[str, Any]]:
-    """Return nDCG@10 per query of BM25, of a ranker alone, and fused with BM25."""
-    report = {}
-    for name, listed in packs.items():
-        asked = [one for one in listed[:limit] if one.candidates]
-        if not asked:
-            continue
-        rows = []
-        for one, logits in zip(asked, scores(ranker, bank, asked, length, device), strict=True):
-            both = standardised(logits.tolist()) + weight * standardised(one.first)
-            rows.append([ndcg(values, one.grades, one.all_grades) for values in (one.first, logits, both)])
-        bm25, alone, fused = (round(float(value), 4) for value in np.mean(rows, 0))
-        report[name] = {"bm25": bm25, "alone": alone, "fused": fused, "queries": len(rows), "rows": rows}
-        log.info("%s: BM25 %.3f, alone %+.3f, fused %+.3f", name, bm25, alone - bm25, fused - bm25)
-    return report
-
-
-def solved(ranker: LateInteractionRanker, bank: Bank, device: torch.device) -> dict[str, int]:
-    """Return the number of keyword traps with the answer ranked first, by language."""
-    counts = {"zh": 0, "en": 0}
-    asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
-    for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):
-        counts[language] += int(int(logits.argmax()) == answer)
-    return counts

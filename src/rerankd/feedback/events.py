@@ -29,7 +29,7 @@ class FeedbackEvent:
         index: position of the document in the request, from 0.
         document_id: id that the request gave to the document.
         value: value of a thumb or a grade; 1 for a click and a citation.
-        time: seconds since 1970; 0 for now.
+        time: seconds since 1970; 0 for the current time.
         tenant: id of the API key that sent the request; empty if no key is needed.
         source: `api` or `csv`.
     """

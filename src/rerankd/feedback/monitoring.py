@@ -125,7 +125,7 @@ def monitor(
         store: store of traces and feedback.
         windows: windows and minimum counts; None for the defaults.
         where: conditions on tenant and model; its times are ignored.
-        now: end of the current window, seconds since 1970; None for now.
+        now: end of the current window, seconds since 1970; None for the current time.
 
     Raises:
         UnavailableError: the database cannot be reached.

@@ -70,7 +70,7 @@ def prune(store: TraceStore, policy: RetentionPolicy, *, now: float | None = Non
     Args:
         store: store of traces and feedback.
         policy: limits on what is kept.
-        now: seconds since 1970; None for now.
+        now: seconds since 1970; None for the current time.
 
     Returns:
         Numbers of deleted rows, and True if there may be more to delete.

@@ -4,7 +4,7 @@ If the challenger is a registry version and the served model follows an alias of
 moves the alias and then ends the experiment; the alias followers of all instances serve the version from there on. A
 promotion that is rolled back moves the alias back. MLflow is called in a thread of its own, so neither requests nor
 polls of experiments wait for it. One instance at a time does the work, and another one takes over if it dies. What
-fails for now is retried; what the registry refuses is logged and left.
+fails temporarily is retried; what the registry refuses is logged and left.
 """
 
 from __future__ import annotations

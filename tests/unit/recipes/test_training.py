@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.mini import train
+from recipes.mini import students, train, validation
 from recipes.mini.__main__ import FOLDS, summarised
 from recipes.mini.bank import Asked, Bank
 from recipes.mini.groups import SIZE, WEIGHTS
@@ -94,18 +94,18 @@ def test_texts_come_back_in_the_order_in_which_they_were_drawn() -> None:
 
 def test_training_learns_what_labels_say_and_a_student_follows() -> None:
     bank, ranker, start = a_bank(), a_ranker(), a_ranker().eval()
-    student = train.Student(train.shortened(ranker, [1]), 4.0)
-    small, lift = train.narrowed(ranker, 1, 32, 4)
-    students = {"one": student, "small": train.Student(small, 15.0, lift, True)}
+    student = students.Student(students.shortened(ranker, [1]), 4.0)
+    small, lift = students.narrowed(ranker, 1, 32, 4)
+    learners = {"one": student, "small": students.Student(small, 15.0, lift, True)}
     how: dict[str, Any] = {"tokens": 400, "workers": 0}
-    imitated = train.imitate("i", bank, ranker, students, 1.0, CPU, **how)
-    curve = train.train("t", bank, ranker, students, 2.0, CPU, start=start, **how)
+    imitated = train.imitate("i", bank, ranker, learners, 1.0, CPU, **how)
+    curve = train.train("t", bank, ranker, learners, 2.0, CPU, start=start, **how)
     assert imitated[-1]["one"] < 1
     assert set(curve[-1]) == {"step", "seconds", "teacher", "guard", "one", "small"}
-    measured = train.measured(ranker.eval(), bank, bank.asked["any"], CPU)["pack"]
+    measured = validation.measured(ranker.eval(), bank, bank.asked["any"], CPU)["pack"]
     assert measured["queries"] == 40
     assert measured["alone"] > 0.6  # chance is about 0.45
-    assert train.solved(ranker, bank, CPU)["zh"] in (0, 1)
+    assert validation.solved(ranker, bank, CPU)["zh"] in (0, 1)
 
 
 def test_weights_between() -> None:
@@ -123,7 +123,7 @@ def test_ndcg_is_what_ir_measures_says(grades: list[int]) -> None:
     qrels = {"q": {f"d{n}": grade for n, grade in enumerate([*grades, 1])}}
     run = {"q": {f"d{n}": score for n, score in enumerate(scores)}}
     expected = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]
-    assert train.ndcg(scores, grades, [*grades, 1]) == pytest.approx(expected)
+    assert validation.ndcg(scores, grades, [*grades, 1]) == pytest.approx(expected)
 
 
 def test_eight_and_seven_bits_change_little_and_leave_special_tokens() -> None:
@@ -150,4 +150,4 @@ def test_folds_leave_every_pack_that_counts_out_once() -> None:
 
 
 def test_nothing_is_evaluated_without_candidates() -> None:
-    assert train.measured(a_ranker().eval(), a_bank(), {"empty": [Asked(0, [], [], [], [1])]}, CPU) == {}
+    assert validation.measured(a_ranker().eval(), a_bank(), {"empty": [Asked(0, [], [], [], [1])]}, CPU) == {}
