@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import rerankd
 from tests.recorded import bulk, commands, library, service, stores
 from tests.recorded.inputs import DOCUMENTS, FIXTURES, LONG
 from tests.recorded.program import PACKAGE
@@ -25,8 +26,12 @@ RECORDINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "bulk": bulk.record,
     "stores": stores.record,
 }
-REPLACED = {str(PACKAGE): "<package>", str(FIXTURES): "<fixtures>", LONG: "<long>"} | {
-    text: f"<document {number}>" for number, text in enumerate(DOCUMENTS) if text
+REPLACED = {
+    rerankd.__version__: "<version>",
+    str(PACKAGE): "<package>",
+    str(FIXTURES): "<fixtures>",
+    LONG: "<long>",
+    **{text: f"<document {number}>" for number, text in enumerate(DOCUMENTS) if text},
 }
 
 
