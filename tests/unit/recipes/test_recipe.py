@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recipes.mini import calibrate, data, evaluate
-from recipes.mini.train import one_cycle
+from recipes.mini.loop import one_cycle
 from rerankd.models.manifest import sha256
 from tests.conftest import shared
 

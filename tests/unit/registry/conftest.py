@@ -1,4 +1,4 @@
-"""One SQLite store for all: opening one takes a second. Tests use names of their own."""
+"""Registries that tests share; each test uses names of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
 from tests.registered import variant
+from tests.unit.registry.memory import MemoryStore
+
+
+@pytest.fixture(scope="session")
+def memory_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store in memory."""
+    return MemoryStore(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """MLflow over SQLite; opening it takes a second."""
     made = Store(f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.sqlite")
     with made.writing():
         pass
@@ -21,8 +29,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def registry(store: Store, tmp_path: Path) -> Registry:
-    """The store with an empty cache."""
+def registry(memory_store: Store, tmp_path: Path) -> Registry:
+    """The store in memory with an empty cache."""
+    return Registry(memory_store, Cache(tmp_path / "cache"))
+
+
+@pytest.fixture
+def mlflow_registry(store: Store, tmp_path: Path) -> Registry:
+    """MLflow's store with an empty cache."""
     return Registry(store, Cache(tmp_path / "cache"))
 
 

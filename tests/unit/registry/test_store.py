@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,7 +32,15 @@ def test_a_server_out_of_reach_is_one_sentence_without_its_password() -> None:
     assert caught.value.__suppress_context__
 
 
-def test_what_is_not_there_is_said(store: Store) -> None:
+@pytest.fixture(params=["store", "memory_store"])
+def any_store(request: pytest.FixtureRequest) -> Store:
+    """MLflow's store, and the one in memory that other tests use."""
+    made: Store = request.getfixturevalue(request.param)
+    return made
+
+
+def test_what_is_not_there_is_said(any_store: Store) -> None:
+    store = any_store
     name = fresh_name()
     with pytest.raises(ModelNotFoundError, match=f"no model '{name}'"):
         store.aliases(name)
@@ -45,6 +55,50 @@ def test_what_is_not_there_is_said(store: Store) -> None:
         store.version(name, 7)
     assert store.versions(name) == []
     assert name in store.names()
+
+
+def test_versions_files_tags_and_aliases(any_store: Store, tmp_path: Path) -> None:
+    store, name = any_store, fresh_name()
+    (tmp_path / "model.onnx").write_bytes(b"weights")
+    with store.writing():
+        store.create_model(name)
+    runs = []
+    for number in (1, 2, 3):
+        runs.append(run := store.create_run(name, {"precision": "int8"}, {"ndcg": 0.5}))
+        store.put(run, tmp_path / "model.onnx", "model")
+        made = store.create_version(name, run, {"content": f"c{number}"})
+        assert (made.name, int(made.version), made.run_id, made.tags) == (name, number, run, {"content": f"c{number}"})
+        assert abs(made.creation_timestamp / 1000 - time.time()) < 60
+        store.end_run(run, True)
+    store.tag_version(name, 2, "content", "changed")
+    store.delete_version(name, 3)
+    assert [(int(row.version), row.tags["content"]) for row in store.versions(name)] == [(2, "changed"), (1, "c1")]
+    with pytest.raises(ModelNotFoundError, match="no version 3"):
+        store.version(name, 3)
+    for number in (2, 1):
+        store.set_alias(name, "champion", number)
+    store.set_alias(name, "previous", 1)
+    assert store.aliases(name) == {"champion": 1, "previous": 1}
+    assert int(store.by_alias(name, "champion").version) == 1
+    assert sorted(store.version(name, 1).aliases) == ["champion", "previous"]
+    assert list(store.version(name, 2).aliases) == []
+    with pytest.raises(ModelNotFoundError):
+        store.set_alias(name, "champion", 3)
+    store.tag_model(name, "move", "1")
+    store.tag_model(name, "move", "2")
+    assert store.model_tags(name) == {"move": "2"}
+    assert store.sizes(runs[0], "model") == {"model/model.onnx": 7}
+    assert store.sizes(runs[0], "evidence") == {}
+    copy = store.get(runs[0], "model/model.onnx", tmp_path)
+    assert (copy, copy.read_bytes()) == (tmp_path / "model.onnx", b"weights")
+    with pytest.raises(ModelNotFoundError, match="no file"):
+        store.get(runs[0], "model/other", tmp_path)
+    source = Path(urlsplit(store.version(name, 1).source).path)
+    assert (source / "model.onnx").read_bytes() == b"weights"
+    failed = store.create_run(name, {}, {})
+    store.end_run(failed, False)
+    run = store.create_run(name, {}, {})
+    assert int(store.create_version(name, run, {}).version) in (3, 4)
 
 
 def test_reading_makes_no_store(tmp_path: Path) -> None:
