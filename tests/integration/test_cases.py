@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,14 +17,14 @@ from rerankd.traces import writer
 from rerankd.traces.store import TraceStore
 from tests.integration.queueing import until
 from tests.integration.serving import serve
+from tests.program import rerankd
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Trains run on rails."]
 
 
-def rerankd(url: str, *words: str) -> list[dict[str, Any]]:
-    """Run the command and return its JSON output."""
-    command = [sys.executable, "-m", "rerankd", *words, "--traces-url", url]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+def command(url: str, *words: str) -> list[dict[str, Any]]:
+    """Run a command over traces and return its JSON output."""
+    completed = rerankd(*words, "--traces-url", url)
     assert completed.returncode == 0, completed.stderr
     return [json.loads(line) for line in completed.stdout.splitlines()]
 
@@ -67,21 +64,19 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
         (everyone, own) = ours.get("/v1/activity").json()["data"]
         assert (everyone["tenant"], own["requests"], own["feedback"]["requests"]) == ("*", 1, 1)
         assert theirs.get("/v1/activity").json()["data"] == []
-    (detected,) = rerankd(url, "cases", "detect", "--since", "1h")
+    (detected,) = command(url, "cases", "detect", "--since", "1h")
     assert detected["chosen_low"] == 1
-    (row,) = rerankd(url, "cases", "list", "--state", "labelled")
+    (row,) = command(url, "cases", "list", "--state", "labelled")
     assert row["request_id"] == result.request_id
-    rerankd(url, "cases", "export", "--beir", str(tmp_path / "beir"), "--training", str(tmp_path / "t.jsonl"), "--mark")
+    command(url, "cases", "export", "--beir", str(tmp_path / "beir"), "--training", str(tmp_path / "t.jsonl"), "--mark")
     line = json.loads((tmp_path / "t.jsonl").read_text())
     assert (line["query"], line["pos"]) == ("what eats bamboo?", [TEXTS[last]])
     assert len(line["neg"]) == 3
     assert len(list_cases(store, CaseFilter(state="in_training"))) == 1
-    (everyone, _) = rerankd(url, "monitor", "--window", "1h")
+    (everyone, _) = command(url, "monitor", "--window", "1h")
     assert (everyone["model"], everyone["requests"]) == ("mini", 1)
-    command = ["eval", "--data", str(tmp_path / "beir"), "--candidates", str(tmp_path / "beir" / "candidates.trec")]
-    completed = subprocess.run(
-        [sys.executable, "-m", "rerankd", *command, "--models", "mini", "--json"], capture_output=True, text=True
-    )
+    options = ["--data", str(tmp_path / "beir"), "--candidates", str(tmp_path / "beir" / "candidates.trec")]
+    completed = rerankd("eval", *options, "--models", "mini", "--json")
     assert completed.returncode == 0, completed.stderr
     store.close()
 

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import shared
+from tests.program import rerankd
 from tests.unit.evaluation.folders import write_folder
 
 QUIET = (
@@ -34,8 +34,7 @@ def chromium() -> str:
 
 def evaluated(data: Path, report: Path, *arguments: str) -> None:
     """From nothing to a report in one command."""
-    command = [sys.executable, "-m", "rerankd", "eval", "--data", str(data), "--html", str(report), *arguments]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    completed = rerankd("eval", "--data", str(data), "--html", str(report), *arguments)
     assert completed.returncode == 0, completed.stderr
 
 

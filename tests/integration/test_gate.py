@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.program import rerankd
 
 ANIMALS = ("panda", "camel", "whale", "eagle", "otter", "zebra", "tiger", "koala", "sloth", "moose", "gecko", "raven")
 KEY = "a key of many characters"
@@ -31,8 +31,7 @@ def domain(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "RERANKD_GATE_KEY": key}
-    return subprocess.run([sys.executable, "-m", "rerankd", *arguments], capture_output=True, text=True, env=env)
+    return rerankd(*arguments, env={"RERANKD_GATE_KEY": key})
 
 
 def test_a_model_gains_nothing_on_itself(domain: Path, compiled: dict[str, Path], tmp_path: Path) -> None:

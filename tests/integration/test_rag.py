@@ -19,6 +19,7 @@ from rerankd.retrieval.external import ExternalRetriever, parse_mapping
 from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
 from tests.integration.serving import Served, serve
+from tests.program import rerankd
 
 PROGRAM = (str(Path(__file__).with_name("chat_server.py")),)
 WARRANTY = "手机的保修期为一年，自购买之日起计算。"
@@ -51,9 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """The program in a folder."""
-    completed = subprocess.run(
-        [sys.executable, "-m", "rerankd", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    completed = rerankd(*arguments, folder=cwd)
     assert not check or completed.returncode == 0, completed.stderr
     return completed
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from rerankd import Client, Reranker
 from tests.integration.serving import serve
+from tests.program import rerankd
 
 DOCUMENTS = [
     {"text": "Paris is the capital of France.", "id": "paris", "metadata": {"status": "final"}},
@@ -254,7 +254,7 @@ def test_the_commands_check_and_try(rules: Path, tmp_path: Path) -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rerankd", *arguments], capture_output=True, text=True, timeout=120)
+    return rerankd(*arguments)
 
 
 def until(good: Any, seconds: float = 20) -> None:

@@ -30,6 +30,7 @@ from rerankd.types import PairScore, RankingRecord, RerankRequest
 from tests.integration.postgres import Postgres
 from tests.integration.queueing import until
 from tests.integration.serving import Served, serve
+from tests.program import rerankd
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish."]
 WINDOW = 0.5
@@ -261,8 +262,9 @@ def test_the_command_line(url: str, tmp_path: Path) -> None:
     store.write([build_trace(ranking(number, "mine", *TEXTS)) for number in range(3)])
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rerankd", *arguments, "--traces-url", url]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        completed = rerankd(*arguments, "--traces-url", url, folder=tmp_path)
+        assert completed.returncode == 0, completed.stderr
+        return completed
 
     rows = [
         json.loads(line) for line in run("traces", "list", "--since", "1h", "--order", "oldest").stdout.splitlines()

@@ -239,7 +239,7 @@ class Engine:
         Raises:
             RerankdError: the model cannot score.
         """
-        for request in warm_up_requests():
+        for request in warm_up_requests(self.scorer.backend.workers):
             self.submit(request, admitted=True).future.result(WARM_UP_SECONDS)
 
     def close(self, timeout: float = 60.0) -> bool:

@@ -87,9 +87,9 @@ def probe_request(number: int) -> ScoreRequest:
     return ScoreRequest([(text, [text])], TruncationOptions(max_length=64), PROBE_TENANT, cache=False)
 
 
-def warm_up_requests() -> Iterator[ScoreRequest]:
-    """Yield requests of short and of long texts."""
+def warm_up_requests(workers: int) -> Iterator[ScoreRequest]:
+    """Yield requests of short and of long texts, with a document for each worker and at least two."""
     query, text = WARM_UP_TEXTS
-    for repeats, documents in ((1, 1), (4, 8), (16, 8)):
-        group = (query, [f"{n} {text * repeats}" for n in range(documents)])
+    for repeats in (1, 4, 16):
+        group = (query, [f"{n} {text * repeats}" for n in range(max(2, workers))])
         yield ScoreRequest([group], TruncationOptions(max_length=256), PROBE_TENANT, cache=False)

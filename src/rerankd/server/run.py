@@ -18,6 +18,7 @@ from rerankd.server.app import create_app
 from rerankd.server.service import Service
 
 _log = logger(__name__)
+ACCEPT_SECONDS = 0.05  # for connections that the closed port had accepted
 LAST_CALL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 30
 MAX_HEAD = 64 * 1024
@@ -56,8 +57,10 @@ class Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
-        # A request may be on the wire already, on a connection that looks idle.
-        await asyncio.sleep(LAST_CALL_SECONDS)
+        await asyncio.sleep(ACCEPT_SECONDS)
+        if self.server_state.connections:
+            # A request may be on the wire already, on a connection that looks idle.
+            await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
 
 

@@ -221,21 +221,20 @@ def rerank_router(service: Service) -> APIRouter:
         (VOYAGE_PATHS, "Rank documents for clients of Voyage.", (RerankRequestBody,)),
     ]
     for paths, description, models in rerank:
+        schema = _body_schema(*models)
         for path in paths:
             router.add_api_route(
                 path,
                 routes.rerank,
                 methods=["POST"],
                 description=description,
-                openapi_extra=_body_schema(*models),
+                openapi_extra=schema,
                 name=f"rerank {path}",
             )
+    schema = _body_schema(ScoreRequestBody)
     for path in SCORE_PATHS:
-        router.add_api_route(
-            path, routes.score, methods=["POST"], openapi_extra=_body_schema(ScoreRequestBody), name=f"score {path}"
-        )
+        router.add_api_route(path, routes.score, methods=["POST"], openapi_extra=schema, name=f"score {path}")
+    schema = _body_schema(PredictRequestBody)
     for path in PREDICT_PATHS:
-        router.add_api_route(
-            path, routes.predict, methods=["POST"], openapi_extra=_body_schema(PredictRequestBody), name="predict"
-        )
+        router.add_api_route(path, routes.predict, methods=["POST"], openapi_extra=schema, name="predict")
     return router
