@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from tests.dockerfile import Instruction, Stage, context_files, environment, last, read_dockerfile
+from tests.processes import Process
 
 NEEDED = ("unshare", "nsenter", "setpriv", "mount", "chroot")
 # How a machine reaches its package index is the machine's business, not the image's.
@@ -188,7 +189,7 @@ def images(root: Path, **arguments: str) -> Iterator[Image]:
             image.close()
 
 
-def first_process(started: subprocess.Popen[bytes]) -> psutil.Process:
+def first_process(started: Process) -> psutil.Process:
     """The first process of the container that `Image.command` began."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.settings import load_settings
 from tests.integration.serving import END_SECONDS, START_SECONDS, Served, free_port, wait_ready
+from tests.processes import Process, start_program
 
 MISSING = "nginx is not installed. Install it: apt-get install nginx-light"
 
@@ -53,11 +53,11 @@ class Instance:
     def __init__(self, folder: Path, env: Mapping[str, str], core: int | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
         self._env, self._folder = {**inherited, **env}, folder
-        self._pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
+        self._core = core
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         folder.mkdir()
 
     @property
@@ -73,22 +73,15 @@ class Instance:
     def launch(self) -> None:
         """Start it."""
         with (self._folder / "log").open("ab") as sink:
-            self._process = subprocess.Popen(
-                [*self._pin, sys.executable, "-m", "rerankd", "serve", "--port", str(self.port)],
-                cwd=self._folder,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            arguments = ["-m", "rerankd", "serve", "--port", str(self.port)]
+            self._process = start_program(arguments, self._folder, self._env, sink, self._core)
 
     def wait_ready(self) -> None:
         """Return when it is ready."""
         wait_ready(Served(self.url, self.process, self._folder / "log"))
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """Process started last."""
         if self._process is None:
             raise RuntimeError("The instance was not started.")

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 import redis
 
 from tests.integration.serving import free_port
+from tests.processes import Process, start_program
 
 START_SECONDS = 60.0
 
@@ -88,7 +88,7 @@ def broker(folder: Path) -> Iterator[Broker]:
 class Worker:
     """A running `rerankd worker`."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     stderr: Path
 
     @property
@@ -120,15 +120,8 @@ def running_worker(
     with tempfile.TemporaryDirectory(prefix="rerankd-worker-") as folder:
         stderr = Path(folder, "stderr")
         with stderr.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, *program, "--queue-url", url, *flags],
-                cwd=folder,
-                env={**inherited, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            arguments = [*program, "--queue-url", url, *flags]
+            process = start_program(arguments, Path(folder), {**inherited, **(env or {})}, sink)
         made = Worker(process, stderr)
         try:
             yield made

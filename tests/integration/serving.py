@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import psutil
+
+from tests.processes import Process, start_program
 
 API_KEY = "secret"
 START_SECONDS = 60.0
@@ -33,7 +34,7 @@ class Served:
     """
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Process
     stderr: Path
 
     @property
@@ -64,15 +65,8 @@ def serve(
         inherited["RERANKD_JOBS_PATH"] = str(Path(folder, "jobs.sqlite"))
         inherited["RERANKD_TRACES_URL"] = f"sqlite:///{folder}/traces.sqlite"
         with stderr.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, *program, "--port", str(port), *flags],
-                cwd=work,
-                env={**inherited, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            arguments = [*program, "--port", str(port), *flags]
+            process = start_program(arguments, work, {**inherited, **(env or {})}, sink)
         served = Served(f"http://127.0.0.1:{port}", process, stderr)
         try:
             wait_ready(served)
