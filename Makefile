@@ -28,7 +28,7 @@ unit: $(VENV)/.dev ## run the unit tests: no servers, for the inner loop
 
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile; beside=$$?; \
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder; beside=$$?; \
 	$(BIN)/python -m pytest -m alone && exit $$beside
 
 check: $(VENV)/.dev ## lint, types, layers, import circles, generated documents

@@ -35,35 +35,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 _STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
 atexit.register(_STATE.cleanup)
 os.environ["XDG_STATE_HOME"] = _STATE.name
-SHARED = Path(__file__).parents[2] / "shared"
+TESTS = Path(__file__).parent
+SHARED = TESTS.parents[1] / "shared"
 # Failed asserts in it show what they compared, as those in test modules do.
 pytest.register_assert_rewrite("tests.integration.contract")
 # Modules that measure time, fill the machine or count on a server's pace: not beside others (`make test`).
-ALONE = {
-    f"test_{name}"
-    for name in (
-        *(
-            "bulk_queue",
-            "contract_clients",
-            "contract_errors",
-            "experiments",
-            "faults",
-            "jobs_http",
-            "jobs_redis",
-            "memory",
-            "nginx",
-        ),
-        *("registry", "rules", "server"),
-    )
-}
+ALONE = {f"test_{name}" for name in ("contract_errors", "experiments", "faults", "memory", "nginx", "rules")}
+ORDER = ["integration", "e2e", "unit"]
+"""Two processes share the modules; the long ones come first, so that both end at the same time."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs alone."""
+    """Mark what runs alone, and put long modules first."""
     for item in items:
         if item.path.stem in ALONE and item.path.parent.name == "integration":
             item.add_marker("alone")
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
 
 
 def shared(*parts: str) -> Path:

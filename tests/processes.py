@@ -28,8 +28,16 @@ IMPORTED = [
     "rerankd.database.tables",
     "onnxruntime",
     "tokenizers",
-    "uvloop",
-    "httptools",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "pydantic.v1",  # FastAPI imports it when it makes its routes
+    "rerankd.server.observability.logs",
+    "rerankd.cli.worker",
+    "celery.app.amqp",
+    "kombu.transport.redis",
+    "redis.asyncio",
     "sqlalchemy.dialects.sqlite",
     "tests.processes",
 ]

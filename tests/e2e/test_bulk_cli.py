@@ -11,11 +11,13 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import Process, start_program
 from tests.program import rerankd
 
 PROGRAM = [sys.executable, "-m", "rerankd"]
@@ -28,23 +30,19 @@ def run(*arguments: str | Path, folder: Path | None = None) -> tuple[int, str, s
     return completed.returncode, completed.stdout, completed.stderr
 
 
-def start(*arguments: str | Path, until: str) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, until: str, log: Path) -> Process:
     """Start a run, and return it once its log has a line with `until`."""
-    command = [*PROGRAM, "-v", "bulk", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if until in line:
-            return process
-    raise AssertionError("".join(seen))
+    with log.open("wb") as sink:
+        process = start_program(["-m", "rerankd", "-v", "bulk", *map(str, arguments)], Path.cwd(), os.environ, sink)
+    while until not in log.read_text():
+        assert process.poll() is None or until in log.read_text(), log.read_text()
+        time.sleep(0.01)
+    return process
 
 
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+def end(process: Process, number: signal.Signals) -> int:
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    return process.wait(60)
 
 
 @pytest.fixture
@@ -87,8 +85,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
     assert run(source, "--out", calm, *options)[0] == 0
     positions = []
     for until in ("checkpoint saved", "checkpoint saved", "Resuming after", "checkpoint saved"):
-        process = start(source, "--out", hit, *options, until=until)
-        assert end(process, signal.SIGKILL)[0] == -signal.SIGKILL
+        process = start(source, "--out", hit, *options, until=until, log=tmp_path / "log")
+        assert end(process, signal.SIGKILL) == -signal.SIGKILL
         journal = json.loads((tmp_path / "hit.journal").read_text())
         positions.append(journal["position"]["rows"])
     assert positions == sorted(positions)
@@ -96,20 +94,21 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, text
     code, _, errors = run(source, "--out", hit, *options)
     assert (code, f"{ROWS:,} rows" in errors) == (0, True)
     assert hit.read_bytes() == calm.read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "calm", "hit", "log"}
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> None:
     source, out = write(tmp_path / "in.jsonl", pair_rows(texts, 30_000)), tmp_path / "out.jsonl"
     options = (source, "--out", out, "--chunk-pairs", "16")
-    process = start(*options, until="checkpoint saved")
+    log = tmp_path / "log"
+    process = start(*options, until="checkpoint saved", log=log)
     code, _, errors = run(*options)
     assert (code, "Another run is writing out.jsonl." in errors) == (2, True)
-    code, errors = end(process, signal.SIGINT)
-    assert (code, "Run the same command again to resume." in errors) == (130, True)
-    process = start(*options, until="Resuming after")
-    code, errors = end(process, signal.SIGTERM)
-    assert (code, "Run the same command again to resume." in errors) == (130, True)
+    assert end(process, signal.SIGINT) == 130
+    assert "Run the same command again to resume." in log.read_text()
+    process = start(*options, until="Resuming after", log=log)
+    assert end(process, signal.SIGTERM) == 130
+    assert "Run the same command again to resume." in log.read_text()
     assert not out.exists()
     code, _, errors = run(*options, "--top-n", "2")
     assert (code, "begun with another top_n" in errors) == (2, True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from tests.integration.queueing import Broker, broker, until, worker
+from tests.processes import Process, start_program
 
 ROWS = 900
 
@@ -41,10 +41,10 @@ def expected(rows: Path) -> bytes:
     return out.read_bytes()
 
 
-def run(rows: Path, out: Path, *flags: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "rerankd", "bulk", str(rows), "--out", str(out), "--chunk-pairs", "30", *flags]
+def run(rows: Path, out: Path, *flags: str) -> Process:
+    arguments = ["-m", "rerankd", "bulk", str(rows), "--out", str(out), "--chunk-pairs", "30", *flags]
     with out.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen(command, stderr=log, cwd=out.parent)
+        return start_program(arguments, out.parent, os.environ, log)
 
 
 def test_the_same_bytes_as_in_process(queue: Broker, rows: Path, expected: bytes, tmp_path: Path) -> None:
