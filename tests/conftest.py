@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def shared(*parts: str) -> Path:
-    """A path under shared/, or a skip that says so. CI has it, so CI fails instead."""
+    """Return a path under shared/, or a skip that says so. CI has it, so CI fails instead."""
     path = SHARED.joinpath(*parts)
     if not path.exists():
         if os.environ.get("CI"):
@@ -97,7 +97,7 @@ def _whole_tokenizer(folder: Path, texts: list[str]) -> int:
 
 
 def _short_tokenizer(folder: Path, texts: list[str]) -> int:
-    """The same with its `PIECES` most frequent pieces: it loads in 0.03 s, the whole one in 1 s."""
+    """Return the same with its `PIECES` most frequent pieces: it loads in 0.03 s, the whole one in 1 s."""
     if not REAL_TOKENIZER.exists():
         return train_xlmr_tokenizer(texts * 5, folder)
     tokenizer = json.loads(REAL_TOKENIZER.read_bytes())
@@ -167,7 +167,7 @@ def _xlmr_model(folder: Path, vocabulary: int) -> Path:
 
 @pytest.fixture(scope="session")
 def xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """A random XLM-RoBERTa reranker, with the frequent pieces of the real tokenizer if shared/ has it.
+    """Return a random XLM-RoBERTa reranker, with the frequent pieces of the real tokenizer if shared/ has it.
 
     A tokenizer trained on few texts maps different documents to the same ids; random weights then rank ties, and the
     verification of compiled models fails by chance.
@@ -179,7 +179,7 @@ def xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
 
 @pytest.fixture(scope="session")
 def whole_xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """The same with the whole tokenizer, for what compares with transformers."""
+    """Return the same with the whole tokenizer, for what compares with transformers."""
     folder = tmp_path_factory.mktemp("models") / "whole-xlmr"
     folder.mkdir()
     return _xlmr_model(folder, _whole_tokenizer(folder, texts))
@@ -187,7 +187,7 @@ def whole_xlmr(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Pa
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """A random BERT reranker."""
+    """Return a random BERT reranker."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -208,7 +208,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The checkpoint compiled to fp32 and int8."""
+    """Return the checkpoint compiled to fp32 and int8."""
     return compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
 
 
@@ -228,7 +228,7 @@ def compile_twice(checkpoint: Path, folder: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def tiny(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small compiled model, verified; `tests.registered.variant` makes others of it."""
+    """Return a small compiled model, verified; `tests.registered.variant` makes others of it."""
     from rerankd.compiler.compile import CompileOptions, compile_model
     from rerankd.models.files import load_model
 

@@ -55,7 +55,7 @@ class Stage:
 
 
 def read_dockerfile(path: Path) -> dict[str, Stage]:
-    """The stages of a Dockerfile by name, in order."""
+    """Return the stages of a Dockerfile by name, in order."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
     stages: dict[str, Stage] = {}
     current: Stage | None = None
@@ -70,7 +70,7 @@ def read_dockerfile(path: Path) -> dict[str, Stage]:
 
 
 def lineage(stages: dict[str, Stage], name: str) -> list[Stage]:
-    """The stage and those it is made from, the first one first."""
+    """Return the stage and those it is made from, the first one first."""
     stages_used = [stages[name]]
     while stages_used[0].base in stages:
         stages_used.insert(0, stages[stages_used[0].base])
@@ -78,7 +78,7 @@ def lineage(stages: dict[str, Stage], name: str) -> list[Stage]:
 
 
 def last(stages: dict[str, Stage], name: str, instruction: str) -> Instruction:
-    """The instruction that counts in a stage, its own or inherited.
+    """Return the instruction that counts in a stage, its own or inherited.
 
     Raises:
         LookupError: there is none.

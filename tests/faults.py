@@ -69,12 +69,12 @@ def expected(pair: EncodedPair) -> float:
 
 
 def scripted_scorer(backend: ScriptedBackend, files: ModelFiles | None = None) -> Scorer:
-    """The bundled model's tokenizer in front of a scripted backend."""
+    """Return the bundled model's tokenizer in front of a scripted backend."""
     files = files or load_model("mini")
     return Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend)
 
 
 def token_id(word: str) -> int:
-    """The bundled tokenizer's id of a word, or of its longest piece."""
+    """Return the bundled tokenizer's id of a word, or of its longest piece."""
     ids = load_model("mini").tokenizer().encode(word, add_special_tokens=False)
     return int(max(zip(ids.tokens, ids.ids, strict=True), key=lambda piece: len(piece[0].strip("▁")))[1])

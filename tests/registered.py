@@ -20,18 +20,18 @@ _names = itertools.count(1)
 
 
 def fresh_name() -> str:
-    """A name that no other test uses."""
+    """Return a name that no other test uses."""
     return f"med{next(_names)}"
 
 
 def variant(tiny: Path, out: Path, scale: float) -> Path:
-    """The tiny model with logits of another scale: the same order, other files and scores."""
+    """Return the tiny model with logits of another scale: the same order, other files and scores."""
     write_calibrated(load_model(str(tiny)), out, Platt(scale, 0.0), {})
     return out
 
 
 def broken(tiny: Path, out: Path) -> Path:
-    """A model that loads and gives no number for any pair."""
+    """Return a model that loads and gives no number for any pair."""
     return variant(tiny, out, float("nan"))
 
 

@@ -34,7 +34,7 @@ def test_python_blocks_run(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names of a page's headings and of its own anchors, as GitHub makes them."""
+    """Return the names of a page's headings and of its own anchors, as GitHub makes them."""
     text = FENCES.sub("", page.read_text(encoding="utf-8"))
     found: set[str] = set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", text, flags=re.MULTILINE):

@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def kept(file: Path, state: str) -> Job:
-    """A job in a state."""
+    """Return a job in a state."""
     store = SqliteStore(file)
     job, _ = store.create(NewJob(new_id(), [Part(encode_work([scoring("a")]), 1)], owner="team"))
     if state == "cancelled":

@@ -27,7 +27,7 @@ _names = count()
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Served]:
-    """A server that asks for no key."""
+    """Return a server that asks for no key."""
     with serve() as served:
         yield served
 
@@ -47,7 +47,7 @@ def guarded_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mini() -> Reranker:
-    """The model that the servers serve, in this process."""
+    """Return the model that the servers serve, in this process."""
     return Reranker("mini")
 
 
@@ -59,7 +59,7 @@ def scores(mini: Reranker) -> list[float]:
 
 @pytest.fixture(scope="session")
 def logits(mini: Reranker) -> list[float]:
-    """The same, without an activation."""
+    """Return the same, without an activation."""
     return [float(score) for score in mini.score([(QUERY, text) for text in DOCUMENTS], activation="none")]
 
 
@@ -79,14 +79,14 @@ def guarded(guarded_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of our own; a module may stop and start it."""
+    """Return a PostgreSQL of our own; a module may stop and start it."""
     with tempfile.TemporaryDirectory(prefix="rerankd-postgres-") as folder, running_postgres(Path(folder)) as made:
         yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+    """Return an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/traces.sqlite"
     server: Postgres = request.getfixturevalue("postgres")
@@ -114,7 +114,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _start_redis(binary: str, folder: str) -> tuple[subprocess.Popen[str], int]:
-    """A server that is ready; another program may take the free port first, so there are some attempts."""
+    """Return a server that is ready; another program may take the free port first, so there are some attempts."""
     for _ in range(5):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -133,7 +133,7 @@ def _start_redis(binary: str, folder: str) -> tuple[subprocess.Popen[str], int]:
 
 @pytest.fixture(scope="session")
 def nginx() -> str:
-    """The program of nginx."""
+    """Return the program of nginx."""
     binary = nginx_binary()
     if not binary:
         if os.environ.get("CI"):

@@ -78,7 +78,7 @@ def assert_usage(usage: Mapping[str, Any]) -> None:
 def assert_union(
     response: httpx.Response, *, documents: Sequence[str] | None = None, kept: int | None = None
 ) -> Results:
-    """The body that satisfies every client of the union paths; `documents` are the texts that were asked back."""
+    """Return the body that satisfies every client of the union paths; `documents` are the texts asked back."""
     assert response.status_code == 200, response.text
     body = assert_json(response)
     assert isinstance(body["id"], str)

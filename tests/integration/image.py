@@ -126,7 +126,7 @@ class Image:
         self.inside("chroot", str(self.folder(stage)), "env", "-i", "-C", work, *values, "sh", "-c", one.text)
 
     def _copy(self, stage: str, one: Instruction, work: str) -> None:
-        """A folder's content, or files, into a folder; our Dockerfile asks for nothing else."""
+        """Copy a folder's content, or files, into a folder; our Dockerfile asks for nothing else."""
         *words, target = one.text.split()
         into = f"{self.folder(stage)}{target if target.startswith('/') else f'{work}/{target}'}"
         self.inside("mkdir", "-p", into)
@@ -144,7 +144,7 @@ class Image:
         self.inside("find", into, "-name", "__pycache__", "-prune", "-exec", "rm", "-rf", "{}", "+")
 
     def command(self, stage: str, variables: Mapping[str, str], words: list[str]) -> list[str]:
-        """A command as a container runs it: read-only root, the image's user, no capability, first of its processes."""
+        """Return a command as a container runs it: read-only root, the image's user, no capability, process 1."""
         root = self.folder(stage)
         user, _, group = last(self.stages, stage, "USER").text.partition(":")
         volume = last(self.stages, stage, "VOLUME").text
@@ -168,7 +168,7 @@ class Image:
 
 @contextlib.contextmanager
 def images(root: Path, **arguments: str) -> Iterator[Image]:
-    """A place to build the images of a repository in; `arguments` are the build's."""
+    """Return a place to build the images of a repository in; `arguments` are the build's."""
     hold = ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"]
     holder = subprocess.Popen(hold)
     image: Image | None = None
@@ -190,7 +190,7 @@ def images(root: Path, **arguments: str) -> Iterator[Image]:
 
 
 def first_process(started: Process) -> psutil.Process:
-    """The first process of the container that `Image.command` began."""
+    """Return the first process of the container that `Image.command` began."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         children = psutil.Process(started.pid).children()

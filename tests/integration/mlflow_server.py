@@ -22,7 +22,7 @@ MISSING = "MLflow's server is not installed. Install it: make test"
 
 
 def mlflow_python() -> Path:
-    """The interpreter that has MLflow's server, or a skip that says so."""
+    """Return the interpreter that has MLflow's server, or a skip that says so."""
     path = Path(sys.prefix, "mlflow", "bin", "python")
     if path.exists():
         return path
@@ -84,7 +84,7 @@ class TrackingServer:
 
 @contextlib.contextmanager
 def tracking_server(folder: Path) -> Iterator[TrackingServer]:
-    """A server with nothing in it, until the block ends."""
+    """Return a server with nothing in it, until the block ends."""
     server = TrackingServer(f"http://127.0.0.1:{free_port()}", folder)
     try:
         server.start()

@@ -67,7 +67,7 @@ class Postgres:
             self.process = None
 
     def fresh(self, name: str) -> str:
-        """The address of a new empty database."""
+        """Return the address of a new empty database."""
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -91,7 +91,7 @@ class Postgres:
 
 @contextlib.contextmanager
 def running_postgres(folder: Path) -> Iterator[Postgres]:
-    """A server that ends with the block.
+    """Return a server that ends with the block.
 
     Raises:
         pytest.skip.Exception: it is not installed; in CI that is a failure.

@@ -75,7 +75,7 @@ class Broker:
 
 @contextlib.contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
-    """A Redis that is ended with the block."""
+    """Return a Redis that is ended with the block."""
     made = Broker(folder)
     made.start()
     try:

@@ -76,7 +76,7 @@ def serve(
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -121,7 +121,7 @@ def _end(served: Served) -> None:
 
 
 def _group(leader: int) -> list[psutil.Process]:
-    """Processes of the server's group that still run, after a moment to end in."""
+    """Return processes of the server's group that still run, after a moment to end in."""
     deadline = time.monotonic() + 2
     while True:
         left = [process for process in psutil.process_iter() if _runs_in(process, leader)]

@@ -56,7 +56,7 @@ def ragflow_rank(scores: Sequence[float]) -> list[float]:
 
 
 def ragflow_scores(body: Mapping[str, Any], documents: Sequence[str]) -> tuple[list[float], int]:
-    """The Python providers: a score per place, and the tokens to bill."""
+    """Return a score per place and the tokens to bill, as the Python providers do."""
     scores = [0.0] * len(documents)
     for result in body["results"]:
         scores[result["index"]] = result["relevance_score"]
@@ -65,7 +65,7 @@ def ragflow_scores(body: Mapping[str, Any], documents: Sequence[str]) -> tuple[l
 
 
 def ragflow_go(body: Mapping[str, Any], documents: Sequence[str]) -> dict[int, float]:
-    """The Go rewrite refuses indexes that come twice or point outside."""
+    """Refuse indexes that come twice or point outside, as the Go rewrite does."""
     scores: dict[int, float] = {}
     for result in body["results"]:
         index = result["index"]

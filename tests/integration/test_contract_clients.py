@@ -342,13 +342,13 @@ def expected(mini: Reranker, case: Case) -> list[Ranked]:
 
 
 def read_by(client: Client, case: Case) -> Case:
-    """The case, without the long document for a client that forbids to cut it."""
+    """Return the case, without the long document for a client that forbids to cut it."""
     query, documents = case
     return query, documents if client.cuts else tuple(text for text in documents if text != LONG)
 
 
 def assert_same(got: list[Ranked], wanted: list[Ranked]) -> None:
-    """Same documents in the same order, same scores, and each document its own text."""
+    """Check for the same documents in the same order, the same scores, and each document's own text."""
     assert [each.index for each in got] == [each.index for each in wanted]
     assert [each.score for each in got] == pytest.approx([each.score for each in wanted], abs=TOLERANCE, rel=0)
     assert all(mine.text in (None, theirs.text) for mine, theirs in zip(got, wanted, strict=True))

@@ -77,7 +77,7 @@ def one_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @pytest.fixture
 def faulty(one_faulty: Faulty) -> Iterator[Faulty]:
-    """The server, sound again and without experiments after the test."""
+    """Return the server, sound again and without experiments after the test."""
     yield one_faulty
     told(one_faulty.control)
     command(one_faulty.traces_url, "stop", "--all")
@@ -120,7 +120,7 @@ def command(url: str, *arguments: str) -> CompletedProcess[str]:
 
 
 def told(control: Path, **faults: bool) -> None:
-    """The server reads it all the time, so it is never half written."""
+    """Write it atomically, since the server reads it all the time."""
     new = control.with_suffix(".new")
     new.write_text(json.dumps(faults))
     new.replace(control)

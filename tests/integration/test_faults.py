@@ -35,7 +35,7 @@ class Faulty:
         new.replace(self._control)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric; 0 where it has not been counted."""
+        """Return the value of a metric; 0 where it has not been counted."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         for line in httpx.get(f"{self.url}/metrics").text.splitlines():
             if line.startswith(name) and all(label in line for label in wanted):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(600)  # the image is built for the first of the
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """The image for CPUs, built as its Dockerfile says."""
+    """Return the image for CPUs, built as its Dockerfile says."""
     if why := unable():
         pytest.skip(f"No image is built: {why}")
     with images(ROOT, VERSION=VERSION) as built:
@@ -32,7 +32,7 @@ def image() -> Iterator[Image]:
 
 @pytest.fixture(scope="module")
 def served(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A container of it, ready."""
+    """Return a container of it, ready."""
     port, log = free_port(), tmp_path_factory.mktemp("image") / "log"
     words = [*last(image.stages, "cpu", "ENTRYPOINT").words, *last(image.stages, "cpu", "CMD").words]
     command = image.command("cpu", {"RERANKD_PORT": str(port), "RERANKD_DRAIN_SECONDS": "0.5"}, words)

@@ -28,7 +28,7 @@ TEXTS = ["Trains leave at nine.", "Pandas eat bamboo all day.", "The panda is a 
 
 @pytest.fixture(scope="module", params=["local", "remote"])
 def ranker(request: pytest.FixtureRequest) -> Iterator[Ranker]:
-    """A Reranker, then a Client of a real server."""
+    """Return a Reranker, then a Client of a real server."""
     if request.param == "local":
         yield Reranker()
         return

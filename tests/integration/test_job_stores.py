@@ -24,7 +24,7 @@ Open = Callable[..., JobStore]
 
 @pytest.fixture(params=["sqlite", "redis"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens a store by options; called again, the same jobs with other options."""
+    """Open a store by options; called again, the same jobs with other options."""
     stores: list[JobStore] = []
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")

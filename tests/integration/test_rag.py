@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The program in a folder."""
+    """Run the program in a folder."""
     completed = rerankd(*arguments, folder=cwd)
     assert not check or completed.returncode == 0, completed.stderr
     return completed
@@ -190,7 +190,7 @@ async def test_a_model_that_refuses_is_not_asked_again(llm: Served) -> None:
 
 
 def asked(folder: Path, llm: Served, model: str, query: str = "How long is the warranty of phones?") -> Any:
-    """The command's answer as JSON, and its exit code."""
+    """Return the command's answer as JSON, and its exit code."""
     flags = ("--index", "index", "--llm-url", f"{llm.url}/v1", "--llm-model", model, "--threshold", "0.01", "--json")
     completed = run("ask", query, *flags, cwd=folder, check=False)
     return json.loads(completed.stdout), completed

@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uri(folder: Path, models: list[Path]) -> str:
-    """A registry that is a file."""
+    """Return a registry that is a file."""
     made = f"sqlite:///{folder}/registry/mlflow.sqlite"
     registered(made, models, folder)
     return made

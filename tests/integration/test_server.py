@@ -32,7 +32,7 @@ def metric(url: str, name: str, headers: dict[str, str] | None = None) -> float:
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A file of keys: an admin's, and one with limits."""
+    """Return a file of keys: an admin's, and one with limits."""
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     made = {
         "admin": new_key("admin", admin=True),

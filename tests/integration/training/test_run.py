@@ -58,7 +58,7 @@ def trained(
 
 
 def validation_loss(network: Network) -> float:
-    """The loss of the validation side, computed here."""
+    """Return the loss of the validation side, computed here."""
     rows = training_groups(split(animals(), QUICK.validation)[1], (), QUICK, 1)
     loss = loss_of("softmax", cross_encoder(network.eval(), "cpu"), 8)
     with torch.inference_mode():

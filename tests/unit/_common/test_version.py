@@ -45,7 +45,7 @@ def test_one_place_asks() -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A repository with one commit that holds what a version is made from."""
+    """Return a repository with one commit that holds what a version is made from."""
     folder = tmp_path / "clone"
     folder.mkdir()
     for name in ("pyproject.toml", "README.md"):

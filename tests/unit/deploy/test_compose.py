@@ -31,7 +31,7 @@ PUBLISHED = {"nginx", "grafana"}
 
 
 def filled(text: str, values: dict[str, str]) -> Any:
-    """The file with its variables, as docker fills them in: in texts, after YAML is read."""
+    """Return the file with its variables, as docker fills them in: in texts, after YAML is read."""
 
     def fill(value: Any) -> Any:
         if isinstance(value, dict):
@@ -52,7 +52,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def built(service: dict[str, Any]) -> Path | None:
-    """The Dockerfile of a service that is built here."""
+    """Return the Dockerfile of a service that is built here."""
     if "build" not in service:
         return None
     return DEPLOY / str(service["build"]["context"]) / "Dockerfile"
@@ -73,7 +73,7 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
 def settings_of(
     name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, values: dict[str, str] | None = None
 ) -> Settings:
-    """Settings as a container has them: the image's variables, the service's, and the mounted file."""
+    """Return settings as a container has them: the image's variables, the service's, and the mounted file."""
     for source, target in mounts(SERVICES[name]):
         if target == "/etc/rerankd/rerankd.toml":
             shutil.copy(DEPLOY / source, folder / "rerankd.toml")

@@ -22,7 +22,7 @@ def runner(backend: ScriptedBackend, max_batch_tokens: int = 10_000) -> BatchRun
 
 
 def run(batch_runner: BatchRunner, pairs: list[EncodedPair]) -> list[float | Exception]:
-    """Outputs in the order of the pairs, which are computed in batches within the runner's limits."""
+    """Return outputs in the order of the pairs, computed in batches within the runner's limits."""
     batches = plan_batches([len(one) for one in pairs], batch_runner.limits)
     outputs = batch_runner.run([[pairs[position] for position in batch] for batch in batches])
     by_position = {

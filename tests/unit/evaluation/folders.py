@@ -23,7 +23,7 @@ CANDIDATES = {"q1": ("d5", "d1"), "q2": ("d4", "d2", "d6"), "q3": ("d6", "d3", "
 
 
 def write_folder(folder: Path, *, candidates: bool = True) -> Path:
-    """A BEIR folder of three queries."""
+    """Return a BEIR folder of three queries."""
     folder.mkdir(parents=True)
     queries = [json.dumps({"_id": name, "text": text}, ensure_ascii=False) for name, text in QUERIES.items()]
     corpus = [

@@ -30,7 +30,7 @@ def dataset(name: str, queries: int = 80) -> Dataset:
 
 
 def system(who: str, data: Dataset, skill: float, milliseconds: float = 10.0, seed: int = 1) -> RankingRun:
-    """A model that sees the right document through noise; the same noise for the same seed."""
+    """Return a model that sees the right document through noise; the same noise for the same seed."""
     draw = random.Random(seed)
     logits: dict[str, dict[str, float]] = {}
     for query, candidates in data.candidates.items():

@@ -12,7 +12,7 @@ from rerankd.types import Fusion
 
 
 def made(model: float, first: float, queries: int = 60, name: str = "made") -> tuple[Dataset, RankingRun]:
-    """Queries of ten documents, of which one is right; both stages see it through noise."""
+    """Return queries of ten documents, of which one is right; both stages see it through noise."""
     draw = random.Random(3)
     scores, logits, qrels, rankings = {}, {}, {}, {}
     for q in (f"q{i}" for i in range(queries)):

@@ -20,7 +20,7 @@ WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread
 
 
 def folder(root: Path, name: str, *, first: int, count: int, shuffled: bool = False) -> Path:
-    """A BEIR folder in which `yes indeed` answers every question, and `no never` none; the first stage has it last."""
+    """Return a BEIR folder in which `yes indeed` answers every question and `no never` none, and which is last at first."""
     draw = random.Random(name)
     target = root / name
     (target / "qrels").mkdir(parents=True)

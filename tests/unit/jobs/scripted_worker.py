@@ -45,7 +45,7 @@ class ScriptedLoader:
 async def working(
     backend: ScriptedBackend, folder: Path, *, slots: int = 4, bulk_slots: int = 2, request_seconds: float = 60.0
 ) -> AsyncIterator[tuple[SqliteStore, JobWorker]]:
-    """A store and a worker that is not started: turns are taken by hand."""
+    """Return a store and a worker that is not started: turns are taken by hand."""
     pool = ModelPool("mini", {"mini": "mini"}, ScriptedLoader(backend), close_seconds=5)
     async with pool.lease("mini"):
         pass
@@ -63,7 +63,7 @@ async def working(
 
 
 def ranking(*texts: str, query: str = "q") -> RankWork:
-    """A ranking of texts."""
+    """Return a ranking of texts."""
     return RankWork(RerankRequest(query, [Document(text) for text in texts]))
 
 
@@ -75,5 +75,5 @@ def scoring(*texts: str) -> ScoreWork:
 def new_job(
     *work: Work, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, requests: int = 64
 ) -> NewJob:
-    """A job of so many requests a part."""
+    """Return a job of so many requests a part."""
     return NewJob(new_id(), list(split_work(work, requests=requests)), owner, priority, timeout)

@@ -60,7 +60,7 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
 
 
 def ended(store: SqliteStore, url: str) -> str:
-    """A job that has ended and is to be announced."""
+    """Return a job that has ended and is to be announced."""
     job, _ = store.create(NewJob(new_id(), [Part(b"[]", 1)], webhook=url))
     claim = store.claim()
     assert claim

@@ -133,7 +133,7 @@ def four_bits(matrix: np.ndarray) -> bytes:
 
 
 def write_source(path: Path) -> dict[str, np.ndarray]:
-    """A file of the package's format: 2 layers, 32 wide."""
+    """Return a file of the package's format: 2 layers, 32 wide."""
     draw = np.random.default_rng(0)
     hidden, inner, places = 32, 64, 8
     shapes: dict[str, tuple[int, ...]] = {

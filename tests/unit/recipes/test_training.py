@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def a_bank() -> Bank:
-    """Queries of two tokens, whose answers hold both; other passages hold neither."""
+    """Return queries of two tokens, whose answers hold both; other passages hold neither."""
     draw = random.Random(4)
     texts: list[list[int]] = []
 

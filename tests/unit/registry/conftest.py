@@ -15,7 +15,7 @@ from tests.unit.registry.memory import MemoryStore
 
 @pytest.fixture(scope="session")
 def memory_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store in memory."""
+    """Return a store in memory."""
     return MemoryStore(tmp_path_factory.mktemp("runs"))
 
 
@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def registry(memory_store: Store, tmp_path: Path) -> Registry:
-    """The store in memory with an empty cache."""
+    """Return the store in memory with an empty cache."""
     return Registry(memory_store, Cache(tmp_path / "cache"))
 
 

@@ -17,20 +17,20 @@ from rerankd.registry.store import Store
 
 
 class MissingError(Exception):
-    """As MLflow's exception for what is not there."""
+    """Raised for what is not there, like MLflow's exception."""
 
     error_code = "RESOURCE_DOES_NOT_EXIST"
 
 
 class PagedList(list[Any]):
-    """As MLflow's lists, on one page."""
+    """A list of MLflow, on one page."""
 
     token = None
 
 
 @dataclass
 class Version:
-    """As MLflow's `ModelVersion`."""
+    """A `ModelVersion` of MLflow."""
 
     name: str
     version: str
@@ -43,7 +43,7 @@ class Version:
 
 @dataclass
 class Model:
-    """As MLflow's `RegisteredModel`, with its versions."""
+    """A `RegisteredModel` of MLflow, with its versions."""
 
     name: str
     tags: dict[str, str] = field(default_factory=dict)

@@ -31,7 +31,7 @@ def registry(mlflow_registry: Registry) -> Registry:
 async def following(
     registry: Registry, name: str, /, **settings: object
 ) -> AsyncIterator[tuple[ModelPool, AliasFollower]]:
-    """A pool whose default model is a name's champion, and what follows it; nothing is loaded yet."""
+    """Return a pool whose default model is a name's champion, and what follows it; nothing is loaded yet."""
     told = {"model": f"registry:{name}", "registry": f"sqlite:///{registry.store.path}"} | settings
     made = Settings(**told, cache_dir=str(registry.cache.root.parent), traces=False)  # type: ignore[arg-type]
     pool = open_pool(made, SettingsLoader(made))
@@ -46,7 +46,7 @@ async def following(
 
 @pytest.fixture
 def name(registry: Registry, models: list[Path]) -> str:
-    """A model with two versions, the first is champion."""
+    """Return a model with two versions, the first is champion."""
     made = fresh_name()
     registry.register(models[0], made)
     registry.register(models[1], made)
@@ -60,7 +60,7 @@ def point(registry: Registry, name: str, version: int) -> None:
 
 
 def moved(registry: Registry, tmp_path: Path) -> tuple[Registry, Path]:
-    """The same registry as a file that can be taken away."""
+    """Return the same registry as a file that can be taken away."""
     assert registry.store.path
     path = tmp_path / "own" / "mlflow.sqlite"
     path.parent.mkdir()

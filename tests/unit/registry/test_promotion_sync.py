@@ -43,7 +43,7 @@ def gates(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.fixture
 def name(registry: Registry, models: list[Path], gates: list[Path]) -> str:
-    """A model whose first version is champion; the third was refused by its gate."""
+    """Return a model whose first version is champion; the third was refused by its gate."""
     made = fresh_name()
     for model, gate in zip(models, gates, strict=True):
         registry.register(model, made, gate=gate)

@@ -26,7 +26,7 @@ def stored(registry: Registry, version: ModelVersion) -> Path:
 
 
 def registered(registry: Registry, models: list[Path], tmp_path: Path, key: str | None = None) -> str:
-    """A model with three versions that a gate let pass."""
+    """Return a model with three versions that a gate let pass."""
     name = fresh_name()
     for number, model in enumerate(models):
         gate = gate_record(model, tmp_path / f"gate{number}.json", key=key)

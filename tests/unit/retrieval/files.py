@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_pdf(path: Path, pages: Sequence[str]) -> None:
-    """A PDF with a line of Latin text on each page, written by hand."""
+    """Return a PDF with a line of Latin text on each page, written by hand."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
     font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
     kids = []
@@ -30,7 +30,7 @@ def write_pdf(path: Path, pages: Sequence[str]) -> None:
 
 
 def write_docx(path: Path) -> None:
-    """A Word document with headings and a table."""
+    """Return a Word document with headings and a table."""
     import docx
 
     document = docx.Document()

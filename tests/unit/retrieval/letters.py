@@ -11,7 +11,7 @@ from rerankd.retrieval.embedding import Kind, Vectors
 
 
 def offsets(text: str) -> list[tuple[int, int]]:
-    """A word or a Han character is a token."""
+    """Return the tokens of a text: words and Han characters."""
     return [match.span() for match in re.finditer(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+", text)]
 
 
@@ -22,7 +22,7 @@ class Letters:
         self.name, self.dimensions = name, 26
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
-        """Unit vectors."""
+        """Return unit vectors."""
         rows = np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], np.float32) + 0.01
         unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit

@@ -14,7 +14,7 @@ TEXTS = ["手机的保修期为一年", "the warranty of phones", "pandas eat ba
 
 
 def make(folder: Path, family: str, pooling: str) -> Path:
-    """A small random encoder as sentence-transformers keeps it, with the bundled model's tokenizer."""
+    """Return a small random encoder as sentence-transformers keeps it, with the bundled model's tokenizer."""
     import torch
     import transformers
 

@@ -18,7 +18,7 @@ def ranking(
     top_n: int | None = 2,
     **named: Any,
 ) -> RankingRecord:
-    """A ranking in which, unless `scores` say otherwise, a later document is a better one."""
+    """Return a ranking in which, unless `scores` say otherwise, a later document is a better one."""
     inputs = [one if isinstance(one, Document) else Document(one) for one in documents]
     logits = scores if scores is not None else [float(position) for position in range(len(inputs))]
     request = RerankRequest(

@@ -37,7 +37,7 @@ def animals(count: int = 12) -> list[Example]:
 
 
 def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed: int = 0) -> Path:
-    """A random model of the bundled one's kind, with the tokenizer of another."""
+    """Return a random model of the bundled one's kind, with the tokenizer of another."""
     from tokenizers import Tokenizer
 
     out.mkdir(parents=True)
@@ -68,7 +68,7 @@ def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed:
 
 
 def files_of(folder: Path) -> ModelFiles:
-    """The files of a folder."""
+    """Return the files of a folder."""
     from rerankd.models.files import load_model
 
     files: ModelFiles = load_model(str(folder))

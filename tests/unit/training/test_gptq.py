@@ -75,7 +75,7 @@ def late(bert: Path, tmp_path: Path) -> Path:
 
 
 def ranker_of(network: Network) -> LateInteractionRanker:
-    """The torch model."""
+    """Return the torch model."""
     assert isinstance(network.model, LateInteractionRanker)
     return network.model
 

@@ -9,7 +9,7 @@ from tests.unit.training.material import animals
 
 
 def asked(*queries: str, answer: str = "") -> Dataset:
-    """A set that asks these; the first is answered by the text."""
+    """Return a set that asks these; the first is answered by the text."""
     qrels = {str(position): {"a": 1, "b": 0} for position in range(len(queries))}
     texts = {"a": answer, "b": "of no use"} if answer else {}
     return Dataset("zoo", {str(position): query for position, query in enumerate(queries)}, texts, qrels, {}, "")

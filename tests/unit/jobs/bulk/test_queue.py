@@ -21,7 +21,7 @@ CHUNK = Chunk(0, (("q", ("d", "e")),))
 
 @contextmanager
 def worked(folder: Path, answer: Callable[[int, Any], dict[str, Any]]) -> Iterator[JobQueue]:
-    """A queue whose parts get the rows that `answer` makes, given the number of the part and the piece of work."""
+    """Return a queue whose parts get the rows that `answer` makes, from the number of the part and the work."""
     store, new, numbers = SqliteStore(folder / "jobs.sqlite"), threading.Semaphore(0), iter(range(1000))
     ended = threading.Event()
 
