@@ -20,7 +20,7 @@ WORDS = ["river", "stone", "cloud", "window", "paper", "garden", "metal", "bread
 
 
 def folder(root: Path, name: str, *, first: int, count: int, shuffled: bool = False) -> Path:
-    """Return a BEIR folder in which `yes indeed` answers every question and `no never` none, and which is last at first."""
+    """Return a BEIR folder: `yes indeed` answers every question and comes last at first, `no never` answers none."""
     draw = random.Random(name)
     target = root / name
     (target / "qrels").mkdir(parents=True)
