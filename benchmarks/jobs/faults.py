@@ -19,7 +19,8 @@ from benchmarks.jobs.bulk_run import RUN_SECONDS, seconds_to_end, start_run
 from benchmarks.jobs.memory import Memory, flatness
 from benchmarks.jobs.worker import reference, started
 from benchmarks.usage import grew_not
-from tests.integration.queueing import Broker, Worker, broker, until
+from tests.integration.queueing import Broker, Worker, broker
+from tests.integration.serving import until
 
 Plan = Sequence[tuple[float, str]]
 FAULTS: Plan = ((0.15, "worker"), (0.35, "worker"), (0.55, "redis"), (0.75, "worker"))

@@ -15,7 +15,7 @@ from benchmarks.jobs.bulk_run import start_run
 from benchmarks.jobs.small_jobs import DOCUMENT_CHARACTERS, LATENCY, latency, requests
 from benchmarks.jobs.worker import Measured, measured
 from benchmarks.timings import spread
-from tests.integration.queueing import until
+from tests.integration.serving import until
 
 DOCUMENTS, PAUSE_SECONDS = 5, 0.1
 BULK_PAIRS, BEGUN_PAIRS = 1_000_000, 600

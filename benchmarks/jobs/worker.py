@@ -13,8 +13,8 @@ from benchmarks.usage import processor_seconds
 from rerankd.jobs.queue import JobQueue
 from rerankd.settings import load_settings
 from rerankd.wiring.jobs import open_queue
-from tests.integration.queueing import Broker, Worker, broker, running_worker, until
-from tests.integration.serving import free_port
+from tests.integration.queueing import Broker, Worker, broker, running_worker
+from tests.integration.serving import free_port, until
 
 # Only the worker's own cores, from its first thread on.
 PINNED = """

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.queueing import until
-from tests.integration.serving import free_port
+from tests.integration.serving import free_port, until
 
 MISSING = "PostgreSQL is not installed. Install it: apt-get install postgresql"
 HOMES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")

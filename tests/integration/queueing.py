@@ -8,30 +8,16 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 
-from tests.integration.serving import free_port
+from tests.integration.serving import free_port, until
 from tests.processes import Process, start_program
 
 START_SECONDS = 60.0
-
-
-def until(true: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Return when something outside of this process is so.
-
-    Raises:
-        RuntimeError: it is not in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"Not {what} after {seconds:.0f} s.")
-        time.sleep(0.01)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,27 @@ def wait_ready(served: Served, seconds: float = START_SECONDS) -> None:
                     return
             time.sleep(0.05)
     raise RuntimeError(f"The server was not ready after {seconds:.0f} s:\n{served.log}")
+
+
+def until(true: Callable[[], object], what: str = "as expected", seconds: float = START_SECONDS) -> None:
+    """Return when something outside of this process is so.
+
+    Raises:
+        RuntimeError: it is not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Not {what} after {seconds:.0f} s.")
+        time.sleep(0.01)
+
+
+def metric(url: str, name: str, headers: Mapping[str, str] | None = None, **labels: str) -> float:
+    """Return the sum of the series of `GET /metrics` whose names begin with `name`, with these labels."""
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    lines = httpx.get(f"{url}/metrics", headers=headers, trust_env=False).text.splitlines()
+    series = [line for line in lines if line.startswith(name) and all(label in line for label in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in series)
 
 
 def _end(served: Served) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.queueing import Broker, broker, until, worker
+from tests.integration.queueing import Broker, broker, worker
+from tests.integration.serving import until
 from tests.processes import Process, start_program
 
 ROWS = 900

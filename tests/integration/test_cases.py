@@ -15,8 +15,7 @@ from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
 from rerankd.traces import writer
 from rerankd.traces.store import TraceStore
-from tests.integration.queueing import until
-from tests.integration.serving import serve
+from tests.integration.serving import serve, until
 from tests.program import rerankd
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish.", "Trains run on rails."]

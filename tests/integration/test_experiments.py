@@ -32,8 +32,7 @@ from rerankd.experiments.store import ExperimentStore
 from rerankd.models.reference import bundled_folder
 from rerankd.traces.store import TraceFilter, TraceStore
 from tests.integration.postgres import Postgres
-from tests.integration.queueing import until
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served, metric, serve, until
 from tests.program import rerankd
 
 LOOK = 0.2
@@ -102,11 +101,6 @@ def version_of(response: httpx.Response) -> str:
 
 def part_of(response: httpx.Response) -> str:
     return str(response.headers.get("x-rerankd-experiment", ""))
-
-
-def metric(url: str, name: str) -> float:
-    text = httpx.get(f"{url}/metrics").text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
 def answers_of(url: str, version: str) -> float:

@@ -15,8 +15,7 @@ from rerankd import Client
 from rerankd.errors import NotFoundError
 from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
-from tests.integration.queueing import until
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served, serve, until
 
 TEXTS = ["Pandas eat bamboo.", "Shanghai lies in the east.", "熊猫吃竹子。"]
 BODY = {"query": "What do pandas eat?", "documents": TEXTS}

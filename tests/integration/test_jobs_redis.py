@@ -16,8 +16,8 @@ from standardwebhooks import Webhook
 
 from rerankd.jobs.wakeups import MAX_PENDING, WorkerNotifier, make_celery
 from rerankd.jobs.webhook import new_secret
-from tests.integration.queueing import Broker, broker, until, worker
-from tests.integration.serving import Served, free_port, serve
+from tests.integration.queueing import Broker, broker, worker
+from tests.integration.serving import Served, free_port, serve, until
 from tests.unit.jobs.test_webhook import receiving
 
 SECRET = new_secret()

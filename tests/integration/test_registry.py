@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from rerankd.registry.store import Store
 from rerankd.traces.store import TraceStore
 from tests import program
 from tests.integration.mlflow_server import TrackingServer, tracking_server
-from tests.integration.serving import Served, free_port, serve
+from tests.integration.serving import Served, free_port, metric, serve, until
 from tests.registered import gate_record, variant, with_parity
 
 SECONDS = 2.0
@@ -150,18 +150,6 @@ def state(url: str) -> dict[str, Any]:
     assert response.status_code == 200
     [entry] = response.json()["registry"]
     return dict(entry)
-
-
-def metric(url: str, name: str) -> float:
-    text = httpx.get(f"{url}/metrics").text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
-
-
-def until(good: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not good():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def scores(model: Path) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from rerankd import Client, Reranker
-from tests.integration.serving import serve
+from tests.integration.serving import serve, until
 from tests.program import rerankd
 
 DOCUMENTS = [
@@ -255,10 +255,3 @@ def test_the_commands_check_and_try(rules: Path, tmp_path: Path) -> None:
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return rerankd(*arguments)
-
-
-def until(good: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not good():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

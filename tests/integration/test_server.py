@@ -15,7 +15,7 @@ from rerankd import Client, InvalidRequestError, Reranker
 from rerankd.models.reference import bundled_folder
 from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served, metric, serve
 
 BODY = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}
 MINI = str(bundled_folder("mini"))
@@ -23,11 +23,6 @@ MINI = str(bundled_folder("mini"))
 
 def rerank(url: str, **fields: object) -> httpx.Response:
     return httpx.post(f"{url}/v1/rerank", json=BODY | fields, timeout=30)
-
-
-def metric(url: str, name: str, headers: dict[str, str] | None = None) -> float:
-    text = httpx.get(f"{url}/metrics", headers=headers).text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
 @pytest.fixture(scope="module")

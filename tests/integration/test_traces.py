@@ -28,8 +28,7 @@ from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import PairScore, RankingRecord, RerankRequest
 from tests.integration.postgres import Postgres
-from tests.integration.queueing import until
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served, metric, serve, until
 from tests.program import rerankd
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish."]
@@ -40,11 +39,6 @@ _names = count()
 def rerank(url: str, name: str, query: str = "what eats bamboo?", **options: object) -> httpx.Response:
     body = {"query": query, "documents": TEXTS} | options
     return httpx.post(f"{url}/v1/rerank", json=body, headers={"x-request-id": name}, timeout=30)
-
-
-def metric(url: str, name: str) -> float:
-    text = httpx.get(f"{url}/metrics").text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
 def written(served: Served, number: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.integration.queueing import until
-from tests.integration.serving import serve
+from tests.integration.serving import serve, until
 
 
 @pytest.mark.parametrize(
