@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,19 @@ def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.fixture(scope="module")
-def expected(checkpoint: Path, truncation: str, mixed_pairs: list[tuple[str, str]]) -> Scores:
-    import torch
+def reference(checkpoint: Path) -> tuple[Any, Any]:
+    """Return tokenizer and model as transformers loads them; XLM-R's tokenizer takes it seconds."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    return AutoTokenizer.from_pretrained(checkpoint), model
+
+
+@pytest.fixture(scope="module")
+def expected(reference: tuple[Any, Any], truncation: str, mixed_pairs: list[tuple[str, str]]) -> Scores:
+    import torch
+
+    tokenizer, model = reference
     scores = []
     with torch.inference_mode():
         for query, document in mixed_pairs:
@@ -68,12 +76,17 @@ def expected(checkpoint: Path, truncation: str, mixed_pairs: list[tuple[str, str
     return np.array(scores)
 
 
+@functools.cache
+def opened(folder: Path, **options: Any) -> Reranker:
+    return Reranker(str(folder), max_length=LENGTH, **options)
+
+
 def ours(folder: Path, pairs: list[tuple[str, str]], **options: Any) -> Scores:
-    return Reranker(str(folder), max_length=LENGTH, **options).score(pairs, activation="none")
+    return opened(folder, **options).score(pairs, activation="none")
 
 
 def test_pairs_are_over_length(checkpoint: Path, mixed_pairs: list[tuple[str, str]]) -> None:
-    reranker = Reranker(str(checkpoint), max_length=LENGTH)
+    reranker = opened(checkpoint)
     cut = sum(reranker.rank(query, [document])[0].truncated for query, document in mixed_pairs)
     assert 40 <= cut <= 160, "the workload must hold both"
 
@@ -109,7 +122,7 @@ def test_both_agree_with_cross_encoder(
 def test_scores_do_not_depend_on_batch_mates(
     kind: str, checkpoint: Path, compiled: dict[str, Path], mixed_pairs: list[tuple[str, str]]
 ) -> None:
-    reranker = Reranker(str(checkpoint if kind == "torch" else compiled[kind]), max_length=LENGTH)
+    reranker = opened(checkpoint if kind == "torch" else compiled[kind])
     together = reranker.score(mixed_pairs, activation="none")
     alone = np.array([reranker.score([pair], activation="none")[0] for pair in mixed_pairs])
     backwards = reranker.score(mixed_pairs[::-1], activation="none")[::-1]

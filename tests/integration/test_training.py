@@ -9,32 +9,52 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rerankd import Reranker
-from tests.unit.training.material import animals
-
-NOISE = 1e-4  # of a logit, on one machine; sums of floats are all that may differ
-STEPS = 72
-SCRIPT = """
-import json, sys
-from pathlib import Path
 from rerankd.training.finetune import fine_tune
 from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals
 
-options = TrainOptions(
-    epochs=16, groups_per_step=2, group_size=4, max_length=48, lora_rank=4, evaluations=24, validation=0.25,
-    patience=0, learning_rate=1e-3,
-    precision="fp32", device="cpu",
+NOISE = 1e-4  # of a logit, on one machine; sums of floats are all that may differ
+STEPS = 72
+OPTIONS = TrainOptions(
+    epochs=16,
+    groups_per_step=2,
+    group_size=4,
+    max_length=48,
+    lora_rank=4,
+    evaluations=24,
+    validation=0.25,
+    patience=0,
+    learning_rate=1e-3,
+    precision="fp32",
+    device="cpu",
 )
+SCRIPT = """
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tests.integration.test_training import train
+
 if __name__ == "__main__":
-    outcome = fine_tune(sys.argv[1], animals(), Path(sys.argv[2]), options, name="zoo")
-    print(json.dumps({"resumed": outcome.record["resumed"], "steps": outcome.record["steps"]}))
+    train(Path(sys.argv[1]), Path(sys.argv[2]))
 """
+
+
+def train(base: Path, out: Path) -> Mapping[str, Any]:
+    """Train a model on one thread, or go on with a run that was interrupted, and return its record."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fine_tune(str(base), animals(), out, OPTIONS, name="zoo").record
+    finally:
+        torch.set_num_threads(threads)
 
 
 def begun(base: Path, out: Path) -> subprocess.Popen[str]:
@@ -51,13 +71,6 @@ def begun(base: Path, out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    report: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return report
 
 
 def kill_at_a_checkpoint(process: subprocess.Popen[str], checkpoints: Path) -> list[str]:
@@ -82,14 +95,13 @@ def logits(model: Path) -> np.ndarray[Any, Any]:
 
 
 def test_a_killed_run_goes_on_to_the_same_result(bert: Path, tmp_path: Path) -> None:
-    whole = begun(bert, tmp_path / "whole")
     cut = begun(bert, tmp_path / "cut")
     left = kill_at_a_checkpoint(cut, tmp_path / "cut" / "checkpoints")
     assert f"checkpoint-{STEPS}" not in left
     assert not (tmp_path / "cut" / "train.json").exists()
-    again = begun(bert, tmp_path / "cut")
-    assert ended(whole) == {"resumed": False, "steps": STEPS}
-    assert ended(again) == {"resumed": True, "steps": STEPS}
+    for name, resumed in (("whole", False), ("cut", True)):
+        record = train(bert, tmp_path / name)
+        assert (record["resumed"], record["steps"]) == (resumed, STEPS)
     np.testing.assert_allclose(logits(tmp_path / "cut" / "model"), logits(tmp_path / "whole" / "model"), atol=NOISE)
     history = [json.loads((tmp_path / name / "train.json").read_bytes())["history"] for name in ("whole", "cut")]
     watched = [[entry["eval_loss"] for entry in one if "eval_loss" in entry] for one in history]
