@@ -40,7 +40,7 @@ SHARED = TESTS.parents[1] / "shared"
 # Failed asserts in it show what they compared, as those in test modules do.
 pytest.register_assert_rewrite("tests.integration.contract")
 # Modules that measure time, fill the machine or count on a server's pace: not beside others (`make test`).
-ALONE = {f"test_{name}" for name in ("contract_errors", "experiments", "faults", "memory", "nginx", "rules")}
+ALONE: set[str] = set()
 ORDER = ["integration", "e2e", "unit"]
 """Two processes share the modules; the long ones come first, so that both end at the same time."""
 
