@@ -28,8 +28,7 @@ unit: $(VENV)/.dev ## run the unit tests: no servers, for the inner loop
 
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder; beside=$$?; \
-	$(BIN)/python -m pytest -m alone && exit $$beside
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## lint, types, layers, import circles, generated documents
 	@$(BIN)/ruff check .

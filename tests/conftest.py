@@ -39,18 +39,12 @@ TESTS = Path(__file__).parent
 SHARED = TESTS.parents[1] / "shared"
 # Failed asserts in it show what they compared, as those in test modules do.
 pytest.register_assert_rewrite("tests.integration.contract")
-# Modules that measure time, fill the machine or count on a server's pace: not beside others (`make test`).
-ALONE: set[str] = set()
 ORDER = ["integration", "e2e", "unit"]
 """Two processes share the modules; the long ones come first, so that both end at the same time."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs alone, and put long modules first."""
-    for item in items:
-        if item.path.stem in ALONE and item.path.parent.name == "integration":
-            item.add_marker("alone")
+    """Put long modules first."""
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
 
 

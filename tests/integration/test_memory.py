@@ -17,7 +17,7 @@ draw = random.Random(3)
 reranker = Reranker()
 seen = []
 for turn in range(1000):
-    documents = ["熊猫 bamboo " * draw.randint(1, 20) for _ in range(draw.randint(1, 2))]
+    documents = ["熊猫 bamboo " * draw.randint(1, 12) for _ in range(draw.randint(1, 2))]
     if turn % 100 == 0:
         documents.append("long " * 2000)
     reranker.rank("what does a panda eat? " * draw.randint(1, 4), documents)
