@@ -23,8 +23,8 @@ help: ## list the targets
 demo: $(VENV)/.base ## install the base package and show what a reranker does
 	@$(BIN)/rerankd demo
 
-unit: $(VENV)/.dev ## run the unit tests: no servers, for the inner loop
-	@$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
+unit: $(VENV)/.dev ## run the quick unit tests: no servers, for the inner loop
+	@$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile
 
 test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
 	@scripts/services.sh

@@ -200,10 +200,16 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+_compiled: dict[Path, dict[str, Path]] = {}
+
+
 @pytest.fixture(scope="session")
 def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the checkpoint compiled to fp32 and int8."""
-    return compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
+    # pytest makes a fixture with parameters again for each module.
+    if checkpoint not in _compiled:
+        _compiled[checkpoint] = compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
+    return _compiled[checkpoint]
 
 
 def compile_twice(checkpoint: Path, folder: Path) -> dict[str, Path]:

@@ -145,6 +145,7 @@ def test_long_documents_in_chunks(compiled: dict[str, Path], texts: list[str]) -
     assert ranked.raw_score >= Reranker(str(compiled["fp32"]), max_length=64).rank("苹果", [document])[0].raw_score
 
 
+@pytest.mark.slow
 def test_ten_thousand_documents(compiled: dict[str, Path]) -> None:
     documents = [f"{n} 号文档 document" for n in range(10_000)]
     result = Reranker(str(compiled["int8"])).rank("第 7 号 document", documents, None)
@@ -180,6 +181,7 @@ async def test_async_twin(mini: Reranker, texts: list[str]) -> None:
             await reranker.rank("", ["d"])
 
 
+@pytest.mark.slow
 async def test_event_loop_stays_free(mini: Reranker, texts: list[str]) -> None:
     async with AsyncReranker(mini) as reranker:
         work = asyncio.create_task(reranker.rank("q", texts * 5))
@@ -216,6 +218,7 @@ def test_progress_goes_to_standard_error(reranker: Reranker, capsys: pytest.Capt
 
 
 def test_a_threshold_keeps_what_reaches_it_whatever_is_shown(mini: Reranker, texts: list[str]) -> None:
+    texts = texts[:20]
     every = mini.rank("What is Apple's newest phone?", texts, top_n=None)
     middle = sorted(ranked.relevance_score for ranked in every)[len(texts) // 2]
     for activation in ("sigmoid", "none", "softmax"):

@@ -11,6 +11,7 @@ from rerankd._common.rank_correlation import agreement, kendall_tau, top_overlap
 small = st.lists(st.integers(-4, 4), min_size=2, max_size=25)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_kendall_tau_agrees_with_scipy(data: st.DataObject) -> None:
     first = np.array(data.draw(small), dtype=float)

@@ -20,6 +20,7 @@ def logits(model: Path | str) -> list[float]:
     return [float(score) for score in Reranker(str(model)).score(PAIRS, activation="none")]
 
 
+@pytest.mark.slow
 def test_a_compiled_model(tmp_path: Path) -> None:
     before = np.array(logits("mini"))
     manifest = write_calibrated(load_model("mini"), tmp_path / "calibrated", PLATT, {"pairs": 100})

@@ -38,6 +38,7 @@ def test_scores_come_back_in_order_with_duplicates_and_several_queries(make: Cal
     assert set(scored.timings) == {"tokenization", "queue", "inference", "total"}
 
 
+@pytest.mark.slow
 def test_more_documents_than_a_slice(make: Callable[..., Engine]) -> None:
     documents = [f"document {n}" for n in range(1000)]
     scored = make().submit(request("q", *documents)).future.result(SECONDS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def test_a_batch_holds_the_ticket_drawn_first_and_the_oldest_is_drawn(
         waiting = [ticket for ticket in waiting if ticket not in batch]
 
 
+@pytest.mark.slow
 @given(ARRIVALS, BUDGET)
 def test_whoever_was_admitted_is_done_at_half_speed_whatever_comes_later(
     arrivals: list[tuple[str, list[int]]], budget: int

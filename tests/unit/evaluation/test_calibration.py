@@ -27,6 +27,7 @@ def test_the_truth_is_found() -> None:
     assert (fit.scale, fit.offset) == pytest.approx((0.6, -1.5), abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balanced", [False, True])
 def test_it_is_the_logistic_regression_of_scikit_learn(balanced: bool) -> None:
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]

@@ -51,6 +51,7 @@ def test_a_regression_of_one_hundredth_is_found_on_a_thousand_queries(seed: int)
     assert comparison.deltas[0].high < 0
 
 
+@pytest.mark.slow
 def test_a_regression_is_found_under_noise_on_nine_queries_of_ten() -> None:
     """Besides the loss, a tenth of all queries go up or down by chance: standard deviation about 0.08."""
     detected = 0
@@ -63,6 +64,7 @@ def test_a_regression_is_found_under_noise_on_nine_queries_of_ten() -> None:
     assert detected >= 36
 
 
+@pytest.mark.slow
 def test_equal_systems_raise_no_alarm() -> None:
     """Two systems that are as good as each other and differ on many queries: 200 times, no alarm in 190 or more."""
     alarms = improvements = 0
@@ -92,6 +94,7 @@ def test_rounding_is_no_win() -> None:
     assert (comparison.ties, comparison.p) == (50, 1.0)
 
 
+@pytest.mark.slow
 def test_comparisons_of_all_datasets_share_one_correction() -> None:
     work = []
     for name, seed in (("one", 1), ("two", 2)):

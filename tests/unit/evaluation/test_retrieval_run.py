@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from rerankd.evaluation.retrieval_run import index_search
 
 
+@pytest.mark.slow
 def test_documents_are_indexed_and_asked() -> None:
     documents = {"a": "手机的保修期为一年", "b": "goods are returned within a week", "c": "other"}
     scores, about = index_search()({"q1": "保修多久", "q2": "returning goods", "q3": "zzz"}, documents, 2)

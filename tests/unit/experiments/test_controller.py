@@ -89,6 +89,7 @@ def test_what_is_as_good_is_promoted_step_by_step(store: ExperimentStore) -> Non
     assert one.plan.objective_ms == pytest.approx(np.exp(3.0 + 1.645 * 0.5), rel=0.1)
 
 
+@pytest.mark.slow
 def test_what_is_the_same_is_never_rolled_back(store: ExperimentStore) -> None:
     for seed in range(5):
         one = run(store, 100 + seed, limit=30)
@@ -96,6 +97,7 @@ def test_what_is_the_same_is_never_rolled_back(store: ExperimentStore) -> None:
         store.update(one, store.events("e")[0], state="stopped")
 
 
+@pytest.mark.slow
 def test_a_person_is_waited_for(store: ExperimentStore) -> None:
     one = begun(store, auto_promote=False, steps=(0.5,))
     draw, controller = np.random.default_rng(5), Controller(store, "instance")

@@ -44,6 +44,7 @@ def canary(
     return "waiting", treated["errors"].count, coverage
 
 
+@pytest.mark.slow
 def test_a_canary_that_is_like_the_champion_is_promoted_and_seldom_rolled_back() -> None:
     verdicts = [canary({}, seed)[0] for seed in range(200)]
     assert verdicts.count("roll_back") + verdicts.count("stop") <= 0.05 * len(verdicts)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: 
     assert len({RoutingTable([row]).route("mini", request) for request in requests}) == 1
 
 
+@pytest.mark.slow
 def test_shares_are_what_they_should_be() -> None:
     users = [f"user-{number}" for number in range(20_000)]
     for one in (experiment(coverage=0.1), experiment("split", 0.4)):

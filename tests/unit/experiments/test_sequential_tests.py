@@ -65,6 +65,7 @@ def bounds_at(control: np.ndarray, treated: np.ndarray, looks: range, alpha: flo
     return False, looks[-1]
 
 
+@pytest.mark.slow
 def test_peeking_at_a_difference_of_rates_is_safe() -> None:
     draw = np.random.default_rng(2)
     looks = range(10, 3000, 10)

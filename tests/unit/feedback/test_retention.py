@@ -46,6 +46,7 @@ def bytes_of(store: TraceStore) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_no_byte_of_an_erased_tenant_is_left(store: TraceStore) -> None:
     shared, long = "SHARED passage", "".join(f"LONG{number} " for number in range(4000))
     for number in range(300):  # so that pages fill, split and overflow

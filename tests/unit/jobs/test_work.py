@@ -52,6 +52,7 @@ SCORE = st.builds(
 WORK = st.lists(st.one_of(RANK, SCORE), max_size=8)
 
 
+@pytest.mark.slow
 @given(WORK)
 def test_work_comes_back_as_it_was(work: list[Work]) -> None:
     assert decode_work(encode_work(work)) == work
@@ -106,6 +107,7 @@ def test_other_bytes_are_an_error_that_repeats_no_text(payload: bytes) -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(WORK, st.integers(1, 5))
 def test_parts_hold_everything_in_order_and_are_bounded(work: list[Work], requests: int) -> None:
     parts = list(split_work(work, requests=requests))

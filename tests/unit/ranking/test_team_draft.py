@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,7 @@ def test_the_common_beginning_gives_no_credit() -> None:
     assert made.credit([99]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_interleaving_needs_a_tenth_of_the_impressions_of_a_split() -> None:
     """A ranking that puts the answer higher more often: impressions until each method is sure, medians of 30 runs."""
     interleaved, split = [], []

@@ -29,6 +29,7 @@ def test_training_sees_no_held_out_document(name: str) -> None:
     assert 0.05 < len(pack.held_out_queries) / len(pack.qrels) < 0.3
 
 
+@pytest.mark.slow
 def test_two_scripts_of_a_pack_are_split_alike() -> None:
     root = shared("data")
     assert data.load_pack(root, "drcd-zh").held_out == data.load_pack(root, "drcd-zhs").held_out

@@ -92,6 +92,7 @@ def test_texts_come_back_in_the_order_in_which_they_were_drawn() -> None:
         assert int(whole.content[position].sum()) == len(texts[position])
 
 
+@pytest.mark.slow
 def test_training_learns_what_labels_say_and_a_student_follows() -> None:
     bank, ranker, start = a_bank(), a_ranker(), a_ranker().eval()
     student = students.Student(students.shortened(ranker, [1]), 4.0)

@@ -34,12 +34,6 @@ def registry(memory_store: Store, tmp_path: Path) -> Registry:
     return Registry(memory_store, Cache(tmp_path / "cache"))
 
 
-@pytest.fixture
-def mlflow_registry(store: Store, tmp_path: Path) -> Registry:
-    """MLflow's store with an empty cache."""
-    return Registry(store, Cache(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="session")
 def models(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three models that differ."""

@@ -104,6 +104,7 @@ def test_a_record_that_was_changed_is_no_record(registry: Registry, models: list
         registry.promote(name, 1)
 
 
+@pytest.mark.slow
 def test_a_key_asks_for_a_signature(registry: Registry, models: list[Path], tmp_path: Path) -> None:
     asking = Registry(registry.store, registry.cache, KEY)
     with pytest.raises(PromotionRefusedError, match="not signed"):

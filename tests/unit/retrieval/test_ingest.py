@@ -42,6 +42,7 @@ def contents(index: LanceIndex) -> list[tuple[str, int, str, str]]:
     return [(row["source"], row["part"], row["text"], row["metadata"]) for row in index.rows()]
 
 
+@pytest.mark.slow
 def test_documents_come_in_and_are_found_in_both_languages(folder: Path, tmp_path: Path) -> None:
     index = opened(tmp_path)
     report = brought_in(folder, index)

@@ -147,6 +147,7 @@ def test_a_document_may_be_too_large(tmp_path: Path) -> None:
         units(path)
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "a.docx"
     with (

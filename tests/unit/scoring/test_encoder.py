@@ -110,6 +110,7 @@ def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
         assert pair.ids[pair.document_start : -1].tolist() == whole[: 512 - pair.document_start - 1]
 
 
+@pytest.mark.slow
 def test_what_gives_next_to_no_tokens_is_cut_in_the_end_and_said_to_be(bert: Path) -> None:
     files = load_model(str(bert))
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)

@@ -105,6 +105,7 @@ def test_what_has_not_begun_is_left_out_when_it_is_left_early() -> None:
     assert len(begun) == count, "nothing is left running"
 
 
+@pytest.mark.slow
 def test_threads_end_with_their_pool() -> None:
     pool = WorkerPool(TwoWorkers())
     seen: set[threading.Thread] = set()

@@ -48,11 +48,13 @@ def test_nul_bytes_and_any_script_are_texts() -> None:
     assert parse_json('{"query": "\\u0000 熊猫 🐼"}'.encode(), 32) == {"query": "\0 熊猫 🐼"}
 
 
+@pytest.mark.slow
 def test_very_many_containers_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="more than 200000 values"):
         parse_json(b'{"a": [' + b"[]," * 200_000 + b"[]]}", 32)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=8))
 def test_any_content_is_read_or_refused(content: dict[str, object]) -> None:
     for model in (RerankRequestBody, TeiRequestBody, ScoreRequestBody, PredictRequestBody):

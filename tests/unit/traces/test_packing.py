@@ -39,6 +39,7 @@ def candidates(draw: st.DrawFn) -> Candidates:
     )
 
 
+@pytest.mark.slow
 @given(candidates())
 def test_what_is_packed_is_unpacked(given_: Candidates) -> None:
     unpacked = unpack(pack(given_))

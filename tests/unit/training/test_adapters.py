@@ -80,6 +80,7 @@ def test_adapters_begin_as_nothing_and_alike(bert: Path) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_its_adapter(model: Path, tmp_path: Path) -> None:
     base = open_network(files_of(model), 64)
     network = open_network(files_of(model), 64)

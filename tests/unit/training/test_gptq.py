@@ -126,6 +126,7 @@ def test_a_cross_encoder_keeps_its_own_weights(checkpoint: Path) -> None:
     assert not any(module._forward_pre_hooks for module in network.model.modules())
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_is_compiled_with_the_weights_that_texts_ask_for(
     compiled: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

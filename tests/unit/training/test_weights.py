@@ -126,6 +126,7 @@ def test_a_graph_that_something_else_wrote(tiny: Path, tmp_path: Path, change: s
     assert raised.value.hint == "Pass the checkpoint it was compiled from."
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_read_back() -> None:
     """Float against the int8 file: activations that the file rounds to 8 bits move a logit by less than 0.7."""
     reranker = Reranker("mini", device="cpu")

@@ -110,6 +110,7 @@ def test_texts_cannot_become_markup() -> None:
     assert "http://evil.example/" in page, "shown as text, which nothing follows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queries", [1, 3, 300])
 def test_any_number_of_queries(queries: int) -> None:
     assert Reader(render_report(evaluation(queries))).open == []

@@ -60,6 +60,7 @@ def _named(paths: output.OutputPaths) -> bool:
     return paths.out.exists() and not paths.journal.exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     sizes=SIZES,

@@ -77,6 +77,7 @@ def test_the_work_can_be_stopped_between_batches() -> None:
     assert backend.seen == 1
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_library(mixed_pairs: list[tuple[str, str]]) -> None:
     pairs = mixed_pairs[:60]
     settings = load_settings(max_length=128, long_documents="chunk", max_chunks=2)

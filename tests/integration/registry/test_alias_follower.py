@@ -21,12 +21,6 @@ from rerankd.wiring.registry import open_registry
 from tests.registered import broken, fresh_name, with_parity
 
 
-@pytest.fixture
-def registry(mlflow_registry: Registry) -> Registry:
-    """MLflow's, since models are loaded by its address."""
-    return mlflow_registry
-
-
 @asynccontextmanager
 async def following(
     registry: Registry, name: str, /, **settings: object

@@ -15,12 +15,6 @@ from tests.registered import fresh_name, with_parity
 PAIRS = [("capital of France?", "Paris is the capital."), ("capital of France?", "Pears.")]
 
 
-@pytest.fixture
-def registry(mlflow_registry: Registry) -> Registry:
-    """MLflow's, since models are loaded by its address."""
-    return mlflow_registry
-
-
 def test_where_things_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert registry_uri(None) == f"sqlite:///{tmp_path}/rerankd/registry/mlflow.sqlite"
