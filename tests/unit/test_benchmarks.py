@@ -127,6 +127,7 @@ def test_bodies_by_number() -> None:
     assert json.loads(listed.body(3)) == {"model": "mini", "query": "r", "documents": ["c"], "return_documents": False}
 
 
+@pytest.mark.slow
 async def test_generator_against_a_server() -> None:
     """Every second new body is refused for no time at all, and comes again."""
     seen: dict[str, int] = {}

@@ -20,6 +20,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded_after("import rerankd") == set()
 
 
+@pytest.mark.slow
 def test_ranking_with_the_bundled_model_needs_no_torch() -> None:
     code = "from rerankd import Reranker\nReranker().rank('panda', ['bear', 'car'])"
     assert loaded_after(code) & {"torch", "transformers", "onnx", "rich"} == set()

@@ -158,6 +158,7 @@ def test_megabyte_document_and_lone_surrogates(mini: Reranker) -> None:
     assert {ranked.index: ranked.truncated for ranked in result} == {0: True, 1: False, 2: False}
 
 
+@pytest.mark.slow
 def test_threads_get_the_same_scores(checkpoint: Path, compiled: dict[str, Path], texts: list[str]) -> None:
     for folder in (checkpoint, compiled["int8"]):
         reranker = Reranker(str(folder), device="cpu")

@@ -121,6 +121,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_documents(write(tmp_path, "a.parquet", ""))
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
 def test_jsonl_keeps_every_text(texts: list[str]) -> None:
     rows = "\n".join(json.dumps({"text": text}) for text in texts)

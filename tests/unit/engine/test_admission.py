@@ -112,6 +112,7 @@ def test_places_of_those_who_never_came_are_given_up() -> None:
     control.admit(1000, "newcomer", queued=4000, now=refused.value.retry_after + GRACE_SECONDS + 0.1)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 10**6),

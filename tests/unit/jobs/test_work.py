@@ -58,6 +58,7 @@ def test_work_comes_back_as_it_was(work: list[Work]) -> None:
     assert decode_work(encode_work(work)) == work
 
 
+@pytest.mark.slow
 @given(WORK)
 def test_the_stored_form_is_compact_json(work: list[Work]) -> None:
     payload = encode_work(work)  # its hash is the fingerprint of an idempotency key, so the bytes must not change

@@ -14,6 +14,7 @@ from rerankd.ranking.team_draft import interleave, seed_of
 RANKINGS = st.integers(0, 12).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.permutations(range(n))))
 
 
+@pytest.mark.slow
 @given(RANKINGS, st.integers(0, 2**64 - 1), st.none() | st.integers(1, 12))
 def test_a_list_holds_each_document_once_and_teams_are_even(
     rankings: tuple[list[int], list[int]], seed: int, top_n: int | None

@@ -21,6 +21,7 @@ from rerankd.registry.registry import Registry
 from tests.registered import broken, files_of, fresh_name, gate_record, with_parity
 
 
+@pytest.mark.slow
 def test_a_version_holds_the_files_and_what_they_are(registry: Registry, models: list[Path], tmp_path: Path) -> None:
     name = fresh_name()
     (tmp_path / "data").mkdir()

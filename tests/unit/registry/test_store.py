@@ -39,6 +39,7 @@ def any_store(request: pytest.FixtureRequest) -> Store:
     return made
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said(any_store: Store) -> None:
     store = any_store
     name = fresh_name()

@@ -79,6 +79,7 @@ def test_vectors_are_those_of_transformers(tmp_path: Path, family: str, pooling:
     assert small.embed([], "query").shape == (0, 32)
 
 
+@pytest.mark.slow
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError):
         open_encoder("mini")

@@ -59,6 +59,7 @@ def test_documents_come_in_and_are_found_in_both_languages(folder: Path, tmp_pat
         index.search("  ")
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
     index = opened(tmp_path)
     brought_in(folder, index)

@@ -69,6 +69,7 @@ def test_longest_first_as_the_tokenizers_library(first: int, second: int, room: 
     assert longest_first_lengths(first, second, room) == (ids.count(0), ids.count(1))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 30), st.integers(0, 400), st.integers(0, 30), st.integers(1, 40))
 def test_chunks_cover_the_document(query: int, document: int, overlap: int, max_chunks: int) -> None:
     encoder = PairEncoder(word_tokenizer(), TEMPLATE)

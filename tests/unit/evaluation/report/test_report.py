@@ -98,6 +98,7 @@ def test_a_report_shows_what_was_found() -> None:
         assert part in text
 
 
+@pytest.mark.slow
 def test_texts_cannot_become_markup() -> None:
     seen = Reader(render_report(evaluation(text=HOSTILE)))
     assert seen.open == []

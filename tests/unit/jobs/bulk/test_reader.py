@@ -100,6 +100,7 @@ def parquet(path: Path, rows: Rows, group: int = 7) -> Path:
     return path
 
 
+@pytest.mark.slow
 @given(count=st.integers(0, 400), group=st.integers(1, 300), data=st.data())
 def test_parquet_is_read_from_any_row_on(
     tmp_path_factory: pytest.TempPathFactory, count: int, group: int, data: st.DataObject
