@@ -60,7 +60,7 @@ def _handed_in(measured_worker: Measured, made: Sequence[Request], *, together: 
     works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]
     with ThreadPoolExecutor(len(works)) as owners:
         jobs = list(
-            owners.map(lambda n: measured_worker.queue.submit(works[n], owner=f"owner {n}")[0].id, range(len(works)))
+            owners.map(lambda n: measured_worker.queue.submit(works[n], tenant=f"owner {n}")[0].id, range(len(works)))
         )
     took = measured_worker.ends.wait(jobs) - begun
     working = measured_worker.seconds() - working

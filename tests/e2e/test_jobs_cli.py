@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 def kept(file: Path, state: str) -> Job:
     """Return a job in a state."""
     store = SqliteStore(file)
-    job, _ = store.create(NewJob(new_id(), [Part(encode_work([scoring("a")]), 1)], owner="team"))
+    job, _ = store.create(NewJob(new_id(), [Part(encode_work([scoring("a")]), 1)], tenant="team"))
     if state == "cancelled":
         store.cancel(job.id)
     elif state != "queued":

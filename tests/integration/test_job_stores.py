@@ -42,10 +42,10 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
 
 def job(
-    *parts: str, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, **more: str
+    *parts: str, tenant: str = "", priority: Priority = "interactive", timeout: float | None = None, **more: str
 ) -> NewJob:
     made = [Part(part.encode(), len(part)) for part in parts or ("a",)]
-    return NewJob(new_id(), made, owner, priority, timeout, **more)
+    return NewJob(new_id(), made, tenant, priority, timeout, **more)
 
 
 def kept(store: JobStore, new: NewJob) -> Job:
@@ -72,9 +72,9 @@ def stands(store: JobStore, job: str) -> Job:
 
 def test_a_job_from_begin_to_end(opened: Open) -> None:
     store = opened()
-    new = job("ab", "c", owner="team", webhook="")
+    new = job("ab", "c", tenant="team", webhook="")
     first = kept(store, new)
-    assert (first.state, first.total, first.parts, first.done, first.owner) == ("queued", 3, 2, 0, "team")
+    assert (first.state, first.total, first.parts, first.done, first.tenant) == ("queued", 3, 2, 0, "team")
     one, two = claimed(store), claimed(store)
     assert [(one.part, one.payload), (two.part, two.payload)] == [(0, b"ab"), (1, b"c")]
     assert stands(store, new.id).state == "running"
@@ -110,14 +110,14 @@ def test_a_part_that_failed_fails_the_job_and_can_be_tried_again(opened: Open) -
 
 def test_interactive_before_bulk_and_owners_take_turns(opened: Open) -> None:
     store = opened()
-    kept(store, job("a", "b", "c", owner="long", priority="bulk"))
-    kept(store, job("d", owner="short", priority="bulk"))
-    kept(store, job("e", owner="long"))
+    kept(store, job("a", "b", "c", tenant="long", priority="bulk"))
+    kept(store, job("d", tenant="short", priority="bulk"))
+    kept(store, job("e", tenant="long"))
     assert claimed(store, bulk=False).payload == b"e"
     assert store.claim(bulk=False) is None
     order = [claimed(store) for _ in range(4)]
-    assert [claim.owner for claim in order[:2]] in (["long", "short"], ["short", "long"])
-    assert [claim.payload for claim in order if claim.owner == "long"] == [b"a", b"b", b"c"]
+    assert [claim.tenant for claim in order[:2]] in (["long", "short"], ["short", "long"])
+    assert [claim.payload for claim in order if claim.tenant == "long"] == [b"a", b"b", b"c"]
 
 
 def test_a_silent_worker_loses_its_part_and_what_it_brings_late(opened: Open) -> None:
@@ -229,11 +229,11 @@ def test_what_is_too_late_is_never_claimed(opened: Open) -> None:
 
 def test_an_idempotency_key_means_one_job(opened: Open) -> None:
     store = opened()
-    new = kept(store, job("a", owner="x", idempotency="k", fingerprint="1"))
-    assert store.create(job("a", owner="x", idempotency="k", fingerprint="1")) == (new, False)
+    new = kept(store, job("a", tenant="x", idempotency="k", fingerprint="1"))
+    assert store.create(job("a", tenant="x", idempotency="k", fingerprint="1")) == (new, False)
     with pytest.raises(ConflictError):
-        store.create(job("b", owner="x", idempotency="k", fingerprint="2"))
-    kept(store, job("a", owner="y", idempotency="k", fingerprint="2"))
+        store.create(job("b", tenant="x", idempotency="k", fingerprint="2"))
+    kept(store, job("a", tenant="y", idempotency="k", fingerprint="2"))
 
 
 def test_unfinished_jobs_are_bounded_and_finished_ones_make_room(opened: Open) -> None:
@@ -252,10 +252,10 @@ def test_unfinished_jobs_are_bounded_and_finished_ones_make_room(opened: Open) -
 
 def test_lists(opened: Open) -> None:
     store = opened()
-    ids = [kept(store, job(owner=owner)).id for owner in ("x", "y", "x")]
+    ids = [kept(store, job(tenant=tenant)).id for tenant in ("x", "y", "x")]
     store.cancel(ids[0])
     assert [record.id for record in store.jobs()] == ids[::-1]
-    assert [record.id for record in store.jobs(owner="x")] == [ids[2], ids[0]]
+    assert [record.id for record in store.jobs(tenant="x")] == [ids[2], ids[0]]
     assert [record.id for record in store.jobs(states=["queued"], limit=1)] == [ids[2]]
     assert not store.delete(ids[1])
     assert store.delete(ids[0])
@@ -314,7 +314,7 @@ def test_finished_jobs_are_forgotten(opened: Open) -> None:
 
 def test_many_threads_never_take_the_same_part(opened: Open) -> None:
     store = opened()
-    names = [kept(store, job(*"abcde", owner=str(n % 3))).id for n in range(8)]
+    names = [kept(store, job(*"abcde", tenant=str(n % 3))).id for n in range(8)]
 
     def work(_: int) -> list[tuple[str, int]]:
         taken = []

@@ -47,10 +47,10 @@ def list_jobs(
     if wants_json(as_json):
         write_rows(asdict(job) for job in jobs)
         return
-    table = Table("id", "state", "owner", "priority", "done", "failed", "of", "created")
+    table = Table("id", "state", "tenant", "priority", "done", "failed", "of", "created")
     for job in jobs:
         numbers = (str(job.done), str(job.failed), str(job.total))
-        table.add_row(job.id, job.state, cell(job.owner), job.priority, *numbers, _when(job.created))
+        table.add_row(job.id, job.state, cell(job.tenant), job.priority, *numbers, _when(job.created))
     stdout().print(table)
     say(f"Waiting parts: {waiting.interactive} interactive, {waiting.bulk} bulk.")
 

@@ -59,10 +59,10 @@ def _means(stats: ExperimentStats) -> dict[str, dict[str, Any]]:
 def print_means(row: dict[str, Any]) -> None:
     """Print the mean of each metric and variant, with the bounds of the difference."""
     table = Table("number", "champion", "of", "challenger", "of", "difference, at least", "at most")
-    for name, arms in row["means"].items():
+    for name, variants in row["means"].items():
         cells = [name]
-        for arm in ("champion", "challenger"):
-            sums = arms.get(arm)
+        for variant in ("champion", "challenger"):
+            sums = variants.get(variant)
             cells += [f"{sums['mean']:.4f}", str(sums["count"])] if sums else ["", ""]
         bounds = row["bounds"].get(name)
         table.add_row(*cells, *((f"{bounds['low']:+.4f}", f"{bounds['high']:+.4f}") if bounds else ("", "")))

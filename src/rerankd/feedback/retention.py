@@ -136,8 +136,8 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
         query = select(tables.trace.c.tenant, tables.candidates.c.data).join(
             tables.candidates, tables.candidates.c.trace == tables.trace.c.id
         )
-        for owner, data in connection.execute(query.execution_options(yield_per=1000)):
-            if tenant is not None and owner != tenant:
+        for case_tenant, data in connection.execute(query.execution_options(yield_per=1000)):
+            if tenant is not None and case_tenant != tenant:
                 in_use_elsewhere.update(passages_of(bytes(data)).tolist())
                 continue
             candidates = unpack(bytes(data))

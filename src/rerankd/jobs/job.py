@@ -40,7 +40,7 @@ class NewJob:
     Attributes:
         id: unguessable id.
         parts: its requests in order.
-        owner: id of the API key that submitted it; empty without keys.
+        tenant: id of the API key that submitted it; empty without keys.
         priority: `interactive` jobs are served before `bulk` ones.
         timeout: seconds after which it expires; None for no limit.
         webhook: URL that is called when the job ends.
@@ -50,7 +50,7 @@ class NewJob:
 
     id: str
     parts: Sequence[Part]
-    owner: str = ""
+    tenant: str = ""
     priority: Priority = "interactive"
     timeout: float | None = None
     webhook: str | None = None
@@ -83,7 +83,7 @@ class Job:
 
     id: str
     state: State
-    owner: str
+    tenant: str
     priority: Priority
     created: float
     total: int
@@ -114,7 +114,7 @@ class Claim:
         payload: the requests.
         attempt: number of this attempt, from 1.
         requests: number of requests.
-        owner: owner of the job.
+        tenant: tenant of the job, the id of the API key that submitted it.
         priority: priority of the job.
         deadline: Unix timestamp at which the job expires; 0 for never.
     """
@@ -125,7 +125,7 @@ class Claim:
     payload: bytes
     attempt: int
     requests: int = 1
-    owner: str = ""
+    tenant: str = ""
     priority: Priority = "interactive"
     deadline: float = 0.0
 

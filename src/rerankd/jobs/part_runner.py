@@ -82,7 +82,7 @@ class PartRunner:
                 return _error_row(public, is_dead_letter=True)
 
     async def _rank(self, claim: Claim, work: RankWork, request_id: str) -> dict[str, Any]:
-        request = replace(work.request, request_id=request_id, tenant=claim.owner, source="job")
+        request = replace(work.request, request_id=request_id, tenant=claim.tenant, source="job")
         rules = self._pipeline.rules
         texts = [document.text for document in request.documents]
         query = rules.expand_query(request.query, request.tenant)
@@ -136,7 +136,7 @@ def _for_job(request: RerankRequest, claim: Claim) -> RerankRequest:
     if timeout is not None and timeout <= 0:
         raise DeadlineExceededError("The job's deadline has passed.")
     is_bulk = claim.priority == "bulk"
-    fairness_key = f"{claim.owner}~bulk" if is_bulk else claim.owner
+    fairness_key = f"{claim.tenant}~bulk" if is_bulk else claim.tenant
     return replace(request, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
 
 

@@ -65,7 +65,7 @@ class JobQueue:
         self,
         work: Iterable[Work],
         *,
-        owner: str = "",
+        tenant: str = "",
         priority: Priority = "interactive",
         timeout: float | None = None,
         webhook: str | None = None,
@@ -75,7 +75,7 @@ class JobQueue:
 
         Args:
             work: requests of the job.
-            owner: id of the API key that submits it; empty without keys.
+            tenant: id of the API key that submits it; empty without keys.
             priority: `interactive` jobs are served before `bulk` ones.
             timeout: seconds until the job expires; None for no limit.
             webhook: URL that is called when the job ends.
@@ -93,14 +93,14 @@ class JobQueue:
         """
         self.check(webhook, idempotency)
         return self.enqueue(
-            work, owner=owner, priority=priority, timeout=timeout, webhook=webhook, idempotency=idempotency
+            work, tenant=tenant, priority=priority, timeout=timeout, webhook=webhook, idempotency=idempotency
         )
 
     def enqueue(
         self,
         work: Iterable[Work],
         *,
-        owner: str = "",
+        tenant: str = "",
         priority: Priority = "interactive",
         timeout: float | None = None,
         webhook: str | None = None,
@@ -116,7 +116,7 @@ class JobQueue:
         job = NewJob(
             id=new_id(),
             parts=parts,
-            owner=owner,
+            tenant=tenant,
             priority=priority,
             timeout=timeout,
             webhook=webhook,

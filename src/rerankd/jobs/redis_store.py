@@ -74,7 +74,7 @@ class RedisStore(JobStore):
         reply = self._run(
             "create",
             job.id,
-            job.owner,
+            job.tenant,
             job.priority,
             job.timeout or 0,
             job.webhook or "",
@@ -99,11 +99,11 @@ class RedisStore(JobStore):
             fields = self._client.hgetall(_key("job", job_id))
         return _job_or_none(fields)
 
-    def jobs(self, *, owner: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
+    def jobs(self, *, tenant: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
         """Return jobs, newest first."""
 
         def matches(job: Job) -> bool:
-            return (owner is None or job.owner == owner) and (not states or job.state in states)
+            return (tenant is None or job.tenant == tenant) and (not states or job.state in states)
 
         return self._indexed("created", matches, limit)
 
@@ -122,7 +122,7 @@ class RedisStore(JobStore):
         reply = self._run("claim", token, self._options.lease_seconds, int(bulk), self._retention)
         if reply is None:
             return None
-        job_id, part, payload, attempt, owner, priority_name, seconds_left, requests = reply
+        job_id, part, payload, attempt, tenant, priority_name, seconds_left, requests = reply
         priority: Priority = "bulk" if priority_name == b"bulk" else "interactive"
         return Claim(
             job=job_id.decode(),
@@ -131,7 +131,7 @@ class RedisStore(JobStore):
             payload=payload,
             attempt=int(attempt),
             requests=int(requests),
-            owner=owner.decode(),
+            tenant=tenant.decode(),
             priority=priority,
             deadline=time.time() + float(seconds_left) if seconds_left else 0.0,
         )
@@ -264,4 +264,5 @@ def _job_or_none(reply: Any) -> Job | None:
 def _job(reply: Any) -> Job:
     """Read a job from its hash: a mapping from the client, a flat list from Lua."""
     items = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    return _JOB.validate_python({name.decode(): value.decode() for name, value in items})
+    fields = {name.decode(): value.decode() for name, value in items}
+    return _JOB.validate_python(fields | {"tenant": fields.pop("owner")})

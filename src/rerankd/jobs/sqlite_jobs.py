@@ -32,7 +32,7 @@ class JobTable:
         columns = {
             "id": job.id,
             "state": "queued",
-            "owner": job.owner,
+            "owner": job.tenant,
             "priority": job.priority,
             "created": now,
             "total": job.requests,
@@ -52,7 +52,7 @@ class JobTable:
     def earlier(self, job: NewJob) -> Job | None:
         """Return the job that was submitted with the same idempotency key."""
         row = self._db.execute(
-            "SELECT id, fingerprint FROM job WHERE owner = ? AND idempotency = ?", (job.owner, job.idempotency)
+            "SELECT id, fingerprint FROM job WHERE owner = ? AND idempotency = ?", (job.tenant, job.idempotency)
         ).fetchone()
         if row and row[1] != job.fingerprint:
             raise idempotency_conflict()

@@ -58,9 +58,9 @@ class SqliteStore(JobStore):
             if jobs >= self._options.max_jobs or (jobs and size + job.size > self._options.max_bytes):
                 raise overloaded()
             self._table.insert(job, now)
+            rows = [(job.id, n, one.requests, one.payload, job.tenant, job.priority) for n, one in enumerate(job.parts)]
             self._db.execute_many(
-                "INSERT INTO part (job, number, requests, payload, owner, priority) VALUES (?, ?, ?, ?, ?, ?)",
-                [(job.id, n, part.requests, part.payload, job.owner, job.priority) for n, part in enumerate(job.parts)],
+                "INSERT INTO part (job, number, requests, payload, owner, priority) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
             return self._table.one(job.id), True
 
@@ -69,11 +69,11 @@ class SqliteStore(JobStore):
         with self._db.reading():
             return self._table.get(job_id)
 
-    def jobs(self, *, owner: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
+    def jobs(self, *, tenant: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
         """Return jobs, newest first."""
         where, values = ["1"], list[Any]()
-        if owner is not None:
-            where, values = [*where, "owner = ?"], [*values, owner]
+        if tenant is not None:
+            where, values = [*where, "owner = ?"], [*values, tenant]
         if states:
             where, values = [*where, f"state IN ({', '.join('?' * len(states))})"], [*values, *states]
         return self._table.select(f"{' AND '.join(where)} ORDER BY created DESC, rowid DESC LIMIT ?", (*values, limit))
@@ -91,7 +91,7 @@ class SqliteStore(JobStore):
         with self._db.transaction():
             self._table.expire_late(now)
             for priority in priorities:
-                # Round robin: the owner that was served longest ago, or never, is next.
+                # Round robin: the tenant that was served longest ago, or never, is next.
                 row = self._db.execute(
                     "SELECT part.owner, coalesce(served, 0) AS turn FROM part LEFT JOIN turn USING (owner, priority)"
                     " WHERE state = 'waiting' AND part.priority = ? AND not_before <= ? GROUP BY part.owner"
@@ -102,12 +102,12 @@ class SqliteStore(JobStore):
                     return self._lease(row[0], priority, now)
         return None
 
-    def _lease(self, owner: str, priority: Priority, now: float) -> Claim:
+    def _lease(self, tenant: str, priority: Priority, now: float) -> Claim:
         job_id, number, requests, payload, attempts, deadline = self._db.fetch(
             "SELECT job, number, requests, payload, attempts, deadline FROM part JOIN job ON job.id = part.job WHERE"
             " part.state = 'waiting' AND part.priority = ? AND part.owner = ? AND not_before <= ?"
             " ORDER BY part.rowid LIMIT 1",
-            (priority, owner, now),
+            (priority, tenant, now),
         )
         token = secrets.token_hex(8)
         self._db.execute(
@@ -118,7 +118,7 @@ class SqliteStore(JobStore):
         self._db.execute(
             "INSERT INTO turn VALUES (?, ?, (SELECT coalesce(max(served), 0) + 1 FROM turn))"
             " ON CONFLICT DO UPDATE SET served = excluded.served",
-            (owner, priority),
+            (tenant, priority),
         )
         self._db.execute(
             "UPDATE job SET state = 'running', started = ? WHERE id = ? AND state = 'queued'", (now, job_id)
@@ -130,7 +130,7 @@ class SqliteStore(JobStore):
             payload=payload,
             attempt=attempts + 1,
             requests=requests,
-            owner=owner,
+            tenant=tenant,
             priority=priority,
             deadline=deadline,
         )

@@ -65,8 +65,8 @@ class JobStore(Protocol):
         """Return a job, or None if there is no such job."""
         ...
 
-    def jobs(self, *, owner: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
-        """Return jobs, newest first, of one owner or all, in some states or any."""
+    def jobs(self, *, tenant: str | None = None, states: Collection[State] = (), limit: int = 100) -> list[Job]:
+        """Return jobs, newest first, of one tenant or all, in some states or any."""
         ...
 
     def results(self, job_id: str) -> list[PartResult]:

@@ -73,7 +73,7 @@ def scoring(*texts: str) -> ScoreWork:
 
 
 def new_job(
-    *work: Work, owner: str = "", priority: Priority = "interactive", timeout: float | None = None, requests: int = 64
+    *work: Work, tenant: str = "", priority: Priority = "interactive", timeout: float | None = None, requests: int = 64
 ) -> NewJob:
     """Return a job of so many requests a part."""
-    return NewJob(new_id(), list(split_work(work, requests=requests)), owner, priority, timeout)
+    return NewJob(new_id(), list(split_work(work, requests=requests)), tenant, priority, timeout)

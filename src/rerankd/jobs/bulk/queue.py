@@ -138,7 +138,7 @@ class QueueExecutor:
         job, _ = self._retry_until_done(
             lambda: self._queue.submit(
                 [ScoreWork(request, self._model, self._truncation) for request in requests],
-                owner="~bulk",
+                tenant="~bulk",
                 priority="bulk",
                 idempotency=hashlib.sha256(key).hexdigest(),
             )

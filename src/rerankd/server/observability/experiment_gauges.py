@@ -25,8 +25,8 @@ class ExperimentGauges(Collector):
         requests = CounterMetricFamily(
             "rerankd_experiment_requests", "Requests by experiment and who answered", labels=["experiment", "arm"]
         )
-        for (name, arm), count in sorted(self._traffic.counts.items()):
-            requests.add_metric([name, arm], count)
+        for (name, variant), count in sorted(self._traffic.counts.items()):
+            requests.add_metric([name, variant], count)
         coverage = GaugeMetricFamily(
             "rerankd_experiment_coverage",
             "Share of units that take part, of experiments in force here",

@@ -49,7 +49,7 @@ class JobRoutes:
             job, new = await asyncio.to_thread(
                 queue.enqueue,
                 work,
-                owner=current_request.get().tenant,
+                tenant=current_request.get().tenant,
                 priority=options.priority or ("bulk" if several else "interactive"),
                 timeout=options.timeout,
                 webhook=options.webhook,
@@ -75,8 +75,8 @@ class JobRoutes:
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_LISTED:
             raise InvalidRequestError(f"limit is not a number from 1 to {MAX_LISTED}.")
         queue = await self._service.job_service.queue()
-        owner = None if self._is_admin else current_request.get().tenant
-        jobs = await asyncio.to_thread(queue.store.jobs, owner=owner, states=states, limit=int(limit))
+        tenant = None if self._is_admin else current_request.get().tenant
+        jobs = await asyncio.to_thread(queue.store.jobs, tenant=tenant, states=states, limit=int(limit))
         return json_response({"object": "list", "data": [_card(job) for job in jobs]})
 
     async def get(self, request: Request, job: str) -> Response:
@@ -119,7 +119,7 @@ class JobRoutes:
         """Return a job that the request may see."""
         queue = await self._service.job_service.queue()
         record = await asyncio.to_thread(queue.store.get, job[:200])
-        if record is None or not (self._is_admin or record.owner == current_request.get().tenant):
+        if record is None or not (self._is_admin or record.tenant == current_request.get().tenant):
             raise NotFoundError(f"There is no job {job[:100]!r}.", hint="It may have expired, or be another key's.")
         return record
 
