@@ -8,8 +8,9 @@ from benchmarks import RESULTS
 
 _TEXTS = {
     "en": (
-        "- **Speed**: int8 scores **{small_ratio:.1f} x** (6 x 384 model) and **{base_ratio:.1f} x** (12 x 768) as",
-        "  many pairs per second as sentence-transformers in fp32. {processor}, {threads} threads, one client,",
+        "- **Speed**: int8 scores **{small_ratio:.1f} times** as many pairs per second as sentence-transformers in",
+        "  fp32 with a 6-layer, 384-dimensional model, **{base_ratio:.1f} times** with 12 layers and 768",
+        "  dimensions. {processor}, {threads} threads, one client,",
         "  {documents} documents per request, {tokens:.0f} tokens per pair. `make bench`",
         "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
         "  documents have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384,",

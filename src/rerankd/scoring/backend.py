@@ -162,6 +162,8 @@ def open_backend(
         from rerankd.scoring.onnx_backend import OnnxBackend
 
         return OnnxBackend(files, threads=threads)
-    from rerankd.scoring.torch_backend import TorchBackend
+    if choice.name == "torch":
+        from rerankd.scoring.torch_backend import TorchBackend
 
-    return TorchBackend(files, device=choice.device, precision=precision, threads=threads)
+        return TorchBackend(files, device=choice.device, precision=precision, threads=threads)
+    raise NotImplementedError(f"No class opens the backend {choice.name!r}.")
