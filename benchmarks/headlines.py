@@ -20,7 +20,7 @@ _TEXTS = {
     "zh": (
         "- **速度**：int8 的吞吐量是 sentence-transformers（fp32）的 **{small_ratio:.1f} 倍**（6 x 384 模型）和",
         "  **{base_ratio:.1f} 倍**（12 x 768）。{processor}，{threads} 线程，一个客户端，每个请求 {documents} 篇文档，",
-        "  每对 {tokens:.0f} 个词元。`make bench`",
+        "  每对 {tokens:.0f} 个 token。`make bench`",
         "- **公平**：{clients} 个客户端不停发送 {large} 篇文档的请求时，只含 {small} 篇文档的请求 p95 延迟为",
         "  **{fair:,.0f} ms**（先来先服务：{fcfs:,.0f} ms）。6 x 384，int8，每篇 {characters} 个字符，",
         "  {processor}，{threads} 线程。`make bench BENCH_FLAGS=--only-server`",
