@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import random
@@ -31,6 +32,8 @@ hypothesis.settings.load_profile("without deadline")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.disable()  # until the tests are collected: everything that is imported until then stays
+
 # Services keep jobs and traces there; those of tests are none of the user's.
 _STATE = tempfile.TemporaryDirectory(prefix="rerankd-state-")
 atexit.register(_STATE.cleanup)
@@ -46,6 +49,13 @@ ORDER = ["integration", "e2e", "unit"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long modules first."""
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of garbage collection what stays: imported modules and collected tests."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def shared(*parts: str) -> Path:
