@@ -50,12 +50,12 @@ SCENARIOS = {
 }
 
 
-def drawn(draw: np.random.Generator, count: int, harm: Defect) -> dict[str, Sums]:
+def drawn(draw: np.random.Generator, count: int, defect: Defect) -> dict[str, Sums]:
     """Draw the metric sums of that many requests."""
-    failed = float(draw.binomial(count, ERRORS + harm.errors))
-    spent = draw.normal(3.0 + np.log(harm.slower), SIGMA, count)
+    failed = float(draw.binomial(count, ERRORS + defect.errors))
+    spent = draw.normal(3.0 + np.log(defect.slower), SIGMA, count)
     slow = float((spent > 3.0 + 1.645 * SIGMA).sum())
-    lost = draw.choice(LOSSES, draw.binomial(count, FEEDBACK), p=harm.rank_distribution)
+    lost = draw.choice(LOSSES, draw.binomial(count, FEEDBACK), p=defect.rank_distribution)
     return {
         "errors": Sums(count, failed, failed),
         "timeouts": Sums(count),
@@ -66,7 +66,7 @@ def drawn(draw: np.random.Generator, count: int, harm: Defect) -> dict[str, Sums
     }
 
 
-def canary(harm: Defect, seed: int) -> tuple[str, int, int]:
+def canary(defect: Defect, seed: int) -> tuple[str, int, int]:
     """Return the outcome, and the requests until then: of the challenger, and of both variants."""
     draw, coverage, step = np.random.default_rng(seed), PLAN.steps[0], 0
     control: Mapping[str, Sums] = {}
@@ -75,7 +75,7 @@ def canary(harm: Defect, seed: int) -> tuple[str, int, int]:
         challenger_requests = int(draw.binomial(EVERY, coverage))
         control, treated = (
             _sum(control, drawn(draw, EVERY - challenger_requests, Defect())),
-            _sum(treated, drawn(draw, challenger_requests, harm)),
+            _sum(treated, drawn(draw, challenger_requests, defect)),
         )
         step += challenger_requests
         units = (round(total * (1 - coverage)), round(total * coverage))
@@ -120,8 +120,8 @@ def main() -> None:
     runs = parser.parse_args().runs
     print("| canary | rolled back | promoted | requests of the challenger, median | 90 % | of both, median |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, harm in SCENARIOS.items():
-        decisions = [canary(harm, seed) for seed in range(runs)]
+    for name, defect in SCENARIOS.items():
+        decisions = [canary(defect, seed) for seed in range(runs)]
         outcomes, challenger_requests, both = ([one[side] for one in decisions] for side in range(3))
         ended = [f"{outcomes.count(action) / runs:.1%}" for action in ("roll_back", "promote")]
         middle, high = np.quantile(np.array(challenger_requests, float), (0.5, 0.9))

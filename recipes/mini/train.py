@@ -32,8 +32,8 @@ from .tokens import SEP
 
 AROUND = 0.3  # weight of the other passages of a step
 GUIDED = 0.7  # weight of the teacher's output
-RETENTION_WEIGHT = 0.5  # weight of what the encoder thought before it learned from labels: it knows topics that labels do not show
-STATE_RETENTION_WEIGHT = 1.0  # and of the states it had
+RETENTION_WEIGHT = 0.5  # of the order before training on labels: the encoder knows topics that labels do not show
+STATE_RETENTION_WEIGHT = 1.0  # of the token states before training on labels
 STATES = 3.0  # weight of its states
 TEMPERATURE = 0.03
 QUANTISED_FROM = 0.5  # of a student's training

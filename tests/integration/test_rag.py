@@ -112,12 +112,12 @@ def test_a_question_whose_time_is_up_stays_charged(folder: Path, tmp_path: Path)
     env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
     with serve(env=env) as served:
 
-        def ask(number: int) -> int:
+        def search_status(number: int) -> int:
             body = {"query": f"the warranty of phones, number {number}", "timeout": 0.001}
             headers = {"authorization": f"Bearer {clear}"}
             return httpx.post(f"{served.url}/v1/search", json=body, headers=headers, timeout=60).status_code
 
-        assert set(map(ask, range(40))) == {504, 429}  # time limits are no way around a quota
+        assert set(map(search_status, range(40))) == {504, 429}  # time limits are no way around a quota
 
 
 def test_an_answer_cites_what_was_given(url: str, llm: Served) -> None:
