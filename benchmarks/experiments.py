@@ -45,7 +45,9 @@ SCENARIOS = {
     "nothing": Defect(),
     "errors +2 points": Defect(errors=0.02),
     "latency +30 %": Defect(slower=1.3),
-    "worse ranking: first choice at rank 1 in 0.45 instead of 0.6": Defect(rank_distribution=(0.45, 0.25, 0.15, 0.09, 0.06)),
+    "worse ranking: first choice at rank 1 in 0.45 instead of 0.6": Defect(
+        rank_distribution=(0.45, 0.25, 0.15, 0.09, 0.06)
+    ),
     "better: errors -0.5 points, latency -10 %": Defect(errors=-0.005, slower=0.9),
 }
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import RESULTS, workload
 from benchmarks.bodies import RandomBodies
-from benchmarks.load import ClosedLoop, LoadProcess, Attempt
+from benchmarks.load import Attempt, ClosedLoop, LoadProcess
 from benchmarks.machine import processor
 from benchmarks.timings import spread
 from rerankd.models.session import usable_cores
@@ -82,7 +82,9 @@ def run(made: Sequence[Instance], front: Proxy, seconds: float, pause: float) ->
         disturbing: Future[list[Event]] | None = None
         while disturbing is None or not disturbing.done():
             start = time.perf_counter() - began
-            (part,) = load.run(ClosedLoop(bodies(), CLIENTS, seconds=SLICE_SECONDS, pause=pause, first=len(shots))).shots
+            (part,) = load.run(
+                ClosedLoop(bodies(), CLIENTS, seconds=SLICE_SECONDS, pause=pause, first=len(shots))
+            ).shots
             shots += [replace(s, due=s.due + start, sent=s.sent + start, done=s.done + start) for s in part]
             disturbing = disturbing or threads.submit(disturb, made, began, seconds)
         return shots, disturbing.result()

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks import model, workload
-from benchmarks.bodies import RandomBodies, FixedBodies
-from benchmarks.load import ClosedLoop, Report, Attempt
+from benchmarks.bodies import FixedBodies, RandomBodies
+from benchmarks.load import Attempt, ClosedLoop, Report
 from benchmarks.systems import IdleUsage, Library, Request, System, answered, endpoint, find_infinity, infinity
 from benchmarks.timings import median_ratio, percentile
 

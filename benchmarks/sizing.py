@@ -107,7 +107,9 @@ def saturate(
     return tokens / (ended - began), tokens / pairs * documents
 
 
-def compare(made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float) -> SizingResult:
+def compare(
+    made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float
+) -> SizingResult:
     """Return one row: prediction and measurement in alternating rounds, of which that with the median ratio counts."""
     turns: list[SizingResult] = []
     for turn in range(TURNS):

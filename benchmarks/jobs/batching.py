@@ -54,7 +54,9 @@ def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, A
     return summary(seconds, used) | {"model": Path(model).name, "threads": arguments.threads}
 
 
-def _handed_in(measured_worker: MeasuredWorker, made: Sequence[Request], *, together: bool) -> tuple[float, WorkerUsage]:
+def _handed_in(
+    measured_worker: MeasuredWorker, made: Sequence[Request], *, together: bool
+) -> tuple[float, WorkerUsage]:
     """Return the seconds from the submission to the last end, and the use of the worker."""
     before, working, begun = measured_worker.used(), measured_worker.seconds(), time.perf_counter()
     works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]

@@ -11,7 +11,7 @@ import torch
 
 from rerankd.training.late_interaction import LateInteractionRanker
 
-from .bank import JudgedQuery, Bank
+from .bank import Bank, JudgedQuery
 from .train import autocast, encoded
 
 log = logging.getLogger("recipe")

@@ -346,7 +346,12 @@ def test_questions_to_the_index_take_part(faulty: Faulty) -> None:
         variant = part_of(response)
         assert (part_of(answered), part_of(streamed)) == (variant, variant)
         assert response.json()["experiment"] == answered.json()["experiment"] == variant
-        assert response.json()["version"] == model_version_header(response) == model_version_header(answered) == model_version_header(streamed)
+        assert (
+            response.json()["version"]
+            == model_version_header(response)
+            == model_version_header(answered)
+            == model_version_header(streamed)
+        )
         variants[variant] += 1
     assert set(variants) == {"halves/champion", "halves/challenger"}
     nobody = httpx.post(f"{faulty.url}/v1/search", json={"query": "what eats bamboo?"}, timeout=60)

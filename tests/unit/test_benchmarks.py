@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from benchmarks import improve, metrics, soak, tables, workload
-from benchmarks.bodies import RandomBodies, FixedBodies
+from benchmarks.bodies import FixedBodies, RandomBodies
 from benchmarks.jobs import batching, faults, memory, small_jobs
 from benchmarks.jobs.__main__ import bars
 from benchmarks.jobs.worker import WorkerUsage
-from benchmarks.load import ClosedLoop, Generator, OpenLoop, Attempt, pairs_per_second
+from benchmarks.load import Attempt, ClosedLoop, Generator, OpenLoop, pairs_per_second
 from benchmarks.model import SHAPES, executed_flops
 from benchmarks.timings import AlternatingTimings, median_ratio, percentile
 from benchmarks.wire import Response, Target, parse_response
@@ -54,7 +54,9 @@ def test_fill() -> None:
 
 
 def shot(done: float, *, due: float = 0.0, status: int = 200, pairs: int = 10, **rest: Any) -> Attempt:
-    return Attempt(rest.get("serial", 0), rest.get("attempt", 1), pairs, due, due, done, status, rest.get("retry_after"))
+    return Attempt(
+        rest.get("serial", 0), rest.get("attempt", 1), pairs, due, due, done, status, rest.get("retry_after")
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)])
@@ -164,7 +166,9 @@ async def test_generator_against_a_server() -> None:
 
 
 async def test_generator_says_when_nobody_answers() -> None:
-    (shots,) = await Generator(Target("127.0.0.1", 9, "/")).run([ClosedLoop(FixedBodies([("q", ["a"])]), 1, requests=1)])
+    (shots,) = await Generator(Target("127.0.0.1", 9, "/")).run(
+        [ClosedLoop(FixedBodies([("q", ["a"])]), 1, requests=1)]
+    )
     assert [one.status for one in shots] == [0]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from recipes.mini import students, train, validation
 from recipes.mini.__main__ import FOLDS, summarised
-from recipes.mini.bank import JudgedQuery, Bank
+from recipes.mini.bank import Bank, JudgedQuery
 from recipes.mini.groups import SIZE, WEIGHTS
 from rerankd.training.late_interaction import LateInteractionRanker
 
