@@ -20,7 +20,7 @@ class Bodies(Protocol):
 
 
 @dataclass(frozen=True)
-class Listed:
+class FixedBodies:
     """Fixed list of requests, repeated from the first after the last."""
 
     requests: Sequence[tuple[str, Sequence[str]]]
@@ -37,7 +37,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RandomBodies:
     """Any number of random bodies from a few texts: the query holds the serial number, so no pair repeats.
 
     Attributes:
@@ -55,7 +55,7 @@ class Drawn:
     seed: int = 0
 
     @classmethod
-    def of(cls, query: str, texts: Iterable[str], least: int, most: int, seed: int = 0) -> Drawn:
+    def of(cls, query: str, texts: Iterable[str], least: int, most: int, seed: int = 0) -> RandomBodies:
         """Encode plain texts as JSON and return bodies drawn from them."""
         return cls(query, [json.dumps(text, ensure_ascii=False).encode() for text in texts], least, most, seed)
 

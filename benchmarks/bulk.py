@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import RESULTS
 from benchmarks.machine import machine
 from benchmarks.model import train_xlmr_tokenizer
-from benchmarks.timings import Turns, rate
+from benchmarks.timings import AlternatingTimings, rate
 from rerankd.demo import load_traps
 from rerankd.models.session import usable_cores
 
@@ -77,7 +77,7 @@ def against_library(folder: Path, arguments: argparse.Namespace) -> dict[str, An
 
     reranker = Reranker(arguments.model, threads=arguments.threads)
     settings = load_settings(model=arguments.model, threads=arguments.threads)
-    turns, tokens = Turns(), 0
+    turns, tokens = AlternatingTimings(), 0
     for turn in range(arguments.rounds + 1):
         rows = list(pairs(arguments.pairs if turn else 128, seed=turn))
         source = write(folder / "in.jsonl", iter(rows))
@@ -108,7 +108,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     if len(cores) < 2:
         return {"skipped": "this process may use one core only"}
     half = arguments.pairs // 2
-    turns = Turns()
+    turns = AlternatingTimings()
     for turn in range(arguments.rounds):
         rows = list(pairs(2 * half, seed=100 + turn))
         whole = write(folder / "whole.jsonl", iter(rows))

@@ -27,35 +27,37 @@ STEPWISE = {rail.name for rail in PLAN.guardrails if rail.each_step}
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
+class Defect:
     """Defect of a simulated challenger.
 
     Attributes:
         errors: additional share of failing requests.
         slower: factor on latency.
-        places: distribution of the first choice over ranks 1 to 5.
+        rank_distribution: distribution of the first choice over ranks 1 to 5.
     """
 
     errors: float = 0.0
     slower: float = 1.0
-    places: Sequence[float] = USUAL
+    rank_distribution: Sequence[float] = USUAL
 
 
 SCENARIOS = {
-    "nothing": Harm(),
-    "errors +2 points": Harm(errors=0.02),
-    "latency +30 %": Harm(slower=1.3),
-    "worse ranking: first choice on place 1 in 0.45 instead of 0.6": Harm(places=(0.45, 0.25, 0.15, 0.09, 0.06)),
-    "better: errors -0.5 points, latency -10 %": Harm(errors=-0.005, slower=0.9),
+    "nothing": Defect(),
+    "errors +2 points": Defect(errors=0.02),
+    "latency +30 %": Defect(slower=1.3),
+    "worse ranking: first choice at rank 1 in 0.45 instead of 0.6": Defect(
+        rank_distribution=(0.45, 0.25, 0.15, 0.09, 0.06)
+    ),
+    "better: errors -0.5 points, latency -10 %": Defect(errors=-0.005, slower=0.9),
 }
 
 
-def drawn(draw: np.random.Generator, count: int, harm: Harm) -> dict[str, Sums]:
+def drawn(draw: np.random.Generator, count: int, defect: Defect) -> dict[str, Sums]:
     """Draw the metric sums of that many requests."""
-    failed = float(draw.binomial(count, ERRORS + harm.errors))
-    spent = draw.normal(3.0 + np.log(harm.slower), SIGMA, count)
+    failed = float(draw.binomial(count, ERRORS + defect.errors))
+    spent = draw.normal(3.0 + np.log(defect.slower), SIGMA, count)
     slow = float((spent > 3.0 + 1.645 * SIGMA).sum())
-    lost = draw.choice(LOSSES, draw.binomial(count, FEEDBACK), p=harm.places)
+    lost = draw.choice(LOSSES, draw.binomial(count, FEEDBACK), p=defect.rank_distribution)
     return {
         "errors": Sums(count, failed, failed),
         "timeouts": Sums(count),
@@ -66,7 +68,7 @@ def drawn(draw: np.random.Generator, count: int, harm: Harm) -> dict[str, Sums]:
     }
 
 
-def canary(harm: Harm, seed: int) -> tuple[str, int, int]:
+def canary(defect: Defect, seed: int) -> tuple[str, int, int]:
     """Return the outcome, and the requests until then: of the challenger, and of both variants."""
     draw, coverage, step = np.random.default_rng(seed), PLAN.steps[0], 0
     control: Mapping[str, Sums] = {}
@@ -74,8 +76,8 @@ def canary(harm: Harm, seed: int) -> tuple[str, int, int]:
     for total in range(EVERY, LIMIT, EVERY):
         challenger_requests = int(draw.binomial(EVERY, coverage))
         control, treated = (
-            _sum(control, drawn(draw, EVERY - challenger_requests, Harm())),
-            _sum(treated, drawn(draw, challenger_requests, harm)),
+            _sum(control, drawn(draw, EVERY - challenger_requests, Defect())),
+            _sum(treated, drawn(draw, challenger_requests, defect)),
         )
         step += challenger_requests
         units = (round(total * (1 - coverage)), round(total * coverage))
@@ -120,8 +122,8 @@ def main() -> None:
     runs = parser.parse_args().runs
     print("| canary | rolled back | promoted | requests of the challenger, median | 90 % | of both, median |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, harm in SCENARIOS.items():
-        decisions = [canary(harm, seed) for seed in range(runs)]
+    for name, defect in SCENARIOS.items():
+        decisions = [canary(defect, seed) for seed in range(runs)]
         outcomes, challenger_requests, both = ([one[side] for one in decisions] for side in range(3))
         ended = [f"{outcomes.count(action) / runs:.1%}" for action in ("roll_back", "promote")]
         middle, high = np.quantile(np.array(challenger_requests, float), (0.5, 0.9))

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, workload
-from benchmarks.bodies import Drawn
-from benchmarks.load import Closed, LoadProcess, Shot
+from benchmarks.bodies import RandomBodies
+from benchmarks.load import Attempt, ClosedLoop, LoadProcess
 from benchmarks.machine import processor
 from benchmarks.timings import spread
 from rerankd.models.session import usable_cores
@@ -43,11 +43,11 @@ class Event:
     end: float
 
 
-def bodies() -> Drawn:
+def bodies() -> RandomBodies:
     """Return small request bodies."""
     made, _ = workload.requests(20, 50)
     texts = [text[:CHARACTERS] for _, documents in made for text in documents]
-    return Drawn.of("failover", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS)
+    return RandomBodies.of("failover", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS)
 
 
 def disturb(made: Sequence[Instance], began: float, seconds: float) -> list[Event]:
@@ -73,22 +73,24 @@ def disturb(made: Sequence[Instance], began: float, seconds: float) -> list[Even
     return events
 
 
-def run(made: Sequence[Instance], front: Proxy, seconds: float, pause: float) -> tuple[list[Shot], list[Event]]:
+def run(made: Sequence[Instance], front: Proxy, seconds: float, pause: float) -> tuple[list[Attempt], list[Event]]:
     """Disturb the instances under load; the load lasts a little longer."""
-    shots: list[Shot] = []
+    shots: list[Attempt] = []
     with LoadProcess(f"{front.url}/v1/rerank") as load, ThreadPoolExecutor(1) as threads:
-        load.run(Closed(bodies(), CLIENTS, CLIENTS * 4, first=5_000_000))
+        load.run(ClosedLoop(bodies(), CLIENTS, CLIENTS * 4, first=5_000_000))
         began = time.perf_counter()
         disturbing: Future[list[Event]] | None = None
         while disturbing is None or not disturbing.done():
             start = time.perf_counter() - began
-            (part,) = load.run(Closed(bodies(), CLIENTS, seconds=SLICE_SECONDS, pause=pause, first=len(shots))).shots
+            (part,) = load.run(
+                ClosedLoop(bodies(), CLIENTS, seconds=SLICE_SECONDS, pause=pause, first=len(shots))
+            ).shots
             shots += [replace(s, due=s.due + start, sent=s.sent + start, done=s.done + start) for s in part]
             disturbing = disturbing or threads.submit(disturb, made, began, seconds)
         return shots, disturbing.result()
 
 
-def summary(shots: Sequence[Shot], events: Sequence[Event], retried: int) -> dict[str, Any]:
+def summary(shots: Sequence[Attempt], events: Sequence[Event], retried: int) -> dict[str, Any]:
     """Summarize the requests: failures, retries, and latency with and without a disturbance."""
     during = [shot for shot in shots if any(event.start <= shot.done <= event.end for event in events)]
     apart = set(map(id, during))
@@ -109,7 +111,7 @@ def summary(shots: Sequence[Shot], events: Sequence[Event], retried: int) -> dic
     }
 
 
-def latency(shots: Sequence[Shot]) -> dict[str, float]:
+def latency(shots: Sequence[Attempt]) -> dict[str, float]:
     """Return the percentiles of the latency in milliseconds."""
     values = [shot.latency * 1000 for shot in shots]
     return {"requests": len(values), **spread(values, "p50", "p95", "p99", "max")}

@@ -30,7 +30,7 @@ REFUSED = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class Attempt:
     """One attempt of a request; times are seconds since the start of the run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedLoop:
     """Closed loop: each client sends its next request when the last is answered.
 
     Attributes:
@@ -79,7 +79,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenLoop:
     """Open loop: Poisson arrivals independent of the server; refused requests come again once, after Retry-After.
 
     Attributes:
@@ -98,14 +98,14 @@ class Open:
     first: int = 0
 
 
-Load = Closed | Open
+Load = ClosedLoop | OpenLoop
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Shots of each load in the order of their responses, and the cost of sending them."""
 
-    shots: list[list[Shot]]
+    shots: list[list[Attempt]]
     seconds: float
     processor_seconds: float
     connections: int
@@ -125,12 +125,12 @@ class Generator:
         self._flying = 0
         self.opened = 0
 
-    async def run(self, loads: Sequence[Load]) -> list[list[Shot]]:
+    async def run(self, loads: Sequence[Load]) -> list[list[Attempt]]:
         """Send all loads at once and return when all but those in the background are over."""
         self._begun = time.perf_counter()
-        results: list[list[Shot]] = [[] for _ in loads]
+        results: list[list[Attempt]] = [[] for _ in loads]
         tasks = [asyncio.create_task(self._load(load, own)) for load, own in zip(loads, results, strict=True)]
-        behind = [isinstance(load, Closed) and load.background for load in loads]
+        behind = [isinstance(load, ClosedLoop) and load.background for load in loads]
         try:
             await _all([task for task, is_behind in zip(tasks, behind, strict=True) if not is_behind])
         finally:
@@ -148,15 +148,15 @@ class Generator:
     async def _until(self, moment: float) -> None:
         await asyncio.sleep(max(0.0, moment - self._now()))
 
-    async def _load(self, load: Load, shots: list[Shot]) -> None:
-        if isinstance(load, Open):
+    async def _load(self, load: Load, shots: list[Attempt]) -> None:
+        if isinstance(load, OpenLoop):
             await self._arrivals(load, shots)
             return
         await self._until(load.start)
         numbers = iter(range(load.first, load.first + (MAX_REQUESTS if load.requests is None else load.requests)))
         await _all([asyncio.create_task(self._client(load, numbers, shots)) for _ in range(load.clients)])
 
-    async def _client(self, load: Closed, numbers: Iterable[int], shots: list[Shot]) -> None:
+    async def _client(self, load: ClosedLoop, numbers: Iterable[int], shots: list[Attempt]) -> None:
         end = load.start + load.seconds
         for serial in numbers:
             if self._now() >= end and not load.background:
@@ -166,7 +166,7 @@ class Generator:
             # Whoever is refused here gives way for a moment and goes on with the next.
             await asyncio.sleep(max(load.pause, 0.0 if shot.status == 200 else GIVE_WAY_SECONDS))
 
-    async def _arrivals(self, load: Open, shots: list[Shot]) -> None:
+    async def _arrivals(self, load: OpenLoop, shots: list[Attempt]) -> None:
         draw, moment = random.Random(load.seed), 0.0
         end = load.seconds + load.tail
         tasks: set[asyncio.Task[None]] = set()
@@ -182,7 +182,7 @@ class Generator:
         async with asyncio.timeout(max(end - self._now(), 0.0) + ANSWER_SECONDS):
             await _all(list(tasks))
 
-    async def _caller(self, load: Open, serial: int, due: float, end: float, shots: list[Shot]) -> None:
+    async def _caller(self, load: OpenLoop, serial: int, due: float, end: float, shots: list[Attempt]) -> None:
         first = await self._shoot(load.bodies, serial, due)
         shots.append(first)
         if first.status not in REFUSED or first.retry_after is None:
@@ -193,7 +193,7 @@ class Generator:
         await self._until(again)
         shots.append(await self._shoot(load.bodies, serial, again, attempt=2))
 
-    async def _shoot(self, bodies: Bodies, serial: int, due: float, attempt: int = 1) -> Shot:
+    async def _shoot(self, bodies: Bodies, serial: int, due: float, attempt: int = 1) -> Attempt:
         data, pairs = self._target.request(bodies.body(serial)), bodies.pairs(serial)
         sent = self._now()
         self._flying += 1
@@ -206,12 +206,12 @@ class Generator:
                 connection.close()
                 raise
         except (OSError, ValueError):
-            return Shot(serial, attempt, pairs, due, sent, self._now(), 0)
+            return Attempt(serial, attempt, pairs, due, sent, self._now(), 0)
         finally:
             self._flying -= 1
         if connection.open:
             self._idle.append(connection)
-        return Shot(serial, attempt, pairs, due, sent, self._now(), response.status, response.retry_after)
+        return Attempt(serial, attempt, pairs, due, sent, self._now(), response.status, response.retry_after)
 
     async def _connection(self) -> Connection:
         while self._idle:
@@ -301,6 +301,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def pairs_per_second(shots: Iterable[Shot], start: float, end: float) -> float:
+def pairs_per_second(shots: Iterable[Attempt], start: float, end: float) -> float:
     """Return the documents per second answered with 200 between two moments."""
     return sum(shot.pairs for shot in shots if shot.status == 200 and start <= shot.done < end) / (end - start)

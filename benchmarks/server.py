@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks import model, workload
-from benchmarks.bodies import Drawn, Listed
-from benchmarks.load import Closed, Report, Shot
-from benchmarks.systems import Idlers, Library, Request, System, answered, endpoint, find_infinity, infinity
+from benchmarks.bodies import FixedBodies, RandomBodies
+from benchmarks.load import Attempt, ClosedLoop, Report
+from benchmarks.systems import IdleUsage, Library, Request, System, answered, endpoint, find_infinity, infinity
 from benchmarks.timings import median_ratio, percentile
 
 LARGE_DOCUMENTS, LARGE_CLIENTS, LARGE_CHARACTERS = 500, 4, 120
@@ -43,7 +43,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
             systems.append(stack.enter_context(endpoint(f"http {precision}", compiled, threads)))
         if program is not None:
             systems.append(stack.enter_context(infinity(program, checkpoint)))
-        idlers = Idlers(systems)
+        idlers = IdleUsage(systems)
         for system in systems:
             system.score(_requests(2, arguments.documents, 1), 1)
         rows = [
@@ -69,7 +69,7 @@ def _count(clients: int) -> int:
 
 
 def _turns(
-    systems: Sequence[System], clients: int, arguments: argparse.Namespace, idlers: Idlers
+    systems: Sequence[System], clients: int, arguments: argparse.Namespace, idlers: IdleUsage
 ) -> dict[str, list[float]]:
     """Return the seconds of every system in every round; the order is reversed after each round."""
     seconds: dict[str, list[float]] = {system.name: [] for system in systems}
@@ -102,7 +102,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the latency of small requests beside large ones, with and without fair scheduling, and alone."""
     compiled = model.make_compiled("mini", "int8", arguments.models)
     texts = [text[:LARGE_CHARACTERS] for _, documents in workload.requests(20, 50)[0] for text in documents]
-    latencies: dict[str, list[list[Shot]]] = {"alone": [], "fair": [], "first come": []}
+    latencies: dict[str, list[list[Attempt]]] = {"alone": [], "fair": [], "first come": []}
     computed_rates: dict[str, list[float]] = {"fair": [], "first come": []}
     with contextlib.ExitStack() as stack:
         servers = {
@@ -110,16 +110,16 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
             for name, flag in (("fair", "true"), ("first come", "false"))
         }
         for turn in range(arguments.server_rounds):
-            small = Drawn.of("small", texts, SMALL_DOCUMENTS, SMALL_DOCUMENTS, 2 * turn)
-            many = Drawn.of("large", texts, LARGE_DOCUMENTS, LARGE_DOCUMENTS, 2 * turn + 1)
+            small = RandomBodies.of("small", texts, SMALL_DOCUMENTS, SMALL_DOCUMENTS, 2 * turn)
+            many = RandomBodies.of("large", texts, LARGE_DOCUMENTS, LARGE_DOCUMENTS, 2 * turn + 1)
             seconds = arguments.server_seconds
-            alone = servers["fair"].load.run(Closed(small, 1, seconds=min(seconds, 5.0), pause=SMALL_PAUSE))
+            alone = servers["fair"].load.run(ClosedLoop(small, 1, seconds=min(seconds, 5.0), pause=SMALL_PAUSE))
             latencies["alone"].append(alone.shots[0])
             for name in ("fair", "first come") if turn % 2 else ("first come", "fair"):
                 before, began = servers[name].computed_pairs(), time.perf_counter()
                 both = servers[name].load.run(
-                    Closed(many, LARGE_CLIENTS, background=True),
-                    Closed(small, 1, seconds=seconds, start=2.0, pause=SMALL_PAUSE, first=1_000_000),
+                    ClosedLoop(many, LARGE_CLIENTS, background=True),
+                    ClosedLoop(small, 1, seconds=seconds, start=2.0, pause=SMALL_PAUSE, first=1_000_000),
                 )
                 answered(both.shots[1], name)
                 latencies[name].append(both.shots[1])
@@ -147,7 +147,7 @@ def fairness(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _latencies(name: str, shots: Sequence[Shot]) -> dict[str, Any]:
+def _latencies(name: str, shots: Sequence[Attempt]) -> dict[str, Any]:
     milliseconds = [shot.latency * 1000 for shot in shots]
     return {
         "order": name,
@@ -170,13 +170,13 @@ def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
         for turn in range(arguments.server_rounds * 3 + 1):
             requests = [(f"what does a panda eat? {turn}-{n}", ["Pandas eat bamboo."]) for n in range(BLOCK)]
             inside = [library.worker.ask(*request).seconds * 1000 for request in requests]
-            (outside,) = served.load.run(Closed(Listed(requests), 1, BLOCK)).shots
+            (outside,) = served.load.run(ClosedLoop(FixedBodies(requests), 1, BLOCK)).shots
             answered(outside, "rerankd")
             if not turn:
                 continue  # the first block warms up
             ours += inside
             through += [shot.latency * 1000 for shot in outside]
-            rates.append(_rate(served.load.run(Closed(_short(turn), 8, 4 * BLOCK))))
+            rates.append(_rate(served.load.run(ClosedLoop(_short(turn), 8, 4 * BLOCK))))
     library.worker.close()
     return {
         "model": "mini",
@@ -191,8 +191,8 @@ def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _short(turn: int) -> Drawn:
-    return Drawn.of("what does a panda eat?", ["Pandas eat bamboo."], 1, 1, turn)
+def _short(turn: int) -> RandomBodies:
+    return RandomBodies.of("what does a panda eat?", ["Pandas eat bamboo."], 1, 1, turn)
 
 
 def _rate(report: Report) -> float:

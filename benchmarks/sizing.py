@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.bodies import Drawn
-from benchmarks.load import Closed, LoadProcess, Open
+from benchmarks.bodies import RandomBodies
+from benchmarks.load import ClosedLoop, LoadProcess, OpenLoop
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread
@@ -42,7 +42,7 @@ SHARES = (0.5, 0.7, 0.85)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SizingResult:
     """Requests per second at saturation, predicted and measured; `ratios` holds those of all rounds."""
 
     instances: int
@@ -64,12 +64,12 @@ def bench(characters: int) -> float:
     return float(json.loads(done.stdout)["tokens_per_second"])
 
 
-def bodies(documents: int, characters: int) -> Drawn:
+def bodies(documents: int, characters: int) -> RandomBodies:
     """Return requests with the texts of `rerankd bench`."""
     draw = random.Random(7)
     pieces = [text for trap in load_traps() for text in trap.documents]
     texts = [passage(draw, pieces, characters) for _ in range(1000)]
-    return Drawn.of("how many instances", texts, documents, documents)
+    return RandomBodies.of("how many instances", texts, documents, documents)
 
 
 def computed(made: Sequence[Instance]) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def saturate(
     Raises:
         RuntimeError: a request was not answered with 200.
     """
-    closed = Closed(
+    closed = ClosedLoop(
         bodies(documents, characters), CLIENTS * len(made), seconds=WARM_SECONDS + seconds, first=first
     )  # fmt: skip
     with ThreadPoolExecutor(1) as threads:
@@ -107,15 +107,17 @@ def saturate(
     return tokens / (ended - began), tokens / pairs * documents
 
 
-def compare(made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float) -> Point:
+def compare(
+    made: Sequence[Instance], load: LoadProcess, documents: int, characters: int, seconds: float
+) -> SizingResult:
     """Return one row: prediction and measurement in alternating rounds, of which that with the median ratio counts."""
-    turns: list[Point] = []
+    turns: list[SizingResult] = []
     for turn in range(TURNS):
         speed = bench(characters)
         rate, tokens = saturate(made, load, documents, characters, seconds, turn * 1_000_000)
         predicted = len(made) * speed / tokens
         turns.append(
-            Point(
+            SizingResult(
                 len(made), documents, characters, round(tokens), round(speed), round(predicted, 2),
                 round(rate / tokens, 2), round(rate / tokens / predicted, 3), [],
             )
@@ -127,7 +129,7 @@ def compare(made: Sequence[Instance], load: LoadProcess, documents: int, charact
 
 def measure(seconds: float) -> dict[str, Any]:
     """Run the whole benchmark and return its report."""
-    points: list[Point] = []
+    points: list[SizingResult] = []
     waits: list[dict[str, Any]] = []
     for count in range(1, min(2, usable_cores()) + 1):
         with (
@@ -151,11 +153,11 @@ def measure(seconds: float) -> dict[str, Any]:
     }
 
 
-def wait(load: LoadProcess, point: Point, share: float, seconds: float) -> dict[str, Any]:
+def wait(load: LoadProcess, point: SizingResult, share: float, seconds: float) -> dict[str, Any]:
     """Return the latency of Poisson arrivals at a share of the measured saturation throughput."""
     drawn = bodies(point.documents, point.characters)
     (shots,) = load.run(
-        Open(drawn, share * point.measured, seconds, first=10_000_000 + int(share * 1000) * 10_000)
+        OpenLoop(drawn, share * point.measured, seconds, first=10_000_000 + int(share * 1000) * 10_000)
     ).shots
     latency = [shot.latency * 1000 for shot in shots if shot.status == 200]
     row = {

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, workload
-from benchmarks.bodies import Drawn
-from benchmarks.load import REFUSED, Closed, LoadProcess, Open, Shot, pairs_per_second
+from benchmarks.bodies import RandomBodies
+from benchmarks.load import REFUSED, Attempt, ClosedLoop, LoadProcess, OpenLoop, pairs_per_second
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread
@@ -41,7 +41,7 @@ GAUGES = ("rerankd_queue_size", "rerankd_queue_tokens", "rerankd_queue_capacity_
 COUNTERS = ("rerankd_request_refused_total", "rerankd_dropped_pairs_total", "rerankd_engine_failures_total")
 
 
-class Watch(threading.Thread):
+class ServerSampler(threading.Thread):
     """Background sampler of the server's memory and gauges.
 
     Args:
@@ -77,7 +77,7 @@ class Watch(threading.Thread):
         return processor_seconds(self._pid)
 
 
-def summary(shots: Sequence[Shot], load: Open, capacity: float) -> dict[str, Any]:
+def summary(shots: Sequence[Attempt], load: OpenLoop, capacity: float) -> dict[str, Any]:
     """Summarize the requests of the overload."""
     first = [shot for shot in shots if shot.attempt == 1]
     again = [shot for shot in shots if shot.attempt == 2]
@@ -103,7 +103,7 @@ def summary(shots: Sequence[Shot], load: Open, capacity: float) -> dict[str, Any
     }
 
 
-def _statuses(shots: Iterable[Shot]) -> dict[str, int]:
+def _statuses(shots: Iterable[Attempt]) -> dict[str, int]:
     counts = Counter(str(shot.status) if shot.status else "no answer" for shot in shots)
     return dict(sorted(counts.items()))
 
@@ -113,7 +113,7 @@ def _spread(values: Sequence[float]) -> dict[str, float] | None:
     return spread(values, "p50", "p99", "max", digits=3) if values else None
 
 
-def recovery(shots: Sequence[Shot], over: float, seconds: float, capacity: float) -> dict[str, Any]:
+def recovery(shots: Sequence[Attempt], over: float, seconds: float, capacity: float) -> dict[str, Any]:
     """Return the seconds until the server is back at full speed after the overload.
 
     Args:
@@ -166,10 +166,10 @@ def missed(report: dict[str, Any], max_queue_seconds: float) -> list[str]:
     return [sentence for sentence, is_met in bars.items() if not is_met]
 
 
-def _capacity(load: LoadProcess, bodies: Drawn, seconds: float, first: int) -> tuple[float, int]:
+def _capacity(load: LoadProcess, bodies: RandomBodies, seconds: float, first: int) -> tuple[float, int]:
     """Return documents per second of a closed loop, and its refusals: with any, the figure is too low."""
     end = WARM_SECONDS + seconds
-    (shots,) = load.run(Closed(bodies, CLIENTS, seconds=end, first=first)).shots
+    (shots,) = load.run(ClosedLoop(bodies, CLIENTS, seconds=end, first=first)).shots
     rate = pairs_per_second(shots, WARM_SECONDS, end)
     if not rate:
         raise RuntimeError("The server answered nothing while its capacity was measured.")
@@ -180,7 +180,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the whole benchmark and return its report."""
     made, source = workload.requests(20, 50)
     texts = [text[:CHARACTERS] for _, documents in made for text in documents]
-    bodies = Drawn.of("overload", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS, arguments.seed)
+    bodies = RandomBodies.of("overload", texts, LEAST_DOCUMENTS, MOST_DOCUMENTS, arguments.seed)
     env = {
         "RERANKD_MODEL": arguments.model,
         "RERANKD_THREADS": str(arguments.threads),
@@ -191,13 +191,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         pairs, refused = _capacity(load, bodies, arguments.capacity_seconds, 2_000_000)
         requests = 2 * pairs / (LEAST_DOCUMENTS + MOST_DOCUMENTS)
         print(f"  capacity: {pairs:.0f} documents/s, {requests:.1f} requests/s", file=sys.stderr)
-        watch = Watch(served.process.pid, served.url)
+        watch = ServerSampler(served.process.pid, served.url)
         start, used, began = watch.sample(), watch.processor_seconds(), time.perf_counter()
         watch.start()
-        storm = Open(
+        storm = OpenLoop(
             bodies, arguments.times * requests, arguments.seconds, arguments.tail, arguments.retried, arguments.seed
         )
-        calm = Closed(bodies, CLIENTS, seconds=arguments.recovery_seconds, start=arguments.seconds, first=3_000_000)
+        calm = ClosedLoop(bodies, CLIENTS, seconds=arguments.recovery_seconds, start=arguments.seconds, first=3_000_000)
         report = load.run(storm, calm)
         used = watch.processor_seconds() - used
         watch.end()

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.bodies import Listed
+from benchmarks.bodies import FixedBodies
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Closed, LoadProcess, Shot
+from benchmarks.load import Attempt, ClosedLoop, LoadProcess
 from benchmarks.metrics import fetch_metrics
 from benchmarks.usage import processor_seconds
 from tests.integration.serving import free_port, serve
@@ -54,8 +54,8 @@ class Library:
         """Load the model in a new process and wait until it is ready."""
         before = {process.pid for process in multiprocessing.active_children()}
         worker = Worker(Contender(name, "rerankd", Path(folder)), threads)
-        (own,) = (p.pid for p in multiprocessing.active_children() if p.pid not in before)
-        return cls(name, worker, own or 0)
+        (own_pid,) = (p.pid for p in multiprocessing.active_children() if p.pid not in before)
+        return cls(name, worker, own_pid or 0)
 
     def score(self, requests: Sequence[Request], clients: int) -> float:
         """Score all requests, from one client whatever `clients` says, and return the seconds."""
@@ -81,12 +81,12 @@ class Endpoint:
         Raises:
             RuntimeError: an answer is not 200.
         """
-        (shots,) = self.load.run(Closed(Listed(requests), clients, len(requests))).shots
+        (shots,) = self.load.run(ClosedLoop(FixedBodies(requests), clients, len(requests))).shots
         answered(shots, self.name)
         return max(shot.done for shot in shots) - min(shot.sent for shot in shots)
 
 
-def answered(shots: Sequence[Shot], name: str) -> None:
+def answered(shots: Sequence[Attempt], name: str) -> None:
     """Check that all requests were answered with 200.
 
     Raises:
@@ -177,7 +177,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"{process.args!r} did not come up:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-class Idlers:
+class IdleUsage:
     """Processor time of idle systems."""
 
     def __init__(self, systems: Iterable[System]) -> None:

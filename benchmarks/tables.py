@@ -267,12 +267,12 @@ def rules() -> str:
         for row in report["rows"]
     ]
     machine = report["machine"]
-    about = (
+    conditions = (
         f"Requests of {report['documents']} documents of {report['characters']} characters, half Chinese, "
         f"half English; {machine['cores']} cores ({machine['processor']}). `python -m benchmarks.rules`."
     )
     head = [f"{report['terms']:,} terms as", "p50", "p95", "matched", "loading"]
-    return f"{_table(head, rows)}\n\n{about}"
+    return f"{_table(head, rows)}\n\n{conditions}"
 
 
 def improve() -> str:
@@ -295,13 +295,13 @@ def improve() -> str:
             ]
         )
     machine, last = report["machine"], report["runs"][-1]["options"]
-    about = (
+    conditions = (
         f"LoRA, bfloat16, BM25's top {last['depth']} per query; {machine['cores']} cores "
         f"({machine['processor']}{', AMX' if machine['amx'] else ''}). "
         "`python -m benchmarks.improve --data DATA --bf16 --no-mine-negatives`."
     )
     head = ["base", "pack", "labels", "examples (negatives)", "training, total", "memory", "held-out queries", "gate"]
-    return f"{_table(head, rows)}\n\n{about}"
+    return f"{_table(head, rows)}\n\n{conditions}"
 
 
 def retrieval() -> str:

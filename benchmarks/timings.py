@@ -52,7 +52,7 @@ def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:
 
 
 @dataclass
-class Turns:
+class AlternatingTimings:
     """Wall-clock and processor seconds of alternating measurements, by name."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)

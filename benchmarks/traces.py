@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.bodies import Drawn
-from benchmarks.load import Closed, LoadProcess
+from benchmarks.bodies import RandomBodies
+from benchmarks.load import ClosedLoop, LoadProcess
 from benchmarks.timings import percentile
 from rerankd.feedback.detection import CaseDetector
 from rerankd.feedback.events import FeedbackEvent
@@ -146,7 +146,7 @@ def upkeep(url: str, traces: int) -> dict[str, float]:
 
 def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
     """Compare two servers, one of which traces, by alternating requests of 50 documents; the ratio is the median."""
-    bodies = Drawn.of("question", rankings.texts[:2000], CANDIDATES, CANDIDATES)
+    bodies = RandomBodies.of("question", rankings.texts[:2000], CANDIDATES, CANDIDATES)
     ratios, speeds = [], []
     with contextlib.ExitStack() as stack:
         loads = []
@@ -157,7 +157,7 @@ def server(turns: int, requests: int, rankings: Rankings) -> dict[str, Any]:
         for turn in range(turns + 1):
             seconds = []
             for load in loads if turn % 2 else reversed(loads):
-                report = load.run(Closed(bodies, 4, requests, first=turn * requests))
+                report = load.run(ClosedLoop(bodies, 4, requests, first=turn * requests))
                 shots = report.shots[0]
                 if any(shot.status != 200 for shot in shots):
                     raise RuntimeError("A request was not answered.")

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.jobs.small_jobs import DOCUMENT_CHARACTERS, Request, ranking, requests
 from benchmarks.jobs.tiny import tiny
-from benchmarks.jobs.worker import Measured, Used, measured
-from benchmarks.timings import Turns
+from benchmarks.jobs.worker import MeasuredWorker, WorkerUsage, measured
+from benchmarks.timings import AlternatingTimings
 
 JOBS, JOB_DOCUMENTS = 32, 8
 BAR = 1.3
@@ -41,7 +41,7 @@ def batching(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"one": [], "many": []}
-    used: dict[str, list[Used]] = {"one": [], "many": []}
+    used: dict[str, list[WorkerUsage]] = {"one": [], "many": []}
     with measured(folder, model, arguments.threads) as measured_worker:
         for turn in range(arguments.rounds + 1):
             for name in ("one", "many") if turn % 2 else ("many", "one"):
@@ -54,7 +54,9 @@ def _row(folder: Path, model: str, arguments: argparse.Namespace) -> dict[str, A
     return summary(seconds, used) | {"model": Path(model).name, "threads": arguments.threads}
 
 
-def _handed_in(measured_worker: Measured, made: Sequence[Request], *, together: bool) -> tuple[float, Used]:
+def _handed_in(
+    measured_worker: MeasuredWorker, made: Sequence[Request], *, together: bool
+) -> tuple[float, WorkerUsage]:
     """Return the seconds from the submission to the last end, and the use of the worker."""
     before, working, begun = measured_worker.used(), measured_worker.seconds(), time.perf_counter()
     works = [[ranking(request) for request in made]] if together else [[ranking(request)] for request in made]
@@ -67,9 +69,9 @@ def _handed_in(measured_worker: Measured, made: Sequence[Request], *, together: 
     return took, replace(measured_worker.used() - before, seconds=working)
 
 
-def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dict[str, Any]:
+def summary(seconds: dict[str, list[float]], used: dict[str, list[WorkerUsage]]) -> dict[str, Any]:
     """Return ratios of many small jobs to one large job, above 1 where the small ones take more, and the work done."""
-    turns = Turns(seconds, {name: [one.seconds for one in rounds] for name, rounds in used.items()})
+    turns = AlternatingTimings(seconds, {name: [one.seconds for one in rounds] for name, rounds in used.items()})
     return {
         "tokens_per_pair": round(statistics.median(one.tokens / one.pairs for one in used["one"]), 1),
         **turns.ratios("many", "one"),
@@ -77,10 +79,10 @@ def summary(seconds: dict[str, list[float]], used: dict[str, list[Used]]) -> dic
     }
 
 
-def _middle(seconds: Sequence[float], used: Sequence[Used]) -> dict[str, Any]:
+def _middle(seconds: Sequence[float], used: Sequence[WorkerUsage]) -> dict[str, Any]:
     """Return the medians over the rounds."""
 
-    def middle(of: Callable[[Used], float]) -> float:
+    def middle(of: Callable[[WorkerUsage], float]) -> float:
         return statistics.median(of(one) for one in used)
 
     return {

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.bulk import pairs, write
 from benchmarks.jobs.bulk_run import tokens_of_run
 from benchmarks.jobs.worker import started
-from benchmarks.timings import Turns, rate
+from benchmarks.timings import AlternatingTimings, rate
 from benchmarks.usage import processor_seconds
 from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.queue import JobQueue
@@ -32,7 +32,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         return {"skipped": "this process may use one core only"}
-    turns = Turns()
+    turns = AlternatingTimings()
     with _crews(folder, arguments.model, cores) as crews:
         for turn in range(arguments.rounds + 1):
             source = write(folder / "in.jsonl", pairs(arguments.pairs if turn else WARM_PAIRS, seed=100 + turn))
@@ -55,7 +55,7 @@ def on_two_cores(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Crew:
+class PinnedWorkers:
     """Workers with one core each, and the queue that feeds them."""
 
     workers: Sequence[Worker]
@@ -73,12 +73,12 @@ class Crew:
 
 
 @contextlib.contextmanager
-def _crews(folder: Path, model: str, cores: Sequence[int]) -> Iterator[list[Crew]]:
+def _crews(folder: Path, model: str, cores: Sequence[int]) -> Iterator[list[PinnedWorkers]]:
     """Yield three queues of one Redis: one worker for each core, and two workers together."""
     with broker(folder) as redis, contextlib.ExitStack() as stack:
         crews = []
         for database, group in enumerate((cores[:1], cores[1:], cores)):
             url = redis.url[: -len("0")] + str(database)
             workers = [stack.enter_context(started(url, model, threads=1, cores=[core])) for core in group]
-            crews.append(Crew(workers, stack.enter_context(open_queue(load_settings(queue_url=url)))))
+            crews.append(PinnedWorkers(workers, stack.enter_context(open_queue(load_settings(queue_url=url)))))
         yield crews

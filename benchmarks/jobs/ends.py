@@ -11,7 +11,7 @@ from rerankd.jobs.queue import JobQueue
 END_SECONDS = 120.0
 
 
-class Ends:
+class JobEndListener:
     """Listener for the end times of jobs.
 
     Args:

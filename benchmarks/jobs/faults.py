@@ -110,7 +110,7 @@ def _by_workers(task: Task, folder: Path, plan: Plan) -> Run:
         bulk = start_run(task.source, out, "--workers", redis.url)
         begun = time.perf_counter()
         try:
-            events = _disturb(plan, Scene(redis, workers, start, bulk, out, task.expected, begun))
+            events = _disturb(plan, FaultTargets(redis, workers, start, bulk, out, task.expected, begun))
             seconds_to_end(bulk)
         finally:
             bulk.kill()
@@ -119,7 +119,7 @@ def _by_workers(task: Task, folder: Path, plan: Plan) -> Run:
 
 
 @dataclass
-class Scene:
+class FaultTargets:
     """Targets of faults."""
 
     redis: Broker
@@ -158,7 +158,7 @@ class Scene:
         self.workers[victim] = self.start()
 
 
-def _disturb(plan: Plan, scene: Scene) -> list[dict[str, Any]]:
+def _disturb(plan: Plan, scene: FaultTargets) -> list[dict[str, Any]]:
     events = []
     for number, (share, what) in enumerate(plan):
         scene.reach(share)

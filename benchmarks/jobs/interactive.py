@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.bulk import pairs, write
 from benchmarks.jobs.bulk_run import start_run
 from benchmarks.jobs.small_jobs import DOCUMENT_CHARACTERS, LATENCY, latency, requests
-from benchmarks.jobs.worker import Measured, measured
+from benchmarks.jobs.worker import MeasuredWorker, measured
 from benchmarks.timings import spread
 from tests.integration.serving import until
 
@@ -43,7 +43,7 @@ def interactive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _asked(measured_worker: Measured, jobs: int, seed: int) -> list[float]:
+def _asked(measured_worker: MeasuredWorker, jobs: int, seed: int) -> list[float]:
     """Return the milliseconds of sequential jobs."""
     taken = []
     for number in range(jobs):
@@ -54,7 +54,7 @@ def _asked(measured_worker: Measured, jobs: int, seed: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def _saturated(measured_worker: Measured, source: Path, folder: Path) -> Iterator[None]:
+def _saturated(measured_worker: MeasuredWorker, source: Path, folder: Path) -> Iterator[None]:
     before = measured_worker.used().pairs
     bulk = start_run(source, folder / "out.jsonl", "--workers", measured_worker.broker.url, "--restart")
     try:

@@ -56,9 +56,9 @@ def flatness(lives: Iterable[Sequence[float]]) -> dict[str, Any]:
 
 
 def _halves(life: Sequence[float]) -> dict[str, Any]:
-    settled = life[len(life) // 5 :]
-    middle = (len(settled) + 1) // 2
-    first, second = max(settled[:middle]), max(settled[middle:], default=settled[-1])
+    steady = life[len(life) // 5 :]
+    middle = (len(steady) + 1) // 2
+    first, second = max(steady[:middle]), max(steady[middle:], default=steady[-1])
     return {
         "seconds": round(len(life) * SAMPLE_SECONDS, 1),
         "first_half_megabytes": round(first, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from benchmarks.jobs.worker import Measured
+from benchmarks.jobs.worker import MeasuredWorker
 from rerankd.demo import load_traps
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.work import RankWork
@@ -43,7 +43,7 @@ def ranking(request: Request) -> RankWork:
     return RankWork(RerankRequest(query, [Document(text) for text in documents]))
 
 
-def latency(measured_worker: Measured, request: Request) -> float:
+def latency(measured_worker: MeasuredWorker, request: Request) -> float:
     """Return the seconds from submitting a job to receiving its result."""
     begun = time.perf_counter()
     job, _ = measured_worker.queue.submit([ranking(request)])

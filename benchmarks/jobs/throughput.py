@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.bulk import make_nano, pairs, write
 from benchmarks.jobs.bulk_run import tokens_of_run
-from benchmarks.jobs.worker import Measured, measured
-from benchmarks.timings import Turns, rate
+from benchmarks.jobs.worker import MeasuredWorker, measured
+from benchmarks.timings import AlternatingTimings, rate
 from rerankd import Reranker
 from rerankd.jobs.bulk.queue import QueueExecutor
 
@@ -35,7 +35,7 @@ def throughput(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
     reranker = Reranker(model, threads=1)
     with measured(folder, model, 1) as measured_worker:
-        race = Race(measured_worker, reranker, folder)
+        race = Comparison(measured_worker, reranker, folder)
         for turn in range(rounds + 1):
             race.run(list(pairs(count if turn else WARM_PAIRS, seed=turn)), turn)
             print(f"  throughput, {Path(model).name}: turn {turn} of {rounds}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _row(folder: Path, model: str, count: int, rounds: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class RoundCost:
     """Wall-clock seconds, and processor seconds of this process, of the worker and of Redis."""
 
     clock: float
@@ -63,7 +63,7 @@ class Spent:
 
 
 @dataclass
-class Race:
+class Comparison:
     """A worker and the library over the same pairs, in alternating rounds.
 
     Attributes:
@@ -71,10 +71,10 @@ class Race:
         tokens: of the pairs of the last turn.
     """
 
-    own: Measured
+    own: MeasuredWorker
     reranker: Reranker
     folder: Path
-    turns: Turns = field(default_factory=Turns)
+    turns: AlternatingTimings = field(default_factory=AlternatingTimings)
     others: list[float] = field(default_factory=list)
     tokens: int = 0
 
@@ -95,14 +95,14 @@ class Race:
     def _bulk(self, source: Path, executor: QueueExecutor) -> None:
         self.tokens = tokens_of_run(source, self.folder / "out.jsonl", executor)
 
-    def _spent(self, work: Callable[[], object]) -> Spent:
+    def _spent(self, work: Callable[[], object]) -> RoundCost:
         begun, here, worker = time.perf_counter(), time.process_time(), self.own.seconds()
         broker = self.own.broker_seconds()
         work()
         took, here = time.perf_counter() - begun, time.process_time() - here
-        return Spent(took, here, self.own.seconds() - worker, self.own.broker_seconds() - broker)
+        return RoundCost(took, here, self.own.seconds() - worker, self.own.broker_seconds() - broker)
 
-    def _note(self, name: str, spent: Spent) -> None:
+    def _note(self, name: str, spent: RoundCost) -> None:
         self.turns.note(name, spent.clock, spent.here if name == "library" else spent.worker)
         if name == "bulk":
             self.others.append(spent.here + spent.broker)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.jobs.ends import Ends
+from benchmarks.jobs.ends import JobEndListener
 from benchmarks.metrics import fetch_metrics
 from benchmarks.usage import processor_seconds
 from rerankd.jobs.queue import JobQueue
@@ -27,7 +27,7 @@ app()
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class WorkerUsage:
     """Work and processor time of a worker."""
 
     seconds: float
@@ -36,8 +36,8 @@ class Used:
     padding: float
     batches: float
 
-    def __sub__(self, other: Used) -> Used:
-        return Used(
+    def __sub__(self, other: WorkerUsage) -> WorkerUsage:
+        return WorkerUsage(
             self.seconds - other.seconds,
             self.pairs - other.pairs,
             self.tokens - other.tokens,
@@ -47,21 +47,21 @@ class Used:
 
 
 @dataclass
-class Measured:
+class MeasuredWorker:
     """A worker with its queue, its resource use readable."""
 
     worker: Worker
     queue: JobQueue
-    ends: Ends
+    ends: JobEndListener
     metrics_port: int
     broker: Broker
 
-    def used(self) -> Used:
+    def used(self) -> WorkerUsage:
         """Return the work and processor time so far."""
         samples = fetch_metrics(f"http://127.0.0.1:{self.metrics_port}")
         names = ("rerankd_computed_pairs_total", "rerankd_computed_tokens_total", "rerankd_padding_tokens_total")
         counts = [samples.get(name, 0.0) for name in (*names, "rerankd_batch_next_size_count")]
-        return Used(self.seconds(), *counts)
+        return WorkerUsage(self.seconds(), *counts)
 
     def seconds(self) -> float:
         """Return the processor seconds of the worker so far."""
@@ -73,7 +73,7 @@ class Measured:
 
 
 @contextlib.contextmanager
-def measured(folder: Path, model: str, threads: int) -> Iterator[Measured]:
+def measured(folder: Path, model: str, threads: int) -> Iterator[MeasuredWorker]:
     """Start a Redis in that folder, a worker and a queue."""
     folder.mkdir(exist_ok=True)
     port = free_port()
@@ -82,9 +82,9 @@ def measured(folder: Path, model: str, threads: int) -> Iterator[Measured]:
         started(redis.url, model, "--metrics-port", str(port), threads=threads) as worker,
         open_queue(load_settings(queue_url=redis.url)) as queue,
     ):
-        ends = Ends(queue)
+        ends = JobEndListener(queue)
         try:
-            yield Measured(worker, queue, ends, port, redis)
+            yield MeasuredWorker(worker, queue, ends, port, redis)
         finally:
             ends.close()
 

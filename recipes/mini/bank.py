@@ -38,12 +38,12 @@ class Rows:
     Attributes:
         ids: shape (texts, length).
         sizes: tokens of each text, special tokens included.
-        places: position of each text in the step.
+        positions: position of each text in the step.
     """
 
     ids: np.ndarray[Any, Any]
     sizes: np.ndarray[Any, Any]
-    places: np.ndarray[Any, Any]
+    positions: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class JudgedQuery:
     """A query with its candidates: numbers of texts, first-stage scores and grades."""
 
     query: int
@@ -77,8 +77,8 @@ class Bank:
         self.examples: dict[str, list[tuple[int, list[int], list[int], float]]] = content["examples"]
         self.sentences: list[tuple[int, int]] = content["sentences"]
         self.plain: list[int] = content["plain"]
-        self.asked: dict[str, dict[str, list[Asked]]] = {
-            split: {name: [Asked(*row) for row in rows] for name, rows in packs.items()}
+        self.asked: dict[str, dict[str, list[JudgedQuery]]] = {
+            split: {name: [JudgedQuery(*row) for row in rows] for name, rows in packs.items()}
             for split, packs in content["asked"].items()
         }
         self.traps: list[tuple[str, int, list[int], int]] = content["traps"]

@@ -22,8 +22,8 @@ class _Draws(torch.utils.data.IterableDataset[Any]):
         self._draw = draw
 
     def __iter__(self) -> Iterator[Any]:
-        about = torch.utils.data.get_worker_info()
-        number, stride = (about.id, about.num_workers) if about is not None else (0, 1)
+        worker_info = torch.utils.data.get_worker_info()
+        number, stride = (worker_info.id, worker_info.num_workers) if worker_info is not None else (0, 1)
         while True:
             yield self._draw(number)
             number += stride

@@ -31,9 +31,9 @@ from .students import Student
 from .tokens import SEP
 
 AROUND = 0.3  # weight of the other passages of a step
-GUIDED = 0.7  # weight of the teacher's opinion
-GUARD = 0.5  # weight of what the encoder thought before it learned from labels: it knows topics that labels do not show
-GUARD_STATES = 1.0  # and of the states it had
+GUIDED = 0.7  # weight of the teacher's output
+RETENTION_WEIGHT = 0.5  # of the order before training on labels: the encoder knows topics that labels do not show
+STATE_RETENTION_WEIGHT = 1.0  # of the token states before training on labels
 STATES = 3.0  # weight of its states
 TEMPERATURE = 0.03
 QUANTISED_FROM = 0.5  # of a student's training
@@ -64,7 +64,7 @@ def encoded(ranker: LateInteractionRanker, rows: Sequence[Rows], prefix: int, de
                 missing = width - value.shape[1]
                 value = torch.nn.functional.pad(value, (0, 0) * (value.dim() - 2) + (0, missing))
             values.append(value)
-    back = torch.from_numpy(np.concatenate([part.places for part in rows]).argsort()).to(device)
+    back = torch.from_numpy(np.concatenate([part.positions for part in rows]).argsort()).to(device)
     whole = object.__new__(Side)
     for name, values in columns.items():
         setattr(whole, name, torch.cat(values).index_select(0, back))
@@ -72,7 +72,7 @@ def encoded(ranker: LateInteractionRanker, rows: Sequence[Rows], prefix: int, de
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class RankerOutput:
     """Output of a ranker for a step."""
 
     logits: torch.Tensor
@@ -81,17 +81,17 @@ class Opinion:
     passages: Side
 
 
-def opinion(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+def forward(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> RankerOutput:
     """Return logits inside groups, shape (groups, SIZE), and cosines of every query with every passage."""
     queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
     passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
     rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
-    return Opinion(
+    return RankerOutput(
         ranker(queries.rows(rows), passages).view(-1, SIZE), queries.mean @ passages.mean.T, queries, passages
     )
 
 
-def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Tensor:
+def label_loss(student: RankerOutput, target: torch.Tensor | None = None) -> torch.Tensor:
     """Return the cross-entropy inside groups against a target (the answer by default), and among all passages."""
     if target is None:
         target = torch.zeros_like(student.logits)
@@ -102,15 +102,15 @@ def label_loss(student: Opinion, target: torch.Tensor | None = None) -> torch.Te
 
 
 @torch.no_grad()
-def opinion_of(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> Opinion:
+def forward_frozen(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> RankerOutput:
     """Return the output of a frozen ranker for a step."""
-    return opinion(ranker, bank, step, device)
+    return forward(ranker, bank, step, device)
 
 
-def _guard(student: Opinion, before: Opinion) -> torch.Tensor:
+def _retention_loss(student: RankerOutput, before: RankerOutput) -> torch.Tensor:
     kept = kl_div(student.logits.log_softmax(-1), before.logits.softmax(-1), reduction="batchmean")
     moved = states_loss(None, student.passages, before.passages) + states_loss(None, student.queries, before.queries)
-    return GUARD * kept + GUARD_STATES / 2 * moved
+    return RETENTION_WEIGHT * kept + STATE_RETENTION_WEIGHT / 2 * moved
 
 
 def states_loss(lift: torch.nn.Linear | None, own: Side, taught: Side) -> torch.Tensor:
@@ -228,13 +228,13 @@ def train(
             student.ranker.encoder.quantised = fraction > QUANTISED_FROM
         with autocast(device):
             with torch.set_grad_enabled(not resting):
-                taught = opinion(teacher, bank, step, device)
+                taught = forward(teacher, bank, step, device)
             terms = {} if resting else {"teacher": label_loss(taught)}
             if start is not None and not resting:
-                terms["guard"] = _guard(taught, opinion_of(start, bank, step, device))
+                terms["retention"] = _retention_loss(taught, forward_frozen(start, bank, step, device))
             target = (1 - GUIDED) * torch.eye(SIZE, device=device)[0] + GUIDED * taught.logits.detach().softmax(-1)
             for key, student in students.items():
-                own = opinion(student.ranker, bank, step, device)
+                own = forward(student.ranker, bank, step, device)
                 imitated = states_loss(student.lift, own.passages, taught.passages)
                 imitated = imitated + states_loss(student.lift, own.queries, taught.queries)
                 terms[key] = label_loss(own, target) + STATES / 2 * imitated

@@ -11,7 +11,7 @@ import torch
 
 from rerankd.training.late_interaction import LateInteractionRanker
 
-from .bank import Asked, Bank
+from .bank import Bank, JudgedQuery
 from .train import autocast, encoded
 
 log = logging.getLogger("recipe")
@@ -21,7 +21,7 @@ log = logging.getLogger("recipe")
 def scores(
     ranker: LateInteractionRanker,
     bank: Bank,
-    asked: Sequence[Asked],
+    asked: Sequence[JudgedQuery],
     length: int,
     device: torch.device,
     texts: int = 1500,
@@ -80,7 +80,7 @@ def standardised(values: Sequence[float]) -> np.ndarray[Any, Any]:
 def measured(
     ranker: LateInteractionRanker,
     bank: Bank,
-    packs: dict[str, list[Asked]],
+    packs: dict[str, list[JudgedQuery]],
     device: torch.device,
     *,
     limit: int = 100,
@@ -106,7 +106,7 @@ def measured(
 def solved(ranker: LateInteractionRanker, bank: Bank, device: torch.device) -> dict[str, int]:
     """Return the number of keyword traps with the answer ranked first, by language."""
     counts = {"zh": 0, "en": 0}
-    asked = [Asked(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
+    asked = [JudgedQuery(query, texts, [0.0] * len(texts), [], []) for _, query, texts, _ in bank.traps]
     for (language, _, _, answer), logits in zip(bank.traps, scores(ranker, bank, asked, 256, device), strict=True):
         counts[language] += int(int(logits.argmax()) == answer)
     return counts

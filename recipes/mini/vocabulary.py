@@ -36,7 +36,7 @@ def tokenizer(pieces: list[str], scores: list[float], unknown: int) -> Tokenizer
     return made
 
 
-def whole(model: source.Source) -> Tokenizer:
+def full_tokenizer(model: source.Source) -> Tokenizer:
     """Return the encoder's full tokenizer, for use with a teacher."""
     return tokenizer(model.pieces, model.scores, model.pieces.index("<unk>"))
 
@@ -75,7 +75,7 @@ def _words(root: Path) -> Iterable[tuple[str, float]]:
 
 def choose(root: Path, model: source.Source, count: int = PIECES) -> list[int]:
     """Return the numbers of the pieces to keep, the most useful first."""
-    whole_tokenizer = whole(model)
+    whole_tokenizer = full_tokenizer(model)
     used: Counter[int] = Counter()
     texts = [text[:600] for text in _texts(root)]
     for start in range(0, len(texts), 20_000):

@@ -23,7 +23,7 @@ ACCEPTED: tuple[Accepted, ...] = (
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_behaviour_is_as_recorded(name: str, tmp_path: Path) -> None:
-    found = list(differences(read(name), recorded(name, tmp_path.resolve())))
-    unwanted = [one for one in found if not any(wanted.covers(name, one) for wanted in ACCEPTED)]
+    changes = list(differences(read(name), recorded(name, tmp_path.resolve())))
+    unwanted = [one for one in changes if not any(wanted.covers(name, one) for wanted in ACCEPTED)]
     shown = "\n".join(f"{name}/{one}" for one in unwanted[:40])
     assert not unwanted, f"{len(unwanted)} differences; if they are wanted, say so in ACCEPTED:\n{shown}"

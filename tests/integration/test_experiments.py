@@ -78,7 +78,7 @@ def one_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 def faulty(one_faulty: Faulty) -> Iterator[Faulty]:
     """Return the server, sound again and without experiments after the test."""
     yield one_faulty
-    told(one_faulty.control)
+    write_faults(one_faulty.control)
     command(one_faulty.traces_url, "stop", "--all")
     until(lambda: metric(one_faulty.url, "rerankd_experiment_coverage") == 0, "no experiment", 20)
 
@@ -94,7 +94,7 @@ def ask(url: str, user: str = "", name: str = "", query: str = "what eats bamboo
     return httpx.post(f"{url}/v1/rerank", json={"query": query, "documents": TEXTS}, headers=headers, timeout=60)
 
 
-def version_of(response: httpx.Response) -> str:
+def model_version_header(response: httpx.Response) -> str:
     assert response.status_code == 200, response.text
     return response.headers["x-rerankd-model-version"]
 
@@ -113,7 +113,7 @@ def command(url: str, *arguments: str) -> CompletedProcess[str]:
     return rerankd("rollout", *arguments, "--traces-url", url)
 
 
-def told(control: Path, **faults: bool) -> None:
+def write_faults(control: Path, **faults: bool) -> None:
     """Write it atomically, since the server reads it all the time."""
     new = control.with_suffix(".new")
     new.write_text(json.dumps(faults))
@@ -183,7 +183,7 @@ class Load:
 
 
 def versions(urls: list[str], users: int = 20) -> list[list[str]]:
-    return [[version_of(ask(url, f"user-{number}")) for number in range(users)] for url in urls]
+    return [[model_version_header(ask(url, f"user-{number}")) for number in range(users)] for url in urls]
 
 
 def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
@@ -192,7 +192,7 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
     one, two = pair
     urls = [one.url, two.url]
     with experiments(postgres_url) as store:
-        champion = version_of(ask(one.url, "user-1"))
+        champion = model_version_header(ask(one.url, "user-1"))
         with Load(urls).running() as load:
             flags = ("--challenger", str(tiny), "--model", "mini", "--steps", "10,60", "--seed", "seed")
             completed = command(postgres_url, "start", "canary", *flags, "--min-seconds", "3600")
@@ -210,12 +210,12 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
             second = versions(urls)
             assert second[0] == second[1]
             assert few < {position for position, version in enumerate(second[0]) if version != champion}
-            assert version_of(ask(one.url)) == champion  # nobody in particular
+            assert model_version_header(ask(one.url)) == champion  # nobody in particular
             command(postgres_url, "advance", "canary")
             for served in (one, two):
                 in_force(served, "canary", "promoted")
             [challenger] = {version for listed in versions(urls, 5) for version in listed}
-            assert challenger == version_of(ask(one.url)) != champion
+            assert challenger == model_version_header(ask(one.url)) != champion
             assert command(postgres_url, "stop", "--all").returncode == 0
             until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0 for url in urls), "back", 20)
             assert {version for listed in versions(urls, 5) for version in listed} == {champion}
@@ -298,7 +298,7 @@ def test_planted_errors_are_rolled_back_and_no_request_fails(faulty: Faulty) -> 
     with experiments(faulty.traces_url) as store:
         begun(store, "canary", faulty.folder, steps=(0.5, 1.0))
         in_force(faulty, "canary")
-        told(faulty.control, always=True)  # it was sound when it was loaded
+        write_faults(faulty.control, always=True)  # it was sound when it was loaded
         parts: Counter[str] = Counter()
         while store.get("canary").state == "running":
             parts[part_of(ask(faulty.url, f"user-{parts.total()}"))] += 1
@@ -316,12 +316,12 @@ def test_a_shadow_is_never_in_the_way(faulty: Faulty) -> None:
     with experiments(faulty.traces_url) as store:
         one = begun(store, "shadow", faulty.folder)
         in_force(faulty, "shadow")
-        told(faulty.control, hang=True)
+        write_faults(faulty.control, hang=True)
         responses = [ask(faulty.url, query=f"what eats {number}?") for number in range(80)]
         assert {part_of(response) for response in responses} == {""}  # all were answered while the challenger hung
         assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="compared"}') == 0
         assert metric(faulty.url, 'rerankd_experiment_shadows_total{experiment="shadow",result="dropped"}') > 0
-        told(faulty.control)
+        write_faults(faulty.control)
         until(lambda: store.sums(one).get((0, "challenger", "tau")) is not None, "compared", 20)
         sums = store.sums(one)
         assert -1 <= sums[0, "challenger", "tau"].mean <= 1
@@ -346,7 +346,12 @@ def test_questions_to_the_index_take_part(faulty: Faulty) -> None:
         variant = part_of(response)
         assert (part_of(answered), part_of(streamed)) == (variant, variant)
         assert response.json()["experiment"] == answered.json()["experiment"] == variant
-        assert response.json()["version"] == version_of(response) == version_of(answered) == version_of(streamed)
+        assert (
+            response.json()["version"]
+            == model_version_header(response)
+            == model_version_header(answered)
+            == model_version_header(streamed)
+        )
         variants[variant] += 1
     assert set(variants) == {"halves/champion", "halves/challenger"}
     nobody = httpx.post(f"{faulty.url}/v1/search", json={"query": "what eats bamboo?"}, timeout=60)
@@ -364,12 +369,12 @@ def test_feedback_ends_an_interleaving_whose_challenger_loses(faulty: Faulty, ti
             assert part_of(response) == "interleave/interleaved"
             scores = [one["relevance_score"] for one in response.json()["results"]]
             assert scores == sorted(scores, reverse=True)
-        held = tables.trace.c
+        columns = tables.trace.c
 
         def traced() -> bool:
-            own = select(held.request_id, held.teams).where(held.experiment == "interleave")
+            query = select(columns.request_id, columns.teams).where(columns.experiment == "interleave")
             with store.traces.connect() as connection:
-                rows[:] = [(row[0], row[1]) for row in connection.execute(own)]
+                rows[:] = [(row[0], row[1]) for row in connection.execute(query)]
             return len(rows) == 40
 
         until(traced, "traces", 20)

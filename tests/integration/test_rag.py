@@ -112,12 +112,12 @@ def test_a_question_whose_time_is_up_stays_charged(folder: Path, tmp_path: Path)
     env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
     with serve(env=env) as served:
 
-        def ask(number: int) -> int:
+        def search_status(number: int) -> int:
             body = {"query": f"the warranty of phones, number {number}", "timeout": 0.001}
             headers = {"authorization": f"Bearer {clear}"}
             return httpx.post(f"{served.url}/v1/search", json=body, headers=headers, timeout=60).status_code
 
-        assert set(map(ask, range(40))) == {504, 429}  # time limits are no way around a quota
+        assert set(map(search_status, range(40))) == {504, 429}  # time limits are no way around a quota
 
 
 def test_an_answer_cites_what_was_given(url: str, llm: Served) -> None:
@@ -165,7 +165,7 @@ def chat(llm: Served, model: str, timeout: float = 5.0) -> ChatModel:
     return ChatModel(ChatOptions(f"{llm.url}/v1", model, timeout=timeout))
 
 
-async def said(model: ChatModel) -> str:
+async def full_answer(model: ChatModel) -> str:
     try:
         return "".join([piece async for piece in model.stream([{"role": "user", "content": "q"}])])
     finally:
@@ -173,23 +173,23 @@ async def said(model: ChatModel) -> str:
 
 
 async def test_a_model_that_is_busy_is_asked_again(llm: Served) -> None:
-    assert (await said(chat(llm, "flaky"))).startswith("一年")
+    assert (await full_answer(chat(llm, "flaky"))).startswith("一年")
 
 
 @pytest.mark.parametrize("model", ["midway", "error", "early", "stuck"])
 async def test_a_model_that_breaks_off_is_said(llm: Served, model: str) -> None:
     with pytest.raises(ChatError, match="broke off in the middle"):
-        await said(chat(llm, model, timeout=0.5))
+        await full_answer(chat(llm, model, timeout=0.5))
 
 
 async def test_a_model_that_refuses_is_not_asked_again(llm: Served) -> None:
     with pytest.raises(ChatError, match="llm_api_key"):
-        await said(chat(llm, "forbidden"))
+        await full_answer(chat(llm, "forbidden"))
     seen = httpx.get(f"{llm.url}/seen").json()["seen"]
     assert sum(one["model"] == "forbidden" for one in seen) == 1
 
 
-def asked(folder: Path, llm: Served, model: str, query: str = "How long is the warranty of phones?") -> Any:
+def ask(folder: Path, llm: Served, model: str, query: str = "How long is the warranty of phones?") -> Any:
     """Return the command's answer as JSON, and its exit code."""
     flags = ("--index", "index", "--llm-url", f"{llm.url}/v1", "--llm-model", model, "--threshold", "0.01", "--json")
     completed = run("ask", query, *flags, cwd=folder, check=False)
@@ -197,7 +197,7 @@ def asked(folder: Path, llm: Served, model: str, query: str = "How long is the w
 
 
 def test_passages_are_there_when_the_model_is_not(folder: Path, llm: Served) -> None:
-    answer, completed = asked(folder, llm, "down")
+    answer, completed = ask(folder, llm, "down")
     assert answer["answer"] is None
     assert answer["passages"]
     assert "cannot be reached" in answer["error"]["message"] or "answers 503" in answer["error"]["message"]
@@ -206,7 +206,7 @@ def test_passages_are_there_when_the_model_is_not(folder: Path, llm: Served) -> 
 
 
 def test_a_passage_that_was_not_given_cannot_be_cited(folder: Path, llm: Served) -> None:
-    answer, _ = asked(folder, llm, "unknown")
+    answer, _ = ask(folder, llm, "unknown")
     assert answer["answer"] == "It is so  and so [1]."
     assert answer["citations"] == [1]
     assert answer["invalid_citations"] == [7, 9]
@@ -214,7 +214,7 @@ def test_a_passage_that_was_not_given_cannot_be_cited(folder: Path, llm: Served)
 
 
 def test_a_passage_cannot_change_the_check_or_the_settings(folder: Path, llm: Served) -> None:
-    answer, _ = asked(folder, llm, "obedient")
+    answer, _ = ask(folder, llm, "obedient")
     assert any("Ignore all instructions" in one["text"] for one in answer["passages"])
     assert "[42]" not in answer["answer"]
     assert 42 in answer["invalid_citations"]

@@ -157,7 +157,7 @@ def scores(model: Path) -> tuple[float, ...]:
     return tuple(round(float(score), 3) for score in values)
 
 
-def asked(client: httpx.Client, url: str, user: str = "") -> Answer:
+def rerank(client: httpx.Client, url: str, user: str = "") -> Answer:
     headers = {"x-rerankd-user": user} if user else {}
     response = client.post(f"{url}/v1/rerank", json=BODY, headers=headers)
     assert response.status_code == 200, response.text
@@ -178,7 +178,7 @@ class Load:
         responses: list[Answer] = []
         with httpx.Client(timeout=30) as client:
             while not self._stop.wait(PAUSE):
-                responses.append(asked(client, url, f"user-{len(responses) % 40}"))
+                responses.append(rerank(client, url, f"user-{len(responses) % 40}"))
         return responses
 
     def __enter__(self) -> Load:
@@ -215,7 +215,7 @@ def test_promotion_and_rollback_under_load_fail_no_request(
             until(lambda wanted=wanted: {version(url) for url in urls} == {wanted})  # type: ignore[misc]
             took.append(time.monotonic() - began)
             with httpx.Client(timeout=30) as client:
-                assert {asked(client, url).scores for url in urls} == {known[wanted - 1]}
+                assert {rerank(client, url).scores for url in urls} == {known[wanted - 1]}
         [again] = rerankd(uri, "rollback", "med")
         assert not again["changed"]
     responses = load.answers
@@ -241,26 +241,26 @@ def test_an_experiments_promotion_moves_the_alias_and_its_end_moves_it_back(
     uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
 ) -> None:
     registry = Registry(Store(uri), Cache(Path(uri)))
-    told = ("--model", "med", "--steps", "50", "--min-seconds", "0", "--proven-from", "200", "--alpha", "0.000001")
+    flags = ("--model", "med", "--steps", "50", "--min-seconds", "0", "--proven-from", "200", "--alpha", "0.000001")
     rails = ("--min-requests", "20", "--margin", "latency=100", "--margin", "slow=100")
 
     def shown() -> dict[str, Any]:
         return dict(json.loads(rollout(uri, traces_url, "status", "two", "--json")))
 
     with Load(urls) as load, httpx.Client(timeout=30) as client:
-        rollout(uri, traces_url, "start", "two", "--challenger", "registry:med@challenger", *told, *rails)
+        rollout(uri, traces_url, "start", "two", "--challenger", "registry:med@challenger", *flags, *rails)
         assert shown()["challenger"] == "registry:med@2"  # whatever becomes of the alias
         until(lambda: shown().get("registry", {}).get("phase") == "moved")
         assert (shown()["state"], shown()["reason"]) == ("promoted", "med 2 is the registry's champion, after 1")
         assert [registry.resolve("med", alias).version for alias in ("champion", "previous")] == [2, 1]
         until(lambda: {version(url) for url in urls} == {2})
-        versions = {asked(client, url) for url in urls}
+        versions = {rerank(client, url) for url in urls}
         assert {(one.part, one.scores) for one in versions} == {("two/challenger", known[1])}
         [challenger] = {one.version for one in versions}
         rollout(uri, traces_url, "stop", "two")
         until(lambda: shown()["registry"]["phase"] == "moved_back")
         until(lambda: {version(url) for url in urls} == {1})
-        assert {asked(client, url).scores for url in urls} == {known[0]}
+        assert {rerank(client, url).scores for url in urls} == {known[0]}
     assert registry.resolve("med").version == 1
     responses = load.answers
     by_version = exact(responses, known)
@@ -289,7 +289,7 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
         rollout(uri, traces_url, "stop", "kept", "--keep")
         until(lambda: all(metric(url, "rerankd_experiment_coverage") == 0 for url in urls))
         with httpx.Client(timeout=30) as client:
-            assert {(serving.part, serving.scores) for url in urls for serving in (asked(client, url),)} == {
+            assert {(serving.part, serving.scores) for url in urls for serving in (rerank(client, url),)} == {
                 ("", known[1])
             }
         last = PromotionLog(store).last(one)

@@ -269,8 +269,8 @@ def test_the_command_line(url: str, tmp_path: Path) -> None:
     assert len(run("traces", "export", "--tenant", "mine").stdout.splitlines()) == 3
     replayed = run("traces", "replay", "mini", "--limit", "2")
     assert len(replayed.stdout.splitlines()) == 2
-    (tmp_path / "said.csv").write_text("request_id,kind,index\nr1,click,2\nr9,click,0\n")
-    assert "2 items imported; 1 of them" in run("feedback", "import", "said.csv", "--tenant", "mine").stderr
+    (tmp_path / "feedback.csv").write_text("request_id,kind,index\nr1,click,2\nr9,click,0\n")
+    assert "2 items imported; 1 of them" in run("feedback", "import", "feedback.csv", "--tenant", "mine").stderr
     assert len(run("feedback", "list").stdout.splitlines()) == 2
     assert "0 traces" in run("traces", "prune").stderr
     assert "3 traces, 7 texts, 2 items" in run("traces", "erase", "--tenant", "mine", "--yes").stderr

@@ -37,9 +37,9 @@ REPLACED = {
 
 def recorded(name: str, folder: Path) -> dict[str, Any]:
     """Run a recording in an empty folder; return it without what differs from run to run."""
-    seen = json.loads(json.dumps(RECORDINGS[name](folder)))
+    recording = json.loads(json.dumps(RECORDINGS[name](folder)))
     rules = OF_FILES if name == "stores" else RULES
-    kept: dict[str, Any] = masked(seen, REPLACED | {str(folder): "<folder>"}, rules)
+    kept: dict[str, Any] = masked(recording, REPLACED | {str(folder): "<folder>"}, rules)
     return kept
 
 

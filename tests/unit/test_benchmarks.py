@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from benchmarks import improve, metrics, soak, tables, workload
-from benchmarks.bodies import Drawn, Listed
+from benchmarks.bodies import FixedBodies, RandomBodies
 from benchmarks.jobs import batching, faults, memory, small_jobs
 from benchmarks.jobs.__main__ import bars
-from benchmarks.jobs.worker import Used
-from benchmarks.load import Closed, Generator, Open, Shot, pairs_per_second
+from benchmarks.jobs.worker import WorkerUsage
+from benchmarks.load import Attempt, ClosedLoop, Generator, OpenLoop, pairs_per_second
 from benchmarks.model import SHAPES, executed_flops
-from benchmarks.timings import Turns, median_ratio, percentile
+from benchmarks.timings import AlternatingTimings, median_ratio, percentile
 from benchmarks.wire import Response, Target, parse_response
 from tests.conftest import shared
 
@@ -53,8 +53,10 @@ def test_fill() -> None:
         tables.fill(text, "y", "")
 
 
-def shot(done: float, *, due: float = 0.0, status: int = 200, pairs: int = 10, **rest: Any) -> Shot:
-    return Shot(rest.get("serial", 0), rest.get("attempt", 1), pairs, due, due, done, status, rest.get("retry_after"))
+def shot(done: float, *, due: float = 0.0, status: int = 200, pairs: int = 10, **rest: Any) -> Attempt:
+    return Attempt(
+        rest.get("serial", 0), rest.get("attempt", 1), pairs, due, due, done, status, rest.get("retry_after")
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)])
@@ -117,13 +119,13 @@ def test_answer_that_is_none(data: bytes) -> None:
 
 
 def test_bodies_by_number() -> None:
-    bodies = Drawn.of("熊猫", ["one", 'tw"o', "三"], 2, 5, seed=3)
+    bodies = RandomBodies.of("熊猫", ["one", 'tw"o', "三"], 2, 5, seed=3)
     made = [json.loads(bodies.body(serial)) for serial in range(50)]
     assert len({one["query"] for one in made}) == 50
     assert [len(one["documents"]) for one in made] == [bodies.pairs(serial) for serial in range(50)]
     assert {len(one["documents"]) for one in made} == {2, 3, 4, 5}
-    assert bodies.body(7) == bodies.body(7) != Drawn.of("熊猫", ["one"], 2, 5, seed=4).body(7)
-    listed = Listed([("q", ["a", "b"]), ("r", ["c"])])
+    assert bodies.body(7) == bodies.body(7) != RandomBodies.of("熊猫", ["one"], 2, 5, seed=4).body(7)
+    listed = FixedBodies([("q", ["a", "b"]), ("r", ["c"])])
     assert json.loads(listed.body(3)) == {"model": "mini", "query": "r", "documents": ["c"], "return_documents": False}
 
 
@@ -147,11 +149,11 @@ async def test_generator_against_a_server() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         target = Target("127.0.0.1", server.sockets[0].getsockname()[1], "/")
-        closed = Closed(Drawn.of("closed", ["a"], 1, 1), clients=2, requests=6)
+        closed = ClosedLoop(RandomBodies.of("closed", ["a"], 1, 1), clients=2, requests=6)
         (shots,) = await Generator(target).run([closed])
         assert sorted(one.serial for one in shots) == list(range(6))
-        arrivals = Open(Drawn.of("open", ["a"], 1, 1), rate=200, seconds=0.3, tail=1)
-        behind = Closed(Drawn.of("behind", ["a"], 1, 1), clients=1, pause=0.01, background=True)
+        arrivals = OpenLoop(RandomBodies.of("open", ["a"], 1, 1), rate=200, seconds=0.3, tail=1)
+        behind = ClosedLoop(RandomBodies.of("behind", ["a"], 1, 1), clients=1, pause=0.01, background=True)
         shots, beside = await Generator(target).run([arrivals, behind])
         await asyncio.gather(*(task for task in serving if task), return_exceptions=True)
     first = [one for one in shots if one.attempt == 1]
@@ -164,15 +166,17 @@ async def test_generator_against_a_server() -> None:
 
 
 async def test_generator_says_when_nobody_answers() -> None:
-    (shots,) = await Generator(Target("127.0.0.1", 9, "/")).run([Closed(Listed([("q", ["a"])]), 1, requests=1)])
+    (shots,) = await Generator(Target("127.0.0.1", 9, "/")).run(
+        [ClosedLoop(FixedBodies([("q", ["a"])]), 1, requests=1)]
+    )
     assert [one.status for one in shots] == [0]
 
 
-def overload() -> tuple[list[Shot], Open]:
+def overload() -> tuple[list[Attempt], OpenLoop]:
     served = [shot(n / 10 + 0.2, due=n / 10) for n in range(10)]
     refused = [shot(n / 10 + 0.01, due=n / 10, status=429, retry_after=2, serial=n) for n in range(90)]
     again = [shot(n / 10 + 3.0, due=n / 10 + 2.01, attempt=2, serial=n) for n in range(20)]
-    return [*served, *refused, *again], Open(Drawn.of("q", ["a"], 1, 1), rate=10, seconds=10)
+    return [*served, *refused, *again], OpenLoop(RandomBodies.of("q", ["a"], 1, 1), rate=10, seconds=10)
 
 
 def test_summary_of_an_overload() -> None:
@@ -230,14 +234,14 @@ def test_small_requests_differ_and_have_one_length() -> None:
 
 
 def test_batching_is_many_to_one() -> None:
-    used = {"one": [Used(2.0, 256, 2560, 0, 16)] * 2, "many": [Used(2.5, 256, 2560, 10, 32)] * 2}
+    used = {"one": [WorkerUsage(2.0, 256, 2560, 0, 16)] * 2, "many": [WorkerUsage(2.5, 256, 2560, 10, 32)] * 2}
     summary = batching.summary({"one": [1.0, 2.0], "many": [1.2, 2.2]}, used)
     assert (summary["ratio"], summary["processor_time_ratio"], summary["tokens_per_pair"]) == (1.15, 1.25, 10.0)
     assert (summary["one"]["pairs_per_batch"], summary["many"]["batches"]) == (16.0, 32)
 
 
 def test_turns_count_cores() -> None:
-    turns = Turns()
+    turns = AlternatingTimings()
     turns.note("one", 10.0, 9.0)
     turns.note("two", 5.0, 10.0)
     assert turns.ratios("one", "two", 2.0) == {

@@ -26,8 +26,8 @@ async def following(
     registry: Registry, name: str, /, **settings: object
 ) -> AsyncIterator[tuple[ModelPool, AliasFollower]]:
     """Return a pool whose default model is a name's champion, and what follows it; nothing is loaded yet."""
-    told = {"model": f"registry:{name}", "registry": f"sqlite:///{registry.store.path}"} | settings
-    made = Settings(**told, cache_dir=str(registry.cache.root.parent), traces=False)  # type: ignore[arg-type]
+    arguments = {"model": f"registry:{name}", "registry": f"sqlite:///{registry.store.path}"} | settings
+    made = Settings(**arguments, cache_dir=str(registry.cache.root.parent), traces=False)  # type: ignore[arg-type]
     pool = open_pool(made, SettingsLoader(made))
     own = open_registry(made)
     follower = AliasFollower(pool, own, 1.0)

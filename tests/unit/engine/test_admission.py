@@ -122,7 +122,7 @@ def test_places_of_those_who_never_came_are_given_up() -> None:
     st.sampled_from([1.0, 0.7]),
 )
 def test_waiting_as_told_succeeds_under_lasting_overload(
-    seed: int, load: float, seconds: float, returning: float, slowed: float
+    seed: int, load: float, seconds: float, return_rate: float, slowed: float
 ) -> None:
     """A simulated model at 10,000 tokens a second that slows down after 20 s, offered `load` times that.
 
@@ -149,7 +149,7 @@ def test_waiting_as_told_succeeds_under_lasting_overload(
         except OverloadedError as refused:
             if retry:
                 again[False] += 1
-            elif draw.random() < returning:
+            elif draw.random() < return_rate:
                 wait = -(-refused.retry_after // 1)  # the header holds whole seconds
                 heapq.heappush(events, (now + wait, number, tokens, True))
             continue

@@ -131,8 +131,8 @@ def test_a_sound_split_goes_on(store: ExperimentStore) -> None:
 
 def interleaved(wins: int, losses: int, **plan: Any) -> str:
     one = Experiment("e", "interleave", "mini", "other", coverage=1.0, plan=ExperimentPlan(steps=(1.0,), **plan))
-    evidence = experiment_stats(one, {}, {}, FeedbackAggregator(one))
-    return decide(one, replace(evidence, wins=wins, losses=losses)).action
+    stats = experiment_stats(one, {}, {}, FeedbackAggregator(one))
+    return decide(one, replace(stats, wins=wins, losses=losses)).action
 
 
 def test_feedback_decides_an_interleaving() -> None:
@@ -147,14 +147,14 @@ def test_feedback_decides_an_interleaving() -> None:
 def test_a_worse_ranking_is_rolled_back() -> None:
     draw = np.random.default_rng(9)
     one = Experiment("e", "canary", "mini", "other", coverage=0.5, step=1, plan=PLAN)
-    evidence = experiment_stats(one, {}, {}, FeedbackAggregator(one))
+    stats = experiment_stats(one, {}, {}, FeedbackAggregator(one))
     for rankings in range(100, 5000, 100):
         control, canary = (
             {"misplaced": Sums.of(draw.choice([0.0, 0.5, 0.67], rankings, p=p).tolist())}
             for p in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
         )
-        seen = Observations(control, canary, (0, 0), 0, 0.0)
-        if decide(one, replace(evidence, observations=seen)).action == "roll_back":
+        observations = Observations(control, canary, (0, 0), 0, 0.0)
+        if decide(one, replace(stats, observations=observations)).action == "roll_back":
             break
     assert rankings <= 1000
 

@@ -22,11 +22,11 @@ def test_nothing_is_lost_or_counted_twice(
     counters = Counters()
     expected: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
     totals: dict[tuple[int, int, str, str], Sums] = defaultdict(Sums)
-    for key, values, look, away in requests:
+    for key, values, drain, away in requests:
         counters.add(*key, values)
         for metric, value in values.items():
             expected[*key, metric] += Sums(1, value, value * value)
-        if look:
+        if drain:
             snapshot = counters.drain()
             if away:
                 counters.restore(snapshot)

@@ -33,10 +33,10 @@ def canary(
         # The split is judged within a step: coverage changes between them.
         units = [units[0] + every - own, units[1] + own]
         step += own
-        verdict = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
-        if verdict.action in ("roll_back", "stop"):
-            return verdict.action, treated["errors"].count, coverage
-        if verdict.action == "advance":
+        decision = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
+        if decision.action in ("roll_back", "stop"):
+            return decision.action, treated["errors"].count, coverage
+        if decision.action == "advance":
             following = next_step(PLAN, coverage)
             if following is None or following >= 1.0:
                 return "promoted", treated["errors"].count, coverage
@@ -68,10 +68,10 @@ def test_an_improvement_is_promoted() -> None:
 
 
 def test_a_broken_split_stops() -> None:
-    seen = Observations({}, {}, (900, 300), 300, 1e9)
-    verdict = check_guardrails(PLAN, 0.1, seen)
-    assert verdict.action == "stop"
-    assert "split is broken" in verdict.reason
+    observations = Observations({}, {}, (900, 300), 300, 1e9)
+    decision = check_guardrails(PLAN, 0.1, observations)
+    assert decision.action == "stop"
+    assert "split is broken" in decision.reason
 
 
 def test_a_step_takes_its_time() -> None:

@@ -17,7 +17,7 @@ def experiment(kind: ExperimentKind = "canary", coverage: float = 0.5, **more: o
     return replace(Experiment("e", kind, "mini", "other", seed="seed", coverage=coverage, id=1), **more)  # type: ignore[arg-type]
 
 
-def arm(one: Experiment, user: str = "", **more: object) -> str | None:
+def variant_of(one: Experiment, user: str = "", **more: object) -> str | None:
     route = RoutingTable([one]).route("mini", RerankRequest("q", [], user=user, **more))  # type: ignore[arg-type]
     return route.variant if route else None
 
@@ -25,13 +25,13 @@ def arm(one: Experiment, user: str = "", **more: object) -> str | None:
 @given(st.text(min_size=1), SHARES, SHARES)
 def test_raising_coverage_moves_no_unit_away_from_the_challenger(user: str, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    if arm(experiment(coverage=low), user) == CHALLENGER:
-        assert arm(experiment(coverage=high), user) == CHALLENGER
+    if variant_of(experiment(coverage=low), user) == CHALLENGER:
+        assert variant_of(experiment(coverage=high), user) == CHALLENGER
 
 
 @given(st.text(min_size=1), SHARES, SHARES)
 def test_raising_the_coverage_of_a_split_moves_nobody_between_arms(user: str, one: float, other: float) -> None:
-    low, high = (arm(experiment("split", share), user) for share in sorted((one, other)))
+    low, high = (variant_of(experiment("split", share), user) for share in sorted((one, other)))
     assert low in (OUTSIDE, high)
 
 
@@ -46,23 +46,23 @@ def test_assignment_knows_nothing_but_the_row_and_the_unit(user: str, coverage: 
 def test_shares_are_what_they_should_be() -> None:
     users = [f"user-{number}" for number in range(20_000)]
     for one in (experiment(coverage=0.1), experiment("split", 0.4)):
-        variants = [arm(one, user) for user in users]
+        variants = [variant_of(one, user) for user in users]
         meant = one.coverage * (0.5 if one.kind == "split" else 1)
         assert abs(variants.count(CHALLENGER) / len(users) - meant) < 0.01
-    variants = [arm(experiment("split", 0.4), user) for user in users]
+    variants = [variant_of(experiment("split", 0.4), user) for user in users]
     assert abs(variants.count(CHAMPION) / len(users) - 0.2) < 0.01
     assert (challenger_share(experiment("split", 0.4)), challenger_share(experiment(coverage=0.1))) == (0.5, 0.1)
 
 
 def test_who_takes_no_part() -> None:
-    assert arm(experiment()) == NO_UNIT
-    assert arm(experiment(unit="tenant"), "user") == NO_UNIT
-    assert arm(experiment(unit="tenant", coverage=1.0), tenant="t") == CHALLENGER
-    assert arm(experiment(coverage=1.0), "user", source="job") == OUTSIDE
-    assert arm(experiment("shadow"), "user") is None
+    assert variant_of(experiment()) == NO_UNIT
+    assert variant_of(experiment(unit="tenant"), "user") == NO_UNIT
+    assert variant_of(experiment(unit="tenant", coverage=1.0), tenant="t") == CHALLENGER
+    assert variant_of(experiment(coverage=1.0), "user", source="job") == OUTSIDE
+    assert variant_of(experiment("shadow"), "user") is None
     assert RoutingTable([experiment()]).route("another", RerankRequest("q", [], user="u")) is None
-    assert arm(experiment("interleave", 1.0)) == INTERLEAVED
-    assert arm(experiment("interleave", 0.5)) == NO_UNIT
+    assert variant_of(experiment("interleave", 1.0)) == INTERLEAVED
+    assert variant_of(experiment("interleave", 0.5)) == NO_UNIT
     pairs = RoutingTable([experiment("interleave", 1.0)]).route(
         "mini", RerankRequest("", [], user="u"), is_ranking=False
     )
@@ -73,7 +73,7 @@ def test_who_takes_no_part() -> None:
 def test_what_is_promoted_answers_everybody() -> None:
     for kind in ("canary", "interleave"):
         one = experiment(kind, 1.0, state="promoted")
-        assert arm(one) == arm(one, "user") == arm(one, source="job") == CHALLENGER
+        assert variant_of(one) == variant_of(one, "user") == variant_of(one, source="job") == CHALLENGER
 
 
 def test_shadows() -> None:

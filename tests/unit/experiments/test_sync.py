@@ -42,8 +42,8 @@ class Instance:
         self.url, self.away = url, False
         self.loader, self.traffic, self.decisions = FakeLoader(), Traffic(), list[str]()
         self.pool = ModelPool("a", {"a": "ref-a", "b": "ref-b"}, self.loader)
-        told = ("test", self.decisions.append)
-        self.live = ExperimentSync(self.open, self.pool, self.traffic, 3600.0, *told, promoted_only=promoted_only)
+        args = ("test", self.decisions.append)
+        self.live = ExperimentSync(self.open, self.pool, self.traffic, 3600.0, *args, promoted_only=promoted_only)
 
     def open(self) -> ExperimentStore:
         if self.away:
@@ -64,7 +64,7 @@ class Instance:
         await self.pool.close()
 
     @property
-    def arm(self) -> str | None:
+    def variant(self) -> str | None:
         route = self.traffic.route("a", REQUEST)
         return route.variant if route else None
 
@@ -78,15 +78,15 @@ async def until(true: Callable[[], object]) -> None:
 async def test_a_challenger_is_loaded_before_requests_go_to_it(url: str, store: ExperimentStore) -> None:
     async with Instance(url) as instance:
         one = store.start(NEW, "me")
-        assert (instance.arm, instance.loader.opened) == (None, [])
+        assert (instance.variant, instance.loader.opened) == (None, [])
         await instance.poll()
-        assert (instance.arm, instance.loader.opened) == ("challenger", ["good"])
+        assert (instance.variant, instance.loader.opened) == ("challenger", ["good"])
         assert instance.pool.names == ["a", "b"]
         assert instance.pool.resolve("good") == instance.pool.resolve("a~e") == "a"
         assert store.update(one, ExperimentEvent("e", "stop", "", "me", 0.0, {}), state="stopped") is not None
         await instance.poll()
         await until(lambda: not instance.pool.unlisted)
-        assert (instance.arm, list(instance.pool.loaded)) == (None, [])
+        assert (instance.variant, list(instance.pool.loaded)) == (None, [])
 
 
 async def test_what_cannot_be_loaded_is_refused_for_all(url: str, store: ExperimentStore) -> None:
@@ -94,7 +94,7 @@ async def test_what_cannot_be_loaded_is_refused_for_all(url: str, store: Experim
         store.start(Experiment("e", "canary", "a", "bad"), "me")
         await instance.poll()
         await until(lambda: store.get("e").state == "stopped" and instance.decisions)
-        assert (instance.arm, instance.decisions) == (None, ["refuse"])
+        assert (instance.variant, instance.decisions) == (None, ["refuse"])
         assert store.events("e")[0].reason == "The challenger cannot be loaded: Nothing there."
         await instance.poll()
         assert instance.live.details == ""
@@ -117,7 +117,7 @@ async def test_without_the_database_what_was_known_stays(url: str, store: Experi
         instance.live._store, instance.away = None, True
         instance.traffic.record(route, "challenger", request_metrics(one))
         await instance.poll()
-        assert (instance.live.stale, instance.arm) == (True, "challenger")
+        assert (instance.live.stale, instance.variant) == (True, "challenger")
         assert re.search(r"was not reached for \d+ s", instance.live.details)
         instance.away = False
         await instance.poll()
@@ -139,7 +139,7 @@ async def test_a_start_without_the_database(url: str) -> None:
     instance = Instance(url)
     instance.away = True
     async with instance:
-        assert instance.arm is None
+        assert instance.variant is None
         assert "since the start" in instance.live.details
 
 
@@ -154,14 +154,14 @@ async def test_a_decision_is_in_force_at_once_where_it_is_made(url: str, store: 
                 route, "challenger" if number % 2 else "champion", request_metrics(one, errors=number % 2 == 1)
             )
         await instance.poll()
-        assert (instance.arm, instance.decisions) == (None, ["roll_back"])
+        assert (instance.variant, instance.decisions) == (None, ["roll_back"])
 
 
 async def test_a_worker_follows_promotions_alone(url: str, store: ExperimentStore) -> None:
     async with Instance(url, promoted_only=True) as instance:
         one = store.start(NEW, "me")
         await instance.poll()
-        assert (instance.arm, instance.loader.opened) == (None, [])
+        assert (instance.variant, instance.loader.opened) == (None, [])
         assert store.update(one, ExperimentEvent("e", "promote", "", "me", 1.0, {}), state="promoted") is not None
         await instance.poll()
         route = instance.traffic.route("a", RerankRequest("q", [], source="job"))

@@ -47,7 +47,7 @@ class Models:
         return ModelScores(name, f"v-{role}", TruncationOptions(64), scored)
 
 
-def told(traffic: Traffic) -> dict[str, dict[str, float]]:
+def drained_counts(traffic: Traffic) -> dict[str, dict[str, float]]:
     counts: dict[str, dict[str, float]] = {}
     for (_, _, variant, metric), sums in traffic.counters.drain().sums.items():
         counts.setdefault(variant, {})[metric] = sums.total if metric != "latency" else math.nan
@@ -66,7 +66,7 @@ async def test_each_arm_is_its_model() -> None:
         result = await scored(models, traffic, variant)
         assert (result.model, result.version, result.experiment_label) == ("mini", f"v-{role}", f"e/{variant}")
         assert models.asked == [role]
-        assert set(told(traffic)[variant]) == {"errors", "timeouts", "empty", "latency"}
+        assert set(drained_counts(traffic)[variant]) == {"errors", "timeouts", "empty", "latency"}
         assert traffic.counts == {("e", variant): 1}
 
 
@@ -74,7 +74,7 @@ async def test_scores_from_a_cache_tell_no_time() -> None:
     traffic, models = Traffic(), Models()
     models.cached = 1
     await scored(models, traffic)
-    assert "latency" not in told(traffic)[CHALLENGER]
+    assert "latency" not in drained_counts(traffic)[CHALLENGER]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ async def test_the_champion_answers_where_the_challenger_fails(failure: Exceptio
     traffic, models = Traffic(), Models(challenger=failure)
     result = await scored(models, traffic)
     assert (result.version, result.experiment_label) == ("v-champion", "e/fallback")
-    assert told(traffic) == {CHALLENGER: numbers}
+    assert drained_counts(traffic) == {CHALLENGER: numbers}
 
 
 async def test_a_score_that_is_no_number_is_none() -> None:
     traffic, models = Traffic(), Models()
     models.logit = math.nan
     assert (await scored(models, traffic)).variant == "fallback"
-    assert told(traffic)[CHALLENGER]["empty"] == 1.0
+    assert drained_counts(traffic)[CHALLENGER]["empty"] == 1.0
 
 
 async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
@@ -105,7 +105,7 @@ async def test_a_challenger_that_hangs_is_not_waited_for() -> None:
     models.hang = True
     result = await scored(models, traffic, one=replace(ONE, plan=ExperimentPlan(patience=0.01)))
     assert result.variant == "fallback"
-    assert told(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
+    assert drained_counts(traffic) == {CHALLENGER: {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}}
 
 
 async def test_the_callers_own_mistakes_count_for_nobody() -> None:
@@ -115,7 +115,7 @@ async def test_the_callers_own_mistakes_count_for_nobody() -> None:
         await scored(models, traffic)
     with pytest.raises(InvalidRequestError):
         await scored(models, traffic, CHAMPION)
-    assert told(traffic) == {}
+    assert drained_counts(traffic) == {}
 
 
 async def test_a_key_without_tokens_is_refused_once() -> None:
@@ -127,7 +127,7 @@ async def test_a_key_without_tokens_is_refused_once() -> None:
     with pytest.raises(RateLimitedError):
         await scored(models, traffic)
     assert models.asked == ["challenger"]
-    assert told(traffic) == {}
+    assert drained_counts(traffic) == {}
 
 
 async def test_a_request_is_charged_once() -> None:
@@ -146,10 +146,10 @@ async def test_failures_of_the_champion_count_against_it() -> None:
     traffic = Traffic()
     with pytest.raises(RuntimeError):
         await scored(Models(champion=RuntimeError("x")), traffic, CHAMPION)
-    assert told(traffic)[CHAMPION]["errors"] == 1.0
+    assert drained_counts(traffic)[CHAMPION]["errors"] == 1.0
     with pytest.raises(DeadlineExceededError):
         await scored(Models(champion=DeadlineExceededError("x")), traffic, CHAMPION)
-    assert told(traffic)[CHAMPION] == {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}
+    assert drained_counts(traffic)[CHAMPION] == {"errors": 0.0, "timeouts": 1.0, "empty": 0.0}
 
 
 async def test_pieces_of_one_ranking_are_never_of_two_models() -> None:
@@ -166,9 +166,9 @@ async def test_interleaving_scores_on_both() -> None:
     assert (result.version, result.variant) == ("v-champion", INTERLEAVED)
     assert result.challenger is not None
     assert result.challenger.scores[0][0].raw_score == 7.0
-    assert set(told(traffic)) == {CHAMPION, CHALLENGER}
+    assert set(drained_counts(traffic)) == {CHAMPION, CHALLENGER}
     failing = await scored(Models(challenger=RuntimeError("x")), traffic, INTERLEAVED)
     assert (failing.challenger, failing.variant) == (None, "fallback")
-    assert told(traffic)[CHALLENGER]["errors"] == 1.0
+    assert drained_counts(traffic)[CHALLENGER]["errors"] == 1.0
     with pytest.raises(RuntimeError):
         await scored(Models(champion=RuntimeError("x"), challenger=ScoringError("y")), traffic, INTERLEAVED)

@@ -39,12 +39,12 @@ class Challenger:
 
 
 async def test_nothing_is_scored_before_the_answer_is_sent() -> None:
-    challenger, traffic, held = Challenger(), Traffic(), list[Callable[[], None]]()
-    queue = ShadowQueue(challenger.score_on, traffic, held.append)
+    challenger, traffic, deferred = Challenger(), Traffic(), list[Callable[[], None]]()
+    queue = ShadowQueue(challenger.score_on, traffic, deferred.append)
     queue.offer(ANSWERED, ROUTES)
     await asyncio.sleep(0)
     challenger.events.append("answered")
-    held.pop()()
+    deferred.pop()()
     await queue.settled()
     assert challenger.events == ["answered", "scored on mini~e"]
     assert (challenger.requests[0].background, challenger.requests[0].timeout) == (True, None)

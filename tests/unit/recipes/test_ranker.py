@@ -40,7 +40,7 @@ def ranker() -> LateInteractionRanker:
 def a_tokenizer(folder: Path) -> Path:
     """Words w5 to w59, and what frames texts; `query:` and `passage:` are words 5 and 6."""
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query:", "passage:", *(f"w{n}" for n in range(7, 60))]
-    made = Tokenizer(WordLevel({name: place for place, name in enumerate(names)}, unk_token="[UNK]"))
+    made = Tokenizer(WordLevel({name: position for position, name in enumerate(names)}, unk_token="[UNK]"))
     made.pre_tokenizer = WhitespaceSplit()
     made.save(str(folder / "tokenizer.json"))
     return folder / "tokenizer.json"

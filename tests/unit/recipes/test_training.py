@@ -9,7 +9,7 @@ import torch
 
 from recipes.mini import students, train, validation
 from recipes.mini.__main__ import FOLDS, summarised
-from recipes.mini.bank import Asked, Bank
+from recipes.mini.bank import Bank, JudgedQuery
 from recipes.mini.groups import SIZE, WEIGHTS
 from rerankd.training.late_interaction import LateInteractionRanker
 
@@ -66,8 +66,8 @@ def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:
     one, again = bank.step("s", 700), bank.step("s", 700)
     assert len(one.queries.ids) * SIZE == sum(len(part.ids) for part in one.passages)
     assert all(np.array_equal(a.ids, b.ids) for a, b in zip(one.passages, again.passages, strict=True))
-    rows = {int(position): row for part in one.passages for position, row in zip(part.places, part.ids, strict=True)}
-    for position, query in zip(one.queries.places, one.queries.ids, strict=True):
+    rows = {int(position): row for part in one.passages for position, row in zip(part.positions, part.ids, strict=True)}
+    for position, query in zip(one.queries.positions, one.queries.ids, strict=True):
         own = {int(token) for token in query if token >= 10}
         if 31 not in own and 32 not in own:  # a sentence's answer is its translation
             assert own <= {int(token) for token in rows[int(position) * SIZE]}
@@ -102,7 +102,7 @@ def test_training_learns_what_labels_say_and_a_student_follows() -> None:
     imitated = train.imitate("i", bank, ranker, learners, 1.0, CPU, **how)
     curve = train.train("t", bank, ranker, learners, 2.0, CPU, start=start, **how)
     assert imitated[-1]["one"] < 1
-    assert set(curve[-1]) == {"step", "seconds", "teacher", "guard", "one", "small"}
+    assert set(curve[-1]) == {"step", "seconds", "teacher", "retention", "one", "small"}
     measured = validation.measured(ranker.eval(), bank, bank.asked["any"], CPU)["pack"]
     assert measured["queries"] == 40
     assert measured["alone"] > 0.6  # chance is about 0.45
@@ -151,4 +151,4 @@ def test_folds_leave_every_pack_that_counts_out_once() -> None:
 
 
 def test_nothing_is_evaluated_without_candidates() -> None:
-    assert validation.measured(a_ranker().eval(), a_bank(), {"empty": [Asked(0, [], [], [], [1])]}, CPU) == {}
+    assert validation.measured(a_ranker().eval(), a_bank(), {"empty": [JudgedQuery(0, [], [], [], [1])]}, CPU) == {}

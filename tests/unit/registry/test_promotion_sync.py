@@ -63,8 +63,8 @@ class Instance:
         )
         folder = Path(registry.cache.root, registry.resolve(name, version).content)
         self.pool: Any = SimpleNamespace(loaded={"med~e": SimpleNamespace(files=SimpleNamespace(folder=folder))})
-        told = (cast(AliasFollower, self.follower), cast(ModelPool, self.pool), who, self.decided.append)
-        self.promotions = PromotionSync(*told)
+        arguments = (cast(AliasFollower, self.follower), cast(ModelPool, self.pool), who, self.decided.append)
+        self.promotions = PromotionSync(*arguments)
 
     def poll(self) -> None:
         self.promotions.poll(self.experiments)
@@ -234,10 +234,10 @@ def test_nobody_waits_for_mlflow(
     instance, resolve = Instance(registry, experiments, name, 2), registry.resolve
     is_called, go_on = threading.Event(), threading.Event()
 
-    def slow(*told: str) -> ModelVersion:
+    def slow(*arguments: str) -> ModelVersion:
         is_called.set()
         go_on.wait(30)
-        return resolve(*told)
+        return resolve(*arguments)
 
     monkeypatch.setattr(registry, "resolve", slow)
     one = promoted(experiments, f"registry:{name}@2")

@@ -14,8 +14,8 @@ def write_pdf(path: Path, pages: Sequence[str]) -> None:
     for text in pages:
         stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET"
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-        about = f"/MediaBox [0 0 612 792] /Resources << /Font << /F1 {font} >> >>"
-        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {len(objects)} 0 R {about} >>")
+        page_attributes = f"/MediaBox [0 0 612 792] /Resources << /Font << /F1 {font} >> >>"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {len(objects)} 0 R {page_attributes} >>")
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
     content, positions = b"%PDF-1.4\n", []

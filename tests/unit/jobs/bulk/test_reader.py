@@ -148,6 +148,6 @@ def test_formats(tmp_path: Path) -> None:
     assert format_of(Path("a.PQ"), None, "--format") == "parquet"
     assert format_of(Path("a.ndjson.gz"), None, "--format") == "jsonl"
     assert format_of(Path("a.csv"), "jsonl", "--format") == "jsonl"
-    for path, said in ((Path("a.csv"), None), (Path("a"), None), (Path("a.jsonl"), "csv")):
+    for path, declared in ((Path("a.csv"), None), (Path("a"), None), (Path("a.jsonl"), "csv")):
         with pytest.raises(InvalidRequestError, match="--format"):
-            format_of(path, said, "--format")
+            format_of(path, declared, "--format")
