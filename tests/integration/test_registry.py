@@ -278,6 +278,7 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
     uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
 ) -> None:
     with contextlib.closing(ExperimentStore(TraceStore(traces_url))) as store, Load(urls) as load:
+        until(lambda: load.answers, "answered by the champion")
         one = store.start(
             Experiment("kept", "canary", "med", "registry:med@2", plan=ExperimentPlan(steps=(1.0,))), "test"
         )
