@@ -212,7 +212,7 @@ async def test_no_documents_need_no_server(connect: Connect) -> None:
     [
         (("", ["a"]), {}, "The query is empty"),
         (("q", "a"), {}, "documents is of type str"),
-        (("q", ["a"], 0), {}, "top_n is 0. top_n is a whole number from 1"),
+        (("q", ["a"], 0), {}, "top_n is 0. top_n must be an integer of at least 1"),
         (("q", ["a"], True), {}, "top_n is True"),
         (("q", ["a"]), {"activation": "relu"}, "Unknown activation 'relu'"),
         (("q", ["a"]), {"timeout": 0}, "timeout is 0. timeout is a number of seconds above 0"),
@@ -265,7 +265,7 @@ async def test_models(connect: Connect) -> None:
     remote = connect(giving({"object": "list", "data": [{"id": "mini"}, {"id": "big"}]}))
     assert await remote.call("models") == ["mini", "big"]
     assert remote.requests[0].method == "GET"
-    with pytest.raises(RerankdError, match="gave no list of models"):
+    with pytest.raises(RerankdError, match="returned no list of models"):
         await connect(giving({"models": []})).call("models")
 
 
@@ -394,7 +394,7 @@ async def test_no_connection(connect: Connect, error: httpx.HTTPError) -> None:
 
 async def test_no_answer_in_time(connect: Connect) -> None:
     remote = connect(one_after_the_other(httpx.ReadTimeout("timed out")))
-    with pytest.raises(DeadlineExceededError, match="gave no answer within 2 s. Allow a longer timeout"):
+    with pytest.raises(DeadlineExceededError, match="did not respond within 2 s. Allow a longer timeout"):
         await remote.rank("q", ["a"], timeout=2)
 
 
@@ -405,7 +405,7 @@ async def test_answers_of_proxies(connect: Connect) -> None:
             await remote.rank("q", ["a"])
         assert type(caught.value) is kind
         assert len(remote.requests) == sent
-    with pytest.raises(RerankdError, match="answered 200 OK, and not in the service's form"):
+    with pytest.raises(RerankdError, match="returned 200 OK, but not a rerankd error"):
         await connect(lambda request: httpx.Response(200, html="<h1>Log in</h1>")).rank("q", ["a"])
     with pytest.raises(RerankdError, match="answered 307"):
         await connect(lambda request: httpx.Response(307, headers={"Location": "http://x"})).rank("q", ["a"])
@@ -424,7 +424,7 @@ async def test_answers_of_proxies(connect: Connect) -> None:
         ({"results": [{"index": -1, "relevance_score": 1}]}, "index -1 of 2"),
         ({"results": [{"index": True, "relevance_score": 1}]}, "index True of 2"),
         ({"results": [{"index": 0, "relevance_score": 1}] * 2}, "an index twice"),
-        ({"results": [{"index": 0, "relevance_score": 1}]}, "1 scores where 2 were asked for"),
+        ({"results": [{"index": 0, "relevance_score": 1}]}, "1 scores instead of 2"),
         ({"results": [{"index": 0}, {"index": 1}]}, "None as relevance_score"),
         ({"results": [{"index": 0, "relevance_score": "1"}, {"index": 1}]}, "'1' as relevance_score"),
     ],
