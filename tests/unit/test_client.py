@@ -215,7 +215,7 @@ async def test_no_documents_need_no_server(connect: Connect) -> None:
         (("q", ["a"], 0), {}, "top_n is 0. top_n must be an integer of at least 1"),
         (("q", ["a"], True), {}, "top_n is True"),
         (("q", ["a"]), {"activation": "relu"}, "Unknown activation 'relu'"),
-        (("q", ["a"]), {"timeout": 0}, "timeout is 0. timeout is a number of seconds above 0"),
+        (("q", ["a"]), {"timeout": 0}, "timeout is 0. timeout must be a number of seconds above 0"),
     ],
 )
 async def test_bad_input_is_refused_here(
@@ -401,13 +401,13 @@ async def test_no_answer_in_time(connect: Connect) -> None:
 async def test_answers_of_proxies(connect: Connect) -> None:
     for status, kind, sent in ((504, UnavailableError, 4), (404, RerankdError, 1), (413, PayloadTooLargeError, 1)):
         remote = connect(lambda request, status=status: httpx.Response(status, html="<h1>nginx</h1>"))
-        with pytest.raises(RerankdError, match=f"http://server:8000/v1/rerank answered {status}") as caught:
+        with pytest.raises(RerankdError, match=f"http://server:8000/v1/rerank returned {status}") as caught:
             await remote.rank("q", ["a"])
         assert type(caught.value) is kind
         assert len(remote.requests) == sent
     with pytest.raises(RerankdError, match="returned 200 OK, but not a rerankd error"):
         await connect(lambda request: httpx.Response(200, html="<h1>Log in</h1>")).rank("q", ["a"])
-    with pytest.raises(RerankdError, match="answered 307"):
+    with pytest.raises(RerankdError, match="returned 307"):
         await connect(lambda request: httpx.Response(307, headers={"Location": "http://x"})).rank("q", ["a"])
     broken = httpx.DecodingError("bad gzip")
     with pytest.raises(RerankdError, match=r"cannot be read \(bad gzip\)"):

@@ -61,7 +61,9 @@ class Exchange:
         self.url, self.shown_url = check_url(url)
         self.timeout = check_timeout(timeout)
         if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
-            raise InvalidRequestError(f"max_retries is {max_retries!r}.", hint="max_retries must be an integer of at least 0.")
+            raise InvalidRequestError(
+                f"max_retries is {max_retries!r}.", hint="max_retries must be an integer of at least 0."
+            )
         # Full jitter, so that clients refused together do not come back together.
         self.backoff = Backoff(attempts=max_retries + 1, first=0.25, longest=8.0, jitter=1.0)
         self.max_retries = max_retries
@@ -194,7 +196,9 @@ def check_timeout(timeout: float | None) -> float | None:
     """
     usable = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
     if timeout is not None and not usable:
-        raise InvalidRequestError(f"timeout is {timeout!r}.", hint="timeout must be a number of seconds above 0, or None.")
+        raise InvalidRequestError(
+            f"timeout is {timeout!r}.", hint="timeout must be a number of seconds above 0, or None."
+        )
     return timeout
 
 

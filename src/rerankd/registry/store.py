@@ -240,7 +240,8 @@ class Store:
             return ModelNotFoundError(missing, hint="List the versions: rerankd models history NAME")
         if "out-of-date database schema" in str(error):
             return InvalidRequestError(
-                f"The registry {self.where} was created by another release of MLflow.", hint="Run: mlflow db upgrade URI"
+                f"The registry {self.where} was created by another release of MLflow.",
+                hint="Run: mlflow db upgrade URI",
             )
         reason = code or type(error).__name__
         return UnavailableError(

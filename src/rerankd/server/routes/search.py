@@ -29,7 +29,9 @@ StreamPart = SearchResult | AnswerDelta | Answer
 
 
 class SearchRoutes:
-    """Handlers for search and question answering. Every key sees the whole index; rules can hide documents from a tenant.
+    """Handlers for search and question answering.
+
+    Every key sees the whole index; rules can hide documents from a tenant.
 
     Args:
         service: the instance.
