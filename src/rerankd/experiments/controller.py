@@ -94,8 +94,7 @@ class Controller:
         # The 95th percentile of a lognormal distribution, which fits latencies.
         objective = round(math.exp(latency.mean + Z95 * math.sqrt(latency.variance)), 3)
         reason = (
-            f"a request is slow above {objective:g} ms,"
-            f" the champion's 95th percentile over {latency.count} requests"
+            f"a request is slow above {objective:g} ms, the champion's 95th percentile over {latency.count} requests"
         )
         event = ExperimentEvent(experiment.name, "objective", reason, self._instance, experiment.coverage, {})
         plan = replace(experiment.plan, objective_ms=objective)

@@ -26,8 +26,7 @@ class Guardrail:
     Attributes:
         name: `errors`, `timeouts`, `slow`, `empty`, `latency`, `thumbs_down` (negative feedback rate) or `misplaced`
             (reciprocal rank loss).
-        margin: non-inferiority margin: largest increase of the mean that still allows the next
-            step.
+        margin: non-inferiority margin: largest increase of the mean that still allows the next step.
         hard_limit: mean of the challenger that rolls back at once, whatever the statistics say; None for none. Stored
             as `tripwire`.
         hard_limit_requests: requests of the challenger from which on the hard limit applies. Stored as
@@ -167,8 +166,7 @@ def _advance_or_wait(
     requests, seconds = observations.step_requests, observations.step_seconds
     if requests < plan.min_requests or seconds < plan.min_seconds:
         reason = (
-            f"This step has {requests} of {plan.min_requests} requests"
-            f" after {seconds:.0f} of {plan.min_seconds:.0f} s."
+            f"This step has {requests} of {plan.min_requests} requests after {seconds:.0f} of {plan.min_seconds:.0f} s."
         )
         return ExperimentDecision("wait", reason, bounds)
     rated = max(observations.canary.get(name, Sums()).count for name in FROM_FEEDBACK)

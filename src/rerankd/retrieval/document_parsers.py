@@ -128,9 +128,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
             f"The PDF cannot be read ({error_summary(error)}).", hint="Open it and save it again."
         ) from error
     if not any(block.text.strip() for block in blocks):
-        raise InvalidInputFileError(
-            "The PDF contains no text; its pages may be scanned images.", hint="Run OCR first."
-        )
+        raise InvalidInputFileError("The PDF contains no text; its pages may be scanned images.", hint="Run OCR first.")
     return ParsedDocument(blocks, metadata={"title": title} if title else {})
 
 
