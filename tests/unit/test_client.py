@@ -493,7 +493,7 @@ async def test_jobs_that_go_wrong(connect: Connect) -> None:
         with pytest.raises(InvalidRequestError, match="not the id of a job"):
             await remote.call("cancel", name)
     remote.handler = giving({"id": "x"})
-    with pytest.raises(ScoringError, match="no job"):
+    with pytest.raises(ScoringError, match="not a job"):
         await remote.call("job", "x")
 
 
