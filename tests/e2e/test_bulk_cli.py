@@ -111,7 +111,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path, texts: list[str]) -> N
     assert "Run the same command again to resume." in log.read_text()
     assert not out.exists()
     code, _, errors = run(*options, "--top-n", "2")
-    assert (code, "begun with another top_n" in errors) == (2, True)
+    assert (code, "started with a different top_n" in errors) == (2, True)
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, pairs: Path) -> None:

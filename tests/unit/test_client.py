@@ -212,10 +212,10 @@ async def test_no_documents_need_no_server(connect: Connect) -> None:
     [
         (("", ["a"]), {}, "The query is empty"),
         (("q", "a"), {}, "documents is of type str"),
-        (("q", ["a"], 0), {}, "top_n is 0. top_n is a whole number from 1"),
+        (("q", ["a"], 0), {}, "top_n is 0. top_n must be an integer of at least 1"),
         (("q", ["a"], True), {}, "top_n is True"),
         (("q", ["a"]), {"activation": "relu"}, "Unknown activation 'relu'"),
-        (("q", ["a"]), {"timeout": 0}, "timeout is 0. timeout is a number of seconds above 0"),
+        (("q", ["a"]), {"timeout": 0}, "timeout is 0. timeout must be a number of seconds above 0"),
     ],
 )
 async def test_bad_input_is_refused_here(
@@ -265,7 +265,7 @@ async def test_models(connect: Connect) -> None:
     remote = connect(giving({"object": "list", "data": [{"id": "mini"}, {"id": "big"}]}))
     assert await remote.call("models") == ["mini", "big"]
     assert remote.requests[0].method == "GET"
-    with pytest.raises(RerankdError, match="gave no list of models"):
+    with pytest.raises(RerankdError, match="returned no list of models"):
         await connect(giving({"models": []})).call("models")
 
 
@@ -394,20 +394,20 @@ async def test_no_connection(connect: Connect, error: httpx.HTTPError) -> None:
 
 async def test_no_answer_in_time(connect: Connect) -> None:
     remote = connect(one_after_the_other(httpx.ReadTimeout("timed out")))
-    with pytest.raises(DeadlineExceededError, match="gave no answer within 2 s. Allow a longer timeout"):
+    with pytest.raises(DeadlineExceededError, match="did not respond within 2 s. Allow a longer timeout"):
         await remote.rank("q", ["a"], timeout=2)
 
 
 async def test_answers_of_proxies(connect: Connect) -> None:
     for status, kind, sent in ((504, UnavailableError, 4), (404, RerankdError, 1), (413, PayloadTooLargeError, 1)):
         remote = connect(lambda request, status=status: httpx.Response(status, html="<h1>nginx</h1>"))
-        with pytest.raises(RerankdError, match=f"http://server:8000/v1/rerank answered {status}") as caught:
+        with pytest.raises(RerankdError, match=f"http://server:8000/v1/rerank returned {status}") as caught:
             await remote.rank("q", ["a"])
         assert type(caught.value) is kind
         assert len(remote.requests) == sent
-    with pytest.raises(RerankdError, match="answered 200 OK, and not in the service's form"):
+    with pytest.raises(RerankdError, match="returned 200 OK, but not a rerankd error"):
         await connect(lambda request: httpx.Response(200, html="<h1>Log in</h1>")).rank("q", ["a"])
-    with pytest.raises(RerankdError, match="answered 307"):
+    with pytest.raises(RerankdError, match="returned 307"):
         await connect(lambda request: httpx.Response(307, headers={"Location": "http://x"})).rank("q", ["a"])
     broken = httpx.DecodingError("bad gzip")
     with pytest.raises(RerankdError, match=r"cannot be read \(bad gzip\)"):
@@ -424,7 +424,7 @@ async def test_answers_of_proxies(connect: Connect) -> None:
         ({"results": [{"index": -1, "relevance_score": 1}]}, "index -1 of 2"),
         ({"results": [{"index": True, "relevance_score": 1}]}, "index True of 2"),
         ({"results": [{"index": 0, "relevance_score": 1}] * 2}, "an index twice"),
-        ({"results": [{"index": 0, "relevance_score": 1}]}, "1 scores where 2 were asked for"),
+        ({"results": [{"index": 0, "relevance_score": 1}]}, "1 scores instead of 2"),
         ({"results": [{"index": 0}, {"index": 1}]}, "None as relevance_score"),
         ({"results": [{"index": 0, "relevance_score": "1"}, {"index": 1}]}, "'1' as relevance_score"),
     ],
@@ -493,7 +493,7 @@ async def test_jobs_that_go_wrong(connect: Connect) -> None:
         with pytest.raises(InvalidRequestError, match="not the id of a job"):
             await remote.call("cancel", name)
     remote.handler = giving({"id": "x"})
-    with pytest.raises(ScoringError, match="no job"):
+    with pytest.raises(ScoringError, match="not a job"):
         await remote.call("job", "x")
 
 

@@ -48,7 +48,7 @@ def test_top_n(reranker: Reranker, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("top_n", [0, -1, 1.5, True, "3"])
 def test_bad_top_n(reranker: Reranker, top_n: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="top_n is .* a whole number from 1"):
+    with pytest.raises(InvalidRequestError, match="top_n is .* an integer of at least 1"):
         reranker.rank("q", ["d"], top_n)
 
 
@@ -122,7 +122,7 @@ def test_batch_size_changes_nothing(checkpoint: Path, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"max_batch_tokens": 0}, {"batch_size": "8"}])
 def test_bad_batches(compiled: dict[str, Path], options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequestError, match="a whole number from 1"):
+    with pytest.raises(InvalidRequestError, match="an integer of at least 1"):
         Reranker(str(compiled["fp32"]), **options)
 
 

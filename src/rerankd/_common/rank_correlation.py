@@ -18,7 +18,7 @@ class Agreement:
     """Agreement of two models over several queries.
 
     Attributes:
-        pairs: how many pairs were compared.
+        pairs: number of compared pairs.
         max_delta: largest absolute difference of two logits.
         spread: standard deviation of the reference's logits, to read `max_delta` against.
         kendall_tau: rank correlation, mean over queries, -1 to 1.
@@ -63,8 +63,8 @@ def agreement(reference: Sequence[Scores], other: Sequence[Scores]) -> Agreement
     """Compare two models; each sequence holds one array of logits per query.
 
     Args:
-        reference: what is taken as right.
-        other: what is judged, in the same shape.
+        reference: logits of the reference model.
+        other: logits of the other model, in the same shape.
     """
     flat, flat_other = np.concatenate(list(reference)), np.concatenate(list(other))
     both = list(zip(reference, other, strict=True))

@@ -109,7 +109,7 @@ def check_max_length(max_length: int, limit: int, model: str) -> int:
         model: name of the model, for the message.
 
     Raises:
-        InvalidRequestError: not a whole number, or above the model's limit.
+        InvalidRequestError: not an integer, or above the model's limit.
 
     Example:
         >>> check_max_length(256, 512, "mini")
@@ -124,7 +124,7 @@ def check_max_length(max_length: int, limit: int, model: str) -> int:
 
 
 def check_positive(**values: int | None) -> None:
-    """Check that each value is a whole number from 1, or None.
+    """Check that each value is an integer of at least 1, or None.
 
     Raises:
         InvalidRequestError: another value; the message begins with the name of the argument.
@@ -134,7 +134,7 @@ def check_positive(**values: int | None) -> None:
     """
     for name, value in values.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise InvalidRequestError(f"{name} is {value!r}.", hint=f"{name} is a whole number from 1.")
+            raise InvalidRequestError(f"{name} is {value!r}.", hint=f"{name} must be an integer of at least 1.")
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def list_jobs(
     """List jobs, newest first; `--state dead` lists jobs with parts in the dead-letter queue."""
     states = [known for known in STATES if known == state]
     if state and state != "dead" and not states:
-        raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use known of: {', '.join(STATES)}, dead.")
+        raise InvalidRequestError(f"There is no state {state!r}.", hint=f"Use one of: {', '.join(STATES)}, dead.")
     with _queue(queue_url, jobs_path) as queue:
         jobs = queue.store.dead_letters(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
         waiting = queue.store.queue_depth()

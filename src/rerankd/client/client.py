@@ -27,7 +27,7 @@ from rerankd.types import RerankResult
 class Client:
     """Client of a rerankd service; `rank` and `score` are those of a local `Reranker`. Thread-safe.
 
-    Errors that a retry can mend (429, 502, 503, 504 of a proxy, no connection) are retried: after the time in
+    Errors that a retry can fix (429, 502, 503, 504 of a proxy, no connection) are retried: after the time in
     Retry-After, else after an exponential backoff with full jitter (at most 0.25, 0.5, 1 ... 8 seconds), and never
     beyond `timeout`.
 

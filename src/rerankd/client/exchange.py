@@ -61,7 +61,9 @@ class Exchange:
         self.url, self.shown_url = check_url(url)
         self.timeout = check_timeout(timeout)
         if not isinstance(max_retries, int) or isinstance(max_retries, bool) or max_retries < 0:
-            raise InvalidRequestError(f"max_retries is {max_retries!r}.", hint="max_retries is a whole number from 0.")
+            raise InvalidRequestError(
+                f"max_retries is {max_retries!r}.", hint="max_retries must be an integer of at least 0."
+            )
         # Full jitter, so that clients refused together do not come back together.
         self.backoff = Backoff(attempts=max_retries + 1, first=0.25, longest=8.0, jitter=1.0)
         self.max_retries = max_retries
@@ -156,8 +158,8 @@ class Exchange:
         error = body.get("error") if isinstance(body, dict) else None
         if not isinstance(error, dict):
             return _ERRORS_BY_STATUS.get(status, RerankdError)(
-                f"{url} answered {status} {outcome.reason_phrase}, and not in the service's form.".replace("  ", " "),
-                hint="Check that url leads to a rerankd service, and what a proxy in between does.",
+                f"{url} returned {status} {outcome.reason_phrase}".rstrip() + ", but not a rerankd error.",
+                hint="Check that url leads to a rerankd service, and check any proxy in between.",
             )
         cls = _ERRORS_BY_CODE.get(str(error.get("code")), _ERRORS_BY_STATUS.get(status, RerankdError))
         request_id = outcome.headers.get("x-request-id", "")
@@ -194,7 +196,9 @@ def check_timeout(timeout: float | None) -> float | None:
     """
     usable = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
     if timeout is not None and not usable:
-        raise InvalidRequestError(f"timeout is {timeout!r}.", hint="timeout is a number of seconds above 0, or None.")
+        raise InvalidRequestError(
+            f"timeout is {timeout!r}.", hint="timeout must be a number of seconds above 0, or None."
+        )
     return timeout
 
 
@@ -236,7 +240,7 @@ def _transport_error(error: httpx.HTTPError | None, url: str, timeout: float | N
     reason = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return errors.DeadlineExceededError(
-            f"{url} gave no answer within {timeout} s.", hint="Allow a longer timeout, or send fewer documents."
+            f"{url} did not respond within {timeout} s.", hint="Allow a longer timeout, or send fewer documents."
         )
     if isinstance(error, httpx.NetworkError | httpx.ConnectTimeout | httpx.RemoteProtocolError | httpx.ProxyError):
         return UnavailableError(

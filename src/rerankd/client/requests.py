@@ -151,7 +151,7 @@ class RequestFlows:
         models = response.get("data")
         if not isinstance(models, list) or not all(isinstance(row, dict) and "id" in row for row in models):
             raise RerankdError(
-                f"{self._exchange.shown_url}/v1/models gave no list of models.", hint="Is it a rerankd service?"
+                f"{self._exchange.shown_url}/v1/models returned no list of models.", hint="Is it a rerankd service?"
             )
         return [str(row["id"]) for row in models]
 

@@ -55,7 +55,7 @@ def read_job(response: Mapping[str, Any]) -> JobStatus:
     """
     identity, state, results = response.get("id"), response.get("state"), response.get("results")
     if not isinstance(identity, str) or not isinstance(state, str) or not isinstance(results, list | None):
-        raise ScoringError("The service's answer is no job.", hint=MISMATCH_HINT)
+        raise ScoringError("The service's response is not a job.", hint=MISMATCH_HINT)
     error = response.get("error")
     return JobStatus(
         id=identity,
@@ -167,7 +167,7 @@ def read_rows(
     if len(set(indexes)) != len(rows):
         raise ScoringError("The service scored an index twice.", hint=MISMATCH_HINT)
     if len(rows) > expected or (len(rows) < expected and not allow_fewer):
-        raise ScoringError(f"The service gave {len(rows)} scores where {expected} were asked for.", hint=MISMATCH_HINT)
+        raise ScoringError(f"The service returned {len(rows)} scores instead of {expected}.", hint=MISMATCH_HINT)
     return list(zip(indexes, rows, strict=True))
 
 

@@ -1,12 +1,11 @@
 """Admission control (load shedding): accepts or rejects a request before any work is done for it. Pure: time is an
 argument.
 
-The queue is bounded by time: an accepted request is finished within `max_queue_seconds`. Half of every step goes to
-the oldest sequences (see scheduler.py), so work that is ahead of a request passes at half speed at worst, and the queue
-may hold half of what the model computes in that time. A rejected client is told when to retry, and that room is
-reserved for it: while there are reservations, new requests may fill only half the queue, so that a client that waits
-as told succeeds under lasting overload too. The share of clients that come back is learnt: reservations of clients
-that never return would lengthen the queue for nothing.
+An accepted request is finished within `max_queue_seconds`. Half of every step goes to the oldest sequences (see
+scheduler.py), so in the worst case the work ahead of a request is computed at half speed; the queue is therefore
+limited to half of what the model computes in that time. A rejected client gets a retry time and a reservation for it.
+While reservations exist, new requests may fill only half of the queue, so retries succeed even under sustained
+overload. The share of clients that retry is measured, because reservations that are never used lengthen the queue.
 """
 
 from __future__ import annotations
@@ -89,12 +88,12 @@ class Admission:
 
     @property
     def capacity(self) -> int:
-        """Tokens that may wait; 0 while nothing has been measured, which admits one request at a time."""
+        """Maximum number of queued tokens; 0 while nothing has been measured, which admits one request at a time."""
         return int(self.rate.tokens_per_second * self.max_queue_seconds / 2)
 
     @property
     def request_limit(self) -> int:
-        """Tokens that one request counts for at most."""
+        """Maximum number of tokens that one request counts for."""
         return max(1, int(self.capacity * NEW_REQUESTS_SHARE))
 
     def admit(
@@ -131,8 +130,9 @@ class Admission:
                 self._learn(1.0)
             return
         if reservation is None or is_due:
-            drained = now + (queued + needed - self.capacity) / max(speed, 1.0)  # a due client may use all the room
-            if is_due:  # it came when told, but the model is slower than it was: it need not queue up again
+            # a client that retries on time may use the full capacity
+            drained = now + (queued + needed - self.capacity) / max(speed, 1.0)
+            if is_due:  # it retried on time, but the model has become slower: keep its position
                 reservation = self._reservations[retry_key] = Reservation(drained, tokens)
             else:
                 reservation = self._reserve(tokens, drained, retry_key, tenant)
@@ -237,7 +237,7 @@ class TokenEstimate:
 
 
 def size(text: str) -> int:
-    """Return about the UTF-8 bytes of a text, without encoding it.
+    """Return the approximate number of UTF-8 bytes of a text, without encoding it.
 
     Non-ASCII texts are mostly Chinese here, three bytes per character.
     """

@@ -88,7 +88,7 @@ class RequestEncoder:
                 self.executor.submit(self.encode_slice, request)
         except RerankdError as error:
             self._on_error(request, error)
-        except BaseException as error:  # a panic of the tokenizer is none of Exception
+        except BaseException as error:  # a Rust panic in the tokenizer is not an Exception
             _log.exception("%s: tokenization failed", self._name, exc_info=error)
             self._on_error(request, RerankdError("The texts could not be tokenized."))
 

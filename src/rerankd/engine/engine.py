@@ -230,7 +230,7 @@ class Engine:
             UnavailableError: the engine is closed or has crashed.
         """
         if self.stalled > STALL_SECONDS:
-            self._steps.crash(TimeoutError("a batch does not end"), self._health.generation)
+            self._steps.crash(TimeoutError("a batch did not finish in time"), self._health.generation)
         return self.submit(probe_request(next(self._numbers)), admitted=True)
 
     def warm_up(self) -> None:

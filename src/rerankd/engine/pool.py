@@ -24,11 +24,11 @@ class ServedModel:
     """A model that is loaded.
 
     Attributes:
-        name: what requests call it.
-        reference: where it came from.
-        files: its checked folder.
-        engine: at work on it.
-        truncation: how its pairs are cut where a request does not say.
+        name: name in requests.
+        reference: model reference.
+        files: verified model folder.
+        engine: running engine.
+        truncation: default truncation.
     """
 
     name: str
@@ -216,7 +216,7 @@ class ModelPool:
         await asyncio.gather(*(self._finish(model) for model in models), *self._closing)
 
     async def _load(self, name: str) -> ServedModel:
-        """Load a model once for all who wait for it; a caller that goes away leaves the load to the others."""
+        """Load a model once for all who wait for it; cancelling one waiter does not cancel the load."""
         task = self._loads.get(name)
         if task is None:
             task = self._loads[name] = asyncio.create_task(self._load_once(name))

@@ -153,4 +153,4 @@ def read_decision(path: Path) -> GateDecision:
     try:
         return _DECISION.validate_json(path.read_bytes(), strict=True)
     except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        raise InvalidInputFileError(f"{path} is no record of a gate.", hint="Make one: rerankd gate") from error
+        raise InvalidInputFileError(f"{path} is not a gate record.", hint="Make one: rerankd gate") from error

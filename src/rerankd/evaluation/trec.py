@@ -148,7 +148,7 @@ def _grade(text: str, location: str) -> int:
         if not value.is_integer():
             raise ValueError
     except (ValueError, OverflowError):
-        raise InvalidInputFileError(f"{location}: the grade is {text!r}.", hint="Grades are whole numbers.") from None
+        raise InvalidInputFileError(f"{location}: the grade is {text!r}.", hint="Grades must be integers.") from None
     return int(value)
 
 

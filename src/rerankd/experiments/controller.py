@@ -93,7 +93,9 @@ class Controller:
             return False
         # The 95th percentile of a lognormal distribution, which fits latencies.
         objective = round(math.exp(latency.mean + Z95 * math.sqrt(latency.variance)), 3)
-        reason = f"slow is over {objective:g} ms, the champion's 95th percentile of {latency.count} requests"
+        reason = (
+            f"a request is slow above {objective:g} ms, the champion's 95th percentile over {latency.count} requests"
+        )
         event = ExperimentEvent(experiment.name, "objective", reason, self._instance, experiment.coverage, {})
         plan = replace(experiment.plan, objective_ms=objective)
         return self._store.update(experiment, event, plan=plan) is not None

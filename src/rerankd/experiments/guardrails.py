@@ -21,20 +21,20 @@ FROM_FEEDBACK = (NEGATIVE_FEEDBACK_RATE, RECIPROCAL_RANK_LOSS)
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A metric of each request of which more is worse.
+    """A metric of a request; higher is worse.
 
     Attributes:
         name: `errors`, `timeouts`, `slow`, `empty`, `latency`, `thumbs_down` (negative feedback rate) or `misplaced`
             (reciprocal rank loss).
-        margin: non-inferiority margin: increase of the mean that does not hold up an advance.
+        margin: non-inferiority margin: largest increase of the mean that still allows the next step.
         hard_limit: mean of the challenger that rolls back at once, whatever the statistics say; None for none. Stored
             as `tripwire`.
         hard_limit_requests: requests of the challenger from which on the hard limit applies. Stored as
             `tripwire_requests`.
-        tolerance: increase that is taken for harm: a lower confidence bound above it rolls back.
-        proof: True if an advance from `ExperimentPlan.proven_from` on needs the upper confidence bound under the
-            margin. If False, the mean must be, once both variants have `MIN_UNPROVEN` values; for metrics that not
-            every request has.
+        tolerance: rolls back if the lower confidence bound of the increase exceeds this.
+        proof: True requires the upper confidence bound to be below the margin, from `ExperimentPlan.proven_from` on.
+            False requires only the mean to be below it, once both variants have `MIN_UNPROVEN` values; for metrics that
+            not every request has.
         each_step: True to compare values of the same step only, for metrics that depend on the load of a variant; its
             share of alpha is divided among the steps then.
     """
@@ -147,7 +147,8 @@ def check_guardrails(plan: ExperimentPlan, coverage: float, observations: Observ
         bounds[rail.name] = difference(control, canary, min(0.5, 2 * rail_alpha))
         enough = canary.count >= rail.hard_limit_requests
         if rail.hard_limit is not None and enough and canary.mean >= rail.hard_limit:
-            return ExperimentDecision("roll_back", f"{rail.name}: {canary.mean:.1%} of the canary's requests.", bounds)
+            reason = f"{rail.name} reached its hard limit: {canary.mean:.1%} of the challenger's requests."
+            return ExperimentDecision("roll_back", reason, bounds)
     expected_share = coverage if observations.share is None else observations.share
     if 0 < expected_share < 1 and (mismatch := _sample_ratio_mismatch(expected_share, observations.assigned)):
         return ExperimentDecision("stop", mismatch, bounds)
@@ -164,10 +165,14 @@ def _advance_or_wait(
 ) -> ExperimentDecision:
     requests, seconds = observations.step_requests, observations.step_seconds
     if requests < plan.min_requests or seconds < plan.min_seconds:
-        return ExperimentDecision("wait", f"{requests} requests in {seconds:.0f} s of this step.", bounds)
+        reason = (
+            f"This step has {requests} of {plan.min_requests} requests after {seconds:.0f} of {plan.min_seconds:.0f} s."
+        )
+        return ExperimentDecision("wait", reason, bounds)
     rated = max(observations.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
     if coverage >= plan.proven_from and rated < plan.min_feedback:
-        return ExperimentDecision("wait", f"{rated} of {plan.min_feedback} rankings with feedback.", bounds)
+        reason = f"Only {rated} of {plan.min_feedback} required rankings have feedback."
+        return ExperimentDecision("wait", reason, bounds)
     for rail in plan.guardrails:
         bound, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
         counts = (_sums(observations.control, rail).count, _sums(observations.canary, rail).count)
@@ -175,7 +180,7 @@ def _advance_or_wait(
             continue
         worst = bound.high if proof else bound.mean
         if worst > rail.margin:
-            reason = f"{rail.name} may have risen by {worst:+.4f}, more than the margin of {rail.margin:g}."
+            reason = f"{rail.name} may have increased by {worst:+.4f}, above the margin of {rail.margin:g}."
             return ExperimentDecision("wait", reason, bounds)
     return ExperimentDecision("advance", "All guardrails hold.", bounds)
 

@@ -32,8 +32,8 @@ class Record:
     """Status of a promotion.
 
     Attributes:
-        phase: `begun`, `waiting` for another attempt, or `left` to another instance; `moved` or `refused` at the end of
-            a promotion; `moved_back` or `not_moved_back` at the end of one that was rolled back.
+        phase: `begun`; `waiting` until the next attempt; `left` for another instance; `moved` or `refused` when a
+            promotion ends; `moved_back` or `not_moved_back` when a rollback ends.
         reason: one sentence.
         who: instance that wrote it.
         time: seconds since 1970.

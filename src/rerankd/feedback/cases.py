@@ -109,7 +109,7 @@ def validate_grades(case: BadCase, grades: Mapping[int, int]) -> None:
         if position not in positions:
             raise InvalidRequestError(f"Case {case.id} has no document {position}.", hint="See: rerankd cases show")
         if not 0 <= grade <= MAX_GRADE:
-            raise InvalidRequestError(f"The grade is {grade}.", hint=f"Grades are whole numbers from 0 to {MAX_GRADE}.")
+            raise InvalidRequestError(f"The grade is {grade}.", hint=f"Grades must be integers from 0 to {MAX_GRADE}.")
 
 
 def with_grades(candidates: Iterable[CaseCandidate], grades: Mapping[int, int]) -> list[CaseCandidate]:

@@ -107,7 +107,7 @@ def detect_disagreement(
 
 
 class CaseDetector:
-    """Runs the detectors on what is new at each call; it remembers up to when it has looked.
+    """Runs the detectors on what is new at each call; it keeps the time of the last run.
 
     Args:
         thresholds: thresholds of the detectors; None for the defaults.

@@ -1,7 +1,8 @@
 """Retention by age and size, and erasure by tenant, document or text on request.
 
 A text is deleted with the last trace that refers to it. Retention decides this by the time a text was last ranked,
-which is updated at most once an hour; erasure scans the remaining traces, so that texts in use elsewhere stay.
+which is updated at most once an hour; erasure scans the remaining traces, so that texts that other traces
+still use are kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bad cases in an improvement run: exported for training, and marked as fixed if the new model ranks them right."""
+"""Bad cases in an improvement run: exported for training, and marked as fixed if the new model ranks them correctly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def export_cases(store: TraceStore, path: Path) -> list[int]:
 
 
 def mark_fixed_cases(store: TraceStore, case_ids: Sequence[int], score: ScoreTexts) -> list[int]:
-    """Rank cases again and mark those as `fixed` that are ranked right now.
+    """Rank cases again and mark those as `fixed` that the new model ranks correctly.
 
     Cases that are no longer `in_training` (somebody closed or reopened them) are left as they are.
 
@@ -71,14 +71,14 @@ def mark_fixed_cases(store: TraceStore, case_ids: Sequence[int], score: ScoreTex
             case = get_case(store, case_id)
         except NotFoundError:
             continue  # erased since it was exported
-        if case.state == "in_training" and _is_ranked_right(case, score):
+        if case.state == "in_training" and _is_ranked_correctly(case, score):
             fixed.append(case.id)
     if fixed:
         set_state(store, fixed, "fixed")
     return fixed
 
 
-def _is_ranked_right(case: BadCase, score: ScoreTexts) -> bool:
+def _is_ranked_correctly(case: BadCase, score: ScoreTexts) -> bool:
     """Return whether a relevant document is first, and no labelled document is above one with a higher grade.
 
     Documents without a label count as not relevant in first place, as they do in training.

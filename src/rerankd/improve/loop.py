@@ -252,7 +252,7 @@ class Loop:
         move = self._registry.promote(name, version, "rerankd improve")
         message, fixed = f"version {move.after} is the champion of {name}", self._mark_fixed_cases(version)
         if fixed is not None:
-            message += f"; {fixed[0]} of {fixed[1]} bad cases are ranked right now and marked as fixed"
+            message += f"; {fixed[0]} of {fixed[1]} bad cases are now ranked correctly and were marked as fixed"
         return StepResult("done", f"{message}.", {"version": move.after})
 
     def _mark_fixed_cases(self, version: int) -> tuple[int, int] | None:

@@ -22,7 +22,7 @@ FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expire
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some requests of a job that one worker takes together.
+    """A batch of requests of one job, claimed by one worker.
 
     Attributes:
         payload: the requests, as `rerankd.jobs.work.encode_work` writes them.
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def final(self) -> bool:
-        """True if the job stays as it is until it is retried or deleted."""
+        """True if the state is final until the job is retried or deleted."""
         return self.state in FINAL
 
 

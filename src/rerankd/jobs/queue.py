@@ -44,7 +44,7 @@ class JobQueue:
         self._webhook_secret, self._max_bytes = webhook_secret, max_bytes
 
     def check(self, webhook: str | None, idempotency: str | None) -> None:
-        """Validate the options of a submission that need no work to check.
+        """Validate the options that do not depend on the submitted work.
 
         Raises:
             InvalidRequestError: the webhook is not a URL or cannot be signed, or the idempotency key is malformed.
@@ -106,7 +106,7 @@ class JobQueue:
         webhook: str | None = None,
         idempotency: str | None = None,
     ) -> tuple[Job, bool]:
-        """Do what `submit` does with options that passed `check` already.
+        """Submit like `submit`, with options that `check` has already accepted.
 
         The service checks them before it counts a request against a quota.
         """

@@ -1,7 +1,7 @@
 """Lua scripts of the Redis job store, and the keys that they use.
 
-job:ID     hash    the job            in:ID    hash   part -> payload      ring:PRIORITY        list  owners in turn
-part:ID    hash    N:t token,         out:ID   hash   part -> result       wait:PRIORITY:OWNER  list  ID:N
+job:ID     hash    the job            in:ID    hash   part -> payload      ring:PRIORITY        list  tenants in turn
+part:ID    hash    N:t token,         out:ID   hash   part -> result       wait:PRIORITY:TENANT list  ID:N
                    N:a attempts,      req:ID   hash   part -> requests     leases, delayed      zset  ID:N by time
                    N:l lost leases,   idem:..  string ID                   deadlines, hooks,
                    N:f failed                                              dead, created        zset  ID

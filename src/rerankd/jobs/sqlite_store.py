@@ -237,7 +237,7 @@ class SqliteStore(JobStore):
             return len(expired)
 
     def _take_back(self, job_id: str, number: int, *, is_dead_letter: bool) -> None:
-        """Make a part claimable again, or a dead letter; a lost worker says nothing about the part: not an attempt."""
+        """Make a part claimable again, or a dead letter; losing a worker does not count as an attempt."""
         self._db.execute(
             "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
             " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",

@@ -4,7 +4,7 @@ Both guarantee:
 
 - A part has at most one valid lease. A lease that is not renewed expires and the part goes to another worker; a result
   that arrives without the current fencing token is rejected. Work is at-least-once, its effect exactly once.
-- Interactive parts are served before bulk parts; within a priority, owners are served round robin.
+- Interactive parts are served before bulk parts; within a priority, tenants are served round robin.
 - A job that has ended does not change until it is retried or deleted.
 
 Methods block, may be called from any thread, and raise `UnavailableError` if the store cannot be reached.

@@ -42,7 +42,8 @@ def make_celery(url: str) -> Any:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_enable_prefetch_count_reduction=False,  # after a lost connection it stayed at nothing
+        # otherwise the prefetch count stays at 0 after a lost connection
+        worker_enable_prefetch_count_reduction=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -233,7 +233,7 @@ def checked_threshold(threshold: float | None) -> float | None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise InvalidRequestError(
-            f"threshold is {threshold!r}.", hint="It is a number from 0 to 1, whatever activation shows."
+            f"threshold is {threshold!r}.", hint="It must be a number from 0 to 1, whatever activation shows."
         )
     return float(threshold)
 
@@ -255,12 +255,12 @@ def checked_fusion(method: str | None, weight: float | None = None) -> Fusion | 
     if method is None or method == "none":
         return None
     if method not in _DEFAULTS:
-        raise InvalidRequestError(f"fusion is {method!r}.", hint="It is none, weighted or rrf.")
+        raise InvalidRequestError(f"fusion is {method!r}.", hint="It must be none, weighted or rrf.")
     if weight is None:
         return _DEFAULTS[method]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MAX_FUSION_WEIGHT:
         raise InvalidRequestError(
-            f"fusion_weight is {weight!r}.", hint=f"It is a number from 0 to {MAX_FUSION_WEIGHT:g}."
+            f"fusion_weight is {weight!r}.", hint=f"It must be a number from 0 to {MAX_FUSION_WEIGHT:g}."
         )
     return replace(_DEFAULTS[method], weight=float(weight))
 

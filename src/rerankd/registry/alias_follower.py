@@ -108,7 +108,7 @@ class AliasFollower:
     def start(self) -> None:
         """Start polling."""
         if self._task is None:
-            self._task = asyncio.create_task(self._look_on())
+            self._task = asyncio.create_task(self._poll_forever())
 
     async def close(self) -> None:
         """Stop polling."""
@@ -145,7 +145,7 @@ class AliasFollower:
         alias = {"alias": followed.reference.alias, "stale": bool(followed.fault)} if followed else {}
         return {"name": parsed.name, "version": number, **alias}
 
-    async def _look_on(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
             await asyncio.sleep(self.seconds * random.uniform(SOONEST, LATEST))  # noqa: S311  spread, not secret
             try:

@@ -1,4 +1,4 @@
-"""Local copies of versions, by content, and the last known meaning of aliases for when MLflow is away.
+"""Local copies of versions, by content, and the last known targets of aliases, used while MLflow is unreachable.
 
 A copy is complete and checked, or it does not exist: it is made in a working folder and renamed. Versions with the same
 content share a copy. Instances of one machine may share a cache.
@@ -130,7 +130,7 @@ def find_fault(folder: Path, version: ModelVersion) -> str:
 
 
 class LastKnown:
-    """The versions that aliases and numbers led to when MLflow was last reached. One file each, replaced atomically.
+    """Versions that aliases and numbers resolved to when MLflow was last reachable. One file each, replaced atomically.
 
     Args:
         root: folder of the cache.

@@ -15,7 +15,7 @@ from rerankd.registry.version import ModelVersion
 
 FILE_NAME = "gate.json"
 MAX_BYTES = 1_000_000
-_OVERRULE = "Run `rerankd gate` and register the model again with --gate, or promote it with --force and a --reason."
+_HINT = "Run `rerankd gate` and register the model again with --gate, or promote it with --force and a --reason."
 
 
 def read_gate(path: Path, files: ModelFiles) -> Mapping[str, Any]:
@@ -64,13 +64,13 @@ def check_gate(version: ModelVersion, record: Path | None, key: str | None) -> N
         PromotionRefusedError: the record is missing, changed, not signed, or the gate refused the model.
     """
     if not version.gate or record is None:
-        raise PromotionRefusedError(f"{version} has no gate record.", hint=_OVERRULE)
+        raise PromotionRefusedError(f"{version} has no gate record.", hint=_HINT)
     try:
         decision = read_decision(record)
     except InvalidInputFileError as error:
-        raise PromotionRefusedError(f"The gate record of {version} cannot be read.", hint=_OVERRULE) from error
+        raise PromotionRefusedError(f"The gate record of {version} cannot be read.", hint=_HINT) from error
     if sha256(record) != version.gate.get("sha256"):
-        raise PromotionRefusedError(f"The gate record of {version} was changed.", hint=_OVERRULE)
+        raise PromotionRefusedError(f"The gate record of {version} was changed.", hint=_HINT)
     if key and not _signed(decision, key):
         raise PromotionRefusedError(
             f"The gate record of {version} is not signed with RERANKD_GATE_KEY.",
@@ -78,7 +78,7 @@ def check_gate(version: ModelVersion, record: Path | None, key: str | None) -> N
         )
     if decision.passed is not True or not all(check.passed for check in decision.checks):
         failed = next((check.says for check in decision.checks if not check.passed), "")
-        raise PromotionRefusedError(f"The gate refused {version}. {failed}".strip(), hint=_OVERRULE)
+        raise PromotionRefusedError(f"The gate refused {version}. {failed}".strip(), hint=_HINT)
 
 
 def _signed(decision: GateDecision, key: str) -> bool:

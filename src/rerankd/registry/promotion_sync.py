@@ -1,4 +1,4 @@
-"""Promotions of experiments, carried to the registry. This is the only place where the two meet.
+"""Applies promotions and rollbacks of experiments to the model registry; no other module connects the two.
 
 If the challenger is a registry version and the served model follows an alias of the same registered model, promoting
 moves the alias and then ends the experiment; the alias followers of all instances serve the version from there on. A
@@ -130,11 +130,11 @@ class PromotionSync:
     def _work(self, log: PromotionLog, due: Sequence[Experiment]) -> None:
         for experiment in due:
             try:
-                self._carry(log, experiment)
+                self._apply(log, experiment)
             except Exception as error:  # such as the database of experiments; the next poll tries again
                 self._retry_later(experiment, error)
 
-    def _carry(self, log: PromotionLog, experiment: Experiment) -> None:
+    def _apply(self, log: PromotionLog, experiment: Experiment) -> None:
         """Bring the registry in line with one experiment."""
         is_promoted = experiment.state == "promoted"
         last = log.last(experiment)
@@ -143,13 +143,13 @@ class PromotionSync:
             return
         is_claimed = last is not None and last.phase in CLAIMED and last.who == self._instance
         change = "promoted" if is_promoted else "rolled back"
-        if not is_claimed and not log.claim(experiment, self._instance, f"it is {change} in the registry"):
+        if not is_claimed and not log.claim(experiment, self._instance, f"the registry is being updated: {change}"):
             return
         try:
             outcome = self._promote(log, experiment) if is_promoted else self._roll_back(log, experiment)
         except _TRANSIENT as error:
             if experiment.id not in self._failures:
-                reason = f"the registry cannot be changed now, and it is retried: {_message(error)}"
+                reason = f"the registry cannot be changed now; the change will be retried: {_message(error)}"
                 log.write(experiment, "waiting", reason, self._instance)
             self._retry_later(experiment, error)
             return

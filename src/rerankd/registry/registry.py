@@ -146,7 +146,7 @@ class Registry:
             name: name of the registered model.
             target: alias or number of the version.
             reason: reason, for the history.
-            force: True to overrule the gate and the verification; needs a reason.
+            force: True to override the gate and the verification; needs a reason.
 
         Raises:
             PromotionRefusedError: the version did not pass a gate, or is not verified.
@@ -286,7 +286,7 @@ class Registry:
 def _validate_reason(reason: str, force: bool) -> str:
     reason = " ".join(reason.split())
     if force and not reason:
-        raise InvalidRequestError("Overruling the checks needs a reason.", hint="Pass --reason TEXT.")
+        raise InvalidRequestError("Overriding the checks requires a reason.", hint="Pass --reason TEXT.")
     if len(reason) > MAX_REASON:
         raise InvalidRequestError(f"The reason has {len(reason)} characters.", hint=f"Use {MAX_REASON} at most.")
     return reason

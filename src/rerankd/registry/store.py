@@ -127,7 +127,7 @@ class Store:
             self._model(name)
             return
         try:
-            self._call(lambda client: client.create_registered_model(name), f"{name} cannot be made.")
+            self._call(lambda client: client.create_registered_model(name), f"{name} cannot be created.")
         except RerankdError:
             self._model(name)  # somebody else may have created it at the same moment
 
@@ -148,7 +148,7 @@ class Store:
             )
             return run_id
 
-        return self._call(make, "The run cannot be made.")
+        return self._call(make, "The run cannot be created.")
 
     def end_run(self, run_id: str, good: bool) -> None:
         """End a run; a failed one is marked as deleted."""
@@ -210,7 +210,7 @@ class Store:
 
     def _opened(self, make: bool = False) -> Any:
         if self.path is not None and not make and not self.path.is_file():
-            raise UnavailableError(f"There is no registry at {self.where}.", hint="Make one: rerankd models register")
+            raise UnavailableError(f"There is no registry at {self.where}.", hint="Create one: rerankd models register")
         with self._opening:
             if self._client is None:
                 self._client = self._open(make)
@@ -237,10 +237,11 @@ class Store:
         if isinstance(error, RerankdError):
             return error
         if code in _ABSENT or (code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)):
-            return ModelNotFoundError(missing, hint="See what there is: rerankd models history NAME")
+            return ModelNotFoundError(missing, hint="List the versions: rerankd models history NAME")
         if "out-of-date database schema" in str(error):
             return InvalidRequestError(
-                f"The registry {self.where} was made by another release of MLflow.", hint="Run: mlflow db upgrade URI"
+                f"The registry {self.where} was created by another release of MLflow.",
+                hint="Run: mlflow db upgrade URI",
             )
         reason = code or type(error).__name__
         return UnavailableError(

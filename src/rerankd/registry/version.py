@@ -198,13 +198,13 @@ def check_files(made: ModelVersion) -> None:
         ValueError: the list is not that of a model folder.
     """
     if not 0 < len(made.files) <= MAX_FILES or set(made.files) != set(made.sizes):
-        raise ValueError("its list of files")
+        raise ValueError("the file list is empty, too long, or does not match the sizes")
     if not all(plain_file_name(name) and _SHA256.fullmatch(made.files[name]) for name in made.files):
-        raise ValueError("the name or hash of a file")
+        raise ValueError("a file name or SHA-256 is invalid")
     if any(not isinstance(size, int) or size < 0 for size in made.sizes.values()) or made.size > MAX_BYTES:
-        raise ValueError("the size of a file")
+        raise ValueError("a file size is invalid, or the files are too large")
     if made.content != content_of(made.files):
-        raise ValueError("its content is not that of its files")
+        raise ValueError("the content hash does not match the files")
 
 
 def validate_name(name: str) -> str:
@@ -246,7 +246,7 @@ class Move:
         when: seconds since 1970.
         reason: reason that the user or the experiment gave.
         gate: result of the gate: `passed`, `refused`, `unproven` or `missing`; empty for a rollback.
-        forced: True if checks were overruled.
+        forced: True if checks were overridden.
         done: True if the aliases were moved; False while it is under way, or if it was interrupted.
         changed: False if the version was champion already and nothing was written.
     """

@@ -46,7 +46,7 @@ def decode(content: bytes) -> str:
             return _decode_as(content, name)
     sample = content[:_SAMPLE]
     if sum(byte in _CONTROL for byte in sample) > 0.002 * len(sample):
-        raise InvalidInputFileError("It is no text, but binary data.", hint="Convert it to a format that is read.")
+        raise InvalidInputFileError("The file is binary, not text.", hint="Convert it to a supported format.")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -60,7 +60,7 @@ def decode(content: bytes) -> str:
     high = sum(byte > 127 for byte in sample)
     if high <= 0.25 * len(sample):  # accented letters and signs among plain ones
         return _decode_as(content, "cp1252")
-    raise InvalidInputFileError("Its encoding is not known.", hint="Save it as UTF-8; GB18030 is read too.")
+    raise InvalidInputFileError("The encoding cannot be detected.", hint="Save it as UTF-8; GB18030 also works.")
 
 
 def _is_chinese(text: str) -> bool:
@@ -79,5 +79,5 @@ def _decode_as(content: bytes, encoding: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InvalidInputFileError(
-            f"Its encoding is not known: it is not {encoding} either.", hint="Save it as UTF-8; GB18030 is read too."
+            f"The encoding cannot be detected; it is not {encoding}.", hint="Save it as UTF-8; GB18030 also works."
         ) from error

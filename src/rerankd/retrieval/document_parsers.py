@@ -113,7 +113,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
     try:
         reader = reader_of(path)
         if reader.is_encrypted and not reader.decrypt(""):
-            raise InvalidInputFileError("It is locked by a password.", hint="Save it without one.")
+            raise InvalidInputFileError("The PDF is password-protected.", hint="Save it without a password.")
         blocks = [
             Block(part, page=number)
             for number, page in enumerate(reader.pages, 1)
@@ -125,10 +125,10 @@ def parse_pdf(path: Path) -> ParsedDocument:
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"It is no PDF that can be read ({error_summary(error)}).", hint="Open it and save it anew."
+            f"The PDF cannot be read ({error_summary(error)}).", hint="Open it and save it again."
         ) from error
     if not any(block.text.strip() for block in blocks):
-        raise InvalidInputFileError("It has pages, but no text: pictures of pages, perhaps.", hint="Run OCR first.")
+        raise InvalidInputFileError("The PDF contains no text; its pages may be scanned images.", hint="Run OCR first.")
     return ParsedDocument(blocks, metadata={"title": title} if title else {})
 
 
@@ -144,7 +144,8 @@ def parse_docx(path: Path) -> ParsedDocument:
         with zipfile.ZipFile(path) as archive:
             if sum(item.file_size for item in archive.infolist()) > MAX_UNPACKED:
                 raise InvalidInputFileError(
-                    f"It unpacks to more than {MAX_UNPACKED // 1_000_000} MB.", hint="Remove large pictures from it."
+                    f"The document unpacks to more than {MAX_UNPACKED // 1_000_000} MB.",
+                    hint="Remove large pictures from it.",
                 )
         document = docx.Document(str(path))
         blocks: list[Block] = []
@@ -165,7 +166,7 @@ def parse_docx(path: Path) -> ParsedDocument:
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"It is no Word document that can be read ({error_summary(error)}).", hint="Open it and save it as .docx."
+            f"The Word document cannot be read ({error_summary(error)}).", hint="Open it and save it as .docx."
         ) from error
     return ParsedDocument(blocks, metadata=_titled(headings, blocks))
 

@@ -128,9 +128,9 @@ class EndpointEmbedder:
         except httpx.HTTPError as error:
             raise _unavailable(self._url, type(error).__name__) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise _unavailable(self._url, "its answer holds no vectors") from error
+            raise _unavailable(self._url, "its response contains no vectors") from error
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise _unavailable(self._url, "its answer does not fit the question")
+            raise _unavailable(self._url, "its response has the wrong number of vectors, or values that are not finite")
         return vectors
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:

@@ -46,13 +46,15 @@ def parse(path: Path, *, text_field: str | None = None, max_mb: float = DEFAULT_
     extension = path.suffix.lower()
     if extension not in PARSERS:
         raise InvalidInputFileError(
-            f"{extension or 'A file without an ending'} is not read.", hint=f"Read are {', '.join(PARSERS)}."
+            f"{extension or 'A file without an extension'} is not supported.",
+            hint=f"Supported: {', '.join(PARSERS)}.",
         )
     try:
         size = path.stat().st_size
         if extension not in TABLES and size > max_mb * 1_000_000:
             raise InvalidInputFileError(
-                f"It has {size / 1e6:.0f} MB; at most {max_mb:g} are read.", hint="Split it, or raise --max-mb."
+                f"The file has {size / 1e6:.0f} MB; the limit is {max_mb:g} MB.",
+                hint="Split it, or raise --max-mb.",
             )
         if size == 0:
             return
@@ -64,5 +66,5 @@ def parse(path: Path, *, text_field: str | None = None, max_mb: float = DEFAULT_
         raise
     except OSError as error:
         raise InvalidInputFileError(
-            f"It cannot be read ({error.strerror or error}).", hint="Check that it is there and may be read."
+            f"It cannot be read ({error.strerror or error}).", hint="Check that it exists and is readable."
         ) from error

@@ -31,7 +31,7 @@ def parse_csv(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
         try:
             yield from _rows(csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","), text_field)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InvalidInputFileError(f"It is no CSV that can be read ({error}).", hint="Save it anew.") from error
+            raise InvalidInputFileError(f"The CSV file cannot be read ({error}).", hint="Save it again.") from error
 
 
 def parse_jsonl(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
@@ -46,10 +46,12 @@ def parse_jsonl(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
                     row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
                 except orjson.JSONDecodeError as error:
                     raise InvalidInputFileError(
-                        f"Line {number} is no JSON ({error}).", hint="One object a line, in UTF-8."
+                        f"Line {number} is not valid JSON ({error}).", hint="Write one JSON object per line, in UTF-8."
                     ) from error
                 if not isinstance(row, dict):
-                    raise InvalidInputFileError(f"Line {number} is no JSON object.", hint="One object a line.")
+                    raise InvalidInputFileError(
+                        f"Line {number} is not a JSON object.", hint="Write one JSON object per line."
+                    )
                 yield row
 
     yield from _rows(lines(), text_field)
@@ -66,7 +68,7 @@ def parse_parquet(path: Path, text_field: str | None) -> Iterator[ParsedDocument
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"It is no parquet that can be read ({error_summary(error)}).", hint="Write it anew."
+            f"The Parquet file cannot be read ({error_summary(error)}).", hint="Write it again."
         ) from error
 
 
@@ -78,7 +80,8 @@ def _rows(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator
         text = columns.get(text_column or "")
         if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
             raise InvalidInputFileError(
-                f"Row {number} has no text in {text_column or 'a usual column'!r}; it has {', '.join(columns)[:200]}.",
+                f"Row {number} has no text column{f' {text_column!r}' if text_column else ''};"
+                f" its columns are {', '.join(columns)[:200]}.",
                 hint="Name the column with --field.",
             )
         title = next((columns[name] for name in TITLE_FIELDS if isinstance(columns.get(name), str)), "")

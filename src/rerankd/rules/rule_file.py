@@ -130,8 +130,8 @@ def _sentence(kind: str, context: dict[str, Any], value: Any, location: list[str
     if kind == "missing":
         return "has no name. Write '- name: ...'; results and traces use it."
     if kind == "extra_forbidden":
-        return f"is not known. Known here: {', '.join(_fields(location[:-1]))}."
-    return f"is {kind_of(value)}; it is a table with {', '.join(_fields(location))}."
+        return f"is not a known field. Known fields: {', '.join(_fields(location[:-1]))}."
+    return f"is {kind_of(value)}; it must be a table with {', '.join(_fields(location))}."
 
 
 def _fields(location: list[str | int]) -> list[str]:

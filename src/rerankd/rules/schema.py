@@ -37,7 +37,7 @@ def fail(sentence: str, field: str = "") -> NoReturn:
     """Reject a value.
 
     Args:
-        sentence: what is wrong and how to mend it, to follow the name of the value.
+        sentence: what is wrong and how to fix it, to follow the name of the value.
         field: field of the value that is at fault; empty for the value itself.
 
     Raises:
@@ -72,22 +72,22 @@ def _text(limit: int) -> Callable[[Any], str]:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SHIFT:
         shown = kind_of(value) if isinstance(value, list | dict) else repr(value)
-        fail(f"is {shown}; it is a number from 0 to {MAX_SHIFT:g}.")
+        fail(f"is {shown}; it must be a number from 0 to {MAX_SHIFT:g}.")
     return float(value)
 
 
 def _position(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         shown = kind_of(value) if isinstance(value, list | dict) else repr(value)
-        fail(f"is {shown}; it is a position, a whole number from 1.")
+        fail(f"is {shown}; it must be an integer of at least 1.")
     if not 1 <= value <= MAX_POSITION:
-        fail(f"is {value}; it is a position, a number from 1 to {MAX_POSITION}.")
+        fail(f"is {value}; it must be from 1 to {MAX_POSITION}.")
     return value
 
 
 def _true(value: Any) -> bool:
     if value is not True:
-        fail("is true, or left out.")
+        fail("must be true or left out.")
     return True
 
 
@@ -105,7 +105,7 @@ def _regex(value: Any) -> re.Pattern[str]:
 def _language(value: Any) -> Any:
     if not isinstance(value, str) or value not in LANGUAGES:
         shown = kind_of(value) if isinstance(value, list | dict) else repr(value)
-        fail(f"is {shown}; it is one of {', '.join(LANGUAGES)}.")
+        fail(f"is {shown}; it must be one of {', '.join(LANGUAGES)}.")
     return value
 
 
@@ -122,17 +122,17 @@ def _duration(value: Any) -> float:
 
 def _metadata(table: Any) -> dict[str, frozenset[Any]]:
     if not isinstance(table, dict) or not table:
-        fail("is a table of fields and the values they may have.")
+        fail("must be a non-empty table of fields and their accepted values.")
     fields = {}
     for name, value in table.items():
-        values = _listed(value)
+        values = _as_list(value)
         if not values or any(isinstance(item, list | dict) for item in values):
-            fail("is a value or a list of values.", field=name)
+            fail("must be a value or a non-empty list of values.", field=name)
         fields[name] = frozenset(map(comparable, values))
     return fields
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a list as it is, and any other value as a list of one."""
     return value if isinstance(value, list) else [value]
 
@@ -149,8 +149,8 @@ Text = Annotated[str, PlainValidator(_text(MAX_TEXT_CHARACTERS))]
 Term = Annotated[str, PlainValidator(_term)]
 Weight = Annotated[float, PlainValidator(_number)]
 Duration = Annotated[float, PlainValidator(_duration)]
-Terms = Annotated[list[Term], BeforeValidator(_listed)]
-Texts = Annotated[list[Text], BeforeValidator(_listed)]
+Terms = Annotated[list[Term], BeforeValidator(_as_list)]
+Texts = Annotated[list[Text], BeforeValidator(_as_list)]
 WeightedTerms = Annotated[
     Annotated[Terms, Tag("<list>")] | Annotated[dict[str, Weight], BeforeValidator(_not_empty), Tag("<table>")],
     Discriminator(_list_or_table),
@@ -266,7 +266,7 @@ class RuleSection(_Section):
 
 def _rules(value: Any) -> Any:
     if not isinstance(value, list):
-        fail(f"is {kind_of(value)}; it is a list, each item beginning with '- name: ...'.")
+        fail(f"is {kind_of(value)}; it must be a list, each item beginning with '- name: ...'.")
     if len(value) > MAX_RULES:
         fail(f"has {len(value)} items; at most {MAX_RULES} are allowed.")
     return value

@@ -47,7 +47,7 @@ class YamlDocument:
             raise InvalidInputFileError(f"{source}, line {line}: not UTF-8.", hint="Save the file as UTF-8.") from error
         except RecursionError as error:
             raise InvalidInputFileError(
-                f"{source} is nested too deeply.", hint="Rules are three levels deep."
+                f"{source} is nested too deeply.", hint="A rule file has at most three levels."
             ) from error
         except self._yaml.YAMLError as error:
             raise self._syntax_error(error) from error
@@ -89,7 +89,7 @@ class YamlDocument:
             line = key.start_mark.line + 1
             if not isinstance(key, self._yaml.ScalarNode):
                 raise InvalidInputFileError(
-                    f"{self.source}, line {line}: a key is not a text.", hint="Use plain words."
+                    f"{self.source}, line {line}: a key is not a string.", hint="Put the key in quotes."
                 )
             if key.value in table:
                 raise InvalidInputFileError(
@@ -101,9 +101,9 @@ class YamlDocument:
     def _syntax_error(self, error: Any) -> InvalidInputFileError:
         problem = getattr(error, "problem", None)
         mark = getattr(error, "problem_mark", None)
-        if "end of stream" in str(problem):  # what is never closed must be mended where it is opened
+        if "end of stream" in str(problem):  # report an unclosed bracket or quote where it was opened
             mark = getattr(error, "context_mark", None) or mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        location = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         return InvalidInputFileError(
-            f"{self.source}{place}: not valid YAML ({problem or error}).", hint="Correct that line."
+            f"{self.source}{location}: not valid YAML ({problem or error}).", hint="Correct that line."
         )

@@ -1,8 +1,9 @@
 """ONNX Runtime backend, on the CPU.
 
-One sequence does not keep several cores busy: each operator of a layer ends before all threads have joined. Sequences
+One sequence does not keep several cores busy: an operator finishes before all threads have started on it. Sequences
 are therefore computed in parallel, one core each, as long as there are enough of them, by a second session with one
-thread. The weights of a large model would take too much memory twice, and its operators are long enough to share.
+thread. Large models use one session only: two copies of the weights need too much memory, and their operators are long
+enough to use several threads.
 
 int8 runs one unpadded sequence at a time: with one activation scale per tensor, a pair's score cannot depend on what
 else is being scored, because nothing else is in the tensor. fp32 batches short sequences of nearly the same length: a

@@ -19,10 +19,9 @@ TaskQueue = SimpleQueue[Callable[[], None] | None]
 class WorkerPool:
     """Daemon threads that compute batches with single-threaded copies of a backend.
 
-    Ctrl-C may interrupt at any point. Every wait therefore happens in a `SimpleQueue`, whose operations are one step to
-    the interpreter; futures have locks that an interrupt can leave closed, and a program that then waits for its
-    threads never ends. For the same reason threads are daemons, and they are idle before `map` is left, however it is
-    left.
+    Ctrl-C may interrupt at any point, so every wait uses a `SimpleQueue`, whose operations are atomic. An interrupt can
+    leave the lock of a future held, and the program would then never exit. Threads are daemons for the same reason, and
+    `map` returns or raises only when all of them are idle.
 
     Args:
         backend: backend to compute with; see `Backend.workers`.

@@ -1,4 +1,4 @@
-"""The request body on its way in: counted as it arrives, so that no client fills the memory."""
+"""Limits on size and time of request bodies, enforced while they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The context of one request: its id, its key, and what its log line and its response headers will say."""
+"""The context of one request: its id, its key, and the fields of its log line and response headers."""
 
 from __future__ import annotations
 

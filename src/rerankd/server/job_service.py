@@ -73,7 +73,7 @@ class JobService:
                 except InvalidRequestError as error:  # a fault of the deployment, not of the request
                     _log.error("%s", error)
                     raise UnavailableError(
-                        "This service cannot keep jobs.", hint="Ranking without jobs goes on.", retry_after=60
+                        "This service cannot store jobs.", hint="Synchronous ranking still works.", retry_after=60
                     ) from error
                 self._depth_task = asyncio.create_task(self._poll_depth())
             return self._queue

@@ -1,4 +1,4 @@
-"""The response on its way out: headers that every response has, and the only place that writes an error."""
+"""Response writer: common headers, and all error responses."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def build_redactor(kinds: Iterable[str], custom: str | None = None) -> Redact | 
     names = set(kinds)
     if unknown := names - KINDS.keys():
         raise InvalidRequestError(
-            f"traces_redact contains an unknown kind, {min(unknown)!r}.", hint=f"Use of: {', '.join(KINDS)}."
+            f"traces_redact contains an unknown kind, {min(unknown)!r}.", hint=f"Use any of: {', '.join(KINDS)}."
         )
     steps = [step for name, step in KINDS.items() if name in names]
     if custom:

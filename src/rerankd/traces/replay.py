@@ -17,7 +17,7 @@ from rerankd.traces.store import FullTrace
 from rerankd.traces.trace import Trace
 from rerankd.types import Document, PairScore
 
-ERASED = "a text of it was erased"
+ERASED = "one of its texts was erased"
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 
 

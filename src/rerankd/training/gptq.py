@@ -1,8 +1,8 @@
 """int8 quantization of trained weights with GPTQ (Frantar et al. 2022), and detection of outlier layers.
 
 Rounding each weight to the nearest step loses what fine-tuning changed, because most changes are smaller than half a
-step. GPTQ compensates the rounding error of each weight in the weights that are rounded after it, as far as they see
-the same inputs: a change that affects all tokens of the domain survives.
+step. GPTQ compensates each rounding error in the weights that are rounded later, as far as they have correlated inputs,
+so a change that affects all tokens of the domain survives.
 """
 
 from __future__ import annotations

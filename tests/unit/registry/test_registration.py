@@ -132,7 +132,7 @@ def test_evidence_has_to_be_about_the_model(registry: Registry, models: list[Pat
     with pytest.raises(InvalidInputFileError, match="older release.*Run `rerankd gate` again"):
         registry.register(models[0], name, gate=old)
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(InvalidInputFileError, match="no record"):
+    with pytest.raises(InvalidInputFileError, match="not a gate record"):
         registry.register(models[0], name, gate=tmp_path / "no.json")
     with pytest.raises(ModelNotFoundError, match="no version 9"):
         registry.register(models[0], name, parent=9)

@@ -80,7 +80,7 @@ def test_a_gate_has_to_let_it_pass(registry: Registry, models: list[Path], tmp_p
     registry.register(models[0], name, gate=gate_record(models[0], tmp_path / "no.json", passed=False))
     with pytest.raises(PromotionRefusedError, match=r"The gate refused .* nDCG@10 moved"):
         registry.promote(name, 1)
-    with pytest.raises(InvalidRequestError, match="needs a reason"):
+    with pytest.raises(InvalidRequestError, match="requires a reason"):
         registry.promote(name, 1, force=True)
     assert aliases(registry, name) == {}
     assert registry.history(name).moves == ()

@@ -88,7 +88,7 @@ def test_a_broken_file_is_skipped_and_its_good_version_stays(folder: Path, tmp_p
     (folder / "broken.pdf").write_bytes(b"%PDF broken")
     report = brought_in(folder, index)
     assert report.added == 3
-    assert [(Path(source).name, "no PDF" in reason) for source, reason in report.errors] == [("broken.pdf", True)]
+    assert [(Path(source).name, "PDF cannot" in reason) for source, reason in report.errors] == [("broken.pdf", True)]
     (folder / "a.md").write_bytes(bytes(range(256)) * 4)
     report = brought_in(folder, index)
     assert len(report.errors) == 2

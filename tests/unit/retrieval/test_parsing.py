@@ -109,19 +109,19 @@ def test_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.pdf", b"%PDF-1.4 broken", "no PDF"),
-        ("a.pdf", b"\0\1\2" * 100, "no PDF"),
-        ("a.docx", b"PK\3\4 broken", "no Word document"),
-        ("a.docx", b"plain text", "no Word document"),
+        ("a.pdf", b"%PDF-1.4 broken", "PDF cannot be read"),
+        ("a.pdf", b"\0\1\2" * 100, "PDF cannot be read"),
+        ("a.docx", b"PK\3\4 broken", "Word document cannot be read"),
+        ("a.docx", b"plain text", "Word document cannot be read"),
         ("a.txt", bytes(range(256)) * 20, "binary"),
         ("a.md", b"\x80\x81\xfe\xff" * 50, "encoding"),
         ("a.html", b"\0" * 100, "binary"),
-        ("a.jsonl", b"{broken", "Line 1 is no JSON"),
-        ("a.jsonl", b"[1]", "no JSON object"),
+        ("a.jsonl", b"{broken", "Line 1 is not valid JSON"),
+        ("a.jsonl", b"[1]", "not a JSON object"),
         ("a.csv", b"text\n\0\0\0" * 3, "binary"),
-        ("a.parquet", b"PAR1 broken", "no parquet"),
-        ("a.exe", b"MZ", "is not read"),
-        ("noending", b"x", "without an ending"),
+        ("a.parquet", b"PAR1 broken", "Parquet file cannot be read"),
+        ("a.exe", b"MZ", "is not supported"),
+        ("noending", b"x", "without an extension"),
     ],
 )
 def test_a_broken_file_is_a_sentence(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -143,7 +143,7 @@ def test_a_document_may_be_too_large(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(200_000_000)
-    with pytest.raises(InvalidInputFileError, match="200 MB; at most 100"):
+    with pytest.raises(InvalidInputFileError, match="200 MB; the limit is 100"):
         units(path)
 
 

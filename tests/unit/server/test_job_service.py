@@ -49,5 +49,5 @@ async def test_a_service_without_a_home_has_no_jobs(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     service = open_service(load_settings())
     monkeypatch.setattr("pathlib.Path.home", fail)
-    with pytest.raises(UnavailableError, match="cannot keep jobs"):
+    with pytest.raises(UnavailableError, match="cannot store jobs"):
         await service.job_service.queue()

@@ -80,7 +80,7 @@ def test_kinds_and_functions_of_ones_own() -> None:
     own = build_redactor([], "tests.unit.traces.test_redaction:_shout")
     assert own is not None
     assert own("quiet") == "QUIET"
-    with pytest.raises(InvalidRequestError, match="an unknown kind, 'fax'. Use of: cn_id, email, phone"):
+    with pytest.raises(InvalidRequestError, match="an unknown kind, 'fax'. Use any of: cn_id, email, phone"):
         build_redactor(["fax"])
     for wrong in ("nothing", "no.such:thing", "math:pi"):
         with pytest.raises(InvalidRequestError, match="traces_redactor"):

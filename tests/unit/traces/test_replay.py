@@ -24,7 +24,7 @@ def test_another_model_moves_documents(tmp_path: Path) -> None:
     newest = store.load(store.list_traces(order="oldest"))
     same, skipped = replay_traces(newest, lambda _, texts: [-float(position) for position in range(len(texts))])
     assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
-    assert skipped.skipped == "a text of it was erased"
+    assert skipped.skipped == "one of its texts was erased"
     by_length, _ = replay_traces(newest, lambda _, texts: [float(len(text)) for text in texts])
     assert (by_length.top_changed, by_length.entered) == (True, 2)
     assert by_length.tau == pytest.approx(-1 / 3 * 1.0, abs=0.34)

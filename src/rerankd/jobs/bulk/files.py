@@ -55,7 +55,8 @@ class AppendFile:
         if size < length:
             os.close(self._file)
             raise InvalidRequestError(
-                f"{path} has {size:,} bytes where {length:,} were written.", hint="Start over with --restart."
+                f"{path} is shorter ({size:,} bytes) than its checkpoint says ({length:,}).",
+                hint="Start over with --restart.",
             )
 
     def append(self, data: bytes) -> None:

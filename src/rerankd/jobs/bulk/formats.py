@@ -31,7 +31,7 @@ def format_of(path: Path, declared_format: str | None, flag: str) -> str:
     file_format = declared_format or _ENDINGS.get(name.rpartition(".")[2])
     if file_format is None:
         raise InvalidRequestError(
-            f"The ending of {path.name!r} is none of {', '.join(_ENDINGS)}.", hint=f"Say what it is with {flag}."
+            f"The extension of {path.name!r} is not one of {', '.join(_ENDINGS)}.", hint=f"Name the format with {flag}."
         )
     return file_format
 

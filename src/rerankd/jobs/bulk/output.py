@@ -178,6 +178,6 @@ class RunOutput:
 def _other_run(paths: OutputPaths, changed: list[str]) -> InvalidRequestError:
     names = dict.fromkeys("input" if name in INPUT else name for name in changed)
     return InvalidRequestError(
-        f"{paths.part} was begun with another {' and another '.join(names)}.",
-        hint="Run the command as the first time, or start over with --restart.",
+        f"{paths.part} was started with a different {' and a different '.join(names)}.",
+        hint="Run the same command as the first time, or start over with --restart.",
     )

@@ -125,7 +125,7 @@ def row_id(content: object, *, strict: bool = False) -> RowId:
         return value
     if strict:
         raise InvalidRequestError(
-            f"The id is of type {type(value).__name__}.", hint="An id is a string or a whole number."
+            f"The id is of type {type(value).__name__}.", hint="An id must be a string or an integer."
         )
     return None
 
@@ -133,4 +133,4 @@ def row_id(content: object, *, strict: bool = False) -> RowId:
 def _top_n(value: object) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise InvalidRequestError(f"top_n is {value!r}.", hint="top_n is a whole number from 1.")
+    raise InvalidRequestError(f"top_n is {value!r}.", hint="top_n must be an integer of at least 1.")

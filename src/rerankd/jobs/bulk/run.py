@@ -162,7 +162,8 @@ class _ChunkLoop:
             batch = self.in_flight.popleft()
             if (result.number, len(result.outcomes)) != (batch.chunk.number, len(batch.chunk.groups)):
                 raise ScoringError(
-                    f"Chunk {batch.chunk.number} was answered with chunk {result.number}.", hint="Report this."
+                    f"The executor returned chunk {result.number} for chunk {batch.chunk.number}.",
+                    hint="This is a bug: please report it.",
                 )
             failures = failures + 1 if result.failed else 0
             if failures == MAX_FAILED_CHUNKS:

@@ -18,7 +18,8 @@ class PairScorer:
     """Scores pairs with one model and one set of truncation options.
 
     Every distinct pair of a chunk is scored once. Scores of earlier chunks are cached only if the backend computes
-    pairs one by one: in a batch, the last bits of a score depend on the other pairs, and so would on cache hits.
+    pairs one by one: in a batch, the last bits of a score depend on the other pairs, so a cache hit could change
+    them.
 
     Args:
         scorer: encoder and backend.

@@ -9,12 +9,12 @@ for _, item in ipairs(redis.call('ZRANGEBYSCORE', P..'delayed', '-inf', t, 'LIMI
 end
 for _, priority in ipairs(ARGV[3] == '1' and {'interactive', 'bulk'} or {'interactive'}) do
   while true do
-    local owner = redis.call('LPOP', P..'ring:'..priority)
-    if not owner then break end
-    local list = P..'wait:'..priority..':'..owner
+    local tenant = redis.call('LPOP', P..'ring:'..priority)
+    if not tenant then break end
+    local list = P..'wait:'..priority..':'..tenant
     local item = redis.call('LPOP', list)
     redis.call('HINCRBY', P..'waiting', priority, -1)
-    if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', P..'ring:'..priority, owner) end
+    if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', P..'ring:'..priority, tenant) end
     local id, n = split(item)
     -- A part is in the list twice after its job was cancelled and retried; one that is leased or finished is skipped.
     local is_free = redis.call('HEXISTS', P..'part:'..id, n..':t') == 0 and redis.call('HEXISTS', P..'out:'..id, n) == 0
@@ -29,7 +29,7 @@ for _, priority in ipairs(ARGV[3] == '1' and {'interactive', 'bulk'} or {'intera
         if field(id, 'state') == 'queued' then redis.call('HSET', P..'job:'..id, 'state', 'running', 'started', t) end
         -- The time that is left and not the deadline, since the clock of the worker may differ from this one.
         local left = deadline > 0 and string.format('%.6f', deadline - t) or ''
-        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, owner, priority, left,
+        return {id, n, redis.call('HGET', P..'in:'..id, n), attempt, tenant, priority, left,
           redis.call('HGET', P..'req:'..id, n)}
       end
     end

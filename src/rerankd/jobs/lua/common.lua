@@ -12,12 +12,12 @@ local function each_key(id, change, ...)
   local idem = field(id, 'idem')
   if idem and idem ~= '' then redis.call(change, P..'idem:'..idem, ...) end
 end
--- Make a part claimable. An owner is in the ring of its priority for as long as its list holds parts, so that claims
--- that take the first owner and put it back at the end are round robin.
+-- Make a part claimable. A tenant is in the ring of its priority for as long as its list holds parts, so that claims
+-- that take the first tenant and put it back at the end are round robin.
 local function push(id, n, front)
-  local owner, priority = field(id, 'owner'), field(id, 'priority')
-  local list = P..'wait:'..priority..':'..owner
-  if redis.call('EXISTS', list) == 0 then redis.call('RPUSH', P..'ring:'..priority, owner) end
+  local tenant, priority = field(id, 'owner'), field(id, 'priority')
+  local list = P..'wait:'..priority..':'..tenant
+  if redis.call('EXISTS', list) == 0 then redis.call('RPUSH', P..'ring:'..priority, tenant) end
   redis.call(front and 'LPUSH' or 'RPUSH', list, id..':'..n)
   redis.call('HINCRBY', P..'waiting', priority, 1)
 end

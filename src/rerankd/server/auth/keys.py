@@ -58,7 +58,7 @@ class ApiKey:
             limit = getattr(self, label)
             if limit is not None and (type(limit) is not int or limit < 1):
                 raise InvalidRequestError(
-                    f"{label} of key {self.id} must be a positive whole number.", hint="Leave it out for no limit."
+                    f"{label} of key {self.id} must be an integer of at least 1.", hint="Leave it out for no limit."
                 )
 
 

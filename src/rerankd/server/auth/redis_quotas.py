@@ -135,4 +135,4 @@ class RedisQuotas:
         self._ask_at = clock + self.PAUSE
         if clock >= self._log_at:
             self._log_at = clock + self.LOG_EVERY
-            _log.warning("Redis cannot count quotas (%s): this instance counts alone.", str(error) or "timeout")
+            _log.warning("Redis is unavailable for quotas (%s); this instance counts locally.", str(error) or "timeout")

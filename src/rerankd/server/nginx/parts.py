@@ -7,14 +7,14 @@ from rerankd.server.nginx.options import NginxOptions, ServiceLimits
 ADDRESS_FACTOR = 10
 # Status that nginx gives, status that the caller sees, the service's code, sentence, seconds to wait (0 for none).
 ERRORS = (
-    (403, 403, "permission_denied", "This is not done through the proxy. Ask an instance itself.", 0),
-    (404, 404, "not_found", "There is no such path here. See /docs.", 0),
-    (408, 408, "body_timeout", "The body did not arrive in time. Send it at once.", 0),
+    (403, 403, "permission_denied", "Not available through the proxy. Send the request to an instance.", 0),
+    (404, 404, "not_found", "The path does not exist. See /docs.", 0),
+    (408, 408, "body_timeout", "The body did not arrive in time. Send it without pauses.", 0),
     (413, 413, "payload_too_large", "The body is larger than {body:g} MB. Send fewer documents.", 0),
     (494, 431, "too_large", "The headers are too large.", 0),
     (429, 429, "rate_limited", "Too many requests. Send it again after the time in Retry-After.", -1),
-    (500, 500, "internal_error", "Something went wrong. The log of the proxy has it.", 0),
-    (502, 502, "unavailable", "No instance answers. Send the request again.", 1),
+    (500, 500, "internal_error", "Internal error of the proxy. See its error log.", 0),
+    (502, 502, "unavailable", "No instance is reachable. Send the request again.", 1),
     (503, 503, "unavailable", "No instance is ready. Send the request again.", 1),
     (504, 504, "unavailable", "The instance did not answer in time. Send the request again.", 1),
 )

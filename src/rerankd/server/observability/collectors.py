@@ -23,7 +23,7 @@ _ACTIVITY: tuple[tuple[str, str, Callable[[Activity], float | None]], ...] = (
     ("requests", "Rankings in the window", lambda row: row.requests),
     ("top_changed_ratio", "Share of rankings with another document first", lambda row: row.top_changed),
     ("kendall_tau", "Mean Kendall's tau between the order before and after", lambda row: row.tau),
-    ("rank_biased_overlap", "Mean rank-biased overlap between them", lambda row: row.rbo),
+    ("rank_biased_overlap", "Mean rank-biased overlap of the order before and after", lambda row: row.rbo),
     ("promotion_places", "Mean number of ranks that returned documents rose", lambda row: row.promotion),
     ("top_score", "Median logit of the first document", lambda row: row.top_score),
     ("margin", "Mean difference of the logits of the first and the second document", lambda row: row.margin),
@@ -179,7 +179,7 @@ class ActivityGauges(Collector):
         )
         gain = GaugeMetricFamily(
             "rerankd_activity_feedback_gain",
-            "Gain of that mean by reranking, with its 95 % interval",
+            "Gain in mean reciprocal rank by reranking, with its 95 % interval",
             labels=[*labels, "bound"],
         )
         for row in self._rows:

@@ -44,6 +44,6 @@ class ExperimentGauges(Collector):
             compared.add_metric([name, result], count)
         stale = GaugeMetricFamily("rerankd_experiments_stale", "1 while the database of experiments is out of reach")
         stale.add_metric([], float(self._experiments.stale))
-        age = GaugeMetricFamily("rerankd_experiments_age_seconds", "Since the database of experiments was read")
+        age = GaugeMetricFamily("rerankd_experiments_age_seconds", "Seconds since the database of experiments was read")
         age.add_metric([], self._experiments.age)
         return [requests, coverage, compared, stale, age]

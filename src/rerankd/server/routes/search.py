@@ -1,4 +1,4 @@
-"""Routes of questions: `/v1/search` finds passages, `/v1/ask` answers from them."""
+"""Routes for search and question answering: `/v1/search` finds passages, `/v1/ask` answers from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ StreamPart = SearchResult | AnswerDelta | Answer
 
 
 class SearchRoutes:
-    """Handlers of questions. Every key sees the whole index; rules can hide documents from a tenant.
+    """Handlers for search and question answering.
+
+    Every key sees the whole index; rules can hide documents from a tenant.
 
     Args:
         service: the instance.
@@ -129,7 +131,7 @@ def _search_json(content: Any, result: SearchResult) -> Response:
 
 
 def search_router(service: Service) -> APIRouter:
-    """Return the routes of questions."""
+    """Return the routes for search and question answering."""
     router, routes = APIRouter(tags=["search"]), SearchRoutes(service)
     for path, handler, model in (
         ("/v1/search", routes.search, SearchRequestBody),

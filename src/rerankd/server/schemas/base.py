@@ -1,8 +1,7 @@
-"""Fields and meanings that request bodies share.
+"""Fields shared by request bodies.
 
-A body answers six questions, whatever its dialect: query, documents, number of results, activation, truncation and
-fusion. `rerankd.server.ranking_request.to_rerank_request` asks them; nothing else reads a body's fields to build a
-`RerankRequest`.
+Every body exposes query, documents, number of results, activation, truncation and fusion, whatever its dialect. Only
+`rerankd.server.ranking_request.to_rerank_request` reads them to build a `RerankRequest`.
 """
 
 from __future__ import annotations

@@ -139,11 +139,11 @@ def interrupted(job: BulkRun, dies: int = 5) -> None:
 )
 def test_another_run_does_not_go_on(job: BulkRun, change: dict[str, Any], name: str) -> None:
     interrupted(job)
-    with pytest.raises(InvalidRequestError, match=rf"begun with another {name}\..*--restart"):
+    with pytest.raises(InvalidRequestError, match=rf"started with a different {name}\..*--restart"):
         run_bulk(replace(job, **change), FakeExecutor())
     other = FakeExecutor()
     other.identity = {**other.identity, "version": "2"}
-    with pytest.raises(InvalidRequestError, match="another version"):
+    with pytest.raises(InvalidRequestError, match="a different version"):
         run_bulk(job, other)
     executor = FakeExecutor()
     run_bulk(job, executor)
@@ -160,7 +160,7 @@ def test_an_input_that_changed_behind_the_place_is_gone_on_with(job: BulkRun) ->
     job.out.unlink()
     interrupted(job)
     job.source.write_text(job.source.read_text().replace('"p3"', '"p?"', 1))
-    with pytest.raises(InvalidRequestError, match="begun with another input"):
+    with pytest.raises(InvalidRequestError, match="started with a different input"):
         run_bulk(job, FakeExecutor())
 
 
@@ -221,7 +221,7 @@ def test_an_answer_for_another_chunk_is_not_written(job: BulkRun) -> None:
         def run(self, chunks: Any) -> Any:
             return (ChunkResult(result.number + 1, result.outcomes) for result in super().run(chunks))
 
-    with pytest.raises(ScoringError, match="Chunk 0 was answered with chunk 1"):
+    with pytest.raises(ScoringError, match="returned chunk 1 for chunk 0"):
         run_bulk(job, Confused())
 
 
@@ -251,7 +251,7 @@ def test_what_is_in_the_way_is_a_sentence(job: BulkRun) -> None:
     paths.part.unlink()
     interrupted(job)
     os.truncate(paths.part, 10)
-    with pytest.raises(InvalidRequestError, match=r"has 10 bytes.*--restart"):
+    with pytest.raises(InvalidRequestError, match=r"shorter .10 bytes.*--restart"):
         run_bulk(job, FakeExecutor())
     paths.part.unlink()
     with pytest.raises(InvalidRequestError, match=r"is missing.*--restart"):

@@ -77,7 +77,7 @@ def test_writing_into_a_missing_folder_names_the_fix(tmp_path: Path) -> None:
         ({"id": ""}, "A key's id and name must be printable"),
         ({"admin": "yes"}, "admin must be true or false"),
         ({"created": 5}, "created must be text"),
-        ({"requests_per_day": 0}, "requests_per_day of key a must be a positive"),
+        ({"requests_per_day": 0}, "requests_per_day of key a must be an integer"),
     ],
 )
 def test_broken_files_are_refused_with_path_and_fix(path: Path, text: str | dict[str, Any], sentence: str) -> None:

@@ -29,7 +29,7 @@ def test_new_key_is_random_and_keeps_only_its_hash() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "9"])
 def test_limits_are_positive_whole_numbers(limit: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="tokens_per_minute of key .* must be a positive whole number"):
+    with pytest.raises(InvalidRequestError, match="tokens_per_minute of key .* must be an integer of at least 1"):
         new_key("team", tokens_per_minute=limit)
 
 
