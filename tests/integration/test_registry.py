@@ -170,7 +170,7 @@ class Load:
     """Clients that ask again and again, and what each was told."""
 
     def __init__(self, urls: list[str]) -> None:
-        self._stop = threading.Event()
+        self._stop, self.answered = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(2 * len(urls))
         self._asking = [self._pool.submit(self._ask, url) for url in urls * 2]
 
@@ -179,6 +179,7 @@ class Load:
         with httpx.Client(timeout=30) as client:
             while not self._stop.wait(PAUSE):
                 responses.append(rerank(client, url, f"user-{len(responses) % 40}"))
+                self.answered.set()
         return responses
 
     def __enter__(self) -> Load:
@@ -278,7 +279,7 @@ def test_an_experiment_that_ends_after_the_swap_drops_nothing(
     uri: str, traces_url: str, urls: list[str], known: list[tuple[float, ...]]
 ) -> None:
     with contextlib.closing(ExperimentStore(TraceStore(traces_url))) as store, Load(urls) as load:
-        until(lambda: load.answers, "answered by the champion")
+        assert load.answered.wait(60)  # by the champion
         one = store.start(
             Experiment("kept", "canary", "med", "registry:med@2", plan=ExperimentPlan(steps=(1.0,))), "test"
         )
