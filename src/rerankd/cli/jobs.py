@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -45,9 +45,9 @@ def list_jobs(
         jobs = queue.store.dead_letters(limit) if state == "dead" else queue.store.jobs(states=states, limit=limit)
         waiting = queue.store.queue_depth()
     if wants_json(as_json):
-        write_rows(asdict(job) for job in jobs)
+        write_rows(map(_fields, jobs))
         return
-    table = Table("id", "state", "tenant", "priority", "done", "failed", "of", "created")
+    table = Table("id", "state", "owner", "priority", "done", "failed", "of", "created")
     for job in jobs:
         numbers = (str(job.done), str(job.failed), str(job.total))
         table.add_row(job.id, job.state, cell(job.tenant), job.priority, *numbers, _when(job.created))
@@ -64,7 +64,7 @@ def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Js
         details = _existing(queue.store.get(job), job)
         rows = list(result_rows(queue.store.results(job)))
     errors = [(index, row["error"]["message"]) for index, row in enumerate(rows) if row and "error" in row]
-    summary = asdict(details) | {"errors": [{"index": index, "error": error} for index, error in errors]}
+    summary = _fields(details) | {"errors": [{"index": index, "error": error} for index, error in errors]}
     if wants_json(as_json):
         write_rows([summary])
         return
@@ -140,6 +140,11 @@ def _existing(job: Job | None, name: str) -> Job:
     if job is None:
         raise NotFoundError(f"There is no job {name!r}.", hint="See: rerankd jobs list")
     return job
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    """Return the fields of a job for output, where the tenant is called `owner`."""
+    return {"owner" if name == "tenant" else name: value for name, value in asdict(job).items()}
 
 
 def _when(seconds: float) -> str:
