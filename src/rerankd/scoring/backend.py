@@ -166,4 +166,4 @@ def open_backend(
         from rerankd.scoring.torch_backend import TorchBackend
 
         return TorchBackend(files, device=choice.device, precision=precision, threads=threads)
-    raise NotImplementedError(f"No class opens the backend {choice.name!r}.")
+    raise RuntimeError(f"No class opens the backend {choice.name!r}.")
