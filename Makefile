@@ -45,7 +45,7 @@ soak: $(VENV)/.dev ## long load and fault runs; results in benchmarks/results/
 	@$(BIN)/python -m benchmarks.soak $(SOAK_FLAGS)
 	@$(BIN)/python -m benchmarks.failover
 	@$(BIN)/python -m benchmarks.jobs
-	@test ! -d tests/soak || $(BIN)/python -m pytest tests/soak
+	@$(BIN)/python -m pytest -m soak --soak
 
 docs: $(VENV)/.dev ## write the generated parts of docs/ and README again
 	@$(BIN)/python -m docs.generate

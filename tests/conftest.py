@@ -46,6 +46,17 @@ ORDER = ["integration", "e2e", "unit"]
 """Two processes share the modules; the long ones come first, so that both end at the same time."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that `make soak` runs the tests marked `soak` with."""
+    parser.addoption("--soak", action="store_true", help="repeat as often as `make soak` does, not as `make test`")
+
+
+@pytest.fixture
+def repetitions(request: pytest.FixtureRequest) -> int:
+    """Return how often a test marked `soak` repeats its requests: 1,000 times in `make soak`, 250 in `make test`."""
+    return 1000 if request.config.getoption("--soak") else 250
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long modules first."""
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))

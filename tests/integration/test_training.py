@@ -22,14 +22,14 @@ from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals
 
 NOISE = 1e-4  # of a logit, on one machine; sums of floats are all that may differ
-STEPS = 72
+STEPS = 36
 OPTIONS = TrainOptions(
-    epochs=16,
+    epochs=8,
     groups_per_step=2,
     group_size=4,
     max_length=48,
     lora_rank=4,
-    evaluations=24,
+    evaluations=12,
     validation=0.25,
     patience=0,
     learning_rate=1e-3,
@@ -105,5 +105,5 @@ def test_a_killed_run_goes_on_to_the_same_result(bert: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(logits(tmp_path / "cut" / "model"), logits(tmp_path / "whole" / "model"), atol=NOISE)
     history = [json.loads((tmp_path / name / "train.json").read_bytes())["history"] for name in ("whole", "cut")]
     watched = [[entry["eval_loss"] for entry in one if "eval_loss" in entry] for one in history]
-    assert len(watched[0]) == 1 + 24
+    assert len(watched[0]) == 1 + OPTIONS.evaluations
     np.testing.assert_allclose(watched[1], watched[0], atol=NOISE)
