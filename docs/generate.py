@@ -99,7 +99,7 @@ def _http() -> str:
         for method, own in methods.items()
     ]
     table = ["| | needs a key | |", "| --- | --- | --- |"]
-    return "\n".join(["# HTTP", "", "Bodies and answers: `/docs` of a running service.", "", *table, *rows]) + "\n"
+    return "\n".join(["# HTTP", "", "Request and response bodies: `/docs` of a running service.", "", *table, *rows]) + "\n"
 
 
 def _metrics() -> str:
