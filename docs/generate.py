@@ -98,8 +98,9 @@ def _http() -> str:
         for path, methods in paths.items()
         for method, own in methods.items()
     ]
+    head = ["# HTTP", "", "Request and response bodies: `/docs` of a running service.", ""]
     table = ["| | needs a key | |", "| --- | --- | --- |"]
-    return "\n".join(["# HTTP", "", "Bodies and answers: `/docs` of a running service.", "", *table, *rows]) + "\n"
+    return "\n".join([*head, *table, *rows]) + "\n"
 
 
 def _metrics() -> str:

@@ -1,2 +1,2 @@
--- Run once, when the volume is new; the database of rerankd itself is made by the image (POSTGRES_DB).
+-- Runs once, when the volume is first created. The image creates the database rerankd itself (POSTGRES_DB).
 CREATE DATABASE mlflow;

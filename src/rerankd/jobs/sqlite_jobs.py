@@ -17,10 +17,10 @@ _COLUMNS = (
 
 
 class JobTable:
-    """Rows of jobs.
+    """Queries and updates of the `job` table.
 
     Args:
-        db: the file.
+        db: open SQLite file.
         clock: source of Unix timestamps.
     """
 
@@ -69,7 +69,7 @@ class JobTable:
         return Job(*row) if row else None
 
     def one(self, job_id: str) -> Job:
-        """Return a job that is there."""
+        """Return an existing job."""
         return Job(*self._db.fetch(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,)))  # noqa: S608
 
     def dead_letter(self, job_id: str, error: str) -> None:
@@ -77,7 +77,7 @@ class JobTable:
         self._db.execute("UPDATE job SET error = ?, dead = ? WHERE id = ?", (error, self._clock(), job_id))
 
     def count(self, job_id: str, done: int, failed: int) -> Job:
-        """Add to the counts of a job, and end it with its last request."""
+        """Add to a job's counts of requests; finish the job when all are counted."""
         self._db.execute("UPDATE job SET done = done + ?, failed = failed + ? WHERE id = ?", (done, failed, job_id))
         job = self.one(job_id)
         if not job.final and job.done + job.failed >= job.total:
@@ -85,7 +85,7 @@ class JobTable:
         return self.one(job_id)
 
     def end(self, job_id: str, state: State, error: str) -> None:
-        """End a job and withdraw its parts; their leases are void from then on."""
+        """Finish a job and its open parts, and invalidate the leases of these parts."""
         now = self._clock()
         self._db.execute(
             "UPDATE job SET state = ?, finished = ?, error = ?, hook_at = CASE webhook WHEN '' THEN NULL ELSE ? END"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rerankd.cli.main import app
-from rerankd.cli.worker import worker
+from rerankd.cli.serve import SECRET
 from rerankd.server.run import LAST_CALL_SECONDS
 from rerankd.settings import Settings, load_settings
 from tests.dockerfile import environment, last, read_dockerfile
@@ -22,71 +23,87 @@ from tests.dockerfile import environment, last, read_dockerfile
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-EXAMPLE = dict(
-    line.split("=", 1) for line in (DEPLOY / ".env.example").read_text().splitlines() if line and line[0] != "#"
-)
+VARIABLES = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT))
 INSTANCES = ["rerankd-1", "rerankd-2"]
-OURS = [*INSTANCES, "worker"]
+BUILT = [*INSTANCES, "worker"]
 PUBLISHED = {"nginx", "grafana"}
 
 
-def filled(text: str, values: dict[str, str]) -> Any:
-    """Return the file with its variables, as docker fills them in: in texts, after YAML is read."""
+def substitute(text: str, values: dict[str, str]) -> Any:
+    """Return the file with its variables substituted as docker does it: in strings, after YAML is parsed."""
 
-    def fill(value: Any) -> Any:
+    def replace(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: fill(one) for name, one in value.items()}
+            return {name: replace(one) for name, one in value.items()}
         if isinstance(value, list):
-            return [fill(one) for one in value]
+            return [replace(one) for one in value]
         if not isinstance(value, str):
             return value
-        filled_text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: values.get(match[1]) or match[2], value)
-        assert "${" not in filled_text, "every variable needs a default, so that one command starts the stack"
-        return filled_text
+        replaced = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: values.get(match[1]) or match[2], value)
+        assert "${" not in replaced, "every variable needs a default, so that one command starts the stack"
+        return replaced
 
-    return fill(yaml.safe_load(text))
+    return replace(yaml.safe_load(text))
 
 
-COMPOSE = filled(TEXT, {})
+COMPOSE = substitute(TEXT, {})
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
-def built(service: dict[str, Any]) -> Path | None:
-    """Return the Dockerfile of a service that is built here."""
+def dockerfile(service: dict[str, Any]) -> tuple[Path, str] | None:
+    """Return the Dockerfile and the stage of a service that is built here."""
     if "build" not in service:
         return None
-    return DEPLOY / str(service["build"]["context"]) / "Dockerfile"
+    path = DEPLOY / str(service["build"]["context"]) / "Dockerfile"
+    return path, service["build"].get("target") or list(read_dockerfile(path))[-1]
 
 
-def seconds(text: str) -> float:
-    """Return the seconds of a duration such as 80s."""
-    return float(text.removesuffix("s"))
+def image_instruction(service: dict[str, Any], name: str) -> str:
+    """Return an instruction of the image that is built for the service."""
+    built = dockerfile(service)
+    assert built is not None, f"neither the service nor an image that is built here has {name}"
+    return last(read_dockerfile(built[0]), built[1], name).text
 
 
-def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (source, rest.partition(":")[0])
-        for source, _, rest in (one.partition(":") for one in service.get("volumes", []))
-    ]
+def seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
+
+
+def mounts(service: dict[str, Any]) -> dict[str, str]:
+    """Return sources by mount point."""
+    volumes = [volume.split(":") for volume in service.get("volumes", [])]
+    return {target: source for source, target, *_ in volumes}
+
+
+def options(name: str) -> dict[str, str]:
+    """Return the options of a Redis server's command line."""
+    _, *words = SERVICES[name]["command"]
+    return {flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def redis_host(url: str | None) -> str:
+    """Return the service that a Redis URL names; its port must be exposed."""
+    assert url is not None
+    host, _, port = url.removeprefix("redis://").partition("/")[0].partition(":")
+    assert port in SERVICES[host]["expose"]
+    return host
 
 
 def settings_of(
     name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, values: dict[str, str] | None = None
 ) -> Settings:
-    """Return settings as a container has them: the image's variables, the service's, and the mounted file."""
-    for source, target in mounts(SERVICES[name]):
-        if target == "/etc/rerankd/rerankd.toml":
-            shutil.copy(DEPLOY / source, folder / "rerankd.toml")
+    """Return the settings of a container: the image's variables, the service's, and the mounted file."""
+    shutil.copy(DEPLOY / mounts(SERVICES[name])["/etc/rerankd/rerankd.toml"], folder / "rerankd.toml")
     monkeypatch.chdir(folder)
     image = environment(read_dockerfile(ROOT / "Dockerfile"), "cpu")
-    for key, value in {**image, **filled(TEXT, values or {})["services"][name]["environment"]}.items():
+    for key, value in {**image, **substitute(TEXT, values or {})["services"][name]["environment"]}.items():
         if key.startswith("RERANKD_"):
             assert key.removeprefix("RERANKD_").lower() in Settings.model_fields, key
             monkeypatch.setenv(key, value)
     return load_settings()
 
 
-def test_follows_the_specification() -> None:
+def test_schema() -> None:
     checker = Path(sys.executable).with_name("check-jsonschema")
     command = [str(checker), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -94,23 +111,19 @@ def test_follows_the_specification() -> None:
 
 
 def test_docker_accepts_it() -> None:
-    if (
-        subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
-        if shutil.which("docker")
-        else 1
-    ):
-        pytest.skip("docker compose is not here; the schema of its files is checked instead")
-    done = subprocess.run(
-        ["docker", "compose", "-f", DEPLOY / "compose.yaml", "config", "--quiet"], capture_output=True, text=True
-    )
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed; the file is checked against its schema instead")
+    command = [docker, "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_example_names_every_variable() -> None:
-    assert set(EXAMPLE) == set(re.findall(r"\$\{(\w+)", TEXT))
-    defaults = {name: value for name, value in re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT) if value != "local"}
-    for name, value in defaults.items():
-        assert EXAMPLE[name] == value, f"{name} of .env.example is not the default of compose.yaml"
+def test_example_has_every_variable_with_its_default() -> None:
+    lines = (DEPLOY / ".env.example").read_text(encoding="utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and line[0] != "#")
+    assert set(example) == set(VARIABLES) == set(re.findall(r"\$\{(\w+)", TEXT))
+    assert {name: value or VARIABLES[name] for name, value in example.items()} == VARIABLES
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -118,167 +131,131 @@ class TestService:
     def test_image_is_pinned(self, name: str) -> None:
         image, _, tag = SERVICES[name]["image"].rpartition(":")
         assert image
-        assert tag != "latest"
-        assert re.fullmatch(r"v?\d+(\.\d+)+(-\w+)*", tag) or (name in OURS and tag == "local")
+        assert re.fullmatch(r"v?\d+(\.\d+)+(-\w+)*", tag) or (name in BUILT and tag == "local")
 
-    def test_has_a_check(self, name: str) -> None:
-        service = SERVICES[name]
-        if "healthcheck" in service:
-            assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
-            return
-        path = built(service)
-        assert path is not None, "neither the service nor an image of ours has a check"
-        assert "HEALTHCHECK" in path.read_text(encoding="utf-8")
+    def test_has_a_health_check(self, name: str) -> None:
+        assert SERVICES[name].get("healthcheck") or image_instruction(SERVICES[name], "HEALTHCHECK")
 
-    def test_can_do_little(self, name: str) -> None:
+    def test_is_hardened(self, name: str) -> None:
         service = SERVICES[name]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
-        assert "cap_add" not in service
-        assert "privileged" not in service
         assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not {"cap_add", "privileged"} & set(service)
         assert service["mem_limit"]
-        assert service["restart"] == "unless-stopped"
+        user = service.get("user") or image_instruction(service, "USER")
+        assert re.fullmatch(r"[1-9]\d*:\d+", user)
 
-    def test_is_not_root(self, name: str) -> None:
-        service = SERVICES[name]
-        if "user" in service:
-            assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
-            return
-        path = built(service)
-        assert path is not None, "neither the service nor an image of ours names a user"
-        assert re.search(r"^USER [1-9]\d+:", path.read_text(encoding="utf-8"), re.MULTILINE)
-
-    def test_only_the_front_is_published(self, name: str) -> None:
-        ports = SERVICES[name].get("ports", [])
-        assert bool(ports) == (name in PUBLISHED)
-        assert all(port.startswith("127.0.0.1:") for port in ports), "others reach it only when somebody says so"
-
-    def test_volumes_exist(self, name: str) -> None:
-        for source, target in mounts(SERVICES[name]):
+    def test_mounts_and_dependencies_exist(self, name: str) -> None:
+        for target, source in mounts(SERVICES[name]).items():
             assert target.startswith("/")
-            if source.startswith("."):
-                assert (DEPLOY / source).exists(), source
-            else:
-                assert source in COMPOSE["volumes"], source
-
-    def test_depends_on_services_with_a_check(self, name: str) -> None:
+            assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
         for other, how in SERVICES[name].get("depends_on", {}).items():
             assert other in SERVICES
-            assert how == {"condition": "service_healthy"}
+            assert how["condition"] == "service_healthy"
 
 
 def test_every_volume_is_used() -> None:
-    used = {source for service in SERVICES.values() for source, _ in mounts(service)}
-    assert set(COMPOSE["volumes"]) <= used
+    assert set(COMPOSE["volumes"]) <= {source for service in SERVICES.values() for source in mounts(service).values()}
 
 
-def test_grafana_is_on_this_machine_only_whatever_is_set() -> None:
-    open_to_all = filled(TEXT, {"RERANKD_BIND": "0.0.0.0"})["services"]  # noqa: S104  what somebody may set
-    assert open_to_all["nginx"]["ports"] == ["0.0.0.0:8080:8080"]
-    assert open_to_all["grafana"]["ports"] == ["127.0.0.1:3000:3000"]
+def test_ports_are_bound_to_this_machine_until_somebody_says_otherwise() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(ports) == PUBLISHED
+    assert all(port.startswith("127.0.0.1:") for service in ports.values() for port in service)
+    opened = substitute(TEXT, {"RERANKD_BIND": "192.0.2.1"})["services"]
+    assert opened["nginx"]["ports"][0].startswith("192.0.2.1:")
+    assert opened["grafana"]["ports"] == ports["grafana"], "RERANKD_BIND opens the API, not the dashboards"
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_settings_hold(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BUILT)
+def test_settings_load_and_fit_the_stack(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = settings_of(name, monkeypatch, tmp_path, {"RERANKD_API_KEYS": "one,two"})
-    for url in (settings.redis_url, settings.queue_url):
-        assert url is not None
-        host, _, port = url.removeprefix("redis://").partition("/")[0].partition(":")
-        assert port in SERVICES[host]["expose"]
+    queue, cache = redis_host(settings.queue_url), redis_host(settings.redis_url)
+    assert (options(queue)["appendonly"], options(queue)["maxmemory-policy"]) == ("yes", "noeviction"), "docs/jobs.md"
+    assert "/data" in mounts(SERVICES[queue])
+    assert options(cache)["maxmemory-policy"] != "noeviction", "a full cache must evict, not refuse"
+    assert str(Path(settings.jobs_path or "").parent) in mounts(SERVICES[name])
     if name in INSTANCES:
         assert settings.api_keys == ["one", "two"]
         assert str(settings.port) in SERVICES[name]["expose"]
-        nginx = SERVICES["nginx"]["networks"]["front"]["ipv4_address"]
-        assert settings.trusted_proxies == [nginx]
-    state = Path(settings.jobs_path or "").parent
-    assert str(state) in [target for _, target in mounts(SERVICES[name])]
+        assert settings.trusted_proxies == [SERVICES["nginx"]["networks"]["front"]["ipv4_address"]]
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_there_is_time_to_end(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BUILT)
+def test_stops_within_its_grace_period(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = settings_of(name, monkeypatch, tmp_path)
-    assert settings.drain_seconds >= 2, "nginx needs it to take back an instance before the next one goes"
+    assert settings.drain_seconds >= 2, "nginx takes an instance back after a second; the next must not stop earlier"
     needed = settings.drain_seconds + 1.5 * settings.shutdown_seconds + LAST_CALL_SECONDS
     assert seconds(SERVICES[name]["stop_grace_period"]) > needed + 5
 
 
-def test_jobs_outlive_a_restart_and_the_cache_stays_small() -> None:
-    jobs, cache = (" ".join(SERVICES[name]["command"]) for name in ("redis", "cache"))
-    assert "--appendonly yes" in jobs
-    assert "--maxmemory-policy noeviction" in jobs
-    assert "--maxmemory-policy allkeys-lru" in cache
-    assert "redis:/data" in SERVICES["redis"]["volumes"]
-
-
-def test_nginx_is_as_its_generator_writes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    written = (DEPLOY / "compose.nginx.conf").read_text(encoding="utf-8")
-    command = next(line for line in written.splitlines() if "rerankd deploy nginx" in line).lstrip("# ")
+def test_nginx_is_generated_and_fits_the_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = (DEPLOY / "compose.nginx.conf").read_text(encoding="utf-8")
+    command = next(line for line in config.splitlines() if "rerankd deploy nginx" in line).lstrip("# ")
     instance = settings_of("rerankd-1", monkeypatch, tmp_path)
     done = CliRunner().invoke(app, shlex.split(command)[1:])
     assert done.exit_code == 0, done.output
-    assert done.stdout == written, "Make it again with the command in its first lines."
-    for name in INSTANCES:
-        assert f"server {name}:{instance.port} " in written
-    target = SERVICES["nginx"]["ports"][0].rpartition(":")[2]
-    assert f"listen {target};" in written
-    wait = re.search(r"proxy_read_timeout (\d+)s", written)
-    assert wait is not None
-    assert seconds(SERVICES["nginx"]["stop_grace_period"]) > float(wait[1])
+    assert done.stdout == config, "Generate it again with the command in its first lines."
+    assert set(re.findall(r"server ([\w-]+:\d+) ", config)) == {f"{name}:{instance.port}" for name in INSTANCES}
+    assert re.findall(r"listen (\d+);", config) == [SERVICES["nginx"]["ports"][0].rpartition(":")[2]]
+    (timeout,) = re.findall(r"proxy_read_timeout (\d+)s", config)
+    assert seconds(SERVICES["nginx"]["stop_grace_period"]) > float(timeout)
 
 
-def test_fixed_addresses_lie_in_their_network() -> None:
-    config = COMPOSE["networks"]["front"]["ipam"]["config"][0]
-    fixed = [SERVICES[name]["networks"]["front"]["ipv4_address"] for name in ("nginx", *INSTANCES)]
-    assert len(set(fixed)) == 3
-    assert all(address.rpartition(".")[0] == config["subnet"].rpartition(".")[0] for address in fixed)
-    assert all(int(address.rpartition(".")[2]) < 128 for address in fixed), "those above are given to others"
+def test_fixed_addresses_are_in_the_network_and_outside_its_dynamic_range() -> None:
+    (pool,) = COMPOSE["networks"]["front"]["ipam"]["config"]
+    names = ["nginx", *INSTANCES]
+    fixed = {ipaddress.ip_address(SERVICES[name]["networks"]["front"]["ipv4_address"]) for name in names}
+    assert len(fixed) == len(names)
+    for address in fixed:
+        assert address in ipaddress.ip_network(pool["subnet"])
+        assert address not in ipaddress.ip_network(pool["ip_range"])
 
 
-def test_workers_take_the_flags_they_are_given() -> None:
-    command = SERVICES["worker"]["command"]
-    assert command[0] == worker.__name__
-    helped = CliRunner().invoke(app, ["worker", "--help"], env={"COLUMNS": "200"}).output
-    assert command[1] in helped
-    assert command[2] in SERVICES["worker"]["expose"]
-    assert command[2] in " ".join(SERVICES["worker"]["healthcheck"]["test"])
+def test_worker_command_and_port() -> None:
+    command, flag, port = SERVICES["worker"]["command"]
+    assert flag in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert port in SERVICES["worker"]["expose"]
+    assert port in " ".join(SERVICES["worker"]["healthcheck"]["test"])
 
 
-def test_prometheus_asks_every_instance_and_worker() -> None:
-    jobs = {
-        job["job_name"]: job
-        for job in yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
-    }
-    assert jobs["rerankd"]["static_configs"][0]["targets"] == [f"{name}:8000" for name in INSTANCES]
-    workers = jobs["rerankd-worker"]["dns_sd_configs"][0]
+def test_prometheus_scrapes_every_instance_and_worker() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    expected = {f"{name}:{port}" for name in INSTANCES for port in SERVICES[name]["expose"]}
+    assert {target for one in jobs["rerankd"]["static_configs"] for target in one["targets"]} == expected
+    (workers,) = jobs["rerankd-worker"]["dns_sd_configs"]
     assert workers["names"] == ["worker"]
     assert str(workers["port"]) in SERVICES["worker"]["expose"]
-    key = jobs["rerankd"]["authorization"]["credentials_file"]
-    assert f"/etc/prometheus/{key}" in [target for _, target in mounts(SERVICES["prometheus"])]
+    for file in (*config["rule_files"], jobs["rerankd"]["authorization"]["credentials_file"]):
+        assert f"/etc/prometheus/{file}" in mounts(SERVICES["prometheus"])
 
 
-def test_grafana_finds_prometheus_and_its_dashboards() -> None:
-    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
+def test_grafana_reaches_prometheus_and_its_dashboards() -> None:
+    provisioning = DEPLOY / "grafana/provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())["datasources"]
     host, _, port = source["url"].removeprefix("http://").partition(":")
     assert port in SERVICES[host]["expose"]
     assert set(SERVICES["grafana"]["networks"]) & set(SERVICES[host]["networks"])
-    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/rerankd.yaml").read_text())["providers"][0]
-    folders = {target: source for source, target in mounts(SERVICES["grafana"])}
-    assert list((DEPLOY / folders[provider["options"]["path"]]).glob("*.json"))
+    (provider,) = yaml.safe_load((provisioning / "dashboards/rerankd.yaml").read_text())["providers"]
+    folder = provider["options"]["path"]
+    assert list((DEPLOY / mounts(SERVICES["grafana"])[folder]).glob("*.json"))
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (DEPLOY / mounts(SERVICES["grafana"])[str(home.parent)] / home.name).exists()
 
 
-def test_mlflow_and_its_database_agree() -> None:
-    own = read_dockerfile(DEPLOY / "mlflow" / "Dockerfile")
-    assert SERVICES["mlflow"]["image"].rpartition(":")[2] in (DEPLOY / "mlflow" / "Dockerfile").read_text()
+def test_mlflow_reaches_its_database() -> None:
     uri = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
-    database = SERVICES["postgres"]["environment"]
-    user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
-    assert uri == f"postgresql://{user}:{password}@postgres:5432/mlflow"
-    assert "CREATE DATABASE mlflow;" in (DEPLOY / "postgres/init.sql").read_text()
-    name = next(iter(own))
-    assert last(own, name, "VOLUME").text in [target for _, target in mounts(SERVICES["mlflow"])]
+    user, password, host, port, database = re.fullmatch(r"postgresql://(.+):(.+)@(.+):(\d+)/(\w+)", uri).groups()  # type: ignore[union-attr]
+    settings = SERVICES[host]["environment"]
+    assert (user, password) == (settings["POSTGRES_USER"], settings["POSTGRES_PASSWORD"])
+    assert port in SERVICES[host]["expose"]
+    assert f"CREATE DATABASE {database};" in (DEPLOY / "postgres/init.sql").read_text(encoding="utf-8")
+    assert image_instruction(SERVICES["mlflow"], "VOLUME") in mounts(SERVICES["mlflow"])
+    version = SERVICES["mlflow"]["image"].rpartition(":")[2]
+    assert f"mlflow=={version} " in (DEPLOY / "mlflow/Dockerfile").read_text(encoding="utf-8")
 
 
-def test_the_settings_file_has_no_secret() -> None:
-    table = tomllib.loads((DEPLOY / "rerankd.toml").read_text())
-    assert not set(table) & {"api_keys", "webhook_secret", "redis_url", "queue_url"}
+def test_settings_file_has_no_secret() -> None:
+    assert not set(tomllib.loads((DEPLOY / "rerankd.toml").read_text(encoding="utf-8"))) & SECRET

@@ -16,14 +16,14 @@ PORT = "8001"
 
 
 def lines(unit: Path, name: str) -> list[str]:
-    """Values of a directive, in order, for one port."""
+    """Return the values of a directive, in order, for one port."""
     text = unit.read_text(encoding="utf-8").replace("%i", PORT)
     return [line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{name}=")]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 class TestUnit:
-    def test_settings_hold_and_there_is_time_to_end(
+    def test_settings_load_and_it_stops_within_its_timeout(
         self, unit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -34,7 +34,7 @@ class TestUnit:
                 monkeypatch.setenv(name, value)
         settings = load_settings()
         needed = settings.shutdown_seconds
-        if "serve" in lines(unit, "ExecStart")[0]:  # jobs worked in process get half of that again
+        if "serve" in lines(unit, "ExecStart")[0]:  # jobs run in process get half of that again
             needed = settings.drain_seconds + 1.5 * needed + LAST_CALL_SECONDS
         assert float(lines(unit, "TimeoutStopSec")[0]) > needed + 5
 
@@ -46,8 +46,7 @@ class TestUnit:
         assert all(flag in helped.output for flag in flags if flag.startswith("--"))
 
     def test_writes_only_into_its_own_folders(self, unit: Path) -> None:
-        assert lines(unit, "ProtectSystem") == ["strict"]
-        assert lines(unit, "DynamicUser") == ["yes"]
+        assert lines(unit, "DynamicUser") == ["yes"]  # implies ProtectSystem=strict
         own = {f"/var/lib/{lines(unit, 'StateDirectory')[0]}", f"/var/cache/{lines(unit, 'CacheDirectory')[0]}"}
         for line in lines(unit, "Environment"):
             for word in line.split():
@@ -57,7 +56,7 @@ class TestUnit:
 
     def test_systemd_accepts_it(self, unit: Path, tmp_path: Path) -> None:
         if not shutil.which("systemd-analyze"):
-            pytest.skip("systemd-analyze is not here")
+            pytest.skip("systemd-analyze is not installed")
         copy = tmp_path / unit.name.replace("@", f"@{PORT}")
         copy.write_text(
             unit.read_text(encoding="utf-8").replace("/opt/rerankd/bin/rerankd", shutil.which("true") or "")

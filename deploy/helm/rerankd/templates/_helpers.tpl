@@ -14,7 +14,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* What instances and workers have in common; called with the root, the part's values and its name. */}}
+{{/* Pod spec shared by instances and workers. Arguments: root context, values of the component, its name. */}}
 {{- define "rerankd.pod" -}}
 serviceAccountName: {{ include "rerankd.name" .root }}
 automountServiceAccountToken: false

@@ -1,6 +1,6 @@
-"""For `alembic` by hand, where migrations are written: `alembic -x url=sqlite:////folder/file ...`.
+"""Environment of the `alembic` command, used to write migrations: `alembic -x url=sqlite:////folder/file ...`.
 
-The program itself runs migrations by `rerankd.database.migrate`.
+At run time migrations are applied by `rerankd.database.migrate`.
 """
 
 from __future__ import annotations

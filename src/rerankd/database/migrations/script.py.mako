@@ -10,5 +10,5 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """Bring the tables up."""
+    """Apply the migration."""
     ${upgrades if upgrades else "pass"}

@@ -1,4 +1,4 @@
-"""Charts of single things: how one query's documents moved, and whether a model's scores mean what they say."""
+"""SVG diagrams: rank changes of one query (slope graph), and calibration of a model (reliability diagram)."""
 
 from __future__ import annotations
 

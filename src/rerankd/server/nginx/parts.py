@@ -5,7 +5,7 @@ from __future__ import annotations
 from rerankd.server.nginx.options import NginxOptions, ServiceLimits
 
 ADDRESS_FACTOR = 10
-# Status that nginx gives, status that the caller sees, the service's code, sentence, seconds to wait (0 for none).
+# Status of nginx, status that the client gets, the service's code, message, Retry-After in seconds (0 for none).
 ERRORS = (
     (403, 403, "permission_denied", "Not available through the proxy. Send the request to an instance.", 0),
     (404, 404, "not_found", "The path does not exist. See /docs.", 0),
@@ -40,8 +40,8 @@ def limits(nginx: NginxOptions) -> str:
         address = nginx.address_rate or nginx.rate.times(ADDRESS_FACTOR)
         lines += [
             "",
-            "# Requests are counted by the key that they show, in the order in which the service looks for it, else by",
-            "# address. Keys are not checked here: the limit for an address is against made-up ones.",
+            "# Rate limits count by API key, read from the headers in the order in which the service reads them, or by",
+            "# address without a key. nginx does not verify keys: the limit per address stops invented ones.",
             "map $http_api_key $rerankd_third {",
             "    default $http_api_key;",
             '    "" $binary_remote_addr;',
@@ -99,7 +99,7 @@ def tls(nginx: NginxOptions) -> str:
         "ssl_session_cache shared:rerankd_tls:10m;",
         "ssl_session_timeout 1d;",
         "ssl_session_tickets off;",
-        "# No listener without TLS: a redirect from there would come after the key was sent in clear.",
+        "# No plain HTTP listener: by the time it redirects, the API key has been sent in clear text.",
         HSTS,
     ]
     return "".join(f"        {line}\n" for line in lines)

@@ -23,13 +23,15 @@ class ExperimentGauges(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the current values."""
         requests = CounterMetricFamily(
-            "rerankd_experiment_requests", "Requests by experiment and who answered", labels=["experiment", "arm"]
+            "rerankd_experiment_requests",
+            "Requests in experiments, by the variant that served them",
+            labels=["experiment", "arm"],
         )
         for (name, variant), count in sorted(self._traffic.counts.items()):
             requests.add_metric([name, variant], count)
         coverage = GaugeMetricFamily(
             "rerankd_experiment_coverage",
-            "Share of units that take part, of experiments in force here",
+            "Share of units enrolled in an experiment that this instance runs",
             labels=["experiment", "model", "kind", "state"],
         )
         for experiment in self._traffic.routes.experiments:
@@ -37,13 +39,15 @@ class ExperimentGauges(Collector):
             coverage.add_metric(labels, experiment.coverage)
         compared = CounterMetricFamily(
             "rerankd_experiment_shadows",
-            "Rankings for shadow experiments: compared, dropped or failed",
+            "Shadow rankings by result: compared, dropped or failed",
             labels=["experiment", "result"],
         )
         for (name, result), count in sorted(self._shadow.counts.items()):
             compared.add_metric([name, result], count)
-        stale = GaugeMetricFamily("rerankd_experiments_stale", "1 while the database of experiments is out of reach")
+        stale = GaugeMetricFamily("rerankd_experiments_stale", "1 while the experiment database is unreachable")
         stale.add_metric([], float(self._experiments.stale))
-        age = GaugeMetricFamily("rerankd_experiments_age_seconds", "Seconds since the database of experiments was read")
+        age = GaugeMetricFamily(
+            "rerankd_experiments_age_seconds", "Seconds since the experiments were last read from the database"
+        )
         age.add_metric([], self._experiments.age)
         return [requests, coverage, compared, stale, age]

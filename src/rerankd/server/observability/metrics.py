@@ -48,48 +48,48 @@ class Metrics(EngineObserver):
         model = ("model",)
         self.requests = counter("rerankd_request_count", "HTTP requests by path and status", ("path", "status"))
         self.duration = seconds("rerankd_request_duration_seconds", "Duration of an HTTP request", ("path",))
-        self.answers = counter("rerankd_answers", "Successful responses by exact model version", ("model", "version"))
+        self.answers = counter("rerankd_answers", "Successful responses by model and version", ("model", "version"))
         self.documents = sizes("rerankd_request_documents", "Documents per request", model)
         self.queue = seconds(
-            "rerankd_request_queue_duration_seconds", "Time in the queue, until the first pair was computed", model
+            "rerankd_request_queue_duration_seconds", "Time in the queue until the first pair is computed", model
         )
         self.inference = seconds(
             "rerankd_request_inference_duration_seconds", "Time from the first computed pair to the result", model
         )
         self._tokenization = seconds(
-            "rerankd_request_tokenization_duration_seconds", "Duration of tokenizing a slice of a request", model
+            "rerankd_request_tokenization_duration_seconds", "Tokenization time of a slice of a request", model
         )
         self._batch_size = sizes("rerankd_batch_next_size", "Pairs per batch", model)
         self._batch_tokens = tokens("rerankd_batch_next_tokens", "Tokens per batch", model)
-        self._batch_seconds = seconds(
-            "rerankd_batch_inference_duration_seconds", "Duration of computing a batch", model
-        )
+        self._batch_seconds = seconds("rerankd_batch_inference_duration_seconds", "Inference time of a batch", model)
         self._tokens = counter("rerankd_computed_tokens", "Tokens computed", model)
         self._padding = counter("rerankd_padding_tokens", "Padding tokens computed", model)
         self._pairs = counter("rerankd_computed_pairs", "Pairs computed", model)
         self._hits = counter("rerankd_cache_hits", "Pairs with a cached score", model)
         self._misses = counter("rerankd_cache_misses", "Pairs without a cached score", model)
-        self._dropped = counter("rerankd_dropped_pairs", "Pairs dropped before they were computed", ("model", "reason"))
+        self._dropped = counter(
+            "rerankd_dropped_pairs", "Pairs dropped before inference, by reason", ("model", "reason")
+        )
         self._refused = counter(
             "rerankd_request_refused",
-            "Requests refused by load shedding, rate limits or authentication",
+            "Requests rejected by load shedding, rate limits or authentication",
             ("model", "reason"),
         )
-        self._failures = counter("rerankd_engine_failures", "Engine failures", ("model", "kind"))
+        self._failures = counter("rerankd_engine_failures", "Engine failures by kind", ("model", "kind"))
         self.jobs = counter("rerankd_jobs", "Jobs submitted", ("priority",))
-        self.searches = counter("rerankd_searches", "Searches of the index, by found or nothing", ("result",))
+        self.searches = counter("rerankd_searches", "Index searches by result: found or nothing", ("result",))
         self.retrieval = Histogram(
             "rerankd_retrieval_duration_seconds",
-            "Duration of the first stage",
+            "Duration of first-stage retrieval",
             buckets=_SECONDS,
             registry=self.registry,
         )
         self._reloads = counter(
-            "rerankd_rules_reloads", "Reloads of the rule file: good took effect, bad was refused", ("result",)
+            "rerankd_rules_reloads", "Rule file reloads by result: good (applied) or bad (rejected)", ("result",)
         )
         self.feedback = counter("rerankd_feedback", "Feedback items accepted")
         self._decisions = counter(
-            "rerankd_experiment_decisions", "Decisions on experiments made by this instance", ("action",)
+            "rerankd_experiment_decisions", "Experiment decisions made by this instance, by action", ("action",)
         )
         self._ratio = Gauge(
             "rerankd_batch_padding_ratio", "Share of padding tokens in the last batch", model, registry=self.registry

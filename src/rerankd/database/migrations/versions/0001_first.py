@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Initial schema: passages, traces with their candidates, and feedback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables and their indexes."""
     store = op.create_table(
         "trace_store",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),

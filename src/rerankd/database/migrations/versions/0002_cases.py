@@ -1,4 +1,4 @@
-"""Columns for rank changes, and the table of bad cases."""
+"""Rank-change measures of traces, and the table of bad cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Add them; traces from before have no such measures."""
+    """Add the columns, NULL in existing traces, and create the table."""
     op.add_column("trace", sa.Column("rbo", sa.Double))
     op.add_column("trace", sa.Column("promotion", sa.Double))
     op.create_table(

@@ -1,4 +1,4 @@
-"""The worst margins of everything and of one tenant, found without sorting every trace."""
+"""Indexes for listing traces by margin, overall and by tenant, without a full sort."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the two indexes."""
+    """Create the two indexes."""
     op.create_index("trace_margin", "trace", ["margin", "id"])
     op.create_index("trace_tenant_margin", "trace", ["tenant", "margin", "id"])

@@ -1,4 +1,4 @@
-"""Experiments: what they are, what was decided, what was counted; and which one a ranking was part of."""
+"""Tables of experiments, their events, statistics and units; experiment and variant of a trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PART = sa.text("experiment <> ''")
 
 
 def upgrade() -> None:
-    """Add them; rankings from before were part of none."""
+    """Add the columns, empty in existing traces, and create the tables."""
     op.add_column("trace", sa.Column("experiment", sa.String, nullable=False, server_default=""))
     op.add_column("trace", sa.Column("arm", sa.String, nullable=False, server_default=""))
     op.add_column("trace", sa.Column("teams", sa.String))
