@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd._common.error_text import first_line
 from rerankd._common.files import lock_file
 from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata
@@ -170,7 +171,7 @@ class LanceIndex:
             return reciprocal_rank_fusion([documents, self._by_vector(query, k)], k)
         except (OSError, RuntimeError) as error:
             raise UnavailableError(
-                f"The index in {self.folder} cannot be read ({_first_line(error)}).",
+                f"The index in {self.folder} cannot be read ({first_line(error)}).",
                 hint="Check the folder's files and permissions.",
                 retry_after=5,
             ) from error
@@ -230,7 +231,3 @@ def _document(row: dict[str, Any], score: float) -> Document:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

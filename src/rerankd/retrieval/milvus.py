@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
+from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
@@ -208,7 +209,7 @@ class MilvusIndex:
             return operation()
         except (self._milvus.MilvusException, OSError) as error:
             raise UnavailableError(
-                f"Milvus at {self._url} cannot be used ({str(error).splitlines()[0][:200]}).",
+                f"Milvus at {self._url} cannot be used ({first_line(error)}).",
                 hint="Check milvus_url and milvus_token, and that Milvus is running.",
                 retry_after=5,
             ) from error

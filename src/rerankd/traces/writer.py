@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rerankd._common.backoff import Backoff
+from rerankd._common.error_text import first_line
 from rerankd._common.logging import logger
 from rerankd.errors import RerankdError
 from rerankd.traces.sampling import is_sampled
@@ -294,4 +295,4 @@ class TraceWriter:
 def _describe(error: BaseException) -> str:
     cause = getattr(error, "orig", None)
     name = type(error).__name__
-    return name if cause is None else f"{name}: {str(cause).partition(chr(10))[0][:200]}"
+    return name if cause is None else f"{name}: {first_line(cause)}"
