@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rerankd._common.error_text import first_line
+from rerankd._common.error_text import first_line, public_message
+from rerankd.errors import RerankdError, ScoringError
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,15 @@ def test_first_line(error: Exception, text: str) -> None:
 
 def test_first_line_of_a_given_length() -> None:
     assert first_line(ValueError("abcdef"), 3) == "abc"
+
+
+def test_public_messages_quote_only_our_own_errors() -> None:
+    ours, foreign = ScoringError("No score.", hint="Try again."), ValueError("the password is x")
+    assert (public_message(ours), public_message(ours, hint=True)) == ("No score.", "No score. Try again.")
+    assert public_message(ours, "It fails.") == "No score."
+    assert (public_message(foreign), public_message(foreign, "It fails.", hint=True)) == ("ValueError", "It fails.")
+
+
+def test_public_messages_are_never_empty() -> None:
+    assert public_message(RerankdError("")) == public_message(RerankdError(""), hint=True) == "RerankdError"
+    assert public_message(TimeoutError()) == "TimeoutError"
