@@ -20,8 +20,8 @@ import orjson
 from rerankd._common.error_text import first_line
 from rerankd._common.files import lock_file
 from rerankd._common.optional import require
-from rerankd._common.validation import plain_metadata
-from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from rerankd._common.validation import plain_metadata, to_query
+from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
@@ -160,8 +160,7 @@ class LanceIndex:
             InvalidRequestError: the query is empty.
             UnavailableError: the index cannot be read.
         """
-        if not query.strip():
-            raise InvalidRequestError("The query is empty.", hint="Pass a query with at least one word.")
+        query = to_query(query)
         try:
             with self._lock:  # see what another process has added since
                 self._passages.checkout_latest()

@@ -12,8 +12,8 @@ import orjson
 
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
-from rerankd._common.validation import plain_metadata
-from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from rerankd._common.validation import plain_metadata, to_query
+from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
@@ -170,8 +170,7 @@ class MilvusIndex:
             InvalidRequestError: the query is empty.
             UnavailableError: Milvus cannot be reached.
         """
-        if not query.strip():
-            raise InvalidRequestError("The query is empty.", hint="Pass a query with at least one word.")
+        query = to_query(query)
         words = " ".join(list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS])
         documents = self._search_field("sparse", words, k) if words else []
         if self._embedder is None:
