@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rerankd.errors import UnavailableError
+from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval import milvus
 from rerankd.retrieval.milvus import MilvusIndex
 
@@ -22,3 +22,15 @@ def test_an_unreachable_server_is_unavailable(error: OSError, reason: str, monke
     monkeypatch.setattr(milvus, "require", lambda *names: driver)
     with pytest.raises(UnavailableError, match=rf"Milvus at http://milvus cannot be used \({reason}\)\."):
         MilvusIndex("http://milvus")
+
+
+def test_an_empty_query_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SimpleNamespace(
+        has_collection=lambda name: True, load_collection=lambda name: None, get=lambda *names, **options: []
+    )
+    driver = SimpleNamespace(MilvusException=OSError, MilvusClient=lambda **options: client)
+    monkeypatch.setattr(milvus, "require", lambda *names: driver)
+    index = MilvusIndex("http://milvus")
+    for query in ("", " \n"):
+        with pytest.raises(InvalidRequestError, match="The query is empty"):
+            index.search(query)
