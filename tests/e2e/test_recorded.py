@@ -15,8 +15,8 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
     Accepted("commands/gate */out/0/(keys)", "a gate's record names the digest of the candidate's files", GATE),
     Accepted("commands/(decision)/(keys)", "a gate's record names the digest of the candidate's files", GATE),
-    Accepted("stores/exported cases/queries.jsonl/*", "exported cases say when they were found"),
-    Accepted("stores/exported cases/training/*", "exported cases say when they were found"),
+    Accepted("stores/exported cases/queries.jsonl/*", "exported cases say when they were found", added="metadata/time"),
+    Accepted("stores/exported cases/training/*", "exported cases say when they were found", added="time"),
 )
 """Differences that are wanted, each with its reason; `path` is that of the failure below, `*` stands for anything."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,16 +133,36 @@ class Accepted:
         path: pattern for `Difference.path`, with the recording's name before it: `library/*/timings`.
         reason: why it is wanted.
         after: what it has to be now; None for anything.
+        added: name that a line of JSON has to have now, as `key` or `key/key`; all else in the line is as recorded.
     """
 
     path: str
     reason: str
     after: Any = None
+    added: str = ""
 
     def covers(self, name: str, difference: Difference) -> bool:
         """Return whether a difference of a recording is this one."""
         known = fnmatchcase(f"{name}/{difference.path}", self.path)
+        if self.added:
+            return known and _only_added(difference.before, difference.after, self.added.split("/"))
         return known and (self.after is None or not list(differences(self.after, difference.after)))
+
+
+def _only_added(before: Any, after: Any, names: Sequence[str]) -> bool:
+    """Return whether two lines of JSON differ in a number that is new, and in nothing else."""
+    try:
+        old, new = json.loads(before), json.loads(after)
+        *parents, last = names
+        holder = new
+        for name in parents:
+            holder = holder[name]
+        added = holder.pop(last)
+        if parents and not holder:  # only there for what was added
+            del new[parents[0]]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return isinstance(added, float) and not list(differences(old, new))
 
 
 def differences(before: Any, after: Any, path: str = "", key: str = "") -> Iterator[Difference]:

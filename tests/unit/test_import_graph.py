@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import grimp
 import pytest
+
+import rerankd
+
+PACKAGE = Path(rerankd.__file__).parent
 
 SETTINGS_READERS = ("rerankd.cli", "rerankd.server", "rerankd.wiring", "rerankd.settings")
 LARGE_LIBRARIES = (
@@ -67,6 +73,23 @@ def test_settings_are_read_at_the_edges_only(graph: grimp.ImportGraph) -> None:
         for module in graph.find_modules_that_directly_import(settings)
     }
     assert {module for module in readers if not module.startswith(SETTINGS_READERS)} == set()
+
+
+def test_modules_imported_by_name_are_few(graph: grimp.ImportGraph) -> None:
+    """The layers in pyproject.toml cover import statements; what is imported by its name is listed here."""
+    by_name: set[tuple[str, str]] = set()
+    for module in graph.modules - {"rerankd"}:
+        file = PACKAGE.joinpath(*module.split(".")[1:])
+        path = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                name = node.value.partition(":")[0]
+                if name in graph.modules and name.split(".")[:2] not in (module.split(".")[:2], ["rerankd"]):
+                    by_name.add((module, name))
+    assert by_name == {
+        ("rerankd.models.sources", "rerankd.registry.source"),  # upwards
+        ("rerankd.integrations.haystack", "rerankd.client"),
+    }
 
 
 def test_importing_the_package_loads_no_large_library() -> None:

@@ -1,7 +1,8 @@
-"""Files that other processes may read or write at the same time: atomic replacement and locks."""
+"""Files that other processes may read or write at the same time: atomic replacement, errors of writing, and locks."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,8 +11,45 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerankd._common.error_text import first_line
+from rerankd.errors import InvalidRequestError, RerankdError
+
 if TYPE_CHECKING:
     from filelock import FileLock
+
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
+
+
+@contextmanager
+def writable(
+    path: Path | str,
+    *,
+    hint: str = "Check the folder.",
+    full_hint: str = "Free disk space, then try again.",
+    raises: type[RerankdError] = InvalidRequestError,
+) -> Iterator[None]:
+    """Translate errors of writing a file, or what a folder holds.
+
+    Args:
+        path: path to name in the message, or a phrase that holds it.
+        hint: the fix.
+        full_hint: the fix if the disk is full.
+        raises: class of the error.
+
+    Raises:
+        RerankdError: a `raises`: the disk is full, the folder is missing, or permission is denied.
+
+    Example:
+        >>> with writable("report.html", hint="Name another file."):
+        ...     raise OSError(errno.EROFS, "Read-only file system")
+        Traceback (most recent call last):
+        rerankd.errors.InvalidRequestError: report.html cannot be written (Read-only file system). Name another file.
+    """
+    try:
+        yield
+    except OSError as error:
+        fix = full_hint if error.errno in _DISK_FULL else hint
+        raise raises(f"{path} cannot be written ({error.strerror or first_line(error)}).", hint=fix) from error
 
 
 def write_atomic(
@@ -63,7 +101,7 @@ def write_atomic(
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -153,7 +191,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to the disk, so that a file that was renamed in it keeps its new name after a power failure."""
     if os.name == "nt":  # folders cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)

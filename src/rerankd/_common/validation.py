@@ -12,6 +12,7 @@ from rerankd.types import Document, Pair
 DocumentLike = str | Mapping[str, Any] | Document
 
 _HINT = "A document is a string, a rerankd.Document, or a dict with 'text' and optionally 'id' and 'metadata'."
+_LENGTH_HINT = "Use a smaller max_length, or long_documents='chunk'."
 
 
 def to_query(query: object) -> str:
@@ -100,13 +101,14 @@ def to_pairs(pairs: object) -> list[Pair]:
     return checked
 
 
-def check_max_length(max_length: int, limit: int, model: str) -> int:
+def check_max_length(max_length: int, limit: int, model: str, *, hint: str = _LENGTH_HINT) -> int:
     """Return a `max_length` that the model can read.
 
     Args:
         max_length: longest pair in tokens, special tokens included.
         limit: longest pair that the model was made for.
         model: name of the model, for the message.
+        hint: the fix, for the message.
 
     Raises:
         InvalidRequestError: not an integer, or above the model's limit.
@@ -116,10 +118,7 @@ def check_max_length(max_length: int, limit: int, model: str) -> int:
         256
     """
     if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length > limit:
-        raise InvalidRequestError(
-            f"max_length is {max_length!r}; {model} reads at most {limit} tokens.",
-            hint="Use a smaller max_length, or long_documents='chunk'.",
-        )
+        raise InvalidRequestError(f"max_length is {max_length!r}; {model} reads at most {limit} tokens.", hint=hint)
     return max_length
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from rerankd._common.files import writable
 from rerankd.cli.output import stderr
-from rerankd.errors import InvalidRequestError
 from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate, ServiceLimits
 from rerankd.settings import Settings, load_settings
@@ -81,10 +81,8 @@ def nginx(
     if out is None:
         sys.stdout.write(text)
         return
-    try:
+    with writable(out, hint="Name another --out."):
         out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequestError(f"{out} cannot be written ({error.strerror}).", hint="Name another --out.") from error
     stderr().print(f"Check it with: nginx -t -c {shlex.quote(str(out.resolve()))}", markup=False, soft_wrap=True)
 
 

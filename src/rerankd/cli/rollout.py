@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from rerankd._common.user import current_user
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.cli.rollout_status import describe, experiment_row, print_means, registry_status, state_sentence
@@ -92,7 +91,7 @@ def start(
 
             load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
             experiment = replace(experiment, challenger=_pinned(challenger, settings))
-        started = store.start(experiment, _current_user())
+        started = store.start(experiment, current_user())
     if wants_json(as_json):
         write_rows([describe(started)])
         return
@@ -215,7 +214,7 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
                 f"{name} is shadow traffic, which has no steps.", hint="Start a canary of the same challenger."
             )
         if apply_decision(
-            store, experiment, decision, _current_user(), {"coverage_before": experiment.coverage}, by_hand=True
+            store, experiment, decision, current_user(), {"coverage_before": experiment.coverage}, by_hand=True
         ):
             return store.get(name)
     raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
@@ -272,10 +271,3 @@ def _default_name(settings: Settings) -> str:
     if settings.model in settings.models or settings.model == "mini" or not Path(settings.model).is_dir():
         return settings.model
     return Path(settings.model).name
-
-
-def _current_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"uid {os.getuid()}"

@@ -11,7 +11,6 @@ import math
 import os
 import time
 from collections.abc import Generator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -19,6 +18,7 @@ import orjson
 
 from rerankd import __version__, errors
 from rerankd._common.backoff import Backoff
+from rerankd._common.retry_after import read_retry_after
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
 
 T = TypeVar("T")
@@ -170,18 +170,7 @@ class Exchange:
         """Return the seconds that the server asks to wait; None if it names none."""
         if not isinstance(outcome, httpx.Response):
             return None
-        for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-            value = outcome.headers.get(name, "")
-            try:
-                seconds = float(value) * unit
-            except ValueError:
-                try:
-                    seconds = parsedate_to_datetime(value).timestamp() - self.wall_clock()
-                except (ValueError, OverflowError):
-                    continue
-            if math.isfinite(seconds):
-                return max(seconds, 0.0)
-        return None
+        return read_retry_after(outcome.headers, self.wall_clock())
 
 
 def check_timeout(timeout: float | None) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rerankd._common.files import atomic_folder
+from rerankd._common.files import atomic_folder, writable
 from rerankd._common.optional import require
 from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
@@ -47,21 +47,18 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
-    try:
-        with atomic_folder(out) as working:
-            _copy(files.folder, working)
-            if files.compiled:
-                _fold_graph(working / ONNX, platt)
-            else:
-                _fold_checkpoint(working, files.manifest.architecture.head[1], platt)
-            manifest = replace(
-                files.manifest,
-                calibration=_combined(files.manifest.calibration, platt, figures),
-                files={path.name: sha256(path) for path in sorted(working.iterdir()) if path.is_file()},
-            )
-            write_manifest(working, manifest)
-    except OSError as error:
-        raise InvalidRequestError(f"{out} cannot be written ({error.strerror}).", hint="Check the folder.") from error
+    with writable(out), atomic_folder(out) as working:
+        _copy(files.folder, working)
+        if files.compiled:
+            _fold_graph(working / ONNX, platt)
+        else:
+            _fold_checkpoint(working, files.manifest.architecture.head[1], platt)
+        manifest = replace(
+            files.manifest,
+            calibration=_combined(files.manifest.calibration, platt, figures),
+            files={path.name: sha256(path) for path in sorted(working.iterdir()) if path.is_file()},
+        )
+        write_manifest(working, manifest)
     return manifest
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from rerankd._common.error_text import first_line
 from rerankd.errors import InvalidRequestError, RerankdError, UnavailableError
 
 
@@ -29,13 +30,13 @@ def translate_errors() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise UnavailableError(
-            f"The trace database is not available ({first_line(error)}).",
+            f"The trace database is not available ({first_line(error.orig or error)}).",
             hint="Check that it is running, that its disk is not full, and that traces_url is right.",
             retry_after=5,
         ) from error
     except DBAPIError as error:
         raise InvalidRequestError(
-            f"The trace database cannot be used ({first_line(error)}).", hint="Check traces_url."
+            f"The trace database cannot be used ({first_line(error.orig or error)}).", hint="Check traces_url."
         ) from error
     except OSError as error:
         raise InvalidRequestError(
@@ -49,8 +50,3 @@ def is_permanent(error: Exception) -> bool:
     if isinstance(error, SQLAlchemyError):
         return isinstance(error, DataError | IntegrityError) or not isinstance(error, DBAPIError)
     return not isinstance(error, RerankdError | OSError)
-
-
-def first_line(error: DBAPIError) -> str:
-    """Return the first line of the driver's message, at most 200 characters."""
-    return str(error.orig).partition("\n")[0][:200]

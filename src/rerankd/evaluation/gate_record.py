@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import orjson
 from pydantic import ConfigDict, TypeAdapter
 
-from rerankd._common.files import write_atomic
+from rerankd._common.files import writable, write_atomic
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
 MIN_KEY = 16
@@ -138,10 +138,8 @@ def write_decision(path: Path, decision: GateDecision) -> None:
     Raises:
         InvalidRequestError: the path cannot be written.
     """
-    try:
+    with writable(path):
         write_atomic(path, decision.to_json() + b"\n")
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
 
 
 def read_decision(path: Path) -> GateDecision:

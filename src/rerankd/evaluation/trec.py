@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rerankd._common.files import write_atomic
+from rerankd._common.files import writable, write_atomic
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.text_io import json_rows, required_field, text_lines
 
@@ -105,10 +105,8 @@ def write_run(path: Path, rankings: Rankings, tag: str) -> None:
                     hint="Use ids without spaces.",
                 )
             lines.append(f"{query_id} Q0 {doc_id} {rank} {score:.0f} {tag}\n")
-    try:
+    with writable(path):
         write_atomic(path, "".join(lines).encode())
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
 
 
 def _is_json(path: Path) -> bool:

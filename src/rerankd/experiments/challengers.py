@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from rerankd._common.backoff import Backoff
+from rerankd._common.error_text import public_message
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
-from rerankd.errors import ModelError, RerankdError
+from rerankd.errors import ModelError
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.router import RoutingTable
 from rerankd.experiments.traffic import Traffic
@@ -113,7 +114,7 @@ class Challengers:
                 self._remove_others()
 
     def _load_failed(self, experiment: Experiment, failures: int, error: Exception) -> None:
-        message = str(error) if isinstance(error, RerankdError) else type(error).__name__
+        message = public_message(error, hint=True)
         _log.error("%s: the challenger cannot be loaded: %s", experiment.name, message)
         self._failures[experiment.id] = (failures, time.monotonic() + self._backoff.pause(failures))
         if isinstance(error, ModelError) or failures >= MAX_ATTEMPTS:

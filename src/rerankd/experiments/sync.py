@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from rerankd._common.error_text import public_message
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import RerankdError
@@ -170,7 +171,7 @@ class ExperimentSync:
         self.fault, self._last_poll = "", time.monotonic()
 
     def _failed(self, error: Exception) -> None:
-        message = error.message if isinstance(error, RerankdError) else type(error).__name__
+        message = public_message(error)
         if not isinstance(error, RerankdError):
             _log.exception("polling the experiments failed", exc_info=error)
         elif not self.fault:

@@ -12,7 +12,6 @@ from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.errors import InvalidRequestError
 from rerankd.feedback.cases import BadCase, CaseCandidate
-from rerankd.feedback.judgements import is_positive
 from rerankd.traces.store import TraceStore
 
 
@@ -71,20 +70,16 @@ def training_lines(
 def _sides(case: BadCase, *, unlabelled: bool) -> tuple[list[CaseCandidate], list[CaseCandidate]]:
     candidates = [candidate for candidate in case.candidates if candidate.text is not None]
     candidates.sort(key=lambda candidate: candidate.rank_after)
-    positives = [candidate for candidate in candidates if _is_relevant(candidate)]
-    texts = {candidate.text for candidate in positives}
-    best = min((candidate.rank_after for candidate in positives), default=0)
+    positives = [candidate for candidate in candidates if candidate.is_relevant]
+    texts = case.relevant_texts
+    best = min((candidate.rank_after for candidate in candidates if candidate.text in texts), default=0)
 
     def is_negative(candidate: CaseCandidate) -> bool:
         if candidate.grade is None:
             return unlabelled and candidate.rank_after < best
-        return not _is_relevant(candidate)
+        return not candidate.is_relevant
 
     return positives, [candidate for candidate in candidates if candidate.text not in texts and is_negative(candidate)]
-
-
-def _is_relevant(candidate: CaseCandidate) -> bool:
-    return candidate.grade is not None and is_positive("grade", candidate.grade)
 
 
 def write_beir(

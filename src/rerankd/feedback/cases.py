@@ -14,6 +14,7 @@ import orjson
 
 from rerankd.errors import InvalidRequestError
 from rerankd.feedback.events import MAX_GRADE
+from rerankd.feedback.judgements import is_positive
 from rerankd.traces.store import FullTrace
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
@@ -43,6 +44,11 @@ class CaseCandidate:
     rank_after: int
     raw_score: float
     grade: int | None = None
+
+    @property
+    def is_relevant(self) -> bool:
+        """True if its label says that it is relevant; a candidate without a label is not."""
+        return self.grade is not None and is_positive("grade", self.grade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,11 @@ class BadCase:
     def grades(self) -> dict[int, int]:
         """Grades by position in the request."""
         return {candidate.index: candidate.grade for candidate in self.candidates if candidate.grade is not None}
+
+    @property
+    def relevant_texts(self) -> set[str]:
+        """Texts of the relevant candidates; the same text may be a candidate twice, with a label on one of them."""
+        return {candidate.text for candidate in self.candidates if candidate.text is not None and candidate.is_relevant}
 
 
 def validate_note(note: str) -> str:

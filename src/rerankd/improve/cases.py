@@ -11,7 +11,7 @@ from rerankd._common.files import write_atomic
 from rerankd.errors import NotFoundError
 from rerankd.feedback.case_export import request_times, training_lines
 from rerankd.feedback.case_store import CaseFilter, get_case, iter_cases, set_state
-from rerankd.feedback.cases import BadCase, CaseCandidate
+from rerankd.feedback.cases import BadCase
 from rerankd.traces.store import TraceStore
 
 ScoreTexts = Callable[[str, Sequence[str]], Sequence[float]]
@@ -84,15 +84,10 @@ def _is_ranked_correctly(case: BadCase, score: ScoreTexts) -> bool:
     Documents without a label count as not relevant in first place, as they do in training.
     """
     candidates = [candidate for candidate in case.candidates if candidate.text is not None]
-    if case.query is None or not any(candidate.grade for candidate in candidates):
+    if case.query is None or not case.relevant_texts:
         return False
     scores = score(case.query, [candidate.text or "" for candidate in candidates])
     order = sorted(range(len(candidates)), key=lambda index: -scores[index])
     ranked = [candidates[index] for index in order]
     grades = [candidate.grade for candidate in ranked if candidate.grade is not None]
-    return _is_relevant(ranked, ranked[0]) and grades == sorted(grades, reverse=True)
-
-
-def _is_relevant(candidates: Sequence[CaseCandidate], candidate: CaseCandidate) -> bool:
-    """Return whether a document is relevant; the same text may be a candidate twice, with a label on one of them."""
-    return any(other.grade and other.text == candidate.text for other in candidates)
+    return ranked[0].text in case.relevant_texts and grades == sorted(grades, reverse=True)

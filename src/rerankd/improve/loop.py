@@ -5,8 +5,6 @@ A step that waits for requests is checked again in the next run.
 
 from __future__ import annotations
 
-import getpass
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -15,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.user import current_user
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.gate_record import write_decision
@@ -214,7 +213,7 @@ class Loop:
             if experiment.state == "running" and compared < self.options.shadow_requests:
                 message = f"{experiment.name} compared {compared} of {self.options.shadow_requests} rankings."
                 return StepResult("waiting", message)
-            stop_experiment(store, experiment.name, _user())
+            stop_experiment(store, experiment.name, current_user())
         status = f"rerankd rollout status {experiment.name}"
         return StepResult("done", f"{experiment.name} compared {compared} rankings: {status}.")
 
@@ -243,7 +242,7 @@ class Loop:
                     kind=kind,
                     model=options.served,
                     challenger=f"registry:{options.name}@{version}",
-                    user=_user(),
+                    user=current_user(),
                 ),
             )
 
@@ -279,10 +278,3 @@ def restart(options: ImproveOptions) -> None:
 
 def _names(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

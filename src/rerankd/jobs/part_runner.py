@@ -23,6 +23,7 @@ from rerankd.jobs.work import RankWork, ScoreWork, Work, decode_work
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.order import usage_of
+from rerankd.ranking.requests import build_request
 from rerankd.types import RankedDocument, RerankRequest
 
 SLICE_DOCUMENTS = 256
@@ -101,7 +102,7 @@ class PartRunner:
         }
 
     async def _score_pairs(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
-        request = RerankRequest("", [], model=work.model, truncation=work.truncation, cache=work.cache)
+        request = build_request("", [], model=work.model, truncation=work.truncation, cache=work.cache)
         scored = await self._score(work.groups, claim, request)
         return {
             "model": scored.model,

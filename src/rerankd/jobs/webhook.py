@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from rerankd._common.error_text import public_message
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.jobs.job import Job, WebhookDelivery
@@ -132,7 +133,7 @@ class WebhookSender:
                 await self._send(job)
         except (RerankdError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             pause = RETRY_SECONDS[delivery.attempts] if delivery.attempts < len(RETRY_SECONDS) else None
-            reason = error.message if isinstance(error, RerankdError) else type(error).__name__
+            reason = public_message(error)
             outcome = f"next attempt in {pause:.0f} s" if pause is not None else "giving up"
             host = urlsplit(job.webhook).hostname  # the rest of the URL may hold a secret
             _log.warning("webhook of %s to %s failed (%s), %s", job.id, host, reason, outcome)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter
 
 from rerankd.jobs.job import Part
+from rerankd.ranking.requests import build_request
 from rerankd.types import Activation, Document, Fusion, FusionMethod, RerankRequest, TruncationOverrides
 
 PART_REQUESTS = 64
@@ -172,7 +173,7 @@ def _document_record(document: Document) -> str | _DocumentRecord:
 def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
     if isinstance(record, _ScoreRecord):
         return ScoreWork(record.groups, record.model, record.policy, record.cache)
-    request = RerankRequest(
+    request = build_request(
         query=record.query,
         documents=[_document(document) for document in record.documents],
         top_n=record.top_n,

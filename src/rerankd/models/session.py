@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rerankd._common.error_text import first_line
 from rerankd.errors import CorruptModelError
 
 # The operators that these produce are slower than the operators that they replace.
@@ -36,8 +37,9 @@ def open_session(model: str | bytes, threads: int = 0) -> Any:
         )
     except Exception as error:  # the runtime's own exceptions share no public base class
         where = model if isinstance(model, str) else "The model"
-        first = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise CorruptModelError(f"{where} cannot be loaded ({first}).", hint="Compile the model again.") from error
+        raise CorruptModelError(
+            f"{where} cannot be loaded ({first_line(error)}).", hint="Compile the model again."
+        ) from error
 
 
 def usable_cores() -> int:

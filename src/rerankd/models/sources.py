@@ -1,6 +1,7 @@
 """Entry points of model sources in higher layers, imported when a reference needs them.
 
-`rerankd.registry` imports `rerankd.models`, never the reverse; therefore its entry point is given here by name.
+`rerankd.registry` imports `rerankd.models`, never the reverse; therefore its entry point is given here by name. It is
+an exception to the layers in pyproject.toml, and is named there.
 """
 
 from __future__ import annotations

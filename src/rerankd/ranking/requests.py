@@ -1,15 +1,18 @@
-"""Requests of the library, built from the arguments of `Reranker.rank`."""
+"""The one place that builds a `RerankRequest`: for the library, the service, jobs and search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import ParamSpec, TypedDict
 
 from rerankd._common.validation import DocumentLike, check_positive, to_documents, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
 from rerankd.types import Activation, RerankRequest
+
+Fields = ParamSpec("Fields")
 
 
 class RequestOptions(TypedDict, total=False):
@@ -22,6 +25,26 @@ class RequestOptions(TypedDict, total=False):
     max_length: int | None
     batch_size: int | None
     show_progress: bool
+
+
+def _checked(make: Callable[Fields, RerankRequest]) -> Callable[Fields, RerankRequest]:
+    """Return a function with the arguments of a constructor that also checks what it builds."""
+
+    def build(*args: Fields.args, **fields: Fields.kwargs) -> RerankRequest:
+        request = make(*args, **fields)
+        check_activation(request.activation)
+        check_positive(top_n=request.top_n)
+        checked_threshold(request.threshold)
+        if request.documents:
+            to_query(request.query)
+        return request
+
+    return build
+
+
+# Takes the fields of a `RerankRequest`. A request without documents is a template of rankings, or of pairs to score,
+# and may leave the query empty. Raises InvalidRequestError for a value that cannot be used.
+build_request = _checked(RerankRequest)
 
 
 def build_requests(
@@ -50,14 +73,15 @@ def build_requests(
         raise InvalidRequestError(
             "queries and documents do not match.", hint="Pass a list of queries and one list of documents for each."
         )
-    activation = options.get("activation", "sigmoid")
-    check_activation(activation)
-    check_positive(top_n=top_n)
-    lowest_score = checked_threshold(options.get("threshold"))
-    fused = checked_fusion(options.get("fusion"), options.get("fusion_weight"))
+    template = build_request(
+        "",
+        [],
+        top_n,
+        options.get("activation", "sigmoid"),
+        threshold=checked_threshold(options.get("threshold")),
+        fusion=checked_fusion(options.get("fusion"), options.get("fusion_weight")),
+    )
     return [
-        RerankRequest(
-            to_query(query), to_documents(candidates), top_n, activation, threshold=lowest_score, fusion=fused
-        )
+        replace(template, query=to_query(query), documents=to_documents(candidates))
         for query, candidates in zip(queries, documents, strict=True)
     ]

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rerankd._common.error_text import public_message
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import MissingDependencyError, RerankdError, UnavailableError
@@ -267,7 +268,7 @@ _TRANSIENT = (UnavailableError, TimeoutError)
 
 
 def _message(error: Exception) -> str:
-    return error.message if isinstance(error, RerankdError) else f"It fails with {type(error).__name__}."
+    return public_message(error, f"It fails with {type(error).__name__}.")
 
 
 def _without_known(alias: ModelReference, error: Exception) -> RerankdError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import math
@@ -149,11 +148,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError, ValueError):
         return ""
     return completed.stdout.strip()[:2000] if completed.returncode == 0 else ""
-
-
-def user() -> str:
-    """Return the name of the user who runs this program."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user without a name
-        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rerankd._common.backoff import Backoff
+from rerankd._common.error_text import public_message
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, PromotionRefusedError, RerankdError, UnavailableError
@@ -227,4 +228,4 @@ def _reason_prefix(experiment: Experiment) -> str:
 
 
 def _message(error: Exception) -> str:
-    return error.message if isinstance(error, RerankdError) else f"it fails with {type(error).__name__}."
+    return public_message(error, f"it fails with {type(error).__name__}.")

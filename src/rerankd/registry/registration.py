@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rerankd.errors import InvalidRequestError, RerankdError, VerificationError
+from rerankd.models.digest import content_of
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
 from rerankd.registry import evidence, gates
@@ -21,7 +22,6 @@ from rerankd.registry.version import (
     RECORD_TAG,
     ModelVersion,
     check_files,
-    content_of,
     plain_file_name,
     validate_alias,
     validate_name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from rerankd._common.user import current_user
 from rerankd.errors import (
     ConflictError,
     CorruptModelError,
@@ -19,7 +20,6 @@ from rerankd.errors import (
 )
 from rerankd.models.files import load_model
 from rerankd.models.reference import CHAMPION
-from rerankd.registry import evidence
 from rerankd.registry.cache import Cache
 from rerankd.registry.diff import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
@@ -168,7 +168,7 @@ class Registry:
             before = self.store.aliases(name).get(CHAMPION)
             if before == version.version:
                 return self._unchanged("promote", name, version.version, reason)
-            move = Move("promote", name, before, version.version, evidence.user(), time.time(), reason, gate, force)
+            move = Move("promote", name, before, version.version, current_user(), time.time(), reason, gate, force)
             if not version.trusted:
                 self.store.tag_version(name, version.version, APPROVED_TAG, reason)
             return self._moved(move, before)
@@ -204,7 +204,7 @@ class Registry:
                 raise PromotionRefusedError(
                     f"{name} was promoted or rolled back just now.", hint="See: rerankd models history"
                 )
-            move = Move("rollback", name, before, after, evidence.user(), time.time(), reason, "", force)
+            move = Move("rollback", name, before, after, current_user(), time.time(), reason, "", force)
             return self._moved(move, None)
 
     def names(self) -> list[str]:
@@ -280,7 +280,7 @@ class Registry:
 
     def _unchanged(self, action: str, name: str, version: int, reason: str) -> Move:
         make = partial(Move, "promote") if action == "promote" else partial(Move, "rollback")
-        return make(name, version, version, evidence.user(), time.time(), reason, done=True, changed=False)
+        return make(name, version, version, current_user(), time.time(), reason, done=True, changed=False)
 
 
 def _validate_reason(reason: str, force: bool) -> str:

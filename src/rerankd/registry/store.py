@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from rerankd._common.files import lock_file
+from rerankd._common.files import lock_file, writable
 from rerankd._common.optional import require
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, RerankdError, UnavailableError
 from rerankd.registry.mlflow_client import open_client
@@ -66,15 +66,11 @@ class Store:
         if self.path is None:
             yield
             return
-        try:
+        with writable(self.path, raises=UnavailableError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock():
                 self._opened(make=True)
                 yield
-        except OSError as error:
-            raise UnavailableError(
-                f"{self.path} cannot be written ({error.strerror or error}).", hint="Check the folder."
-            ) from error
 
     def version(self, name: str, number: int) -> Any:
         """Return the row of a version.

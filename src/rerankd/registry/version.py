@@ -6,7 +6,6 @@ validated before use, since everybody who can write to the registry can write re
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rerankd.errors import CorruptModelError, InvalidRequestError
+from rerankd.models.digest import content_of
 from rerankd.models.reference import CHAMPION
 
 CHALLENGER, PREVIOUS = "challenger", "previous"
@@ -169,16 +169,6 @@ class ModelVersion:
 _ROW_FIELDS = {"name", "version", "run_id", "created", "approved", "aliases"}
 _RECORD_FIELDS = {field.name for field in fields(ModelVersion)} - _ROW_FIELDS
 _VERSION = TypeAdapter(ModelVersion)
-
-
-def content_of(files: Mapping[str, str]) -> str:
-    """Return the SHA-256 of the names and hashes of files.
-
-    Example:
-        >>> content_of({"b": "2", "a": "1"}) == content_of({"a": "1", "b": "2"})
-        True
-    """
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
 def plain_file_name(name: str) -> bool:

@@ -5,7 +5,8 @@
 
 Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", with Lucene's idf, which cannot
 be negative. In bm25s' terms that is `method="atire"` with `idf_method="lucene"`. Both implementations cut texts with
-`keywords()`. Neither is an index for a product's collection; see `rerankd.retrieval.lance`.
+`keywords()`. There are two because bm25s comes with an extra and the demo runs on the base install; a test holds their
+orders together. Neither is an index for a product's collection; see `rerankd.retrieval.lance`.
 """
 
 from __future__ import annotations

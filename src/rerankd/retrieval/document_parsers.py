@@ -7,10 +7,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.decoding import decode
-from rerankd.retrieval.parsed_document import ParsedDocument, error_summary
+from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.splitting import Block
 
 MAX_UNPACKED = 500_000_000
@@ -125,7 +126,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"The PDF cannot be read ({error_summary(error)}).", hint="Open it and save it again."
+            f"The PDF cannot be read ({first_line(error)}).", hint="Open it and save it again."
         ) from error
     if not any(block.text.strip() for block in blocks):
         raise InvalidInputFileError("The PDF contains no text; its pages may be scanned images.", hint="Run OCR first.")
@@ -166,7 +167,7 @@ def parse_docx(path: Path) -> ParsedDocument:
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"The Word document cannot be read ({error_summary(error)}).", hint="Open it and save it as .docx."
+            f"The Word document cannot be read ({first_line(error)}).", hint="Open it and save it as .docx."
         ) from error
     return ParsedDocument(blocks, metadata=_titled(headings, blocks))
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from rerankd._common.error_text import first_line
 from rerankd._common.files import lock_file
 from rerankd._common.optional import require
-from rerankd._common.validation import plain_metadata
-from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from rerankd._common.validation import plain_metadata, to_query
+from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
@@ -159,8 +160,7 @@ class LanceIndex:
             InvalidRequestError: the query is empty.
             UnavailableError: the index cannot be read.
         """
-        if not query.strip():
-            raise InvalidRequestError("The query is empty.", hint="Pass a query with at least one word.")
+        query = to_query(query)
         try:
             with self._lock:  # see what another process has added since
                 self._passages.checkout_latest()
@@ -170,7 +170,7 @@ class LanceIndex:
             return reciprocal_rank_fusion([documents, self._by_vector(query, k)], k)
         except (OSError, RuntimeError) as error:
             raise UnavailableError(
-                f"The index in {self.folder} cannot be read ({_first_line(error)}).",
+                f"The index in {self.folder} cannot be read ({first_line(error)}).",
                 hint="Check the folder's files and permissions.",
                 retry_after=5,
             ) from error
@@ -230,7 +230,3 @@ def _document(row: dict[str, Any], score: float) -> Document:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

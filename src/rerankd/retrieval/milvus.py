@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
+from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
-from rerankd._common.validation import plain_metadata
-from rerankd.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from rerankd._common.validation import plain_metadata, to_query
+from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
@@ -169,8 +170,7 @@ class MilvusIndex:
             InvalidRequestError: the query is empty.
             UnavailableError: Milvus cannot be reached.
         """
-        if not query.strip():
-            raise InvalidRequestError("The query is empty.", hint="Pass a query with at least one word.")
+        query = to_query(query)
         words = " ".join(list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS])
         documents = self._search_field("sparse", words, k) if words else []
         if self._embedder is None:
@@ -208,7 +208,7 @@ class MilvusIndex:
             return operation()
         except (self._milvus.MilvusException, OSError) as error:
             raise UnavailableError(
-                f"Milvus at {self._url} cannot be used ({str(error).splitlines()[0][:200]}).",
+                f"Milvus at {self._url} cannot be used ({first_line(error)}).",
                 hint="Check milvus_url and milvus_token, and that Milvus is running.",
                 retry_after=5,
             ) from error

@@ -22,8 +22,3 @@ class ParsedDocument:
     blocks: Iterable[Block]
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def error_summary(error: Exception) -> str:
-    """Return the first line of an error's message, shortened, or the name of its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -17,6 +17,7 @@ from dataclasses import replace
 from rerankd._common.validation import to_query
 from rerankd.errors import RerankdError
 from rerankd.ranking.order import checked_threshold
+from rerankd.ranking.requests import build_request
 from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.citations import CitationFilter
@@ -68,7 +69,7 @@ class Rag:
         """
         query, options = to_query(query), options or SearchOptions()
         checked_threshold(options.threshold)
-        template = request or RerankRequest(query, [])
+        template = request or build_request(query, [])
         if not template.request_id:
             template = replace(template, request_id=secrets.token_hex(16))
         timings: dict[str, float] = {}

@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import decode
-from rerankd.retrieval.parsed_document import ParsedDocument, error_summary
+from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.splitting import Block
 
 MAX_FIELD = 10_000_000
@@ -68,7 +69,7 @@ def parse_parquet(path: Path, text_field: str | None) -> Iterator[ParsedDocument
         raise
     except Exception as error:  # libraries raise anything on a damaged file
         raise InvalidInputFileError(
-            f"The Parquet file cannot be read ({error_summary(error)}).", hint="Write it again."
+            f"The Parquet file cannot be read ({first_line(error)}).", hint="Write it again."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The one place where a request body becomes a `RerankRequest`."""
+"""The one place where a request body, of any dialect, becomes a ranking request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from rerankd.engine.admission import make_retry_key
 from rerankd.errors import InvalidRequestError
+from rerankd.ranking.requests import build_request
 from rerankd.server.context import current_request
 from rerankd.server.schemas.base import BaseRequestBody
 from rerankd.settings import Settings
@@ -91,7 +92,7 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
     documents = body.ranking_documents(settings)
     timeout = shortest(body.timeout, origin.timeout) if origin else None
     origin = origin or RequestOrigin()
-    return RerankRequest(
+    return build_request(
         query=body.ranking_query,
         documents=documents,
         top_n=body.limit,

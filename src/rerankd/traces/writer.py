@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rerankd._common.backoff import Backoff
+from rerankd._common.error_text import first_line, public_message
 from rerankd._common.logging import logger
-from rerankd.errors import RerankdError
 from rerankd.traces.sampling import is_sampled
 from rerankd.types import RankingRecord
 
@@ -275,7 +275,7 @@ class TraceWriter:
     def _report_failure(self, error: BaseException) -> None:
         """Count and log an error; foreign errors by class and cause only, since their messages may quote texts."""
         if self.counts.is_up:
-            reason = error.message if isinstance(error, RerankdError) else _describe(error)
+            reason = public_message(error, _describe(error))
             _log.error("traces cannot be written: %s; writing is retried, and a full queue drops traces", reason)
         self.counts.failures += 1
         self.counts.is_up = False
@@ -294,4 +294,4 @@ class TraceWriter:
 def _describe(error: BaseException) -> str:
     cause = getattr(error, "orig", None)
     name = type(error).__name__
-    return name if cause is None else f"{name}: {str(cause).partition(chr(10))[0][:200]}"
+    return name if cause is None else f"{name}: {first_line(cause)}"

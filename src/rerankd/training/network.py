@@ -18,6 +18,7 @@ from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, Side
+from rerankd.training.options import check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Network(Module):
     def __init__(self, files: ModelFiles, model: torch.nn.Module, max_length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
-        self.max_length = min(max_length, files.manifest.architecture.max_length)
+        self.max_length = check_length(max_length, files)
         self._files, self._segments = files, files.manifest.architecture.segments
         self._encoder = PairEncoder(files.tokenizer(), files.manifest.template)
         self._truncation = TruncationOptions(self.max_length)
@@ -155,7 +156,7 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     """Open the network of a checkpoint or of a compiled model, in float32 on the CPU.
 
     Raises:
-        InvalidRequestError: the weights of a compiled model cannot be read back.
+        InvalidRequestError: the weights of a compiled model cannot be read back, or `max_length` is above its limit.
         CorruptModelError: the weights do not fit the architecture.
     """
     if is_late_interaction(files):

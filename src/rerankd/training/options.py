@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rerankd._common.validation import check_max_length
 from rerankd.compiler.compile import PRECISIONS
 from rerankd.errors import InvalidRequestError
+from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import cuda_available
 from rerankd.training.losses import LOSSES
 
@@ -65,6 +67,17 @@ class TrainOptions:
     gradient_checkpointing: bool = False
     mini_batch_size: int = 32
     seed: int = 7
+
+
+def check_length(max_length: int, files: ModelFiles) -> int:
+    """Return a `max_length` that the base model can read.
+
+    Raises:
+        InvalidRequestError: `max_length` is above the model's limit.
+    """
+    manifest = files.manifest
+    hint = "Train with a smaller max_length."
+    return check_max_length(max_length, manifest.architecture.max_length, manifest.name, hint=hint)
 
 
 def check_options(options: TrainOptions) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.scorer import PairScorer
-from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.encoder import PairEncoder
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
-from rerankd.wiring.engine import SettingsLoader
+from rerankd.wiring.engine import SettingsLoader, truncation_options
 
 
 def open_scorer(settings: Settings) -> PairScorer:
@@ -21,18 +20,7 @@ def open_scorer(settings: Settings) -> PairScorer:
     loader = SettingsLoader(settings)
     files = loader.find(settings.model)
     manifest = files.manifest
-    if settings.max_length is not None and settings.max_length > (limit := manifest.architecture.max_length):
-        raise InvalidRequestError(
-            f"max_length is {settings.max_length}; {manifest.name} reads at most {limit} tokens.",
-            hint="Use a smaller --max-length, or --long-documents chunk.",
-        )
-    truncation = TruncationOptions(
-        settings.max_length or manifest.max_length,
-        settings.truncation,
-        settings.long_documents,
-        settings.chunk_overlap,
-        settings.max_chunks,
-    )
+    truncation = truncation_options(settings, files, manifest.name)
     backend = loader.backend(files)
     return PairScorer(
         Scorer(PairEncoder(files.tokenizer(), manifest.template), backend),

@@ -20,6 +20,29 @@ from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
 
 
+def truncation_options(settings: Settings, files: ModelFiles, name: str) -> TruncationOptions:
+    """Return how the settings truncate the pairs of a model.
+
+    Args:
+        settings: settings of the service.
+        files: files of the model.
+        name: name of the model, for the message.
+
+    Raises:
+        InvalidRequestError: setting `max_length` is above the model's limit.
+    """
+    limit = files.manifest.architecture.max_length
+    return TruncationOptions(
+        min(files.manifest.max_length, limit)
+        if settings.max_length is None
+        else check_max_length(settings.max_length, limit, name),
+        settings.truncation,
+        settings.long_documents,
+        settings.chunk_overlap,
+        settings.max_chunks,
+    )
+
+
 class SettingsLoader(ModelLoader):
     """Loader of engines with the options of the settings; all engines share one cache.
 
@@ -43,16 +66,7 @@ class SettingsLoader(ModelLoader):
             InvalidRequestError: setting `max_length` is above the model's limit.
         """
         settings = self._settings
-        limit = files.manifest.architecture.max_length
-        truncation = TruncationOptions(
-            min(files.manifest.max_length, limit)
-            if settings.max_length is None
-            else check_max_length(settings.max_length, limit, name),
-            settings.truncation,
-            settings.long_documents,
-            settings.chunk_overlap,
-            settings.max_chunks,
-        )
+        truncation = truncation_options(settings, files, name)
         backend = self.backend(files)
         engine = Engine(
             name,

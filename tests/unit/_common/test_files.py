@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,7 +11,8 @@ from pathlib import Path
 import filelock
 import pytest
 
-from rerankd._common.files import atomic_folder, lock_file, replace_folder, write_atomic
+from rerankd._common.files import atomic_folder, lock_file, replace_folder, writable, write_atomic
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, RerankdError
 
 
 def test_a_file_is_replaced_and_keeps_its_permissions(tmp_path: Path) -> None:
@@ -94,3 +97,30 @@ def test_a_lock_keeps_other_processes_out_and_ends_with_its_process(tmp_path: Pa
         holder.wait()
     with lock_file(path, timeout=5):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "a.txt cannot be written (Read-only file system). Check it."),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "a.txt cannot be written (No space left on device). Free it.",
+        ),
+        (OSError("the pipe broke\nat once"), "a.txt cannot be written (the pipe broke). Check it."),
+        (OSError(), "a.txt cannot be written (OSError). Check it."),
+        (shutil.Error([("a", "b", "no")]), "a.txt cannot be written ([('a', 'b', 'no')]). Check it."),
+    ],
+)
+def test_an_error_of_writing_names_the_path_the_reason_and_the_fix(error: OSError, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught, writable("a.txt", hint="Check it.", full_hint="Free it."):
+        raise error
+    assert str(caught.value) == message
+    assert caught.value.__cause__ is error
+
+
+def test_an_error_of_writing_has_the_class_that_is_asked_for() -> None:
+    with pytest.raises(InvalidInputFileError), writable(Path("a"), raises=InvalidInputFileError):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    with pytest.raises(RerankdError, match="^ours$"), writable(Path("a")):
+        raise RerankdError("ours")

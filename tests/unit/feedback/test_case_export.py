@@ -11,6 +11,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.feedback.case_export import request_times, training_lines, write_beir
 from rerankd.feedback.case_store import count_cases, flag_request, iter_cases, list_cases, set_state, update_case
+from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.feedback.retention import RetentionPolicy, prune
 from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import TraceStore
@@ -53,6 +54,18 @@ def test_exports_are_data_for_evaluation_and_training(store: TraceStore, tmp_pat
         write_beir(cases, tmp_path / "beir", text_hash)
     set_state(store, [case.id for case in cases if case.grades], "in_training")
     assert count_cases(store)["in_training"] == 2
+
+
+def test_only_what_ranks_above_every_copy_of_the_answer_is_a_hard_negative() -> None:
+    candidates = (
+        CaseCandidate(0, None, "above", 1, 1, 3.0),
+        CaseCandidate(1, None, "answer", 2, 2, 2.0),
+        CaseCandidate(2, None, "between", 3, 3, 2.0),
+        CaseCandidate(3, None, "answer", 4, 4, 2.0, 1),
+    )
+    case = BadCase(1, 0.0, 0.0, "", "r", "manual", -1, "labelled", "mini", "v", "", 0.0, "q", candidates)
+    (line,) = training_lines([case])
+    assert (line["pos"], line["neg"]) == (["answer"], ["above"])
 
 
 def label_requests(store: TraceStore, times: dict[str, float]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.feedback.cases import MAX_NOTE, CaseCandidate, pack_case, unpack_case, validate_note, with_grades
+from rerankd.feedback.cases import MAX_NOTE, BadCase, CaseCandidate, pack_case, unpack_case, validate_note, with_grades
 
 CANDIDATES = (
     CaseCandidate(0, "a", "first", 1, 2, -0.5, 1),
@@ -28,3 +28,16 @@ def test_grades_replace_those_before() -> None:
 def test_notes_that_cannot_be_stored(note: str) -> None:
     with pytest.raises(InvalidRequestError, match="The note"):
         validate_note(note)
+
+
+def test_a_text_is_relevant_if_one_of_its_labels_says_so() -> None:
+    candidates = (
+        CaseCandidate(0, None, "twice", 1, 1, 2.0),
+        CaseCandidate(1, None, "twice", 2, 2, 2.0, 1),
+        CaseCandidate(2, None, "rejected", 3, 3, 1.0, 0),
+        CaseCandidate(3, None, None, 4, 4, 0.5, 2),
+        CaseCandidate(4, None, "", 5, 5, 0.0, 3),
+    )
+    case = BadCase(1, 0.0, 0.0, "", "r", "manual", -1, "labelled", "mini", "v", "", 0.0, "q", candidates)
+    assert [candidate.is_relevant for candidate in candidates] == [False, True, False, True, True]
+    assert case.relevant_texts == {"twice", ""}

@@ -34,7 +34,7 @@ RANK = st.builds(
     RankWork,
     st.builds(
         RerankRequest,
-        TEXT,
+        TEXT.filter(str.strip),
         st.lists(st.builds(Document, TEXT, st.none() | TEXT, METADATA), max_size=5),
         st.none() | st.integers(1, 9),
         st.sampled_from(get_args(Activation)),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rerankd.errors import CorruptModelError
+from rerankd.models.digest import content_of
 from rerankd.registry.cache import Cache, LastKnown
-from rerankd.registry.version import ModelVersion, content_of
+from rerankd.registry.version import ModelVersion
 
 CONTENT = {"a.json": b"one", "b.onnx": b"two two"}
 FILES = {name: hashlib.sha256(text).hexdigest() for name, text in CONTENT.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.registry.evidence import data_hashes, git_state, read_metrics, user
+from rerankd.registry.evidence import data_hashes, git_state, read_metrics
 
 
 def test_metrics_are_named_by_where_they_stand(tmp_path: Path) -> None:
@@ -62,4 +62,3 @@ def test_git_is_no_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (len(state["commit"]), state["tag"], state["changed"]) == (40, "v1", False)
     monkeypatch.setenv("PATH", "")
     assert git_state() == {}
-    assert user()

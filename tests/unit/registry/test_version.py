@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from rerankd.errors import CorruptModelError, InvalidRequestError
+from rerankd.models.digest import content_of
 from rerankd.registry.version import (
     APPROVED_TAG,
     RECORD_TAG,
     ModelVersion,
     Move,
-    content_of,
     validate_alias,
     validate_name,
 )

@@ -69,6 +69,18 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
         fine_tune("nowhere", animals(), tmp_path, replace(OPTIONS, device="cuda"))
 
 
+def test_a_max_length_above_the_limit_of_the_model_is_refused_before_anything_is_done(
+    bert: Path, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, max_length=513, mine_negatives=False, distillation_weight=0.0)
+    steps: list[str] = []
+    sentence = r"max_length is 513; .* reads at most 512 tokens\. Train with a smaller max_length\."
+    with pytest.raises(InvalidRequestError, match=sentence):
+        fine_tune(str(bert), animals(), tmp_path / "out", options, report=steps.append)
+    assert not steps
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_path: Path) -> None:
     reranker = Reranker(str(tiny), device="cpu", max_length=48)
     scales = []

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rerankd._common.files import write_atomic
+from rerankd._common.files import writable, write_atomic
 from rerankd._common.optional import require
 from rerankd._common.version import __version__
-from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.report.charts import side, signed
 from rerankd.evaluation.report.diagrams import rank_changes
@@ -55,10 +54,8 @@ def write_report(path: Path, html: str) -> None:
     Raises:
         InvalidRequestError: the path cannot be written.
     """
-    try:
+    with writable(path):
         write_atomic(path, html.encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be written ({error.strerror}).", hint="Check the folder.") from error
 
 
 @cache

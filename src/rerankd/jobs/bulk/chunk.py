@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from rerankd._common.error_text import public_message
 from rerankd.engine.request import QueryGroup
 from rerankd.errors import RerankdError
 
@@ -20,9 +21,8 @@ class RowError:
     @classmethod
     def of(cls, error: Exception) -> RowError:
         """Return the public part of an error; only the type of one that is not ours."""
-        if isinstance(error, RerankdError):
-            return cls(error.code, str(error))
-        return cls("internal_error", f"Scoring failed ({type(error).__name__}).")
+        code = error.code if isinstance(error, RerankdError) else RerankdError.code
+        return cls(code, public_message(error, f"Scoring failed ({type(error).__name__}).", hint=True))
 
 
 @dataclass(frozen=True, slots=True)

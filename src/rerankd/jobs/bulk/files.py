@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from rerankd._common.files import lock_file, write_atomic
+from rerankd._common import files
 from rerankd.errors import InvalidRequestError
 
 LOCK_SECONDS = 0.5
-_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
 
 
 @contextmanager
@@ -24,13 +22,10 @@ def writable(path: Path) -> Iterator[None]:
     Raises:
         InvalidRequestError: the disk is full, the folder is missing, or permission is denied.
     """
-    try:
+    hint = "Check that the folder exists and is writable."
+    full_hint = "Free disk space, then run the same command again: finished work is kept."
+    with files.writable(path, hint=hint, full_hint=full_hint):
         yield
-    except OSError as error:
-        hint = "Check that the folder exists and is writable."
-        if error.errno in _DISK_FULL:
-            hint = "Free disk space, then run the same command again: finished work is kept."
-        raise InvalidRequestError(f"{path} cannot be written ({error.strerror or error}).", hint=hint) from error
 
 
 class AppendFile:
@@ -83,30 +78,20 @@ def replace(path: Path, data: bytes) -> None:
         InvalidRequestError: it cannot be written; the old content is untouched.
     """
     with writable(path):
-        write_atomic(path, data, temporary=path.with_name(f"{path.name}.new"))
+        files.write_atomic(path, data, temporary=path.with_name(f"{path.name}.new"))
 
 
 def rename(source: Path, target: Path) -> None:
     """Rename a file, durably."""
     with writable(target):
         os.replace(source, target)
-        _sync_folder(target.parent)
+        files.sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
     """Remove a file if it exists."""
     with writable(path):
         path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextmanager
@@ -117,9 +102,9 @@ def locked(path: Path) -> Iterator[None]:
         InvalidRequestError: another process holds it.
     """
     with writable(path):
-        path.parent.stat()  # a folder that is missing is a mistake, and `lock_file` would make it
+        path.parent.stat()  # a folder that is missing is a mistake, and `files.lock_file` would make it
     # Not 0: a file that the last holder removes while we lock it has to be made again.
-    lock = lock_file(path, timeout=LOCK_SECONDS)
+    lock = files.lock_file(path, timeout=LOCK_SECONDS)
     with writable(path):
         try:
             lock.acquire()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rerankd._common.files import write_atomic
+from rerankd._common.files import writable, write_atomic
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.server.auth.keys import ApiKey
 
@@ -47,14 +47,10 @@ def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
     """
     _refuse_duplicates(path, keys)
     text = json.dumps({"keys": [_to_json(key) for key in keys]}, ensure_ascii=False, indent=2) + "\n"
-    try:
+    hint = "Create its folder, fix the permissions, or name another file with --file."
+    with writable(f"The key file {path}", hint=hint, raises=InvalidInputFileError):
         # An administrator who edits the file must not take it away from the account that the service runs as.
         write_atomic(path, text.encode(), mode=0o600, keep_owner=True)
-    except OSError as error:
-        raise InvalidInputFileError(
-            f"The key file {path} cannot be written ({error.strerror}).",
-            hint="Create its folder, fix the permissions, or name another file with --file.",
-        ) from error
 
 
 def _parse_key(path: Path, number: int, item: Any) -> ApiKey:

@@ -8,7 +8,6 @@ import pytest
 
 from rerankd import Reranker
 from rerankd.engine.request import QueryGroup
-from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.scorer import PairScorer
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
@@ -86,8 +85,3 @@ def test_scores_are_those_of_the_library(mixed_pairs: list[tuple[str, str]]) -> 
     assert [scores[0].raw_score for scores in scored] == library.score(pairs, activation="none").tolist()
     callback: Callable[[], None] = lambda: None  # noqa: E731
     assert open_scorer(settings).score([("q", ("d",))], callback)[0][0].tokens > 0
-
-
-def test_a_length_that_the_model_does_not_have() -> None:
-    with pytest.raises(InvalidRequestError, match="reads at most 512 tokens"):
-        open_scorer(load_settings(max_length=100_000))
