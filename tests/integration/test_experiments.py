@@ -227,14 +227,14 @@ def test_a_canary_goes_up_takes_over_and_goes_back_on_two_instances(
         traces = {trace.request_id: trace for trace in store.traces.list_traces(limit=100_000)}
         for name, (_, version, part) in load.answers.items():
             trace = traces[name]
-            assert (trace.version, f"{trace.experiment}/{trace.arm}".strip("/")) == (version, part)
+            assert (trace.version, f"{trace.experiment}/{trace.variant}".strip("/")) == (version, part)
         actions = [event.action for event in store.events("canary") if event.action != "objective"]
         assert actions == ["roll_back", "promote", "advance", "start"]
         for version, count in Counter(version for _, version, _ in load.answers.values()).items():
             assert sum(answers_of(url, version) for url in urls) >= count
         counted = Counter(variant for _, _, variant in load.answers.values())
         assert (
-            len(store.traces.list_traces(TraceFilter(experiment="canary", arm="challenger"), limit=10**6))
+            len(store.traces.list_traces(TraceFilter(experiment="canary", variant="challenger"), limit=10**6))
             >= counted["canary/challenger"]
         )
 
@@ -409,7 +409,7 @@ def test_traces_of_the_version_before_are_kept(url: str) -> None:
     with experiments(url) as store:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             connection.execute(line, {"id": 2})
-        assert sorted((trace.id, trace.experiment, trace.arm) for trace in store.traces.list_traces()) == [
+        assert sorted((trace.id, trace.experiment, trace.variant) for trace in store.traces.list_traces()) == [
             (1, "", ""),
             (2, "", ""),
         ]

@@ -42,7 +42,7 @@ def test_what_is_started_comes_back(store: ExperimentStore) -> None:
     one = store.start(NEW, "me")
     assert store.active() == [one] == store.recent() == [store.get("new")]
     assert (one.coverage, one.step, one.state, one.revision, len(one.seed)) == (0.1, 0, "running", 1, 16)
-    assert [(stored.action, stored.who, stored.coverage) for stored in store.events()] == [("start", "me", 0.1)]
+    assert [(stored.action, stored.author, stored.coverage) for stored in store.events()] == [("start", "me", 0.1)]
     with pytest.raises(NotFoundError, match="rollout status"):
         store.get("other")
 
