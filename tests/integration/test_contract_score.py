@@ -50,6 +50,13 @@ def test_score_pairs_by_position(wire: httpx.Client, mini: Reranker) -> None:
     assert_scores(by_index(response.json()["data"], "score"), wanted)
 
 
+def test_score_warns_about_a_length_that_it_raises(wire: httpx.Client) -> None:
+    body = {"text_1": QUERY, "text_2": DOCUMENTS[0]}
+    raised = wire.post("/v1/score", json=body | {"truncate_prompt_tokens": 3}).json()
+    assert raised["meta"]["warnings"] == ["truncate_prompt_tokens was raised to 8"]
+    assert "meta" not in wire.post("/v1/score", json=body | {"truncate_prompt_tokens": 8}).json()
+
+
 def test_score_takes_one_pair(wire: httpx.Client, scores: list[float], logits: list[float]) -> None:
     body = {"text_1": QUERY, "text_2": DOCUMENTS[0]}
     assert_scores(by_index(wire.post("/score", json=body).json()["data"], "score"), scores)
