@@ -81,7 +81,7 @@ def test_an_ingest_that_was_killed_goes_on_and_ends_in_the_same_index(tmp_path: 
     before = len(LanceIndex(tmp_path / "killed"))
     assert 0 < before < 30_001
     run("index", "rows", "--index", "killed", cwd=tmp_path)
-    whole, again = LanceIndex(tmp_path / "whole"), LanceIndex(tmp_path / "killed")
+    undisturbed, again = LanceIndex(tmp_path / "whole"), LanceIndex(tmp_path / "killed")
     assert len(again) == 30_001
-    assert again.rows() == whole.rows()
-    assert again.files() == whole.files()
+    assert again.rows() == undisturbed.rows()
+    assert again.files() == undisturbed.files()

@@ -26,7 +26,7 @@ def test_workload_is_seeded_and_mixed() -> None:
     (made, texts), (again, _) = workload.requests(2, 50), workload.requests(2, 50)
     assert made == again
     assert texts == "passages of four data packs"
-    documents = [document for _, own in made for document in own]
+    documents = [document for _, passages in made for document in passages]
     assert len(documents) == 100
     han = sum(any("一" <= char <= "鿿" for char in document) for document in documents)
     assert 20 < han < 80

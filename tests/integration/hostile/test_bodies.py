@@ -57,22 +57,22 @@ def test_a_client_that_goes_away_harms_nobody(server_url: str) -> None:
 
 
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_a_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> None:
+def test_a_body_over_the_limit_is_413(path: str, client: httpx.Client) -> None:
     content = b'{"query": "a", "documents": ["' + b"x" * 33_000_000 + b'"]}'
-    assert_refused(wire.post(path, content=content, headers={"Content-Type": "application/json"}), 413)
+    assert_refused(client.post(path, content=content, headers={"Content-Type": "application/json"}), 413)
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/", "/score", "/voyage/v1/rerank"])
-def test_a_chunked_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> None:
+def test_a_chunked_body_over_the_limit_is_413(path: str, client: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"query": "a", "documents": ["'
         for _ in range(33):
             yield b"x" * 2**20
         yield b'"]}'
 
-    assert_refused(wire.post(path, content=chunks(), headers={"Content-Type": "application/json"}), 413)
+    assert_refused(client.post(path, content=chunks(), headers={"Content-Type": "application/json"}), 413)
 
 
-def test_a_body_under_the_limit_is_read(wire: httpx.Client) -> None:
+def test_a_body_under_the_limit_is_read(client: httpx.Client) -> None:
     content = b'{"query": "a", "documents": ["b"], "unknown": "' + b"x" * 31_000_000 + b'"}'
-    assert wire.post("/rerank", content=content).status_code == 200
+    assert client.post("/rerank", content=content).status_code == 200

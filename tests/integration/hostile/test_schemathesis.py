@@ -121,13 +121,13 @@ bodies = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_no_value_fails(path: str, wire: httpx.Client) -> None:
+def test_no_value_fails(path: str, client: httpx.Client) -> None:
     """Every known field, each with any JSON value, NUL and lone surrogates among the characters."""
 
     @settings(bounded, max_examples=60)
     @given(bodies)
     def holds(body: dict[str, Any]) -> None:
-        response = wire.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        response = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
         assert_no_fault(response.status_code, body)
         assert response.headers["content-type"].startswith("application/json")
         assert response.json() is not None
@@ -136,11 +136,11 @@ def test_no_value_fails(path: str, wire: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_no_bytes_fail(path: str, wire: httpx.Client) -> None:
+def test_no_bytes_fail(path: str, client: httpx.Client) -> None:
     @bounded
     @given(st.binary(max_size=200))
     def holds(content: bytes) -> None:
-        assert_refused_or_tei(wire.post(path, content=content))
+        assert_refused_or_tei(client.post(path, content=content))
 
     holds()
 
@@ -164,8 +164,8 @@ DEEP = [
 
 @pytest.mark.parametrize("position", range(len(DEEP)))
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_deep_json_is_refused(path: str, position: int, wire: httpx.Client) -> None:
-    response = wire.post(path, content=DEEP[position], headers={"Content-Type": "application/json"})
+def test_deep_json_is_refused(path: str, position: int, client: httpx.Client) -> None:
+    response = client.post(path, content=DEEP[position], headers={"Content-Type": "application/json"})
     assert_refused_or_tei(response)
 
 
@@ -187,9 +187,9 @@ def test_deep_json_is_refused(path: str, position: int, wire: httpx.Client) -> N
     ],
     ids=lambda content: repr(content[:60]),
 )
-def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
+def test_odd_json_does_not_fail(content: bytes, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
         assert response.status_code < 500, (path, response.text)
         assert response.json() is not None
 
@@ -207,9 +207,9 @@ def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
         "",
     ],
 )
-def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) -> None:
+def test_wrong_content_types_do_not_fail(content_type: str, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
+        response = client.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
         assert response.status_code in (200, 400, 415), (path, response.text)
         assert response.json() is not None
 
@@ -230,7 +230,7 @@ def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) 
     ],
     ids=str,
 )
-def test_odd_headers_do_not_fail(headers: dict[str, str], wire: httpx.Client) -> None:
+def test_odd_headers_do_not_fail(headers: dict[str, str], client: httpx.Client) -> None:
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    response = wire.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
+    response = client.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
     assert response.status_code < 500, response.text

@@ -268,15 +268,15 @@ def test_grafana_finds_prometheus_and_its_dashboards() -> None:
 
 
 def test_mlflow_and_its_database_agree() -> None:
-    own = read_dockerfile(DEPLOY / "mlflow" / "Dockerfile")
+    stages = read_dockerfile(DEPLOY / "mlflow" / "Dockerfile")
     assert SERVICES["mlflow"]["image"].rpartition(":")[2] in (DEPLOY / "mlflow" / "Dockerfile").read_text()
     uri = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
     database = SERVICES["postgres"]["environment"]
     user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
     assert uri == f"postgresql://{user}:{password}@postgres:5432/mlflow"
     assert "CREATE DATABASE mlflow;" in (DEPLOY / "postgres/init.sql").read_text()
-    name = next(iter(own))
-    assert last(own, name, "VOLUME").text in [target for _, target in mounts(SERVICES["mlflow"])]
+    name = next(iter(stages))
+    assert last(stages, name, "VOLUME").text in [target for _, target in mounts(SERVICES["mlflow"])]
 
 
 def test_the_settings_file_has_no_secret() -> None:

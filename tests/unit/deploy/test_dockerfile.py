@@ -69,8 +69,8 @@ class TestImage:
         self, image: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        own = {name: value for name, value in environment(STAGES, image).items() if name.startswith("RERANKD_")}
-        for name, value in own.items():
+        variables = {name: value for name, value in environment(STAGES, image).items() if name.startswith("RERANKD_")}
+        for name, value in variables.items():
             assert name.removeprefix("RERANKD_").lower() in Settings.model_fields
             monkeypatch.setenv(name, value)
         settings = load_settings()

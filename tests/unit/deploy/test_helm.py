@@ -96,9 +96,9 @@ def variables(manifest: dict[str, Any]) -> dict[str, str]:
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
     """Paths of values that templates read; tables that are handed on whole are one."""
-    whole = {"settings", "resources", "nodeSelector", "affinity", "annotations", "labels"}
+    tables = {"settings", "resources", "nodeSelector", "affinity", "annotations", "labels"}
     for name, value in values.items():
-        if isinstance(value, dict) and name not in whole:
+        if isinstance(value, dict) and name not in tables:
             yield from leaves(value, f"{path}{name}.")
         else:
             yield f"{path}{name}"
@@ -150,8 +150,8 @@ def test_every_value_is_used_and_every_used_one_is_there() -> None:
     used = set(re.findall(r"\.Values\.([\w.]+)", text))
     for part in ("instances", "workers"):
         used |= {f"{part}.{name}" for name in re.findall(r"\.part\.(\w+)", text)}
-    there = set(leaves(VALUES))
-    assert used - {"instances", "workers"} == there
+    defined = set(leaves(VALUES))
+    assert used - {"instances", "workers"} == defined
 
 
 def test_the_schema_covers_every_value() -> None:
@@ -203,10 +203,10 @@ def test_pods_can_do_little(manifests: dict[tuple[str, str], dict[str, Any]]) ->
     for (kind, _), manifest in manifests.items():
         if kind != "Deployment":
             continue
-        whole, own = pod(manifest)["securityContext"], container(manifest)["securityContext"]
-        assert whole["runAsNonRoot"] is True
-        assert whole["runAsUser"] == whole["fsGroup"] == user
-        assert own == {
+        pod_context, container_context = pod(manifest)["securityContext"], container(manifest)["securityContext"]
+        assert pod_context["runAsNonRoot"] is True
+        assert pod_context["runAsUser"] == pod_context["fsGroup"] == user
+        assert container_context == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
@@ -252,8 +252,8 @@ def test_workers_have_time_to_end() -> None:
 
 
 def test_probes_need_no_key(manifests: dict[tuple[str, str], dict[str, Any]]) -> None:
-    own = container(manifests["Deployment", "demo-rerankd"])
-    paths = {name: own[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    service = container(manifests["Deployment", "demo-rerankd"])
+    paths = {name: service[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert paths == {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
     assert set(paths.values()) <= OPEN_PATHS
 

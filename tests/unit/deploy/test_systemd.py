@@ -48,12 +48,12 @@ class TestUnit:
     def test_writes_only_into_its_own_folders(self, unit: Path) -> None:
         assert lines(unit, "ProtectSystem") == ["strict"]
         assert lines(unit, "DynamicUser") == ["yes"]
-        own = {f"/var/lib/{lines(unit, 'StateDirectory')[0]}", f"/var/cache/{lines(unit, 'CacheDirectory')[0]}"}
+        folders = {f"/var/lib/{lines(unit, 'StateDirectory')[0]}", f"/var/cache/{lines(unit, 'CacheDirectory')[0]}"}
         for line in lines(unit, "Environment"):
             for word in line.split():
                 name, _, value = word.partition("=")
                 if name in ("HOME", "RERANKD_JOBS_PATH") or name.startswith("XDG_"):
-                    assert any(value.startswith(folder) for folder in own), word
+                    assert any(value.startswith(folder) for folder in folders), word
 
     def test_systemd_accepts_it(self, unit: Path, tmp_path: Path) -> None:
         if not shutil.which("systemd-analyze"):

@@ -76,10 +76,10 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
     stores = [ExperimentStore(TraceStore(url)) for _ in range(4)]
     won: list[Experiment | None] = []
 
-    def work(own: ExperimentStore) -> None:
-        won.append(own.update(one, event("advance"), coverage=1.0, step=1))
+    def work(instance: ExperimentStore) -> None:
+        won.append(instance.update(one, event("advance"), coverage=1.0, step=1))
 
-    threads = [threading.Thread(target=work, args=(own,)) for own in stores]
+    threads = [threading.Thread(target=work, args=(instance,)) for instance in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
