@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks import RESULTS, workload
 from benchmarks.bodies import RandomBodies
-from benchmarks.load import Attempt, ClosedLoop, LoadProcess
+from benchmarks.load import Attempt, ClosedLoop
+from benchmarks.load_process import LoadProcess
 from benchmarks.machine import processor
 from benchmarks.timings import spread
 from rerankd.models.session import usable_cores

@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmarks import model, workload
 from benchmarks.bodies import FixedBodies, RandomBodies
-from benchmarks.load import Attempt, ClosedLoop, Report
+from benchmarks.load import Attempt, ClosedLoop
+from benchmarks.load_process import Report
 from benchmarks.systems import IdleUsage, Library, Request, System, answered, endpoint, find_infinity, infinity
 from benchmarks.timings import median_ratio, percentile
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from benchmarks import RESULTS
 from benchmarks.bodies import RandomBodies
-from benchmarks.load import ClosedLoop, LoadProcess, OpenLoop
+from benchmarks.load import ClosedLoop, OpenLoop
+from benchmarks.load_process import LoadProcess
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread

@@ -20,7 +20,8 @@ from typing import Any
 
 from benchmarks import RESULTS, workload
 from benchmarks.bodies import RandomBodies
-from benchmarks.load import REFUSED, Attempt, ClosedLoop, LoadProcess, OpenLoop, pairs_per_second
+from benchmarks.load import REFUSED, Attempt, ClosedLoop, OpenLoop, pairs_per_second
+from benchmarks.load_process import LoadProcess
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread

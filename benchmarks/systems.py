@@ -19,7 +19,8 @@ from typing import Protocol
 
 from benchmarks.bodies import FixedBodies
 from benchmarks.contenders import MAX_LENGTH, Contender, Worker
-from benchmarks.load import Attempt, ClosedLoop, LoadProcess
+from benchmarks.load import Attempt, ClosedLoop
+from benchmarks.load_process import LoadProcess
 from benchmarks.metrics import fetch_metrics
 from benchmarks.usage import processor_seconds
 from tests.integration.serving import free_port, serve

@@ -23,7 +23,8 @@ from typing import Any
 
 from benchmarks import RESULTS
 from benchmarks.bodies import RandomBodies
-from benchmarks.load import ClosedLoop, LoadProcess
+from benchmarks.load import ClosedLoop
+from benchmarks.load_process import LoadProcess
 from benchmarks.timings import percentile
 from rerankd.feedback.detection import CaseDetector
 from rerankd.feedback.events import FeedbackEvent

@@ -64,7 +64,7 @@ def logits(mini: Reranker) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def wire(server_url: str) -> Iterator[httpx.Client]:
+def client(server_url: str) -> Iterator[httpx.Client]:
     """Bare HTTP to the open server."""
     with httpx.Client(base_url=server_url, trust_env=False, timeout=60) as client:
         yield client

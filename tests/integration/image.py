@@ -114,9 +114,9 @@ class Image:
         for parent in python.parents:
             self.inside("chmod", "o+x", f"{root}{parent}")
         for name, arguments in (("python", ""), ("python3", ""), ("pip", "-m pip ")):
-            own = f"{root}/usr/local/bin/{name}"
+            command = f"{root}/usr/local/bin/{name}"
             script = shlex.quote(f'#!/bin/sh\nexec {python} {arguments}"$@"\n')
-            self.inside("sh", "-c", f"rm -f {own} && printf %s {script} > {own} && chmod 755 {own}")
+            self.inside("sh", "-c", f"rm -f {command} && printf %s {script} > {command} && chmod 755 {command}")
         self.inside("rm", "-rf", f"{root}/src", f"{root}/opt", f"{root}/etc/rerankd", f"{root}/var/lib/rerankd")
         self.inside("mkdir", "-p", f"{root}/opt")
 
@@ -173,9 +173,9 @@ def images(root: Path, **arguments: str) -> Iterator[Image]:
     holder = subprocess.Popen(hold)
     image: Image | None = None
     try:
-        own = os.readlink("/proc/self/ns/mnt")
+        own_namespace = os.readlink("/proc/self/ns/mnt")
         deadline = time.monotonic() + 10
-        while os.readlink(f"/proc/{holder.pid}/ns/mnt") == own:
+        while os.readlink(f"/proc/{holder.pid}/ns/mnt") == own_namespace:
             if time.monotonic() > deadline:
                 raise RuntimeError("No mount namespace could be made.")
             time.sleep(0.01)

@@ -179,7 +179,7 @@ def proxy(
     with tempfile.TemporaryDirectory(prefix="rerankd-nginx-") as name:
         folder, port = Path(name), free_port()
         folder.chmod(0o755)  # where root starts it, its workers are somebody else
-        asked = NginxOptions(
+        options = NginxOptions(
             addresses,
             listen=f"127.0.0.1:{port}",
             rate=Rate.parse(rate) if rate else None,
@@ -189,7 +189,7 @@ def proxy(
             tls_key=str(tls[1]) if tls else None,
             folder=name,
         )
-        (folder / "nginx.conf").write_text(render(asked, service_limits(load_settings(**settings))))
+        (folder / "nginx.conf").write_text(render(options, service_limits(load_settings(**settings))))
         command = [binary, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log"), "-g", "daemon off;"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         running = Proxy(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder)

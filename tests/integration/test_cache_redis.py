@@ -1,9 +1,13 @@
+"""The score cache in Redis: alone, and shared by instances."""
+
 from __future__ import annotations
 
+import httpx
 import redis
 
 from rerankd.engine.cache import PAUSE_SECONDS, PREFIX, RedisCache
 from rerankd.types import PairScore
+from tests.integration.serving import metric, serve
 
 SCORE = PairScore(-1.25, 37, True, 3)
 
@@ -35,3 +39,24 @@ def test_a_redis_that_fails_is_left_alone_for_a_while() -> None:
     now[0] = PAUSE_SECONDS
     assert cache.get([b"a"]) == {}
     assert cache._paused_until == 2 * PAUSE_SECONDS
+
+
+def rerank(url: str, **fields: object) -> httpx.Response:
+    body = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}
+    return httpx.post(f"{url}/v1/rerank", json=body | fields, timeout=30)
+
+
+def test_scores_are_shared_through_redis_by_instances(redis_url: str) -> None:
+    env = {"RERANKD_REDIS_URL": redis_url}
+    with serve(env=env) as first, serve(env=env) as second:
+        responses = [rerank(served.url) for served in (first, second)]
+        assert responses[0].json()["results"] == responses[1].json()["results"]
+        assert metric(second.url, "rerankd_cache_hits_total") == 2
+        assert rerank(second.url, cache=False).status_code == 200
+        assert metric(second.url, "rerankd_cache_hits_total") == 2
+
+
+def test_a_redis_that_is_gone_costs_nothing_but_sharing() -> None:
+    with serve(env={"RERANKD_REDIS_URL": "redis://127.0.0.1:1/0"}) as served:
+        assert rerank(served.url).status_code == 200
+        assert rerank(served.url).status_code == 200

@@ -45,10 +45,10 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
             store = TraceStore(url)
             until(lambda: store.list_traces(), "the trace written", 20)
             client.feedback(result.request_id, "click", index=last)
-        asked = {"request_id": result.request_id, "index": last, "note": "looked for this"}
-        assert ours.post("/v1/cases", json=asked).json() == {"object": "case", "new": True}
-        assert ours.post("/v1/cases", json=asked).json()["new"] is False
-        assert theirs.post("/v1/cases", json=asked).status_code == 404  # another key's request is no request
+        flag = {"request_id": result.request_id, "index": last, "note": "looked for this"}
+        assert ours.post("/v1/cases", json=flag).json() == {"object": "case", "new": True}
+        assert ours.post("/v1/cases", json=flag).json()["new"] is False
+        assert theirs.post("/v1/cases", json=flag).status_code == 404  # another key's request is no request
         assert ours.post("/v1/cases", json={"request_id": "x" * 600}).status_code == 400
         (listed,) = ours.get("/v1/cases", params={"state": "open"}).json()["data"]
         assert (listed["detector"], listed["position"]) == ("manual", last)
@@ -60,8 +60,8 @@ def test_from_a_bad_ranking_to_data(url: str, tmp_path: Path) -> None:
         assert theirs.post(path, json={"state": "fixed"}).status_code == 404
         labelled = ours.post(path, json={"labels": [{"index": last, "grade": 1}, {"index": 1, "grade": 0}]}).json()
         assert labelled["state"] == "labelled"
-        (everyone, own) = ours.get("/v1/activity").json()["data"]
-        assert (everyone["tenant"], own["requests"], own["feedback"]["requests"]) == ("*", 1, 1)
+        (everyone, of_key) = ours.get("/v1/activity").json()["data"]
+        assert (everyone["tenant"], of_key["requests"], of_key["feedback"]["requests"]) == ("*", 1, 1)
         assert theirs.get("/v1/activity").json()["data"] == []
     (detected,) = command(url, "cases", "detect", "--since", "1h")
     assert detected["chosen_low"] == 1

@@ -47,7 +47,7 @@ def test_disagreement_fails_and_leaves_nothing(
 
     def upside_down(*args: object) -> object:
         scores, seconds = scored(*args)  # type: ignore[arg-type]
-        return [-own for own in scores], seconds
+        return [-score for score in scores], seconds
 
     monkeypatch.setattr(module, "_compiled", upside_down)
     with pytest.raises(

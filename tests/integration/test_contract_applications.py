@@ -84,84 +84,84 @@ def open_webui(body: Mapping[str, Any], documents: Sequence[str]) -> list[tuple[
 @pytest.mark.parametrize("top_n", [len(DOCUMENTS), 3, 0])
 @pytest.mark.parametrize("authorization", [{}, {"Authorization": "Bearer x"}])
 def test_dify_openai_api_compatible(
-    top_n: int, authorization: dict[str, str], wire: httpx.Client, scores: list[float]
+    top_n: int, authorization: dict[str, str], client: httpx.Client, scores: list[float]
 ) -> None:
-    response = wire.post("/v1/rerank", json=union_body(top_n=top_n), headers=authorization)
+    response = client.post("/v1/rerank", json=union_body(top_n=top_n), headers=authorization)
     assert response.status_code == 200
     results = assert_union(response, kept=top_n or len(DOCUMENTS))
     assert_scores(by_index(results), scores)
 
 
-def test_dify_validates_its_credentials(wire: httpx.Client) -> None:
+def test_dify_validates_its_credentials(client: httpx.Client) -> None:
     documents = [
         "Carson City is the capital city of the American state of Nevada.",
         "The Commonwealth of the Northern Mariana Islands is a group of islands in the Pacific Ocean.",
         "Washington, D.C. is the capital of the United States.",
     ]
     body = {"model": "any", "query": "What is the capital of the United States?", "documents": documents, "top_n": 3}
-    kept = [each for each in assert_union(wire.post("/rerank", json=body)) if each["relevance_score"] >= 0.8]
+    kept = [each for each in assert_union(client.post("/rerank", json=body)) if each["relevance_score"] >= 0.8]
     assert all(each["index"] < 3 for each in kept)
 
 
 @pytest.mark.parametrize("top_n", [None, 2])
-def test_dify_sdk_base(top_n: int | None, wire: httpx.Client) -> None:
-    response = wire.post("/rerank", json=union_body(top_n=top_n, return_documents=True))
+def test_dify_sdk_base(top_n: int | None, client: httpx.Client) -> None:
+    response = client.post("/rerank", json=union_body(top_n=top_n, return_documents=True))
     results = assert_union(response, documents=DOCUMENTS, kept=top_n or len(DOCUMENTS))
     assert [dify_text(result) for result in results] == [DOCUMENTS[result["index"]] for result in results]
     stretched = dify_min_max(response.json())
     assert (min(stretched.values()), max(stretched.values())) == (0.0, 1.0)
 
 
-def test_dify_sdk_base_with_one_document(wire: httpx.Client) -> None:
+def test_dify_sdk_base_with_one_document(client: httpx.Client) -> None:
     body = union_body(documents=DOCUMENTS[:1], return_documents=True, top_n=None)
-    assert dify_min_max(wire.post("/rerank", json=body).json()) == {0: 0.0}
+    assert dify_min_max(client.post("/rerank", json=body).json()) == {0: 0.0}
 
 
-def test_dify_sdk_base_never_meets_empty_results(wire: httpx.Client) -> None:
+def test_dify_sdk_base_never_meets_empty_results(client: httpx.Client) -> None:
     with pytest.raises(ValueError, match="empty"):
         dify_min_max({"results": []})
-    assert_union_error(wire.post("/rerank", json=union_body(documents=[], return_documents=True)), 400)
+    assert_union_error(client.post("/rerank", json=union_body(documents=[], return_documents=True)), 400)
 
 
-def test_dify_tei_plugin(wire: httpx.Client, scores: list[float]) -> None:
-    info = assert_json(wire.get("/info"))
+def test_dify_tei_plugin(client: httpx.Client, scores: list[float]) -> None:
+    info = assert_json(client.get("/info"))
     assert "reranker" in info["model_type"]
     assert info["max_input_length"] > 0
     assert info["max_client_batch_size"] > 0
-    results = assert_tei(wire.post("/rerank", json=tei_body(return_text=True)), texts=DOCUMENTS, kept=len(DOCUMENTS))
+    results = assert_tei(client.post("/rerank", json=tei_body(return_text=True)), texts=DOCUMENTS, kept=len(DOCUMENTS))
     assert_scores(by_index(results, "score"), scores)
     assert results[0]["score"] == pytest.approx(max(scores), abs=TOLERANCE)
 
 
-def test_dify_xinference_plugin(wire: httpx.Client, scores: list[float]) -> None:
-    assert assert_json(wire.get("/v1/cluster/auth")) == {"auth": False}
-    assert assert_json(wire.get("/v1/models/mini"))["model_type"] == "rerank"
+def test_dify_xinference_plugin(client: httpx.Client, scores: list[float]) -> None:
+    assert assert_json(client.get("/v1/cluster/auth")) == {"auth": False}
+    assert assert_json(client.get("/v1/models/mini"))["model_type"] == "rerank"
     body = union_body(top_n=2, max_chunks_per_doc=None, return_documents=True, return_len=None, kwargs="{}")
-    results = assert_union(wire.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=2)
+    results = assert_union(client.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=2)
     assert_scores(by_index(results), scores)
 
 
 @pytest.mark.parametrize("top_n", [None, 3])
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
-def test_dify_localai_and_gpustack(path: str, top_n: int | None, wire: httpx.Client) -> None:
-    results = assert_union(wire.post(path, json=union_body(top_n=top_n)), kept=top_n or len(DOCUMENTS))
+def test_dify_localai_and_gpustack(path: str, top_n: int | None, client: httpx.Client) -> None:
+    results = assert_union(client.post(path, json=union_body(top_n=top_n)), kept=top_n or len(DOCUMENTS))
     assert all("document" not in result for result in results)
 
 
-def test_dify_jina(wire: httpx.Client, scores: list[float]) -> None:
+def test_dify_jina(client: httpx.Client, scores: list[float]) -> None:
     body = union_body(documents=[{"text": text} for text in DOCUMENTS], top_n=3, return_documents=False)
-    assert_scores(by_index(assert_union(wire.post("/v1/rerank", json=body), kept=3)), scores)
+    assert_scores(by_index(assert_union(client.post("/v1/rerank", json=body), kept=3)), scores)
 
 
-def test_dify_siliconflow(wire: httpx.Client) -> None:
+def test_dify_siliconflow(client: httpx.Client) -> None:
     body = union_body(return_documents=True, max_chunks_per_doc=10, overlap_tokens=80, top_n=4)
-    assert_union(wire.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=4)
+    assert_union(client.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=4)
 
 
 @pytest.mark.parametrize("top_k", [None, 2, 50])
 @pytest.mark.parametrize("back", [None, False, True])
-def test_dify_voyage(top_k: int | None, back: bool | None, wire: httpx.Client, scores: list[float]) -> None:
-    response = wire.post("/voyage/v1/rerank", json=union_body(top_k=top_k, return_documents=back, truncation=True))
+def test_dify_voyage(top_k: int | None, back: bool | None, client: httpx.Client, scores: list[float]) -> None:
+    response = client.post("/voyage/v1/rerank", json=union_body(top_k=top_k, return_documents=back, truncation=True))
     assert response.status_code == 200, response.text
     body = assert_json(response)
     assert body["object"] == "list"
@@ -176,47 +176,47 @@ def test_dify_voyage(top_k: int | None, back: bool | None, wire: httpx.Client, s
 
 
 @pytest.mark.parametrize("path", UNION_PATHS[:2])
-def test_ragflow_openai_localai_and_jina(path: str, wire: httpx.Client, scores: list[float]) -> None:
-    response = wire.post(path, json=union_body(top_n=len(DOCUMENTS)), headers={"Authorization": "Bearer x"})
+def test_ragflow_openai_localai_and_jina(path: str, client: httpx.Client, scores: list[float]) -> None:
+    response = client.post(path, json=union_body(top_n=len(DOCUMENTS)), headers={"Authorization": "Bearer x"})
     assert_union(response, kept=len(DOCUMENTS))
     similarities, tokens = ragflow_scores(response.json(), DOCUMENTS)
     assert similarities == pytest.approx(scores, abs=TOLERANCE, rel=0)  # untouched: inside [0, 1]
     assert tokens > 0
 
 
-def test_ragflow_xinference_sends_strings(wire: httpx.Client, scores: list[float]) -> None:
-    response = wire.post("/v1/rerank", json=union_body(return_documents="true", return_len="true"))
+def test_ragflow_xinference_sends_strings(client: httpx.Client, scores: list[float]) -> None:
+    response = client.post("/v1/rerank", json=union_body(return_documents="true", return_len="true"))
     assert_union(response, documents=DOCUMENTS, kept=len(DOCUMENTS))
     assert ragflow_scores(response.json(), DOCUMENTS)[0] == pytest.approx(scores, abs=TOLERANCE, rel=0)
 
 
-def test_ragflow_tei_sends_eight_at_a_time(wire: httpx.Client, mini: Reranker) -> None:
+def test_ragflow_tei_sends_eight_at_a_time(client: httpx.Client, mini: Reranker) -> None:
     documents = [f"{text} {number}" for number in range(5) for text in DOCUMENTS]
     scores = [math.nan] * len(documents)
     for start in range(0, len(documents), 8):
         body = tei_body(texts=documents[start : start + 8], raw_scores=False, truncate=True)
-        for result in assert_tei(wire.post("/rerank", json=body)):
+        for result in assert_tei(client.post("/rerank", json=body)):
             scores[start + result["index"]] = result["score"]
     wanted = mini.score([(QUERY, text) for text in documents]).tolist()
     assert ragflow_rank(scores) == pytest.approx(wanted, abs=TOLERANCE, rel=0)
 
 
-def test_ragflow_cohere_and_vllm(wire: httpx.Client) -> None:
+def test_ragflow_cohere_and_vllm(client: httpx.Client) -> None:
     body = union_body(top_n=len(DOCUMENTS), return_documents=False)
-    assert_union(wire.post("/v1/rerank", json=body), kept=len(DOCUMENTS))
+    assert_union(client.post("/v1/rerank", json=body), kept=len(DOCUMENTS))
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
 @pytest.mark.parametrize("top_n", [1, 5])
-def test_ragflow_go(path: str, top_n: int, wire: httpx.Client, scores: list[float]) -> None:
-    response = wire.post(path, json=union_body(top_n=top_n))
+def test_ragflow_go(path: str, top_n: int, client: httpx.Client, scores: list[float]) -> None:
+    response = client.post(path, json=union_body(top_n=top_n))
     assert_scores(ragflow_go(response.json(), DOCUMENTS), scores)
 
 
 @pytest.mark.parametrize("authorization", ["Bearer ", "Bearer None", "Bearer", "", "None", "Basic eDp5"])
-def test_open_webui_on_an_open_server(authorization: str, wire: httpx.Client, scores: list[float]) -> None:
+def test_open_webui_on_an_open_server(authorization: str, client: httpx.Client, scores: list[float]) -> None:
     headers = {"Authorization": authorization, "X-OpenWebUI-User-Name": "%E7%8E%8B", "X-OpenWebUI-User-Role": "user"}
-    response = post_as_it_is(wire, "/v1/rerank", union_body(top_n=len(DOCUMENTS)), headers)
+    response = post_as_it_is(client, "/v1/rerank", union_body(top_n=len(DOCUMENTS)), headers)
     assert_union(response, kept=len(DOCUMENTS))
     zipped = open_webui(response.json(), DOCUMENTS)
     assert [text for text, _ in zipped] == DOCUMENTS

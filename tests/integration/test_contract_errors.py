@@ -28,14 +28,14 @@ from tests.integration.serving import serve
 
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, *PREFIXED_PATHS])
-def test_empty_documents(path: str, wire: httpx.Client) -> None:
-    assert_union_error(wire.post(path, json=union_body(documents=[])), 400)
+def test_empty_documents(path: str, client: httpx.Client) -> None:
+    assert_union_error(client.post(path, json=union_body(documents=[])), 400)
 
 
 @pytest.mark.parametrize("path", [*POST_PATHS, "/predict"])
-def test_a_max_length_above_the_limit_of_the_model_is_refused(path: str, wire: httpx.Client) -> None:
+def test_a_max_length_above_the_limit_of_the_model_is_refused(path: str, client: httpx.Client) -> None:
     body = {"inputs": [[QUERY, "a"]]} if path == "/predict" else body_for(path)
-    refused = wire.post(path, json=body | {"max_length": 100_000})
+    refused = client.post(path, json=body | {"max_length": 100_000})
     if path in (*TEI_PATHS, "/predict"):
         assert_tei_error(refused, 422, kind="Validation")
     else:
@@ -44,8 +44,8 @@ def test_a_max_length_above_the_limit_of_the_model_is_refused(path: str, wire: h
 
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, *SCORE_PATHS, *PREFIXED_PATHS])
-def test_so_is_its_other_name(path: str, wire: httpx.Client) -> None:
-    refused = wire.post(path, json=body_for(path, truncate_prompt_tokens=100_000))
+def test_so_is_its_other_name(path: str, client: httpx.Client) -> None:
+    refused = client.post(path, json=body_for(path, truncate_prompt_tokens=100_000))
     assert_union_error(refused, 400)
     assert "max_length is 100000; mini reads at most" in refused.text
 
@@ -78,11 +78,11 @@ WRONG_BODIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("wrong", WRONG_BODIES, ids=str)
-def test_bad_requests(wrong: dict[str, Any], wire: httpx.Client) -> None:
+def test_bad_requests(wrong: dict[str, Any], client: httpx.Client) -> None:
     for path in (*UNION_PATHS, *PREFIXED_PATHS):
         if "voyage" in path and ("top_n" in wrong or "raw_scores" in wrong):
             continue  # not among Voyage's fields
-        assert_union_error(wire.post(path, json=wrong), 400)
+        assert_union_error(client.post(path, json=wrong), 400)
 
 
 MALFORMED = [
@@ -107,9 +107,9 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda content: repr(content[:30]))
-def test_malformed_json(content: bytes, wire: httpx.Client) -> None:
+def test_malformed_json(content: bytes, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
         if path in TEI_PATHS and isinstance(assert_json(response).get("error"), str):
             assert_tei_error(response, 400, 422)
         else:
@@ -117,23 +117,23 @@ def test_malformed_json(content: bytes, wire: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v3/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
-def test_not_found(path: str, wire: httpx.Client) -> None:
-    assert_union_error(wire.get(path), 404)
-    assert_union_error(wire.post(path, json=union_body()), 404)
+def test_not_found(path: str, client: httpx.Client) -> None:
+    assert_union_error(client.get(path), 404)
+    assert_union_error(client.post(path, json=union_body()), 404)
 
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/invocations", *SCORE_PATHS, *PREFIXED_PATHS])
-def test_method_not_allowed(path: str, wire: httpx.Client) -> None:
+def test_method_not_allowed(path: str, client: httpx.Client) -> None:
     for method in ("GET", "PUT", "DELETE"):
-        response = wire.request(method, path)
+        response = client.request(method, path)
         assert_union_error(response, 405)
         assert "POST" in response.headers["allow"]
 
 
-def test_too_large(wire: httpx.Client) -> None:
+def test_too_large(client: httpx.Client) -> None:
     for body in (union_body(documents=["x" * 1024] * 33_000), tei_body(texts=["x" * 1024] * 33_000)):
-        assert_union_error(wire.post("/rerank", json=body), 413)
-    assert_union(wire.post("/rerank", json=union_body()))
+        assert_union_error(client.post("/rerank", json=body), 413)
+    assert_union(client.post("/rerank", json=union_body()))
 
 
 def test_overload_says_when_to_come_back() -> None:
@@ -173,8 +173,8 @@ def test_overload_says_when_to_come_back() -> None:
     ],
     ids=str,
 )
-def test_lone_surrogates(content: bytes, wire: httpx.Client) -> None:
+def test_lone_surrogates(content: bytes, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
         assert response.status_code in (200, 400), (path, response.text)
         assert json.loads(response.content.decode("utf-8"))

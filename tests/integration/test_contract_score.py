@@ -27,10 +27,10 @@ from tests.integration.contract import (
     [("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2")],
 )
 def test_score_keeps_the_order(
-    path: str, queries: str, documents: str, wire: httpx.Client, scores: list[float]
+    path: str, queries: str, documents: str, client: httpx.Client, scores: list[float]
 ) -> None:
     for query in (QUERY, [QUERY], [QUERY] * len(DOCUMENTS)):
-        response = wire.post(path, json={"model": "mini", queries: query, documents: DOCUMENTS})
+        response = client.post(path, json={"model": "mini", queries: query, documents: DOCUMENTS})
         assert response.status_code == 200, response.text
         body = assert_json(response)
         assert body["object"] == "list"
@@ -43,17 +43,24 @@ def test_score_keeps_the_order(
         assert_scores(by_index(body["data"], "score"), scores)
 
 
-def test_score_pairs_by_position(wire: httpx.Client, mini: Reranker) -> None:
+def test_score_pairs_by_position(client: httpx.Client, mini: Reranker) -> None:
     queries = [QUERY, "大熊猫吃什么?", "   fruit  "]
     wanted = mini.score(list(zip(queries, DOCUMENTS, strict=False))).tolist()
-    response = wire.post("/v1/score", json={"text_1": queries, "text_2": DOCUMENTS[:3]})
+    response = client.post("/v1/score", json={"text_1": queries, "text_2": DOCUMENTS[:3]})
     assert_scores(by_index(response.json()["data"], "score"), wanted)
 
 
-def test_score_takes_one_pair(wire: httpx.Client, scores: list[float], logits: list[float]) -> None:
+def test_score_warns_about_a_length_that_it_raises(client: httpx.Client) -> None:
     body = {"text_1": QUERY, "text_2": DOCUMENTS[0]}
-    assert_scores(by_index(wire.post("/score", json=body).json()["data"], "score"), scores)
-    raw = wire.post("/score", json={**body, "use_activation": False})
+    raised = client.post("/v1/score", json=body | {"truncate_prompt_tokens": 3}).json()
+    assert raised["meta"]["warnings"] == ["truncate_prompt_tokens was raised to 8"]
+    assert "meta" not in client.post("/v1/score", json=body | {"truncate_prompt_tokens": 8}).json()
+
+
+def test_score_takes_one_pair(client: httpx.Client, scores: list[float], logits: list[float]) -> None:
+    body = {"text_1": QUERY, "text_2": DOCUMENTS[0]}
+    assert_scores(by_index(client.post("/score", json=body).json()["data"], "score"), scores)
+    raw = client.post("/score", json={**body, "use_activation": False})
     assert_scores(by_index(raw.json()["data"], "score"), logits)
 
 
@@ -73,5 +80,5 @@ def test_score_takes_one_pair(wire: httpx.Client, scores: list[float], logits: l
     ],
     ids=str,
 )
-def test_score_refuses(path: str, wrong: dict[str, Any], wire: httpx.Client) -> None:
-    assert_union_error(wire.post(path, json=wrong), 400)
+def test_score_refuses(path: str, wrong: dict[str, Any], client: httpx.Client) -> None:
+    assert_union_error(client.post(path, json=wrong), 400)

@@ -8,18 +8,18 @@ import pytest
 from tests.integration.contract import GUARDED_PATHS, OPEN_PATHS, assert_json, assert_union_error
 
 
-def test_models(wire: httpx.Client) -> None:
-    listing = assert_json(wire.get("/v1/models"))
+def test_models(client: httpx.Client) -> None:
+    listing = assert_json(client.get("/v1/models"))
     assert listing["object"] == "list"
     assert "mini" in [model["id"] for model in listing["data"]]
     for model in listing["data"]:
-        one = assert_json(wire.get(f"/v1/models/{model['id']}"))
+        one = assert_json(client.get(f"/v1/models/{model['id']}"))
         assert one["id"] == model["id"]
         assert one["model_type"] == "rerank"
 
 
-def test_a_model_that_is_not_there(wire: httpx.Client) -> None:
-    response = wire.get("/v1/models/no-such-model")
+def test_a_model_that_is_not_there(client: httpx.Client) -> None:
+    response = client.get("/v1/models/no-such-model")
     if response.status_code == 200:  # names are not checked unless strict_models is set
         assert assert_json(response)["model_type"] == "rerank"
     else:
@@ -27,10 +27,10 @@ def test_a_model_that_is_not_there(wire: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", [*OPEN_PATHS, *GUARDED_PATHS])
-def test_an_open_server_shows_everything(path: str, wire: httpx.Client) -> None:
-    assert wire.get(path).status_code == 200
+def test_an_open_server_shows_everything(path: str, client: httpx.Client) -> None:
+    assert client.get(path).status_code == 200
 
 
-def test_cluster_auth_says_whether_keys_are_asked_for(wire: httpx.Client, guarded: httpx.Client) -> None:
-    assert assert_json(wire.get("/v1/cluster/auth")) == {"auth": False}
+def test_cluster_auth_says_whether_keys_are_asked_for(client: httpx.Client, guarded: httpx.Client) -> None:
+    assert assert_json(client.get("/v1/cluster/auth")) == {"auth": False}
     assert assert_json(guarded.get("/v1/cluster/auth")) == {"auth": True}

@@ -24,24 +24,24 @@ from tests.integration.contract import (
 
 @pytest.mark.parametrize("path", UNION_PATHS)
 @pytest.mark.parametrize("back", [None, False, True, "true", "false"])
-def test_documents_come_back_only_when_asked(path: str, back: Any, wire: httpx.Client) -> None:
+def test_documents_come_back_only_when_asked(path: str, back: Any, client: httpx.Client) -> None:
     expected_back = back in (True, "true")
-    response = wire.post(path, json=union_body(return_documents=back))
+    response = client.post(path, json=union_body(return_documents=back))
     assert_union(response, documents=DOCUMENTS if expected_back else None, kept=len(DOCUMENTS))
 
 
 @pytest.mark.parametrize("path", UNION_PATHS)
-def test_documents_stay_away_by_default(path: str, wire: httpx.Client, scores: list[float]) -> None:
-    assert_scores(by_index(assert_union(wire.post(path, json=union_body()), kept=len(DOCUMENTS))), scores)
+def test_documents_stay_away_by_default(path: str, client: httpx.Client, scores: list[float]) -> None:
+    assert_scores(by_index(assert_union(client.post(path, json=union_body()), kept=len(DOCUMENTS))), scores)
 
 
-def test_texts_come_back_verbatim(wire: httpx.Client) -> None:
+def test_texts_come_back_verbatim(client: httpx.Client) -> None:
     for documents in (VERBATIM, [{"text": text} for text in VERBATIM]):
         body = union_body(documents=documents, return_documents=True)
-        assert_union(wire.post("/v1/rerank", json=body), documents=VERBATIM, kept=len(VERBATIM))
-    assert_tei(wire.post("/rerank", json=tei_body(texts=VERBATIM, return_text=True)), texts=VERBATIM)
+        assert_union(client.post("/v1/rerank", json=body), documents=VERBATIM, kept=len(VERBATIM))
+    assert_tei(client.post("/rerank", json=tei_body(texts=VERBATIM, return_text=True)), texts=VERBATIM)
     for path, key in (("/infinity/rerank", "results"), ("/voyage/v1/rerank", "data")):
-        results = wire.post(path, json=union_body(documents=VERBATIM, return_documents=True)).json()[key]
+        results = client.post(path, json=union_body(documents=VERBATIM, return_documents=True)).json()[key]
         assert {each["index"]: each["document"] for each in results} == dict(enumerate(VERBATIM))
 
 
@@ -49,15 +49,15 @@ def test_texts_come_back_verbatim(wire: httpx.Client) -> None:
     ("top_n", "kept"), [(None, 5), (0, 5), (1, 1), (4, 4), (5, 5), (6, 5), (10**6, 5)], ids=lambda value: str(value)
 )
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/infinity/rerank"])
-def test_top_n(path: str, top_n: int | None, kept: int, wire: httpx.Client) -> None:
-    response = wire.post(path, json=union_body(top_n=top_n))
+def test_top_n(path: str, top_n: int | None, kept: int, client: httpx.Client) -> None:
+    response = client.post(path, json=union_body(top_n=top_n))
     assert response.status_code == 200, response.text
     assert len(response.json()["results"]) == kept
 
 
 @pytest.mark.parametrize("path", UNION_PATHS)
-def test_top_n_below_zero(path: str, wire: httpx.Client) -> None:
-    response = wire.post(path, json=union_body(top_n=-1))
+def test_top_n_below_zero(path: str, client: httpx.Client) -> None:
+    response = client.post(path, json=union_body(top_n=-1))
     if response.status_code == 200:
         assert_union(response, kept=len(DOCUMENTS))
     else:
@@ -74,41 +74,43 @@ def test_top_n_below_zero(path: str, wire: httpx.Client) -> None:
     ],
     ids=["string", "text", "text-and-more", "content"],
 )
-def test_forms_of_queries_and_documents(wrap: Any, wire: httpx.Client, scores: list[float]) -> None:
+def test_forms_of_queries_and_documents(wrap: Any, client: httpx.Client, scores: list[float]) -> None:
     documents = [wrap(text) for text in DOCUMENTS]
     for query in (QUERY, {"text": QUERY}, {"content": [{"type": "text", "text": QUERY}]}):
         body = union_body(query=query, documents=documents, return_documents=True)
-        results = assert_union(wire.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=len(DOCUMENTS))
+        results = assert_union(client.post("/v1/rerank", json=body), documents=DOCUMENTS, kept=len(DOCUMENTS))
         assert_scores(by_index(results), scores)
 
 
-def test_forms_of_documents_mix(wire: httpx.Client, scores: list[float]) -> None:
+def test_forms_of_documents_mix(client: httpx.Client, scores: list[float]) -> None:
     documents = [DOCUMENTS[0], {"text": DOCUMENTS[1]}, {"content": [{"type": "text", "text": DOCUMENTS[2]}]}]
-    results = assert_union(wire.post("/rerank", json=union_body(documents=documents)), kept=3)
+    results = assert_union(client.post("/rerank", json=union_body(documents=documents)), kept=3)
     assert_scores(by_index(results), scores)
 
 
-def test_images_are_refused_or_passed_over(wire: httpx.Client) -> None:
+def test_images_are_refused_or_passed_over(client: httpx.Client) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     for content in ([image], [{"type": "text", "text": "a pear"}, image], []):
-        response = wire.post("/v1/rerank", json=union_body(documents=[{"content": content}, "b"]))
+        response = client.post("/v1/rerank", json=union_body(documents=[{"content": content}, "b"]))
         assert response.status_code in (200, 400)
         if response.status_code == 400:
             assert_union_error(response, 400)
 
 
-def test_a_bare_document_is_one_or_refused(wire: httpx.Client) -> None:
-    response = wire.post("/v1/rerank", json=union_body(documents="Paris is the capital."))
+def test_a_bare_document_is_one_or_refused(client: httpx.Client) -> None:
+    response = client.post("/v1/rerank", json=union_body(documents="Paris is the capital."))
     if response.status_code == 200:
         assert_union(response, kept=1)
     else:
         assert_union_error(response, 400)
 
 
-def test_single_document(wire: httpx.Client) -> None:
+def test_single_document(client: httpx.Client) -> None:
     for path in UNION_PATHS:
-        assert_union(wire.post(path, json=union_body(documents=["x"], return_documents=True)), documents=["x"], kept=1)
-    assert_tei(wire.post("/rerank", json=tei_body(texts=["x"])), kept=1)
+        assert_union(
+            client.post(path, json=union_body(documents=["x"], return_documents=True)), documents=["x"], kept=1
+        )
+    assert_tei(client.post("/rerank", json=tei_body(texts=["x"])), kept=1)
 
 
 OPTIONAL = {
@@ -134,16 +136,16 @@ OPTIONAL = {
 
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/infinity/rerank", "/voyage/v1/rerank"])
-def test_null_is_the_same_as_left_out(path: str, wire: httpx.Client, scores: list[float]) -> None:
+def test_null_is_the_same_as_left_out(path: str, client: httpx.Client, scores: list[float]) -> None:
     body = union_body(**dict.fromkeys([*OPTIONAL, "top_k", "relevant_spans", "request_id", "nothing"], None))
-    response = wire.post(path, json=body)
+    response = client.post(path, json=body)
     assert response.status_code == 200, response.text
     assert_scores(by_index(response.json()["data" if "voyage" in path else "results"]), scores)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_options_that_ask_for_nothing_change_nothing(name: str, wire: httpx.Client, scores: list[float]) -> None:
-    response = wire.post("/v1/rerank", json=union_body(**{name: OPTIONAL[name]}))
+def test_options_that_ask_for_nothing_change_nothing(name: str, client: httpx.Client, scores: list[float]) -> None:
+    response = client.post("/v1/rerank", json=union_body(**{name: OPTIONAL[name]}))
     assert_scores(by_index(assert_union(response, kept=len(DOCUMENTS))), scores)
 
 
@@ -171,8 +173,8 @@ def test_options_that_ask_for_nothing_change_nothing(name: str, wire: httpx.Clie
     ],
     ids=str,
 )
-def test_odd_options_are_warned_about_or_refused(odd: dict[str, Any], wire: httpx.Client) -> None:
-    response = wire.post("/v1/rerank", json=union_body(documents=[*DOCUMENTS, "long " * 3000], **odd))
+def test_odd_options_are_warned_about_or_refused(odd: dict[str, Any], client: httpx.Client) -> None:
+    response = client.post("/v1/rerank", json=union_body(documents=[*DOCUMENTS, "long " * 3000], **odd))
     if response.status_code == 200:
         assert_union(response, kept=len(DOCUMENTS) + 1)
         assert all(isinstance(warning, str) for warning in response.json()["meta"].get("warnings", []))
@@ -180,28 +182,28 @@ def test_odd_options_are_warned_about_or_refused(odd: dict[str, Any], wire: http
         assert_union_error(response, 400)
 
 
-def test_unknown_fields_are_passed_over(wire: httpx.Client, scores: list[float]) -> None:
+def test_unknown_fields_are_passed_over(client: httpx.Client, scores: list[float]) -> None:
     body = union_body(foo={"bar": [1, None]}, **{"": 0, "文": "字", "__class__": "x"})
-    assert_scores(by_index(assert_union(wire.post("/v1/rerank", json=body))), scores)
-    assert_scores(by_index(assert_tei(wire.post("/rerank", json=tei_body(foo=1, inputs=[]))), "score"), scores)
+    assert_scores(by_index(assert_union(client.post("/v1/rerank", json=body))), scores)
+    assert_scores(by_index(assert_tei(client.post("/rerank", json=tei_body(foo=1, inputs=[]))), "score"), scores)
 
 
 @pytest.mark.parametrize("model", ["bge-reranker-v2-m3", "", "Qwen/Qwen3-Reranker@main", "models:/x@y", "模型"])
-def test_any_model_name_is_served(model: str, wire: httpx.Client, scores: list[float]) -> None:
-    assert_scores(by_index(assert_union(wire.post("/v1/rerank", json=union_body(model=model)))), scores)
+def test_any_model_name_is_served(model: str, client: httpx.Client, scores: list[float]) -> None:
+    assert_scores(by_index(assert_union(client.post("/v1/rerank", json=union_body(model=model)))), scores)
 
 
-def test_ties_go_by_index(wire: httpx.Client) -> None:
+def test_ties_go_by_index(client: httpx.Client) -> None:
     documents = ["same", "other words", "same", "same", "other words", "same"]
-    results = assert_union(wire.post("/rerank", json=union_body(documents=documents)), kept=6)
+    results = assert_union(client.post("/rerank", json=union_body(documents=documents)), kept=6)
     positions = [result["index"] for result in results]
     assert [position for position in positions if documents[position] == "same"] == [0, 2, 3, 5]
     assert [position for position in positions if documents[position] != "same"] == [1, 4]
     assert len(set(by_index(results).values())) == 2
 
 
-def test_ids_differ_and_scores_do_not(wire: httpx.Client) -> None:
-    first, second = (wire.post("/rerank", json=union_body()).json() for _ in range(2))
+def test_ids_differ_and_scores_do_not(client: httpx.Client) -> None:
+    first, second = (client.post("/rerank", json=union_body()).json() for _ in range(2))
     assert first["id"] != second["id"]
     assert first["results"] == second["results"]
     assert first["usage"]["total_tokens"] > 0
@@ -210,12 +212,12 @@ def test_ids_differ_and_scores_do_not(wire: httpx.Client) -> None:
 
 @pytest.mark.parametrize("more", [{"raw_scores": True}, {"raw_scores": "true"}, {"use_activation": False}], ids=str)
 @pytest.mark.parametrize("path", [*UNION_PATHS, "/infinity/rerank"])
-def test_logits_on_request(path: str, more: dict[str, Any], wire: httpx.Client, logits: list[float]) -> None:
-    response = wire.post(path, json=union_body(**more))
+def test_logits_on_request(path: str, more: dict[str, Any], client: httpx.Client, logits: list[float]) -> None:
+    response = client.post(path, json=union_body(**more))
     assert response.status_code == 200, response.text
     assert_scores(by_index(response.json()["results"]), logits)
 
 
 @pytest.mark.parametrize("more", [{"raw_scores": "false"}, {"use_activation": "true"}], ids=str)
-def test_booleans_in_words(more: dict[str, Any], wire: httpx.Client, scores: list[float]) -> None:
-    assert_scores(by_index(assert_union(wire.post("/v1/rerank", json=union_body(**more)))), scores)
+def test_booleans_in_words(more: dict[str, Any], client: httpx.Client, scores: list[float]) -> None:
+    assert_scores(by_index(assert_union(client.post("/v1/rerank", json=union_body(**more)))), scores)

@@ -47,8 +47,8 @@ def opened(chromium: str, page: Path, tmp_path: Path) -> tuple[Image.Image, list
     subprocess.run(command, capture_output=True, timeout=120, check=True)
     text = log.read_text()
     events = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")["events"]
-    urls = {str(own["url"]) for own in (event.get("params", {}) for event in events)
-             if "url" in own and own.get("initiator", BROWSER) != BROWSER}  # fmt: skip
+    urls = {str(parameters["url"]) for parameters in (event.get("params", {}) for event in events)
+             if "url" in parameters and parameters.get("initiator", BROWSER) != BROWSER}  # fmt: skip
     return Image.open(picture).convert("RGB"), sorted(url for url in urls if not url.startswith("file:"))
 
 

@@ -24,7 +24,7 @@ class Hub(BaseHTTPRequestHandler):
 
     repositories: ClassVar[dict[str, Path]] = {}
     tokens: ClassVar[list[str | None]] = []
-    asked: ClassVar[list[str]] = []
+    requested: ClassVar[list[str]] = []
 
     def log_message(self, *args: object) -> None:
         """Keep quiet."""
@@ -37,7 +37,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         Hub.tokens.append(self.headers.get("authorization"))
-        Hub.asked.append(self.path)
+        Hub.requested.append(self.path)
         parts = self.path.partition("?")[0].strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._information("/".join(parts[2:4]), parts[-1], tree="tree" in parts)
@@ -81,7 +81,7 @@ class Hub(BaseHTTPRequestHandler):
 def hub(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Hub.repositories = {"org/reranker": bert}
     Hub.tokens.clear()
-    Hub.asked.clear()
+    Hub.requested.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -101,11 +101,11 @@ def test_fetch_then_offline(hub: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert files.manifest.name == "org/reranker"
     assert files.manifest.revision == COMMIT
     assert "Bearer hf_secret" in Hub.tokens
-    asked = len(Hub.asked)
+    requests = len(Hub.requested)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     reranker = Reranker("org/reranker@main", device="cpu", cache_dir=cache)
     assert len(reranker.rank("q", texts)) == 5
-    assert len(Hub.asked) == asked, "offline means offline"
+    assert len(Hub.requested) == requests, "offline means offline"
 
 
 def test_cache_answers_when_the_hub_is_gone(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

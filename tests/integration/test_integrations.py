@@ -71,13 +71,13 @@ def test_the_client_ranks_like_the_reranker(server_url: str) -> None:
         assert local.model in client.models()
         for activation in ("sigmoid", "none", "softmax"):
             here = local.rank(QUERY, TEXTS, 3, activation=activation)
-            there = client.rank(QUERY, TEXTS, 3, activation=activation)
-            assert [ranked.index for ranked in there] == [ranked.index for ranked in here]
-            for one, other in zip(here, there, strict=True):
+            remote = client.rank(QUERY, TEXTS, 3, activation=activation)
+            assert [ranked.index for ranked in remote] == [ranked.index for ranked in here]
+            for one, other in zip(here, remote, strict=True):
                 assert other.relevance_score == pytest.approx(one.relevance_score, abs=1e-5)
                 assert other.raw_score == pytest.approx(one.raw_score, abs=1e-4)
-            assert there.request_id
-            assert there.usage.pairs == len(TEXTS)
+            assert remote.request_id
+            assert remote.usage.pairs == len(TEXTS)
         pairs = [(QUERY, text) for text in TEXTS]
         assert client.score(pairs).tolist() == pytest.approx(local.score(pairs).tolist(), abs=1e-5)
         with pytest.raises(InvalidRequestError):

@@ -67,8 +67,8 @@ def test_many_requests_in_every_form_give_the_same(client: httpx.Client) -> None
         card = submitted(client, **form)
         assert (card["priority"], card["total"]) == ("interactive", 3)
         results.append(ended(client, card["id"])["results"])
-        own = [row.pop("request_id") for row in results[-1]]
-        assert own == [f"{card['id']}.0.{position}" for position in range(3)]
+        request_ids = [row.pop("request_id") for row in results[-1]]
+        assert request_ids == [f"{card['id']}.0.{position}" for position in range(3)]
     assert results[0] == results[1] == results[2]
     assert [len(row["results"]) for row in results[0]] == [1, 2, 3]
     assert results[0][0]["results"][0]["document"]["text"] in TEXTS
@@ -135,14 +135,14 @@ def test_paths_that_lead_nowhere(client: httpx.Client) -> None:
 
 
 def test_the_own_client(server: Served) -> None:
-    with Client(server.url) as own:
-        status = own.wait(own.submit([BODY, BODY | {"top_n": 1}]).id, 30)
+    with Client(server.url) as jobs_client:
+        status = jobs_client.wait(jobs_client.submit([BODY, BODY | {"top_n": 1}]).id, 30)
         assert (status.state, status.done) == ("succeeded", 2)
         assert status.results
         assert [len(row["results"]) for row in status.results] == [3, 1]
-        assert own.cancel(status.id).state == "succeeded"
+        assert jobs_client.cancel(status.id).state == "succeeded"
         with pytest.raises(NotFoundError):
-            own.job("job_unknown")
+            jobs_client.job("job_unknown")
 
 
 def test_cancelling(client: httpx.Client) -> None:
@@ -167,10 +167,12 @@ def test_keys_see_their_own_jobs(tmp_path: Path) -> None:
         bearer = {name: {"authorization": f"Bearer {clear}"} for name, (clear, _) in keys.items()}
         assert client.post("/v1/jobs", json=BODY).status_code == 401
         job = client.post("/v1/jobs", json=BODY, headers=bearer["one"]).json()["id"]
-        statuses = {name: client.get(f"/v1/jobs/{job}", headers=own).status_code for name, own in bearer.items()}
+        statuses = {
+            name: client.get(f"/v1/jobs/{job}", headers=headers).status_code for name, headers in bearer.items()
+        }
         assert statuses == {"one": 200, "two": 404, "boss": 200}
         assert client.delete(f"/v1/jobs/{job}", headers=bearer["two"]).status_code == 404
-        listed = {name: len(client.get("/v1/jobs", headers=own).json()["data"]) for name, own in bearer.items()}
+        listed = {name: len(client.get("/v1/jobs", headers=headers).json()["data"]) for name, headers in bearer.items()}
         assert listed == {"one": 1, "two": 0, "boss": 1}
         large = {"query": "q", "documents": ["word " * 200] * 30}
         refused = [client.post("/v1/jobs", json=large, headers=bearer["two"]).status_code for _ in range(3)]

@@ -206,9 +206,9 @@ def test_many_small_jobs_at_once(client: httpx.Client, queue: Broker) -> None:
 
 
 def test_without_redis_a_worker_says_so_and_goes_on_trying(tmp_path: Path) -> None:
-    with broker(tmp_path) as own, worker(own.url) as alone:
-        own.stop()
+    with broker(tmp_path) as redis_server, worker(redis_server.url) as alone:
+        redis_server.stop()
         until(lambda: "cannot be reached" in alone.log, "said")
-        own.start()
-        with serve(env={"RERANKD_QUEUE_URL": own.url}) as served, httpx.Client(base_url=served.url) as client:
+        redis_server.start()
+        with serve(env={"RERANKD_QUEUE_URL": redis_server.url}) as served, httpx.Client(base_url=served.url) as client:
             assert ended(client, submitted(client, BODY))["state"] == "succeeded"

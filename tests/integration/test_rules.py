@@ -174,23 +174,23 @@ def test_reloads_under_load_drop_no_request(tmp_path: Path, repetitions: int) ->
 
         def asking() -> list[tuple[int, int, str]]:
             responses = []
-            with httpx.Client(timeout=60) as own:
+            with httpx.Client(timeout=60) as http:
                 while not stop.is_set():
-                    response = own.post(f"{served.url}/v1/rerank", json=BODY | changes)
+                    response = http.post(f"{served.url}/v1/rerank", json=BODY | changes)
                     first = response.json()["results"][0] if response.status_code == 200 else {}
                     rule = first["rules"][0]["rule"] if first else ""
                     responses.append((response.status_code, first.get("index", -1), rule))
             return responses
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(asking) for _ in range(4)]
+            futures = [pool.submit(asking) for _ in range(4)]
             number = 0
             while reloads(client, served.url) < repetitions:
                 number += 1
                 replaced(path, content(number))
                 assert number < 100_000
             stop.set()
-            answers = [one for responses in asked for one in responses.result()]
+            answers = [one for responses in futures for one in responses.result()]
     assert len(answers) > 100
     assert {status for status, _, _ in answers} == {200}
     assert all(index == int(rule.removeprefix("r")) % 2 for _, index, rule in answers)
@@ -218,11 +218,11 @@ def reloads(client: httpx.Client, url: str) -> float:
 
 
 def test_the_same_rules_in_process(rules: Path, url: str) -> None:
-    own = Reranker(rules=rules).rank(str(BODY["query"]), DOCUMENTS, None)
+    ranking = Reranker(rules=rules).rank(str(BODY["query"]), DOCUMENTS, None)
     theirs = rank(url)
-    assert [one.index for one in own] == [one["index"] for one in theirs["results"]]
-    assert own.rules == theirs["rules"]
-    for mine, other in zip(own, theirs["results"], strict=True):
+    assert [one.index for one in ranking] == [one["index"] for one in theirs["results"]]
+    assert ranking.rules == theirs["rules"]
+    for mine, other in zip(ranking, theirs["results"], strict=True):
         assert mine.relevance_score == pytest.approx(other["relevance_score"], abs=1e-6)
 
 

@@ -18,6 +18,7 @@ from rerankd.server.auth.keys import new_key
 from tests.integration.serving import Served, metric, serve
 
 BODY = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}
+
 MINI = str(bundled_folder("mini"))
 
 
@@ -225,22 +226,6 @@ def test_docs_need_nothing_from_elsewhere(server_url: str) -> None:
         assert "//" not in link
     assert httpx.get(f"{server_url}/docs/..%2fapp.py").status_code == 404
     assert "/v1/rerank" in httpx.get(f"{server_url}/openapi.json").json()["paths"]
-
-
-def test_scores_are_shared_through_redis_by_instances(redis_url: str) -> None:
-    env = {"RERANKD_REDIS_URL": redis_url}
-    with serve(env=env) as first, serve(env=env) as second:
-        responses = [rerank(served.url) for served in (first, second)]
-        assert responses[0].json()["results"] == responses[1].json()["results"]
-        assert metric(second.url, "rerankd_cache_hits_total") == 2
-        assert rerank(second.url, cache=False).status_code == 200
-        assert metric(second.url, "rerankd_cache_hits_total") == 2
-
-
-def test_a_redis_that_is_gone_costs_nothing_but_sharing() -> None:
-    with serve(env={"RERANKD_REDIS_URL": "redis://127.0.0.1:1/0"}) as served:
-        assert rerank(served.url).status_code == 200
-        assert rerank(served.url).status_code == 200
 
 
 def test_metrics_count_what_happened(server_url: str) -> None:

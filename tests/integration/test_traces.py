@@ -11,15 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from rerankd import Document
 from rerankd.client import Client
+from rerankd.database.connection import open_engine
+from rerankd.experiments.store import ExperimentStore
 from rerankd.feedback.retention import erase_tenant
 from rerankd.feedback.store import read_feedback
 from rerankd.server.auth.key_file import write_keys
@@ -27,12 +30,15 @@ from rerankd.server.auth.keys import new_key
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import PairScore, RankingRecord, RerankRequest
+from tests.integration.older_database import make_tables
 from tests.integration.postgres import Postgres
 from tests.integration.serving import Served, metric, serve, until
 from tests.program import rerankd
 
 TEXTS = ["Pandas eat bamboo.", "A car has four wheels.", "Bears eat fish."]
+
 WINDOW = 0.5
+
 _names = count()
 
 
@@ -92,24 +98,6 @@ def test_a_ranking_is_traced_and_spoken_of(url: str, tmp_path: Path) -> None:
     assert (click.trace, grade.trace) == (of_rank.trace, of_rank.trace)
     assert (click.feedback.index, grade.feedback.document_id, grade.feedback.value) == (0, "d1", 2.0)
     store.close()
-
-
-def test_feedback_that_cannot_be_is_refused(server_url: str) -> None:
-    def post(body: object) -> httpx.Response:
-        return httpx.post(f"{server_url}/v1/feedback", json=body)
-
-    response = post({"request_id": "x", "items": [{"kind": "click", "index": 1}, {"kind": "thumb", "value": -1}]})
-    assert (response.status_code, response.json()) == (202, {"object": "feedback", "accepted": 2, "pending": 2})
-    wrong: list[dict[str, object]] = [
-        {"items": []},
-        {"kind": "click", "index": 0},
-        {"request_id": "x", "kind": "click"},
-        {"kind": "x"},
-        {},
-    ]
-    for body in wrong:
-        assert post(body).status_code == 400, body
-    assert post({"request_id": "x", "kind": "click", "index": 2**40}).status_code == 400
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -206,16 +194,19 @@ def test_two_instances_share_one_database(postgres: Postgres) -> None:
     stores = [TraceStore(url), TraceStore(url)]
     failed: list[BaseException] = []
 
-    def work(store: TraceStore, own: int) -> None:
+    def work(store: TraceStore, tenant: int) -> None:
         try:
             for number in range(30):
                 store.write(
-                    [build_trace(ranking(number, str(own), f"text {number % 11}", f"text {number}")) for _ in range(5)]
+                    [
+                        build_trace(ranking(number, str(tenant), f"text {number % 11}", f"text {number}"))
+                        for _ in range(5)
+                    ]
                 )
         except BaseException as error:
             failed.append(error)
 
-    _together([lambda store=store, own=own: work(store, own) for own, store in enumerate(stores)])  # type: ignore[misc]
+    _together([lambda store=store, tenant=tenant: work(store, tenant) for tenant, store in enumerate(stores)])  # type: ignore[misc]
     assert not failed
     traces = stores[0].list_traces(limit=1000)
     assert len({trace.id for trace in traces}) == len(traces) == 300
@@ -249,6 +240,26 @@ def test_no_byte_of_an_erased_tenant_is_in_the_tables_of_postgresql(postgres: Po
         postgres.start()
     assert b"MYTEXT" not in left
     assert b"YOURTEXT" in left
+
+
+def test_traces_of_the_version_before_are_kept(url: str) -> None:
+    """They are brought up to date, and an instance of that version may go on writing."""
+    engine = open_engine(url)
+    row = text(
+        "INSERT INTO trace (id, time, query, parameters, documents, kept, top_before, top_score, truncated, cached, "
+        "tokens, tokenization_ms, queue_ms, inference_ms, total_ms, tenant, request_id, source, model, version) "
+        "VALUES (:id, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '', 'r', 'http', 'mini', 'v1')"
+    )
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        make_tables(connection, "0003")
+        connection.execute(row, {"id": 1})
+    with closing(ExperimentStore(TraceStore(url))) as store:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            connection.execute(row, {"id": 2})
+        traces = sorted((trace.id, trace.experiment, trace.variant) for trace in store.traces.list_traces())
+        assert traces == [(1, "", ""), (2, "", "")]
+        assert store.active() == []
+    engine.dispose()
 
 
 def test_the_command_line(url: str, tmp_path: Path) -> None:

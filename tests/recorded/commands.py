@@ -12,18 +12,20 @@ from tests.recorded.inputs import (
     BEIR_DOCUMENTS,
     BEIR_GRADES,
     BEIR_QUERIES,
+    CHINESE,
     DOCUMENTS,
+    EMOJI,
+    ENGLISH,
     NAMED,
     PAIRS,
     PASSAGES,
-    QUERIES,
     QUESTIONS,
     RULES,
     TINY,
+    TRADITIONAL,
 )  # fmt: skip
 from tests.recorded.program import Program
 
-ENGLISH, CHINESE, TRADITIONAL, EMOJI = QUERIES
 GATE_KEY = "a key of more than sixteen characters"
 
 

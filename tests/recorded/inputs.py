@@ -32,6 +32,7 @@ QUERIES = [
     "手機的保固期多久?",
     "What do pandas eat? 🐼",
 ]
+ENGLISH, CHINESE, TRADITIONAL, EMOJI = QUERIES
 PAIRS = [
     (QUERIES[0], DOCUMENTS[0]),
     (QUERIES[1], DOCUMENTS[3]),

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 
 from tests.integration.serving import serve
+from tests.recorded.caller import ADMIN
 from tests.recorded.commands import files
 from tests.recorded.inputs import FIXTURES, PAIRS, QUERIES, QUESTIONS, RULES, TINY
 from tests.recorded.program import Program, environment
-from tests.recorded.service import ADMIN, rows
+from tests.recorded.service import rows
 
 ARCHIVE = FIXTURES / "stores.tar.xz"
 KEPT = {

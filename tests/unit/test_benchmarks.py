@@ -15,6 +15,7 @@ from benchmarks.jobs.__main__ import bars
 from benchmarks.jobs.worker import WorkerUsage
 from benchmarks.load import Attempt, ClosedLoop, Generator, OpenLoop, pairs_per_second
 from benchmarks.model import SHAPES, executed_flops
+from benchmarks.tables import markdown
 from benchmarks.timings import AlternatingTimings, median_ratio, percentile
 from benchmarks.wire import Response, Target, parse_response
 from tests.conftest import shared
@@ -25,7 +26,7 @@ def test_workload_is_seeded_and_mixed() -> None:
     (made, texts), (again, _) = workload.requests(2, 50), workload.requests(2, 50)
     assert made == again
     assert texts == "passages of four data packs"
-    documents = [document for _, own in made for document in own]
+    documents = [document for _, passages in made for document in passages]
     assert len(documents) == 100
     han = sum(any("一" <= char <= "鿿" for char in document) for document in documents)
     assert 20 < han < 80
@@ -219,7 +220,7 @@ def test_metrics_are_summed() -> None:
 
 
 def test_server_table_without_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(markdown, "RESULTS", tmp_path)
     assert tables.server() == ""
     (tmp_path / "cpu.json").write_text("{}")
     assert tables.server() == ""

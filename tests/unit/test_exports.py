@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,6 +20,16 @@ PACKAGES = [
         if module.ispkg and "migrations" not in module.name
     ),
 ]
+
+PUBLIC_NAMES = Path(__file__).with_name("public_names.txt")
+"""Names that users may import, one `package:name` a line; who adds or removes one changes this file."""
+
+
+def test_public_names_change_on_purpose() -> None:
+    exported = {f"{package}:{name}" for package in PACKAGES for name in importlib.import_module(package).__all__}
+    expected = set(PUBLIC_NAMES.read_text(encoding="utf-8").split())
+    assert not expected - exported, "no longer exported"
+    assert not exported - expected, "exported and not expected"
 
 
 @pytest.mark.parametrize("name", PACKAGES)

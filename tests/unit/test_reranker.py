@@ -42,8 +42,8 @@ def test_top_n(reranker: Reranker, texts: list[str]) -> None:
     assert len(reranker.rank("q", texts)) == 5
     assert len(reranker.rank("q", texts, 3)) == 3
     assert len(reranker.rank("q", texts[:2], 3)) == 2
-    whole = reranker.rank("q", texts, None)
-    assert [ranked.index for ranked in whole][:3] == [ranked.index for ranked in reranker.rank("q", texts, 3)]
+    ranking = reranker.rank("q", texts, None)
+    assert [ranked.index for ranked in ranking][:3] == [ranked.index for ranked in reranker.rank("q", texts, 3)]
 
 
 @pytest.mark.parametrize("top_n", [0, -1, 1.5, True, "3"])
@@ -113,10 +113,10 @@ def test_unknown_activation(reranker: Reranker) -> None:
 
 
 def test_batch_size_changes_nothing(checkpoint: Path, texts: list[str]) -> None:
-    whole = Reranker(str(checkpoint), device="cpu")
+    default = Reranker(str(checkpoint), device="cpu")
     small = Reranker(str(checkpoint), device="cpu", batch_size=1, max_batch_tokens=10)
-    for one in (small.rank("q", texts[:9], None), whole.rank("q", texts[:9], None, batch_size=2)):
-        expected = whole.rank("q", texts[:9], None)
+    for one in (small.rank("q", texts[:9], None), default.rank("q", texts[:9], None, batch_size=2)):
+        expected = default.rank("q", texts[:9], None)
         np.testing.assert_allclose([r.raw_score for r in one], [r.raw_score for r in expected], atol=1e-5)
 
 

@@ -81,11 +81,11 @@ def list_cases(
     as_json: Json = False,
 ) -> None:
     """List cases, the most severe first."""
+    from rerankd.feedback import case_store
     from rerankd.feedback.case_store import CaseFilter, count_cases
-    from rerankd.feedback.case_store import list_cases as listed
 
     with opened(traces_url) as (store, _):
-        cases = listed(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
+        cases = case_store.list_cases(store, CaseFilter(tenant, state, detector, moment(since)), limit=limit)
         counts = count_cases(store)
     if wants_json(as_json):
         write_rows(asdict(case) for case in cases)

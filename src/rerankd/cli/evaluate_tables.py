@@ -62,7 +62,7 @@ def _figures(comparison: Comparison) -> list[str | Text]:
         *counts,
         f"{comparison.p:.4f}",
         f"{comparison.p_holm:.4f}",
-        Text(comparison.verdict, style=_STYLE.get(comparison.verdict, "dim")),
+        Text(comparison.conclusion, style=_STYLE.get(comparison.conclusion, "dim")),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from rich.table import Table
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
-from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, json_row, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.gate_record import GateDecision, GateLimits, read_decision, write_decision
 from rerankd.evaluation.gate_runner import GateSets, run_gate
@@ -76,7 +75,7 @@ def gate(
     if out is not None:
         write_decision(out, decision)
     if wants_json(as_json):
-        write_rows([asdict(decision)])
+        write_rows([json_row(decision, {"message": "says"})])
     else:
         print_decision(decision)
     if not decision.passed:
@@ -106,5 +105,5 @@ def print_decision(decision: GateDecision) -> None:
     table = Table("", "check", "measured", "limit", "", title=cell(title))
     for check in decision.checks:
         mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
-        table.add_row(mark, cell(check.name), f"{check.measured:+.4f}", f"{check.limit:+.4f}", cell(check.says))
+        table.add_row(mark, cell(check.name), f"{check.measured:+.4f}", f"{check.limit:+.4f}", cell(check.message))
     stdout().print(table)

@@ -89,9 +89,10 @@ def compile_command(
     reference: Reference,
     out: Annotated[Path, typer.Option(help="Folder for the compiled model.")],
     precision: Annotated[str, typer.Option(help=f"{' or '.join(PRECISIONS)}.")] = "int8",
-    words: Annotated[
+    embedding_precision: Annotated[
         str, typer.Option(help="Precision of the word embeddings of an int8 model: int8, or int4 at half the size.")
     ] = "int8",
+    words: Annotated[str | None, typer.Option(hidden=True, help="Old name of --embedding-precision.")] = None,
     pairs: Annotated[
         Path, typer.Option(help="File with lines of query<TAB>document to verify on.", show_default=False)
     ] = DEFAULT_PAIRS,
@@ -122,7 +123,9 @@ def compile_command(
             status.update(sentence)
             console.print(f"· {sentence}", style="dim", highlight=False)
 
-        compile_options = CompileOptions(precision, words, pairs, min_kendall_tau, name=name, waive=waive, force=force)
+        compile_options = CompileOptions(
+            precision, words or embedding_precision, pairs, min_kendall_tau, name=name, waive=waive, force=force
+        )
         manifest = compile_model(files, out, compile_options, step)
     parity = dict(manifest.parity or {})
     if wants_json(as_json):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -26,6 +27,16 @@ def stderr() -> Console:
 def wants_json(flag: bool) -> bool:
     """Return True for JSON lines: on request, or if standard output is not a terminal."""
     return flag or not sys.stdout.isatty()
+
+
+def json_row(record: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a dataclass as a row of JSON.
+
+    Args:
+        record: instance of a dataclass.
+        names: names in JSON of the fields that have another name in Python, also of nested dataclasses.
+    """
+    return asdict(record, dict_factory=lambda fields: {names.get(name, name): value for name, value in fields})
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> int:

@@ -12,11 +12,11 @@ import typer
 from rich.table import Table
 
 from rerankd.cli import options
-from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, json_row, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.registry.evidence import read_metrics
 from rerankd.registry.registry import Registry
-from rerankd.registry.version import ModelVersion, Move
+from rerankd.registry.version import AliasMove, ModelVersion
 from rerankd.settings import load_settings
 from rerankd.wiring.registry import open_registry
 
@@ -116,7 +116,7 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
     """List decisions and versions of a model, newest first."""
     record = _open(registry).history(name)
     if wants_json(as_json):
-        events = [("decision", move.when, asdict(move)) for move in record.moves]
+        events = [("decision", move.when, json_row(move, {"user": "who"})) for move in record.moves]
         events += [("version", version.created, asdict(version)) for version in record.versions]
         write_rows(
             {"kind": kind} | row for kind, _, row in sorted(events, key=lambda version: version[1], reverse=True)
@@ -126,7 +126,7 @@ def history(name: Name, registry: Where = None, as_json: options.Json = False) -
     for move in record.moves:
         action = move.action + ("" if move.done else " (started)") + (" --force" if move.forced else "")
         before = str(move.before or "")
-        table.add_row(_time(move.when), action, before, str(move.after), move.gate, cell(move.who), cell(move.reason))
+        table.add_row(_time(move.when), action, before, str(move.after), move.gate, cell(move.user), cell(move.reason))
     versions = Table("version", "registered", "aliases", "parent", "verified", "gate", "size")
     for version in record.versions:
         versions.add_row(
@@ -164,9 +164,9 @@ def _open(uri: str | None) -> Registry:
     return open_registry(load_settings(registry=uri))
 
 
-def _print_move(move: Move, as_json: bool, unchanged: str) -> None:
+def _print_move(move: AliasMove, as_json: bool, unchanged: str) -> None:
     if wants_json(as_json):
-        write_rows([asdict(move)])
+        write_rows([json_row(move, {"user": "who"})])
         return
     if not move.changed:
         stdout().print(unchanged, highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rerankd._common.user import current_user
 from rerankd.cli.options import Json
-from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, json_row, say, stdout, wants_json, write_rows
 from rerankd.cli.rollout_status import describe, experiment_row, print_means, registry_status, state_sentence
 from rerankd.cli.trace_options import Url, when
 from rerankd.errors import ConflictError, InvalidRequestError
@@ -177,11 +177,11 @@ def history(
     with opened(traces_url) as (store, _):
         events = store.events(name, limit)
     if wants_json(as_json):
-        write_rows(asdict(event) for event in events)
+        write_rows(json_row(event, {"author": "who"}) for event in events)
         return
     table = Table("time", "experiment", "action", "coverage", "who", "reason")
     for event in events:
-        names = (cell(event.experiment), event.action, f"{event.coverage:.1%}", cell(event.who, 40))
+        names = (cell(event.experiment), event.action, f"{event.coverage:.1%}", cell(event.author, 40))
         table.add_row(when(event.time), *names, cell(event.reason, 200))
     stdout().print(table)
 

@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rerankd.cli.output import json_row
 from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from rerankd.traces.replay import Replay
     from rerankd.traces.store import TraceFilter, TraceStore
+    from rerankd.traces.trace import Trace
 
 Url = Annotated[
     str | None, typer.Option("--traces-url", help="Database with the traces.  [default: setting traces_url]")
@@ -33,6 +36,13 @@ def trace_filter(tenant: str | None, since: str | None, until: str | None, model
     from rerankd.traces.store import TraceFilter
 
     return TraceFilter(tenant, moment(since), moment(until), model)
+
+
+def trace_row(record: Trace | Replay) -> dict[str, Any]:
+    """Return a trace or a replay as a row of JSON, under the names of the database."""
+    from rerankd.traces.trace import STORED_NAMES
+
+    return json_row(record, STORED_NAMES)
 
 
 def moment(text: str | None) -> float | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
-from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, when
+from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, trace_row, when
 from rerankd.errors import InvalidRequestError, NotFoundError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def list_traces(
     until: Until = None,
     model: Model = None,
     experiment: Annotated[str | None, typer.Option(help="Only rankings of this experiment.")] = None,
-    arm: Annotated[str | None, typer.Option(help="Only rankings of this variant.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Only rankings of this variant.")] = None,
+    arm: Annotated[str | None, typer.Option(hidden=True, help="Old name of --variant.")] = None,
     order: Annotated[Literal["newest", "oldest", "margin"], typer.Option(help="Sort order.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="Most traces to list.")] = 50,
     traces_url: Url = None,
@@ -38,11 +39,12 @@ def list_traces(
 ) -> None:
     """List traces; `--order margin` starts with the smallest difference between first and second."""
     with opened(traces_url) as (store, _):
-        selection = replace(trace_filter(tenant, since, until, model), experiment=experiment, arm=arm)
+        selection = replace(trace_filter(tenant, since, until, model), experiment=experiment)
+        selection = replace(selection, variant=arm if variant is None else variant)
         traces = store.list_traces(selection, limit=limit, order=order)
         queries = store.read_queries(traces)
     if wants_json(as_json):
-        write_rows(asdict(trace) | {"query": queries.get(trace.query)} for trace in traces)
+        write_rows(trace_row(trace) | {"query": queries.get(trace.query)} for trace in traces)
         return
     table = Table("id", "request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query")
     for trace in traces:
@@ -133,7 +135,7 @@ def replay(
         full_traces = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(replay_traces(full_traces, logits_of(reranker)))
     if wants_json(as_json):
-        write_rows(asdict(replay) for replay in replays)
+        write_rows(trace_row(replay) for replay in replays)
         return
     print_replays(replays)
     totals = summarize(replays)
@@ -234,4 +236,4 @@ def _row(trace: FullTrace) -> dict[str, Any]:
         }
         for index in range(count)
     ]
-    return asdict(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}
+    return trace_row(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}

@@ -229,7 +229,7 @@ class TokenEstimate:
         ratio = self.tokens_per_byte
         return sum(min(int(size(text) * ratio) + query_tokens, longest) for text in texts)
 
-    def learn(self, estimated: int, counted: int) -> None:
+    def update(self, estimated: int, counted: int) -> None:
         """Move the ratio towards the tokens that a request turned out to have."""
         if estimated > 0 and counted > 0:
             factor = min(max(counted / estimated, 0.5), 2.0)

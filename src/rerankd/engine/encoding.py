@@ -123,7 +123,7 @@ class RequestEncoder:
                 self._in_flight.enqueue(request, pairs)
         if texts:
             estimate = self.estimate_tokens([(query, texts)], truncation)
-            self._estimate.learn(estimate, sum(pair.tokens for pair in pairs))
+            self._estimate.update(estimate, sum(pair.tokens for pair in pairs))
 
 
 def document_too_long(position: int, truncation: TruncationOptions) -> InvalidRequestError:

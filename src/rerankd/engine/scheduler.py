@@ -26,19 +26,19 @@ class QueuedSequence:
     Attributes:
         length: tokens.
         payload: opaque value for the engine; the scheduler never looks at it.
-        owners: requests that wait for it; a sequence without owners is dropped.
+        requests: requests that wait for it; a sequence without requests is dropped.
         drawn: True once it has left its queues for the window.
     """
 
     length: int
     payload: Any = None
-    owners: set[Hashable] = field(default_factory=set)
+    requests: set[Hashable] = field(default_factory=set)
     drawn: bool = False
 
     @property
     def wanted(self) -> bool:
         """True while a request waits for it."""
-        return bool(self.owners)
+        return bool(self.requests)
 
 
 @dataclass(eq=False, slots=True)
@@ -122,7 +122,7 @@ class Scheduler:
             if not sequence.wanted:
                 self.waiting_tokens += sequence.length
                 self.waiting_pairs += 1
-            sequence.owners.add(request)
+            sequence.requests.add(request)
             queue.sequences.append(sequence)
             queue.waiting.append(sequence)
 
@@ -149,7 +149,7 @@ class Scheduler:
             del self._tenants[queue.tenant]
         dropped = 0
         for sequence in queue.sequences:
-            sequence.owners.discard(request)
+            sequence.requests.discard(request)
             if not sequence.wanted and (not sequence.drawn or sequence in self._window):
                 self._window.pop(sequence, None)
                 self._leave(sequence)

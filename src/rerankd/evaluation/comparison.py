@@ -15,7 +15,7 @@ from rerankd.evaluation.significance import ALPHA, holm, permutation_test
 TIE = 1e-9
 
 Values = npt.NDArray[np.float64]
-Verdict = Literal["better", "worse", "no difference shown"]
+Conclusion = Literal["better", "worse", "no difference shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Comparison:
     p_holm: float
 
     @property
-    def verdict(self) -> Verdict:
+    def conclusion(self) -> Conclusion:
         """Outcome of the corrected test at `ALPHA`."""
         if self.p_holm >= ALPHA:
             return "no difference shown"
@@ -63,7 +63,7 @@ def compare_runs(run: str, after: Values, baseline: str, before: Values, *, samp
     Example:
         >>> after, before = np.array([[1.0], [1.0], [0.5]]), np.array([[0.5], [1.0], [1.0]])
         >>> comparison = compare_runs("a", after, "b", before)
-        >>> (comparison.wins, comparison.ties, comparison.losses, comparison.verdict)
+        >>> (comparison.wins, comparison.ties, comparison.losses, comparison.conclusion)
         (1, 1, 1, 'no difference shown')
     """
     differences = np.where(np.abs(after - before) < TIE, 0.0, after - before)

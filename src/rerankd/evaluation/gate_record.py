@@ -7,10 +7,10 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from rerankd._common.files import writable, write_atomic
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
@@ -55,14 +55,14 @@ class GateCheck:
         passed: True if the limit was met.
         measured: measured value.
         limit: limit of the value.
-        says: explanation in one sentence.
+        message: explanation in one sentence. Stored as `says`.
     """
 
     name: str
     passed: bool
     measured: Number
     limit: Number
-    says: str
+    message: Annotated[str, Field(alias="says")]
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID_UNKNOWN
 
@@ -102,7 +102,7 @@ class GateDecision:
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
 
     def _record(self) -> dict[str, Any]:
-        record: dict[str, Any] = _DECISION.dump_python(self)
+        record: dict[str, Any] = _DECISION.dump_python(self, by_alias=True)
         if not self.digest:  # records of older releases have no digest, and their signatures stay valid
             del record["digest"]
         return record

@@ -67,7 +67,7 @@ def _comparison_row(
         "losses": comparison.losses,
         "p": comparison.p,
         "p_holm": comparison.p_holm,
-        "verdict": comparison.verdict,
+        "verdict": comparison.conclusion,
         "worst": [_query_row(change) for change in losses],
         "best": [_query_row(change) for change in gains],
     }

@@ -60,7 +60,7 @@ class Challengers:
         self._load_missing()
         self._remove_others()
 
-    async def settled(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until nothing is being loaded or removed."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))

@@ -25,7 +25,7 @@ class ExperimentEvent:
         experiment: name of the experiment.
         action: `start`, `advance`, `promote`, `roll_back`, `stop`, `refuse`, `objective`, `registry`, or `end`.
         reason: one sentence.
-        who: person at the command line, or instance.
+        author: person at the command line, or instance.
         coverage: coverage from then on.
         data: numbers that the decision rests on.
         time: seconds since 1970.
@@ -34,7 +34,7 @@ class ExperimentEvent:
     experiment: str
     action: str
     reason: str
-    who: str
+    author: str
     coverage: float
     data: Mapping[str, Any]
     time: float = 0.0
@@ -47,7 +47,7 @@ def write_event(connection: Connection, experiment: Experiment, event: Experimen
         "time": time.time(),
         "action": event.action,
         "reason": event.reason[:MAX_REASON],
-        "who": event.who[:200],
+        "who": event.author[:200],
         "coverage": experiment.coverage,
         "data": orjson.dumps(finite(event.data)).decode(),
     }

@@ -35,21 +35,21 @@ class Record:
         phase: `begun`; `waiting` until the next attempt; `left` for another instance; `moved` or `refused` when a
             promotion ends; `moved_back` or `not_moved_back` when a rollback ends.
         reason: one sentence.
-        who: instance that wrote it.
+        instance: instance that wrote it.
         time: seconds since 1970.
         data: further facts, such as version numbers.
     """
 
     phase: PromotionPhase
     reason: str
-    who: str
+    instance: str
     time: float
     data: Mapping[str, Any]
 
     def is_claimable(self, instance: str) -> bool:
         """Return whether an instance may go on with the promotion now."""
         expired = time.time() - self.time > CLAIM_SECONDS
-        return self.phase not in CLAIMED or self.who == instance or expired
+        return self.phase not in CLAIMED or self.instance == instance or expired
 
 
 class PromotionLog:

@@ -117,12 +117,12 @@ class ExperimentSync:
             self._thread = threading.Thread(target=self._run, name="rerankd-experiments", daemon=True)
             self._thread.start()
 
-    async def settled(self, seconds: float = SETTLE_SECONDS) -> None:
+    async def wait_ready(self, seconds: float = SETTLE_SECONDS) -> None:
         """Wait for the first poll and its challengers, at most for some seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._polled.wait()
-                await self._challengers.settled()
+                await self._challengers.wait_idle()
 
     async def close(self) -> None:
         """Write the last counts to the database, and stop."""

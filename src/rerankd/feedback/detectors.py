@@ -116,12 +116,12 @@ def run_detectors(
     judgements = judge_trace(full, events)
     ranks, trace = full.candidates.ranks, full.trace
     detections = [
-        Detection(CHOSEN_LOW, position, math.log2(rank), f"document {position} was chosen from place {rank}")
+        Detection(CHOSEN_LOW, position, math.log2(rank), f"document {position} was chosen from rank {rank}")
         for position in judgements.chosen
         if (rank := int(ranks[position])) > thresholds.low
     ]
     if 0 in judgements.chosen and ranks[0] > 1:
-        note = f"the first stage's best went to place {ranks[0]}, and was chosen"
+        note = f"the first stage's best went to rank {ranks[0]}, and was chosen"
         detections.append(Detection(DEMOTED, 0, math.log2(ranks[0]), note))
     detections += _top_rejected(full, judgements)
     if trace.margin is not None and trace.margin < thresholds.margin and trace.documents > 1:

@@ -17,7 +17,7 @@ from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.feedback.events import FeedbackEvent, validate_event
-from rerankd.traces.store import TraceFilter, TraceStore
+from rerankd.traces.store import TRACE_COLUMNS, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
 SOURCES = ("api", "csv")
@@ -94,8 +94,9 @@ def read_feedback(store: TraceStore, where: TraceFilter | None = None, *, limit:
         .correlate(tables.feedback)
         .scalar_subquery()
     )
-    columns = [trace[name] for name in Trace.__dataclass_fields__]
-    query = select(tables.feedback, *columns).select_from(tables.feedback.outerjoin(tables.trace, trace.id == newest))
+    query = select(tables.feedback, *TRACE_COLUMNS).select_from(
+        tables.feedback.outerjoin(tables.trace, trace.id == newest)
+    )
     where = where or TraceFilter()
     conditions = [
         None if where.tenant is None else feedback.tenant == where.tenant,

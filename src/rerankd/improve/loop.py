@@ -180,8 +180,8 @@ class Loop:
             bar=self._bar,
         )
         write_decision(path, decision)
-        failed = [f"{check.name}: {check.says}" for check in decision.checks if not check.passed]
-        gains = " ".join(check.says for check in decision.checks if check.name.startswith("gain"))
+        failed = [f"{check.name}: {check.message}" for check in decision.checks if not check.passed]
+        gains = " ".join(check.message for check in decision.checks if check.name.startswith("gain"))
         metrics = {
             f"{result.dataset.name} nDCG@10": float(result.run("candidate").values[:, 0].mean())
             for result in evaluation.results

@@ -57,7 +57,7 @@ class ShadowQueue:
         """
         self._defer(lambda: self._put(ranking, routes))
 
-    async def settled(self) -> None:
+    async def join(self) -> None:
         """Return when nothing is waiting."""
         while self._worker is not None and not self._worker.done():
             await asyncio.wait([self._worker])

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rerankd.registry.registry import History, Registry
     from rerankd.registry.source import open_registry
     from rerankd.registry.store import Store
-    from rerankd.registry.version import ModelVersion, Move
+    from rerankd.registry.version import AliasMove, ModelVersion
 
-__all__ = ["AliasFollower", "Cache", "History", "ModelVersion", "Move", "Registry", "Store", "open_registry"]
+__all__ = ["AliasFollower", "AliasMove", "Cache", "History", "ModelVersion", "Registry", "Store", "open_registry"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -24,6 +24,6 @@ __getattr__ = lazy_exports(
         "rerankd.registry.registry": ("History", "Registry"),
         "rerankd.registry.source": ("open_registry",),
         "rerankd.registry.store": ("Store",),
-        "rerankd.registry.version": ("ModelVersion", "Move"),
+        "rerankd.registry.version": ("ModelVersion", "AliasMove"),
     },
 )

@@ -77,7 +77,7 @@ def check_gate(version: ModelVersion, record: Path | None, key: str | None) -> N
             hint="Run `rerankd gate` where the key is set and register the model again, or use --force and a --reason.",
         )
     if decision.passed is not True or not all(check.passed for check in decision.checks):
-        failed = next((check.says for check in decision.checks if not check.passed), "")
+        failed = next((check.message for check in decision.checks if not check.passed), "")
         raise PromotionRefusedError(f"The gate refused {version}. {failed}".strip(), hint=_HINT)
 
 

@@ -98,7 +98,7 @@ class PromotionSync:
         log = PromotionLog(store)
         for experiment in log.candidates():
             last = log.last(experiment)
-            if last is not None and last.phase in CLAIMED and last.who == self._instance:
+            if last is not None and last.phase in CLAIMED and last.instance == self._instance:
                 log.write(experiment, "left", "this instance stops; another one goes on", self._instance)
 
     def _is_finished(self, experiment: Experiment, last: Record | None) -> bool:
@@ -110,7 +110,7 @@ class PromotionSync:
     def _is_due(self, experiment: Experiment, last: Record | None) -> bool:
         if not self._is_followed(experiment):
             return False
-        if last is not None and last.who != self._instance:  # another instance goes on with what failed here
+        if last is not None and last.instance != self._instance:  # another instance goes on with what failed here
             self._faults.pop(experiment.id, None)
             self._failures.pop(experiment.id, None)
         if self._failures.get(experiment.id, (0, 0.0))[1] > time.monotonic():
@@ -142,7 +142,7 @@ class PromotionSync:
         if not is_promoted and last is not None and last.phase == "refused":
             log.forget(experiment)  # nothing was moved, so there is nothing to move back
             return
-        is_claimed = last is not None and last.phase in CLAIMED and last.who == self._instance
+        is_claimed = last is not None and last.phase in CLAIMED and last.instance == self._instance
         change = "promoted" if is_promoted else "rolled back"
         if not is_claimed and not log.claim(experiment, self._instance, f"the registry is being updated: {change}"):
             return

@@ -33,7 +33,7 @@ _PLAIN = ("LICENSE", "NOTICE")
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SuppliedEvidence:
     """Evidence that is registered beside the files.
 
     Attributes:
@@ -51,7 +51,9 @@ class Evidence:
     parent: int | None = None
 
 
-def register(store: Store, files: ModelFiles, name: str, supplied: Evidence, allow_unverified: bool) -> ModelVersion:
+def register(
+    store: Store, files: ModelFiles, name: str, supplied: SuppliedEvidence, allow_unverified: bool
+) -> ModelVersion:
     """Create a version, or return the one with the same files after adding new evidence to it.
 
     Raises:
@@ -76,15 +78,15 @@ def register(store: Store, files: ModelFiles, name: str, supplied: Evidence, all
         folder = _own_copy(files, Path(work))
         copy = load_model(str(folder))
         paths = sorted(folder.iterdir())
-        listed = {path.name: sha256(path) for path in paths}
+        digests = {path.name: sha256(path) for path in paths}
         with store.writing():
             store.create_model(name)
         parent = _parent(store, name, supplied.parent)
         made = ModelVersion(
             name=name,
             version=0,
-            content=content_of(listed),
-            files=listed,
+            content=content_of(digests),
+            files=digests,
             sizes={path.name: path.stat().st_size for path in paths},
             run_id="",
             created=0.0,
@@ -147,9 +149,9 @@ def _own_copy(files: ModelFiles, work: Path) -> Path:
 
 
 def _belongs(path: Path, files: ModelFiles) -> bool:
-    listed = path.name in files.manifest.files or path.name == FILE_NAME
+    in_manifest = path.name in files.manifest.files or path.name == FILE_NAME
     weights = path.suffix == ".safetensors" and files.compiled
-    return listed or (plain_file_name(path.name) and not weights and _known_kind(path))
+    return in_manifest or (plain_file_name(path.name) and not weights and _known_kind(path))
 
 
 def _known_kind(path: Path) -> bool:
@@ -162,7 +164,7 @@ def _parent(store: Store, name: str, parent: int | None) -> int | None:
     return store.aliases(name).get("champion")
 
 
-def _upload(store: Store, made: ModelVersion, folder: Path, supplied: Evidence) -> ModelVersion:
+def _upload(store: Store, made: ModelVersion, folder: Path, supplied: SuppliedEvidence) -> ModelVersion:
     metrics = {evidence.mlflow_key(key): value for key, value in made.metrics.items()}
     run_id = store.create_run(made.name, made.params, metrics)
     try:
@@ -194,7 +196,7 @@ def _abandon_run(store: Store, run_id: str) -> None:
         return  # the first error is the one to report
 
 
-def _add_evidence(store: Store, known: ModelVersion, made: ModelVersion, supplied: Evidence) -> ModelVersion:
+def _add_evidence(store: Store, known: ModelVersion, made: ModelVersion, supplied: SuppliedEvidence) -> ModelVersion:
     """Add new evidence to an existing version."""
     richer = replace(
         known,

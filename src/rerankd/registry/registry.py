@@ -24,7 +24,7 @@ from rerankd.registry.cache import Cache
 from rerankd.registry.diff import Difference, differences
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
 from rerankd.registry.verification import check_copy
-from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, ModelVersion, Move
+from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, AliasMove, ModelVersion
 
 MAX_REASON = 2000
 
@@ -38,7 +38,7 @@ class History:
         versions: all readable versions.
     """
 
-    moves: tuple[Move, ...]
+    moves: tuple[AliasMove, ...]
     versions: tuple[ModelVersion, ...]
 
 
@@ -95,7 +95,7 @@ class Registry:
 
         if alias is not None:
             validate_alias(alias)
-        supplied = registration.Evidence(metrics or {}, gate, data, tags or {}, parent)
+        supplied = registration.SuppliedEvidence(metrics or {}, gate, data, tags or {}, parent)
         files = load_model(str(model), cache_dir=cache_dir, registry=self.store.uri)
         version = registration.register(self.store, files, name, supplied, allow_unverified)
         if alias is not None:
@@ -139,7 +139,7 @@ class Registry:
             version, lambda name, folder: self.store.get(version.run_id, f"{MODEL_FOLDER}/{name}", folder), anew=anew
         )
 
-    def promote(self, name: str, target: str | int = CHALLENGER, reason: str = "", *, force: bool = False) -> Move:
+    def promote(self, name: str, target: str | int = CHALLENGER, reason: str = "", *, force: bool = False) -> AliasMove:
         """Make a version the champion; the one before becomes `previous`. Idempotent.
 
         Args:
@@ -168,12 +168,12 @@ class Registry:
             before = self.store.aliases(name).get(CHAMPION)
             if before == version.version:
                 return self._unchanged("promote", name, version.version, reason)
-            move = Move("promote", name, before, version.version, current_user(), time.time(), reason, gate, force)
+            move = AliasMove("promote", name, before, version.version, current_user(), time.time(), reason, gate, force)
             if not version.trusted:
                 self.store.tag_version(name, version.version, APPROVED_TAG, reason)
             return self._moved(move, before)
 
-    def rollback(self, name: str, reason: str = "", *, force: bool = False) -> Move:
+    def rollback(self, name: str, reason: str = "", *, force: bool = False) -> AliasMove:
         """Make the previous version the champion again. Idempotent.
 
         Args:
@@ -204,7 +204,7 @@ class Registry:
                 raise PromotionRefusedError(
                     f"{name} was promoted or rolled back just now.", hint="See: rerankd models history"
                 )
-            move = Move("rollback", name, before, after, current_user(), time.time(), reason, "", force)
+            move = AliasMove("rollback", name, before, after, current_user(), time.time(), reason, "", force)
             return self._moved(move, None)
 
     def names(self) -> list[str]:
@@ -222,7 +222,7 @@ class Registry:
         for key, text in sorted(self.store.model_tags(name).items(), reverse=True):
             with contextlib.suppress(ValueError, TypeError):  # a tag of somebody else
                 if key.startswith(MOVE_TAG):
-                    moves.append(Move.from_record(text))
+                    moves.append(AliasMove.from_record(text))
         by_number: dict[int, list[str]] = {}
         for alias, number in self.store.aliases(name).items():
             by_number.setdefault(number, []).append(alias)
@@ -263,7 +263,7 @@ class Registry:
             return None
         return self.store.get(version.run_id, path, work)
 
-    def _moved(self, move: Move, previous: int | None) -> Move:
+    def _moved(self, move: AliasMove, previous: int | None) -> AliasMove:
         """Write the move, point the aliases, and mark the move as done. The champion is pointed last, in one step."""
         key = f"{MOVE_TAG}{time.time_ns():020d}"
         self.store.tag_model(move.name, key, move.record())
@@ -278,8 +278,8 @@ class Registry:
         self.store.tag_model(move.name, key, completed.record())
         return completed
 
-    def _unchanged(self, action: str, name: str, version: int, reason: str) -> Move:
-        make = partial(Move, "promote") if action == "promote" else partial(Move, "rollback")
+    def _unchanged(self, action: str, name: str, version: int, reason: str) -> AliasMove:
+        make = partial(AliasMove, "promote") if action == "promote" else partial(AliasMove, "rollback")
         return make(name, version, version, current_user(), time.time(), reason, done=True, changed=False)
 
 

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.digest import content_of
@@ -224,7 +224,7 @@ def validate_alias(alias: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class AliasMove:
     """A promotion or a rollback of the champion.
 
     Attributes:
@@ -232,7 +232,7 @@ class Move:
         name: of the registered model.
         before: champion before; None if there was none.
         after: champion after.
-        who: user of the operating system.
+        user: user of the operating system. Stored as `who`.
         when: seconds since 1970.
         reason: reason that the user or the experiment gave.
         gate: result of the gate: `passed`, `refused`, `unproven` or `missing`; empty for a rollback.
@@ -245,7 +245,7 @@ class Move:
     name: str
     before: int | None
     after: int
-    who: str
+    user: Annotated[str, Field(alias="who")]
     when: float
     reason: str
     gate: str = ""
@@ -257,7 +257,7 @@ class Move:
 
     def record(self) -> str:
         """Return the move as JSON."""
-        return json.dumps(_MOVE.dump_python(self, mode="json"), ensure_ascii=False)
+        return json.dumps(_MOVE.dump_python(self, by_alias=True, mode="json"), ensure_ascii=False)
 
     @classmethod
     def from_record(cls, record: str) -> Self:
@@ -269,4 +269,4 @@ class Move:
         return cast("Self", _MOVE.validate_json(record))
 
 
-_MOVE = TypeAdapter(Move)
+_MOVE = TypeAdapter(AliasMove)

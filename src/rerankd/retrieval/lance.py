@@ -128,10 +128,10 @@ class LanceIndex:
         """Remove files from the index, except for passages with the digest `keep`."""
         names = list(sources)
         for start in range(0, len(names), 500):
-            listed = ", ".join(_quoted(source) for source in names[start : start + 500])
+            batch = ", ".join(_quoted(source) for source in names[start : start + 500])
             kept = f" AND digest != {_quoted(keep)}" if keep else ""
-            self._files.delete(f"source IN ({listed})")
-            self._passages.delete(f"source IN ({listed}){kept}")
+            self._files.delete(f"source IN ({batch})")
+            self._passages.delete(f"source IN ({batch}){kept}")
 
     def refresh(self) -> None:
         """Update the search indexes and compact the tables."""

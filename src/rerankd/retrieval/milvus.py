@@ -148,10 +148,10 @@ class MilvusIndex:
         """Remove files from the index, except for passages with the digest `keep`."""
         names = list(sources)
         for start in range(0, len(names), 100):
-            listed = orjson.dumps(names[start : start + 100]).decode()
+            batch = orjson.dumps(names[start : start + 100]).decode()
             kept = f" and digest != {orjson.dumps(keep).decode()}" if keep else ""
-            self._call(partial(self._client.delete, FILES, filter=f"source in {listed}"))
-            self._call(partial(self._client.delete, PASSAGES, filter=f"source in {listed}{kept}"))
+            self._call(partial(self._client.delete, FILES, filter=f"source in {batch}"))
+            self._call(partial(self._client.delete, PASSAGES, filter=f"source in {batch}{kept}"))
 
     def refresh(self) -> None:
         """Flush both collections, so that every reader sees the additions."""

@@ -112,7 +112,7 @@ class Service:
         else:
             if self.experiments is not None:
                 self.experiments.start()
-                await self.experiments.settled()
+                await self.experiments.wait_ready()
             self.started = True
             self.readiness = Readiness(True)
             if self.follower is not None:

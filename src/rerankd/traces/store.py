@@ -15,11 +15,12 @@ from rerankd.database import tables
 from rerankd.database.connection import Database, batched
 from rerankd.traces.packing import Candidates, pack, unpack
 from rerankd.traces.passages import PassageStore, read_passages
-from rerankd.traces.trace import PendingTrace, Trace
+from rerankd.traces.trace import STORED_NAMES, PendingTrace, Trace
 
 MAX_DIGITS = 18
 Order = Literal["newest", "oldest", "margin"]
-_COLUMNS = [tables.trace.c[field.name] for field in dataclasses.fields(Trace)]
+TRACE_COLUMNS = [tables.trace.c[STORED_NAMES.get(field.name, field.name)] for field in dataclasses.fields(Trace)]
+"""Columns of `trace` in the order of the fields of `Trace`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class TraceFilter:
         model: name of the model that scored.
         request_id: request id, as in the answer's `id`.
         experiment: name of the experiment; the empty string for requests outside of experiments.
-        arm: variant of the experiment that answered.
+        variant: variant of the experiment that answered.
     """
 
     tenant: str | None = None
@@ -42,7 +43,7 @@ class TraceFilter:
     model: str | None = None
     request_id: str | None = None
     experiment: str | None = None
-    arm: str | None = None
+    variant: str | None = None
 
     def apply(self, query: Select[Any]) -> Select[Any]:
         """Return a query on `trace` with these conditions added."""
@@ -52,7 +53,7 @@ class TraceFilter:
             (columns.model, self.model),
             (columns.request_id, self.request_id),
             (columns.experiment, self.experiment),
-            (columns.arm, self.arm),
+            (columns.arm, self.variant),
         ):
             if value is not None:
                 query = query.where(column == value)
@@ -136,9 +137,9 @@ class TraceStore(Database):
         sort_key = {"newest": desc(columns.time), "oldest": columns.time, "margin": columns.margin}[order]
         if order == "margin":  # the index alone finds these ids; only the rows that are returned are read
             ids = where.apply(select(columns.id)).where(columns.margin.is_not(None))
-            query = select(*_COLUMNS).where(columns.id.in_(ids.order_by(sort_key).limit(limit))).order_by(sort_key)
+            query = select(*TRACE_COLUMNS).where(columns.id.in_(ids.order_by(sort_key).limit(limit))).order_by(sort_key)
         else:
-            query = where.apply(select(*_COLUMNS)).order_by(sort_key).limit(limit)
+            query = where.apply(select(*TRACE_COLUMNS)).order_by(sort_key).limit(limit)
         with self.connect() as connection:
             return [Trace(*row) for row in connection.execute(query)]
 
@@ -146,7 +147,7 @@ class TraceStore(Database):
         """Yield all traces with their texts by ascending number, which is nearly chronological."""
         last = 0
         while True:
-            query = where.apply(select(*_COLUMNS)).where(tables.trace.c.id > last)
+            query = where.apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id > last)
             with self.connect() as connection:
                 rows = connection.execute(query.order_by(tables.trace.c.id).limit(batch_size))
                 traces = [Trace(*row) for row in rows]
@@ -167,7 +168,7 @@ class TraceStore(Database):
         number = int(name) if name.isascii() and name.isdecimal() and len(name) <= MAX_DIGITS else None
         traces = self.list_traces(TraceFilter(tenant=tenant, request_id=name), limit=1)
         if not traces and number is not None:
-            query = TraceFilter(tenant=tenant).apply(select(*_COLUMNS)).where(tables.trace.c.id == number)
+            query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id == number)
             with self.connect() as connection:
                 traces = [Trace(*row) for row in connection.execute(query)]
         return next(iter(self.load(traces)), None)

@@ -22,6 +22,8 @@ from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverri
 
 PROMOTION_DEPTH = 10
 MAX_MODEL_NAME = 200
+STORED_NAMES = {"variant": "arm"}
+"""Names in the database and in JSON of the fields that have another name here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Trace:
         inference_ms: milliseconds of inference.
         total_ms: milliseconds of the whole request.
         experiment: name of the experiment; empty for none.
-        arm: variant of the experiment that answered.
+        variant: variant of the experiment that answered. Stored as `arm`.
     """
 
     id: int
@@ -82,7 +84,7 @@ class Trace:
     inference_ms: float
     total_ms: float
     experiment: str = ""
-    arm: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def gptq_quantize_ranker(ranker: LateInteractionRanker, run: Callable[[], object
     """
     names = {module: f"{name}.weight" for name, module in ranker.named_modules()}
     hessians = _Hessians()
-    _observe(ranker, run, lambda layer, value: hessians.add(layer, value[ranker.encoder.there]))
+    _observe(ranker, run, lambda layer, value: hessians.add(layer, value[ranker.encoder.token_mask]))
     return {names[layer]: weight for layer, weight in hessians.quantize()}
 
 
@@ -102,14 +102,16 @@ def outlier_layers(ranker: LateInteractionRanker, run: Callable[[], object]) -> 
 
     def observe(layer: torch.nn.Linear, value: torch.Tensor) -> None:
         if name := names.get(layer):
-            magnitude, own = value.abs().amax(-1), ranker.encoder.own
-            special = float((magnitude * (ranker.encoder.there & ~own)).max())
-            special_before, own_before = largest.get(name, (0.0, 0.0))
-            largest[name] = max(special_before, special), max(own_before, float((magnitude * own).max()))
+            magnitude, content = value.abs().amax(-1), ranker.encoder.content_mask
+            special = float((magnitude * (ranker.encoder.token_mask & ~content)).max())
+            special_before, content_before = largest.get(name, (0.0, 0.0))
+            largest[name] = max(special_before, special), max(content_before, float((magnitude * content).max()))
 
     _observe(ranker, run, observe)
     return frozenset(
-        name.removeprefix("encoder.") for name, (special, own) in largest.items() if special > OUTLIER_RATIO * own
+        name.removeprefix("encoder.")
+        for name, (special, content) in largest.items()
+        if special > OUTLIER_RATIO * content
     )
 
 

@@ -36,8 +36,8 @@ class Encoder(torch.nn.Module):
         quantised: compute matrix products with 8-bit inputs and 7-bit weights like the int8 file, with straight-through
             gradients.
         watch: called with each linear layer and its input.
-        there: True for tokens that are not padding, shape (texts, length), of the last call.
-        own: True for tokens that are neither padding nor [CLS] nor [SEP], of the last call.
+        token_mask: True for tokens that are not padding, shape (texts, length), of the last call.
+        content_mask: True for tokens that are neither padding nor [CLS] nor [SEP], of the last call.
     """
 
     quantised = False
@@ -56,8 +56,8 @@ class Encoder(torch.nn.Module):
         segment = embeddings.token_type_embeddings.weight[0]
         hidden: torch.Tensor = embeddings.LayerNorm(embedding(ids, self._words()) + positions + segment)
         bias = (1 - mask[:, None, None, :]).to(hidden.dtype) * MASKED
-        self.there = mask > 0
-        self.own = self.there & (ids != CLS) & (ids != SEP)
+        self.token_mask = mask > 0
+        self.content_mask = self.token_mask & (ids != CLS) & (ids != SEP)
         for layer in self.bert.encoder.layer:
             if self.checkpointing and self.training:
                 hidden = checkpoint(self._layer, layer, hidden, bias, use_reentrant=False)
@@ -72,7 +72,7 @@ class Encoder(torch.nn.Module):
 
     def _product(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         if self.quantised:
-            value, weight = _eight_bits(value, self.own), _seven_bits(weight)
+            value, weight = _eight_bits(value, self.content_mask), _seven_bits(weight)
         return linear(value, weight, bias)
 
     def _layer(self, layer: Any, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

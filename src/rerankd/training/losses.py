@@ -64,7 +64,7 @@ def distillation_labels(labels: Sequence[float], logits: Sequence[float], weight
         [-0.29, -1.39]
     """
     targets, base = _softmax(labels), _softmax(logits)
-    mixed = [(1 - weight) * target + weight * own for target, own in zip(targets, base, strict=True)]
+    mixed = [(1 - weight) * target + weight * probability for target, probability in zip(targets, base, strict=True)]
     return [math.log(max(probability, MIN_PROBABILITY)) for probability in mixed]
 
 

@@ -126,7 +126,7 @@ class WorkerProcess:
                 pass
         if self._experiments is not None:
             self._experiments.start()
-            await self._experiments.settled()
+            await self._experiments.wait_ready()
         self._store = open_job_store(settings)
         webhooks = WebhookSender(self._store, settings.webhook_secret, settings.webhook_hosts)
         threads = settings.worker_threads

@@ -29,8 +29,8 @@ async def following(
     arguments = {"model": f"registry:{name}", "registry": f"sqlite:///{registry.store.path}"} | settings
     made = Settings(**arguments, cache_dir=str(registry.cache.root.parent), traces=False)  # type: ignore[arg-type]
     pool = open_pool(made, SettingsLoader(made))
-    own = open_registry(made)
-    follower = AliasFollower(pool, own, 1.0)
+    registry_of_pool = open_registry(made)
+    follower = AliasFollower(pool, registry_of_pool, 1.0)
     try:
         yield pool, follower
     finally:

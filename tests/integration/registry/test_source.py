@@ -31,14 +31,14 @@ def test_a_reference_is_a_reranker(
     registry.register(models[1], name, alias="challenger")
     registry.promote(name, 1, "first", force=True)
     uri, cache = f"sqlite:///{registry.store.path}", str(tmp_path / "c")
-    own = Reranker(str(models[0])).score(PAIRS, activation="none")
+    expected = Reranker(str(models[0])).score(PAIRS, activation="none")
     for reference in (f"registry:{name}", f"registry:{name}@champion", f"registry:{name}@1"):
         reranker = Reranker(reference, registry=uri, cache_dir=cache)
-        assert reranker.score(PAIRS, activation="none").tolist() == own.tolist()
+        assert reranker.score(PAIRS, activation="none").tolist() == expected.tolist()
         assert reranker.files.reference.name == name
     monkeypatch.setenv("RERANKD_REGISTRY", uri)
     other = Reranker(f"registry:{name}@challenger", cache_dir=cache)
-    assert other.score(PAIRS, activation="none") == pytest.approx(own * 2, abs=1e-4)
+    assert other.score(PAIRS, activation="none") == pytest.approx(expected * 2, abs=1e-4)
     with pytest.raises(ModelNotFoundError, match="no beta"):
         load_model(f"registry:{name}@beta", cache_dir=cache)
 

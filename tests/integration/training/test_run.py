@@ -111,14 +111,14 @@ def test_what_validation_shows_is_the_loss_without_dropout_of_the_best_weights(b
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_an_interrupted_run_ends_as_an_undisturbed_one(bert: Path, tmp_path: Path, method: str) -> None:
     options = replace(QUICK, method=method)
-    whole, figures, _ = trained(bert, tmp_path / "whole", options)
+    undisturbed, figures, _ = trained(bert, tmp_path / "whole", options)
     with pytest.raises(Stopped):
         trained(bert, tmp_path / "cut", options, stop=0.7)
     known = sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir())
     resumed, others, messages = trained(bert, tmp_path / "cut", replace(options, precision="fp32", mini_batch_size=8))
     assert messages[0] in {f"Resuming from {name}" for name in known}
     assert others["resumed"]
-    np.testing.assert_allclose(logits_of(resumed, PAIRS), logits_of(whole, PAIRS), atol=1e-5)
+    np.testing.assert_allclose(logits_of(resumed, PAIRS), logits_of(undisturbed, PAIRS), atol=1e-5)
     losses = [[e["eval_loss"] for e in one["history"] if "eval_loss" in e] for one in (figures, others)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 

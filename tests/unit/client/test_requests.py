@@ -49,8 +49,8 @@ async def test_ranking(connect: Connect) -> None:
     assert (result.model, result.request_id) == ("mini", "req-1")
     assert (result.usage.pairs, result.usage.tokens, result.usage.truncated) == (3, 70, 1)
     assert result.timings == {"tokenization": 0.5, "queue": 1.0, "inference": 2.5, "total": 4.0}
-    whole = await remote.rank("q", documents, None)
-    assert whole[2].document == Document("a", "x", {"page": 3})
+    ranking = await remote.rank("q", documents, None)
+    assert ranking[2].document == Document("a", "x", {"page": 3})
 
 
 async def test_what_travels(connect: Connect) -> None:

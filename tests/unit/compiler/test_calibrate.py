@@ -29,14 +29,14 @@ def test_a_compiled_model(tmp_path: Path) -> None:
     assert scores.tolist() == pytest.approx(PLATT.probabilities(before).tolist(), abs=1e-6)
     again = write_calibrated(load_model(str(tmp_path / "calibrated")), tmp_path / "twice", Platt(2.0, 1.0), {})
     assert logits(tmp_path / "twice") == pytest.approx(2 * (0.5 * before - 1.25) + 1, abs=1e-6)
-    own = load_model("mini").manifest.calibration or {}
+    bundled = load_model("mini").manifest.calibration or {}
     assert manifest.calibration is not None
     assert again.calibration is not None
-    assert manifest.calibration["scale"] == pytest.approx(0.5 * own["scale"])
-    assert manifest.calibration["offset"] == pytest.approx(0.5 * own["offset"] - 1.25)
-    assert again.calibration["scale"] == pytest.approx(own["scale"])
+    assert manifest.calibration["scale"] == pytest.approx(0.5 * bundled["scale"])
+    assert manifest.calibration["offset"] == pytest.approx(0.5 * bundled["offset"] - 1.25)
+    assert again.calibration["scale"] == pytest.approx(bundled["scale"])
     assert manifest.calibration["pairs"] == 100
-    assert load_model("mini").manifest.calibration == own
+    assert load_model("mini").manifest.calibration == bundled
 
 
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])

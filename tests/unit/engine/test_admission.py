@@ -171,10 +171,10 @@ def test_estimate_learns() -> None:
     control = TokenEstimate()
     texts = ["word " * 50, "汉字" * 20]
     for _ in range(200):
-        control.learn(control(texts, "query", 512, 4), 150)
+        control.update(control(texts, "query", 512, 4), 150)
     assert control(texts, "query", 512, 4) == pytest.approx(150, rel=0.1)
     assert control(["x" * 10**6], "query", 512, 4) == 512
-    control.learn(0, 5)
+    control.update(0, 5)
 
 
 def test_size_is_about_the_bytes() -> None:

@@ -49,11 +49,11 @@ def test_every_sequence_comes_once_and_batches_keep_the_budget(
 def test_a_step_is_a_batch_split_within_the_limits_of_the_backend(
     arrivals: list[tuple[str, list[int]]], budget: int, pairs: int | None, padding: float | None
 ) -> None:
-    whole, split = filled(arrivals)[0], filled(arrivals)[0]
-    while whole:
+    unsplit, split = filled(arrivals)[0], filled(arrivals)[0]
+    while unsplit:
         step = split.next_step(budget, BatchLimits(300, pairs, padding))
         sequences = [sequence for batch in step for sequence in batch]
-        assert [s.payload for s in sequences] == [s.payload for s in whole.next_batch(budget)]
+        assert [s.payload for s in sequences] == [s.payload for s in unsplit.next_batch(budget)]
         for batch in step:
             padded = len(batch) * batch[0].length
             tokens = sum(sequence.length for sequence in batch)

@@ -86,20 +86,20 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputFileError, match="1 candidates are not in the corpus, among them d99"):
         open_dataset(folder, DatasetOptions(other))
     corpus = folder / "corpus.jsonl"
-    whole = corpus.read_text()
-    corpus.write_text(whole + "\n" + json.dumps({"_id": "d1", "text": "again"}))
+    content = corpus.read_text()
+    corpus.write_text(content + "\n" + json.dumps({"_id": "d1", "text": "again"}))
     with pytest.raises(InvalidInputFileError, match="document d1 is there twice"):
         open_dataset(folder)
-    corpus.write_text(whole + "\n{")
+    corpus.write_text(content + "\n{")
     with pytest.raises(InvalidInputFileError, match="line 7: not JSON"):
         open_dataset(folder)
-    corpus.write_text(whole + '\n["list"]')
+    corpus.write_text(content + '\n["list"]')
     with pytest.raises(InvalidInputFileError, match="line 7: a list"):
         open_dataset(folder)
     corpus.write_text('{"_id": "d1"}\n')
     with pytest.raises(InvalidInputFileError, match="line 1: no 'text'"):
         open_dataset(folder)
-    corpus.write_text(whole)
+    corpus.write_text(content)
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "one"}\n')
     with pytest.raises(InvalidInputFileError, match="2 judged queries are not there, among them q2"):
         open_dataset(folder)

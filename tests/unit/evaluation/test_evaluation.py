@@ -47,7 +47,7 @@ def test_a_regression_of_one_hundredth_is_found_on_a_thousand_queries(seed: int)
     before = shaken(rankings, 0.4, seed=seed + 100)
     comparison = against(qrels, before, worsened(qrels, before, 0.01, seed)).comparisons[0]
     assert comparison.deltas[0].mean == pytest.approx(-0.01, abs=0.0005)
-    assert comparison.verdict == "worse"
+    assert comparison.conclusion == "worse"
     assert comparison.deltas[0].high < 0
 
 
@@ -60,7 +60,7 @@ def test_a_regression_is_found_under_noise_on_nine_queries_of_ten() -> None:
         noise = np.where(generator.random(1000) < 0.1, generator.normal(0, 0.25, 1000), 0.0)
         before = np.full((1000, 1), 0.5)
         result = compare_runs("after", before + (noise - noise.mean() - 0.01)[:, None], "before", before, samples=2000)
-        detected += result.verdict == "worse"
+        detected += result.conclusion == "worse"
     assert detected >= 36
 
 
@@ -73,9 +73,9 @@ def test_equal_systems_raise_no_alarm() -> None:
         one, other = shaken(rankings, 1.5, seed=1000 + seed), shaken(rankings, 1.5, seed=5000 + seed)
         before, after = (measure_queries(["RR@10"], qrels, run, sorted(qrels)) for run in (one, other))
         assert (before != after).any()
-        verdict = compare_runs("b", after, "a", before, samples=1000).verdict
-        alarms += verdict == "worse"
-        improvements += verdict == "better"
+        conclusion = compare_runs("b", after, "a", before, samples=1000).conclusion
+        alarms += conclusion == "worse"
+        improvements += conclusion == "better"
     assert alarms <= 10
     assert alarms + improvements <= 18  # 10 expected of a test at 5 %, both sides; 3 is its standard deviation
 
@@ -84,7 +84,7 @@ def test_a_system_against_itself_is_a_tie() -> None:
     qrels, rankings = made_up(100, 20, seed=1)
     comparison = against(qrels, rankings, rankings).comparisons[0]
     assert (comparison.wins, comparison.ties, comparison.losses, comparison.p) == (0, 100, 0, 1.0)
-    assert comparison.verdict == "no difference shown"
+    assert comparison.conclusion == "no difference shown"
     assert comparison.deltas[0].low == comparison.deltas[0].high == 0
 
 
@@ -106,7 +106,7 @@ def test_comparisons_of_all_datasets_share_one_correction() -> None:
     assert [c.p_holm for c in evaluation.comparisons] == [c.p_holm for c in holm_corrected(evaluation.comparisons)]
     assert len(evaluation.comparisons) == 4
     assert max(c.p_holm / c.p for c in evaluation.comparisons) == pytest.approx(4)
-    assert {c.verdict for c in evaluation.comparisons if c.run == "bad"} == {"worse"}
+    assert {c.conclusion for c in evaluation.comparisons if c.run == "bad"} == {"worse"}
     assert [name for name, _ in evaluation.below(-0.005)] == ["one", "two"]
     assert evaluation.below(-1.0) == ()
     assert evaluate(work, ["nDCG@10"], "good").comparisons[0].run == FIRST_STAGE

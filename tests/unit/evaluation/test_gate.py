@@ -69,7 +69,7 @@ def test_a_better_model_passes() -> None:
         "size",
     ]
     assert decision.candidate == "candidate@v2"
-    match = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].says)
+    match = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].message)
     assert match is not None
     new, old, gain, least = map(float, match.groups())
     assert new - old == pytest.approx(gain, abs=2e-4)
@@ -98,7 +98,7 @@ def test_closed_cases_stay_closed() -> None:
     both = Evaluation(better.measures, "champion", better.results + evaluation.results)
     decision = decide(both, NEW, OLD, ["domain"], cases=["cases"])
     assert failed(decision) == {"closed cases"}
-    assert query in next(check.says for check in decision.checks if check.name == "closed cases")
+    assert query in next(check.message for check in decision.checks if check.name == "closed cases")
     assert decide(both, NEW, OLD, ["domain"], cases=["cases"], limits=GateLimits(regressions=1)).passed
 
 

@@ -22,7 +22,7 @@ def made(model: float, first: float, queries: int = 60, name: str = "made") -> t
         scores[q] = {d: draw.gauss(0, 1) + first * (d == right) for d in names}
         logits[q] = {d: draw.gauss(0, 1) + model * (d == right) for d in names}
         rankings[q] = tuple(sorted(names, key=lambda d: -logits[q][d]))
-    before = {q: tuple(sorted(own, key=lambda d: -own[d])) for q, own in scores.items()}
+    before = {q: tuple(sorted(first_stage, key=lambda d: -first_stage[d])) for q, first_stage in scores.items()}
     dataset = Dataset(name, dict.fromkeys(qrels, ""), {}, qrels, before, "made", scores=scores)
     return dataset, RankingRun("model", rankings, logits)
 

@@ -24,15 +24,15 @@ def canary(
     units = [0, 0]
     step = 0
     for _ in range(0, limit, every):
-        own = int(draw.binomial(every, coverage))
+        treated_units = int(draw.binomial(every, coverage))
         for name, rate in USUAL.items():
-            bad = float(draw.binomial(every - own, rate))
-            control[name] += Sums(every - own, bad, bad)
-            bad = float(draw.binomial(own, rate + harm.get(name, 0.0)))
-            treated[name] += Sums(own, bad, bad)
+            bad = float(draw.binomial(every - treated_units, rate))
+            control[name] += Sums(every - treated_units, bad, bad)
+            bad = float(draw.binomial(treated_units, rate + harm.get(name, 0.0)))
+            treated[name] += Sums(treated_units, bad, bad)
         # The split is judged within a step: coverage changes between them.
-        units = [units[0] + every - own, units[1] + own]
-        step += own
+        units = [units[0] + every - treated_units, units[1] + treated_units]
+        step += treated_units
         decision = check_guardrails(PLAN, coverage, Observations(control, treated, (units[0], units[1]), step, 1e9))
         if decision.action in ("roll_back", "stop"):
             return decision.action, treated["errors"].count, coverage

@@ -48,10 +48,12 @@ def test_what_was_promoted_and_what_was_taken_back_after_it_was_told(store: Expe
 def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one, log = moved(store, store.start(NEW, "me"), "promoted"), PromotionLog(store)
     won: list[str] = []
-    threads = [
-        threading.Thread(target=lambda who=who: won.append(who) if log.claim(one, who, "now") else None)
-        for who in "abcd"
-    ]
+
+    def claim(instance: str) -> None:
+        if log.claim(one, instance, "now"):
+            won.append(instance)
+
+    threads = [threading.Thread(target=claim, args=(instance,)) for instance in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -67,7 +69,7 @@ def test_one_instance_at_a_time(store: ExperimentStore, monkeypatch: pytest.Monk
     log.write(one, "moved", "done", "third", after=2)
     last = log.last(one)
     assert last is not None
-    assert (last.phase, last.reason, last.who, last.data) == ("moved", "done", "third", {"after": 2})
+    assert (last.phase, last.reason, last.instance, last.data) == ("moved", "done", "third", {"after": 2})
 
 
 def test_a_claim_needs_the_state_that_was_seen(store: ExperimentStore) -> None:

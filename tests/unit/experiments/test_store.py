@@ -42,7 +42,7 @@ def test_what_is_started_comes_back(store: ExperimentStore) -> None:
     one = store.start(NEW, "me")
     assert store.active() == [one] == store.recent() == [store.get("new")]
     assert (one.coverage, one.step, one.state, one.revision, len(one.seed)) == (0.1, 0, "running", 1, 16)
-    assert [(stored.action, stored.who, stored.coverage) for stored in store.events()] == [("start", "me", 0.1)]
+    assert [(stored.action, stored.author, stored.coverage) for stored in store.events()] == [("start", "me", 0.1)]
     with pytest.raises(NotFoundError, match="rollout status"):
         store.get("other")
 
@@ -76,10 +76,10 @@ def test_of_several_only_one_changes(store: ExperimentStore, url: str) -> None:
     stores = [ExperimentStore(TraceStore(url)) for _ in range(4)]
     won: list[Experiment | None] = []
 
-    def work(own: ExperimentStore) -> None:
-        won.append(own.update(one, event("advance"), coverage=1.0, step=1))
+    def work(instance: ExperimentStore) -> None:
+        won.append(instance.update(one, event("advance"), coverage=1.0, step=1))
 
-    threads = [threading.Thread(target=work, args=(own,)) for own in stores]
+    threads = [threading.Thread(target=work, args=(instance,)) for instance in stores]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -52,11 +52,11 @@ class Instance:
 
     async def poll(self) -> None:
         await asyncio.to_thread(self.live.poll)
-        await self.live.settled()
+        await self.live.wait_ready()
 
     async def __aenter__(self) -> Instance:
         self.live.start()
-        await self.live.settled()
+        await self.live.wait_ready()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -126,7 +126,7 @@ def test_what_is_too_much_is_pruned(store: TraceStore, monkeypatch: pytest.Monke
     for number in range(10):
         texts = [[f"{number} {position} " + "汉字" * 50] for position in range(50)]
         long_ago = time.time() - 10 * DAY + number
-        store.write([build_trace(ranking(documents=own, at=long_ago, tenant="mine")) for own in texts])
+        store.write([build_trace(ranking(documents=documents, at=long_ago, tenant="mine")) for documents in texts])
     with store.begin() as connection:
         connection.execute(tables.passage.update().values(seen=time.time() - 20 * DAY))
     before, more = store.size(), True
@@ -144,9 +144,9 @@ def test_feedback_waits_no_longer_than_it_is_told(store: TraceStore) -> None:
 
 
 def test_metadata_of_what_is_erased_goes_with_it(store: TraceStore) -> None:
-    own = Document("OWNTEXT", "doc-1", {"title": "OWNTITLE"})
+    document = Document("OWNTEXT", "doc-1", {"title": "OWNTITLE"})
     other = Document("OTHERTEXT", "doc-2", {"title": "OTHERTITLE"})
-    write(store, "mine", own, other)
+    write(store, "mine", document, other)
     write(store, "mine", Document("HASHTEXT", "doc-3", {"note": "HASHNOTE"}), other)
     erase_document(store, "doc-1")
     erase_text(store, text_hash("HASHTEXT"))

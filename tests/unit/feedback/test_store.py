@@ -30,10 +30,15 @@ def test_feedback_meets_the_newest_trace_of_its_tenant(store: TraceStore) -> Non
         FeedbackEvent("later", "thumb", value=-1, tenant="search"),
     ]
     assert add_feedback(store, items) == 1
-    pending, foreign, own = read_feedback(store)
+    pending, foreign, traced = read_feedback(store)
     assert (pending.trace, foreign.trace) == (None, None)
-    assert own.trace is not None
-    assert (own.trace.time, own.feedback.kind, own.feedback.index, own.feedback.source) == (200.0, "click", 2, "api")
+    assert traced.trace is not None
+    assert (traced.trace.time, traced.feedback.kind, traced.feedback.index, traced.feedback.source) == (
+        200.0,
+        "click",
+        2,
+        "api",
+    )
     assert (foreign.feedback.document_id, foreign.feedback.value) == ("d7", 3.0)
     store.write([build_trace(ranking(request_id="later"))])
     assert read_feedback(store, TraceFilter(tenant="search", request_id="later"))[0].trace is not None

@@ -167,11 +167,11 @@ async def test_a_request_that_hangs_is_a_failure(tmp_path: Path) -> None:
 
 
 async def test_a_full_queue_is_waited_for_and_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = Pipeline.score, list[RerankRequest]()
+    real, requests = Pipeline.score, list[RerankRequest]()
 
     async def busy(pipeline: Pipeline, groups: Any, request: RerankRequest) -> Any:
-        asked.append(request)
-        if len(asked) < 6:
+        requests.append(request)
+        if len(requests) < 6:
             raise OverloadedError("The queue is full.", retry_after=0.001)
         return await real(pipeline, groups, request)
 
@@ -180,8 +180,8 @@ async def test_a_full_queue_is_waited_for_and_costs_no_attempt(tmp_path: Path, m
         job, _ = store.create(new_job(scoring("a"), priority="bulk"))
         await worker.work_until()
         assert stands(store, job.id).state == "succeeded"
-    assert len({request.retry_key for request in asked}) == 1  # who comes again as told has its place
-    assert all(request.background for request in asked)
+    assert len({request.retry_key for request in requests}) == 1  # who comes again as told has its place
+    assert all(request.background for request in requests)
 
 
 async def test_bulk_leaves_slots_to_interactive_jobs(tmp_path: Path) -> None:

@@ -136,9 +136,9 @@ def test_shards_are_read(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     names = sorted(weights)
     parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for part, own in parts.items():
-        save_file({name: weights[name] for name in own}, folder / part)
-    index = {"weight_map": {name: part for part, own in parts.items() for name in own}}
+    for part, part_names in parts.items():
+        save_file({name: weights[name] for name in part_names}, folder / part)
+    index = {"weight_map": {name: part for part, part_names in parts.items() for name in part_names}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     tensor = load_model(str(folder)).checkpoint().tensor("classifier.weight")
     np.testing.assert_array_equal(tensor, weights["classifier.weight"])

@@ -45,7 +45,7 @@ async def test_nothing_is_scored_before_the_answer_is_sent() -> None:
     await asyncio.sleep(0)
     challenger.events.append("answered")
     deferred.pop()()
-    await queue.settled()
+    await queue.join()
     assert challenger.events == ["answered", "scored on mini~e"]
     assert (challenger.requests[0].background, challenger.requests[0].timeout) == (True, None)
     sums = traffic.counters.drain().sums
@@ -64,7 +64,7 @@ async def test_what_does_not_fit_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
         queue.offer(ANSWERED, ROUTES)
     assert queue.counts == {("e", "dropped"): 3}
     challenger.gate.set()
-    await queue.settled()
+    await queue.join()
     assert queue.counts["e", "compared"] == 2
     monkeypatch.setattr(module, "MAX_CHARACTERS", 3)
     queue.offer(ANSWERED, ROUTES)
@@ -77,7 +77,7 @@ async def test_a_failure_is_a_finding() -> None:
     for logits in ([math.nan, 1.0, 2.0], [1.0, 2.0, 3.0]):
         challenger.logits = logits
         queue.offer(ANSWERED, ROUTES)
-        await queue.settled()
+        await queue.join()
     assert traffic.counters.drain().sums[1, 0, "challenger", "errors"].mean == 0.5
     assert queue.counts == {("e", "failed"): 1, ("e", "compared"): 1}
     challenger.gate.clear()

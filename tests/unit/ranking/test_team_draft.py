@@ -102,7 +102,7 @@ def _split_until_sure(draw: np.random.Generator) -> int:
         position = np.maximum(0, position - (draw.random(size) < raised))
         totals.append((draw.random(size) < np.array(LOOKED_AT)[position] * CLICKED).cumsum())
     for n in range(200, size, 200):
-        control, treated = (Sums(n, float(own[n - 1]), float(own[n - 1])) for own in totals)
+        control, treated = (Sums(n, float(total[n - 1]), float(total[n - 1])) for total in totals)
         if difference(control, treated, 0.05).low > 0:
             return 2 * n
     return 2 * size

@@ -50,17 +50,17 @@ TEXTS = ["w12", "w10 w11 w12 w13", " ".join(["w20"] * 20), "w11 w30 w31 w10", ""
 
 
 def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: LateInteractionRanker, tmp_path: Path) -> None:
-    own = pairs.Tokens(Tokenizer.from_file(str(a_tokenizer(tmp_path))))
+    tokens = pairs.Tokens(Tokenizer.from_file(str(a_tokenizer(tmp_path))))
     with torch.inference_mode():
-        together = pairs.score(ranker, own, "w10 w11", TEXTS, 60)
-        alone = torch.cat([pairs.score(ranker, own, "w10 w11", [text], 60) for text in TEXTS])
+        together = pairs.score(ranker, tokens, "w10 w11", TEXTS, 60)
+        alone = torch.cat([pairs.score(ranker, tokens, "w10 w11", [text], 60) for text in TEXTS])
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4)
 
 
 def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: LateInteractionRanker) -> None:
     mix = ranker.mix.data.clone()
-    own = [[10, 11]]
-    query = pairs.encode(ranker, own, [5])
+    query_tokens = [[10, 11]]
+    query = pairs.encode(ranker, query_tokens, [5])
     same, other = (pairs.encode(ranker, [row], [6]) for row in ([11, 10, 30], [30, 31]))
     with torch.inference_mode():
         ranker.mix.data = torch.tensor([0.0, 0.0, 1.0])
@@ -84,14 +84,14 @@ def test_the_product_computes_what_the_ranker_computes(
     manifest = export.write(tmp_path / "start", tmp_path / "out", precision, outlier_layers=outlier_layers)
     assert manifest.template.start == (2, 5)
     assert manifest.template.middle == (3, 2, 6)
-    own = pairs.Tokens(Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")))
+    tokens = pairs.Tokens(Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")))
     with torch.inference_mode():
-        expected = pairs.score(load(tmp_path / "start").eval(), own, "w10 w11 w12", TEXTS, 60).numpy()
+        expected = pairs.score(load(tmp_path / "start").eval(), tokens, "w10 w11 w12", TEXTS, 60).numpy()
     reranker = Reranker(str(tmp_path / "out"), max_length=60)
     scores = reranker.score([("w10 w11 w12", text) for text in TEXTS], activation="none")
     np.testing.assert_allclose(scores, expected, atol=1e-3 if precision == "fp32" else 2.0)
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
-    rows = [[2, 5, 10, 11, 12, 3, 2, 6, *own(text), 3] for text in TEXTS]
+    rows = [[2, 5, 10, 11, 12, 3, 2, 6, *tokens(text), 3] for text in TEXTS]
     ids = np.array([row + [0] * (40 - len(row)) for row in rows])
     feed = {
         "input_ids": ids,

@@ -68,9 +68,9 @@ def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:
     assert all(np.array_equal(a.ids, b.ids) for a, b in zip(one.passages, again.passages, strict=True))
     rows = {int(position): row for part in one.passages for position, row in zip(part.positions, part.ids, strict=True)}
     for position, query in zip(one.queries.positions, one.queries.ids, strict=True):
-        own = {int(token) for token in query if token >= 10}
-        if 31 not in own and 32 not in own:  # a sentence's answer is its translation
-            assert own <= {int(token) for token in rows[int(position) * SIZE]}
+        query_tokens = {int(token) for token in query if token >= 10}
+        if 31 not in query_tokens and 32 not in query_tokens:  # a sentence's answer is its translation
+            assert query_tokens <= {int(token) for token in rows[int(position) * SIZE]}
 
 
 def test_the_window_shares_most_with_the_query() -> None:
@@ -85,11 +85,11 @@ def test_texts_come_back_in_the_order_in_which_they_were_drawn() -> None:
     bank, ranker = a_bank(), a_ranker().eval()
     texts = [np.array(ids, np.uint16) for ids in ([11] * 70, [12], [13, 14], [15] * 9)]
     with torch.inference_mode():
-        whole = train.encoded(ranker, bank.framed(texts, "passage", 3), 1, CPU)
+        together = train.encoded(ranker, bank.framed(texts, "passage", 3), 1, CPU)
         alone = [train.encoded(ranker, bank.framed([text], "passage", 1), 1, CPU) for text in texts]
     for position, one in enumerate(alone):
-        torch.testing.assert_close(whole.mean[position], one.mean[0], atol=1e-4, rtol=1e-4)
-        assert int(whole.content[position].sum()) == len(texts[position])
+        torch.testing.assert_close(together.mean[position], one.mean[0], atol=1e-4, rtol=1e-4)
+        assert int(together.content[position].sum()) == len(texts[position])
 
 
 @pytest.mark.slow

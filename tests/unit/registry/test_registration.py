@@ -16,7 +16,7 @@ from rerankd.errors import (
 )
 from rerankd.models.files import load_model
 from rerankd.models.manifest import FILE_NAME
-from rerankd.registry.registration import Evidence, register
+from rerankd.registry.registration import SuppliedEvidence, register
 from rerankd.registry.registry import Registry
 from tests.registered import broken, files_of, fresh_name, gate_record, with_parity
 
@@ -153,7 +153,7 @@ def test_a_failed_upload_leaves_no_version(
 
     monkeypatch.setattr(registry.store, "put", failing)
     with pytest.raises(OSError, match="disk full"):
-        register(registry.store, load_model(str(models[0])), name, Evidence(), False)
+        register(registry.store, load_model(str(models[0])), name, SuppliedEvidence(), False)
     monkeypatch.undo()
     assert registry.store.versions(name) == []
     assert registry.register(models[0], name).version == 1

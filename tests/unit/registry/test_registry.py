@@ -64,7 +64,7 @@ def test_promotion_and_rollback(registry: Registry, models: list[Path], tmp_path
         ("promote", 1, 2),
         ("promote", None, 1),
     ]
-    assert all(move.done and move.who for move in history.moves)
+    assert all(move.done and move.user for move in history.moves)
     assert (history.moves[0].reason, history.moves[3].reason) == ("it is worse", "the first")
     assert [one.version for one in history.versions] == [3, 2, 1]
     assert history.versions[1].aliases == ("champion", "previous")

@@ -11,8 +11,8 @@ from rerankd.models.digest import content_of
 from rerankd.registry.version import (
     APPROVED_TAG,
     RECORD_TAG,
+    AliasMove,
     ModelVersion,
-    Move,
     validate_alias,
     validate_name,
 )
@@ -97,5 +97,5 @@ def test_names_and_aliases() -> None:
 
 
 def test_a_move_is_read_as_it_was_written() -> None:
-    move = Move("promote", "med", None, 2, "me", 1.0, "better", "passed", done=True)
-    assert Move.from_record(move.record()) == move
+    move = AliasMove("promote", "med", None, 2, "me", 1.0, "better", "passed", done=True)
+    assert AliasMove.from_record(move.record()) == move

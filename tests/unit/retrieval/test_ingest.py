@@ -115,8 +115,8 @@ def test_an_interrupted_run_ends_in_the_same_index(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 8)
-    whole = opened(tmp_path, "whole")
-    brought_in(folder, whole)
+    undisturbed = opened(tmp_path, "whole")
+    brought_in(folder, undisturbed)
     index = opened(tmp_path)
     add, count = index.add, iter(range(1000))
 
@@ -133,9 +133,11 @@ def test_an_interrupted_run_ends_in_the_same_index(
     before = len(again)
     assert before > 0
     brought_in(folder, again)
-    assert contents(again) == contents(whole)
-    assert again.files() == whole.files()
-    assert [d.id for d in again.search("row about topic3", 9)] == [d.id for d in whole.search("row about topic3", 9)]
+    assert contents(again) == contents(undisturbed)
+    assert again.files() == undisturbed.files()
+    assert [d.id for d in again.search("row about topic3", 9)] == [
+        d.id for d in undisturbed.search("row about topic3", 9)
+    ]
 
 
 def test_two_writers_do_not_mix(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rerankd.rules.terms import TermIndex, is_word, normalized
 
 
 @pytest.mark.parametrize(
-    ("term", "text", "there"),
+    ("term", "text", "found_inside"),
     [
         ("app", "the app is", True),
         ("app", "apple", False),
@@ -29,8 +29,8 @@ from rerankd.rules.terms import TermIndex, is_word, normalized
         ("é", "café", False),
     ],
 )
-def test_words_are_whole_and_han_is_found_inside(term: str, text: str, there: bool) -> None:
-    assert (TermIndex([term]).matches(text) == {normalized(term)}) is there
+def test_words_are_whole_and_han_is_found_inside(term: str, text: str, found_inside: bool) -> None:
+    assert (TermIndex([term]).matches(text) == {normalized(term)}) is found_inside
 
 
 def test_no_terms_find_nothing() -> None:
@@ -45,7 +45,7 @@ def test_no_terms_find_nothing() -> None:
 def test_the_automaton_agrees_with_a_plain_search(terms: list[str], text: str) -> None:
     plain = normalized(text)
 
-    def there(term: str) -> bool:
+    def matches(term: str) -> bool:
         starts = [i for i in range(len(plain)) if plain.startswith(term, i)]
         return any(
             not (is_word(term[0]) and start > 0 and is_word(plain[start - 1]))
@@ -53,7 +53,7 @@ def test_the_automaton_agrees_with_a_plain_search(terms: list[str], text: str) -
             for start in starts
         )
 
-    assert TermIndex(terms).matches(text) == {normalized(term) for term in terms if there(normalized(term))}
+    assert TermIndex(terms).matches(text) == {normalized(term) for term in terms if matches(normalized(term))}
 
 
 def test_ten_thousand_terms_are_found_quickly() -> None:

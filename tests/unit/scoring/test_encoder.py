@@ -105,10 +105,10 @@ def test_huge_documents_are_cut_before_they_are_tokenised(bert: Path) -> None:
     started = time.perf_counter()
     pairs = encoder.encode("熊猫吃什么", [text] * 50, TruncationOptions(512))
     assert time.perf_counter() - started < 5, "fifty documents of a megabyte"
-    whole = files.tokenizer().encode(text[:20_000], add_special_tokens=False).ids
+    expected = files.tokenizer().encode(text[:20_000], add_special_tokens=False).ids
     for (pair,) in pairs:
         assert pair.truncated
-        assert pair.ids[pair.document_start : -1].tolist() == whole[: 512 - pair.document_start - 1]
+        assert pair.ids[pair.document_start : -1].tolist() == expected[: 512 - pair.document_start - 1]
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_what_gives_next_to_no_tokens_is_cut_in_the_end_and_said_to_be(bert: Pat
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
     ((pair,),) = encoder.encode("q", [" " * (MAX_CHARACTERS + 1) + "bamboo"], TruncationOptions(64))
     assert pair.truncated
-    ((whole,),) = encoder.encode("q", ["bamboo"], TruncationOptions(64))
-    assert not whole.truncated
+    ((untruncated,),) = encoder.encode("q", ["bamboo"], TruncationOptions(64))
+    assert not untruncated.truncated
 
 
 def test_huge_document_of_white_space_is_read_to_its_end(bert: Path) -> None:

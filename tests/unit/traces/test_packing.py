@@ -73,7 +73,7 @@ def test_more_than_a_short_counts() -> None:
 
 def test_corrupt_bytes() -> None:
     one = np.ones(1, np.float32)
-    whole = pack(Candidates(np.array([1]), one * math.pi, one, np.array([1])))
-    for damaged in (b"", whole[:9], b"\x63" + whole[1:]):
+    packed = pack(Candidates(np.array([1]), one * math.pi, one, np.array([1])))
+    for damaged in (b"", packed[:9], b"\x63" + packed[1:]):
         with pytest.raises(RerankdError, match="corrupt"):
             unpack(damaged)

@@ -77,9 +77,9 @@ def test_any_text_passes_and_twice_is_once(text: str) -> None:
 
 def test_kinds_and_functions_of_ones_own() -> None:
     assert build_redactor([]) is None
-    own = build_redactor([], "tests.unit.traces.test_redaction:_shout")
-    assert own is not None
-    assert own("quiet") == "QUIET"
+    own_redactor = build_redactor([], "tests.unit.traces.test_redaction:_shout")
+    assert own_redactor is not None
+    assert own_redactor("quiet") == "QUIET"
     with pytest.raises(InvalidRequestError, match="an unknown kind, 'fax'. Use any of: cn_id, email, phone"):
         build_redactor(["fax"])
     for wrong in ("nothing", "no.such:thing", "math:pi"):

@@ -64,8 +64,8 @@ def test_a_candidate_that_ranks_otherwise_is_refused_and_leaves_nothing(
 
 
 def test_own_pairs_are_compared_first() -> None:
-    own = [(f"q{n}", "t") for n in range(50)]
-    pairs = verification_pairs(own, 20)
-    assert pairs[:10] == own[:10]
+    own_pairs = [(f"q{n}", "t") for n in range(50)]
+    pairs = verification_pairs(own_pairs, 20)
+    assert pairs[:10] == own_pairs[:10]
     assert len(pairs) == 20
-    assert own[10] not in pairs
+    assert own_pairs[10] not in pairs

@@ -85,9 +85,9 @@ def test_a_candidate_that_ranks_upside_down_is_not_calibrated(tiny: Path, tmp_pa
     reranker = Reranker(str(tiny), device="cpu", max_length=48)
     scales = []
     for one in animals(4):
-        own = [*one.positives, *one.negatives]
-        order = np.argsort(reranker.score([(one.query, text) for text in own]), kind="stable")
-        texts = [own[position] for position in order]
+        passages = [*one.positives, *one.negatives]
+        order = np.argsort(reranker.score([(one.query, text) for text in passages]), kind="stable")
+        texts = [passages[position] for position in order]
         scales.append(Example(one.query, (texts[0],), tuple(texts[1:])))
     before = (tiny / "rerankd.json").read_bytes()
     finetune._calibrate(tiny, scales, OPTIONS)

@@ -100,16 +100,16 @@ def test_layers_with_outlying_ends_are_found(late: Path) -> None:
     assert outlier_layers(ranker, lambda: logits_of(network, pairs)) == frozenset()
     # [CLS] and [SEP] alone light up the first unit of the first feed-forward layer.
     layer: Any = ranker.encoder.bert.encoder.layer[0]
-    own: list[torch.Tensor] = []
+    content_masks: list[torch.Tensor] = []
 
     def light(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        own.append(ranker.encoder.own)
-        return torch.where(ranker.encoder.own[..., None], output, 50 * output)
+        content_masks.append(ranker.encoder.content_mask)
+        return torch.where(ranker.encoder.content_mask[..., None], output, 50 * output)
 
     handle = layer.attention.output.LayerNorm.register_forward_hook(light)
     layers = outlier_layers(ranker, lambda: logits_of(network, pairs))
     handle.remove()
-    assert own
+    assert content_masks
     assert "bert.encoder.layer.0.intermediate.dense" in layers
 
 

@@ -8,7 +8,7 @@ from rerankd.training.leaks import exclude_leaks
 from tests.unit.training.material import animals
 
 
-def asked(*queries: str, answer: str = "") -> Dataset:
+def queries_of(*queries: str, answer: str = "") -> Dataset:
     """Return a set that asks these; the first is answered by the text."""
     qrels = {str(position): {"a": 1, "b": 0} for position in range(len(queries))}
     texts = {"a": answer, "b": "of no use"} if answer else {}
@@ -16,7 +16,7 @@ def asked(*queries: str, answer: str = "") -> Dataset:
 
 
 def test_queries_of_evaluation_sets_are_left_out() -> None:
-    checked = exclude_leaks(animals(4), [asked("other"), asked("  WHAT does the Panda eat?")])
+    checked = exclude_leaks(animals(4), [queries_of("other"), queries_of("  WHAT does the Panda eat?")])
     assert (checked.same, checked.near, checked.leaked) == (1, 0, 1)
     assert [one.query for one in checked.kept] == [one.query for one in animals(4)[1:]]
 
@@ -50,12 +50,12 @@ def test_queries_of_evaluation_sets_are_left_out() -> None:
     ],
 )
 def test_what_is_asked_nearly_the_same(example: str, judged: str, near: bool) -> None:
-    checked = exclude_leaks([Example(example, ("yes",), ("no",))], [asked(judged)])
+    checked = exclude_leaks([Example(example, ("yes",), ("no",))], [queries_of(judged)])
     assert (checked.near, len(checked.kept)) == ((1, 0) if near else (0, 1))
 
 
 def test_shared_answers_are_counted_and_kept() -> None:
-    judged = asked("of what is it afraid?", answer=" The panda eats BAMBOO")
+    judged = queries_of("of what is it afraid?", answer=" The panda eats BAMBOO")
     checked = exclude_leaks([*animals(3), Example("which is of no use?", ("of no use",))], [judged])
     assert (len(checked.kept), checked.shared, checked.leaked) == (4, 1, 0)
 

@@ -77,7 +77,7 @@ def _environment() -> Any:
         "side": side,
         "signed": signed,
         "signed_interval": _signed_interval,
-        "verdict_class": _verdict_class,
+        "conclusion_class": _conclusion_class,
     }
     return environment
 
@@ -102,5 +102,5 @@ def _shortened(text: str) -> str:
     return text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}…"
 
 
-def _verdict_class(verdict: str) -> str:
-    return verdict if verdict in ("better", "worse") else ""
+def _conclusion_class(conclusion: str) -> str:
+    return conclusion if conclusion in ("better", "worse") else ""

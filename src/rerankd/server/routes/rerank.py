@@ -202,7 +202,7 @@ def _score_content(
     scores = activate(logits, request.activation).tolist()
     if isinstance(body, PredictRequestBody):
         return [[{"score": score, "label": "LABEL_0"}] for score in scores]
-    return dialects.score_response(scores, model, tokens, request.request_id)
+    return dialects.score_response(scores, model, tokens, request.request_id, body.warnings)
 
 
 def _body_schema(*models: type[BaseModel]) -> dict[str, Any]:

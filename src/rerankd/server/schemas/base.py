@@ -111,3 +111,10 @@ def check_count(count: int, name: str, settings: Settings) -> None:
 def positive_or_none(value: int | None) -> int | None:
     """Return a positive number; None for anything else, which clients send for "no limit"."""
     return value if value is not None and value > 0 else None
+
+
+def prompt_tokens_warnings(truncate_prompt_tokens: int | None) -> list[str]:
+    """Return a warning if `truncate_prompt_tokens` is below the least length, to which it is raised."""
+    if 0 < (truncate_prompt_tokens or 0) < MIN_LENGTH:
+        return [f"truncate_prompt_tokens was raised to {MIN_LENGTH}"]
+    return []

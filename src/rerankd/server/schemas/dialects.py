@@ -96,9 +96,11 @@ def tei_response(result: RerankResult, *, texts: bool) -> list[Json]:
     return [to_row(ranked) for ranked in result.results]
 
 
-def score_response(scores: Sequence[float], model: str, tokens: int, request_id: str) -> Json:
+def score_response(
+    scores: Sequence[float], model: str, tokens: int, request_id: str, warnings: Sequence[str] = ()
+) -> Json:
     """Return vLLM's response to `/score`, in the order of the input."""
-    return {
+    content: Json = {
         "id": f"score-{request_id}",
         "object": "list",
         "created": int(time.time()),
@@ -106,6 +108,7 @@ def score_response(scores: Sequence[float], model: str, tokens: int, request_id:
         "data": [{"index": position, "object": "score", "score": score} for position, score in enumerate(scores)],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
     }
+    return content | {"meta": {"warnings": list(warnings)}} if warnings else content
 
 
 def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:

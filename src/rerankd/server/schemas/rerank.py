@@ -8,7 +8,13 @@ from pydantic import Field
 
 from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
-from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, check_count, positive_or_none
+from rerankd.server.schemas.base import (
+    MIN_LENGTH,
+    ScoringRequestBody,
+    check_count,
+    positive_or_none,
+    prompt_tokens_warnings,
+)
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.fusion import FusionName, resolve_fusion
 from rerankd.server.schemas.text import TEXT_SCHEMA, Text, read_text
@@ -102,9 +108,7 @@ class RerankRequestBody(ScoringRequestBody):
     @property
     def warnings(self) -> list[str]:
         """Warnings about values that were changed."""
-        if 0 < (self.truncate_prompt_tokens or 0) < MIN_LENGTH:
-            return [f"truncate_prompt_tokens was raised to {MIN_LENGTH}"]
-        return []
+        return prompt_tokens_warnings(self.truncate_prompt_tokens)
 
     def _document(self, item: Any, position: int) -> Document:
         if isinstance(item, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from rerankd.errors import InvalidRequestError
-from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none
+from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none, prompt_tokens_warnings
 from rerankd.server.schemas.text import Texts
 from rerankd.types import TruncationOverrides
 
@@ -53,3 +53,8 @@ class ScoreRequestBody(ScoringRequestBody):
         return TruncationOverrides(
             max_length=max(max_length, MIN_LENGTH) if max_length else None, long_documents=self.long_documents
         )
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings about values that were changed."""
+        return [] if self.max_length else prompt_tokens_warnings(self.truncate_prompt_tokens)

@@ -58,15 +58,15 @@ def evaluation(queries: int = 60, text: str = "熊猫吃什么? What does it eat
         before = shaken(rankings, 2.0, 1)
         documents = {f"d{n}": f"{text} {n}" for n in range(20)}
         made = Dataset(f"{name} {text}"[:40], {q: f"{text} {q}" for q in qrels}, documents, qrels, before, "a run")
-        own = [first_stage_run(made)]
+        runs = [first_stage_run(made)]
         for n in range(systems):
             after = shaken(rankings, 1.0, 9 + n)
             logits = {
                 query: {d: 5.0 - position for position, d in enumerate(ranking)} for query, ranking in after.items()
             }
             latency = Latency(tuple(10.0 + position % 7 for position in range(queries)), 20 * queries, 3)
-            own.append(RankingRun(f"model {n} {text[:20]}", after, logits, latency))
-        work.append((made, own))
+            runs.append(RankingRun(f"model {n} {text[:20]}", after, logits, latency))
+        work.append((made, runs))
     return evaluate(work, ["nDCG@10", "RR@10"])
 
 

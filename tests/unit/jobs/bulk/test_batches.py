@@ -15,12 +15,12 @@ SIZES = st.lists(st.one_of(st.none(), st.lists(st.integers(0, 12), max_size=9)),
 
 
 def read(sizes: list[list[int] | None], start: int = 0) -> Iterator[ReadRow]:
-    for n, own in enumerate(sizes[start:], start):
+    for n, document_sizes in enumerate(sizes[start:], start):
         after = Offset(rows=n + 1)
-        if own is None:
+        if document_sizes is None:
             yield InvalidRow(n, n + 1, None, RowError("a", "b"), {}), after
         else:
-            yield InputRow(n, n + 1, None, "q", tuple(Document("x" * size) for size in own), None, {}), after
+            yield InputRow(n, n + 1, None, "q", tuple(Document("x" * size) for size in document_sizes), None, {}), after
 
 
 def cut(sizes: list[list[int] | None], start: int = 0, first: int = 0) -> list[Batch]:
@@ -42,7 +42,7 @@ def test_every_row_is_in_one_chunk_and_no_chunk_is_too_large(sizes: list[list[in
 
 @given(SIZES, st.data())
 def test_going_on_behind_any_chunk_cuts_the_same(sizes: list[list[int] | None], data: st.DataObject) -> None:
-    whole = cut(sizes)
-    done = data.draw(st.integers(0, len(whole)))
-    start = whole[done - 1].after.rows if done else 0
-    assert cut(sizes, start, done) == whole[done:]
+    chunks = cut(sizes)
+    done = data.draw(st.integers(0, len(chunks)))
+    start = chunks[done - 1].after.rows if done else 0
+    assert cut(sizes, start, done) == chunks[done:]

@@ -50,14 +50,14 @@ def test_queries_are_ranked_and_cut() -> None:
         InputRow(2, 3, 7, "q", (), None, {}),
     )
     result = ChunkResult(0, ((1.0, 3.0, 1.0), (1.0, 3.0, 1.0), ()))
-    whole = lines(format_chunk(rows, result, "queries", None, "none").lines)
-    assert whole[0]["results"] == [
+    rankings = lines(format_chunk(rows, result, "queries", None, "none").lines)
+    assert rankings[0]["results"] == [
         {"index": 1, "relevance_score": 3.0, "raw_score": 3.0},
         {"index": 0, "id": "A", "relevance_score": 1.0, "raw_score": 1.0},
         {"index": 2, "id": "C", "relevance_score": 1.0, "raw_score": 1.0},
     ]
-    assert [len(line["results"]) for line in whole] == [3, 1, 0]
-    assert whole[2]["id"] == 7
+    assert [len(line["results"]) for line in rankings] == [3, 1, 0]
+    assert rankings[2]["id"] == 7
     formatted = format_chunk(rows, result, "queries", 2, "none")
     assert [len(line["results"]) for line in lines(formatted.lines)] == [2, 1, 0]
     assert (formatted.pairs, formatted.failed) == (6, b"")

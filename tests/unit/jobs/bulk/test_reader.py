@@ -37,11 +37,11 @@ def test_jsonl_is_read_from_any_row_on(
     raw = (ending.join(lines) + (ending if last else "")).encode()
     path.write_bytes(gzip.compress(raw) if packed else raw)
     with JsonlReader(path) as reader:
-        whole = [(row.content, str(row.fault), row.after) for row in reader.rows(Offset())]
-        assert len(whole) == sum(bool(line.strip()) for line in lines)
-        number = data.draw(st.integers(0, len(whole)))
-        start = whole[number - 1][2] if number else Offset()
-        assert [(row.content, str(row.fault), row.after) for row in reader.rows(start)] == whole[number:]
+        every_row = [(row.content, str(row.fault), row.after) for row in reader.rows(Offset())]
+        assert len(every_row) == sum(bool(line.strip()) for line in lines)
+        number = data.draw(st.integers(0, len(every_row)))
+        start = every_row[number - 1][2] if number else Offset()
+        assert [(row.content, str(row.fault), row.after) for row in reader.rows(start)] == every_row[number:]
         assert reader.matches_prefix(start)
 
 

@@ -101,7 +101,7 @@ def test_any_crash_anywhere_leaves_the_same_bytes(
 
 def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkRun) -> None:
     run_bulk(job, FakeExecutor())
-    whole = job.out.read_bytes()
+    expected = job.out.read_bytes()
     job.out.unlink()
     changes = 0
     while not job.out.exists():
@@ -112,7 +112,7 @@ def test_a_run_that_was_named_and_not_tidied_is_done(job: BulkRun) -> None:
     executor = FakeExecutor()
     assert run_bulk(job, executor).pairs == 100
     assert executor.seen == []
-    assert job.out.read_bytes() == whole
+    assert job.out.read_bytes() == expected
     assert names(job) == {"out.jsonl"}
 
 

@@ -18,3 +18,12 @@ def test_pairs_of_score() -> None:
         pairs(text_1=["p", "q"], text_2=["a", "b", "c"])
     with pytest.raises(InvalidRequestError, match="Both queries and documents"):
         pairs(text_1=["p"])
+
+
+def test_a_length_that_is_raised_is_warned_about() -> None:
+    def warnings(**fields: object) -> list[str]:
+        return validated(ScoreRequestBody, {"text_1": "q", "text_2": "d"} | fields).warnings
+
+    assert warnings(truncate_prompt_tokens=3) == ["truncate_prompt_tokens was raised to 8"]
+    assert warnings(truncate_prompt_tokens=9) == warnings(truncate_prompt_tokens=-1) == warnings() == []
+    assert warnings(truncate_prompt_tokens=3, max_length=64) == []  # max_length counts

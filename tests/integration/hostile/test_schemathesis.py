@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -15,12 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.schemas import BaseSchema
 
-from tests.integration.serving import Served
+from tests.integration.hostile.paths import POST_PATHS
 
 EXAMPLES = 30
+
 SHAPE = ("parameters", "requestBody")
-RERANK_PATHS = ["/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/infinity/rerank"]
-POST_PATHS = [*RERANK_PATHS, "/voyage/v1/rerank", "/", "/invocations", "/score", "/v1/score"]
 
 bounded = settings(
     max_examples=EXAMPLES,
@@ -35,22 +32,6 @@ bounded = settings(
 @pytest.fixture(scope="module")
 def api(server_url: str) -> BaseSchema:
     return schemathesis.openapi.from_url(f"{server_url}/openapi.json")
-
-
-@pytest.fixture(autouse=True)
-def still_well(server: Served) -> Iterator[None]:
-    """After every test the server answers, and has written no traceback."""
-    before = server.log.count("Traceback")
-    yield
-    assert server.process.poll() is None
-    response = httpx.post(f"{server.url}/rerank", json={"query": "a", "documents": ["b"]}, trust_env=False)
-    assert response.status_code == 200
-    assert server.log.count("Traceback") == before, server.log[-4000:]
-
-
-def assert_refused(response: httpx.Response, *statuses: int) -> None:
-    assert response.status_code in statuses, response.text[:500]
-    assert response.json()["detail"] == response.json()["message"]
 
 
 def assert_no_fault(status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
@@ -92,12 +73,15 @@ scalars = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(), max_size=20)
 )
+
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+
 texts = st.text(max_size=30) | st.builds(lambda text: {"text": text}, scalars)
+
 FIELDS = [
     "model",
     "top_n",
@@ -125,6 +109,7 @@ FIELDS = [
     "timeout",
     "cache",
 ]
+
 bodies = st.fixed_dictionaries(
     {},
     optional={
@@ -136,13 +121,13 @@ bodies = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_no_value_fails(path: str, wire: httpx.Client) -> None:
+def test_no_value_fails(path: str, client: httpx.Client) -> None:
     """Every known field, each with any JSON value, NUL and lone surrogates among the characters."""
 
     @settings(bounded, max_examples=60)
     @given(bodies)
     def holds(body: dict[str, Any]) -> None:
-        response = wire.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        response = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
         assert_no_fault(response.status_code, body)
         assert response.headers["content-type"].startswith("application/json")
         assert response.json() is not None
@@ -151,11 +136,11 @@ def test_no_value_fails(path: str, wire: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_no_bytes_fail(path: str, wire: httpx.Client) -> None:
+def test_no_bytes_fail(path: str, client: httpx.Client) -> None:
     @bounded
     @given(st.binary(max_size=200))
     def holds(content: bytes) -> None:
-        assert_refused_or_tei(wire.post(path, content=content))
+        assert_refused_or_tei(client.post(path, content=content))
 
     holds()
 
@@ -166,6 +151,7 @@ def assert_refused_or_tei(response: httpx.Response) -> None:
 
 
 RIGHT = {"query": "a", "documents": ["b"], "texts": ["b"]}
+
 DEEP = [
     b"[" * 100_000,
     b"[" * 100_000 + b"]" * 100_000,
@@ -178,8 +164,8 @@ DEEP = [
 
 @pytest.mark.parametrize("position", range(len(DEEP)))
 @pytest.mark.parametrize("path", POST_PATHS)
-def test_deep_json_is_refused(path: str, position: int, wire: httpx.Client) -> None:
-    response = wire.post(path, content=DEEP[position], headers={"Content-Type": "application/json"})
+def test_deep_json_is_refused(path: str, position: int, client: httpx.Client) -> None:
+    response = client.post(path, content=DEEP[position], headers={"Content-Type": "application/json"})
     assert_refused_or_tei(response)
 
 
@@ -201,9 +187,9 @@ def test_deep_json_is_refused(path: str, position: int, wire: httpx.Client) -> N
     ],
     ids=lambda content: repr(content[:60]),
 )
-def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
+def test_odd_json_does_not_fail(content: bytes, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=content, headers={"Content-Type": "application/json"})
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
         assert response.status_code < 500, (path, response.text)
         assert response.json() is not None
 
@@ -221,9 +207,9 @@ def test_odd_json_does_not_fail(content: bytes, wire: httpx.Client) -> None:
         "",
     ],
 )
-def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) -> None:
+def test_wrong_content_types_do_not_fail(content_type: str, client: httpx.Client) -> None:
     for path in POST_PATHS:
-        response = wire.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
+        response = client.post(path, content=json.dumps(RIGHT), headers={"Content-Type": content_type})
         assert response.status_code in (200, 400, 415), (path, response.text)
         assert response.json() is not None
 
@@ -244,67 +230,7 @@ def test_wrong_content_types_do_not_fail(content_type: str, wire: httpx.Client) 
     ],
     ids=str,
 )
-def test_odd_headers_do_not_fail(headers: dict[str, str], wire: httpx.Client) -> None:
+def test_odd_headers_do_not_fail(headers: dict[str, str], client: httpx.Client) -> None:
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    response = wire.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
+    response = client.post("/v1/rerank", content=json.dumps(RIGHT), headers=encoded)
     assert response.status_code < 500, response.text
-
-
-def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
-    """Status and body of the first answer to a request as it is written."""
-    target = httpx.URL(url)
-    with socket.create_connection((target.host, target.port or 80), timeout=20) as connection:
-        connection.sendall(head.replace("\n", "\r\n").encode() + rest)
-        with http.client.HTTPResponse(connection) as response:
-            response.begin()
-            return response.status, response.read()
-
-
-HEAD = "POST /v1/rerank HTTP/1.1\nHost: rerankd\nContent-Type: application/json\n"
-
-
-@pytest.mark.parametrize("length", [33_000_000, 10**12, 10**18])
-def test_a_huge_length_is_refused_before_the_body(length: int, server_url: str) -> None:
-    status, body = raw(server_url, f"{HEAD}Content-Length: {length}\n\n")
-    assert status == 413
-    assert json.loads(body)["detail"]
-
-
-@pytest.mark.parametrize("length", ["1" * 40, "-1", "ten", "1, 2", "0x10", "1_0"])
-def test_a_length_that_is_no_length_is_refused(length: str, server_url: str) -> None:
-    status, _ = raw(server_url, f"{HEAD}Content-Length: {length}\n\n", b'{"query')
-    assert status in (400, 413)
-
-
-def test_a_broken_chunk_is_refused(server_url: str) -> None:
-    status, _ = raw(server_url, f"{HEAD}Transfer-Encoding: chunked\n\n", b"zz\r\nabc\r\n0\r\n\r\n")
-    assert status == 400
-
-
-def test_a_client_that_goes_away_harms_nobody(server_url: str) -> None:
-    target = httpx.URL(server_url)
-    for _ in range(5):
-        with socket.create_connection((target.host, target.port or 80)) as connection:
-            connection.sendall(f"{HEAD}Content-Length: 1000\n\n".replace("\n", "\r\n").encode() + b'{"query": "a"')
-
-
-@pytest.mark.parametrize("path", POST_PATHS)
-def test_a_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> None:
-    content = b'{"query": "a", "documents": ["' + b"x" * 33_000_000 + b'"]}'
-    assert_refused(wire.post(path, content=content, headers={"Content-Type": "application/json"}), 413)
-
-
-@pytest.mark.parametrize("path", ["/rerank", "/", "/score", "/voyage/v1/rerank"])
-def test_a_chunked_body_over_the_limit_is_413(path: str, wire: httpx.Client) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b'{"query": "a", "documents": ["'
-        for _ in range(33):
-            yield b"x" * 2**20
-        yield b'"]}'
-
-    assert_refused(wire.post(path, content=chunks(), headers={"Content-Type": "application/json"}), 413)
-
-
-def test_a_body_under_the_limit_is_read(wire: httpx.Client) -> None:
-    content = b'{"query": "a", "documents": ["b"], "unknown": "' + b"x" * 31_000_000 + b'"}'
-    assert wire.post("/rerank", content=content).status_code == 200

@@ -1,0 +1,23 @@
+"""Markdown tables made from the result files, for the READMEs, the documents and the model card."""
+
+from __future__ import annotations
+
+from benchmarks.tables.markdown import fill
+from benchmarks.tables.operation import failover, jobs, sizing, traces
+from benchmarks.tables.performance import server, speed
+from benchmarks.tables.relevance import improve, quality, retrieval, rules, transfer
+
+__all__ = [
+    "failover",
+    "fill",
+    "improve",
+    "jobs",
+    "quality",
+    "retrieval",
+    "rules",
+    "server",
+    "sizing",
+    "speed",
+    "traces",
+    "transfer",
+]

@@ -1,0 +1,123 @@
+"""Tables of speed: the library on one machine, and the service under load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tables.markdown import exists, read, table
+
+
+def speed() -> str:
+    """Return ratios, rates, share of peak and memory of the last `make bench`."""
+    report = read("cpu.json")
+    rows = [
+        [
+            {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}[row["shape"]],
+            row["contender"],
+            f"**{row['ratio']:.1f} x**",
+            f"{row['pairs_per_second']:.1f}",
+            f"{row['tokens_per_second']:,}",
+            f"{row['share_of_peak']:.0%}" if row.get("share_of_peak") else "",
+            f"{row['peak_megabytes']:,} MB",
+        ]
+        for row in report["rows"]
+    ]
+    head = ["shape", "", "ratio", "pairs/s", "tokens/s", "share of peak", "peak memory"]
+    return f"{table(head, rows)}\n\n{_conditions(report)}"
+
+
+def _conditions(report: dict[str, Any]) -> str:
+    machine, first = report["machine"], report["rows"][0]
+    packages = machine["packages"]
+    peaks = " and ".join(f"{rate} GFLOP/s ({name})" for name, rate in report["peak_gflops"].items())
+    lines = [
+        f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
+        f"peak of fp32 matrix products {peaks}, the higher of which is 100 %; "
+        f"{report['requests']} requests of {report['documents']} documents in sequence, "
+        f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
+        f"onnxruntime {packages['onnxruntime']}, torch {packages['torch']}, "
+        f"sentence-transformers {packages['sentence-transformers']} (batch 32). `make bench`.",
+    ]
+    for row in report.get("single_pair", []):
+        lines.append(
+            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['precision']}: {row['p50_ms']} ms "
+            f"(slowest of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
+        )
+    if memory := report.get("memory"):
+        for precision in ("fp32", "int8"):
+            seen = ", ".join(f"{mb:.0f} MB after {key.rpartition('_')[2]}" for key, mb in memory[precision].items())
+            lines.append(f"Peak memory over {memory['requests']:,} requests of varying length, {precision}: {seen}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def server() -> str:
+    """Return HTTP against the library and Infinity, fairness, overhead and overload; empty if never measured."""
+    parts = []
+    if exists("cpu.json") and (report := read("cpu.json").get("server")):
+        parts += [_throughput(report["throughput"]), _beside(report)]
+    if exists("soak.json"):
+        parts.append(_overload(read("soak.json")))
+    return "\n\n".join(parts)
+
+
+def _throughput(report: dict[str, Any]) -> str:
+    rows = [
+        [
+            str(row["clients"]),
+            row["contender"],
+            f"{row['pairs_per_second']:.1f}",
+            f"**{row['to_library']:.2f} x**" if "to_library" in row else "",
+            f"**{row['to_infinity']:.1f} x**" if "to_infinity" in row else "",
+        ]
+        for row in report["rows"]
+    ]
+    return table(["clients", "", "pairs/s", "against the library", "against Infinity"], rows)
+
+
+def _beside(report: dict[str, Any]) -> str:
+    whole, fair, short = report["throughput"], report["fairness"], report["overhead"]
+    machine = report["machine"]
+    small = {row["order"]: row for row in fair["rows"]}
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads each; 6 x 384 with random weights, Infinity 0.0.78 "
+        f"with torch fp32; {whole['documents']} documents per request, max length 512, cache off; the library takes "
+        f"requests in sequence; ratios are medians of {whole['rounds']} alternating rounds. "
+        "`make bench BENCH_FLAGS=--only-server`.",
+        f"p95 of requests of {fair['small_documents']} documents while {fair['clients']} clients send "
+        f"{fair['documents']} documents of {fair['characters']} characters (int8): "
+        f"**{small['fair']['p95_ms']:,.0f} ms**, first come, first served {small['first come']['p95_ms']:,.0f} ms, "
+        f"without other load {small['alone']['p95_ms']:,.0f} ms.",
+        f"HTTP overhead for one short document with the first `mini` (6 layers): {short['overhead_ms']} ms "
+        f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
+        f"{short['requests_per_second']:,.0f} requests/s with {short['clients']} clients.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _overload(report: dict[str, Any]) -> str:
+    overload, memory, after = report["overload"], report["memory_megabytes"], report["recovery"]
+    least, most = report["documents"]
+    statuses = ", ".join(f"{count:,} x {status}" for status, count in overload["first"].items())
+    retries, accepted = overload["retries"], overload["accepted_seconds"]
+    share = f"{retries['answered']:.0%}" if retries["answered"] is not None else "none"
+    soon = after["seconds_to_full_speed"]
+    lines = [
+        f"Load shedding: {overload['offered_to_capacity']:.1f} x capacity for {report['seconds']:.0f} s "
+        f"({report['machine']['processor']}, {report['machine']['threads']} threads, `{report['model']}`, {least} to "
+        f"{most} documents of {report['characters']} characters, capacity "
+        f"{report['capacity']['pairs_per_second']:.0f} pairs/s with {report['capacity']['clients']} clients): "
+        f"{statuses}. `make soak`.",
+        f"{share} of the {retries['made']:,} retries after Retry-After were answered; "
+        f"{retries['due_later']:,} were due after the end of the run.",
+        f"Accepted requests took {accepted['p50']:.2f} s (median) and {accepted['p99']:.2f} s (p99) with "
+        f"`max_queue_seconds` {report['max_queue_seconds']:g}."
+        if accepted
+        else "No request was accepted.",
+        f"Memory {memory['start']:.0f} MB before, {memory['peak']:.0f} MB peak, {memory['after']:.0f} MB after; "
+        + (
+            f"back at full throughput within {soon + 1:.2g} s."
+            if soon is not None
+            else "full throughput was not reached again."
+        ),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
