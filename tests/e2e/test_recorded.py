@@ -10,6 +10,7 @@ from tests.recorded.record import RECORDINGS, read, recorded
 from tests.recorded.rules import Accepted, differences
 
 STEPS = ["tokenization", "queue", "inference", "total"]
+DETECTED = ["chosen_low", "top_rejected", "demoted", "low_margin", "outlier"]
 GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "signature", "digest"]
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
@@ -17,6 +18,9 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("commands/(decision)/(keys)", "a gate's record names the digest of the candidate's files", GATE),
     Accepted("stores/exported cases/queries.jsonl/*", "exported cases say when they were found"),
     Accepted("stores/exported cases/training/*", "exported cases say when they were found"),
+    Accepted("stores/cases detect */out/0/(keys)", "detectors that found nothing are counted too", DETECTED),
+    Accepted("service/answers/ask */citations/(length)", "without a language model there is no text that cites", 0),
+    Accepted("commands/ask */citations/(length)", "without a language model there is no text that cites", 0),
 )
 """Differences that are wanted, each with its reason; `path` is that of the failure below, `*` stands for anything."""
 
