@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
@@ -117,7 +117,7 @@ def status(
         write_rows(finite(row) for row in rows)
         return
     names = ("name", "kind", "model", "challenger", "state", "coverage", "champion", "challenger's", "decision")
-    table = Table(*names)
+    table = Table(*(Column(name, overflow="fold") for name in names))
     for row in rows:
         counts = row["requests"]
         table.add_row(
