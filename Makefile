@@ -22,6 +22,7 @@ help: ## list the targets
 
 demo: $(VENV)/.base ## install the base package and show what a reranker does
 	@$(BIN)/rerankd demo
+	@echo "To use rerankd in this terminal: source $(BIN)/activate"
 
 unit: $(VENV)/.dev ## run the quick unit tests: no servers, for the inner loop
 	@$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile

@@ -13,8 +13,8 @@ _TEXTS = {
         "  dimensions. {processor}, {threads} threads, one client,",
         "  {documents} documents per request, {tokens:.0f} tokens per pair. `make bench`",
         "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
-        "  documents have a p95 latency of **{fair:,.0f} ms** (first come, first served: {fcfs:,.0f} ms). 6 x 384,",
-        "  int8, {characters} characters per document, {processor}, {threads} threads.",
+        "  documents have a p95 latency of **{fair:,.0f} ms** (with a plain queue: {fcfs:,.0f} ms). Model: 6",
+        "  layers, width 384, int8; {characters} characters per document, {processor}, {threads} threads.",
         "  `make bench BENCH_FLAGS=--only-server`",
     ),
     "zh": (
@@ -22,7 +22,7 @@ _TEXTS = {
         "  **{base_ratio:.1f} 倍**（12 x 768）。{processor}，{threads} 线程，一个客户端，每个请求 {documents} 篇文档，",
         "  每对 {tokens:.0f} 个 token。`make bench`",
         "- **公平**：{clients} 个客户端不停发送 {large} 篇文档的请求时，只含 {small} 篇文档的请求 p95 延迟为",
-        "  **{fair:,.0f} ms**（先来先服务：{fcfs:,.0f} ms）。6 x 384，int8，每篇 {characters} 个字符，",
+        "  **{fair:,.0f} ms**（用普通队列：{fcfs:,.0f} ms）。模型：6 层，宽 384，int8；每篇 {characters} 个字符，",
         "  {processor}，{threads} 线程。`make bench BENCH_FLAGS=--only-server`",
     ),
 }

@@ -1,7 +1,9 @@
 """The call path of POST /v1/rerank: our functions on the stack between the socket and the backend.
 
-`python -m tests.call_path` prints it. A real instance with the bundled model serves one request in this process. Every
-call of a function of ours is looked at; the path is made of the stacks at the places where a request changes hands:
+`python -m tests.call_path` prints it, `python -m tests.call_path challenger` that of a request which a canary's
+challenger serves, and so for the other variants of an experiment. A real instance with the bundled model serves one
+request in this process. Every call of a function of ours is looked at; the path is made of the stacks at the places
+where a request changes hands:
 
 1. event loop: from the ASGI middleware to the queue of the engine;
 2. encoding thread: from its entry to the queue of the scheduler;
@@ -30,6 +32,8 @@ import httpx
 import rerankd
 from rerankd.engine.engine import Engine
 from rerankd.engine.scheduler import Scheduler
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, INTERLEAVED, Experiment
+from rerankd.experiments.router import RoutingTable
 from rerankd.scoring.parallel import WorkerPool
 from rerankd.server.app import create_app
 from rerankd.server.service import open_service
@@ -37,6 +41,11 @@ from rerankd.settings import load_settings
 
 PACKAGE = Path(rerankd.__file__).parent
 BODY = {"query": "What does a panda eat?", "documents": ["Pandas eat bamboo.", "Paris is in France.", "竹子"]}
+EXPERIMENTS = {
+    CHAMPION: Experiment("tried", "canary", "mini", "mini", coverage=1e-9),
+    CHALLENGER: Experiment("tried", "canary", "mini", "mini", coverage=1.0),
+    INTERLEAVED: Experiment("tried", "interleave", "mini", "mini", coverage=1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +147,29 @@ def _profile(function: Callable[[FrameType, str, Any], None]) -> Iterator[None]:
         threading.setprofile(None)
 
 
-async def record() -> CallPath:
-    """Serve one request and return its path."""
+async def record(variant: str | None = None) -> CallPath:
+    """Serve one request and return its path.
+
+    Args:
+        variant: variant of an experiment that serves the request; None for a request outside of experiments.
+    """
     recorder = _Recorder()
     with _profile(recorder):
-        service = open_service(load_settings(model="mini", traces=False))
+        service = open_service(load_settings(model="mini", traces=False, rollout=False))
         app = create_app(service)
         await service.start()
         try:
+            if variant is not None:
+                experiment = EXPERIMENTS[variant]
+                await service.pool.add(experiment.served_as, experiment.challenger)
+                service.pipeline._traffic.routes = RoutingTable([experiment])
             recorder.is_active = True
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                response = await client.post("/v1/rerank", json=BODY)
+                response = await client.post("/v1/rerank", json=BODY, headers={"x-rerankd-user": "ada"})
             recorder.is_active = False
             response.raise_for_status()
+            assert response.headers.get("x-rerankd-experiment") == (f"tried/{variant}" if variant else None)
         finally:
             await service.close()
     stacks = recorder.stacks
@@ -160,4 +178,4 @@ async def record() -> CallPath:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{asyncio.run(record())}\n")
+    sys.stdout.write(f"{asyncio.run(record(*sys.argv[1:2]))}\n")

@@ -57,6 +57,7 @@ def test_wrong_flags_are_a_sentence(tmp_path: Path, arguments: list[str], senten
     assert completed.returncode in (2, 3)
     assert sentence in completed.stderr
     assert "Traceback" not in completed.stderr
+    assert "startup" not in completed.stderr
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION
 from tests.call_path import record
 
 MAX_FUNCTIONS = 20
 MAX_FILES = 14
 
 
-async def test_a_ranking_passes_few_functions_and_files() -> None:
-    path = await record()
+@pytest.mark.parametrize("variant", [None, CHAMPION, CHALLENGER])
+async def test_a_ranking_passes_few_functions_and_files(variant: str | None) -> None:
+    path = await record(variant)
     assert path.event_loop[0].name == "RequestMiddleware.__call__", str(path)
     assert path.encoding[0].file.startswith("engine/"), str(path)
     assert path.inference[0].file.startswith("engine/"), str(path)

@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from rerankd import Client, Document, InvalidRequestError, Reranker, RerankResult
+from rerankd._common.optional import install_command
 from rerankd.integrations.haystack import RerankdRanker
 from rerankd.integrations.langchain import RerankdCompressor
 from rerankd.integrations.llamaindex import RerankdPostprocessor
@@ -234,4 +235,4 @@ def test_missing_frameworks(module: str, missing: str, extra: str) -> None:
         "except MissingDependencyError as error: print(error)"
     )
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f'which is not installed. Run: pip install "rerankd[{extra}]"' in completed.stdout
+    assert f"which is not installed. Run: {install_command(extra)}" in completed.stdout

@@ -26,7 +26,7 @@ def test_ranking_with_the_bundled_model_needs_no_torch() -> None:
     assert loaded_after(code) & {"torch", "transformers", "onnx", "rich"} == set()
 
 
-@pytest.mark.parametrize(("readme", "answer"), [("README.md", "'End membership'"), ("README.zh-CN.md", "“结束会员”")])
+@pytest.mark.parametrize(("readme", "answer"), [("README.md", '"Forgot password"'), ("README.zh-CN.md", "“忘记密码”")])
 def test_the_first_example_of_the_readme_puts_the_answer_first(
     readme: str, answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,3 +37,6 @@ def test_the_first_example_of_the_readme_puts_the_answer_first(
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("1 ")
     assert answer in first
+    printed = re.search(r"`(1 2 0\.\d{3} .*?) ?(?:\.\.\.|……)`", text)  # what the page says that it prints
+    assert printed is not None
+    assert first.startswith(printed[1])

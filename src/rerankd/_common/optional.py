@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
+import shlex
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from types import ModuleType
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from rerankd.errors import MissingDependencyError
 
@@ -15,6 +21,32 @@ def installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # its parent package is missing
         return False
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of rerankd, in the way in which rerankd itself was installed.
+
+    A clone's dependencies come with the versions of its `constraints.txt`; no package index needs to have rerankd.
+
+    Args:
+        extra: name of the extra.
+    """
+    clone = _clone()
+    if clone is None:
+        return f'pip install "rerankd[{extra}]"'
+    return f'cd {shlex.quote(str(clone))} && pip install -c constraints.txt -e ".[{extra}]"'
+
+
+def _clone() -> Path | None:
+    """Return the folder that rerankd was installed from (PEP 610); None if it came from an index or a wheel."""
+    try:
+        origin = json.loads(distribution("rerankd").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    if "dir_info" not in origin:
+        return None
+    folder = Path(url2pathname(urlsplit(origin["url"]).path))
+    return folder if (folder / "constraints.txt").is_file() else None  # an image's build folder is gone
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
@@ -33,5 +65,5 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             f"{purpose} needs the package {module.split('.')[0]!r}, which is not installed.",
-            hint=f'Run: pip install "rerankd[{extra}]"',
+            hint=f"Run: {install_command(extra)}",
         ) from error

@@ -51,12 +51,13 @@ def detect(
     """Detect bad cases now; services do so every minute."""
     from rerankd.feedback.detection import DetectionLimits, detect_disagreement
     from rerankd.feedback.detection import detect as detected
-    from rerankd.feedback.detectors import DetectorThresholds
+    from rerankd.feedback.detectors import DETECTORS, DISAGREEMENT, MANUAL, DetectorThresholds
 
     thresholds = DetectorThresholds(low, margin, outlier, agreement)
     traces = trace_filter(tenant, since, until, None)
     with opened(traces_url) as (store, settings):
-        counts = detected(store, traces, thresholds, DetectionLimits(each=limit))
+        ran = [name for name in DETECTORS if name != MANUAL and (name != DISAGREEMENT or second is not None)]
+        counts = dict.fromkeys(ran, 0) | detected(store, traces, thresholds, DetectionLimits(each=limit))
         if second is not None:
             score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
             counts |= detect_disagreement(store, traces, second, score, thresholds, limit)
@@ -141,11 +142,16 @@ def flag(
     traces_url: Url = None,
 ) -> None:
     """Flag a ranking as a bad case by hand."""
+    from rerankd.feedback.case_store import CaseFilter
     from rerankd.feedback.case_store import flag_request as flagged
+    from rerankd.feedback.case_store import list_cases as listed
 
     with opened(traces_url) as (store, _):
-        new = flagged(store, request, tenant, document, note)
-    say("Added to the cases." if new else "It is a case already.")
+        if not flagged(store, request, tenant, document, note):
+            say("It is a case already.")
+            return
+        [case] = listed(store, CaseFilter(tenant, detector="manual"), limit=1)  # all as severe, the newest first
+    say(f"Case {case.id} added. Next: rerankd cases label {case.id} --relevant ...")
 
 
 @app.command()

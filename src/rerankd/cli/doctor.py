@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from rerankd._common.optional import installed
+from rerankd._common.optional import install_command, installed
 from rerankd._common.version import __version__
 from rerankd.cli import options
 from rerankd.cli.output import cell, stdout, wants_json, write_rows
@@ -115,7 +115,7 @@ def _extras() -> list[Check]:
             f"extra {extra}: {module}",
             "installed" if installed(module) else "missing",
             installed(module) or None,
-            "" if installed(module) else f'for {purpose}: pip install "rerankd[{extra}]"',
+            "" if installed(module) else f"for {purpose}: {install_command(extra)}",
         )
         for module, extra, purpose in _EXTRAS
     ]

@@ -19,6 +19,7 @@ from rerankd.evaluation.gate_runner import GateSets, run_gate
 from rerankd.settings import load_settings
 
 Folders = list[Path] | None
+_NUMBERS = {"latency": ".4f", "size": ".4f", "closed cases": "g"}  # ratios and a count; the others are differences
 
 
 def gate(
@@ -105,5 +106,8 @@ def print_decision(decision: GateDecision) -> None:
     table = Table("", "check", "measured", "limit", "", title=cell(title))
     for check in decision.checks:
         mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
-        table.add_row(mark, cell(check.name), f"{check.measured:+.4f}", f"{check.limit:+.4f}", cell(check.message))
+        number = _NUMBERS.get(check.name, "+.4f")
+        table.add_row(
+            mark, cell(check.name), f"{check.measured:{number}}", f"{check.limit:{number}}", cell(check.message)
+        )
     stdout().print(table)

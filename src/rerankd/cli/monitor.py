@@ -16,6 +16,8 @@ from rerankd.cli.trace_options import Model, Tenant, Url, opened, seconds, trace
 if TYPE_CHECKING:
     from rerankd.feedback.monitoring import Activity
 
+WIDE = 160  # columns of a terminal on which all numbers of a model fit in one row
+
 
 def monitor(
     window: Annotated[str, typer.Option(help="Time window up to now: 15m, 1h, 7d.")] = "1h",
@@ -36,13 +38,20 @@ def monitor(
     if wants_json(as_json):
         write_rows(asdict(row) for row in activity)
         return
-    table = Table(
+    names = (
         *("model", "tenant", "rankings", "top changed", "tau", "rbo", "rose", "top score", "margin", "PSI"),
         *("p95 ms", "truncated", "reciprocal rank of choice, before → after", "verdict"),
     )
-    for row in activity:
-        table.add_row(*_cells(row))
-    stdout().print(table)
+    console = stdout()
+    if console.width >= WIDE:
+        table = Table(*names)
+        for row in activity:
+            table.add_row(*_cells(row))
+    else:  # a line for each number
+        table = Table(show_header=False)
+        for cells in zip(names, *map(_cells, activity), strict=True):
+            table.add_row(*cells)
+    console.print(table)
 
 
 def _cells(row: Activity) -> tuple[str | Text, ...]:

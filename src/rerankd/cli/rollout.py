@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from rerankd._common.user import current_user
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, json_row, say, stdout, wants_json, write_rows
 from rerankd.cli.rollout_status import describe, experiment_row, print_means, registry_status, state_sentence
 from rerankd.cli.trace_options import Url, when
-from rerankd.errors import ConflictError, InvalidRequestError
+from rerankd.errors import ConflictError, InvalidRequestError, ModelError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rerankd.experiments.experiment import Experiment
     from rerankd.experiments.guardrails import ExperimentDecision, Guardrail
     from rerankd.experiments.store import ExperimentStore
+    from rerankd.models.files import ModelFiles
 
 app = typer.Typer(help="A/B tests and canary releases: try a model on a share of the requests.", no_args_is_help=True)
 
@@ -89,7 +90,8 @@ def start(
         if check:
             from rerankd.models.files import load_model
 
-            load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
+            files = load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
+            _check_different(files, served, settings)
             experiment = replace(experiment, challenger=_pinned(challenger, settings))
         started = store.start(experiment, current_user())
     if wants_json(as_json):
@@ -114,7 +116,7 @@ def status(
         write_rows(finite(row) for row in rows)
         return
     names = ("name", "kind", "model", "challenger", "state", "coverage", "champion", "challenger's", "decision")
-    table = Table(*names)
+    table = Table(*(Column(name, overflow="fold") for name in names))
     for row in rows:
         counts = row["requests"]
         table.add_row(
@@ -218,6 +220,27 @@ def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, st
         ):
             return store.get(name)
     raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
+
+
+def _check_different(challenger: ModelFiles, served: str, settings: Settings) -> None:
+    """Refuse a challenger with the champion's files, which can be neither better nor worse.
+
+    A champion that is not on this machine is not downloaded for the comparison.
+    """
+    from rerankd.models.digest import content_digest
+    from rerankd.models.files import load_model
+    from rerankd.models.reference import parse_reference
+
+    default = settings.model if served == _default_name(settings) else served
+    with suppress(ModelError):  # services may know the champion by a name that settings here do not have
+        champion = parse_reference(settings.models.get(served, default))
+        if champion.kind not in ("bundled", "folder"):
+            return
+        if content_digest(load_model(str(champion))) == content_digest(challenger):
+            raise InvalidRequestError(
+                f"{challenger.reference} has the same files as {served}, the champion.",
+                hint="Name another challenger, or use --no-check for an A/A test.",
+            )
 
 
 def _check_moved(store: ExperimentStore, experiment: Experiment) -> None:

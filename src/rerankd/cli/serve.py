@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rerankd.cli.options import Json, setting_flags
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
+from rerankd.models.reference import parse_reference
 from rerankd.settings import Settings, describe_sources, load_settings
 
 config = typer.Typer(help="Show the effective settings.", no_args_is_help=True)
@@ -44,6 +45,8 @@ def serve(**flags: Any) -> None:
 
     logs.configure(settings.log_format, settings.log_level)
     service = open_service(settings)
+    for name in (settings.model, *settings.preload):  # a wrong path ends the program before the port opens
+        parse_reference(service.pool.reference(service.pool.resolve(name)))
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Recorded rankings, before and after, in the database of traces_url.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="REQUEST", help="Request id, or number of the trace.")]
+WIDE = 120  # columns of a terminal on which a request id and all numbers fit
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -43,18 +45,37 @@ def list_traces(
         selection = replace(selection, variant=arm if variant is None else variant)
         traces = store.list_traces(selection, limit=limit, order=order)
         queries = store.read_queries(traces)
+        empty = not traces and not store.list_traces(limit=1)
+    if empty:
+        say("No traces yet: start rerankd serve and send a request.")
+    elif not traces:
+        say("No trace matches.")
     if wants_json(as_json):
         write_rows(trace_row(trace) | {"query": queries.get(trace.query)} for trace in traces)
         return
-    table = Table("id", "request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query")
+    if not traces:
+        return
+    console = stdout()
+    names = ["id", "request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query"]
+    shown = names if console.width >= WIDE else ["id", "request", "top before", "query"]
+    table = Table()
+    for name in shown:
+        table.add_column(name, no_wrap=name == "request", overflow="fold")
     for trace in traces:
-        margin = "" if trace.margin is None else f"{trace.margin:.3f}"
-        table.add_row(
-            *(str(trace.id), cell(trace.request_id, 40), when(trace.time), cell(trace.tenant), cell(trace.model)),
-            *(str(trace.documents), movement(trace.top_before, 1), f"{trace.top_score:.3f}", margin),
-            cell(queries.get(trace.query, "(erased)"), 60),
-        )
-    stdout().print(table)
+        cells: dict[str, str | Text] = {
+            "id": str(trace.id),
+            "request": cell(trace.request_id, 40),
+            "time": when(trace.time),
+            "tenant": cell(trace.tenant),
+            "model": cell(trace.model),
+            "docs": str(trace.documents),
+            "top before": movement(trace.top_before, 1),
+            "score": f"{trace.top_score:.3f}",
+            "margin": "" if trace.margin is None else f"{trace.margin:.3f}",
+            "query": cell(queries.get(trace.query, "(erased)"), 60),
+        }
+        table.add_row(*(cells[name] for name in shown))
+    console.print(table)
 
 
 @app.command()

@@ -89,21 +89,22 @@ def decide(
     )
 
 
-def _difference(result: DatasetResult, measure: str) -> tuple[Interval, str]:
-    """Return the difference of the first measure, and a sentence about it."""
+def _difference(result: DatasetResult, measure: str, limit: float) -> tuple[Interval, str]:
+    """Return the difference of the first measure, and a sentence about it and its limit."""
     [comparison] = result.comparisons
     after, before = (float(result.run(name).values[:, 0].mean()) for name in (comparison.run, comparison.baseline))
     delta = comparison.deltas[0]
-    return delta, f"{measure} {after:.4f} against {before:.4f}: {delta.mean:+.4f}, at least {delta.low:+.4f}."
+    change = f"{measure} {after:.4f} against {before:.4f}: {delta.mean:+.4f}"
+    return delta, f"{change}, lower bound {delta.low:+.4f}; must be above {limit:g}."
 
 
 def _check_gain(result: DatasetResult, measure: str, limit: float) -> GateCheck:
-    delta, message = _difference(result, measure)
+    delta, message = _difference(result, measure, limit)
     return GateCheck(f"gain on {result.dataset.name}", delta.low > limit, round(delta.low, 6), limit, message)
 
 
 def _check_loss(result: DatasetResult, measure: str, limit: float) -> GateCheck:
-    delta, message = _difference(result, measure)
+    delta, message = _difference(result, measure, -limit)
     return GateCheck(f"no loss on {result.dataset.name}", delta.low > -limit, round(delta.low, 6), -limit, message)
 
 

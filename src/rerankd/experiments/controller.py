@@ -20,6 +20,11 @@ from rerankd.experiments.store import ExperimentStore, SumsByMetric
 
 OBJECTIVE_REQUESTS = 200
 Z95 = 1.645  # quantile of the standard normal distribution at 0.95
+_UNCOUNTED = {
+    "user": "Requests without X-Rerankd-User",
+    "session": "Requests without X-Rerankd-Session",
+    "tenant": "Requests without an API key",
+}
 _log = logger(__name__)
 
 
@@ -150,7 +155,10 @@ def decide(experiment: Experiment, stats: ExperimentStats) -> ExperimentDecision
     """
     plan, observations = experiment.plan, stats.observations
     if experiment.kind != "interleave":
-        return check_guardrails(plan, experiment.coverage, observations)
+        decision = check_guardrails(plan, experiment.coverage, observations)
+        if decision.action == "wait" and observations.step_requests < plan.min_requests:
+            decision = replace(decision, reason=f"{decision.reason} {_UNCOUNTED[experiment.unit]} do not count.")
+        return decision
     guarded = check_guardrails(replace(plan, alpha=plan.alpha / 2), experiment.coverage, observations)
     if guarded.action in ("roll_back", "stop"):
         return guarded

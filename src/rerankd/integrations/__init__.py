@@ -1,6 +1,7 @@
 """rerankd inside retrieval frameworks, one module each: `langchain`, `llamaindex` and `haystack`.
 
-Each needs its extra, as in `pip install "rerankd[langchain]"`, and takes a local `Reranker` or a remote `Client`.
+Each needs the extra of its name (an error gives the command that installs it) and takes a local `Reranker` or a remote
+`Client`.
 """
 
 from __future__ import annotations

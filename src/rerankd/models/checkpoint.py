@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rerankd._common.optional import install_command
 from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
 
@@ -113,6 +114,6 @@ class Checkpoint:
             except ImportError as error:
                 raise MissingDependencyError(
                     "Reading bfloat16 weights needs the package 'ml_dtypes', which is not installed.",
-                    hint='Run: pip install "rerankd[torch]"',
+                    hint=f"Run: {install_command('torch')}",
                 ) from error
         return np.asarray(opened.get_tensor(name), dtype=np.float32)

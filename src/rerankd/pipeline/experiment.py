@@ -53,7 +53,10 @@ class VariantScorer:
             return await self._score_both(champion, score_on)
         if self._route.variant == CHAMPION:
             return self._labelled(await self._score_champion(champion, score_on), champion, CHAMPION)
-        return await self._score_challenger(champion, score_on)
+        outcome = await self._try_challenger(score_on)
+        if isinstance(outcome, ModelScores):
+            return self._labelled(outcome, champion, CHALLENGER)
+        return await self._fall_back(champion, score_on, outcome)
 
     def record_timeout(self) -> None:
         """Count that the caller's time was up before there was an answer."""
@@ -76,18 +79,16 @@ class VariantScorer:
         self._record_success(CHAMPION, scores, started)
         return scores
 
-    async def _score_challenger(self, champion: str, score_on: Score) -> ModelScores:
-        outcome = await self._try_challenger(score_on)
-        if isinstance(outcome, ModelScores):
-            return self._labelled(outcome, champion, CHALLENGER)
+    async def _fall_back(self, champion: str, score_on: Score, failure: Exception) -> ModelScores:
+        """Answer with the champion where the challenger failed."""
         try:
             scores = await score_on(champion)
         except InvalidRequestError:
             raise  # neither model takes it
         except Exception:
-            self._record_failure(CHALLENGER, outcome)
+            self._record_failure(CHALLENGER, failure)
             raise
-        self._record_failure(CHALLENGER, outcome)
+        self._record_failure(CHALLENGER, failure)
         return self._labelled(scores, champion, FALLBACK)
 
     async def _score_both(self, champion: str, score_on: Score) -> ModelScores:

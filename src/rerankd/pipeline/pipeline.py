@@ -2,7 +2,8 @@
 
     Pipeline.run -> Pipeline._score -> Pipeline._score_on -> Engine.submit
 
-Without an experiment that is the whole path; with one, `VariantScorer` stands between the second step and the third.
+Without an experiment that is the whole path; with one, `VariantScorer` stands between the second step and the third
+(with its method `score` and one more).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Answer:
     Attributes:
         text: text of the language model, citations checked; None without a language model or without passages.
         search: the passages.
-        citations: numbers of the passages that it cites.
+        citations: numbers of the passages that it cites; empty without a text.
         invalid_citations: cited numbers without a passage; they are removed from the text.
         refusal: message to the user if no passage answers the question; empty otherwise.
         error: failure of the language model; the passages are valid all the same.

@@ -110,7 +110,7 @@ class Rag:
             yield Answer(None, result, refusal=NO_ANSWER[language_of(result.query)])
             return
         if self._chat is None:
-            yield Answer(None, result, tuple(passage.number for passage in result.passages))
+            yield Answer(None, result)
             return
         citations, texts = CitationFilter(len(result.passages)), list[str]()
         started, error = time.perf_counter(), None

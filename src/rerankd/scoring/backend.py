@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rerankd._common.optional import installed
+from rerankd._common.optional import install_command, installed
 from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
@@ -106,7 +106,7 @@ def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto
     if not installed("torch"):
         raise MissingDependencyError(
             f"{files.manifest.name} is a checkpoint, which needs the torch backend, and torch is not installed.",
-            hint='Run: pip install "rerankd[torch]", or pass a compiled model.',
+            hint=f"Run: {install_command('torch')}; or pass a compiled model.",
         )
     gpu = cuda_available()
     if wants_gpu and not gpu:

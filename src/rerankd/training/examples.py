@@ -272,8 +272,9 @@ def split(examples: Sequence[Example], share: float, seed: str = "split") -> tup
         InvalidRequestError: too few examples to split.
     """
     if len(examples) < MIN_EXAMPLES:
+        given = "1 was" if len(examples) == 1 else f"{len(examples)} were"
         raise InvalidRequestError(
-            f"{len(examples)} examples are too few to train and validate on.", hint="Label more bad cases."
+            f"At least {MIN_EXAMPLES} examples are needed; {given} given.", hint="Label more bad cases."
         )
     count = min(len(examples) - 2, max(1, round(share * len(examples))))
     if all(example.time is not None for example in examples):

@@ -58,8 +58,7 @@ def write_candidate(
     network.eval().cpu()
     target = out / "model"
     if isinstance(network.model, LateInteractionRanker):
-        report("Compiling and verifying")
-        write_late_interaction(network, files, target, precision, name, gptq_pairs)
+        write_late_interaction(network, files, target, precision, name, gptq_pairs, report)
         return target
     merged = out / "merged"
     _write_checkpoint(network, files, merged)
@@ -100,6 +99,7 @@ def write_late_interaction(
     precision: str,
     name: str,
     gptq_pairs: Sequence[tuple[str, str]] = (),
+    report: Callable[[str], None] = lambda sentence: None,
 ) -> Manifest:
     """Compile a late-interaction network, and verify that the file ranks like the network.
 
@@ -110,6 +110,7 @@ def write_late_interaction(
         precision: `int8` or `fp32`.
         name: name of the model.
         gptq_pairs: pairs that int8 weights are quantized with; without any, weights are rounded to the nearest step.
+        report: called with a sentence before each step.
 
     Raises:
         VerificationError: the file does not rank like the network; nothing is written.
@@ -119,11 +120,14 @@ def write_late_interaction(
     groups = read_pairs(DEFAULT_PAIRS)
     outliers = frozenset[str]()
     if precision == "int8":
+        report("Looking for layers with outliers")
         outliers = outlier_layers(ranker, lambda: logits_of(network, first_pairs(groups, OUTLIER_PAIRS)))
     weights = {key: value.detach().float().clone().numpy() for key, value in ranker.state_dict().items()}
     if precision == "int8" and gptq_pairs:
+        report("Quantizing with texts of the domain")
         weights |= gptq_quantize_ranker(ranker, lambda: logits_of(network, gptq_pairs))
     with atomic_folder(out) as working:
+        report("Writing the graph")
         save_graph(
             weights,
             files.manifest.architecture,
@@ -145,6 +149,7 @@ def write_late_interaction(
             parity=None,
         )
         write_manifest(working, manifest)
+        report("Verifying the compiled model against the network")
         parity = _verify(network, working, groups, MIN_KENDALL_TAU[precision])
         if not parity["passed"]:
             raise VerificationError(

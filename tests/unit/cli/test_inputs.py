@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankd._common.optional import install_command
 from rerankd.cli import inputs
 from rerankd.cli.inputs import read_documents, read_pairs
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
@@ -117,7 +119,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingDependencyError, match=r'Run: pip install "rerankd\[parquet\]"'):
+    with pytest.raises(MissingDependencyError, match=re.escape(install_command("parquet"))):
         read_documents(write(tmp_path, "a.parquet", ""))
 
 

@@ -134,7 +134,7 @@ def test_kubernetes_schema(manifests: Manifests, version: str) -> None:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize(("values", "kinds"), TOGGLES, ids=str)
+@pytest.mark.parametrize(("values", "kinds"), TOGGLES, ids=[", ".join(sorted(kinds)) for _, kinds in TOGGLES])
 def test_toggles(values: dict[str, Any], kinds: set[str]) -> None:
     assert {kind for kind, _ in set(render()) ^ set(render(values))} == kinds
 

@@ -69,7 +69,9 @@ def test_a_better_model_passes() -> None:
         "size",
     ]
     assert decision.candidate == "candidate@v2"
-    match = re.fullmatch(r"nDCG@10 (\S+) against (\S+): (\S+), at least (\S+)\.", decision.checks[0].message)
+    match = re.fullmatch(
+        r"nDCG@10 (\S+) against (\S+): (\S+), lower bound (\S+); must be above 0\.", decision.checks[0].message
+    )
     assert match is not None
     new, old, gain, least = map(float, match.groups())
     assert new - old == pytest.approx(gain, abs=2e-4)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rerankd import InvalidRequestError, MissingDependencyError, RerankdError
+from rerankd._common.optional import install_command
 from rerankd.models.files import load_model
 from rerankd.scoring import backend as module
 from rerankd.scoring.backend import choose_backend, open_backend
@@ -55,7 +57,7 @@ def test_refused(
 def test_checkpoint_without_torch(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "installed", lambda name: name != "torch")
     with pytest.raises(
-        MissingDependencyError, match=r'torch is not installed. Run: pip install "rerankd\[torch\]"'
+        MissingDependencyError, match=re.escape(f"torch is not installed. Run: {install_command('torch')}")
     ) as caught:
         choose_backend(load_model(str(checkpoint)))
     assert isinstance(caught.value, RerankdError)

@@ -148,8 +148,10 @@ def test_the_same_queries_validate_however_examples_are_ordered() -> None:
 
 
 def test_too_few_to_divide() -> None:
-    with pytest.raises(InvalidRequestError, match="3 examples are too few"):
+    with pytest.raises(InvalidRequestError, match=r"At least 4 examples are needed; 3 were given\."):
         split(animals(3), 0.1)
+    with pytest.raises(InvalidRequestError, match="1 was given"):
+        split(animals(1), 0.1)
     with pytest.raises(InvalidRequestError, match="share their positives"):
         split([Example(f"q{n}", ("same",)) for n in range(6)], 0.2)
 

@@ -36,7 +36,13 @@ def test_weights_are_read_back(bert: Path, tmp_path: Path, precision: str) -> No
 def test_a_model_that_is_written_again_is_the_same(bert: Path, tmp_path: Path) -> None:
     folder = late_interaction_model(bert, tmp_path / "model", "int8")
     network = open_network(files_of(folder), 100)
-    write_late_interaction(network, files_of(folder), tmp_path / "again", "int8", "again")
+    steps: list[str] = []
+    write_late_interaction(network, files_of(folder), tmp_path / "again", "int8", "again", report=steps.append)
+    assert steps == [
+        "Looking for layers with outliers",
+        "Writing the graph",
+        "Verifying the compiled model against the network",
+    ]
     before, after = (read_weights(files_of(path)) for path in (folder, tmp_path / "again"))
     assert before.keys() == after.keys()
     for name, value in before.items():

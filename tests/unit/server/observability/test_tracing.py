@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from rerankd._common.optional import install_command
 from rerankd.errors import MissingDependencyError
 from rerankd.server.observability.tracing import Tracing
 
@@ -41,5 +44,5 @@ def test_without_an_endpoint_nothing_happens() -> None:
 
 def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "rerankd\[otel\]"'):
+    with pytest.raises(MissingDependencyError, match=re.escape(install_command("otel"))):
         Tracing("http://127.0.0.1:4318/v1/traces")

@@ -1,0 +1,93 @@
+"""Commands about traces, cases, monitoring and experiments: what a person reads, on a narrow terminal too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from rerankd.cli import gate, monitor, traces
+from rerankd.evaluation.gate_record import GateCheck, GateDecision, GateLimits
+from rerankd.traces.store import TraceStore
+from tests.program import rerankd
+from tests.unit.feedback.written import write
+
+REQUEST = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/traces.sqlite"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[TraceStore]:
+    opened = TraceStore(url)
+    yield opened
+    opened.close()
+
+
+def run(url: str, *arguments: str, columns: int = 80) -> CompletedProcess[str]:
+    return rerankd(*arguments, "--traces-url", url, env={"COLUMNS": str(columns)})
+
+
+def test_an_empty_list_says_where_traces_come_from(url: str, store: TraceStore) -> None:
+    shown = run(url, "traces", "list")
+    assert shown.stdout == ""
+    assert shown.stderr == "No traces yet: start rerankd serve and send a request.\n"
+    write(store, REQUEST, 3, 2)
+    assert run(url, "traces", "list", "--model", "another").stderr == "No trace matches.\n"
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_request_ids_are_shown_whole(
+    url: str, store: TraceStore, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "wants_json", lambda flag: False)
+    write(store, REQUEST, 3, 2)
+    shown = run(url, "traces", "list", columns=columns).stdout
+    assert REQUEST in shown
+    assert ("margin" in shown) == (columns > 100)
+
+
+def test_headers_are_readable_at_100_columns(url: str, store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "wants_json", lambda flag: False)
+    write(store, REQUEST, 3, 2)
+    shown = run(url, "monitor", columns=100).stdout
+    for header in ("top changed", "reciprocal rank of choice, before → after", "truncated", "verdict"):
+        assert header in shown
+
+
+def test_a_flagged_case_says_its_number_and_what_is_next(url: str, store: TraceStore) -> None:
+    for number, request in enumerate(("first", "second"), start=1):
+        write(store, request, 3, 2)
+        flagged = run(url, "cases", "flag", request)
+        assert flagged.stderr == f"Case {number} added. Next: rerankd cases label {number} --relevant ...\n"
+    assert run(url, "cases", "flag", "first").stderr == "It is a case already.\n"
+
+
+def test_detectors_that_find_nothing_are_counted(url: str, store: TraceStore) -> None:
+    counts = json.loads(run(url, "cases", "detect").stdout)
+    assert counts == dict.fromkeys(("chosen_low", "top_rejected", "demoted", "low_margin", "outlier"), 0)
+
+
+def test_a_challenger_that_is_the_champion_is_refused(url: str) -> None:
+    refused = run(url, "rollout", "start", "same", "--challenger", "mini")
+    assert refused.returncode == 2
+    assert "mini has the same files as mini, the champion. Name another challenger" in refused.stderr
+    assert run(url, "rollout", "start", "same", "--challenger", "mini", "--no-check").returncode == 0
+    status = json.loads(run(url, "rollout", "status", "same").stdout)
+    assert status["reason"].endswith("Requests without X-Rerankd-User do not count.")
+
+
+def test_ratios_have_no_sign(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    checks = (GateCheck("gain on beir", True, 0.25, 0.0, ""), GateCheck("latency", True, 1.1124, 1.2, ""))
+    gate.print_decision(GateDecision("new", "old", True, checks, GateLimits(), {}, 0.0))
+    shown = capsys.readouterr().out
+    assert "+0.2500" in shown
+    assert "1.1124" in shown
+    assert "+1.1124" not in shown
