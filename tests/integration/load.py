@@ -20,7 +20,7 @@ class Load(Generic[Kept]):
         send: function that sends a request and returns what is kept of the response. It gets the client, the URL, the
             client's number, and the number of the request.
         clients: number of clients.
-        pause: seconds between the requests of a client.
+        pause: seconds between the requests of a client, so that the servers keep time for what changes.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Load(Generic[Kept]):
         send: Callable[[httpx.Client, str, int, int], Kept],
         *,
         clients: int = 2,
-        pause: float = 0.0,
+        pause: float = 0.02,
     ) -> None:
         self._urls, self._send, self._pause = urls, send, pause
         self._stop, self.answered = threading.Event(), threading.Event()

@@ -15,7 +15,7 @@ from tests.integration.queueing import Broker, broker, worker
 from tests.integration.serving import until
 from tests.processes import Process, start_program
 
-ROWS = 900
+ROWS = 450
 
 
 @pytest.fixture(scope="module")

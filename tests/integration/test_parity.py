@@ -46,13 +46,19 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+_compiled: dict[Path, dict[str, Path]] = {}
+
+
 @pytest.fixture(scope="module")
 def compiled(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
+    # pytest makes a fixture with parameters again each time that it changes between them.
+    if checkpoint not in _compiled:
+        _compiled[checkpoint] = compile_twice(checkpoint, tmp_path_factory.mktemp("compiled"))
+    return _compiled[checkpoint]
 
 
-@pytest.fixture(scope="module")
-def reference(checkpoint: Path) -> tuple[Any, Any]:
+@functools.cache
+def loaded(checkpoint: Path) -> tuple[Any, Any]:
     """Return tokenizer and model as transformers loads them; XLM-R's tokenizer takes it seconds."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -61,10 +67,10 @@ def reference(checkpoint: Path) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(reference: tuple[Any, Any], truncation: str, mixed_pairs: list[tuple[str, str]]) -> Scores:
+def expected(checkpoint: Path, truncation: str, mixed_pairs: list[tuple[str, str]]) -> Scores:
     import torch
 
-    tokenizer, model = reference
+    tokenizer, model = loaded(checkpoint)
     scores = []
     with torch.inference_mode():
         for query, document in mixed_pairs:

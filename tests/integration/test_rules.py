@@ -175,7 +175,7 @@ def test_reloads_under_load_drop_no_request(tmp_path: Path, repetitions: int) ->
         def asking() -> list[tuple[int, int, str]]:
             responses = []
             with httpx.Client(timeout=60) as http:
-                while not stop.is_set():
+                while not stop.wait(0.01):
                     response = http.post(f"{served.url}/v1/rerank", json=BODY | changes)
                     first = response.json()["results"][0] if response.status_code == 200 else {}
                     rule = first["rules"][0]["rule"] if first else ""

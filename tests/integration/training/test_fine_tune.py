@@ -85,7 +85,7 @@ def test_a_candidate_can_be_trained_again(base: Path, tmp_path: Path, monkeypatc
     assert again.record["lora"]["largest"] < 1e-3
     manifest = load_model(str(again.model)).manifest
     assert (manifest.name, manifest.source, manifest.precision) == ("second", "first", "int8")
-    assert ("Quantizing with texts of the domain" in messages) == (base.name == "bert")
+    assert "Quantizing with texts of the domain" in messages
 
 
 def test_without_mining_what_nobody_judged_is_taken(bert: Path, tmp_path: Path) -> None:
