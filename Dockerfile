@@ -9,28 +9,33 @@ ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PIP_ONLY_BINARY=:all: \
-    PIP_CONSTRAINT=/src/constraints.txt
+    PIP_CONSTRAINT=/src/constraints.txt \
+    UV_NO_CACHE=1 \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_COMPILE_BYTECODE=1 \
+    UV_CONSTRAINT=/src/constraints.txt
 WORKDIR /src
-RUN python -m venv --without-pip /opt/venv
 COPY pyproject.toml constraints.txt ./
 COPY scripts/requirements.py scripts/
+RUN pip install uv==0.13.9 \
+    && python -m venv --without-pip /opt/venv
 
 # The dependencies are layers of their own: a new version of rerankd leaves them as they are.
 FROM tools AS dependencies
 RUN python scripts/requirements.py redis queue otel parquet registry > requirements.txt \
-    && pip --python /opt/venv install --requirement requirements.txt
+    && python -m uv pip install --python /opt/venv --only-binary :all: --requirement requirements.txt
 
 # The wheels of torch bring CUDA's libraries; the machine brings the driver.
 FROM tools AS dependencies-cuda
 RUN python scripts/requirements.py redis queue otel parquet registry torch > requirements.txt \
-    && pip --python /opt/venv install --requirement requirements.txt
+    && python -m uv pip install --python /opt/venv --only-binary :all: --requirement requirements.txt
 
 FROM tools AS package
 COPY README.md LICENSE NOTICE ./
 COPY src src
 ARG VERSION=""
-RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RERANKD="${VERSION}" pip wheel --no-deps --wheel-dir /wheels . \
-    && pip --python /opt/venv install --no-deps --no-index --prefix /opt/app /wheels/rerankd-*.whl
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RERANKD="${VERSION}" python -m uv build --wheel --out-dir /wheels . \
+    && python -m uv pip install --python /opt/venv --no-deps --no-index --prefix /opt/app /wheels/rerankd-*.whl
 
 FROM python:3.11.14-slim-bookworm AS runtime
 RUN groupadd --gid 10001 rerankd \

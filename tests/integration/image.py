@@ -25,7 +25,7 @@ from tests.processes import Process
 
 NEEDED = ("unshare", "nsenter", "setpriv", "mount", "chroot")
 # How a machine reaches its package index is the machine's business, not the image's.
-HANDED_ON = ("PIP_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy")
+HANDED_ON = ("PIP_", "UV_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy")
 
 
 def unable() -> str:

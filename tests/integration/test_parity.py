@@ -129,6 +129,7 @@ def test_scores_do_not_depend_on_batch_mates(
     kind: str, checkpoint: Path, compiled: dict[str, Path], mixed_pairs: list[tuple[str, str]]
 ) -> None:
     reranker = opened(checkpoint if kind == "torch" else compiled[kind])
+    mixed_pairs = mixed_pairs[:100]
     together = reranker.score(mixed_pairs, activation="none")
     alone = np.array([reranker.score([pair], activation="none")[0] for pair in mixed_pairs])
     backwards = reranker.score(mixed_pairs[::-1], activation="none")[::-1]
