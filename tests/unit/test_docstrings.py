@@ -12,8 +12,15 @@ import rerankd
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(rerankd.__path__, "rerankd.") if not name.endswith("__main__")]
 
+# The modules of integrations import other frameworks.
+SLOW = ("rerankd.integrations.", "rerankd.reranker")
 
-@pytest.mark.parametrize("name", MODULES)
+
+def as_parameter(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith(SLOW) else name
+
+
+@pytest.mark.parametrize("name", map(as_parameter, MODULES))
 def test_examples(name: str) -> None:
     results = doctest.testmod(
         importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

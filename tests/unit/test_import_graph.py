@@ -75,6 +75,7 @@ def test_settings_are_read_at_the_edges_only(graph: grimp.ImportGraph) -> None:
     assert {module for module in readers if not module.startswith(SETTINGS_READERS)} == set()
 
 
+@pytest.mark.slow
 def test_modules_imported_by_name_are_few(graph: grimp.ImportGraph) -> None:
     """The layers in pyproject.toml cover import statements; what is imported by its name is listed here."""
     by_name: set[tuple[str, str]] = set()

@@ -218,6 +218,7 @@ def test_progress_goes_to_standard_error(reranker: Reranker, capsys: pytest.Capt
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_threshold_keeps_what_reaches_it_whatever_is_shown(mini: Reranker, texts: list[str]) -> None:
     texts = texts[:20]
     every = mini.rank("What is Apple's newest phone?", texts, top_n=None)

@@ -64,6 +64,7 @@ def test_extreme_logits() -> None:
         fit_platt(np.array([1.0, np.nan]), np.array([1.0, 0.0]))
 
 
+@pytest.mark.slow
 def test_calibration_makes_scores_shares() -> None:
     calibration = calibrate(made_up(20_000, 0.5, -2.0))
     assert calibration.queries == 2000

@@ -15,6 +15,7 @@ KEYS = st.tuples(st.integers(1, 2), st.integers(0, 1), st.sampled_from(["champio
 VALUES = st.dictionaries(st.sampled_from(["errors", "latency"]), st.integers(-3, 3).map(float), max_size=2)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(KEYS, VALUES, st.booleans(), st.booleans())))
 def test_nothing_is_lost_or_counted_twice(
     requests: list[tuple[tuple[int, int, str], dict[str, float], bool, bool]],

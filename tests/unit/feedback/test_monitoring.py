@@ -29,6 +29,7 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
     made.close()
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES)
 def test_psi_is_no_less_than_zero_and_zero_for_the_same(reference: list[float], current: list[float]) -> None:
     assert psi(reference, current) >= 0

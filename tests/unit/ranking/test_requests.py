@@ -27,6 +27,7 @@ def mentions(tree: ast.AST) -> list[int]:
     return [node.lineno for node in uses if CONSTRUCTOR in (getattr(node, "id", ""), getattr(node, "attr", ""))]
 
 
+@pytest.mark.slow
 def test_only_one_place_builds_requests() -> None:
     modules = sorted(PACKAGE.rglob("*.py"))
     users = {path.relative_to(PACKAGE).as_posix(): mentions(ast.parse(path.read_bytes())) for path in modules}

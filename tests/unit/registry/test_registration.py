@@ -50,6 +50,7 @@ def test_a_version_holds_the_files_and_what_they_are(registry: Registry, models:
     assert load_model(str(folder)).manifest == load_model(str(models[0])).manifest
 
 
+@pytest.mark.slow
 def test_the_same_files_are_the_same_version(registry: Registry, models: list[Path], tmp_path: Path) -> None:
     name = fresh_name()
     first = registry.register(models[0], name, metrics={"a": 1.0})

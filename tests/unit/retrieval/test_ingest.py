@@ -75,6 +75,7 @@ def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
     assert not any(row["source"].endswith("c.jsonl") for row in index.rows())
 
 
+@pytest.mark.slow
 def test_files_that_are_gone_may_stay(folder: Path, tmp_path: Path) -> None:
     index = opened(tmp_path)
     brought_in(folder, index)
