@@ -20,7 +20,7 @@ def as_parameter(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.slow) if name.startswith(SLOW) else name
 
 
-@pytest.mark.parametrize("name", map(as_parameter, MODULES))
+@pytest.mark.parametrize("name", [as_parameter(name) for name in MODULES])
 def test_examples(name: str) -> None:
     results = doctest.testmod(
         importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

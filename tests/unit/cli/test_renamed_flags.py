@@ -34,6 +34,7 @@ def test_traces_of_a_variant(flag: str, tmp_path: Path) -> None:
     assert [json.loads(line)["arm"] for line in result.stdout.splitlines()] == ["challenger"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--embedding-precision", "--words"])
 def test_precision_of_word_embeddings(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     precisions: list[str] = []

@@ -41,6 +41,7 @@ def worsened(qrels: Qrels, rankings: Rankings, target: float, seed: int) -> Rank
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_regression_of_one_hundredth_is_found_on_a_thousand_queries(seed: int) -> None:
     qrels, rankings = made_up(1000, 50, seed=seed)

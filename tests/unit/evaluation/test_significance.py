@@ -32,6 +32,7 @@ def test_exact_values_are_those_of_scipy(seed: int) -> None:
     assert permutation_test(coarse) == pytest.approx(theirs(coarse), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.005, 0.01, 0.05])
 def test_drawn_values_agree_with_scipy(shift: float) -> None:
     differences = np.random.default_rng(7).normal(shift, 0.1, 500)

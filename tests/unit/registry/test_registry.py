@@ -38,6 +38,7 @@ def aliases(registry: Registry, name: str) -> Mapping[str, int]:
     return {alias: number for alias, number in registry.store.aliases(name).items() if alias != "challenger"}
 
 
+@pytest.mark.slow
 def test_promotion_and_rollback(registry: Registry, models: list[Path], tmp_path: Path) -> None:
     name = registered(registry, models, tmp_path)
     first = registry.promote(name, 1, "the first")

@@ -58,6 +58,7 @@ def test_what_is_not_there_is_said(any_store: Store) -> None:
     assert name in store.names()
 
 
+@pytest.mark.slow
 def test_versions_files_tags_and_aliases(any_store: Store, tmp_path: Path) -> None:
     store, name = any_store, fresh_name()
     (tmp_path / "model.onnx").write_bytes(b"weights")

@@ -84,6 +84,7 @@ def test_files_that_are_gone_may_stay(folder: Path, tmp_path: Path) -> None:
     assert any(row["source"].endswith("c.jsonl") for row in index.rows())
 
 
+@pytest.mark.slow
 def test_a_broken_file_is_skipped_and_its_good_version_stays(folder: Path, tmp_path: Path) -> None:
     index = opened(tmp_path)
     (folder / "broken.pdf").write_bytes(b"%PDF broken")
