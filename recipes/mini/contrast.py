@@ -57,11 +57,10 @@ _LABELS = {
 }
 _INSTRUCTION = {
     "en": "Write a question about the subject that a person would type, with the word in it if possible. Then a "
-    "passage that answers it in other words than the question's. Then a passage that repeats the question's words but is about "
-    "something else and does not answer it.",
+    "passage that answers it in other words than the question's. Then a passage that repeats the question's words "
+    "but is about something else and does not answer it.",
     "zh": "请写一个人们会搜索的、与主题有关的问题,尽量用到这个词。再写一段用其他说法回答它的文字。"
-    "然后写一段重复问题中的词、"
-    "但说的是别的事、没有回答问题的文字。",
+    "然后写一段重复问题中的词、但说的是别的事、没有回答问题的文字。",
 }
 _EXAMPLES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "en": (
