@@ -101,7 +101,7 @@ def fitted(rows: Sequence[Candidates], systems: Sequence[str]) -> np.ndarray[Any
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return torch.nn.functional.softplus(raw).detach().numpy()
+    return torch.nn.functional.softplus(raw).detach().double().numpy()
 
 
 def cross_validated(rows: Sequence[Candidates], systems: Sequence[str]) -> list[float]:

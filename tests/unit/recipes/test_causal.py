@@ -46,7 +46,8 @@ def causal(folder: Path) -> Causal:
 def reference(folder: Path) -> Any:
     from transformers import Qwen2ForCausalLM
 
-    return Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()
 
 
 @torch.inference_mode()
