@@ -21,8 +21,10 @@ import torch
 
 from . import data
 from .evaluate import interval, sample, scorer
+from .gguf_model import language_model_folder
 from .prompts import PROMPTS, language
-from .teachers import Cache, LanguageModel, SentenceEncoder, judged, language_model_folder
+from .score_cache import Cache
+from .teachers import LanguageModel, SentenceEncoder, judged
 from .validation import ndcg, standardised
 
 log = logging.getLogger("recipe")

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .gguf_model import language_model_folder
 from .lines import append_lines, read_lines
 from .prompts import Turns
-from .teachers import LanguageModel, language_model_folder
+from .teachers import LanguageModel
 
 log = logging.getLogger("recipe")
 

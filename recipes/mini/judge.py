@@ -17,9 +17,10 @@ from pathlib import Path
 
 from .contrast import Written, read
 from .data import bm25_tokens
+from .gguf_model import language_model_folder
 from .lines import append_lines, read_lines
 from .prompts import PROMPTS
-from .teachers import LanguageModel, language_model_folder
+from .teachers import LanguageModel
 
 log = logging.getLogger("recipe")
 

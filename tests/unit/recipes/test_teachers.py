@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from recipes.mini import contrast, judge, prompts
-from recipes.mini.teachers import DOWNLOADS, Cache, Download, batches, fetch, join
+from recipes.mini.downloads import DOWNLOADS, Download, fetch, join
+from recipes.mini.score_cache import Cache
+from recipes.mini.teachers import batches
 
 
 def wheel(path: Path, content: bytes) -> Path:
