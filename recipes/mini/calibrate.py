@@ -65,6 +65,9 @@ def calibrate(root: Path, start: Path, out: Path) -> None:
     with torch.no_grad():
         model.mix.mul_(scale)
         model.bias.mul_(scale).add_(offset)
+        if model.encoder.joint_layers:
+            model.joint_output.weight.mul_(scale)
+            model.joint_output.bias.mul_(scale)
     model.save(out, start / "tokenizer.json")
     (out / "calibration.json").write_text(json.dumps({"scale": scale, "offset": offset, "pairs": len(pairs)}))
 

@@ -20,7 +20,7 @@ from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training import gptq
-from rerankd.training.late_interaction import LateInteractionRanker, load
+from rerankd.training.late_interaction import LateInteractionRanker, joint_layers, load
 
 from . import data, tokens
 from .tokens import CLS, SEP, Tokens
@@ -112,6 +112,7 @@ def write(
     architecture = architecture_of(start)
     builder = LateInteractionGraph(architecture, lambda key: weights[named(key)], precision, embedding_precision="int4")
     builder.prefix, builder.outlier_layers = len(tokenizer.prefixes["query"]), outlier_layers or frozenset()
+    builder.joint_layers = joint_layers(weights)
     weights["mix"] = weights["mix"][None]
     calibration = start / "calibration.json"
     onnx.save(builder.build(), str(out / "model.onnx"))

@@ -28,12 +28,19 @@ class Student:
     pieces: bool = False
 
 
-def shortened(teacher: LateInteractionRanker, layers: Sequence[int]) -> LateInteractionRanker:
-    """Return a ranker with some of the teacher's layers."""
+def shortened(teacher: LateInteractionRanker, layers: Sequence[int], joint_layers: int = 0) -> LateInteractionRanker:
+    """Return a ranker with some of the layers of a teacher without joint layers.
+
+    Args:
+        teacher: ranker that query and document pass separately.
+        layers: numbers of the layers.
+        joint_layers: number of layers that read both texts together.
+    """
     config = BertConfig(**{**teacher.encoder.bert.config.to_dict(), "num_hidden_layers": len(layers)})
-    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
+    student = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers)
     weights = teacher.state_dict()
-    kept = {name: value for name, value in weights.items() if ".layer." not in name}
+    kept = {name: value for name, value in student.state_dict().items() if "joint" in name or "cross" in name}
+    kept |= {name: value for name, value in weights.items() if ".layer." not in name}
     for new, old in enumerate(layers):
         prefix = f"encoder.bert.encoder.layer.{old}."
         target = f"encoder.bert.encoder.layer.{new}."

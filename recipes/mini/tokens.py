@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from rerankd.compiler.late_interaction_graph import CLS, SEP
-from rerankd.training.late_interaction import LateInteractionRanker, Side
+from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
 
 PART_TOKENS = 3000
 WIDTH = 16
@@ -92,7 +92,7 @@ def encode(
         return torch.cat(tokens)[back]
 
     whole = object.__new__(Side)
-    for name in ("ids", "hidden", "content", "mean", "tokens"):
+    for name in SIDE:
         setattr(whole, name, joined(name))
     return whole
 

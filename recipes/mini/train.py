@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
 
-from rerankd.training.late_interaction import LateInteractionRanker, Side
+from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
 
 from .bank import Bank, Rows, Step
 from .groups import SIZE
@@ -49,7 +49,7 @@ SMALL_SHAPE = {"layers": 5, "hidden": 192, "heads": 6}
 def encoded(ranker: LateInteractionRanker, rows: Sequence[Rows], prefix: int, device: torch.device) -> Side:
     """Encode the texts of a step, in the order in which they were drawn."""
     width = max(part.ids.shape[1] for part in rows)
-    columns: dict[str, list[torch.Tensor]] = {"ids": [], "hidden": [], "content": [], "mean": [], "tokens": []}
+    columns: dict[str, list[torch.Tensor]] = {name: [] for name in SIDE}
     for part in rows:
         ids = torch.from_numpy(part.ids).to(device, non_blocking=True)
         sizes = torch.from_numpy(part.sizes).to(device, non_blocking=True)

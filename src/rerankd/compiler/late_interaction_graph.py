@@ -1,7 +1,8 @@
 """ONNX graph of a late-interaction ranker with BERT's three inputs, so that it runs like a cross-encoder.
 
-A pair is `[CLS] query: ... [SEP] [CLS] passage: ... [SEP]`. The second [CLS] starts the document, which does not attend
-to the query, has its own positions, and is compared with the query in the head only.
+A pair is `[CLS] query: ... [SEP] [CLS] passage: ... [SEP]`. The second [CLS] starts the document, which has its own
+positions. In the first layers the two texts do not attend to each other; in the joint layers, the last ones, they do,
+with a bias per head. The head compares them token by token.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ class LateInteractionGraph(GraphBuilder):
     Attributes:
         prefix: number of tokens between the first [CLS] and the query.
         outlier_layers: names of the linear layers in which special tokens are multiplied separately.
+        joint_layers: number of last layers in which the texts attend to each other.
     """
 
     prefix = 0
+    joint_layers = 0
     outlier_layers: frozenset[str] = frozenset()
 
     def _number(self, name: str, value: Any, kind: type = np.int64) -> str:
@@ -53,7 +56,8 @@ class LateInteractionGraph(GraphBuilder):
         restarted = self.op("Max", self.op("Min", restarted, last), self._number("nought", 0))
         separate = self.op("Equal", *(self.op("Unsqueeze", self._second, axis) for axis in (rows, columns)))
         separate = self.op("Cast", self.op("Not", separate), to=FLOAT)
-        self._attention_bias = self.op("Unsqueeze", self.op("Mul", separate, self._masked()), columns)
+        self._across = self.op("Unsqueeze", separate, columns)
+        self._attention_bias = self.op("Mul", self._across, self._masked())
         self._add_masks(positions, first)
         self._add_special_positions(positions, before)
         self._words = self._lookup(f"{prefix}.word_embeddings.weight", "input_ids")
@@ -67,6 +71,8 @@ class LateInteractionGraph(GraphBuilder):
         end = self.op("Sub", self.op("ReduceSum", "attention_mask", self._number("across", [1]), keepdims=1), unit)
         special = self.op("Concat", self.op("Sub", before, before), self.op("Sub", before, unit), before, end, axis=1)
         self._special = self.op("Unsqueeze", special, self._number("deep", [-1]))
+        beginnings = self.op("Concat", self.op("Sub", before, before), before, axis=1)
+        self._beginnings = self.op("Unsqueeze", beginnings, self._number("deep", [-1]))
         across = self.op("Unsqueeze", special, self._number("across", [1]))
         one_hot = self.op("Equal", self.op("Unsqueeze", positions, self._number("deep", [-1])), across)
         self._one_hot = self.op("Cast", one_hot, to=FLOAT)
@@ -101,10 +107,14 @@ class LateInteractionGraph(GraphBuilder):
 
     def _layer(self, hidden: str, layer: int, *, last: bool) -> str:
         """Add a layer with all tokens: the comparison reads the last layer of every token."""
+        joint = layer - (self.architecture.layers - self.joint_layers)
+        if joint >= 0:
+            bias = self.constant(f"cross_bias.{joint}", self.weights("cross_bias")[joint][None, :, None, None])
+            self._attention_bias = self.op("Mul", self._across, bias)
         return super()._layer(hidden, layer, last=False)
 
     def fused(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Append a fused operator; attention gets a bias that hides the texts from each other."""
+        """Append a fused operator; attention gets a bias that hides the texts from each other, or a learned one."""
         if kind == "MultiHeadAttention":
             inputs = (*inputs, self._attention_bias)
         return super().fused(kind, *inputs, **attributes)
@@ -129,7 +139,18 @@ class LateInteractionGraph(GraphBuilder):
             self._weighed(repeated, self._words, "piece", last),
         ]
         parts = self.op("Concat", *features, axis=1)
-        self.op("Gemm", parts, self._vector("mix"), self._vector("bias"), transB=1, output="logits")
+        if not self.joint_layers:
+            self.op("Gemm", parts, self._vector("mix"), self._vector("bias"), transB=1, output="logits")
+            return
+        similarity = self.op("Gemm", parts, self._vector("mix"), self._vector("bias"), transB=1)
+        self.op("Add", similarity, self._joint_head(hidden), output="logits")
+
+    def _joint_head(self, hidden: str) -> str:
+        """Add the head on the states of both [CLS] tokens, in float32; shape (batch, 1)."""
+        both = self.op("GatherND", hidden, self._beginnings, batch_dims=1)
+        flat = self.op("Reshape", both, self._number("flat", [0, 2 * self.architecture.hidden]))
+        inner = self.fused("Gelu", self._linear(flat, "joint_dense"))
+        return self._linear(inner, "joint_output")
 
     def _cosine(self, hidden: str, columns: str, last: str) -> str:
         sums = [

@@ -21,7 +21,7 @@ from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, outlier_layers
-from rerankd.training.late_interaction import LateInteractionRanker
+from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.network import Network, logits_of
 from rerankd.training.weights import embedding_precision
 
@@ -187,6 +187,7 @@ def save_graph(
         architecture, lambda key: constants[named(key)], precision, embedding_precision="int4"
     )
     builder.prefix, builder.outlier_layers = len(template.start) - 1, outlier_layers
+    builder.joint_layers = joint_layers(weights)
     onnx.save(builder.build(), str(path))
 
 

@@ -17,7 +17,7 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
-from rerankd.training.late_interaction import LateInteractionRanker, Side
+from rerankd.training.late_interaction import LateInteractionRanker, Side, joint_layers
 from rerankd.training.options import check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
@@ -223,7 +223,8 @@ def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> LateInter
     from transformers import BertConfig, BertModel
 
     config = BertConfig(**_encoder_config(files.manifest.architecture))
-    ranker = _load_weights(LateInteractionRanker(BertModel(config, add_pooling_layer=False)), weights, files)
+    model = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers(weights))
+    ranker = _load_weights(model, weights, files)
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)
     return ranker
 

@@ -22,6 +22,7 @@ from rerankd.models.files import ONNX, ModelFiles
 
 Array = np.ndarray[Any, Any]
 LATE_INTERACTION_CONSTANT = "meaning.weight"
+JOINT_BIAS = "cross_bias."  # followed by the number of the joint layer
 
 
 def constants_of(path: Path) -> dict[str, Array]:
@@ -87,7 +88,18 @@ def _late_interaction(constants: Mapping[str, Array], architecture: Architecture
         }
     scale, offset = _calibration(constants)
     weights |= {"mix": scale * constants["mix"].reshape(-1), "bias": scale * constants["bias"].reshape(-1) + offset}
+    biases = [constants[name].reshape(-1) for name in _joint_biases(constants)]
+    if biases:
+        weights |= {"cross_bias": np.stack(biases)}
+        weights |= {f"joint_dense.{part}": constants[f"joint_dense.{part}"] for part in ("weight", "bias")}
+        weights |= {f"joint_output.{part}": scale * constants[f"joint_output.{part}"] for part in ("weight", "bias")}
     return {named(name): value for name, value in weights.items()}
+
+
+def _joint_biases(constants: Mapping[str, Array]) -> list[str]:
+    """Return the names of the biases of joint layers, in the order of the layers."""
+    names = [name for name in constants if name.startswith(JOINT_BIAS)]
+    return sorted(names, key=lambda name: int(name.removeprefix(JOINT_BIAS)))
 
 
 def _cross_encoder(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:

@@ -22,6 +22,10 @@ PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
 
 @pytest.fixture(scope="module")
 def ranker() -> LateInteractionRanker:
+    return a_ranker(0)
+
+
+def a_ranker(joint_layers: int) -> LateInteractionRanker:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
@@ -34,7 +38,11 @@ def ranker() -> LateInteractionRanker:
         max_position_embeddings=64,
         initializer_range=0.2,
     )
-    return LateInteractionRanker(BertModel(config, add_pooling_layer=False)).eval()
+    ranker = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers).eval()
+    if joint_layers:
+        torch.nn.init.normal_(ranker.cross_bias)
+        torch.nn.init.normal_(ranker.joint_output.weight)
+    return ranker
 
 
 def a_tokenizer(folder: Path) -> Path:
@@ -49,7 +57,9 @@ def a_tokenizer(folder: Path) -> Path:
 TEXTS = ["w12", "w10 w11 w12 w13", " ".join(["w20"] * 20), "w11 w30 w31 w10", ""]
 
 
-def test_a_pair_scores_alike_alone_and_in_a_batch(ranker: LateInteractionRanker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("joint_layers", [0, 2])
+def test_a_pair_scores_alike_alone_and_in_a_batch(joint_layers: int, tmp_path: Path) -> None:
+    ranker = a_ranker(joint_layers)
     tokens = pairs.Tokens(Tokenizer.from_file(str(a_tokenizer(tmp_path))))
     with torch.inference_mode():
         together = pairs.score(ranker, tokens, "w10 w11", TEXTS, 60)
@@ -71,10 +81,10 @@ def test_it_ranks_by_meaning_matches_and_repetition_before_any_training(ranker: 
     ranker.mix.data = mix
 
 
+@pytest.mark.parametrize("joint_layers", [0, 2, 3])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_product_computes_what_the_ranker_computes(
-    ranker: LateInteractionRanker, tmp_path: Path, precision: str
-) -> None:
+def test_the_product_computes_what_the_ranker_computes(tmp_path: Path, precision: str, joint_layers: int) -> None:
+    ranker = a_ranker(joint_layers)
     torch.manual_seed(0)
     for weigher in (ranker.meaning, ranker.piece):
         torch.nn.init.normal_(weigher.weight)

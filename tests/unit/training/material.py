@@ -36,7 +36,9 @@ def animals(count: int = 12) -> list[Example]:
     return examples
 
 
-def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed: int = 0) -> Path:
+def late_interaction_model(
+    bert: Path, out: Path, precision: str = "fp32", seed: int = 0, joint_layers: int = 0
+) -> Path:
     """Return a random model of the bundled one's kind, with the tokenizer of another."""
     from tokenizers import Tokenizer
 
@@ -56,8 +58,8 @@ def late_interaction_model(bert: Path, out: Path, precision: str = "fp32", seed:
         initializer_range=0.2,
         layer_norm_eps=1e-5,
     )
-    ranker = LateInteractionRanker(BertModel(config, add_pooling_layer=False))
-    for weigher in (ranker.meaning, ranker.piece):
+    ranker = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers)
+    for weigher in (ranker.meaning, ranker.piece, *([ranker.joint_output] if joint_layers else [])):
         torch.nn.init.normal_(weigher.weight)
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
     template = PairTemplate((cls, *tokenizer.encode("query", add_special_tokens=False).ids[:1]), (sep, cls), (sep,))

@@ -22,9 +22,10 @@ from tests.unit.training.material import files_of, late_interaction_model
 TOLERANCE = {"fp32": 1e-3, "int8": 0.7}  # of a logit; int8 files also round what passes between layers
 
 
+@pytest.mark.parametrize("joint_layers", [0, 2])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_weights_are_read_back(bert: Path, tmp_path: Path, precision: str) -> None:
-    folder = late_interaction_model(bert, tmp_path / "model", precision)
+def test_weights_are_read_back(bert: Path, tmp_path: Path, precision: str, joint_layers: int) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model", precision, joint_layers=joint_layers)
     assert is_late_interaction(files_of(folder))
     pairs = verification_pairs([], 20)
     served = Reranker(str(folder), device="cpu", max_length=100).score(pairs, activation="none")
@@ -57,8 +58,9 @@ def test_a_late_interaction_model_of_another_shape(bert: Path, tmp_path: Path) -
         open_network(files_of(folder), 100)
 
 
-def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path) -> None:
-    folder = late_interaction_model(bert, tmp_path / "model")
+@pytest.mark.parametrize("joint_layers", [0, 1])
+def test_a_calibration_is_read_back_with_them(bert: Path, tmp_path: Path, joint_layers: int) -> None:
+    folder = late_interaction_model(bert, tmp_path / "model", joint_layers=joint_layers)
     write_calibrated(files_of(folder), tmp_path / "calibrated", Platt(0.5, -1.25), {})
     pairs = verification_pairs([], 8)
     plain = logits_of(open_network(files_of(folder), 100), pairs)
