@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from docs import generate
 from rerankd.models.reference import bundled_folder
 from rerankd.training.late_interaction import LateInteractionRanker, load
 
-from . import calibrate, evaluate, export, train, validation, vocabulary
+from . import calibrate, evaluate, export, joint, train, validation, vocabulary, written
 from .bank import Bank, build
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
@@ -41,6 +42,10 @@ def main() -> None:
         "--seconds", type=float, nargs=2, default=(15, 48), metavar=("FOLD", "ALL"),
         help="seconds of training without the packs of a fold, and with all packs, on one H100",
     )  # fmt: skip
+    parser.add_argument(
+        "--joint-seconds", type=float, nargs=2, default=(1080, 2100), metavar=("SHORTEN", "JOINT"),
+        help="seconds of teaching half the layers, and of training them to read both texts, on two cores with AMX",
+    )  # fmt: skip
     parser.add_argument("--tokens", type=int, default=train.STEP_TOKENS, help="tokens of a training step")
     parser.add_argument("--workers", type=int, default=train.WORKERS, help="processes that draw steps")
     parser.add_argument("--queries", type=int, default=evaluate.QUERIES, help="held-out queries measured per pack")
@@ -51,7 +56,8 @@ def main() -> None:
     data, work = arguments.data, arguments.work
     work.mkdir(parents=True, exist_ok=True)
     for_fold, for_all = arguments.seconds
-    pruned, trained, calibrated, exported = (work / name for name in ("1-pruned", "2-trained", "3-calibrated", "mini"))
+    pruned, trained, joined = (work / name for name in ("1-pruned", "2-trained", "3-joint"))
+    calibrated, exported = work / "4-calibrated", work / "mini"
 
     if not (pruned / "tokenizer.json").exists():
         vocabulary.prune(data, pruned, range(12))
@@ -67,8 +73,11 @@ def main() -> None:
         kept = train.between(start, ranker, SHARE).cpu()
         kept.mix.data[2] -= LOWERED
         kept.save(trained, pruned / "tokenizer.json")
+    if not (joined / "tokenizer.json").exists():
+        bank = Bank(build(data, trained / "tokenizer.json", 100))
+        join(bank, load(trained).to(device), *arguments.joint_seconds, device, trained / "tokenizer.json", joined)
     if not (calibrated / "calibration.json").exists():
-        calibrate.calibrate(data, trained, calibrated)
+        calibrate.calibrate(data, joined, calibrated)
     if not (exported / "rerankd.json").exists():
         export.export(calibrated, exported, root=data)
     if not (work / "mini.json").exists():
@@ -89,6 +98,35 @@ def begun(pruned: Path, device: torch.device) -> LateInteractionRanker:
     ranker = load(pruned)
     ranker.mix.data = torch.tensor(train.START_MIX)
     return ranker.to(device)
+
+
+def join(
+    bank: Bank,
+    teacher: LateInteractionRanker,
+    to_shorten: float,
+    to_join: float,
+    device: torch.device,
+    tokenizer: Path,
+    out: Path,
+) -> None:
+    """Make the network that ships from its teacher of twelve layers, and save it.
+
+    Args:
+        bank: source of the training steps.
+        teacher: network of twelve layers.
+        to_shorten: seconds of imitating the teacher with half its layers.
+        to_join: seconds of training with joint layers.
+        device: device to train on.
+        tokenizer: file of the tokenizer.
+        out: folder to save to.
+    """
+    groups, _ = written.split(written.read())
+    bank.add_written(groups, Tokenizer.from_file(str(tokenizer)))
+    student = joint.begun(teacher).to(device)
+    joint.shorten("shorten", bank, teacher, student, to_shorten, device)
+    student = joint.with_joint_layers(student, joint.JOINT_LAYERS).to(device)
+    joint.train_joint("joint", bank, teacher, student, to_join, device)
+    student.cpu().save(out, tokenizer)
 
 
 def transfer(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from tokenizers import Tokenizer
 from . import data
 from .groups import OBLIQUE, SENTENCES, SIZE, TRADITIONAL, WEIGHTS
 from .tokens import CLS, PAD, PREFIXES, SEP
+from .written import WrittenGroup
 
 QUERY = 96
 LENGTHS = ((112, 0.4), (208, 0.35), (384, 0.25))  # of passages, and the share of steps
 WHOLE = 0.5  # share of groups read from the beginning
 PARTS = 4  # passages of a step are padded in so many parts, by length
 LONGEST = 500
-WIDTH = 64  # texts are padded to multiples of it: each new shape costs a GPU allocations and a choice of kernels
+WIDTH = 32  # texts are padded to multiples of it: each new shape costs allocations and a choice of kernels
+WRITTEN_LENGTH = 112  # tokens of written passages
 PLAIN = 1500  # paragraphs of running text from each source
 
 Ids = np.ndarray[Any, np.dtype[np.uint16]]
@@ -48,10 +50,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Groups of one query and `SIZE` passages, the answer first."""
+    """Groups of one query and `SIZE` passages, the answer first.
+
+    Attributes:
+        queries: the queries.
+        passages: the passages in parts, by length.
+        written: True for written groups, whose labels are certain and whose negatives mislead.
+    """
 
     queries: Rows
     passages: list[Rows]
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,7 @@ class Bank:
         }
         self.traps: list[tuple[str, int, list[int], int]] = content["traps"]
         self.prefixes: dict[str, list[int]] = content["prefixes"]
+        self.written: dict[str, list[tuple[int, int, list[int]]]] = {}
         counts: Counter[int] = Counter(np.bincount(self._flat, minlength=40_000).nonzero()[0].tolist())
         for text in range(0, len(self._starts) - 1, 7):
             counts.update(set(self[text].tolist()))
@@ -105,12 +115,60 @@ class Bank:
         best = max(0, min(len(text) - size, best + draw.randint(-step, step)))
         return text[best : best + size]
 
-    def step(self, seed: str, tokens: int, leave_out: frozenset[str] = frozenset()) -> Step:
-        """Draw a step of about `tokens` tokens; steps of one length have equally many groups."""
+    def add_written(self, groups: Sequence[WrittenGroup], tokenizer: Tokenizer) -> None:
+        """Add written groups to those that `written_step` draws from."""
+        flat, ends = [self._flat], list(self._starts)
+
+        def number(text: str) -> int:
+            flat.append(np.array(tokenizer.encode(text, add_special_tokens=False).ids[:LONGEST], np.uint16))
+            ends.append(ends[-1] + len(flat[-1]))
+            return len(ends) - 2
+
+        for group in groups:
+            row = number(group.query), number(group.answer), [number(text) for text in group.others]
+            self.written.setdefault(group.language, []).append(row)
+        self._flat, self._starts = np.concatenate(flat), np.array(ends)
+
+    def written_step(self, seed: str, tokens: int) -> Step:
+        """Draw a step of written groups; answers of other queries in the language fill up groups."""
         draw = random.Random(seed)
-        names = [name for name in WEIGHTS if name in self.examples and name not in leave_out]
-        weights = [WEIGHTS[name] for name in names]
-        (length,) = draw.choices([size for size, _ in LENGTHS], [share for _, share in LENGTHS])
+        texts: list[Ids] = []
+        queries: list[Ids] = []
+        count = 0
+        while count < tokens:
+            listed = self.written[draw.choice(sorted(self.written))]
+            query, answer, others = draw.choice(listed)
+            chosen = [answer, *draw.sample(others, min(SIZE - 1, len(others)))]
+            while len(chosen) < SIZE:
+                other = draw.choice(listed)
+                if other[0] != query:
+                    chosen.append(draw.choice([other[1], *other[2]]))
+            queries.append(self[query][:QUERY])
+            texts += [self[text][:WRITTEN_LENGTH] for text in chosen]
+            count += sum(map(len, texts[-SIZE:]))
+        return Step(self.framed(queries, "query", 1)[0], self.framed(texts, "passage", PARTS), written=True)
+
+    def step(
+        self,
+        seed: str,
+        tokens: int,
+        leave_out: frozenset[str] = frozenset(),
+        lengths: Sequence[tuple[int, float]] = LENGTHS,
+        shares: Mapping[str, float] = WEIGHTS,
+    ) -> Step:
+        """Draw a step of about `tokens` tokens; steps of one length have equally many groups.
+
+        Args:
+            seed: decides what is drawn.
+            tokens: size of the step.
+            leave_out: packs that are not drawn from.
+            lengths: tokens of passages, and the share of steps.
+            shares: sampling weights of the sources.
+        """
+        draw = random.Random(seed)
+        names = [name for name in shares if name in self.examples and name not in leave_out]
+        weights = [shares[name] for name in names]
+        (length,) = draw.choices([size for size, _ in lengths], [share for _, share in lengths])
         queries: list[Ids] = []
         passages: list[Ids] = []
         for _ in range(max(1, tokens // (SIZE * length))):

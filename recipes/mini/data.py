@@ -76,7 +76,8 @@ class Example:
     origin: str = ""
 
 
-def _hash(text: str) -> float:
+def unit_hash(text: str) -> float:
+    """Return a number from 0 to 1 that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
@@ -129,9 +130,9 @@ def load_pack(root: Path, name: str) -> Pack:
             query_id, _, doc_id, _, score, _ = line.split()
             candidates[query_id][doc_id] = float(score)
     groups = _groups(titles, qrels)
-    held_out = frozenset(d for d, group in groups.items() if _hash(f"mini:{group}") < HELD_OUT_SHARE)
+    held_out = frozenset(d for d, group in groups.items() if unit_hash(f"mini:{group}") < HELD_OUT_SHARE)
     validation = frozenset(
-        d for d, group in groups.items() if d not in held_out and _hash(f"choice:{group}") < VALIDATION_SHARE
+        d for d, group in groups.items() if d not in held_out and unit_hash(f"choice:{group}") < VALIDATION_SHARE
     )
     return Pack(name, queries, corpus, dict(qrels), dict(candidates), held_out, validation)
 
@@ -237,7 +238,7 @@ def pair_texts(root: Path, name: str) -> Iterator[str]:
 
 def crosslingual_held_out(row_query: str) -> bool:
     """Return True if a query of the cross-lingual pairs is held out for the cross-lingual test."""
-    return _hash(f"xling:{row_query}") < 0.04
+    return unit_hash(f"xling:{row_query}") < 0.04
 
 
 def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:

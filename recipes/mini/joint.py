@@ -1,154 +1,180 @@
-"""Candidate (b): late interaction, and layers in which the query's tokens read the document.
+"""Steps 3 and 4: a network of half the layers, in which the last ones read query and document together.
 
-Documents are still encoded without the query, so their states can be cached. Each layer lets the query's tokens attend
-to one another and to the document's tokens; what they have read changes the logit. The output starts at zero, so that
-training begins with the ranking of late interaction. Only the query's tokens pass the layers: for a document, a layer
-computes keys and values, a sixth of what a layer of the encoder computes.
+First the layers that are kept imitate the whole encoder, still reading both texts separately (`shorten`). Then the
+attention between the texts is opened in the last layers, or in all of them, which makes a cross-encoder, and the
+network is trained on two kinds of steps (`train_joint`): labelled groups of the packs, where a share of the target is
+the order of the network before, which knows topics that labels do not cover; and written groups (`written.py`), where
+shared words mislead. The last part of the training computes with the matrix products of the int8 file.
+
+States are bfloat16 inside the layers and parameters float32, so a CPU with AMX is used well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 from typing import Any
 
 import torch
-from torch.nn.functional import gelu, kl_div, layer_norm
+from torch.nn.functional import kl_div
 
-from rerankd.compiler.late_interaction_graph import MASKED
-from rerankd.training.late_interaction import LateInteractionRanker, Side
+from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
 
-from .bank import Bank, Step
-from .groups import SIZE
+from .bank import PARTS, Bank, Step
+from .groups import SIZE, WEIGHTS
 from .loop import draws, loop
-from .train import autocast, encoded
+from .students import shortened
+from .train import encoded, states_loss
 
-HEAD = 64  # width of an attention head
-INNER = 2  # width of the inner layer, relative to the states'
-RATE = 6e-4
-KEPT = 0.2  # weight of the divergence from the order of late interaction alone
-
-
-class Reading(torch.nn.Module):
-    """A layer: query tokens attend to query tokens, then to the document's, then pass a perceptron (pre-norm)."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.heads = max(1, size // HEAD)
-        self.own = torch.nn.Linear(size, 3 * size)
-        self.own_output = torch.nn.Linear(size, size)
-        self.query = torch.nn.Linear(size, size)
-        self.document = torch.nn.Linear(size, 2 * size)
-        self.output = torch.nn.Linear(size, size)
-        self.inner = torch.nn.Linear(size, INNER * size)
-        self.outer = torch.nn.Linear(INNER * size, size)
-        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(size) for _ in range(3))
-        # Attention begins with a liking for tokens of the same meaning, and of the same piece.
-        self.alike = torch.nn.Parameter(torch.linspace(0, 12, self.heads))
-        self.same = torch.nn.Parameter(torch.linspace(0, 4, self.heads).flip(0))
-
-    def _split(self, states: torch.Tensor, parts: int) -> Sequence[torch.Tensor]:
-        batch, length, _ = states.shape
-        parted: Sequence[torch.Tensor] = states.view(batch, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return parted
-
-    def _attended(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor
-    ) -> torch.Tensor:
-        weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias).softmax(-1)
-        batch, _, length, _ = query.shape
-        return (weights.to(value.dtype) @ value).transpose(1, 2).reshape(batch, length, -1)
-
-    def forward(
-        self,
-        states: torch.Tensor,
-        document: torch.Tensor,
-        masks: tuple[torch.Tensor, torch.Tensor],
-        similar: torch.Tensor,
-        same: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the query's states after the layer, shape (pairs, query length, size)."""
-        query, key, value = self._split(self.own(self.norms[0](states)), 3)
-        states = states + self.own_output(self._attended(query, key, value, masks[0][:, None, None]))
-        (query,) = self._split(self.query(self.norms[1](states)), 1)
-        key, value = self._split(self.document(document), 2)
-        bias = masks[1][:, None, None] + similar[:, None] * self.alike[:, None, None]
-        bias = bias + same[:, None] * self.same[:, None, None]
-        states = states + self.output(self._attended(query, key, value, bias))
-        result: torch.Tensor = states + self.outer(gelu(self.inner(self.norms[2](states))))
-        return result
+LAYERS = (0, 2, 4, 6, 9, 11)  # of twelve
+JOINT_LAYERS = 3  # of these
+LENGTHS = ((96, 0.5), (160, 0.3), (256, 0.2))
+LONGER = ((96, 0.3), (160, 0.3), (256, 0.4))  # for joint layers: written passages are short, those of packs are not
+MORE = {"covidqa-en": 3.5, "drcd-zh": 2.0, "drcd-zhs": 1.5, "cmrc-zh": 1.2, "dureader-zh": 0.8}  # where it fell behind
+TOKENS = 6000
+WRITTEN = 0.3  # share of steps
+GUIDED = 0.5  # share of the target that is the order of the network before, in labelled groups
+STATES = 3.0
+QUANTISED_FROM = 0.7
+STEP = 32  # texts are trimmed to multiples of it: memory is kept for every new shape
+RATES = {"mix": 1e-2, "head": 1e-3, "body": 2.5e-4, "cross_bias": 2e-2}
 
 
-class JointRanker(LateInteractionRanker):
-    """Late interaction with layers that read the document."""
-
-    def __init__(self, bert: Any, layers: int = 2) -> None:
-        super().__init__(bert)
-        size = bert.config.hidden_size
-        self.reading = torch.nn.ModuleList(Reading(size) for _ in range(layers))
-        self.read = torch.nn.Linear(2 * size, 1)
-        torch.nn.init.zeros_(self.read.weight)
-        torch.nn.init.zeros_(self.read.bias)
-
-    @classmethod
-    def of(cls, ranker: LateInteractionRanker, layers: int = 2) -> JointRanker:
-        """Return a ranker that ranks like `ranker` until it is trained."""
-        made = cls(ranker.encoder.bert, layers)
-        missing = made.load_state_dict(ranker.state_dict(), strict=False)
-        if missing.unexpected_keys or not all(name.startswith("read") for name in missing.missing_keys):
-            raise ValueError(f"The ranker's weights are not those of late interaction: {missing}.")
-        return made
-
-    def forward(self, query: Side, document: Side) -> torch.Tensor:
-        """Return the logits of pairs row by row, shape (pairs,), float32."""
-        before, after = self.parts(query, document)
-        return before + after
-
-    def parts(self, query: Side, document: Side) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the logits of late interaction, and what reading adds to them."""
-        similar = query.tokens @ document.tokens.transpose(1, 2)
-        same = (query.ids[:, :, None] == document.ids[:, None, :]).float()
-        before = self.combined(query, (query.mean * document.mean).sum(-1), similar, same, document.content)
-        masks = ((query.ids == 0) * MASKED, (1 - document.content) * MASKED)
-        scale = (query.hidden.shape[-1],)
-        states, read = layer_norm(query.hidden, scale), layer_norm(document.hidden, scale)
-        for layer in self.reading:
-            states = layer(states, read, masks, similar, same)
-        states = layer_norm(states.float(), scale)
-        weights = self.weights(self.meaning, query.hidden, query.content)
-        pooled = torch.cat([(states * weights[..., None]).sum(1), states[:, 0]], -1)
-        return before, self.read(pooled)[:, 0].float()
+def parameter_groups(ranker: LateInteractionRanker, rate: float = 1.0) -> list[dict[str, Any]]:
+    """Return the optimizer's parameter groups; embeddings are frozen, because the file holds them in 4 bits."""
+    members: dict[str, list[torch.nn.Parameter]] = {kind: [] for kind in RATES}
+    for name, parameter in ranker.named_parameters():
+        if "word_embeddings" in name:
+            parameter.requires_grad_(False)
+        elif name in ("mix", "bias"):
+            members["mix"].append(parameter)
+        elif name.startswith(("meaning", "piece", "joint")):
+            members["head"].append(parameter)
+        else:
+            members["cross_bias" if name == "cross_bias" else "body"].append(parameter)
+    return [{"params": values, "lr": rate * RATES[kind]} for kind, values in members.items() if values]
 
 
-def train_reading(
+def begun(teacher: LateInteractionRanker) -> LateInteractionRanker:
+    """Return the kept layers of a ranker, which compute in bfloat16."""
+    student = shortened(teacher, LAYERS)
+    student.encoder.compute_dtype = torch.bfloat16
+    return student
+
+
+def with_joint_layers(ranker: LateInteractionRanker, count: int) -> LateInteractionRanker:
+    """Return a copy of a ranker without joint layers whose last `count` layers read both texts."""
+    made = shortened(ranker, range(len(ranker.encoder.bert.encoder.layer)), count)
+    made.encoder.compute_dtype = ranker.encoder.compute_dtype
+    return made
+
+
+def shorten(
     name: str,
     bank: Bank,
-    ranker: JointRanker,
+    teacher: LateInteractionRanker,
+    student: LateInteractionRanker,
     seconds: float,
     device: torch.device,
     *,
     leave_out: frozenset[str] = frozenset(),
-    tokens: int = 6000,
-    workers: int = 1,
+    tokens: int = TOKENS,
+    workers: int = 0,
 ) -> list[dict[str, float]]:
-    """Train the reading layers on labels; the encoder stays as it is."""
-    for parameter in ranker.parameters():
-        parameter.requires_grad_(False)
-    trained = [*ranker.reading.parameters(), *ranker.read.parameters()]
-    for parameter in trained:
-        parameter.requires_grad_(True)
+    """Train a ranker of fewer layers to have the states and the order of a frozen one."""
+    teacher = _frozen(teacher)
 
     def losses(step: Step, fraction: float) -> dict[str, torch.Tensor]:
-        with autocast(device):
-            with torch.no_grad():
-                queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
-                passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
-            rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
-            before, after = ranker.parts(queries.rows(rows), passages)
-            before, after = before.view(-1, SIZE), after.view(-1, SIZE)
-            logits = before + after
-            labels = -logits.log_softmax(-1)[:, 0].mean()
-            kept = kl_div(logits.log_softmax(-1), before.softmax(-1), reduction="batchmean")
-        return {"labels": labels, "kept": KEPT * kept}
+        with torch.no_grad():
+            taught, queries, passages = _scored(teacher, bank, step, device)
+        own, own_queries, own_passages = _scored(student, bank, step, device)
+        states = states_loss(None, own_passages, passages) + states_loss(None, own_queries, queries) / 2
+        return {"states": STATES * states, "order": _divergence(own, taught, 0.7)}
 
-    steps = draws(lambda number: bank.step(f"{name}{number}", tokens, leave_out), workers)
-    return loop(name, steps, [(ranker, [{"params": trained, "lr": RATE}])], losses, seconds)
+    steps = draws(lambda number: bank.step(f"{name}{number}", tokens, leave_out, LENGTHS), workers)
+    return loop(name, steps, [(student, parameter_groups(student))], losses, seconds)
+
+
+def train_joint(
+    name: str,
+    bank: Bank,
+    teacher: LateInteractionRanker,
+    student: LateInteractionRanker,
+    seconds: float,
+    device: torch.device,
+    *,
+    leave_out: frozenset[str] = frozenset(),
+    tokens: int = TOKENS,
+    rate: float = 1.0,
+    quantised_from: float = QUANTISED_FROM,
+    workers: int = 0,
+) -> list[dict[str, float]]:
+    """Train a ranker on labelled and written groups.
+
+    Args:
+        name: name of the phase; seeds the sampling.
+        bank: source of the training steps.
+        teacher: ranker whose order regularises labelled groups.
+        student: the ranker to train.
+        seconds: duration of the training.
+        device: device to train on.
+        leave_out: packs excluded from training.
+        tokens: tokens of a step.
+        rate: factor of the learning rates.
+        quantised_from: share of the training after which products are those of the int8 file.
+        workers: processes that sample steps.
+    """
+    teacher = _frozen(teacher)
+
+    def draw(number: int) -> Step:
+        seed = f"{name}{number}"
+        if bank.written and number * WRITTEN % 1 < WRITTEN:
+            return bank.written_step(seed, tokens)
+        return bank.step(seed, tokens, leave_out, LONGER, WEIGHTS | MORE)
+
+    def losses(step: Step, fraction: float) -> dict[str, torch.Tensor]:
+        student.encoder.quantised = fraction > quantised_from
+        own, *_ = _scored(student, bank, step, device)
+        if step.written:
+            return {"written": _divergence(own, None, 0.0)}
+        with torch.no_grad():
+            taught, *_ = _scored(teacher, bank, step, device)
+        return {"labelled": _divergence(own, taught, GUIDED)}
+
+    trained = [(student, parameter_groups(student, rate))]
+    return loop(name, draws(draw, workers), trained, losses, seconds)
+
+
+def _scored(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> tuple[Any, Any, Any]:
+    """Return the logits of a step's groups, shape (groups, SIZE), and both sides after the separate layers."""
+    queries = encoded(ranker, [step.queries], len(bank.prefixes["query"]), device)
+    passages = encoded(ranker, step.passages, len(bank.prefixes["passage"]), device)
+    rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
+    logits, order = [], passages.mask.sum(1).argsort()
+    for part in order.chunk(PARTS if ranker.encoder.joint_layers else 1):
+        logits.append(ranker(trimmed(queries.rows(rows[part])), trimmed(passages.rows(part))))
+    return torch.cat(logits)[order.argsort()].view(-1, SIZE), queries, passages
+
+
+def trimmed(side: Side) -> Side:
+    """Return a side without the padding that all of its texts have."""
+    width = -(-int(side.mask.sum(1).max()) // STEP) * STEP
+    made = object.__new__(Side)
+    for name in SIDE:
+        value = getattr(side, name)
+        setattr(made, name, value if name == "mean" else value[:, :width])
+    return made
+
+
+def _divergence(logits: torch.Tensor, taught: torch.Tensor | None, share: float) -> torch.Tensor:
+    """Return the divergence from a target: the answer, and for a share the order of another network."""
+    target = torch.zeros_like(logits)
+    target[:, 0] = 1 - share
+    if taught is not None:
+        target = target + share * taught.softmax(-1)
+    return kl_div(logits.log_softmax(-1), target, reduction="batchmean")
+
+
+def _frozen(ranker: LateInteractionRanker) -> LateInteractionRanker:
+    made = copy.deepcopy(ranker).eval().requires_grad_(False)
+    made.encoder.compute_dtype = torch.bfloat16
+    return made

@@ -67,12 +67,12 @@ def loop(
             torch.nn.utils.clip_grad_norm_([p for group in listed for p in group["params"] if p.grad is not None], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        means = {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in terms.items()}
+        means |= {k: v.detach() if k not in means else 0.95 * means[k] + 0.05 * v.detach() for k, v in terms.items()}
         count += 1
         if count % 40 == 0:
             curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
             curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
-            if count % 200 == 0:
+            if count % 40 == 0:
                 log.info("%s: %s", name, curve[-1])
         fraction = min(1.0, (time.perf_counter() - began) / seconds)
     curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})

@@ -1,42 +1,94 @@
-"""Layers that read the document: they begin without effect, and learn what late interaction cannot tell apart."""
+"""Fewer layers that imitate the encoder, and joint layers that learn what late interaction cannot tell apart."""
 
 from __future__ import annotations
 
+import itertools
+import time
+from typing import Any
+
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from recipes.mini.bank import JudgedQuery
+from recipes.mini import joint
+from recipes.mini.bank import Bank, JudgedQuery
 from recipes.mini.groups import SIZE
-from recipes.mini.joint import JointRanker, train_reading
 from recipes.mini.validation import scores
+from recipes.mini.written import WrittenGroup
+from rerankd.compiler.late_interaction_graph import MASKED
 from tests.unit.recipes.test_training import CPU, a_bank, a_ranker
 
+TOKENS = SIZE * 112
 
-def test_a_new_joint_ranker_ranks_like_late_interaction() -> None:
+
+@pytest.fixture
+def layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep both layers of the small network, and let a step take 10 ms by the clock, however busy the machine is."""
+    monkeypatch.setattr(joint, "LAYERS", (0, 1))
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
+
+
+def with_written(count: int) -> Bank:
+    """Return a bank with groups in which the answer ends with w9, whatever words it shares."""
+    tokenizer = Tokenizer(WordLevel({f"w{n}": n for n in range(60)}, unk_token="w1"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    groups = []
+    for n in range(count):
+        others = tuple(f"w{10 + n} w31 w{42 + k}" for k in range(SIZE - 1))
+        groups.append(WrittenGroup("en", "meaning", f"w{10 + n} w31", f"w{40 + n} w41 w9", others))
+    bank = a_bank()
+    bank.add_written(groups, tokenizer)
+    return bank
+
+
+def test_joint_layers_whose_texts_do_not_attend_rank_like_separate_ones() -> None:
     bank, ranker = a_bank(), a_ranker()
     asked: list[JudgedQuery] = bank.asked["any"]["pack"][:5]
-    joint = JointRanker.of(ranker).eval()
-    for before, after in zip(scores(ranker, bank, asked, 64, CPU), scores(joint, bank, asked, 64, CPU), strict=True):
-        assert before.tolist() == pytest.approx(after.tolist(), abs=1e-3)
+    made = joint.with_joint_layers(ranker, 2).eval()
+    made.cross_bias.data.fill_(MASKED)
+    for before, after in zip(scores(ranker, bank, asked, 64, CPU), scores(made, bank, asked, 64, CPU), strict=True):
+        assert before.tolist() == pytest.approx(after.tolist(), abs=0.05)
 
 
-def test_only_the_reading_layers_are_trained() -> None:
-    bank, ranker = a_bank(), a_ranker()
-    joint = JointRanker.of(ranker)
-    before = {name: value.clone() for name, value in joint.state_dict().items()}
-    curve = train_reading("test", bank, joint, 1.5, CPU, tokens=SIZE * 112, workers=0)
-    changed = {name for name, value in joint.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all(name.startswith("read") for name in changed)
-    assert curve[-1]["labels"] < 1.8
+def test_joint_layers_read_the_other_text() -> None:
+    bank, made = a_bank(), joint.with_joint_layers(a_ranker(), 1).eval()
+    asked: list[JudgedQuery] = bank.asked["any"]["pack"][:1]
+    before = scores(made, bank, asked, 64, CPU)[0]
+    made.cross_bias.data.fill_(2.0)
+    assert abs(before - scores(made, bank, asked, 64, CPU)[0]).max() > 1e-3
 
 
-def test_another_network_is_refused() -> None:
-    class Wider(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            ranker = a_ranker()
-            self.encoder, self.extra = ranker.encoder, torch.nn.Linear(2, 2)
+@pytest.mark.usefixtures("layers")
+def test_fewer_layers_learn_the_states_of_all() -> None:
+    bank, teacher = a_bank(), a_ranker()
+    student = joint.begun(teacher)
+    layers: Any = student.encoder.bert.encoder.layer
+    for layer in layers:
+        torch.nn.init.normal_(layer.output.dense.weight, std=0.3)
+    embeddings = student.encoder.bert.embeddings.word_embeddings.weight.clone()
+    curve = joint.shorten("test", bank, teacher, student, 0.8, CPU, tokens=TOKENS)
+    assert curve[-1]["states"] < curve[0]["states"]
+    assert torch.equal(embeddings, student.encoder.bert.embeddings.word_embeddings.weight)
 
-    with pytest.raises(ValueError, match="not those of late interaction"):
-        JointRanker.of(Wider())  # type: ignore[arg-type]
+
+@pytest.mark.usefixtures("layers")
+def test_it_learns_written_groups_in_which_shared_words_mislead() -> None:
+    bank, teacher = with_written(12), a_ranker()
+    student = joint.with_joint_layers(joint.begun(teacher), 1)
+    curve = joint.train_joint("test", bank, teacher, student, 1.2, CPU, tokens=TOKENS, rate=4.0)
+    assert {"labelled", "written"} <= curve[-1].keys()
+    assert curve[-1]["written"] < 1.0 < curve[0]["written"]
+
+
+def test_written_steps_have_the_answer_first_and_whole_groups() -> None:
+    bank = with_written(12)
+    step = bank.written_step("s", 200)
+    assert step.written
+    rows = {
+        int(position): row for part in step.passages for position, row in zip(part.positions, part.ids, strict=True)
+    }
+    assert len(rows) == SIZE * len(step.queries.ids)
+    assert all((9 in row) == (position % SIZE == 0) for position, row in rows.items())

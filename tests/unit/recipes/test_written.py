@@ -1,14 +1,16 @@
-"""What the language model wrote for training holds nothing of what is used to choose or to evaluate."""
+"""What was written for training holds nothing of what is used to choose or to evaluate."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from recipes.mini import contrast, data, judge
+from recipes.mini import written as groups_file
 from recipes.mini.evaluate import TRAPS
 from rerankd.demo import load_traps
 from tests.conftest import shared
@@ -18,10 +20,14 @@ WINDOW = {"zh": 12, "en": 40}  # characters; shorter ones are phrases that anybo
 STRIDE = 6  # of windows of the packs' texts: they are long
 
 
+def plain(text: str) -> str:
+    return "".join(text.lower().split())
+
+
 def windows(text: str, size: int, stride: int = 1) -> Iterator[str]:
-    plain = "".join(text.lower().split())
-    for start in range(0, len(plain) - size + 1, stride):
-        yield plain[start : start + size]
+    text = plain(text)
+    for start in range(0, len(text) - size + 1, stride):
+        yield text[start : start + size]
 
 
 @pytest.fixture(scope="module")
@@ -29,37 +35,50 @@ def written() -> list[contrast.Written]:
     return contrast.read(WRITTEN / "contrast.jsonl")
 
 
-def parts_of(written: list[contrast.Written], language: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def groups() -> list[groups_file.WrittenGroup]:
+    return groups_file.read()
+
+
+@pytest.fixture(scope="module")
+def texts(written: list[contrast.Written], groups: list[groups_file.WrittenGroup]) -> dict[str, list[str]]:
+    """Return what was written by language."""
+    collected: dict[str, list[str]] = {"zh": [], "en": []}
+    for one in written:
+        collected[one.language] += [one.question, one.answer, one.other]
+    for group in groups:
+        collected[group.language] += [group.query, group.answer, *group.others]
+    return collected
+
+
+def parts_of(texts: dict[str, list[str]], language: str) -> dict[str, str]:
     """Return windows of what was written in a language, with the text that each is from."""
-    size = WINDOW[language]
-    texts = [text for one in written if one.language == language for text in (one.question, one.answer, one.other)]
-    return {window: text for text in texts for window in windows(text, size)}
+    return {window: text for text in texts[language] for window in windows(text, WINDOW[language])}
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_no_trap_is_in_it(written: list[contrast.Written], language: str) -> None:
-    parts = parts_of(written, language)
+def test_no_trap_is_in_it(texts: dict[str, list[str]], language: str) -> None:
+    parts = parts_of(texts, language)
     assert parts
     rows = [json.loads(line) for line in TRAPS.read_text(encoding="utf-8").splitlines()]
-    texts = [text for row in rows for text in (row["query"], *row["documents"])]
-    texts += [text for trap in load_traps() for text in (trap.query, *trap.documents)]
-    common = {parts[window] for text in texts for window in windows(text, WINDOW[language]) if window in parts}
+    trapped = [text for row in rows for text in (row["query"], *row["documents"])]
+    trapped += [text for trap in load_traps() for text in (trap.query, *trap.documents)]
+    common = {parts[window] for text in trapped for window in windows(text, WINDOW[language]) if window in parts}
     assert not common
-    questions = {one.question for one in written}
-    assert not questions & {row["query"] for row in rows}
+    assert not {plain(text) for text in texts[language]} & {plain(text) for text in trapped}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_no_text_of_a_pack_is_in_it(written: list[contrast.Written], language: str) -> None:
+def test_no_text_of_a_pack_is_in_it(texts: dict[str, list[str]], language: str) -> None:
     """Neither of a validation or held-out cut nor of what is trained on."""
-    parts, size = parts_of(written, language), WINDOW[language]
+    parts, size = parts_of(texts, language), WINDOW[language]
     common = set()
     for name in data.PACKS:
         for file in ("corpus", "queries") if name.endswith(language) else ():
             with gzip.open(shared("data", "dev", name, f"{file}.jsonl.gz"), "rt", encoding="utf-8") as lines:
-                texts = (json.loads(line)["text"] for line in lines)
-                common |= {parts[w] for text in texts for w in windows(text, size, STRIDE) if w in parts}
+                read = (json.loads(line)["text"] for line in lines)
+                common |= {parts[w] for text in read for w in windows(text, size, STRIDE) if w in parts}
     assert not common
 
 
@@ -70,3 +89,21 @@ def test_judged_groups_are_of_written_questions(written: list[contrast.Written])
     for group in groups:
         assert group.question in questions
         assert len(group.passages) == len(group.logits) >= 2
+
+
+def test_groups_are_of_every_kind_and_some_are_kept_to_measure(groups: list[groups_file.WrittenGroup]) -> None:
+    assert {(group.language, group.kind) for group in groups} == {
+        (language, kind) for language in ("zh", "en") for kind in groups_file.KINDS
+    }
+    assert len({group.query for group in groups}) == len(groups)
+    trained, held_out = groups_file.split(groups)
+    assert 0.04 < len(held_out) / len(groups) < 0.12
+    assert not {group.query for group in trained} & {group.query for group in held_out}
+
+
+@pytest.mark.parametrize("change", [{"language": "fr"}, {"kind": "other"}, {"others": ["one"]}])
+def test_a_line_that_is_no_group_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    row = {"language": "en", "kind": "meaning", "query": "q", "answer": "a", "others": ["b", "c"]}
+    (tmp_path / "groups.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | change) + "\n")
+    with pytest.raises(ValueError, match="line 2: not a group"):
+        groups_file.read(tmp_path / "groups.jsonl")
