@@ -116,7 +116,13 @@ class Bank:
         return text[best : best + size]
 
     def add_written(self, groups: Sequence[WrittenGroup], tokenizer: Tokenizer) -> None:
-        """Add written groups to those that `written_step` draws from."""
+        """Add written groups to those that `written_step` draws from.
+
+        Raises:
+            ValueError: a language has one group only, so nothing can fill it up.
+        """
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         flat, ends = [self._flat], list(self._starts)
 
         def number(text: str) -> int:
@@ -127,6 +133,8 @@ class Bank:
         for group in groups:
             row = number(group.query), number(group.answer), [number(text) for text in group.others]
             self.written.setdefault(group.language, []).append(row)
+        if lonely := [language for language, rows in self.written.items() if len(rows) < 2]:
+            raise ValueError(f"One written group in {lonely[0]}: at least two are needed in a language.")
         self._flat, self._starts = np.concatenate(flat), np.array(ends)
 
     def written_step(self, seed: str, tokens: int) -> Step:

@@ -1,4 +1,4 @@
-"""Step 3: calibrate the ranker, so that a score of 0.5 has a meaning.
+"""Step 5: calibrate the ranker, so that a score of 0.5 has a meaning.
 
 Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
 validation cut, which training never sees, positives and BM25's candidates weighing the same, gives scale and offset;

@@ -1,4 +1,4 @@
-"""Step 4: export the int8 file that ships, in the product's format, verified against the float ranker."""
+"""Step 6: export the int8 file that ships, in the product's format, verified against the float ranker."""
 
 from __future__ import annotations
 

@@ -141,7 +141,9 @@ def train_joint(
         return {"labelled": _divergence(own, taught, GUIDED)}
 
     trained = [(student, parameter_groups(student, rate))]
-    return loop(name, draws(draw, workers), trained, losses, seconds)
+    curve = loop(name, draws(draw, workers), trained, losses, seconds)
+    student.encoder.quantised = False
+    return curve
 
 
 def _scored(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch.device) -> tuple[Any, Any, Any]:

@@ -72,8 +72,7 @@ def loop(
         if count % 40 == 0:
             curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
             curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}
-            if count % 40 == 0:
-                log.info("%s: %s", name, curve[-1])
+            log.info("%s: %s", name, curve[-1])
         fraction = min(1.0, (time.perf_counter() - began) / seconds)
     curve.append({"step": count, "seconds": round(time.perf_counter() - began, 1)})
     curve[-1] |= {key: round(float(value), 4) for key, value in means.items()}

@@ -1,13 +1,13 @@
 """The network of the bundled model for training: late interaction, with joint layers.
 
 The first layers of the encoder read query and document separately, the last ones, the joint layers, read them together:
-there a token of one text attends to the other text too, with a bias that is learned per head and starts low. The states
-are compared by token (ColBERT, Khattab and Zaharia 2020). The logit is a weighted sum of three similarities: the cosine
-of the mean states, which the encoder was trained for; for each query token the most similar document token, weighted by
-the token's state; and the share of the query's word pieces that the document repeats, weighted by piece. With joint
-layers a small head on the states of both [CLS] tokens is added. So before any training the network ranks like a
-sentence encoder combined with a keyword index, and it keeps their knowledge of topics that the training data does not
-cover.
+there a token of one text attends to the other text too, with a bias that is learned per head and starts at -4. The
+states are compared by token (ColBERT, Khattab and Zaharia 2020). The logit is a weighted sum of three similarities: the
+cosine of the mean states, which the encoder was trained for; for each query token the most similar document token,
+weighted by the token's state; and the share of the query's word pieces that the document repeats, weighted by piece.
+With joint layers a small head on the states of both [CLS] tokens is added. So before any training the network without
+joint layers ranks like a sentence encoder combined with a keyword index, and it keeps their knowledge of topics that
+the training data does not cover.
 """
 
 from __future__ import annotations
@@ -221,11 +221,12 @@ def _with_adapters(dense: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _eight_bits(value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Quantize values at masked positions to 255 steps over their range; leave the others unchanged."""
-    masked = value.detach() * mask[..., None]
+    plain = value.detach().float()
+    masked = plain * mask[..., None]
     low, high = masked.amin(), masked.amax()
     scale = ((high - low) / 255).clamp(min=1e-8)
-    rounded = ((value.detach() - low) / scale).round().clamp(0, 255) * scale + low
-    return torch.where(mask[..., None], value + (rounded - value.detach()), value)
+    rounded = ((plain - low) / scale).round().clamp(0, 255) * scale + low
+    return torch.where(mask[..., None], value + (rounded - plain).to(value.dtype), value)
 
 
 def _four_bits(table: torch.Tensor) -> torch.Tensor:
@@ -312,9 +313,14 @@ class LateInteractionRanker(torch.nn.Module):
         same = (query.ids[:, :, None] == document.ids[:, None, :]).float()
         logits = self.combined(query, (query.mean * document.mean).sum(-1), similar, same, document.content)
         if self.encoder.joint_layers:
-            first = torch.cat([query.hidden[:, 0], document.hidden[:, 0]], -1)
-            logits = logits + self.joint_output(gelu(self.joint_dense(first)))[:, 0].float()
+            logits = logits + self._joint_head(torch.cat([query.hidden[:, 0], document.hidden[:, 0]], -1))
         return logits
+
+    def _joint_head(self, first: torch.Tensor) -> torch.Tensor:
+        """Return what the states of both [CLS] tokens add to the logit, in float32 whatever the parameters' type."""
+        with torch.autocast(first.device.type, enabled=False):
+            inner = gelu(linear(first, self.joint_dense.weight.float(), self.joint_dense.bias.float()))
+            return linear(inner, self.joint_output.weight.float(), self.joint_output.bias.float())[:, 0]
 
     def combined(
         self, query: Side, cosine: torch.Tensor, similar: torch.Tensor, same: torch.Tensor, content: torch.Tensor

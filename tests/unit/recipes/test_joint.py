@@ -92,3 +92,18 @@ def test_written_steps_have_the_answer_first_and_whole_groups() -> None:
     }
     assert len(rows) == SIZE * len(step.queries.ids)
     assert all((9 in row) == (position % SIZE == 0) for position, row in rows.items())
+
+
+def test_the_joint_head_is_computed_in_float32_by_a_ranker_in_bfloat16() -> None:
+    bank, made = a_bank(), joint.with_joint_layers(a_ranker(), 1).eval()
+    torch.nn.init.normal_(made.joint_output.weight)
+    asked: list[JudgedQuery] = bank.asked["any"]["pack"][:2]
+    expected = scores(made, bank, asked, 64, CPU)
+    half = scores(made.bfloat16(), bank, asked, 64, CPU)
+    for one, other in zip(expected, half, strict=True):
+        assert one.tolist() == pytest.approx(other.tolist(), abs=0.5)
+
+
+def test_one_written_group_in_a_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        with_written(1)

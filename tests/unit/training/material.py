@@ -61,6 +61,8 @@ def late_interaction_model(
     ranker = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers)
     for weigher in (ranker.meaning, ranker.piece, *([ranker.joint_output] if joint_layers else [])):
         torch.nn.init.normal_(weigher.weight)
+    if joint_layers:
+        torch.nn.init.normal_(ranker.cross_bias)
     weights = {key: value.detach().numpy() for key, value in ranker.state_dict().items()}
     template = PairTemplate((cls, *tokenizer.encode("query", add_special_tokens=False).ids[:1]), (sep, cls), (sep,))
     save_graph(weights, architecture, template, out / "model.onnx", precision=precision, outlier_layers=frozenset())
