@@ -34,7 +34,7 @@ def test_from_examples_to_champion_once(
     assert not plan.out.exists()
     messages: list[str] = []
     last = Loop(plan, resources(settings), messages.append).run()
-    assert last.state == "done", messages
+    assert last.state == "done", (last.message, messages)
     assert "champion" in last.message
     again = Loop(plan, resources(settings))
     monkeypatch.setattr(improving, "fine_tune", lambda *_, **__: pytest.fail("trained twice"))
