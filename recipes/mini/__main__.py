@@ -21,7 +21,8 @@ from rerankd.models.reference import bundled_folder
 from rerankd.training.late_interaction import LateInteractionRanker, load
 
 from . import calibrate, evaluate, export, joint, train, validation, vocabulary, written
-from .bank import Bank, build
+from .bank import Bank
+from .collector import build
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 SHARE = 0.7  # of the trained weights; the rest are those before training

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.nn.functional import kl_div
 
-from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
+from rerankd.training.late_interaction import LateInteractionRanker
+from rerankd.training.late_interaction_encoder import SIDE, Side
 
 from .bank import PARTS, Bank, Step
 from .groups import SIZE, WEIGHTS

@@ -8,7 +8,8 @@ import torch
 from tokenizers import Tokenizer
 
 from rerankd.compiler.late_interaction_graph import CLS, SEP
-from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
+from rerankd.training.late_interaction import LateInteractionRanker
+from rerankd.training.late_interaction_encoder import SIDE, Side
 
 PART_TOKENS = 3000
 WIDTH = 16

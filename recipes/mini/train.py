@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div
 
-from rerankd.training.late_interaction import SIDE, LateInteractionRanker, Side
+from rerankd.training.late_interaction import LateInteractionRanker
+from rerankd.training.late_interaction_encoder import SIDE, Side
 
 from .bank import Bank, Rows, Step
 from .groups import SIZE

@@ -17,7 +17,8 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
-from rerankd.training.late_interaction import LateInteractionRanker, Side, joint_layers
+from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
+from rerankd.training.late_interaction_encoder import Side
 from rerankd.training.options import check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
