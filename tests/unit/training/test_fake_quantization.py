@@ -31,7 +31,7 @@ def test_seven_bits_keep_the_largest_weight_of_an_output() -> None:
 def test_gradients_pass_straight_through() -> None:
     for function in (seven_bits, four_bits):
         weight = torch.randn(2, 32, requires_grad=True)
-        function(weight).sum().backward()
+        function(weight).sum().backward()  # type: ignore[no-untyped-call]
         assert weight.grad is not None
         assert torch.equal(weight.grad, torch.ones_like(weight))
 
