@@ -12,15 +12,15 @@ States are bfloat16 inside the layers and parameters float32, so a CPU with AMX 
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import torch
 from torch.nn.functional import kl_div
 
 from rerankd.training.late_interaction import LateInteractionRanker
-from rerankd.training.late_interaction_encoder import SIDE, Side
 
-from .bank import PARTS, Bank, Step
+from .bank import PARTS, WIDTH, Bank, Step
 from .groups import SIZE, WEIGHTS
 from .loop import draws, loop
 from .students import shortened
@@ -32,11 +32,11 @@ LENGTHS = ((96, 0.5), (160, 0.3), (256, 0.2))
 LONGER = ((96, 0.3), (160, 0.3), (256, 0.4))  # for joint layers: written passages are short, those of packs are not
 MORE = {"covidqa-en": 3.5, "drcd-zh": 2.0, "drcd-zhs": 1.5, "cmrc-zh": 1.2, "dureader-zh": 0.8}  # where it fell behind
 TOKENS = 6000
-WRITTEN = 0.3  # share of steps
-GUIDED = 0.5  # share of the target that is the order of the network before, in labelled groups
+WRITTEN = 0.15  # share of steps
+GUIDED = 0.5  # share of the target that is the order of the network before, in guided steps
+GUIDED_EVERY = 2  # of the labelled steps, one is guided: the network before costs half of a step's time
 STATES = 3.0
 QUANTISED_FROM = 0.7
-STEP = 32  # texts are trimmed to multiples of it: memory is kept for every new shape
 RATES = {"mix": 1e-2, "head": 1e-3, "body": 2.5e-4, "cross_bias": 2e-2}
 
 
@@ -125,6 +125,7 @@ def train_joint(
         workers: processes that sample steps.
     """
     teacher = _frozen(teacher)
+    labelled = itertools.count()
 
     def draw(number: int) -> Step:
         seed = f"{name}{number}"
@@ -137,9 +138,11 @@ def train_joint(
         own, *_ = _scored(student, bank, step, device)
         if step.written:
             return {"written": _divergence(own, None, 0.0)}
+        if next(labelled) % GUIDED_EVERY:
+            return {"labelled": _divergence(own, None, 0.0)}
         with torch.no_grad():
             taught, *_ = _scored(teacher, bank, step, device)
-        return {"labelled": _divergence(own, taught, GUIDED)}
+        return {"guided": _divergence(own, taught, GUIDED)}
 
     trained = [(student, parameter_groups(student, rate))]
     curve = loop(name, draws(draw, workers), trained, losses, seconds)
@@ -154,18 +157,8 @@ def _scored(ranker: LateInteractionRanker, bank: Bank, step: Step, device: torch
     rows = torch.arange(len(queries.ids), device=device).repeat_interleave(SIZE)
     logits, order = [], passages.mask.sum(1).argsort()
     for part in order.chunk(PARTS if ranker.encoder.joint_layers else 1):
-        logits.append(ranker(trimmed(queries.rows(rows[part])), trimmed(passages.rows(part))))
+        logits.append(ranker(queries.rows(rows[part]).trimmed(WIDTH), passages.rows(part).trimmed(WIDTH)))
     return torch.cat(logits)[order.argsort()].view(-1, SIZE), queries, passages
-
-
-def trimmed(side: Side) -> Side:
-    """Return a side without the padding that all of its texts have."""
-    width = -(-int(side.mask.sum(1).max()) // STEP) * STEP
-    made = object.__new__(Side)
-    for name in SIDE:
-        value = getattr(side, name)
-        setattr(made, name, value if name == "mean" else value[:, :width])
-    return made
 
 
 def _divergence(logits: torch.Tensor, taught: torch.Tensor | None, share: float) -> torch.Tensor:

@@ -11,10 +11,12 @@ import torch
 
 from rerankd.training.late_interaction import LateInteractionRanker
 
-from .bank import Bank, JudgedQuery
+from .bank import WIDTH, Bank, JudgedQuery
 from .train import autocast, encoded
 
 log = logging.getLogger("recipe")
+
+PAIRS = 200  # scored at once
 
 
 @torch.inference_mode()
@@ -46,15 +48,13 @@ def scores(
             one_side = encoded(ranker, bank.framed(queries, "query", 1), len(bank.prefixes["query"]), device)
             other = encoded(ranker, bank.framed(passages, "passage", 6), len(bank.prefixes["passage"]), device)
             back = torch.arange(len(part), device=device).repeat_interleave(torch.tensor(rows, device=device))
+            order = other.mask.sum(1).argsort()  # pairs of similar length together: less padding
             logits = torch.cat(
                 [
-                    ranker(
-                        one_side.rows(back[i : i + 200]),
-                        other.rows(torch.arange(i, min(i + 200, len(back)), device=device)),
-                    )
-                    for i in range(0, len(back), 200)
+                    ranker(one_side.rows(back[pairs]).trimmed(WIDTH), other.rows(pairs).trimmed(WIDTH))
+                    for pairs in order.split(PAIRS)
                 ]
-            )
+            )[order.argsort()]
         results += np.split(logits.float().cpu().numpy(), np.cumsum(rows)[:-1])
         at = end
     return results

@@ -44,6 +44,15 @@ class Side:
             setattr(other, name, getattr(self, name).index_select(0, numbers))
         return other
 
+    def trimmed(self, multiple: int = 1) -> Side:
+        """Return the texts without the padding that all of them have; the length stays a multiple of `multiple`."""
+        width = -(-int(self.mask.sum(1).max()) // multiple) * multiple
+        other = object.__new__(Side)
+        for name in SIDE:
+            value = getattr(self, name)
+            setattr(other, name, value if name == "mean" else value[:, :width])
+        return other
+
 
 class Encoder(torch.nn.Module):
     """BERT encoder that returns hidden states.
