@@ -6,6 +6,7 @@ A step whose output exists is not run again.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import shutil
@@ -27,6 +28,8 @@ from .collector import build
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 SHARE = 0.7  # of the trained weights; the rest are those before training
 LOWERED = 1.0  # by hand, of the weight of repeated pieces, against keyword traps
+JOINT_SHARE = 0.75  # of the weights after the first training with joint layers; the rest are those before it
+FEWER = 0.15  # share of written steps in the second
 FOLDS = (
     frozenset({"toyhom-zh", "medquad-en"}),
     frozenset({"dureader-zh", "tatqa-en"}),
@@ -44,8 +47,9 @@ def main() -> None:
         help="seconds of training without the packs of a fold, and with all packs, on one H100",
     )  # fmt: skip
     parser.add_argument(
-        "--joint-seconds", type=float, nargs=2, default=(1080, 2100), metavar=("SHORTEN", "JOINT"),
-        help="seconds of teaching half the layers, and of training them to read both texts, on two cores with AMX",
+        "--joint-seconds", type=float, nargs=3, default=(1080, 1860, 4700), metavar=("SHORTEN", "JOINT", "MORE"),
+        help="seconds of teaching half the layers, and of training them to read both texts, first with many and then "
+        "with few written groups; on two cores with AMX",
     )  # fmt: skip
     parser.add_argument("--tokens", type=int, default=train.STEP_TOKENS, help="tokens of a training step")
     parser.add_argument("--workers", type=int, default=train.WORKERS, help="processes that draw steps")
@@ -106,6 +110,7 @@ def join(
     teacher: LateInteractionRanker,
     to_shorten: float,
     to_join: float,
+    to_go_on: float,
     device: torch.device,
     tokenizer: Path,
     out: Path,
@@ -116,17 +121,21 @@ def join(
         bank: source of the training steps.
         teacher: network of twelve layers.
         to_shorten: seconds of imitating the teacher with half its layers.
-        to_join: seconds of training with joint layers.
+        to_join: seconds of training with joint layers, many of the steps with written groups.
+        to_go_on: seconds of training with fewer of them.
         device: device to train on.
         tokenizer: file of the tokenizer.
         out: folder to save to.
     """
     groups, _ = written.split(written.read())
     bank.add_written(groups, Tokenizer.from_file(str(tokenizer)))
-    student = joint.begun(teacher).to(device)
-    joint.shorten("shorten", bank, teacher, student, to_shorten, device)
-    student = joint.with_joint_layers(student, joint.JOINT_LAYERS).to(device)
+    shorter = joint.begun(teacher).to(device)
+    joint.shorten("shorten", bank, teacher, shorter, to_shorten, device)
+    before = joint.with_joint_layers(shorter, joint.JOINT_LAYERS).to(device)
+    student = copy.deepcopy(before)
     joint.train_joint("joint", bank, teacher, student, to_join, device)
+    student = train.between(before, student, JOINT_SHARE)
+    joint.train_joint("more", bank, teacher, student, to_go_on, device, written_share=FEWER, rate=0.4)
     student.cpu().save(out, tokenizer)
 
 

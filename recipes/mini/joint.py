@@ -32,7 +32,6 @@ LENGTHS = ((96, 0.5), (160, 0.3), (256, 0.2))
 LONGER = ((96, 0.3), (160, 0.3), (256, 0.4))  # for joint layers: written passages are short, those of packs are not
 MORE = {"covidqa-en": 3.5, "drcd-zh": 2.0, "drcd-zhs": 1.5, "cmrc-zh": 1.2, "dureader-zh": 0.8}  # where it fell behind
 TOKENS = 6000
-WRITTEN = 0.15  # share of steps
 GUIDED = 0.5  # share of the target that is the order of the network before, in guided steps
 GUIDED_EVERY = 2  # of the labelled steps, one is guided: the network before costs half of a step's time
 STATES = 3.0
@@ -105,6 +104,7 @@ def train_joint(
     *,
     leave_out: frozenset[str] = frozenset(),
     tokens: int = TOKENS,
+    written_share: float = 0.3,
     rate: float = 1.0,
     quantised_from: float = QUANTISED_FROM,
     workers: int = 0,
@@ -120,6 +120,7 @@ def train_joint(
         device: device to train on.
         leave_out: packs excluded from training.
         tokens: tokens of a step.
+        written_share: share of steps with written groups.
         rate: factor of the learning rates.
         quantised_from: share of the training after which products are those of the int8 file.
         workers: processes that sample steps.
@@ -129,7 +130,7 @@ def train_joint(
 
     def draw(number: int) -> Step:
         seed = f"{name}{number}"
-        if bank.written and number * WRITTEN % 1 < WRITTEN:
+        if bank.written and number * written_share % 1 < written_share:
             return bank.written_step(seed, tokens)
         return bank.step(seed, tokens, leave_out, LONGER, WEIGHTS | MORE)
 
