@@ -30,11 +30,13 @@ class Block:
         text: its text.
         headings: headings above it, outermost first.
         page: page of the file, from 1; 0 in formats without pages.
+        header_lines: number of lines at the start of a table that name its columns; 0 in all other blocks.
     """
 
     text: str
     headings: tuple[str, ...] = ()
     page: int = 0
+    header_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
