@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerankd.retrieval.keywords import is_han, keywords
+from rerankd._common.text import is_unspaced
+from rerankd.retrieval.keywords import keywords
 
 SHINGLE = 3
 DUPLICATE_OVERLAP = 0.8  # share of the shorter text's shingles
@@ -37,7 +38,7 @@ def duplicates(texts: Sequence[str], min_overlap: float = DUPLICATE_OVERLAP) -> 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
     """Return the text's runs of three words, or of three Han characters; a shorter text is one run."""
-    words = [word for word in keywords(text) if len(word) != 2 or not is_han(word)]
+    words = [word for word in keywords(text) if len(word) != 2 or not is_unspaced(word[0])]
     if len(words) <= SHINGLE:
         return frozenset([tuple(words)])
     return frozenset(zip(*(words[start:] for start in range(SHINGLE)), strict=False))
