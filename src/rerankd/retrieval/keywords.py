@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 from rerankd._common.text import UNSPACED, is_unspaced, normalized
+from rerankd.errors import InvalidRequestError
 
+MAX_QUERY_KEYWORDS = 2048  # an index reads a list for each of them
 MAX_WORD_BYTES = 60  # the indexes leave out longer terms
 # Marks that belong to the letter before them, for `\w` has none: accents without a composed letter, vowel points, and
 # the vowel signs of the scripts of India and Tibet.
@@ -37,6 +39,25 @@ def keywords(text: str) -> list[str]:
             terms.append(run)
         else:
             terms += _pieces(run)
+    return terms
+
+
+def query_keywords(query: str) -> list[str]:
+    """Return the different terms of a query, in order.
+
+    Raises:
+        InvalidRequestError: the query has more than `MAX_QUERY_KEYWORDS` of them; none is left out in silence.
+
+    Example:
+        >>> query_keywords("the kettle and the lid")
+        ['the', 'kettle', 'and', 'lid']
+    """
+    terms = list(dict.fromkeys(keywords(query)))
+    if len(terms) > MAX_QUERY_KEYWORDS:
+        raise InvalidRequestError(
+            f"The query has {len(terms):,} different words; at most {MAX_QUERY_KEYWORDS:,} can be searched.",
+            hint="Ask a shorter question.",
+        )
     return terms
 
 

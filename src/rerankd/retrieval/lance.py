@@ -23,12 +23,11 @@ from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata, to_query
 from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
-from rerankd.retrieval.keywords import keywords
+from rerankd.retrieval.keywords import keywords, query_keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
 
 PASSAGES, FILES = "passages", "files"
-MAX_QUERY_KEYWORDS = 64
 OBSOLETE = timedelta(minutes=1)  # age of table versions to delete: a search reads the latest one
 VECTOR_ROWS = 20_000  # up to here every vector is compared: exact, and fast enough
 
@@ -176,7 +175,7 @@ class LanceIndex:
             ) from error
 
     def _by_keywords(self, query: str, k: int) -> list[Document]:
-        words = list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS]
+        words = query_keywords(query)
         if not words or not len(self):
             return []
         search = self._passages.search(" ".join(words), query_type="fts", fts_columns="words")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.retrieval.keywords import MAX_WORD_BYTES, keywords
+from rerankd.errors import InvalidRequestError
+from rerankd.retrieval.keywords import MAX_QUERY_KEYWORDS, MAX_WORD_BYTES, keywords, query_keywords
 
 
 def test_keywords_of_mixed_text() -> None:
@@ -57,3 +58,24 @@ def test_a_long_word_is_several_terms_and_none_is_lost() -> None:
     assert "".join(keywords(word)) == word
     assert keywords("é" * 40) == ["é" * 30, "é" * 10]
     assert keywords("a" * MAX_WORD_BYTES) == ["a" * MAX_WORD_BYTES]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        " ".join(f"word{number}" for number in range(500)) + " needle",
+        "请问一下如果我在去年冬天于你们位于火车站旁边的那家分店购买的电热水壶在使用了大约十一个月之后突然无法加热而且发票已经找不到了那么应该怎样申请更换滤芯",
+        "昨年の冬に駅前の店で買った電気ケトルが十一か月使ったところで急に温まらなくなり領収書も見つからないのですがどのように申し込めばよいでしょうか",
+        "작년겨울역앞매장에서산전기주전자가열한달쓰고나서갑자기가열되지않고영수증도찾을수없는데어떻게신청해야하나요",
+    ],
+)
+def test_the_end_of_a_long_query_is_searched(query: str) -> None:
+    assert set(keywords(query)) == set(query_keywords(query))
+    assert keywords(query[-6:])[-1] in query_keywords(query)
+
+
+def test_a_query_that_is_too_long_to_search_is_refused() -> None:
+    words = [f"word{number}" for number in range(MAX_QUERY_KEYWORDS + 1)]
+    assert len(query_keywords(" ".join(words[1:] * 2))) == MAX_QUERY_KEYWORDS
+    with pytest.raises(InvalidRequestError, match="2,049 different words; at most 2,048"):
+        query_keywords(" ".join(words))
