@@ -197,9 +197,10 @@ class MilvusIndex:
 
         return self._call(read)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return all passages without vectors, sorted by source and part; for tests and exports."""
-        rows = self._query_all(PASSAGES, "part >= 0", ["id", "source", "part", "digest", "text", "metadata"])
+    def rows(self, source: str | None = None) -> list[dict[str, Any]]:
+        """Return the passages of a file, or of all files, without vectors, sorted by source and part."""
+        condition = "part >= 0" if source is None else f"source == {orjson.dumps(source).decode()}"
+        rows = self._query_all(PASSAGES, condition, ["id", "source", "part", "digest", "text", "metadata"])
         return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
     def _call(self, operation: Callable[[], Result]) -> Result:
