@@ -24,7 +24,7 @@ _BYTE_ORDER_MARKS = (
 )
 _SAMPLE = 65_536
 _CHUNK = 1_000_000
-_CONTROL = frozenset(range(32)) - {7, 8, 9, 10, 12, 13, 27}
+_CONTROL = frozenset(range(1, 32)) - {7, 8, 9, 10, 11, 12, 13, 27, 28, 29, 30, 31}
 _MAX_LOST = 0.02  # share of the characters outside ASCII that may be damaged
 _GENUINE = REPLACEMENT.encode()
 _DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w:.+-]+)|<\?xml[^>]+encoding=["']([\w:.-]+)""", re.I)
@@ -73,7 +73,7 @@ def detect(content: bytes) -> str:
         if content.startswith(mark):
             return name
     sample = content[:_SAMPLE]
-    if sum(byte in _CONTROL for byte in sample) > 0.002 * len(sample):
+    if sample.count(0) > 0.002 * len(sample) or sum(byte in _CONTROL for byte in sample) > 2 + 0.01 * len(sample):
         raise InvalidInputFileError("The file is binary, not text.", hint="Convert it to a supported format.")
     if _is_utf8(content):
         return detect_legacy(content) if re.search(rb"\x1b[$(]", content) else "utf-8"

@@ -9,6 +9,7 @@ wrong guess ends up in the index, a refused file is reported to the user; theref
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 
@@ -106,9 +107,7 @@ def _is_odd(word: str) -> bool:
     if len(scripts) > 1:
         return scripts != {"CJK", "LATIN"}
     has_case = scripts <= {"LATIN", "CYRILLIC", "GREEK"}
-    return has_case and any(
-        a.islower() and b.isupper() and not b.isascii() for a, b in zip(word, word[1:], strict=False)
-    )
+    return has_case and any(a.islower() and b.isupper() and not b.isascii() for a, b in itertools.pairwise(word))
 
 
 @functools.cache

@@ -53,7 +53,8 @@ def box(text: str) -> str:
         (p("See ", "<w:hyperlink>" + r("the manual") + "</w:hyperlink>", "."), ["See the manual."]),
         (p("Page ", '<w:fldSimple w:instr="PAGE">' + r("7") + "</w:fldSimple>"), ["Page 7"]),
         (p("The sum ", "<m:oMath><m:r><m:t>a+b</m:t></m:r></m:oMath>", " counts."), ["The sum a+b counts."]),
-        (p("a", "<w:r><w:noBreakHyphen/><w:t>b</w:t><w:softHyphen/><w:t>c</w:t><w:tab/><w:t>d</w:t></w:r>"), ["a-bc d"]),
+        (p("a", "<w:r><w:noBreakHyphen/><w:t>b</w:t><w:softHyphen/><w:t>c</w:t><w:tab/><w:t>d</w:t></w:r>"),
+         ["a-bc d"]),
     ],
 )  # fmt: skip
 def test_text_is_read_wherever_word_puts_it(tmp_path: Path, body: str, expected: list[str]) -> None:
