@@ -53,6 +53,9 @@ def add(
     keep_gone: Annotated[
         bool, typer.Option("--keep-gone", help="Keep passages of files that no longer exist.")
     ] = False,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Character between columns, for csv and tsv.  [default: detected]")
+    ] = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Follow symbolic links out of the given folders.")
     ] = False,
@@ -64,7 +67,7 @@ def add(
     from rerankd.wiring.retrieval import open_index, open_token_offsets
 
     settings = load_settings(index=folder)
-    ingest_options = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone, follow_links)
+    ingest_options = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone, follow_links, delimiter)
     store = open_index(settings)
     with progress_bar("indexing", sys.stderr.isatty()) as advance:
         report = ingest(paths, store, open_token_offsets(settings), ingest_options, advance)

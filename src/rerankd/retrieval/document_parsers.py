@@ -16,7 +16,13 @@ from rerankd.retrieval.splitting import Block
 
 def parse_text(path: Path) -> ParsedDocument:
     """Parse plain text: a paragraph is a block."""
-    return ParsedDocument([Block(part) for part in re.split(r"\n\s*\n", _decoded(path))])
+    blocks: list[Block] = []
+    line = 1
+    for part in re.split(r"(\n\s*\n)", _decoded(path)):
+        if part.strip():
+            blocks.append(Block(part, line=line))
+        line += part.count("\n")
+    return ParsedDocument(blocks)
 
 
 def parse_markdown(path: Path) -> ParsedDocument:
@@ -28,7 +34,9 @@ def parse_markdown(path: Path) -> ParsedDocument:
         MissingDependencyError: the extra `rag` is not installed.
     """
     markdown_it: Any = require("markdown_it", "rag", "Reading Markdown")
-    metadata, text = split_front_matter(_decoded(path))
+    source_text = _decoded(path)
+    metadata, text = split_front_matter(source_text)
+    first = source_text.count("\n") - text.count("\n") + 1  # line of the file on which the text begins
     lines = text.split("\n")  # as markdown-it; splitlines() would split at form feeds and U+2028 too
     outline = Outline()
     tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(text)
@@ -38,14 +46,16 @@ def parse_markdown(path: Path) -> ParsedDocument:
     for position, token in enumerate(tokens):
         if token.level or token.map is None:
             continue
-        outline.add("\n".join(lines[end : token.map[0]]))  # what belongs to no block, such as definitions of links
+        # What belongs to no block, such as definitions of links.
+        outline.add("\n".join(lines[end : token.map[0]]), line=first + end)
         end = token.map[1]
         if token.type == "heading_open":
             outline.heading(int(token.tag[1]), tokens[position + 1].content)
         elif token.type != "hr":
             source = "\n".join(lines[token.map[0] : end])
-            outline.add(source, header_lines=2 if token.type == "table_open" else 0)
-    outline.add("\n".join(lines[end:]))
+            header_lines = 2 if token.type == "table_open" else 0
+            outline.add(source, header_lines, line=first + token.map[0])
+    outline.add("\n".join(lines[end:]), line=first + end)
     if outline.title:
         metadata = {"title": outline.title} | metadata
     return ParsedDocument(outline.finish(), metadata=metadata)

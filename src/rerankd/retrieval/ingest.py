@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -37,6 +37,7 @@ class IngestOptions:
         max_mb: maximum size of a document in MB.
         prune: True to remove files from the index that were deleted from the given folders.
         follow_links: True to follow symbolic links out of the given folders.
+        delimiter: character between the columns of csv and tsv files; None to detect it.
     """
 
     split: SplitOptions = field(default_factory=SplitOptions)
@@ -44,10 +45,12 @@ class IngestOptions:
     max_mb: float = DEFAULT_MAX_MB
     prune: bool = True
     follow_links: bool = False
+    delimiter: str | None = None
 
     def digest(self, content: bytes) -> str:
         """Return a digest of a file's hash and of every option that changes its passages."""
-        options = f"{FORMAT} {self.split.tokens} {self.split.overlap} {self.text_field}".encode()
+        sizes = f"{self.split.tokens} {self.split.overlap}"
+        options = f"{FORMAT} {sizes} {self.text_field} {self.delimiter}".encode()
         return hashlib.sha256(options + content).hexdigest()[:32]
 
 
@@ -198,13 +201,14 @@ class _Ingestion:
     def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
         part = 0
         names: set[str] = set()
+        options = self._options
         is_table = file.path.suffix.lower() in TABLES
-        for unit in parse(file.path, text_field=self._options.text_field, max_mb=self._options.max_mb):
+        for unit in parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter):
             file.lost += unit.lost_characters
             file.notes |= dict.fromkeys(unit.notes)
-            for number, passage in enumerate(split(unit.blocks, self._offsets, self._options.split)):
-                columns = unit.metadata if is_table else {}
-                metadata = _well_formed({**unit.metadata, **_place(passage, columns)})
+            for number, passage in enumerate(split(unit.blocks, self._offsets, options.split)):
+                place = _place(passage, unit.line)
+                metadata = _well_formed(place | unit.metadata if is_table else {**unit.metadata, **place})
                 if unit.id and unit.id not in names and not number:
                     metadata["id"] = unit.id
                     names.add(unit.id)
@@ -239,11 +243,10 @@ class _Ingestion:
         self._index.refresh()
 
 
-def _place(passage: TextChunk, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where a passage stands, as metadata; a column of a table keeps its value."""
-    heading = " > ".join(passage.headings)
-    place = {"heading": heading, "page": passage.page, "line": passage.line}
-    return {name: value for name, value in place.items() if value and name not in columns}
+def _place(passage: TextChunk, row_line: int) -> dict[str, Any]:
+    """Return where a passage stands, as metadata."""
+    place = {"heading": " > ".join(passage.headings), "page": passage.page, "line": passage.line or row_line}
+    return {name: value for name, value in place.items() if value}
 
 
 def _well_formed(value: Any) -> Any:

@@ -43,11 +43,11 @@ class Outline:
         if len(title) > MAX_HEADING:
             self._written = len(self._open)
 
-    def add(self, text: str, header_lines: int = 0) -> None:
-        """Add a block under the open headings; blank text is ignored."""
+    def add(self, text: str, header_lines: int = 0, line: int = 0) -> None:
+        """Add a block, which begins on a line of the file, under the open headings; blank text is ignored."""
         if text.strip():
             headings = tuple(title for _, title in self._open)
-            self._blocks.append(Block(text, headings, header_lines=header_lines))
+            self._blocks.append(Block(text, headings, header_lines=header_lines, line=line))
             self._written = len(self._open)
 
     def finish(self) -> list[Block]:

@@ -33,7 +33,7 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
 
     Example:
         >>> row_document({"question": "How long?", "answer": "Three years."}, 1).blocks
-        [Block(text='Three years.', headings=('How long?',), page=0, header_lines=0)]
+        [Block(text='Three years.', headings=('How long?',), page=0, header_lines=0, line=0)]
     """
     columns = {str(name): value for name, value in row.items() if name is not None}
     text_column = text_field or _column(columns, TEXT_FIELDS)

@@ -53,7 +53,7 @@ def parse_csv(path: Path, text_field: str | None, delimiter: str | None = None) 
 def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
     """Parse JSON lines: one object per line."""
 
-    def rows() -> Iterator[Mapping[str, Any]]:
+    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
         with path.open(encoding=detect_file(path), newline="\n", errors="replace") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_FIELD + 1), ""), 1):
                 if len(line) > MAX_FIELD:
@@ -73,7 +73,7 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                     raise InvalidInputFileError(
                         f"Line {number} is not a JSON object.", hint="Write one JSON object per line."
                     )
-                yield row
+                yield number, row
 
     yield from _documents(rows(), text_field)
 
@@ -83,7 +83,7 @@ def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = No
     parquet: Any = require("pyarrow.parquet", "rag", "Reading parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            batches = (row for batch in file.iter_batches(1000) for row in batch.to_pylist())
+            batches = ((0, row) for batch in file.iter_batches(1000) for row in batch.to_pylist())
             yield from _documents(batches, text_field)
     except (InvalidInputFileError, MemoryError):
         raise
@@ -93,12 +93,13 @@ def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = No
         ) from error
 
 
-def _documents(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator[ParsedDocument]:
-    for number, row in enumerate(rows, 1):
-        yield row_document(row, number, text_field)
+def _documents(rows: Iterable[tuple[int, Mapping[str, Any]]], text_field: str | None) -> Iterator[ParsedDocument]:
+    """Yield the documents of rows, each of which comes with the line on which it begins."""
+    for number, (line, row) in enumerate(rows, 1):
+        yield replace(row_document(row, number, text_field), line=line)
 
 
-def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[Mapping[str, Any]]:
+def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the rows after the header; a row that does not fit it is refused, because its text would be cut."""
     reader = csv.reader(
         lines,
@@ -106,10 +107,11 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[Mapping[str, Any]]:
         quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
         strict=dialect.quoted,
     )
-    number = 0
+    number = end = 0
     header: Sequence[str] = ()
     try:
         for values in reader:
+            line, end = end + 1 + dialect.has_separator_line, reader.line_num
             if not values:
                 continue
             if not header:
@@ -123,7 +125,7 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[Mapping[str, Any]]:
                     hint=f"Put values that contain {DELIMITERS.get(dialect.delimiter, dialect.delimiter)} in quotes,"
                     " or name the separator with --delimiter.",
                 )
-            yield dict(zip(header, values, strict=False))
+            yield line, dict(zip(header, values, strict=False))
     except csv.Error as error:
         raise InvalidInputFileError(
             f"Row {number + 1} (line {reader.line_num}) of the CSV file cannot be read ({error}).",

@@ -13,7 +13,6 @@ from rerankd.cli.main import app
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.retrieval.ingest_report import IngestReport
 
-
 pytestmark = pytest.mark.slow  # an index is made for each
 
 
