@@ -50,7 +50,7 @@ def parse_markdown(path: Path) -> ParsedDocument:
         outline.add("\n".join(lines[end : token.map[0]]), line=first + end)
         end = token.map[1]
         if token.type == "heading_open":
-            outline.heading(int(token.tag[1]), tokens[position + 1].content)
+            outline.heading(int(token.tag[1]), tokens[position + 1].content, first + token.map[0])
         elif token.type != "hr":
             source = "\n".join(lines[token.map[0] : end])
             header_lines = 2 if token.type == "table_open" else 0

@@ -15,7 +15,7 @@ MAX_WORD_BYTES = 60  # the indexes leave out longer terms
 _MARKS = (
     "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0971-\u0dff\u0f71-\u0f84\u0f90-\u0fbc"
 )
-_RUN = re.compile(f"[{UNSPACED}]+|(?:[^\\W{UNSPACED}]|[{_MARKS}])+")
+_RUN = re.compile(f"[{UNSPACED}]+|[^\\W{UNSPACED}](?:[^\\W{UNSPACED}]|[{_MARKS}])*")
 
 
 def keywords(text: str) -> list[str]:

@@ -22,23 +22,24 @@ class Outline:
     def __init__(self) -> None:
         self.title = ""
         self._blocks: list[Block] = []
-        self._open: list[tuple[int, str]] = []
+        self._open: list[tuple[int, str, int]] = []  # level, title and line
         self._written = 0  # number of open headings that a block carries already
 
-    def heading(self, level: int, title: str) -> None:
+    def heading(self, level: int, title: str, line: int = 0) -> None:
         """Open a heading, and close those of its level and below.
 
         Args:
             level: 1 for the highest; 0 for a document's title.
             title: its text; one that is too long for a heading is kept as a block too.
+            line: its line of the file, from 1; 0 in formats without lines.
         """
         self._close(level)
         title = spaced(title)
         if not title:
             return
         if len(title) > MAX_HEADING:
-            self.add(title)
-        self._open.append((level, title[:MAX_HEADING]))
+            self.add(title, line=line)
+        self._open.append((level, title[:MAX_HEADING], line))
         self.title = self.title or title[:MAX_HEADING]
         if len(title) > MAX_HEADING:
             self._written = len(self._open)
@@ -46,7 +47,7 @@ class Outline:
     def add(self, text: str, header_lines: int = 0, line: int = 0) -> None:
         """Add a block, which begins on a line of the file, under the open headings; blank text is ignored."""
         if text.strip():
-            headings = tuple(title for _, title in self._open)
+            headings = tuple(title for _, title, _ in self._open)
             self._blocks.append(Block(text, headings, header_lines=header_lines, line=line))
             self._written = len(self._open)
 
@@ -57,9 +58,9 @@ class Outline:
 
     def _close(self, level: int) -> None:
         while self._open and self._open[-1][0] >= level:
-            _, title = self._open.pop()
+            _, title, line = self._open.pop()
             if len(self._open) >= self._written:
-                self.add(title)
+                self.add(title, line=line)
             self._written = min(self._written, len(self._open))
 
 

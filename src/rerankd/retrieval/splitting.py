@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 
 from rerankd._common.text import UNSPACED
 from rerankd.errors import InvalidRequestError
@@ -123,9 +123,10 @@ def _passages(
     whole_title = " > ".join(headings)
     title = _cut(whole_title, offsets, options.tokens // _HEADING_SHARE)
     room = options.tokens - len(offsets(title))
-    parts = (part for block in blocks for part in _parts(block, offsets, room))
+    parts = [part for block in blocks for part in _parts(block, offsets, room)]
     if title != whole_title:  # so that each of its words is in a passage
-        parts = chain((_Part(text, count, 0) for text, count in _fitting(f"{whole_title}\n", offsets, room)), parts)
+        pieces = _fitting(f"{whole_title}\n", offsets, room)
+        parts = [*(_Part(text, count, parts[0].line) for text, count in pieces), *parts]
     pending: list[_Part] = []
     size = 0
     for part in parts:
@@ -157,8 +158,7 @@ def _joined(parts: Sequence[_Part], title: str) -> tuple[str, int]:
             header = part.header
         texts.append(part.text)
     body = "".join(texts).strip()
-    line = next((part.line for part in parts if part.line), 0)
-    return f"{title}\n{body}" if title else body, line
+    return f"{title}\n{body}" if title else body, parts[0].line
 
 
 def _tail(parts: Sequence[_Part], tokens: int) -> list[_Part]:

@@ -33,6 +33,7 @@ def test_keywords_of_mixed_text() -> None:
         ("การรับประกันสองปี", "รับประกัน"),
         ("मेरा हिन्दी पाठ", "हिन्दी"),
         ("⼿机的保修期", "手机"),
+        ("the ´kettle´ and the ¨lid", "kettle lid"),
     ],
 )
 def test_a_word_is_found_however_it_is_written(document: str, query: str) -> None:
