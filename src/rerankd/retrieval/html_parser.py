@@ -39,10 +39,10 @@ def parse_html(path: Path) -> ParsedDocument:
     title = "" if found is None else spaced(found.text())
     roots = content_roots(tree)
     outline = Outline()
-    if not any(root.tag in _HEADINGS or root.css_matches("h1") for root in roots):
+    if not any(root.tag in _HEADINGS or root.css_first("h1") is not None for root in roots):
         heading = tree.css_first("h1")  # of the page's header, outside its content
         above = "" if heading is None else inline_text(heading, BLOCK_TAGS)
-        outline.heading(0, above or ("" if any(root.css_matches("h2,h3") for root in roots) else title))
+        outline.heading(0, above or ("" if any(root.css_first("h2, h3") is not None for root in roots) else title))
     for root in roots:
         _Walk(outline).add(root)
     metadata = {"title": title or outline.title} if title or outline.title else {}

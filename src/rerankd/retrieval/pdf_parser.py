@@ -1,7 +1,7 @@
 """Parser of PDF, with PDFium: blocks are paragraphs, and each knows its page.
 
-PDFium was chosen over pypdf because it opens AES-encrypted files without another package, is an order of magnitude
-faster, and gives the place of each character, from which `pdf_layout` restores columns and broken words.
+PDFium was chosen over pypdf because it opens AES-encrypted files without another package and gives the place of each
+character, from which `pdf_layout` restores columns and broken words.
 """
 
 from __future__ import annotations
