@@ -1,4 +1,4 @@
-"""The process that parses: `python -m rerankd.retrieval.parser_worker MEMORY_MB`, started by `parser_process`.
+"""The process that parses: `python -m rerankd.retrieval.parser_worker MEMORY_MB SECONDS`, started by `parser_process`.
 
 Requests come on standard input, documents go to standard output, a batch for each request.
 """
@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -31,15 +32,16 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the documents
     with contextlib.suppress(EOFError, BrokenPipeError):
-        _serve(sys.stdin.buffer, output)
+        _serve(sys.stdin.buffer, output, int(sys.argv[2]))
 
 
-def _serve(requests: BinaryIO, output: BinaryIO) -> None:
+def _serve(requests: BinaryIO, output: BinaryIO, seconds: int) -> None:
     batches: Iterator[tuple[str, Any]] = iter(())
     while True:
         request = receive(requests)
         if request is not None:
             batches = _batches(request)
+        _limit_time(seconds)
         pickle.dump(next(batches, ("end", None)), output)
         output.flush()
 
@@ -76,6 +78,15 @@ def _limit_memory(megabytes: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes * _MB, megabytes * _MB))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_time(seconds: int) -> None:
+    """Allow this process some more seconds of processor time, after which the system ends it."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + seconds, most))
 
 
 if __name__ == "__main__":
