@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
@@ -139,3 +143,18 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_json_lines_hold_any_character(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.jsonl", '{"text": "a\u2028b\x85c"}\r\n{"text": "d"}\r\n') == ["a\u2028b\x85c", "d"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\u2028\x85",;|'), max_size=30))
+)
+def test_every_word_of_a_row_is_in_its_document(rows: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        table, lines = Path(folder) / "a.csv", Path(folder) / "a.jsonl"
+        with table.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *([number, row] for number, row in enumerate(rows))])
+        lines.write_bytes("\n".join(json.dumps({"text": row}, ensure_ascii=False) for row in rows).encode())
+        for path in (table, lines):
+            read = [" ".join(block.text for block in unit.blocks).split() for unit in parse_here(path)]
+            assert read == [row.split() for row in rows]
