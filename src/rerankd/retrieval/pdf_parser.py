@@ -39,7 +39,10 @@ def parse_pdf(path: Path) -> ParsedDocument:
     try:
         document = pdfium.PdfDocument(path)
         try:
-            pages = [in_reading_order(list(_pieces(pdfium.raw, page))) for page in document]
+            pages = [
+                in_reading_order(list(_pieces(pdfium.raw, _page(pdfium.raw, document, number))))
+                for number in range(len(document))
+            ]
             title = " ".join(document.get_metadata_value("Title").split())
         finally:
             document.close()
@@ -75,6 +78,16 @@ def _blocks(pages: list[list[Line]]) -> list[Block]:
                 texts[0] = rest
         blocks += [Block(text, page=number) for text in texts if text.strip()]
     return blocks
+
+
+def _page(raw: Any, document: Any, number: int) -> Any:
+    """Return a page, the values of its form fields and its text notes being part of it."""
+    page = document[number]
+    if raw.FPDFPage_GetAnnotCount(page) > 0:
+        raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+        page.close()
+        page = document[number]
+    return page
 
 
 def _pieces(raw: Any, page: Any) -> Iterator[Line]:
