@@ -6,12 +6,16 @@ Requests come on standard input, documents go to standard output, a batch for ea
 from __future__ import annotations
 
 import contextlib
+import datetime
+import decimal
 import os
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +26,9 @@ from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.parser_process import ParseRequest, receive
 
 _BATCH = 200
+_PORTABLE = frozenset(
+    [str, int, float, bool, bytes, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID]
+)
 _MB = 1_000_000
 
 
@@ -58,7 +65,7 @@ def _batches(request: ParseRequest) -> Iterator[tuple[str, Any]]:
         while True:
             parsed = []  # rows before an error are passed on
             for document in islice(documents, _BATCH):
-                parsed.append(document)
+                parsed.append(replace(document, metadata=_portable(document.metadata)))
             if not parsed:
                 return
             yield "documents", parsed
@@ -70,6 +77,17 @@ def _batches(request: ParseRequest) -> Iterator[tuple[str, Any]]:
         yield "error", (type(error).__name__, error.message, error.hint)
     except Exception as error:  # libraries raise anything on a damaged file
         yield "error", ("InvalidInputFileError", f"It cannot be read ({first_line(error)}).", "Save it again.")
+
+
+def _portable(value: Any) -> Any:
+    """Return metadata in types that every program has; a column of Parquet may hold others, such as time zones."""
+    if isinstance(value, datetime.datetime):
+        return datetime.datetime.fromisoformat(value.isoformat(timespec="microseconds"))
+    if isinstance(value, Mapping):
+        return {str(key): _portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_portable(item) for item in value]
+    return value if value is None or type(value) in _PORTABLE else str(value)
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -120,7 +120,11 @@ class _Document:
             self._blocks(part)
         title = self._outline.title
         self._outline.heading(0, "")
-        margins = {spaced(_text(root)): None for role in ("header", "footer") for root in self._package.parts(role)}
+        margins = {
+            spaced(_text(root)): None
+            for role in ("header", "footer", "diagramData")
+            for root in self._package.parts(role)
+        }
         for text in margins:
             if len(re.findall(r"[^\W\d_]", text)) > 2:
                 self._outline.add(text)

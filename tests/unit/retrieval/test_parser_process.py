@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import datetime
+import decimal
 import os
 import pickle
 import sys
 import zipfile
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -38,6 +41,17 @@ def test_a_table_is_streamed_and_may_be_left(tmp_path: Path) -> None:
     assert next(rows).metadata == {"n": "0"}
     rows.close()  # the process that was still at it is ended
     assert next(parse(path)).metadata == {"n": "0"}
+
+
+def test_metadata_keeps_its_types(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    at = datetime.datetime(2026, 3, 1, 10, tzinfo=ZoneInfo("Europe/Zurich"))
+    row = {"text": "x", "at": at, "day": at.date(), "tags": ["a"], "of": {"n": 1}, "price": decimal.Decimal("9.90")}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "a.parquet")
+    [document] = parse(tmp_path / "a.parquet")
+    assert document.metadata == {name: value for name, value in row.items() if name != "text"}
 
 
 def test_rows_before_a_broken_one_are_given(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def test_separators_within_values_do_not_mislead(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.csv", 'id,text\n1,"a; b; c"\n2,x; y\n') == ["a; b; c", "x; y"]
     assert texts(tmp_path / "a.csv", "text\na; b\nc | d\n") == ["a; b", "c | d"]
     assert texts(tmp_path / "a.csv", 'id;text\n1;"a; b, c"\n') == ["a; b, c"]
+    assert texts(tmp_path / "a.csv", "id;name, first;text\n1;Smith, John;Hello\n") == ["Hello"]
+    assert texts(tmp_path / "a.csv", "id,text;note\n1,a;b\n", text_field="text;note") == ["a;b"]
     assert texts(tmp_path / "a.TSV", 'id\ttext\n1\tHe said "no, \n2\t5" wide\n') == ['He said "no, ', '5" wide']
     assert texts(tmp_path / "a.tsv", 'id\ttext\n1\t"no" he said\n') == ['"no" he said']
     assert texts(tmp_path / "a.tsv", 'id\ttext\n1\t"two\nlines"\n') == ["two\nlines"]
