@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 
 from rerankd.errors import InvalidInputFileError
+from rerankd.retrieval.row_text import ANSWER_FIELDS, TEXT_FIELDS
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
@@ -64,10 +65,11 @@ def detect_dialect(sample: str, default: str, named: str | None = None) -> Diale
     default_widths = _widths(sample, default)
     if default == "\t" and default_widths is None:
         return Dialect(default, quoted=False)
-    if default_widths and default_widths[0] > 1 and len(set(default_widths)) == 1:
-        return Dialect(default)
     others = [delimiter for delimiter in DELIMITERS if delimiter != default and delimiter in first]
     regular = [delimiter for delimiter in others if _is_regular(_widths(sample, delimiter))]
+    if _is_regular(default_widths):
+        naming = [delimiter for delimiter in (default, *regular) if _names_text(first, delimiter)]
+        return Dialect(naming[0] if len(naming) == 1 else default)
     if len(regular) == 1:
         return Dialect(regular[0])
     if others and default not in first:
@@ -81,6 +83,12 @@ def detect_dialect(sample: str, default: str, named: str | None = None) -> Diale
 
 def _is_regular(widths: list[int] | None) -> bool:
     return widths is not None and widths[0] > 1 and len(set(widths)) == 1
+
+
+def _names_text(header: str, delimiter: str) -> bool:
+    """Return True if a column has a usual name for text, which a header with a comma in a name has only one way."""
+    names = {name.strip(' "\r').lower() for name in header.split(delimiter)}
+    return not names.isdisjoint((*TEXT_FIELDS, *ANSWER_FIELDS))
 
 
 def _widths(sample: str, delimiter: str) -> list[int] | None:

@@ -1,7 +1,7 @@
 """Detection of the encodings that came before Unicode: a guess of chardet, accepted only if nothing contradicts it.
 
-chardet ranks the encodings by how common their letters' neighbours are in each language. On translations into 26
-languages it names the right one nearly always from 250 bytes on, where charset-normalizer is wrong for a quarter. A
+chardet ranks the encodings by how common their letters' neighbours are in each language. On translations into 27
+languages it names the right one nearly always from 250 characters on; charset-normalizer is wrong for a quarter. A
 wrong guess ends up in the index, a refused file is reported to the user; therefore a text must also look like text
 (letters of a word in one script, no signs and no capitals within words), and the next guess must be clearly behind.
 """

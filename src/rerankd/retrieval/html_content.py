@@ -1,7 +1,7 @@
 """Which elements of a page are its content, and which surround it: navigation, banners, forms.
 
-trafilatura was tried instead. It finds the article of a news page as well, but leaves out short pages, tables of
-prices, definition lists and the answers of a FAQ without a word; in an index, a menu too many costs less than that.
+trafilatura was tried instead. Of six kinds of page it reads four alike; it drops a remark beside the text of a manual,
+and keeps the cookie banner of a page without `main`. In an index, a menu too many costs less than a sentence lost.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 # fmt: off
 _SKIPPED_TAGS = frozenset([
-    "script", "style", "noscript", "template", "svg", "nav", "iframe", "head", "button", "select", "dialog",
+    "script", "style", "title", "noscript", "template", "svg", "nav", "iframe", "head", "button", "select", "dialog",
     "textarea", "annotation", "annotation-xml", "rt", "rp", "object", "canvas", "datalist", "menu",
 ])
 # fmt: on

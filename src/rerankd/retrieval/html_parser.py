@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import decode_html
 from rerankd.retrieval.html_content import content_roots, inline_text, is_left_out
 from rerankd.retrieval.outline import Outline, spaced
@@ -20,6 +21,44 @@ BLOCK_TAGS = frozenset([
     "listing", "xmp", "option", "legend",
 ])
 # fmt: on
+# Tags that need no end, so that many of them may follow each other.
+_UNNESTED = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+        "path",
+        "p",
+        "li",
+        "dt",
+        "dd",
+        "tr",
+        "td",
+        "th",
+        "thead",
+        "tbody",
+        "tfoot",
+        "colgroup",
+        "option",
+        "optgroup",
+        "rt",
+        "rp",
+    ]
+)
+_TAG = re.compile(r"<(?:(/?)([a-z][a-z0-9-]*)(?![^<>]*/>)|!--)")
+_RAW = {name: f"</{name}" for name in ("script", "style", "textarea", "title", "xmp", "noscript")} | {"!--": "-->"}
+MAX_DEPTH = 10_000
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 _VERBATIM = frozenset(["pre", "listing", "xmp"])
 _PERMALINK = re.compile(r"\s+[¶#§🔗]$|¶$")
@@ -31,18 +70,21 @@ def parse_html(path: Path) -> ParsedDocument:
     """Parse HTML: the content of `main` if there is one, else the page without navigation, banners and forms.
 
     Raises:
+        InvalidInputFileError: its elements are nested deeper than `MAX_DEPTH`.
         MissingDependencyError: the extra `rag` is not installed.
     """
     parser: Any = require("selectolax.lexbor", "rag", "Reading HTML")
-    tree = parser.LexborHTMLParser(decode_html(path.read_bytes()))
+    page = decode_html(path.read_bytes())
+    _check_depth(page)
+    tree = parser.LexborHTMLParser(page)
     found = tree.css_first("title")
     title = "" if found is None else spaced(found.text())
     roots = content_roots(tree)
     outline = Outline()
-    if not any(root.tag in _HEADINGS or root.css_matches("h1") for root in roots):
+    if not any(root.tag in _HEADINGS or root.css_first("h1") is not None for root in roots):
         heading = tree.css_first("h1")  # of the page's header, outside its content
         above = "" if heading is None else inline_text(heading, BLOCK_TAGS)
-        outline.heading(0, above or ("" if any(root.css_matches("h2,h3") for root in roots) else title))
+        outline.heading(0, above or ("" if any(root.css_first("h2, h3") is not None for root in roots) else title))
     for root in roots:
         _Walk(outline).add(root)
     metadata = {"title": title or outline.title} if title or outline.title else {}
@@ -141,6 +183,25 @@ class _Walk:
         if caption is not None:
             self._outline.add(inline_text(caption, BLOCK_TAGS))
         self._outline.add("\n".join(rows), header_lines)
+
+
+def _check_depth(page: str) -> None:
+    """Refuse a page whose nesting would take the parser a time that grows with its square."""
+    lowered = page.lower()
+    depth = position = 0
+    while (match := _TAG.search(lowered, position)) is not None:
+        closes, name = match[1] == "/", match[2] or "!--"
+        position = match.end()
+        if (end := _RAW.get(name)) is not None and not closes:  # a script may be full of "a<b"
+            position = lowered.find(end, position)
+            if position < 0:
+                return
+        elif name not in _UNNESTED:
+            depth = max(0, depth - 1) if closes else depth + 1
+            if depth > MAX_DEPTH:
+                raise InvalidInputFileError(
+                    f"Its elements are nested more than {MAX_DEPTH:,} deep.", hint="Save the page again with a browser."
+                )
 
 
 def _date(tree: Any) -> str:

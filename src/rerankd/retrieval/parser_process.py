@@ -1,7 +1,8 @@
 """Parsing in a process of its own, so that no file can take the time, the memory or the life of the program.
 
-A process is started with the first file and parses one file after the other. It is killed when a file takes too long;
-on Linux the system refuses it more memory than the limit. What it sends is unpickled into a few known types only.
+A process is started with the first file and parses one file after the other. The system ends it when a file takes too
+much processor time, and on Linux refuses it more memory than the limit; the program ends it when it does not answer.
+What it sends is unpickled into a few known types only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import atexit
 import contextlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from rerankd.errors import InvalidInputFileError, RerankdError
 from rerankd.retrieval.parsed_document import ParsedDocument
 
 _MODULE = "rerankd.retrieval.parser_worker"
+_CLOCK = 10  # time by the clock for each second of processor time
 _TYPES = frozenset(
     [
         ("rerankd.retrieval.parsed_document", "ParsedDocument"),
@@ -38,11 +41,12 @@ class ParseLimits:
     """What one file may cost.
 
     Attributes:
-        seconds: longest time for a document, or for some hundred rows of a table.
+        seconds: most processor time for a document, or for some hundred rows of a table, so that a busy machine refuses
+            the same files as an idle one; the time by the clock may be ten times as long.
         memory_mb: most memory of the process that parses, in MB; on Linux only.
     """
 
-    seconds: float = 120.0
+    seconds: int = 60
     memory_mb: int = 2000
 
 
@@ -82,7 +86,7 @@ class _ParserProcess:
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONPATH": paths, "ARROW_DEFAULT_MEMORY_POOL": "system"}
         self._process = subprocess.Popen(  # noqa: S603  our own module; -P: nothing is imported from the current folder
-            [sys.executable, "-P", "-m", _MODULE, str(limits.memory_mb)],
+            [sys.executable, "-P", "-m", _MODULE, str(limits.memory_mb), str(limits.seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -117,7 +121,7 @@ class _ParserProcess:
     def _ask(self, request: ParseRequest | None) -> tuple[str, Any]:
         """Ask for the next documents, of a new file if one is given, and wait for them for as long as allowed."""
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018  for mypy
-        timer = threading.Timer(self.limits.seconds, self._process.kill)
+        timer = threading.Timer(self.limits.seconds * _CLOCK, self._process.kill)
         timer.daemon = True
         timer.start()
         try:
@@ -125,20 +129,18 @@ class _ParserProcess:
             self._process.stdin.flush()
             kind, content = _Unpickler(self._process.stdout).load()
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise self._end(timed_out=not timer.is_alive()) from error
+            raise self._end(killed=not timer.is_alive()) from error
         finally:
             timer.cancel()
         return kind, content
 
-    def _end(self, *, timed_out: bool) -> InvalidInputFileError:
-        if timed_out:
+    def _end(self, *, killed: bool) -> InvalidInputFileError:
+        code = self._process.wait()
+        if killed or code == -getattr(signal, "SIGXCPU", 0):
             return InvalidInputFileError(
-                f"It takes longer than {self.limits.seconds:g} seconds to read.", hint="Split it, or save it again."
+                f"It takes longer than {self.limits.seconds} seconds to read.", hint="Split it, or save it again."
             )
-        self._process.wait()
-        return InvalidInputFileError(
-            f"The parser ended with code {self._process.returncode} while reading it.", hint="Save it again."
-        )
+        return InvalidInputFileError(f"The parser ended with code {code} while reading it.", hint="Save it again.")
 
     def _error(self, name: str, message: str, hint: str) -> RerankdError:
         if name == "MemoryError":

@@ -1,7 +1,7 @@
 """Parser of PDF, with PDFium: blocks are paragraphs, and each knows its page.
 
-PDFium was chosen over pypdf because it opens AES-encrypted files without another package, is an order of magnitude
-faster, and gives the place of each character, from which `pdf_layout` restores columns and broken words.
+PDFium was chosen over pypdf because it opens AES-encrypted files without another package and gives the place of each
+character, from which `pdf_layout` restores columns and broken words.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def parse_pdf(path: Path) -> ParsedDocument:
     try:
         document = pdfium.PdfDocument(path)
         try:
-            pages = [in_reading_order(list(_pieces(pdfium.raw, page))) for page in document]
+            pages = [
+                in_reading_order(list(_pieces(pdfium.raw, _page(pdfium.raw, document, number))))
+                for number in range(len(document))
+            ]
             title = " ".join(document.get_metadata_value("Title").split())
         finally:
             document.close()
@@ -75,6 +78,16 @@ def _blocks(pages: list[list[Line]]) -> list[Block]:
                 texts[0] = rest
         blocks += [Block(text, page=number) for text in texts if text.strip()]
     return blocks
+
+
+def _page(raw: Any, document: Any, number: int) -> Any:
+    """Return a page, the values of its form fields and its text notes being part of it."""
+    page = document[number]
+    if raw.FPDFPage_GetAnnotCount(page) > 0:
+        raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+        page.close()
+        page = document[number]
+    return page
 
 
 def _pieces(raw: Any, page: Any) -> Iterator[Line]:

@@ -51,7 +51,7 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
     outline = Outline()
     if title_column is not None and title_column != text_column:
         outline.heading(1, columns[title_column])
-    for part in re.split(r"\n\s*\n", text or ""):
+    for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
         outline.add(part)
     ids = (name for name in columns if name.lower() in ID_FIELDS)
     row_id = next((str(columns[name]) for name in ids if isinstance(columns[name], str | int)), "")

@@ -1,8 +1,8 @@
 """Parser of Word documents: the text that a reader sees, in its order.
 
-The XML is read directly. python-docx skips content controls, tracked insertions, text boxes and footnotes and repeats
-merged cells; mammoth reads most of these, but neither text boxes without a fallback nor formulas, and needs minutes for
-a million paragraphs.
+The XML is read directly. python-docx skips content controls, tracked insertions, nested tables, text boxes and notes,
+and repeats merged cells; mammoth reads these, but no headers and footers, no formulas, no text boxes without an older
+form, and takes the prompt of an empty content control for text.
 """
 
 from __future__ import annotations
@@ -120,7 +120,11 @@ class _Document:
             self._blocks(part)
         title = self._outline.title
         self._outline.heading(0, "")
-        margins = {spaced(_text(root)): None for role in ("header", "footer") for root in self._package.parts(role)}
+        margins = {
+            spaced(_text(root)): None
+            for role in ("header", "footer", "diagramData")
+            for root in self._package.parts(role)
+        }
         for text in margins:
             if len(re.findall(r"[^\W\d_]", text)) > 2:
                 self._outline.add(text)

@@ -48,6 +48,9 @@ def write_docx(path: Path) -> None:
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
+_CONTENT = "http://schemas.openxmlformats.org/package/2006/content-types"
+_TYPES = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+_DEFAULTS = {"rels": "application/vnd.openxmlformats-package.relationships+xml", "xml": "application/xml"}
 _ROLES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
 
@@ -71,6 +74,12 @@ def write_word(path: Path, body: str, **parts: str) -> None:
 
     tags = {"header": "hdr", "footer": "ftr"}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        types = "".join(
+            f'<Override PartName="/word/{name}.xml" ContentType="{_TYPES}.{kind}+xml"/>'
+            for name, kind in [("document", "document.main"), *((role, role.rstrip("0123456789")) for role in parts)]
+        )
+        defaults = "".join(f'<Default Extension="{name}" ContentType="{kind}"/>' for name, kind in _DEFAULTS.items())
+        archive.writestr("[Content_Types].xml", f'<Types xmlns="{_CONTENT}">{defaults}{types}</Types>')
         archive.writestr("_rels/.rels", relations({"officeDocument": "word/document.xml"}))
         archive.writestr("word/document.xml", part("document", f"<w:body>{body}</w:body>"))
         archive.writestr("word/_rels/document.xml.rels", relations({role: f"{role}.xml" for role in parts}))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.html_parser import parse_html
 from rerankd.retrieval.parsed_document import ParsedDocument
 
@@ -129,3 +130,16 @@ def test_iso_8859_1_means_windows_1252(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tag", ["div", "blockquote", "b", "ul><li", "table><tr><td"])
 def test_deep_nesting_is_read(tmp_path: Path, tag: str) -> None:
     assert [text for text, _ in blocks(tmp_path, f"<{tag}>" * 3000 + "deep")] == ["deep"]
+
+
+@pytest.mark.parametrize("tag", ["div", "blockquote", "b", "table><tr><td", "DIV class=x"])
+def test_nesting_without_end_is_refused(tmp_path: Path, tag: str) -> None:
+    with pytest.raises(InvalidInputFileError, match="nested more than 10,000 deep"):
+        blocks(tmp_path, f"<{tag}>" * 200_000 + "deep")
+
+
+def test_many_elements_beside_each_other_are_no_nesting(tmp_path: Path) -> None:
+    script = "<script>for(i=0;i<n;i++)if(i<b)i<div</script><!-- <div> -->"
+    row = f"<div><img src=x>a</div><p>b<br/><svg><path d=x /></svg><p>c{script}"
+    assert len(blocks(tmp_path, f"{row * 10}{script * 11_000}")) == 30
+    assert blocks(tmp_path, "<p>a<script>" * 11_000) == [("a", ())]

@@ -94,6 +94,17 @@ def test_ligatures_become_letters(tmp_path: Path) -> None:
     assert blocks(tmp_path / "a.pdf") == [(1, "The first reflection")]
 
 
+def test_the_values_of_a_form_are_text(tmp_path: Path) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "a.pdf"))
+    drawing.drawString(72, 700, "Customer:")
+    drawing.linkURL("https://example.org", (72, 700, 200, 712))
+    drawing.acroForm.textfield(name="customer", value="Helvetia Ltd", x=150, y=690, width=200, height=20)
+    drawing.save()
+    assert " ".join(text for _, text in blocks(tmp_path / "a.pdf")) == "Customer: Helvetia Ltd"
+
+
 def test_an_encrypted_file_opens_if_it_needs_no_password(tmp_path: Path) -> None:
     path = drawn(tmp_path, column(72, ["Drain the boiler."]), user_password="", owner_password="owner")
     assert blocks(path) == [(1, "Drain the boiler.")]

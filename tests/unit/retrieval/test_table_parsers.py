@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
@@ -91,6 +95,8 @@ def test_separators_within_values_do_not_mislead(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.csv", 'id,text\n1,"a; b; c"\n2,x; y\n') == ["a; b; c", "x; y"]
     assert texts(tmp_path / "a.csv", "text\na; b\nc | d\n") == ["a; b", "c | d"]
     assert texts(tmp_path / "a.csv", 'id;text\n1;"a; b, c"\n') == ["a; b, c"]
+    assert texts(tmp_path / "a.csv", "id;name, first;text\n1;Smith, John;Hello\n") == ["Hello"]
+    assert texts(tmp_path / "a.csv", "id,text;note\n1,a;b\n", text_field="text;note") == ["a;b"]
     assert texts(tmp_path / "a.TSV", 'id\ttext\n1\tHe said "no, \n2\t5" wide\n') == ['He said "no, ', '5" wide']
     assert texts(tmp_path / "a.tsv", 'id\ttext\n1\t"no" he said\n') == ['"no" he said']
     assert texts(tmp_path / "a.tsv", 'id\ttext\n1\t"two\nlines"\n') == ["two\nlines"]
@@ -139,3 +145,18 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_json_lines_hold_any_character(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.jsonl", '{"text": "a\u2028b\x85c"}\r\n{"text": "d"}\r\n') == ["a\u2028b\x85c", "d"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\u2028\x85",;|'), max_size=30))
+)
+def test_every_word_of_a_row_is_in_its_document(rows: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        table, lines = Path(folder) / "a.csv", Path(folder) / "a.jsonl"
+        with table.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *([number, row] for number, row in enumerate(rows))])
+        lines.write_bytes("\n".join(json.dumps({"text": row}, ensure_ascii=False) for row in rows).encode())
+        for path in (table, lines):
+            read = [" ".join(block.text for block in unit.blocks).split() for unit in parse_here(path)]
+            assert read == [row.split() for row in rows]
