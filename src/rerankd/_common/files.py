@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
+_umask_lock = threading.Lock()
+_umask_before = 0
+_private_blocks = 0  # number of blocks of `private_files` that are being run
 
 
 @contextmanager
@@ -157,12 +161,41 @@ def replace_folder(source: Path, target: Path) -> None:
         shutil.rmtree(old.parent, ignore_errors=True)
 
 
-def lock_file(path: Path, *, timeout: float = -1) -> FileLock:
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make files that only their owner may read or write, also in a library that takes no mode for them.
+
+    New files have mode 0600 at most, new folders 0700. The mode belongs to the process, so that what other threads make
+    meanwhile is private too.
+
+    Example:
+        >>> with private_files():
+        ...     path = Path(tempfile.mkdtemp()) / "index"
+        ...     path.touch()
+        >>> oct(path.stat().st_mode & 0o777)
+        '0o600'
+    """
+    global _private_blocks, _umask_before
+    with _umask_lock:
+        if not _private_blocks:
+            _umask_before = os.umask(0o077)
+        _private_blocks += 1
+    try:
+        yield
+    finally:
+        with _umask_lock:
+            _private_blocks -= 1
+            if not _private_blocks:
+                os.umask(_umask_before)
+
+
+def lock_file(path: Path, *, timeout: float = -1, mode: int = -1) -> FileLock:
     """Return a lock between processes, and between threads, on a file that is made for it.
 
     Args:
         path: lock file; it stays where it is after the lock is released.
         timeout: seconds to wait for the lock; 0 to fail at once, negative to wait without end.
+        mode: permissions of the file; negative for those of the umask.
 
     Returns:
         A context manager; entering it raises `filelock.Timeout` if the lock is not free in time. The operating system
@@ -175,7 +208,7 @@ def lock_file(path: Path, *, timeout: float = -1) -> FileLock:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=timeout)
+    return FileLock(path, timeout=timeout, mode=mode)
 
 
 def _mode_of(path: Path) -> int:

@@ -29,6 +29,7 @@ from rerankd.cli import (
     feedback,
     gate,
     improve,
+    index,
     jobs,
     keys,
     models,
@@ -91,11 +92,11 @@ app.command()(improve.improve)
 app.command("gate")(gate.gate)
 app.command("verify-gate")(gate.verify_gate)
 app.command()(monitor.monitor)
-app.command()(rag.index)
 app.command()(rag.search)
 app.command()(rag.ask)
 app.command()(serve.serve)
 app.command()(worker.worker)
+app.add_typer(index.app, name="index")
 app.add_typer(serve.config, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")

@@ -15,6 +15,7 @@ from rerankd.settings import Settings
 
 NoActivation = Annotated[bool, typer.Option("--no-activation", help="Return logits instead of scores from 0 to 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, also on a terminal.")]
+Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
 
 MODEL_FLAGS = (
     "model",

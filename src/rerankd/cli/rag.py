@@ -1,19 +1,16 @@
-"""`rerankd index`, `rerankd search` and `rerankd ask`: index documents, retrieve passages, answer with citations."""
+"""`rerankd search` and `rerankd ask`: retrieve passages of an index, answer with citations."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from rerankd._common.progress import progress_bar
 from rerankd.async_reranker import AsyncReranker
 from rerankd.cli import options
 from rerankd.cli.output import cell, movement, say, stderr, stdout, wants_json, write_rows
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from rerankd.retrieval.rag import Rag
     from rerankd.retrieval.selection import SearchOptions
 
-Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
 Question = Annotated[str, typer.Argument(help="The question.")]
 K = Annotated[
     int | None, typer.Option("--k", min=1, max=1000, help="Documents retrieved by the first stage.  [default: 50]")
@@ -38,55 +34,10 @@ Explain = Annotated[
 ]
 
 
-def index(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Files and folders: txt, md, html, pdf, docx, csv, jsonl, parquet.")
-    ],
-    folder: Index = None,
-    tokens: Annotated[int, typer.Option(help="Most tokens per passage.")] = 256,
-    overlap: Annotated[int, typer.Option(help="Most tokens shared by neighbouring passages.")] = 32,
-    field: Annotated[str | None, typer.Option(help="Column or key with the text, for csv, jsonl and parquet.")] = None,
-    max_mb: Annotated[float, typer.Option(min=0.001, help="Largest document in MB.")] = 100.0,
-    keep_gone: Annotated[
-        bool, typer.Option("--keep-gone", help="Keep passages of files that no longer exist.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Index documents; unchanged files are not read again, and passages of deleted files are removed."""
-    from rerankd.retrieval.ingest import IngestOptions, ingest
-    from rerankd.retrieval.splitting import SplitOptions
-    from rerankd.wiring.retrieval import open_index, open_token_offsets
-
-    settings = load_settings(index=folder)
-    ingest_options = IngestOptions(SplitOptions(tokens, overlap), field, max_mb, not keep_gone)
-    store = open_index(settings)
-    with progress_bar("indexing", sys.stderr.isatty()) as advance:
-        report = ingest(paths, store, open_token_offsets(settings), ingest_options, advance)
-        total = len(store)
-    store.close()
-    if wants_json(as_json):
-        rows = [{"source": source, "error": reason} for source, reason in report.errors]
-        counts = {
-            name: getattr(report, name) for name in ("added", "changed", "unchanged", "removed", "empty", "passages")
-        }
-        write_rows([counts | {"total": total, "errors": rows}])
-    for source, reason in report.errors:
-        stderr().print(f"[yellow]skipped[/] {cell(source, 200)}: {cell(reason, 300)}", highlight=False, soft_wrap=True)
-    if not (report.added or report.changed or report.unchanged or report.removed or report.errors):
-        say("No file of a supported type was found there.")
-        return
-    say(
-        f"{report.added} files added, {report.changed} changed, {report.unchanged} unchanged, "
-        f"{report.removed} removed, {len(report.errors)} skipped; {report.passages} new passages, {total} in total."
-    )
-    if report.errors and not (report.added or report.changed or report.unchanged):
-        raise typer.Exit(2)
-
-
 @options.setting_flags("top_n", "model", "rules")
 def search(
     question: Question,
-    folder: Index = None,
+    folder: options.Index = None,
     k: K = None,
     threshold: Threshold = None,
     explain: Explain = False,
@@ -107,7 +58,7 @@ def search(
 @options.setting_flags("top_n", "model", "rules", "llm_url", "llm_model")
 def ask(
     question: Question,
-    folder: Index = None,
+    folder: options.Index = None,
     k: K = None,
     threshold: Threshold = None,
     explain: Explain = False,

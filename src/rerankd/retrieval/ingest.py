@@ -8,18 +8,23 @@ of its file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from rerankd.errors import InvalidInputFileError, RerankdError
+from rerankd._common.error_text import first_line
+from rerankd.errors import RerankdError
+from rerankd.retrieval.found_files import FoundFiles, find_files, printable
+from rerankd.retrieval.ingest_report import IngestReport, kind_of
 from rerankd.retrieval.parsing import DEFAULT_MAX_MB, DOCUMENTS, PARSERS, TABLES, parse
 from rerankd.retrieval.retriever import Index, IndexedFile, IndexedPassage
-from rerankd.retrieval.splitting import SplitOptions, TokenOffsets, split
+from rerankd.retrieval.splitting import SplitOptions, TextChunk, TokenOffsets, split
 
 BATCH_ROWS = 2000
-FORMAT = 1  # increase when the same file would give different passages
+FORMAT = 2  # increase when the same file would give different passages or keywords
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,65 +36,25 @@ class IngestOptions:
         text_field: column or key that holds the text of a row; None to look for a common name.
         max_mb: maximum size of a document in MB.
         prune: True to remove files from the index that were deleted from the given folders.
+        follow_links: True to follow symbolic links out of the given folders.
+        delimiter: character between the columns of csv and tsv files; None to detect it.
     """
 
     split: SplitOptions = field(default_factory=SplitOptions)
     text_field: str | None = None
     max_mb: float = DEFAULT_MAX_MB
     prune: bool = True
+    follow_links: bool = False
+    delimiter: str | None = None
 
     def digest(self, content: bytes) -> str:
         """Return a digest of a file's hash and of every option that changes its passages."""
-        options = f"{FORMAT} {self.split.tokens} {self.split.overlap} {self.text_field}".encode()
+        sizes = f"{self.split.tokens} {self.split.overlap}"
+        options = f"{FORMAT} {sizes} {self.text_field} {self.delimiter}".encode()
         return hashlib.sha256(options + content).hexdigest()[:32]
 
 
-@dataclass(slots=True)
-class IngestReport:
-    """Summary of an ingestion run.
-
-    Attributes:
-        added: number of files that are new to the index.
-        changed: number of files whose content or split options changed.
-        unchanged: number of files that were indexed already.
-        removed: number of files that were removed from the index.
-        empty: number of files without text.
-        passages: number of passages added.
-        errors: each skipped file with the reason.
-    """
-
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    empty: int = 0
-    passages: int = 0
-    errors: list[tuple[str, str]] = field(default_factory=list)
-
-
 Progress = Callable[[int, int], None]
-
-
-def find_files(roots: Sequence[Path]) -> list[Path]:
-    """Return the supported files below the roots, sorted; a root that is a file is returned whatever its suffix.
-
-    Hidden files and folders are skipped.
-
-    Raises:
-        InvalidInputFileError: a root does not exist.
-    """
-    files: dict[Path, None] = {}
-    for root in roots:
-        if not root.exists():
-            raise InvalidInputFileError(f"{root} does not exist.", hint="Pass an existing file or folder.")
-        if root.is_file():
-            files[root] = None
-            continue
-        for path in sorted(root.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            if not hidden and path.suffix.lower() in PARSERS and path.is_file():
-                files[path] = None
-    return list(files)
 
 
 def ingest(
@@ -113,25 +78,45 @@ def ingest(
         ConflictError: another process is writing to the index.
     """
     options = options or IngestOptions()
-    paths = find_files(roots)
+    found = find_files(roots, PARSERS, follow_links=options.follow_links)
     with index.write_lock():
-        ingestion = _Ingestion(index, offsets, options)
-        for completed, path in enumerate(paths, 1):
+        ingestion = _Ingestion(index, offsets, options, found)
+        for completed, path in enumerate(found.paths, 1):
             ingestion.add_file(path)
             if progress is not None:
-                progress(completed, len(paths))
+                progress(completed, len(found.paths))
         if options.prune:
-            ingestion.prune(roots, paths)
+            ingestion.prune(roots)
         ingestion.close()
     return ingestion.report
+
+
+class _UnreadableError(Exception):
+    """A file cannot be read; the message is for the report."""
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that is being read."""
+
+    path: Path
+    source: str
+    digest: str
+    lost: int = 0
+    notes: dict[str, None] = field(default_factory=dict)
 
 
 class _Ingestion:
     """One pass over the files; passages of small files are written in one batch."""
 
-    def __init__(self, index: Index, offsets: TokenOffsets, options: IngestOptions) -> None:
-        self._index, self._offsets, self._options = index, offsets, options
-        self.report = IngestReport()
+    def __init__(self, index: Index, offsets: TokenOffsets, options: IngestOptions, found: FoundFiles) -> None:
+        self._index, self._offsets, self._options, self._found = index, offsets, options, found
+        self.report = IngestReport(
+            errors=[(printable(path), reason) for path, reason in found.skipped],
+            unsupported=[printable(path) for path in found.unsupported],
+            links=[(printable(path), target) for path, target in found.links],
+            hidden=found.hidden,
+        )
         self._complete = index.files()
         self._present = index.sources()
         self._known = {source for source, _ in self._present} | set(self._complete)
@@ -139,46 +124,59 @@ class _Ingestion:
         self._completed: list[IndexedFile] = []
 
     def add_file(self, path: Path) -> None:
-        """Index a file, unless the index holds it unchanged."""
+        """Index a file, unless the index holds it unchanged; report a file that cannot be read."""
         source = path.as_posix()
         try:
-            with path.open("rb") as file:
-                digest = self._options.digest(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            self.report.errors.append((source, f"The file cannot be read ({error.strerror or error})."))
+            file = _File(path, source, self._digest(path))
+            indexed = self._complete.get(source)
+            if indexed is not None and indexed.digest == file.digest:
+                self.report.unchanged += 1
+                passages = indexed.passages
+            else:
+                passages = self._read(file)
+        except _UnreadableError as error:
+            self.report.errors.append((printable(path), str(error)))
             return
-        indexed = self._complete.get(source)
-        if indexed is not None and indexed.digest == digest:
-            self.report.unchanged += 1
-            return
-        try:
-            self._read(path, source, digest)
-        except (RerankdError, RecursionError, MemoryError) as error:
-            note = " The rows before it are in the index." if path.suffix.lower() in TABLES else ""
-            self.report.errors.append((source, (str(error) or type(error).__name__) + note))
+        self.report.kinds[kind_of(source)] += 1
+        if not passages:
+            self.report.empty_files.append(source)
 
-    def _read(self, path: Path, source: str, digest: str) -> None:
-        rows = self._passages(path, source, digest)
-        if path.suffix.lower() in DOCUMENTS:
+    def _digest(self, path: Path) -> str:
+        try:
+            path.as_posix().encode()
+            with path.open("rb") as file:
+                return self._options.digest(hashlib.file_digest(file, "sha256").digest())
+        except UnicodeEncodeError as error:
+            raise _UnreadableError("Its name is not valid UTF-8. Rename the file.") from error
+        except OSError as error:
+            raise _UnreadableError(f"The file cannot be read ({error.strerror or error}).") from error
+
+    def _read(self, file: _File) -> int:
+        """Index a file and return the number of its passages."""
+        rows = self._passages(file)
+        if file.path.suffix.lower() in DOCUMENTS:
             rows = iter(list(rows))  # a document that fails midway adds no passages at all
         first = next(rows, None)
-        if source in self._known:
+        if file.source in self._known:
             self._flush()
-            self._index.remove([source], keep=digest)
-        indexed = self._present.get((source, digest), 0)
+            self._index.remove([file.source], keep=file.digest)
+        indexed = self._present.get((file.source, file.digest), 0)
         count = 0
         for row in chain([] if first is None else [first], rows):
             self._put(row, indexed)
             count += 1
-        self._completed.append(IndexedFile(source, digest, count))
+        self._completed.append(IndexedFile(file.source, file.digest, count))
         if len(self._completed) >= BATCH_ROWS:
             self._flush()
         self.report.passages += max(0, count - indexed)
-        self.report.empty += not count
-        if source in self._known:
+        if file.source in self._known:
             self.report.changed += 1
         else:
             self.report.added += 1
+        self.report.notes += [(file.source, note) for note in file.notes]
+        if file.lost:
+            self.report.lost_characters[file.source] = file.lost
+        return count
 
     def _put(self, row: IndexedPassage, indexed: int) -> None:
         """Queue a passage, unless it is among the first `indexed`, which an interrupted run has written."""
@@ -187,21 +185,35 @@ class _Ingestion:
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
 
-    def _passages(self, path: Path, source: str, digest: str) -> Iterator[IndexedPassage]:
+    def _passages(self, file: _File) -> Iterator[IndexedPassage]:
+        """Yield the passages of a file; whatever a parser raises becomes one sentence."""
+        note = " The rows before it are in the index." if file.path.suffix.lower() in TABLES else ""
+        try:
+            yield from self._parsed(file)
+        except RerankdError as error:
+            raise _UnreadableError(f"{error}{note}") from error
+        except MemoryError as error:
+            raise _UnreadableError(f"It takes more memory than there is. Split it.{note}") from error
+        except Exception as error:  # of a library, on a damaged file: the other files are read all the same
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise _UnreadableError(f"It cannot be read ({reason}). Convert it to another format.{note}") from error
+
+    def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
         part = 0
         names: set[str] = set()
-        for unit in parse(path, text_field=self._options.text_field, max_mb=self._options.max_mb):
-            for number, passage in enumerate(split(unit.blocks, self._offsets, self._options.split)):
-                metadata = dict(unit.metadata)
-                if passage.headings:
-                    metadata["heading"] = " > ".join(passage.headings)
-                if passage.page:
-                    metadata["page"] = passage.page
-                name = f"{source}#{part}"
+        options = self._options
+        is_table = file.path.suffix.lower() in TABLES
+        for unit in parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter):
+            file.lost += unit.lost_characters
+            file.notes |= dict.fromkeys(unit.notes)
+            for number, passage in enumerate(split(unit.blocks, self._offsets, options.split)):
+                place = _place(passage, unit.line)
+                metadata = _well_formed(place | unit.metadata if is_table else {**unit.metadata, **place})
                 if unit.id and unit.id not in names and not number:
                     metadata["id"] = unit.id
                     names.add(unit.id)
-                yield IndexedPassage(name, source, part, digest, passage.text, metadata)
+                text = _well_formed(passage.text)
+                yield IndexedPassage(f"{file.source}#{part}", file.source, part, file.digest, text, metadata)
                 part += 1
 
     def _flush(self) -> None:
@@ -210,12 +222,17 @@ class _Ingestion:
             self._index.add(self._rows, self._completed)
         self._rows, self._completed = [], []
 
-    def prune(self, roots: Sequence[Path], paths: Iterable[Path]) -> None:
-        """Remove files from the index that were deleted from the given folders."""
-        existing = {path.as_posix() for path in paths}
+    def prune(self, roots: Sequence[Path]) -> None:
+        """Remove files from the index that are no longer in the given folders, or only behind a refused link."""
+        existing = {path.as_posix() for path in self._found.paths}
+        refused = tuple(path.as_posix() for path in self._found.refused)
         folders = [root.as_posix().rstrip("/") + "/" for root in roots if root.is_dir()]
         below = (source for source in self._known if any(f == "./" or source.startswith(f) for f in folders))
-        deleted = [source for source in below if source not in existing and not Path(source).exists()]
+        deleted = [
+            source
+            for source in below
+            if source not in existing and (_is_below(source, refused) or not _may_exist(source))
+        ]
         if deleted:
             self._index.remove(deleted)
         self.report.removed = len(deleted)
@@ -224,3 +241,37 @@ class _Ingestion:
         """Write what is queued and update the search indexes."""
         self._flush()
         self._index.refresh()
+
+
+def _place(passage: TextChunk, row_line: int) -> dict[str, Any]:
+    """Return where a passage stands, as metadata."""
+    place = {"heading": " > ".join(passage.headings), "page": passage.page, "line": passage.line or row_line}
+    return {name: value for name, value in place.items() if value}
+
+
+def _well_formed(value: Any) -> Any:
+    """Return a value whose texts can be stored: lone surrogates, which some PDF files have, become U+FFFD."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if isinstance(value, dict):
+        return {_well_formed(name): _well_formed(item) for name, item in value.items()}
+    return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_below(source: str, folders: Sequence[str]) -> bool:
+    return any(source == folder or source.startswith(f"{folder}/") for folder in folders)
+
+
+def _may_exist(source: str) -> bool:
+    """Return False if a file is gone for certain; one whose folder cannot be read may still be there."""
+    try:
+        os.stat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -8,6 +8,8 @@ resumed.
 from __future__ import annotations
 
 import contextlib
+import re
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -18,18 +20,18 @@ import numpy as np
 import orjson
 
 from rerankd._common.error_text import first_line
-from rerankd._common.files import lock_file
+from rerankd._common.files import lock_file, private_files
 from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata, to_query
-from rerankd.errors import ConflictError, NotFoundError, UnavailableError
+from rerankd.errors import ConflictError, NotFoundError, RerankdError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
-from rerankd.retrieval.keywords import keywords
+from rerankd.retrieval.keywords import keywords, query_keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
 
 PASSAGES, FILES = "passages", "files"
-MAX_QUERY_KEYWORDS = 64
 OBSOLETE = timedelta(minutes=1)  # age of table versions to delete: a search reads the latest one
+_DISK_FULL = re.compile("no space left|quota exceeded|file too large", re.IGNORECASE)
 VECTOR_ROWS = 20_000  # up to here every vector is compared: exact, and fast enough
 
 
@@ -50,20 +52,34 @@ class LanceIndex:
     def __init__(self, folder: Path, embedder: Embedder | None = None, *, create: bool = False) -> None:
         self._lance: Any = require("lancedb", "rag", "The embedded index")
         self._arrow: Any = require("pyarrow", "rag", "The embedded index")
-        if not create and not (folder / f"{PASSAGES}.lance").exists():
-            raise NotFoundError(f"There is no index in {folder}.", hint="Create one: rerankd index FOLDER")
         self.folder, self._embedder = folder, embedder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = self._lance.connect(str(folder))
-        self._passages, self._files = self._open_tables()
+        if not create and not self._is_made(PASSAGES):
+            raise NotFoundError(f"There is no index in {folder}.", hint="Create one: rerankd index FOLDER")
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = self._lance.connect(str(folder))
+        if not (self._is_made(PASSAGES) and self._is_made(FILES)):
+            with self.write_lock(), self._writing():
+                self._create_tables()
+        with self._reading():
+            self._passages, self._files = self._open_tables()
         self._lock = threading.Lock()
 
-    def _open_tables(self) -> tuple[Any, Any]:
-        """Open both tables, creating those that do not exist."""
+    def _is_made(self, name: str) -> bool:
+        """Return False for a table that does not exist, and for one whose creation failed, such as on a full disk."""
+        manifests = (self.folder / f"{name}.lance" / "_versions").glob("*.manifest")
+        return any(manifest.stat().st_size for manifest in manifests)
+
+    def _create_tables(self) -> None:
+        """Create the tables that do not exist; what is left of one whose creation failed is removed."""
         arrow = self._arrow
-        names = {path.stem for path in self.folder.glob("*.lance")}
+        missing = [name for name in (PASSAGES, FILES) if not self._is_made(name)]
+        if PASSAGES in missing:  # then no file is complete
+            missing = [PASSAGES, FILES]
+        for name in missing:
+            shutil.rmtree(self.folder / f"{name}.lance", ignore_errors=True)
         width = self._embedder.dimensions if self._embedder else 0
-        if PASSAGES not in names:
+        if PASSAGES in missing:
             vector = [arrow.field("vector", arrow.list_(arrow.float32(), width))] if width else []
             marker = {b"embedding": self._embedder.name.encode()} if self._embedder else {}
             texts = [
@@ -71,9 +87,11 @@ class LanceIndex:
             ]
             schema = arrow.schema([*texts, arrow.field("part", arrow.int32()), *vector], metadata=marker)
             self._db.create_table(PASSAGES, schema=schema)
-        if FILES not in names:
+        if FILES in missing:
             fields = [arrow.field(name, arrow.string()) for name in ("source", "digest")]
             self._db.create_table(FILES, schema=arrow.schema([*fields, arrow.field("passages", arrow.int64())]))
+
+    def _open_tables(self) -> tuple[Any, Any]:
         passages = self._db.open_table(PASSAGES)
         built_with = (passages.schema.metadata or {}).get(b"embedding", b"").decode()
         if self._embedder is not None and built_with != self._embedder.name:
@@ -102,11 +120,13 @@ class LanceIndex:
 
     def add(self, rows: Sequence[IndexedPassage], complete: Sequence[IndexedFile] = ()) -> None:
         """Add passages, then mark the files that are complete. Each of the two steps is atomic."""
-        if rows:
-            self._passages.add(self._table(rows))
-        if complete:
-            merging = self._files.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
-            merging.execute([{"source": f.source, "digest": f.digest, "passages": f.passages} for f in complete])
+        table = self._table(rows) if rows else None
+        with self._writing():
+            if table is not None:
+                self._passages.add(table)
+            if complete:
+                merging = self._files.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
+                merging.execute([{"source": f.source, "digest": f.digest, "passages": f.passages} for f in complete])
 
     def _table(self, rows: Sequence[IndexedPassage]) -> Any:
         arrow = self._arrow
@@ -130,11 +150,16 @@ class LanceIndex:
         for start in range(0, len(names), 500):
             batch = ", ".join(_quoted(source) for source in names[start : start + 500])
             kept = f" AND digest != {_quoted(keep)}" if keep else ""
-            self._files.delete(f"source IN ({batch})")
-            self._passages.delete(f"source IN ({batch}){kept}")
+            with self._writing():
+                self._files.delete(f"source IN ({batch})")
+                self._passages.delete(f"source IN ({batch}){kept}")
 
     def refresh(self) -> None:
         """Update the search indexes and compact the tables."""
+        with self._writing():
+            self._refresh()
+
+    def _refresh(self) -> None:
         kinds: Any = require("lancedb.index", "rag", "The embedded index")
         names = {index.name for index in self._passages.list_indices()}
         if "words_idx" not in names:
@@ -161,22 +186,16 @@ class LanceIndex:
             UnavailableError: the index cannot be read.
         """
         query = to_query(query)
-        try:
+        with self._reading():
             with self._lock:  # see what another process has added since
                 self._passages.checkout_latest()
             documents = self._by_keywords(query, k)
             if self._embedder is None:
                 return documents[:k]
             return reciprocal_rank_fusion([documents, self._by_vector(query, k)], k)
-        except (OSError, RuntimeError) as error:
-            raise UnavailableError(
-                f"The index in {self.folder} cannot be read ({first_line(error)}).",
-                hint="Check the folder's files and permissions.",
-                retry_after=5,
-            ) from error
 
     def _by_keywords(self, query: str, k: int) -> list[Document]:
-        words = list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS]
+        words = query_keywords(query)
         if not words or not len(self):
             return []
         search = self._passages.search(" ".join(words), query_type="fts", fts_columns="words")
@@ -193,11 +212,14 @@ class LanceIndex:
         )
         return [_document(row, 1 - row["_distance"]) for row in rows]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return all passages without vectors, sorted by source and part; for tests and exports."""
+    def rows(self, source: str | None = None) -> list[dict[str, Any]]:
+        """Return the passages of a file, or of all files, without vectors, sorted by source and part."""
         columns = ["id", "source", "part", "digest", "text", "metadata"]
-        table = self._passages.search().select(columns).limit(len(self) or 1).to_arrow()
-        rows: list[dict[str, Any]] = table.to_pylist()
+        with self._reading():
+            search = self._passages.search().select(columns)
+            if source is not None:
+                search = search.where(f"source = {_quoted(source)}")
+            rows: list[dict[str, Any]] = search.limit(len(self) or 1).to_arrow().to_pylist()
         return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
     def close(self) -> None:
@@ -215,12 +237,46 @@ class LanceIndex:
         from filelock import Timeout
 
         try:
-            with lock_file(self.folder / "lock", timeout=0):
+            with lock_file(self.folder / "lock", timeout=0, mode=0o600):
                 yield
         except Timeout as error:
             raise ConflictError(
                 f"Another process is writing to {self.folder}.", hint="Wait until it is done."
             ) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Make files private, and one sentence of what the file system and Lance raise."""
+        try:
+            with private_files():
+                yield
+        except (OSError, RuntimeError) as error:
+            reason = _reason(error)
+            hint = "Check the folder's files and permissions."
+            if _DISK_FULL.search(reason):
+                hint = "Free disk space, then run it again; it goes on where it stopped."
+            raise UnavailableError(f"The index in {self.folder} cannot be written ({reason}).", hint=hint) from error
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, RerankdError):
+                raise
+            raise UnavailableError(
+                f"The index in {self.folder} cannot be read ({_reason(error)}).",
+                hint="Check the folder's files and permissions.",
+                retry_after=5,
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what the operating system said, where a message of Lance has it, else the message without its location."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    said = re.search(r"([^:]+) \(os error \d+\)", str(error))
+    return said[1].strip() if said else re.sub(r", \S+\.rs:\d+.*", "", first_line(error))
 
 
 def _document(row: dict[str, Any], score: float) -> Document:

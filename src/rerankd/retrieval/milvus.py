@@ -15,12 +15,11 @@ from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata, to_query
 from rerankd.errors import ConflictError, NotFoundError, UnavailableError
 from rerankd.retrieval.embedding import Embedder
-from rerankd.retrieval.keywords import keywords
+from rerankd.retrieval.keywords import keywords, query_keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
 
 PASSAGES, FILES = "rerankd_passages", "rerankd_files"
-MAX_QUERY_KEYWORDS = 64
 MAX_TEXT = 65_535  # maximum bytes of a Milvus string
 BATCH_ROWS = 1000
 MARKER = "#embedding"  # id of a row of FILES whose digest is the name of the embedding model
@@ -171,7 +170,7 @@ class MilvusIndex:
             UnavailableError: Milvus cannot be reached.
         """
         query = to_query(query)
-        words = " ".join(list(dict.fromkeys(keywords(query)))[:MAX_QUERY_KEYWORDS])
+        words = " ".join(query_keywords(query))
         documents = self._search_field("sparse", words, k) if words else []
         if self._embedder is None:
             return documents
@@ -198,9 +197,10 @@ class MilvusIndex:
 
         return self._call(read)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return all passages without vectors, sorted by source and part; for tests and exports."""
-        rows = self._query_all(PASSAGES, "part >= 0", ["id", "source", "part", "digest", "text", "metadata"])
+    def rows(self, source: str | None = None) -> list[dict[str, Any]]:
+        """Return the passages of a file, or of all files, without vectors, sorted by source and part."""
+        condition = "part >= 0" if source is None else f"source == {orjson.dumps(source).decode()}"
+        rows = self._query_all(PASSAGES, condition, ["id", "source", "part", "digest", "text", "metadata"])
         return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
     def _call(self, operation: Callable[[], Result]) -> Result:

@@ -16,9 +16,15 @@ class ParsedDocument:
     Attributes:
         blocks: blocks of text in reading order.
         id: id of a row; empty for none.
-        metadata: other columns of a row, or the title of a document.
+        metadata: other columns of a row, or the title and the front matter of a document.
+        line: line of the file on which a row begins, from 1; 0 in documents, whose blocks know their lines.
+        lost_characters: number of characters that could not be decoded; each stands as U+FFFD in the text.
+        notes: what was left out or assumed, one sentence each: pages without text, a delimiter that was detected.
     """
 
     blocks: Iterable[Block]
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    line: int = 0
+    lost_characters: int = 0
+    notes: tuple[str, ...] = ()

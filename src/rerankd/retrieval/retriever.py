@@ -92,6 +92,13 @@ class Index(Retriever, Protocol):
         """Remove files from the index, except for passages with the digest `keep`."""
         ...
 
+    def rows(self, source: str | None = None) -> list[dict[str, Any]]:
+        """Return the passages of a file, or of all files, sorted by source and part.
+
+        Each has `id`, `source`, `part`, `digest`, `text` and `metadata`, which is JSON.
+        """
+        ...
+
     def refresh(self) -> None:
         """Update the search indexes after additions and removals."""
         ...

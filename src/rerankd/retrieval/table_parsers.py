@@ -3,68 +3,88 @@
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
-from rerankd.retrieval.decoding import decode
+from rerankd.retrieval.decoding import detect_file
+from rerankd.retrieval.delimiters import DELIMITERS, Dialect, detect_dialect, parse_delimiter
 from rerankd.retrieval.parsed_document import ParsedDocument
-from rerankd.retrieval.splitting import Block
+from rerankd.retrieval.row_text import row_document
 
 MAX_FIELD = 10_000_000
-TEXT_FIELDS = ("text", "content", "contents", "body", "passage", "document")
-ID_FIELDS = ("id", "_id", "doc_id", "docid")
-TITLE_FIELDS = ("title", "heading")
+_SAMPLE = 65_536
 
 
-def parse_csv(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
-    """Parse CSV, or tab-separated values in `.tsv`; the first row names the columns."""
-    with path.open("rb") as file:
-        encoding = _encoding(file.read(1_000_000))
-    with path.open(encoding=encoding, newline="", errors="strict") as lines:
+def parse_csv(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
+    """Parse CSV, or tab-separated values in `.tsv`; the first row names the columns.
+
+    Args:
+        path: the file.
+        text_field: column with the text of a row; None for a usual name.
+        delimiter: the character between two values; None to detect it, which succeeds only if the rows agree.
+
+    Raises:
+        InvalidInputFileError: a row has more values than there are columns, or its quotes do not close.
+    """
+    default = "\t" if path.suffix.lower() == ".tsv" else ","
+    named = parse_delimiter(delimiter) if delimiter else None
+    with path.open(encoding=detect_file(path), newline="", errors="replace") as lines:
+        dialect = detect_dialect(_whole_lines(lines), default, named)
+        lines.seek(0)
+        if dialect.has_separator_line:
+            lines.readline()
         csv.field_size_limit(MAX_FIELD)
-        try:
-            yield from _rows(csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","), text_field)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InvalidInputFileError(f"The CSV file cannot be read ({error}).", hint="Save it again.") from error
+        documents = _documents(_csv_rows(lines, dialect), text_field)
+        if dialect.delimiter == (named or default):
+            yield from documents
+            return
+        shown = DELIMITERS.get(dialect.delimiter, dialect.delimiter)
+        for number, document in enumerate(documents):
+            yield document if number else replace(document, notes=(f"Its columns are separated by {shown}.",))
 
 
-def parse_jsonl(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
-    """Parse JSON lines: one object per line, in UTF-8."""
+def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
+    """Parse JSON lines: one object per line."""
 
-    def lines() -> Iterator[Mapping[str, Any]]:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
+        with path.open(encoding=detect_file(path), newline="\n", errors="replace") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_FIELD + 1), ""), 1):
+                if len(line) > MAX_FIELD:
+                    raise InvalidInputFileError(
+                        f"Line {number} is longer than {MAX_FIELD:,} characters.",
+                        hint="Write one JSON object per line.",
+                    )
                 if not line.strip():
                     continue
                 try:
-                    row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+                    row = orjson.loads(line.removeprefix("\ufeff"))
                 except orjson.JSONDecodeError as error:
                     raise InvalidInputFileError(
-                        f"Line {number} is not valid JSON ({error}).", hint="Write one JSON object per line, in UTF-8."
+                        f"Line {number} is not valid JSON ({error}).", hint="Write one JSON object per line."
                     ) from error
                 if not isinstance(row, dict):
                     raise InvalidInputFileError(
                         f"Line {number} is not a JSON object.", hint="Write one JSON object per line."
                     )
-                yield row
+                yield number, row
 
-    yield from _rows(lines(), text_field)
+    yield from _documents(rows(), text_field)
 
 
-def parse_parquet(path: Path, text_field: str | None) -> Iterator[ParsedDocument]:
+def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
     """Parse Parquet, a batch of rows at a time."""
     parquet: Any = require("pyarrow.parquet", "rag", "Reading parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            batches = (row for batch in file.iter_batches(1000) for row in batch.to_pylist())
-            yield from _rows(batches, text_field)
+            batches = ((0, row) for batch in file.iter_batches(1000) for row in batch.to_pylist())
+            yield from _documents(batches, text_field)
     except (InvalidInputFileError, MemoryError):
         raise
     except Exception as error:  # libraries raise anything on a damaged file
@@ -73,33 +93,58 @@ def parse_parquet(path: Path, text_field: str | None) -> Iterator[ParsedDocument
         ) from error
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], text_field: str | None) -> Iterator[ParsedDocument]:
-    """Yield each row as a document: text, title and id from their usual columns, all other columns as metadata."""
-    for number, row in enumerate(rows, 1):
-        columns = {str(name): value for name, value in row.items() if name is not None}
-        text_column = text_field or next((name for name in TEXT_FIELDS if isinstance(columns.get(name), str)), None)
-        text = columns.get(text_column or "")
-        if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
-            raise InvalidInputFileError(
-                f"Row {number} has no text column{f' {text_column!r}' if text_column else ''};"
-                f" its columns are {', '.join(columns)[:200]}.",
-                hint="Name the column with --field.",
-            )
-        title = next((columns[name] for name in TITLE_FIELDS if isinstance(columns.get(name), str)), "")
-        row_id = next((str(columns[name]) for name in ID_FIELDS if isinstance(columns.get(name), str | int)), "")
-        metadata = {name: value for name, value in columns.items() if name != text_column and name not in ID_FIELDS}
-        blocks = [Block(part, (title,) if title else ()) for part in re.split(r"\n\s*\n", text or "")]
-        yield ParsedDocument(blocks, row_id, metadata)
+def _documents(rows: Iterable[tuple[int, Mapping[str, Any]]], text_field: str | None) -> Iterator[ParsedDocument]:
+    """Yield the documents of rows, each of which comes with the line on which it begins."""
+    for number, (line, row) in enumerate(rows, 1):
+        yield replace(row_document(row, number, text_field), line=line)
 
 
-def _encoding(sample: bytes) -> str:
-    """Return the encoding of a file by its beginning, which may end within a character."""
-    lines = sample[: sample.rfind(b"\n") + 1] or sample
-    text = decode(lines)
-    for name in ("utf-8-sig", "utf-16", "gb18030", "cp1252"):
-        try:
-            if lines.decode(name).removeprefix("\ufeff") == text.removeprefix("\ufeff"):
-                return name
-        except UnicodeDecodeError:
-            continue
-    return "utf-8"
+def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the rows after the header; a row that does not fit it is refused, because its text would be cut."""
+    reader = csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        strict=dialect.quoted,
+    )
+    number = end = 0
+    header: Sequence[str] = ()
+    try:
+        for values in reader:
+            line, end = end + 1 + dialect.has_separator_line, reader.line_num
+            if not values:
+                continue
+            if not header:
+                header = [name.strip() for name in values]
+                _check_header(header)
+                continue
+            number += 1
+            if any(value.strip() for value in values[len(header) :]):
+                raise InvalidInputFileError(
+                    f"Row {number} (line {reader.line_num}) has {len(values)} values for {len(header)} columns.",
+                    hint=f"Put values that contain {DELIMITERS.get(dialect.delimiter, dialect.delimiter)} in quotes,"
+                    " or name the separator with --delimiter.",
+                )
+            yield line, dict(zip(header, values, strict=False))
+    except csv.Error as error:
+        raise InvalidInputFileError(
+            f"Row {number + 1} (line {reader.line_num}) of the CSV file cannot be read ({error}).",
+            hint="Close its quotes, and double quotes within a value.",
+        ) from error
+
+
+def _check_header(header: Sequence[str]) -> None:
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInputFileError(f"The column {twice!r} appears twice.", hint="Give each column a name of its own.")
+
+
+def _whole_lines(lines: TextIO) -> str:
+    """Return the first lines, without one that the sample would cut, and without a value that goes on after them."""
+    sample = lines.read(_SAMPLE)
+    if len(sample) < _SAMPLE:
+        return sample
+    sample = sample[: sample.rfind("\n") + 1] or sample
+    while sample.count('"') % 2 and "\n" in sample[:-1]:
+        sample = sample[: sample.rstrip("\n").rfind("\n") + 1]
+    return sample

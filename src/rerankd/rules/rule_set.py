@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rerankd._common.text import normalized
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Language, Rule, When
-from rerankd.rules.terms import TermIndex, normalized
+from rerankd.rules.terms import TermIndex
 from rerankd.types import Adjustment, Document, MatchedRule
 
 REGEX_CHARACTERS = 2000
@@ -210,7 +211,7 @@ def comparable(value: Any) -> Any:
 def _has_source(metadata: Mapping[str, Any], patterns: Sequence[str]) -> bool:
     source = metadata.get("source")
     return isinstance(source, str) and any(
-        fnmatch.fnmatchcase(source.casefold(), pattern.casefold()) for pattern in patterns
+        fnmatch.fnmatchcase(normalized(source), normalized(pattern)) for pattern in patterns
     )
 
 

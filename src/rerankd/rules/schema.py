@@ -18,9 +18,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from rerankd._common.text import normalized
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Action, Rule, When, Which
 from rerankd.rules.rule_set import comparable
-from rerankd.rules.terms import normalized
 
 MAX_RULES = 10_000
 MAX_TEXT_CHARACTERS = 200

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from rerankd._common.optional import require
-
-
-def normalized(text: str) -> str:
-    """Return a text in the form in which terms are compared: NFKC, case folded.
-
-    Example:
-        >>> normalized("ＡＩ Straße")
-        'ai strasse'
-    """
-    plain = text.isascii() or unicodedata.is_normalized("NFKC", text)
-    return (text if plain else unicodedata.normalize("NFKC", text)).casefold()
+from rerankd._common.text import is_unspaced, normalized
 
 
 def is_word(char: str) -> bool:
-    """Return True if a character belongs to a script that separates words by spaces, unlike Han, kana and hangul.
+    """Return True if a character belongs to a script that separates words by spaces, unlike Han, kana, hangul and Thai.
 
     Example:
         >>> is_word("a"), is_word("7"), is_word("手"), is_word("-")
         (True, True, False, False)
     """
-    return char.isalnum() and not "\u2e80" <= char <= "\ud7ff" and not "\uf900" <= char <= "\ufaff"
+    return char.isalnum() and not is_unspaced(char)
 
 
 class TermIndex:

@@ -7,7 +7,6 @@ Does not mine negatives (`negatives.py`) and does not look for leaks (`leaks.py`
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.text import normalized
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.text_io import json_rows
@@ -73,13 +73,13 @@ class CleaningReport:
 
 
 def normalize(text: str) -> str:
-    """Return a text without differences in width (NFKC), case and spaces.
+    """Return a text without differences in width, case, invisible characters and spaces.
 
     Example:
         >>> normalize("  What IS　Ａ ") == normalize("what is a")
         True
     """
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+    return " ".join(normalized(text).split())
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -60,22 +60,28 @@ def open_retriever(settings: Settings) -> Retriever:
     return LanceIndex(index_folder(settings), open_embedder(settings))
 
 
-def open_index(settings: Settings) -> Index:
-    """Return the index that documents are added to; it is created if it does not exist.
+def open_index(settings: Settings, *, create: bool = True) -> Index:
+    """Return the index that documents are added to.
+
+    Args:
+        settings: the settings.
+        create: True to create it if it does not exist; False to look into it, without the embedding model.
 
     Raises:
+        NotFoundError: the index does not exist and `create` is False.
         InvalidRequestError: the first stage is an external service.
         MissingDependencyError: an extra is not installed.
     """
     if settings.retriever == "external":
         raise InvalidRequestError("The first stage is a service of your own.", hint="Put documents in there.")
+    embedder = open_embedder(settings) if create else None
     if settings.retriever == "milvus":
         from rerankd.retrieval.milvus import MilvusIndex
 
-        return MilvusIndex(settings.milvus_url, settings.milvus_token or "", open_embedder(settings), create=True)
+        return MilvusIndex(settings.milvus_url, settings.milvus_token or "", embedder, create=create)
     from rerankd.retrieval.lance import LanceIndex
 
-    return LanceIndex(index_folder(settings), open_embedder(settings), create=True)
+    return LanceIndex(index_folder(settings), embedder, create=create)
 
 
 def open_chat(settings: Settings) -> ChatModel | None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import codecs
 import contextlib
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.retrieval.decoding import decode
+from rerankd.retrieval.decoding import decode, detect_file
 
 CHINESE = "本产品的保修期为一年，自购买之日起计算。请保留发票。"
 
@@ -48,22 +50,76 @@ def test_short_and_long_texts_are_read(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)).removeprefix("\ufeff") == text
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (CHINESE, "utf-16-le"),
-        (CHINESE, "utf-16-be"),
-        ("A warranty of one year. ", "utf-16-le"),
-        ("本產品的保固期為一年，自購買之日起計算。請保留發票。", "big5"),
-        ("本產品的保固期為一年，自購買之日起計算。請保留發票。" * 20, "big5"),
-        ("日本語のテキストです。これは保証書です。製品の保証期間は一年です。", "shift_jis"),
-        ("日本語のテキストです。これは保証書です。製品の保証期間は一年です。" * 20, "shift_jis"),
-        ("Гарантия действует один год со дня покупки. " * 5, "cp1251"),
-    ],
-)
-def test_other_encodings_are_refused_rather_than_guessed(text: str, encoding: str) -> None:
+TEXTS = {
+    "ko": "제품 보증 기간은 구입일로부터 일 년입니다. 배터리는 소모품이므로 보증 대상에서 제외됩니다.",
+    "ja": "日本語のテキストです。これは保証書です。製品の保証期間は一年です。",
+    "zh": "本產品的保固期為一年，自購買之日起計算。請保留發票。",
+    "ru": "Гарантия действует один год со дня покупки. Сохраните чек и упаковку.",
+    "uk": "Гарантія діє один рік від дня купівлі. Збережіть чек і пакування, будь ласка.",
+    "el": "Η εγγύηση ισχύει για ένα έτος από την ημέρα της αγοράς. Κρατήστε την απόδειξη.",
+    "pl": "Gwarancja na czajnik obowiązuje trzy lata. Część druga dotyczy zwrotów, żądań i wyłączeń.",
+    "cs": "Záruka na konvici platí tři roky. Účtenku si prosím uschovejte, žádáme zákazníky.",
+    "hu": "A vízforralóra három év jótállás érvényes. Kérjük, őrizze meg a számlát és a csomagolást.",
+    "tr": "Su ısıtıcısı için üç yıl garanti geçerlidir. Lütfen fişi ve ambalajı saklayınız.",
+    "he": "האחריות על הקומקום היא לשלוש שנים מיום הקנייה. נא לשמור את הקבלה.",
+    "ar": "يسري الضمان لمدة ثلاث سنوات من تاريخ الشراء. يرجى الاحتفاظ بالفاتورة.",
+    "lt": "Virduliui suteikiama trejų metų garantija. Išsaugokite čekį ir pakuotę, žiūrėkite sąlygas.",
+    "th": "การรับประกันมีอายุหนึ่งปีนับจากวันที่ซื้อ โปรดเก็บใบเสร็จไว้",
+    "de": "Für den Wasserkocher gilt die Gewährleistung drei Jahre. Öffnen Sie das Gehäuse nicht.",
+    "fr": "La garantie de la bouilloire est valable trois années. Le reçu doit être gardé à côté.",
+}
+ENCODED = [
+    ("ko", "euc-kr"), ("ko", "cp949"), ("ja", "shift_jis"), ("ja", "cp932"), ("ja", "euc-jp"), ("ja", "iso2022_jp"),
+    ("zh", "big5"), ("zh", "gb18030"), ("ru", "koi8-r"), ("ru", "cp1251"), ("ru", "iso8859-5"), ("uk", "koi8-u"),
+    ("uk", "cp1251"), ("el", "iso8859-7"), ("el", "cp1253"), ("pl", "cp1250"), ("pl", "iso8859-2"), ("cs", "cp1250"),
+    ("hu", "cp1250"), ("tr", "cp1254"), ("tr", "iso8859-9"), ("he", "cp1255"), ("ar", "cp1256"), ("lt", "cp1257"),
+    ("th", "cp874"), ("de", "cp1252"), ("fr", "cp1252"), ("fr", "latin-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "encoding"), ENCODED)
+def test_the_encodings_of_many_languages_are_read(language: str, encoding: str) -> None:
+    text = f"{TEXTS[language]} 1234.\n" * 3
+    assert decode(text.encode(encoding)) == text
+
+
+RARE = [("de", "cp850"), ("fr", "mac-roman"), ("pl", "cp852"), ("ru", "cp866"), ("ru", "mac-cyrillic"), ("ko", "johab")]
+
+
+@pytest.mark.parametrize("length", [4, 12, 30, 80])
+@pytest.mark.parametrize(("language", "encoding"), [*ENCODED, *RARE, ("zh", "utf-16-le"), ("zh", "utf-16-be")])
+def test_a_short_text_is_read_or_refused_but_never_changed(language: str, encoding: str, length: int) -> None:
+    text = TEXTS[language][:length]
+    with contextlib.suppress(InvalidInputFileError):
+        assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("text", [CHINESE, "A warranty of one year. "])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_utf_16_without_a_byte_order_mark_is_refused(text: str, encoding: str) -> None:
     with pytest.raises(InvalidInputFileError):
         decode(text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("content", "lost"),
+    [
+        ((CHINESE * 10).encode() + b"\xff" + CHINESE.encode(), 1),
+        (("Größe und Maß für Köln. " * 20).encode() + b"caf\xe9, caf\xe9", 2),
+        ((TEXTS["ru"] * 2).encode()[:-1] + b"\xd0", 1),  # cut off within a character
+        (codecs.BOM_UTF16_LE + (CHINESE * 4).encode("utf-16-le") + b"\x00\xd8", 1),
+    ],
+)
+def test_damaged_characters_are_counted(content: bytes, lost: int) -> None:
+    assert decode(content).count("\ufffd") == lost
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030", "euc-kr", "cp1251"])
+def test_a_file_of_any_length_is_detected(tmp_path: Path, encoding: str) -> None:
+    text = {"euc-kr": TEXTS["ko"], "gb18030": CHINESE}.get(encoding, TEXTS["ru"]) + "\n"
+    path = tmp_path / "a.csv"
+    path.write_bytes(("a,b\n" * 300_000 + text * 9).encode(encoding))  # the letters come after the first megabyte
+    assert path.read_bytes().decode(detect_file(path)).endswith(text)
 
 
 def test_western_letters_are_read() -> None:
@@ -72,7 +128,7 @@ def test_western_letters_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [bytes(range(256)) * 8, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9, "日本語のテキストです".encode("shift_jis")]
+    "content", [bytes(range(256)) * 8, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9, bytes(range(128, 256)) * 3]
 )
 def test_what_is_no_text_is_said(content: bytes) -> None:
     with pytest.raises(InvalidInputFileError):
@@ -88,6 +144,7 @@ def test_utf_8_comes_back(text: str) -> None:
         assert any(byte < 32 for byte in data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     with contextlib.suppress(InvalidInputFileError):

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rerankd.errors import ConflictError, InvalidInputFileError, InvalidRequestError, NotFoundError
+from rerankd.errors import ConflictError, InvalidInputFileError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.retrieval import ingest as module
 from rerankd.retrieval.ingest import IngestOptions, IngestReport, ingest
 from rerankd.retrieval.lance import LanceIndex
-from rerankd.retrieval.splitting import SplitOptions
+from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.splitting import Block, SplitOptions
 from tests.unit.retrieval.letters import Letters, offsets
 
 
@@ -167,3 +170,127 @@ def test_a_reader_sees_what_a_writer_put_in(folder: Path, tmp_path: Path) -> Non
     (folder / "g.txt").write_text("A giraffe is tall.")
     brought_in(folder, index)
     assert reader.search("giraffe")[0].text == "A giraffe is tall."
+
+
+def test_the_report_says_what_was_done(folder: Path, tmp_path: Path) -> None:
+    (folder / "blank.txt").write_text(" \n\n")
+    (folder / "zero.md").touch()
+    index = opened(tmp_path)
+    for added, unchanged in ((5, 0), (0, 5)):
+        report = brought_in(folder, index)
+        assert (report.added, report.unchanged) == (added, unchanged)
+        assert report.kinds == {"md": 2, "txt": 2, "jsonl": 1}
+        assert [Path(source).name for source in report.empty_files] == ["blank.txt", "zero.md"]
+        assert report.empty == 2
+        assert [Path(source).name for source in report.unsupported] == ["x.bin"]
+        assert report.unsupported_kinds == {"bin": 1}
+        assert report.hidden == 1
+
+
+def test_a_name_that_is_not_utf_8_is_skipped_and_the_rest_is_indexed(folder: Path, tmp_path: Path) -> None:
+    for name in (b"caf\xe9.txt", b"\xff\xfe.md", "手册".encode("gb18030") + b".csv"):
+        (folder / Path(os.fsdecode(name))).write_text("id,text\n1,x")
+    report = brought_in(folder, opened(tmp_path))
+    assert report.added == 3
+    assert [reason for _, reason in report.errors] == ["Its name is not valid UTF-8. Rename the file."] * 3
+    assert all(name.encode() for name, _ in report.errors)
+
+
+@pytest.mark.parametrize(
+    "error", [UnicodeError("bad codec"), LookupError("undefined"), ValueError(), ZeroDivisionError()]
+)
+def test_whatever_a_parser_raises_the_other_files_are_indexed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    parse = module.parse
+
+    def failing(path: Path, **options: Any) -> Any:
+        yield from parse(path, **options)
+        if path.suffix in (".md", ".jsonl"):
+            raise error
+
+    monkeypatch.setattr(module, "parse", failing)
+    index = opened(tmp_path)
+    report = brought_in(folder, index)
+    assert [Path(source).name for source, _ in report.errors] == ["a.md", "c.jsonl"]
+    assert all(type(error).__name__ in reason for _, reason in report.errors)
+    assert "The rows before it are in the index." in report.errors[1][1]
+    assert {Path(row["source"]).name for row in index.rows()} == {"b.txt", "c.jsonl"}
+
+
+def test_an_index_that_cannot_be_written_stops_the_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opened(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise UnavailableError("The disk is full.")
+
+    monkeypatch.setattr(index, "add", full)
+    with pytest.raises(UnavailableError, match="The disk is full"):
+        brought_in(folder, index)
+
+
+def test_lone_surrogates_do_not_lose_the_batch(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = ParsedDocument([Block("broken \ud800 text")], metadata={"title": "a\udfff", "tags": ["\ud83d\ude00", 1]})
+    monkeypatch.setattr(module, "parse", lambda path, **_: iter([parsed]))
+    index = opened(tmp_path)
+    assert brought_in(folder, index).errors == []
+    row = index.rows()[0]
+    assert row["text"] == "broken \ufffd text"
+    assert json.loads(row["metadata"]) == {"title": "a\ufffd", "tags": ["😀", 1]}
+
+
+def test_lost_characters_and_notes_are_in_the_report(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ParsedDocument([Block("a \ufffd")], lost_characters=1, notes=("One note.",)) for _ in range(3)]
+    monkeypatch.setattr(module, "parse", lambda path, **_: iter(rows if path.suffix == ".jsonl" else []))
+    report = brought_in(folder, opened(tmp_path))
+    source = (folder / "c.jsonl").as_posix()
+    assert report.lost_characters == {source: 3}
+    assert report.notes == [(source, "One note.")]
+
+
+def test_columns_of_a_table_keep_their_values(tmp_path: Path, folder: Path) -> None:
+    (folder / "c.jsonl").write_text('{"text": "row", "title": "Top", "heading": "mine", "page": "seven"}')
+    index = opened(tmp_path)
+    brought_in(folder, index)
+    [row] = index.rows((folder / "c.jsonl").as_posix())
+    metadata = json.loads(row["metadata"])
+    assert (metadata["heading"], metadata["page"], metadata["title"]) == ("mine", "seven", "Top")
+
+
+def test_what_only_a_refused_link_leads_to_leaves_the_index(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.txt").write_text("A secret text.")
+    (folder / "link.txt").symlink_to(tmp_path / "outside" / "secret.txt")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    index = opened(tmp_path)
+    report = brought_in(folder, index, follow_links=True)
+    assert (report.added, len(report.links)) == (5, 2)
+    report = brought_in(folder, index)
+    assert (report.removed, report.unchanged, len(report.errors)) == (2, 3, 2)
+    assert index.search("secret") == []
+
+
+def test_files_below_a_folder_that_cannot_be_read_stay(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opened(tmp_path)
+    brought_in(folder, index)
+    scandir, stat = os.scandir, os.stat
+
+    def refusing(call: Any) -> Any:
+        def guarded(path: Any, *args: Any, **options: Any) -> Any:
+            if isinstance(path, str | Path) and Path(path).parts[-2:] in (("docs", "sub"), ("sub", "b.txt")):
+                raise PermissionError(13, "Permission denied")
+            return call(path, *args, **options)
+
+        return guarded
+
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    monkeypatch.setattr(module.os, "stat", refusing(stat))
+    report = brought_in(folder, index)
+    assert (report.removed, len(report.errors)) == (0, 1)
+    assert index.search("bamboo")

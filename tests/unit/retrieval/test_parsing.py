@@ -36,7 +36,7 @@ def test_markdown(tmp_path: Path) -> None:
         ("| a | b | |---|---| | 1 | 2 |", ("手册", "Install")),
         ("end", ("Other",)),
     ]
-    assert units(path)[0].metadata == {"title": "手册"}
+    assert units(path)[0].metadata == {"title": "x"}
 
 
 def test_html(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_html(tmp_path: Path) -> None:
         ("Hello wide world.", ("Top one",)),
         ("a", ("Top one", "Sub")),
         ("b", ("Top one", "Sub")),
-        ("1 2", ("Top one", "Sub")),
+        ("1 | 2", ("Top one", "Sub")),
         ("x y", ("Top one", "Sub")),
     ]
     assert units(path)[0].metadata == {"title": "The page"}
@@ -154,7 +154,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("word/document.xml", "w", force_zip64=True) as out,
     ):
-        for _ in range(600):
+        for _ in range(250):
             out.write(b" " * 1_000_000)
     with pytest.raises(InvalidInputFileError, match="unpacks to more"):
         units(path)

@@ -7,30 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
-from rerankd.retrieval.splitting import Block, SplitOptions, sentences, split
+from rerankd.retrieval.sentences import sentences
+from rerankd.retrieval.splitting import Block, SplitOptions, split
 from tests.unit.retrieval.letters import offsets
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("天气好。走吧！去哪？", ["天气好。", "走吧！", "去哪？"]),
-        ("他说：“好。”然后走了。", ["他说：“好。”", "然后走了。"]),
-        ("One. Two! Three? Four", ["One.", " Two!", " Three?", " Four"]),
-        ("Dr. Li met Mr. Wu, e.g. at 3.5 km.", ["Dr. Li met Mr. Wu, e.g. at 3.5 km."]),
-        ("See fig. 2. Then go.", ["See fig. 2. Then go."]),
-        ("version 1.2.3 is out", ["version 1.2.3 is out"]),
-        ("line one\nline two", ["line one\n", "line two"]),
-        ("", []),
-    ],
-)
-def test_sentences(text: str, cut: list[str]) -> None:
-    assert sentences(text) == cut
-
-
-@given(st.text(alphabet="ab .。!\n“”1、手", max_size=80))
-def test_sentences_joined_are_the_text(text: str) -> None:
-    assert "".join(sentences(text)) == text
 
 
 def test_headings_are_context_and_part_passages() -> None:
@@ -58,9 +37,88 @@ def test_a_sentence_that_is_too_long_is_cut_by_tokens() -> None:
     assert " ".join(passages) == text
 
 
-def test_pages_are_where_a_passage_begins() -> None:
-    blocks = [Block("a " * 12, page=1), Block("b " * 12, page=2)]
-    assert [one.page for one in split(blocks, offsets, SplitOptions(16, 0))] == [1, 2]
+def test_a_passage_ends_with_its_page() -> None:
+    blocks = [Block("The boiler stands", page=1), Block("in the cellar.", page=2), Block("It is old.", page=2)]
+    passages = list(split(blocks, offsets, SplitOptions(64, 8)))
+    assert [(one.text, one.page) for one in passages] == [("The boiler stands", 1), ("in the cellar.\nIt is old.", 2)]
+
+
+WRAPPED = """To descale the kettle, fill it with half a litre of vinegar and five
+litres of water. Let it stand for an hour, as is written on the sheet
+that came with it under the number 4711.
+Then rinse it twice with clear water; the smell is gone after the
+second time. Never use soap."""
+UMGEBROCHEN = """水壶需要除垢时，请先加入半升白醋和五升
+清水。静置一小时，然后倒掉里面的
+液体。最后用清水冲洗两次，气味就会
+消失。切勿使用肥皂。"""
+
+
+@pytest.mark.parametrize(
+    "text", [WRAPPED, UMGEBROCHEN, WRAPPED.replace("\n", "\n    "), "> " + WRAPPED.replace("\n", "\n> ")]
+)
+@pytest.mark.parametrize("overlap", [0, 8])
+def test_passages_of_wrapped_text_end_at_sentences(text: str, overlap: int) -> None:
+    passages = [one.text for one in split([Block(text)], offsets, SplitOptions(36, overlap))]
+    assert len(passages) > 1
+    assert all(one.endswith((".", "。")) for one in passages)
+
+
+def test_a_sentence_longer_than_a_passage_is_cut_between_lines() -> None:
+    lines = [" ".join(f"w{line}x{word}" for word in range(9)) for line in range(8)]
+    passages = [one.text for one in split([Block("\n".join(lines))], offsets, SplitOptions(20, 0))]
+    assert passages == ["\n".join(lines[start : start + 2]) for start in range(0, 8, 2)]
+
+
+def test_each_passage_of_a_table_has_its_header() -> None:
+    header = "| article | price |\n|---|---|\n"
+    rows = [f"| kettle K{number}. Blue. | {number + 20} |" for number in range(60)]
+    block = Block(header + "\n".join(rows), ("Prices",), header_lines=2, line=3)
+    passages = list(split([Block("All prices.", ("Prices",), line=1), block], offsets, SplitOptions(64, 16)))
+    assert len(passages) > 6
+    assert passages[0].text.startswith(f"Prices\nAll prices.\n{header}| kettle K0.")
+    assert all(one.text.count("| article | price |\n|---|---|\n") == 1 for one in passages)
+    assert all(len(offsets(one.text)) <= 64 for one in passages)
+    assert [row for row in rows if not any(row in one.text.split("\n") for one in passages)] == []
+    for one in passages[1:]:
+        first = one.text.split("\n")[3]
+        assert one.line == 5 + rows.index(first)
+
+
+def test_a_table_header_comes_back_after_other_text() -> None:
+    table = Block("name | age\nAnn | 7\nBob | 8", header_lines=1)
+    [passage] = split([table, Block("Between."), table], offsets, SplitOptions(64, 0))
+    assert passage.text == "name | age\nAnn | 7\nBob | 8\nBetween.\nname | age\nAnn | 7\nBob | 8"
+    wide = Block(" | ".join(f"column{number}" for number in range(40)) + "\na | b", header_lines=1)
+    passages = list(split([wide], offsets, SplitOptions(16, 0)))
+    assert all(len(offsets(one.text)) <= 16 for one in passages)
+    assert "a | b" in passages[-1].text
+    assert [one.text for one in split([Block("only | a header", header_lines=1)], offsets)] == ["only | a header"]
+
+
+def test_words_are_cut_only_if_they_are_too_long() -> None:
+    def letters(text: str) -> list[tuple[int, int]]:
+        return [(at, at + 1) for at, char in enumerate(text) if not char.isspace()]
+
+    words = ["extraordinary", "kettle", "no", "supercalifragilistic", "lid"] * 5
+    passages = [one.text for one in split([Block(" ".join(words))], letters, SplitOptions(21, 0))]
+    assert " ".join(passages).split() == words
+    passages = [one.text for one in split([Block("a" * 50)], letters, SplitOptions(20, 0))]
+    assert passages == ["a" * 20, "a" * 20, "a" * 10]
+
+
+def test_the_line_is_where_a_passage_begins() -> None:
+    text = "\n".join(f"Line {number} says this and that." for number in range(10, 40))
+    for one in split([Block(f"\n\n{text}", line=8)], offsets, SplitOptions(24, 8)):
+        assert one.text.startswith(f"Line {one.line} says")
+    assert [one.line for one in split([Block("no line")], offsets)] == [0]
+
+
+def test_each_word_of_a_long_heading_is_in_a_passage() -> None:
+    heading = " ".join(f"word{number}" for number in range(30))
+    passages = [one.text for one in split([Block("Text.", ("Top", heading))], offsets, SplitOptions(16, 0))]
+    assert set(heading.split()) <= set(" ".join(passages).split())
+    assert "Text." in passages[-1]
 
 
 @pytest.mark.parametrize(("tokens", "overlap"), [(8, 0), (32, 17), (32, -1)])

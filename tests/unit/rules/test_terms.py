@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.rules.terms import TermIndex, is_word, normalized
+from rerankd._common.text import normalized
+from rerankd.rules.terms import TermIndex, is_word
 
 
 @pytest.mark.parametrize(

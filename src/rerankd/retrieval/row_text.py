@@ -1,0 +1,66 @@
+"""The document that a row of a table gives: its text, title and id are found under the usual names of columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rerankd.errors import InvalidInputFileError
+from rerankd.retrieval.outline import Outline
+from rerankd.retrieval.parsed_document import ParsedDocument
+
+TEXT_FIELDS = ("text", "content", "contents", "body", "passage", "document")
+ID_FIELDS = ("id", "_id", "doc_id", "docid")
+TITLE_FIELDS = ("title", "heading", "question")
+QUESTION_FIELDS = ("question", "q", "frage", "pregunta", "问题", "問題", "問", "问", "質問", "질문")
+ANSWER_FIELDS = ("answer", "a", "antwort", "réponse", "respuesta", "答案", "回答", "答", "답변")
+
+
+def row_document(row: Mapping[str, Any], number: int, text_field: str | None = None) -> ParsedDocument:
+    """Return a row as a document; all columns but the text and the id are metadata.
+
+    A row with a question and an answer, and without a text, becomes the answer under its question, so that both are
+    searched.
+
+    Args:
+        row: its values by column.
+        number: number of the row, from 1, for messages.
+        text_field: column with the text; None for a usual name.
+
+    Raises:
+        InvalidInputFileError: the row has no text column.
+
+    Example:
+        >>> row_document({"question": "How long?", "answer": "Three years."}, 1).blocks
+        [Block(text='Three years.', headings=('How long?',), page=0, header_lines=0, line=0)]
+    """
+    columns = {str(name): value for name, value in row.items() if name is not None}
+    text_column = text_field or _column(columns, TEXT_FIELDS)
+    title_column = _column(columns, TITLE_FIELDS)
+    if text_column is None and (question := _column(columns, QUESTION_FIELDS)) is not None:
+        text_column = _column(columns, ANSWER_FIELDS)
+        title_column = question if text_column is not None else title_column
+    text = columns.get(text_column or "")
+    if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
+        raise InvalidInputFileError(
+            f"Row {number} has no text column{f' {text_column!r}' if text_column else ''};"
+            f" its columns are {', '.join(columns)[:200]}.",
+            hint="Name the column with --field.",
+        )
+    outline = Outline()
+    if title_column is not None and title_column != text_column:
+        outline.heading(1, columns[title_column])
+    for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
+        outline.add(part)
+    ids = (name for name in columns if name.lower() in ID_FIELDS)
+    row_id = next((str(columns[name]) for name in ids if isinstance(columns[name], str | int)), "")
+    metadata = {name: value for name, value in columns.items() if name != text_column and name.lower() not in ID_FIELDS}
+    return ParsedDocument(outline.finish(), row_id, metadata)
+
+
+def _column(columns: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """Return the column with the first of some names that holds a text; capitals do not matter."""
+    by_name = {name.strip().lower(): name for name in reversed(columns)}
+    found = (by_name[name] for name in names if name in by_name)
+    return next((column for column in found if isinstance(columns[column], str)), None)

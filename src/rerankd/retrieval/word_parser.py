@@ -1,0 +1,273 @@
+"""Parser of Word documents: the text that a reader sees, in its order.
+
+The XML is read directly. python-docx skips content controls, tracked insertions, nested tables, text boxes and notes,
+and repeats merged cells; mammoth reads these, but no headers and footers, no formulas, no text boxes without an older
+form, and takes the prompt of an empty content control for text.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rerankd._common.error_text import first_line
+from rerankd._common.optional import require
+from rerankd.errors import InvalidInputFileError, MissingDependencyError
+from rerankd.retrieval.outline import Outline, spaced
+from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_styles import heading_levels
+from rerankd.retrieval.word_xml import attribute, child, name_of
+
+MAX_UNPACKED = 200_000_000
+_OLE = b"\xd0\xcf\x11\xe0"
+_LEFT_OUT = frozenset(
+    ["del", "moveFrom", "delText", "instrText", "delInstrText", "rPr", "pPr", "rt", "sectPr", "sdtPr", "txbxContent",
+     "softHyphen", "tblPr", "tblGrid", "trPr", "tcPr"]
+)  # fmt: skip
+_CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
+
+
+def parse_docx(path: Path) -> ParsedDocument:
+    """Parse a Word document; headings are told by their style or outline level.
+
+    Tracked insertions are text, deletions are not. A footnote follows its paragraph, a text box the paragraph to which
+    it is anchored; headers and footers come last, once each.
+
+    Raises:
+        InvalidInputFileError: the file is damaged or locked, or unpacks to more than `MAX_UNPACKED` bytes.
+        MissingDependencyError: the extra `rag` is not installed.
+    """
+    etree: Any = require("lxml.etree", "rag", "Reading Word documents")
+    with path.open("rb") as file:
+        if file.read(4) == _OLE:
+            raise InvalidInputFileError(
+                "The Word document is locked with a password, or is in the older .doc format.",
+                hint="Save it as .docx without a password.",
+            )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _Document(_Package(archive, etree)).parsed()
+    except (InvalidInputFileError, MissingDependencyError, MemoryError, OSError):
+        raise
+    except Exception as error:  # libraries raise anything on a damaged file
+        raise InvalidInputFileError(
+            f"The Word document cannot be read ({first_line(error)}).", hint="Open it and save it as .docx."
+        ) from error
+
+
+class _Package:
+    """The XML parts of a Word document by their role."""
+
+    def __init__(self, archive: zipfile.ZipFile, etree: Any) -> None:
+        self._archive, self._etree = archive, etree
+        self._names = set(archive.namelist())
+        self._room = MAX_UNPACKED
+        main = next(iter(self._targets("_rels/.rels", "officeDocument")), "word/document.xml")
+        folder, name = PurePosixPath(main).parent, PurePosixPath(main).name
+        self.main = self._read(main)
+        self._relations = f"{folder}/_rels/{name}.rels" if str(folder) != "." else f"_rels/{name}.rels"
+
+    def parts(self, role: str) -> list[Any]:
+        """Return the roots of the parts in a role, such as `footnotes`."""
+        return [self._read(name) for name in self._targets(self._relations, role) if name in self._names]
+
+    def _targets(self, relations: str, role: str) -> list[str]:
+        if relations not in self._names:
+            return []
+        base = PurePosixPath(relations).parent.parent
+        targets = [
+            item.get("Target", "")
+            for item in self._read(relations)
+            if isinstance(item.tag, str) and item.get("Type", "").rsplit("/", 1)[-1] == role
+        ]
+        return [target.lstrip("/") if target.startswith("/") else str(base / target) for target in targets]
+
+    def _read(self, name: str) -> Any:
+        self._room -= self._archive.getinfo(name).file_size
+        if self._room < 0:
+            raise InvalidInputFileError(
+                f"The text of the document unpacks to more than {MAX_UNPACKED // 1_000_000} MB.", hint="Split it."
+            )
+        parser = self._etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+        tree = self._etree.fromstring(self._archive.read(name), parser)
+        if tree.getroottree().docinfo.internalDTD is not None:
+            raise InvalidInputFileError("The Word document defines XML entities.", hint="Save it again with Word.")
+        return tree
+
+
+class _Document:
+    """One pass over a document's body."""
+
+    def __init__(self, package: _Package) -> None:
+        self._package = package
+        self._levels = heading_levels(package.parts("styles"))
+        self._outline = Outline()
+        self._notes = {
+            (role, attribute(note, "id")): note
+            for role in ("footnotes", "endnotes")
+            for root in package.parts(role)
+            for note in root
+            if attribute(note, "type") in ("", "normal")
+        }
+        self._read_notes: set[tuple[str, str]] = set()
+
+    def parsed(self) -> ParsedDocument:
+        for part in self._package.main:
+            self._blocks(part)
+        title = self._outline.title
+        self._outline.heading(0, "")
+        margins = {
+            spaced(_text(root)): None
+            for role in ("header", "footer", "diagramData")
+            for root in self._package.parts(role)
+        }
+        for text in margins:
+            if len(re.findall(r"[^\W\d_]", text)) > 2:
+                self._outline.add(text)
+        comments = sum(len(root) for root in self._package.parts("comments"))
+        notes = (f"{comments} comments in the margin were left out.",) if comments else ()
+        return ParsedDocument(self._outline.finish(), metadata={"title": title} if title else {}, notes=notes)
+
+    def _blocks(self, container: Any) -> None:
+        """Add the blocks of a container: the body, a content control, an insertion, a note or a text box."""
+        for element in container:
+            name = name_of(element)
+            if name == "p":
+                self._paragraph(element)
+            elif name == "tbl":
+                rows = list(_rows(element))
+                self._outline.add("\n".join(rows), _header_rows(element))
+                self._attached(element)
+            elif name == "AlternateContent":
+                for chosen in element[:1]:
+                    self._blocks(chosen)
+            elif name not in _LEFT_OUT and not _is_placeholder(element):
+                self._blocks(element)
+
+    def _paragraph(self, element: Any) -> None:
+        text = _text(element)
+        level = self._level(element)
+        if level is not None and text.strip():
+            self._outline.heading(level, text)
+        else:
+            self._outline.add(text)
+        if len(element):
+            self._attached(element)
+
+    def _level(self, element: Any) -> int | None:
+        properties = child(element, "pPr")
+        if properties is None:
+            return self._levels.get("", None)
+        outline = child(properties, "outlineLvl")
+        if outline is not None and attribute(outline, "val").isdigit():
+            level = int(attribute(outline, "val"))
+            return level + 1 if level < 9 else None
+        style = child(properties, "pStyle")
+        return self._levels.get(attribute(style, "val") if style is not None else "", None)
+
+    def _attached(self, element: Any) -> None:
+        """Add the notes that a paragraph or table refers to, and the text boxes that are anchored to it."""
+        for item in element.iter():
+            name = name_of(item)
+            if name == "txbxContent" and not _is_fallback(item, element):
+                self._blocks(item)
+            elif name in _NOTES:
+                key = (_NOTES[name], attribute(item, "id"))
+                if key in self._notes and key not in self._read_notes:
+                    self._read_notes.add(key)
+                    self._blocks(self._notes[key])
+
+
+def _text(element: Any) -> str:
+    return "".join(_pieces(element))
+
+
+def _pieces(element: Any) -> Iterator[str]:
+    """Yield the pieces of text of a paragraph or cell."""
+    for item in element:
+        name = name_of(item)
+        if name == "t":
+            yield (item.text or "").replace("\xad", "")
+        elif name in _CHARACTERS:
+            yield _CHARACTERS[name]
+        elif name == "sym":
+            yield _symbol(item)
+        elif name == "AlternateContent":
+            for chosen in item[:1]:
+                yield from _pieces(chosen)
+        elif name == "tbl":
+            yield "; ".join(row.replace(" | ", ", ") for row in _rows(item)) + " "
+        elif name not in _LEFT_OUT and not _is_placeholder(item):
+            yield from _pieces(item)
+            if name == "p":
+                yield "\n"
+
+
+def _rows(table: Any) -> Iterator[str]:
+    """Yield the rows of a table; a merged cell stands once, and the cells that it covers are blank."""
+    for row in _inside(table, "tr"):
+        properties = child(row, "trPr")
+        if properties is not None and child(properties, "del") is not None:
+            continue
+        cells: list[str] = []
+        for cell in _inside(row, "tc"):
+            properties = child(cell, "tcPr")
+            span = child(properties, "gridSpan") if properties is not None else None
+            cells.append(spaced(_text(cell)))
+            if span is not None and attribute(span, "val").isdigit():
+                cells += [""] * (min(int(attribute(span, "val")), 64) - 1)
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            yield " | ".join(cells)
+
+
+def _inside(container: Any, wanted: str) -> Iterator[Any]:
+    """Yield rows of a table or cells of a row, also those within content controls and insertions."""
+    for element in container:
+        name = name_of(element)
+        if name == wanted:
+            yield element
+        elif name not in _LEFT_OUT and name not in ("tbl", "p", "tc"):
+            yield from _inside(element, wanted)
+
+
+def _header_rows(table: Any) -> int:
+    """Return the number of the first rows that Word repeats on each page, or that its table style sets apart."""
+    count = 0
+    for row in _inside(table, "tr"):
+        properties = child(row, "trPr")
+        if properties is None or child(properties, "tblHeader") is None:
+            break
+        count += 1
+    style = child(table, "tblPr")
+    look = child(style, "tblLook") if style is not None else None
+    return count or int(look is not None and attribute(look, "firstRow") in ("1", "true"))
+
+
+def _is_placeholder(element: Any) -> bool:
+    """Return True for a content control that nobody has filled in."""
+    properties = child(element, "sdtPr") if name_of(element) == "sdt" else None
+    return properties is not None and child(properties, "showingPlcHdr") is not None
+
+
+def _is_fallback(element: Any, top: Any) -> bool:
+    """Return True for the second form of a text box, which Word writes for older programs."""
+    parent = element.getparent()
+    while parent is not None and parent is not top:
+        if name_of(parent) == "Fallback":
+            return parent.getprevious() is not None
+        if name_of(parent) == "txbxContent":
+            return True  # a text box within a text box, which is read with it
+        parent = parent.getparent()
+    return False
+
+
+def _symbol(element: Any) -> str:
+    """Return a character that is given by its code; those of pictorial fonts have no equivalent."""
+    code = int(attribute(element, "char") or "0", 16)
+    return "" if 0xF000 <= code <= 0xF0FF or not 0 < code < 0x110000 else chr(code)

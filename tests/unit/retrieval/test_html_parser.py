@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rerankd.errors import InvalidInputFileError
+from rerankd.retrieval.html_parser import parse_html
+from rerankd.retrieval.parsed_document import ParsedDocument
+
+BANNER = '<div id="cookie-banner" role="region">We use cookies. <button>Accept</button></div>'
+NEWS = '<section class="newsletter-signup"><h3>Newsletter</h3><p>Subscribe to our newsletter.</p></section>'
+MENU = "<nav><ul><li>Home</li><li>Shop</li></ul></nav>"
+
+
+def parsed(tmp_path: Path, content: str | bytes) -> ParsedDocument:
+    path = tmp_path / "a.html"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return parse_html(path)
+
+
+def blocks(tmp_path: Path, content: str | bytes) -> list[tuple[str, tuple[str, ...]]]:
+    return [(block.text, block.headings) for block in parsed(tmp_path, content).blocks]
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<pre><code>def f():\n    return 1\n</code></pre>", "def f():\n    return 1"),
+        ("<pre>a\n  <b>b</b>\n\n  c</pre>", "a\n  b\n\n  c"),
+        ('<pre><span class="line">a</span>\n<span class="line">  b</span></pre>', "a\n  b"),
+        ("<pre><div>a</div><div>  b</div></pre>", "a\n  b"),
+        ("<pre>a<br>  b</pre>", "a\n  b"),
+        ("<div class=code><pre><span></span><code><span>x</span> <span>=</span> 1\ny</code></pre></div>", "x = 1\ny"),
+        ("<xmp>a\n  b</xmp>", "a\n  b"),
+    ],
+)  # fmt: skip
+def test_lines_of_code_stay_lines(tmp_path: Path, html: str, text: str) -> None:
+    assert blocks(tmp_path, f"<h1>Code</h1>{html}") == [(text, ("Code",))]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        BANNER, NEWS, MENU, "<aside>Related</aside>", "<footer>Imprint</footer>", "<header>Logo</header>",
+        '<div role="complementary">Ads</div>', '<div class="sidebar">Tags</div>', "<form><label>Mail</label></form>",
+        '<div class="cc-window">Consent</div>', "<dialog open>Accept?</dialog>",
+    ],
+)  # fmt: skip
+def test_what_stands_beside_main_is_left_out(tmp_path: Path, around: str) -> None:
+    for main in ("<main><h1>Kettle</h1><p>Three years.</p></main>", "<div role=main><h1>Kettle</h1>Three years.</div>"):
+        assert blocks(tmp_path, f"<body>{around}{main}{around}</body>") == [("Three years.", ("Kettle",))]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        BANNER, NEWS, MENU, "<aside>Related</aside>", "<footer>Imprint</footer>",
+        '<div class="cookie-consent">Cookies!</div>', '<div id="onetrust-banner-sdk">Cookies!</div>',
+        '<div class="c-newsletter">Mail?</div>', '<ol class="breadcrumb"><li>Home</li></ol>',
+        '<div role="search">Search</div>', '<div role="alertdialog">Cookies!</div>',
+    ],
+)  # fmt: skip
+def test_a_page_without_main_is_read_without_what_surrounds_it(tmp_path: Path, around: str) -> None:
+    for page in ("<h1>Kettle</h1><p>Three years.</p>", "<article><h1>Kettle</h1>Three years.</article>"):
+        assert blocks(tmp_path, f"<body>{around}{page}{around}</body>") == [("Three years.", ("Kettle",))]
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<main><h1>K</h1><aside>Tip: vinegar.</aside></main>", "Tip: vinegar."),
+        ("<article><h1>K</h1><section id=newsletter>Our newsletter appears monthly.</section></article>",
+         "Our newsletter appears monthly."),
+        ("<body class='has-cookie-banner'><h1>K</h1><p>Text.</p></body>", "Text."),
+        (f"<h1>K</h1><div class=cookie-notice>{'The recipe of the cookies. ' * 70}</div>",
+         ("The recipe of the cookies. " * 70).strip()),
+        ("<h1>K</h1><p>Ket&shy;tle, <b>K</b>7 and<wbr>more.</p>", "Kettle, K7 andmore."),
+        ("<h1>K</h1><details><summary>Hidden at first</summary></details>", "Hidden at first"),
+        ("<h1>K</h1><blockquote>Quote.</blockquote>", "Quote."),
+        ("<main></main><h1>K</h1><p>The main part is empty.</p>", "The main part is empty."),
+    ],
+)  # fmt: skip
+def test_content_is_kept(tmp_path: Path, html: str, text: str) -> None:
+    assert blocks(tmp_path, html) == [(text, ("K",))]
+
+
+def test_tables_headings_and_titles(tmp_path: Path) -> None:
+    page = (
+        "<title>The page</title><meta property='article:published_time' content='2026-03-01'><main><h2>Prices"
+        "<a class=headerlink>¶</a></h2><table><caption>In euros</caption><thead><tr><th>article<th>price</thead>"
+        "<tr><td>K<b>7</b><td>20<br>or 25</table></main>"
+    )
+    document = parsed(tmp_path, page)
+    caption, table = document.blocks
+    assert (caption.text, caption.headings) == ("In euros", ("Prices",))
+    assert (table.text, table.header_lines) == ("article | price\nK7 | 20 or 25", 1)
+    assert document.metadata == {"title": "The page", "date": "2026-03-01"}
+    assert blocks(tmp_path, "<title>Only a title</title><p>Text.</p>") == [("Text.", ("Only a title",))]
+    header = "<header><h1>Above <i>main</i></h1></header><main><p>Text.</p></main>"
+    assert blocks(tmp_path, header) == [("Text.", ("Above main",))]
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [
+        ('<meta charset="undefined">', "utf-8"),
+        ('<meta charset="rot13">', "utf-8"),
+        ('<meta charset="unicode_escape">', "utf-8"),
+        ('<meta charset="base64">', "utf-8"),
+        ('<meta charset="idna">', "utf-8"),
+        ('<meta charset="no-such-encoding">', "gb18030"),
+        ('<meta charset="iso-8859-1">', "utf-8"),
+        ('<meta charset="gb2312">', "gb18030"),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=big5">', "big5"),
+        ('<?xml version="1.0" encoding="gbk"?>', "gb18030"),
+        ('<meta charset="x-sjis">', "cp932"),
+    ],
+)
+def test_a_declared_encoding_is_used_if_it_is_one(tmp_path: Path, declared: str, encoding: str) -> None:
+    text = "本日" if encoding == "cp932" else "水壶的保修期是三年" if encoding != "big5" else "保固期為一年"
+    assert [text for text, _ in blocks(tmp_path, f"{declared}<p>{text}</p>".encode(encoding))] == [text]
+
+
+def test_iso_8859_1_means_windows_1252(tmp_path: Path) -> None:
+    assert blocks(tmp_path, '<meta charset="iso-8859-1"><p>5 € – “café”</p>'.encode("cp1252")) == [("5 € – “café”", ())]
+    assert blocks(tmp_path, '<meta charset="koi8-r"><p>Гарантия</p>'.encode("koi8-r")) == [("Гарантия", ())]
+
+
+@pytest.mark.parametrize("tag", ["div", "blockquote", "b", "ul><li", "table><tr><td"])
+def test_deep_nesting_is_read(tmp_path: Path, tag: str) -> None:
+    assert [text for text, _ in blocks(tmp_path, f"<{tag}>" * 3000 + "deep")] == ["deep"]
+
+
+@pytest.mark.parametrize("tag", ["div", "blockquote", "b", "table><tr><td", "DIV class=x"])
+def test_nesting_without_end_is_refused(tmp_path: Path, tag: str) -> None:
+    with pytest.raises(InvalidInputFileError, match="nested more than 10,000 deep"):
+        blocks(tmp_path, f"<{tag}>" * 200_000 + "deep")
+
+
+def test_many_elements_beside_each_other_are_no_nesting(tmp_path: Path) -> None:
+    script = "<script>for(i=0;i<n;i++)if(i<b)i<div</script><!-- <div> -->"
+    row = f"<div><img src=x>a</div><p>b<br/><svg><path d=x /></svg><p>c{script}"
+    assert len(blocks(tmp_path, f"{row * 10}{script * 11_000}")) == 30
+    assert blocks(tmp_path, "<p>a<script>" * 11_000) == [("a", ())]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rerankd.errors import InvalidInputFileError
+from rerankd.retrieval import word_parser
+from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_parser import parse_docx
+from tests.unit.retrieval.files import p, r, write_word
+
+
+def parsed(tmp_path: Path, body: str, **parts: str) -> ParsedDocument:
+    path = tmp_path / "a.docx"
+    write_word(path, body, **parts)
+    return parse_docx(path)
+
+
+def texts(tmp_path: Path, body: str, **parts: str) -> list[str]:
+    return [" ".join(block.text.split()) for block in parsed(tmp_path, body, **parts).blocks]
+
+
+def sdt(content: str, properties: str = "") -> str:
+    return f"<w:sdt><w:sdtPr>{properties}</w:sdtPr><w:sdtContent>{content}</w:sdtContent></w:sdt>"
+
+
+def table(*rows: str, properties: str = "") -> str:
+    return f"<w:tbl><w:tblPr>{properties}</w:tblPr>{''.join(f'<w:tr>{row}</w:tr>' for row in rows)}</w:tbl>"
+
+
+def cell(text: str, properties: str = "") -> str:
+    content = text if text.startswith("<") else p(text)
+    return f"<w:tc><w:tcPr>{properties}</w:tcPr>{content}</w:tc>"
+
+
+def box(text: str) -> str:
+    return f"<w:txbxContent>{p(text)}</w:txbxContent>"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (sdt(p("The contract ends in March.")), ["The contract ends in March."]),
+        (p("Customer: ", sdt(r("Helvetia Ltd")), " is the buyer."), ["Customer: Helvetia Ltd is the buyer."]),
+        (sdt(sdt(p("Two controls deep."))), ["Two controls deep."]),
+        (table(sdt(cell("a") + cell("b"))), ["a | b"]),
+        (f"<w:tbl>{sdt('<w:tr>' + cell('row in a control') + '</w:tr>')}</w:tbl>", ["row in a control"]),
+        (sdt(p("Click here to enter text."), "<w:showingPlcHdr/>") + p("Kept."), ["Kept."]),
+        (f"<w:customXml>{p('Custom XML.')}</w:customXml>", ["Custom XML."]),
+        (p("<w:smartTag>" + r("Zürich") + "</w:smartTag>", " is a city."), ["Zürich is a city."]),
+        (p("See ", "<w:hyperlink>" + r("the manual") + "</w:hyperlink>", "."), ["See the manual."]),
+        (p("Page ", '<w:fldSimple w:instr="PAGE">' + r("7") + "</w:fldSimple>"), ["Page 7"]),
+        (p("The sum ", "<m:oMath><m:r><m:t>a+b</m:t></m:r></m:oMath>", " counts."), ["The sum a+b counts."]),
+        (p("a", "<w:r><w:noBreakHyphen/><w:t>b</w:t><w:softHyphen/><w:t>c</w:t><w:tab/><w:t>d</w:t></w:r>"),
+         ["a-bc d"]),
+    ],
+)  # fmt: skip
+def test_text_is_read_wherever_word_puts_it(tmp_path: Path, body: str, expected: list[str]) -> None:
+    assert texts(tmp_path, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (p("Notice: ", "<w:del><w:r><w:delText>one month</w:delText></w:r></w:del>", "<w:ins>" + r("three months")
+           + "</w:ins>", "."), ["Notice: three months."]),
+        ("<w:ins>" + p("A new paragraph.") + "</w:ins>", ["A new paragraph."]),
+        (p("<w:moveFrom>" + r("Moved. ") + "</w:moveFrom>", "Stays. ", "<w:moveTo>" + r("Moved. ") + "</w:moveTo>"),
+         ["Stays. Moved."]),
+        (table(cell("kept"), "<w:trPr><w:del/></w:trPr>" + cell("deleted row")), ["kept"]),
+        (table("<w:trPr><w:ins/></w:trPr>" + cell("inserted row")), ["inserted row"]),
+    ],
+)  # fmt: skip
+def test_tracked_insertions_are_read_and_deletions_are_not(tmp_path: Path, body: str, expected: list[str]) -> None:
+    assert texts(tmp_path, body) == expected
+
+
+def test_a_merged_cell_stands_once_and_columns_stay_aligned(tmp_path: Path) -> None:
+    span, start, covered = '<w:gridSpan w:val="2"/>', '<w:vMerge w:val="restart"/>', "<w:vMerge/>"
+    body = table(
+        cell("Opening hours", '<w:gridSpan w:val="4"/>'),
+        cell("Weekdays", start) + cell("Mon") + cell("Tue", span),
+        cell("", covered) + cell("9-17") + cell("10-18") + cell("closed"),
+        cell("a", span) + cell("b") + cell("c"),
+    )
+    [block] = parsed(tmp_path, body).blocks
+    assert block.text == "Opening hours\nWeekdays | Mon | Tue\n | 9-17 | 10-18 | closed\na |  | b | c"
+
+
+def test_nested_tables_and_header_rows(tmp_path: Path) -> None:
+    inner = table(cell("Mon") + cell("9-17"), cell("Tue") + cell("closed")) + p("")
+    header = "<w:trPr><w:tblHeader/></w:trPr>"
+    [block] = parsed(tmp_path, table(header + cell("branch") + cell("hours"), cell("Basel") + cell(inner))).blocks
+    assert block.text == "branch | hours\nBasel | Mon, 9-17; Tue, closed"
+    assert block.header_lines == 1
+    [block] = parsed(tmp_path, table(cell("a"), properties='<w:tblLook w:firstRow="1"/>')).blocks
+    assert block.header_lines == 1
+    [block] = parsed(tmp_path, table(cell("a"))).blocks
+    assert block.header_lines == 0
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "<w:drawing><wps:txbx>{}</wps:txbx></w:drawing>",
+        "<w:pict><v:textbox>{}</v:textbox></w:pict>",
+        "<mc:AlternateContent><mc:Choice><w:drawing>{0}</w:drawing></mc:Choice>"
+        "<mc:Fallback><w:pict>{0}</w:pict></mc:Fallback></mc:AlternateContent>",
+    ],
+)
+def test_a_text_box_is_read_once_after_its_paragraph(tmp_path: Path, shape: str) -> None:
+    drawing = f"<w:r>{shape.format(box('In the box.'))}</w:r>"
+    assert texts(tmp_path, p("Before", drawing, " after.")) == ["Before after.", "In the box."]
+    assert texts(tmp_path, table(cell(p("cell", drawing)))) == ["cell", "In the box."]
+
+
+def test_notes_follow_their_paragraph_and_margins_come_last_once(tmp_path: Path) -> None:
+    foot = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+    end = '<w:r><w:endnoteReference w:id="1"/></w:r>'
+    document = parsed(
+        tmp_path,
+        p("First.", foot) + p("Second.", end),
+        footnotes=f'<w:footnote w:type="separator" w:id="0">{p("x")}</w:footnote><w:footnote w:id="2">{p("Foot.")}'
+        "</w:footnote>",
+        endnotes=f'<w:endnote w:id="1">{p("End.")}</w:endnote>',
+        header1=p("Contract 4711, confidential"),
+        header2=p("Contract 4711, confidential"),
+        footer1=p("3 / 7"),
+        comments=f'<w:comment w:id="0">{p("Really?")}</w:comment>',
+    )
+    expected = ["First.", "Foot.", "Second.", "End.", "Contract 4711, confidential"]
+    assert [block.text for block in document.blocks] == expected
+    assert document.notes == ("1 comments in the margin were left out.",)
+
+
+def test_headings_by_name_by_outline_level_and_by_the_style_they_are_based_on(tmp_path: Path) -> None:
+    styles = (
+        '<w:style w:type="paragraph" w:styleId="1"><w:name w:val="heading 1"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="own"><w:name w:val="House"/><w:basedOn w:val="2"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="2"><w:name w:val="标题 2"/><w:basedOn w:val="own"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="T"><w:name w:val="Title"/></w:style>'
+    )
+    by_level = '<w:p><w:pPr><w:outlineLvl w:val="2"/></w:pPr>' + r("Third") + "</w:p>"
+    body = (
+        p("Whole", style="T") + p("One", style="1") + p("a") + p("Two", style="own") + by_level + p("b")
+        + p("Last", style="1")
+    )  # fmt: skip
+    document = parsed(tmp_path, body, styles=styles)
+    assert [(block.text, block.headings) for block in document.blocks] == [
+        ("a", ("Whole", "One")),
+        ("b", ("Whole", "One", "Two", "Third")),
+        ("Last", ("Whole",)),
+    ]
+    assert document.metadata == {"title": "Whole"}
+
+
+def test_a_locked_or_older_document_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.docx"
+    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    with pytest.raises(InvalidInputFileError, match=r"locked with a password, or is in the older \.doc format"):
+        parse_docx(path)
+
+
+def test_entities_are_refused_and_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.docx"
+    lol = '<!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]>'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", f"{lol}<document><body><p><r><t>&b;</t></r></p></body></document>")
+    with pytest.raises(InvalidInputFileError, match="entities"):
+        parse_docx(path)
+    monkeypatch.setattr(word_parser, "MAX_UNPACKED", 10_000)
+    write_word(path, p("x" * 20_000))
+    with pytest.raises(InvalidInputFileError, match="unpacks to more"):
+        parse_docx(path)
+
+
+def test_a_document_of_empty_paragraphs_is_quick(tmp_path: Path) -> None:
+    assert texts(tmp_path, "<w:p/>" * 30_000 + p("The end.")) == ["The end."]
