@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.files import atomic_folder
+from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.graph import BLOCK, GraphBuilder
@@ -121,20 +122,20 @@ def compile_model(
 
 
 def read_pairs(path: Path) -> dict[str, list[str]]:
-    """Read `query<TAB>document` lines, grouped by query.
+    """Read `query<TAB>document` lines, grouped by query; a line without a tab that begins with # is a comment.
 
     Raises:
         InvalidInputFileError: not readable, a line without a tab, or no query with two documents.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputFileError(f"{path} cannot be read ({error}).", hint="Pass a UTF-8 text file.") from error
     groups: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
         query, tab, document = line.partition("\t")
+        if not line.strip() or (line.startswith("#") and not tab):
+            continue
         if not tab or not query.strip():
             raise InvalidInputFileError(f"{path}, line {number}: no tab.", hint="Write query<TAB>document.")
         groups.setdefault(query, []).append(document)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.lines import split_lines
 from rerankd.reranker import Reranker
 from rerankd.retrieval.bm25 import rank_by_bm25
 from rerankd.types import Pair
@@ -96,5 +97,5 @@ def run_traps(reranker: Reranker, traps: Sequence[Trap]) -> list[TrapOutcome]:
 
 
 def _rows(name: str) -> Iterator[dict[str, Any]]:
-    for line in (_FOLDER / name).read_text(encoding="utf-8").splitlines():
+    for line in split_lines((_FOLDER / name).read_text(encoding="utf-8")):
         yield json.loads(line)
