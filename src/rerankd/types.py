@@ -20,12 +20,12 @@ class Document:
 
     Attributes:
         text: text that the model reads.
-        id: id in the caller's own system, returned unchanged.
+        id: id in the caller's own system, a string or a number, returned unchanged.
         metadata: any other data, returned unchanged; rules read it, and fusion reads its `score`.
     """
 
     text: str
-    id: str | None = None
+    id: str | int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

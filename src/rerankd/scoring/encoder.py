@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.characters import is_blank
 from rerankd.errors import InvalidRequestError
 from rerankd.models.template import PairTemplate
 from rerankd.types import LongDocuments, Truncation, TruncationSide
@@ -173,7 +174,7 @@ class PairEncoder:
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         longest = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [replace_surrogates(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
+            heads = [_readable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
             encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, encodings, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
@@ -221,6 +222,11 @@ def _kept(text: Text, limit: int | None, side: TruncationSide) -> Text:
     if limit is None or len(text) <= limit:
         return text
     return text[:limit] if side == "right" else text[len(text) - limit :]
+
+
+def _readable(text: str) -> str:
+    """Return what is tokenized of a text: invisible characters alone are no text, whatever tokens they have."""
+    return "" if is_blank(text) else replace_surrogates(text)
 
 
 def replace_surrogates(text: str) -> str:
