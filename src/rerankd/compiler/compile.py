@@ -26,6 +26,7 @@ from rerankd.compiler.graph import BLOCK, GraphBuilder
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.saved_options import OPTION_FILES
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
@@ -37,6 +38,7 @@ VERIFY_LENGTH = 256
 DEFAULT_PAIRS = Path(__file__).with_name("verification.tsv")
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
+_COPIED += OPTION_FILES
 Step = Callable[[str], None]
 Array = npt.NDArray[Any]
 
@@ -105,7 +107,7 @@ def compile_model(
         manifest = _manifest(files, working, options)
         say("Scoring with the source (transformers, fp32)")
         encoded = _encode(files, groups)
-        expected, reference_seconds = _reference(files.folder, encoded)
+        expected, reference_seconds = _reference(files, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
         scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
         report = agreement(expected, scores)
@@ -219,12 +221,16 @@ def _timed(
     return scores, time.perf_counter() - started
 
 
-def _reference(folder: Path, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
+def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
     import torch
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        files.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
     ).eval()
     segmented = model.config.model_type == "bert"
 

@@ -87,7 +87,7 @@ def run_traps(reranker: Reranker, traps: Sequence[Trap]) -> list[TrapOutcome]:
     """
     before = [tuple(rank_by_bm25(trap.query, trap.documents)) for trap in traps]
     candidates = [[trap.documents[i] for i in order] for trap, order in zip(traps, before, strict=True)]
-    results = reranker.rank_batch([trap.query for trap in traps], candidates, top_n=None)
+    results = reranker.rank_batch([trap.query for trap in traps], candidates, top_n=None, activation="sigmoid")
     outcomes = []
     for trap, order, result in zip(traps, before, results, strict=True):
         scores = {order[ranked.index]: ranked.relevance_score for ranked in result}

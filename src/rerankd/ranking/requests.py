@@ -18,7 +18,7 @@ Fields = ParamSpec("Fields")
 class RequestOptions(TypedDict, total=False):
     """The keyword arguments of `Reranker.rank`."""
 
-    activation: Activation
+    activation: Activation | None
     threshold: float | None
     fusion: str | None
     fusion_weight: float | None
@@ -77,7 +77,7 @@ def build_requests(
         "",
         [],
         plain_integer(top_n),
-        options.get("activation", "sigmoid"),
+        options.get("activation") or "sigmoid",
         threshold=checked_threshold(options.get("threshold")),
         fusion=checked_fusion(options.get("fusion"), options.get("fusion_weight")),
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rerankd._common.characters import is_blank
 from rerankd.errors import InvalidRequestError
 from rerankd.models.template import PairTemplate
+from rerankd.scoring.special_tokens import SpecialTokens
 from rerankd.types import LongDocuments, Truncation, TruncationSide
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class PairEncoder:
     def __init__(self, tokenizer: Tokenizer, template: PairTemplate) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._special_tokens = SpecialTokens(tokenizer)
 
     @property
     def special(self) -> int:
@@ -174,15 +176,19 @@ class PairEncoder:
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         longest = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [_readable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
+            heads = [self._readable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
             encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, encodings, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
                 if enough or limit >= longest:
-                    ids[i] = encoding.ids, not enough
+                    ids[i] = self._special_tokens.removed_from(encoding.ids), not enough
             waiting = [i for i in waiting if ids[i] is None]
             limit = min(limit * 4, longest)
         return [text_ids for text_ids in ids if text_ids is not None]
+
+    def _readable(self, text: str) -> str:
+        """Return what is tokenized of a text: invisible characters alone are no text, whatever tokens they have."""
+        return "" if is_blank(text) else self._special_tokens.split_in(replace_surrogates(text))
 
     def _pairs(self, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool) -> Iterator[EncodedPair]:
         # Even if the special tokens alone fill the length, one token of each text is read.
@@ -222,11 +228,6 @@ def _kept(text: Text, limit: int | None, side: TruncationSide) -> Text:
     if limit is None or len(text) <= limit:
         return text
     return text[:limit] if side == "right" else text[len(text) - limit :]
-
-
-def _readable(text: str) -> str:
-    """Return what is tokenized of a text: invisible characters alone are no text, whatever tokens they have."""
-    return "" if is_blank(text) else replace_surrogates(text)
 
 
 def replace_surrogates(text: str) -> str:
