@@ -6,6 +6,7 @@ transformers), overlapping chunks of long documents, and texts of any size. Does
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -138,6 +139,7 @@ class PairEncoder:
         self._tokenizer = tokenizer
         self._template = template
         self._special_tokens = SpecialTokens(tokenizer)
+        self._process = os.getpid()
 
     @property
     def special(self) -> int:
@@ -170,6 +172,9 @@ class PairEncoder:
 
         The second value is True if characters were cut although there was room for more ids.
         """
+        if self._process != os.getpid():  # the tokenizer's threads did not follow into the forked process
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+            self._process = os.getpid()
         chunks = truncation.max_chunks if truncation.long_documents == "chunk" else 1
         needed = truncation.max_length * chunks + 1
         ids: list[tuple[Ids, bool] | None] = [None] * len(texts)
