@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
+
+from rerankd._result_views import ResultViews
 
 Activation = Literal["sigmoid", "none", "softmax"]
 Truncation = Literal["only_second", "longest_first"]
@@ -219,7 +221,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class RerankResult:
+class RerankResult(ResultViews):
     """A finished ranking, best first; iterates over `results`.
 
     Attributes:
@@ -243,15 +245,6 @@ class RerankResult:
     rules: str = ""
     version: str = ""
     experiment: str = ""
-
-    def __iter__(self) -> Iterator[RankedDocument]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __getitem__(self, position: int) -> RankedDocument:
-        return self.results[position]
 
 
 @dataclass(frozen=True, slots=True)
