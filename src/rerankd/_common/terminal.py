@@ -7,9 +7,11 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from rerankd._common.characters import escape_controls
+from rerankd._common.fitted_table import fitted
 
 
 class TerminalConsole(Console):
@@ -25,6 +27,10 @@ class TerminalConsole(Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects, see rich; tables are fitted to the width."""
+        super().print(*(fitted(one, self) if isinstance(one, Table) else one for one in objects), **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as styled text, see rich; it would leave some control characters out."""
