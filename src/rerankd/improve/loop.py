@@ -263,7 +263,7 @@ class Loop:
         reranker = self._reranker(f"registry:{self.options.name}@{version}")
 
         def score(query: str, texts: Sequence[str]) -> list[float]:
-            return [float(value) for value in reranker.score([(query, text) for text in texts], activation="sigmoid")]
+            return [float(value) for value in reranker.score([(query, text) for text in texts])]
 
         with closing(store):
             return len(mark_fixed_cases(store, case_ids, score)), len(case_ids)
