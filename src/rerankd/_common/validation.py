@@ -14,7 +14,7 @@ DocumentLike = str | Mapping[str, Any] | Document
 
 _HINT = "A document is a string, a rerankd.Document, or a dict with 'text' and optionally 'id' and 'metadata'."
 _PAIR_HINT = "Pass a list of (query, document) pairs of strings."
-_TABLES = {"to_dicts": (), "to_pylist": (), "to_dict": ("records",)}
+_TABLES: Mapping[str, tuple[str, ...]] = {"to_dicts": (), "to_pylist": (), "to_dict": ("records",)}
 """Methods that give the rows of a table: of polars, of Arrow and of pandas."""
 _LENGTH_HINT = "Use a smaller max_length, or long_documents='chunk'."
 

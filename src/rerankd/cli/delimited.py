@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
@@ -102,6 +103,15 @@ def pair_columns(names: list[str], position: str) -> list[str]:
     return renamed
 
 
+class _Reader(Protocol):
+    """What `csv.reader` returns."""
+
+    @property
+    def line_num(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
 def _is_pair_header(row: list[str]) -> bool:
     """Return True if a row of tsv names the columns of pairs."""
     names = {name.strip().lower() for name in row}
@@ -120,7 +130,7 @@ def _checked_separator(separator: str | None) -> str | None:
     return separator
 
 
-def _reader(text: str, separator: str) -> csv._reader:
+def _reader(text: str, separator: str) -> _Reader:
     csv.field_size_limit(2**31 - 1)
     stream = io.StringIO(text, newline="")
     if separator == TAB:  # in tab-separated files quotes are ordinary characters
