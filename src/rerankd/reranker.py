@@ -1,7 +1,6 @@
 """The reranker of the library: one model in this process.
 
-It ranks single queries, batches of queries and plain pairs, from several threads at once. It does not batch across
-callers, cache or serve; the engine and the server do.
+It ranks queries and scores pairs, from several threads at once; the engine and the server batch across callers.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ from rerankd.types import (
 )
 
 _log = logger(__name__)
-
 DEFAULT_TOP_N = 5
 DEFAULT_MAX_BATCH_TOKENS = 16384
 
@@ -56,7 +54,7 @@ class Reranker:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16` or `int8`; None for the best of model and device.
         use_fp16: same as `precision="fp16"`, as FlagEmbedding names it; ignored on a CPU.
-        max_length: longest pair in tokens, special tokens included; None for the model's own.
+        max_length: longest pair in tokens, special tokens included; None for what the model was saved with.
         truncation: `only_second` (cut the document, and a query beyond 3/4 of max_length) or `longest_first`.
         long_documents: `truncate`, or `chunk`: overlapping chunks are scored, and the best one counts.
         chunk_overlap: tokens that neighbouring chunks share.
@@ -150,18 +148,18 @@ class Reranker:
 
         Args:
             query: the question.
-            documents: strings, `Document`s, or dicts with `text` and optionally `id` and `metadata`.
+            documents: strings, `Document`s, dicts with `text` and optionally `id` and `metadata`, or a data frame.
             top_n: number of documents to return; None returns all.
-            activation: `sigmoid`, `none`, or `softmax` over the documents.
+            activation: `sigmoid`, `none`, or `softmax` over the documents; None for what the model was saved with.
             threshold: lowest sigmoid score to return, 0 to 1; a probability for calibrated models. None returns all.
-            fusion: `weighted` or `rrf` fuses the ranking with the first stage's order, or with `metadata["score"]`.
+            fusion: `weighted` or `rrf` fuses the ranking with the first stage's order, or with the documents' `score`.
             fusion_weight: weight of the first stage, the model's is 1; None for the method's default.
             max_length: overrides the reranker's max_length for this call.
             batch_size: overrides the reranker's batch_size for this call.
             show_progress: True draws a progress bar on standard error.
 
         Returns:
-            The best `top_n`, best first; equal scores keep their order. No documents give no results.
+            The best `top_n`, best first; equal scores keep their order, blank documents are last.
 
         Raises:
             InvalidRequestError: an empty query, or something that is not a document.
@@ -199,6 +197,7 @@ class Reranker:
             >>> [len(result) for result in results]
             [1, 2]
         """
+        options["activation"] = options.get("activation") or self.files.activation
         requests = build_requests(queries, documents, top_n, options)
         max_length = options.get("max_length")
         timer = StepTimer()
@@ -223,7 +222,7 @@ class Reranker:
         self,
         pairs: Iterable[tuple[str, str]],
         *,
-        activation: Activation = "sigmoid",
+        activation: Activation | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -231,8 +230,8 @@ class Reranker:
         """Score (query, document) pairs without ranking them.
 
         Args:
-            pairs: pairs of strings.
-            activation: `sigmoid`, `none`, or `softmax` over all pairs.
+            pairs: pairs of strings, also the rows of an array or of a data frame with `query` and `document`.
+            activation: `sigmoid`, `none`, or `softmax` over all pairs; None for what the model was saved with.
             max_length: overrides the reranker's max_length for this call.
             batch_size: overrides the reranker's batch_size for this call.
             show_progress: True draws a progress bar on standard error.
@@ -248,6 +247,7 @@ class Reranker:
             >>> Reranker().score([("what is a panda?", "The panda is a bear.")]).shape
             (1,)
         """
+        activation = activation or self.files.activation
         check_activation(activation)
         checked = to_pairs(pairs)
         positions: dict[str, list[int]] = {}  # of the pairs, by query: a query is tokenized once

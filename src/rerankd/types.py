@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
+
+from rerankd._result_views import ResultViews
 
 Activation = Literal["sigmoid", "none", "softmax"]
 Truncation = Literal["only_second", "longest_first"]
@@ -20,12 +22,12 @@ class Document:
 
     Attributes:
         text: text that the model reads.
-        id: id in the caller's own system, returned unchanged.
+        id: id in the caller's own system, a string or a number, returned unchanged.
         metadata: any other data, returned unchanged; rules read it, and fusion reads its `score`.
     """
 
     text: str
-    id: str | None = None
+    id: str | int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -219,7 +221,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class RerankResult:
+class RerankResult(ResultViews):
     """A finished ranking, best first; iterates over `results`.
 
     Attributes:
@@ -243,15 +245,6 @@ class RerankResult:
     rules: str = ""
     version: str = ""
     experiment: str = ""
-
-    def __iter__(self) -> Iterator[RankedDocument]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __getitem__(self, position: int) -> RankedDocument:
-        return self.results[position]
 
 
 @dataclass(frozen=True, slots=True)

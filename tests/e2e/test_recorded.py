@@ -12,6 +12,7 @@ from tests.recorded.rules import Accepted, differences
 STEPS = ["tokenization", "queue", "inference", "total"]
 DETECTED = ["chosen_low", "top_rejected", "demoted", "low_margin", "outlier"]
 GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "signature", "digest"]
+NESTED = "metadata beside a score counts for the rules, as in the service"
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
     Accepted("commands/gate */out/0/(keys)", "a gate's record names the digest of the candidate's files", GATE),
@@ -22,6 +23,19 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("stores/cases detect */out/0/(keys)", "detectors that found nothing are counted too", DETECTED),
     Accepted("service/answers/ask */citations/(length)", "without a language model there is no text that cites", 0),
     Accepted("commands/ask */citations/(length)", "without a language model there is no text that cites", 0),
+    Accepted("service/answers/rank rrf/body/results/*", "a blank document is last, also with fusion"),
+    Accepted("service/answers/rank prompt tokens/body/results/*/index", "a blank document is last, also of equal ones"),
+    Accepted("service/answers/case*/body/candidates/*/rank_after", "a blank document is last"),
+    Accepted("service/answers/activity/body/data/*", "a blank document is last"),
+    Accepted("service/exported/*", "a blank document is last"),
+    Accepted("service/listed/*", "a blank document is last"),
+    Accepted("service/monitor/*/tau", "a blank document is last"),
+    Accepted("service/monitor/*/promotion", "a blank document is last"),
+    Accepted("service/monitor/*/rbo", "a blank document is last"),
+    Accepted("bulk/*/results/*", "a blank document is last"),
+    Accepted("commands/rank *--no-activation/out/*/metadata/(keys)", NESTED, ["source", "status", "score"]),
+    Accepted("commands/rank *--fusion-weight 0.3/out/*", NESTED),
+    Accepted("commands/rules test */out/*", NESTED),
 )
 """Differences that are wanted, each with its reason; `path` is that of the failure below, `*` stands for anything."""
 

@@ -58,6 +58,25 @@ def test_documents_come_back_untouched(reranker: Reranker) -> None:
     assert back == {0: Document(" a \n", "x", {"page": 3}), 1: documents[1]}
 
 
+def test_what_was_passed_comes_back_and_its_score_counts(reranker: Reranker, texts: list[str]) -> None:
+    documents: list[Any] = [{"text": text, "id": n, "score": n, "page": 1} for n, text in enumerate(texts[:4])]
+    for given in (documents, [{**one, "score": np.float32(one["score"])} for one in documents]):
+        ranked = reranker.rank(texts[0], given, np.int64(3), fusion="weighted", fusion_weight=100)
+        assert [one.document.id for one in ranked] == [3, 2, 1]
+        assert ranked[0].document == Document(texts[3], 3, {"score": 3, "page": 1})
+    reverse = reranker.rank(texts[0], documents, fusion="rrf", fusion_weight=np.float64(100))
+    assert [one.index for one in reverse] == [3, 2, 1, 0]
+
+
+def test_blank_documents_are_last_and_alike(reranker: Reranker, texts: list[str]) -> None:
+    blanks = ["", "   ", "\u200b", "\u00a0\ufeff"]
+    result = reranker.rank(texts[0], [*blanks, texts[5], texts[1]], None)
+    assert {one.index for one in result.results[:2]} == {4, 5}
+    assert len({one.raw_score for one in result.results[2:]}) == 1
+    assert result[2].raw_score < result[1].raw_score
+    assert len(set(reranker.score([(texts[0], blank) for blank in blanks]))) == 1
+
+
 def test_no_documents(reranker: Reranker) -> None:
     result = reranker.rank("q", [])
     assert (len(result), result.usage.pairs, result.usage.tokens) == (0, 0, 0)

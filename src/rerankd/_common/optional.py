@@ -26,27 +26,28 @@ def installed(module: str) -> bool:
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of rerankd, in the way in which rerankd itself was installed.
 
-    A clone's dependencies come with the versions of its `constraints.txt`; no package index needs to have rerankd.
+    A clone's dependencies come with the versions of its `constraints.txt`; of a clone or wheel that is still there, no
+    package index needs to have rerankd.
 
     Args:
         extra: name of the extra.
     """
-    clone = _clone()
-    if clone is None:
-        return f'pip install "rerankd[{extra}]"'
-    return f'cd {shlex.quote(str(clone))} && pip install -c constraints.txt -e ".[{extra}]"'
+    origin = _origin()
+    if origin is not None and (origin / "constraints.txt").is_file():
+        return f'cd {shlex.quote(str(origin))} && pip install -c constraints.txt -e ".[{extra}]"'
+    if origin is not None and origin.is_file():
+        return f"pip install {shlex.quote(f'rerankd[{extra}] @ {origin.as_uri()}')}"
+    return f'pip install "rerankd[{extra}]"'
 
 
-def _clone() -> Path | None:
-    """Return the folder that rerankd was installed from (PEP 610); None if it came from an index or a wheel."""
+def _origin() -> Path | None:
+    """Return the folder or wheel that rerankd was installed from (PEP 610); None if it came from an index."""
     try:
         origin = json.loads(distribution("rerankd").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         return None
-    if "dir_info" not in origin:
-        return None
-    folder = Path(url2pathname(urlsplit(origin["url"]).path))
-    return folder if (folder / "constraints.txt").is_file() else None  # an image's build folder is gone
+    address = urlsplit(str(origin.get("url", "")))
+    return Path(url2pathname(address.path)) if address.scheme == "file" else None
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

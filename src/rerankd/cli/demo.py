@@ -23,7 +23,7 @@ def demo(
     """Show scores of pairs, and queries on which keyword search is fooled by shared words."""
     reranker = options.open_reranker(load_settings(**flags))
     pairs = load_pairs()
-    scores = reranker.score(pairs)
+    scores = reranker.score(pairs, activation="sigmoid")
     outcomes = run_traps(reranker, load_traps())
     if as_json:
         write_rows(

@@ -12,10 +12,13 @@ import logging
 import os
 import signal
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
+from rerankd._common.characters import escape_controls
 from rerankd._common.version import __version__
 from rerankd.cli import (
     bench,
@@ -123,7 +126,21 @@ def _root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log progress, and show tracebacks.")] = False,
 ) -> None:
     if verbose:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_LogFormatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _LogFormatter(logging.Formatter):
+    """Formats log records for a terminal, control characters of their texts shown as escape sequences."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record))
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an unexpected error, whose message may quote any text."""
+    sys.stderr.write(escape_controls("".join(traceback.format_exception(kind, error, trace))))
 
 
 def exit_code(error: RerankdError) -> int:
@@ -134,6 +151,7 @@ def exit_code(error: RerankdError) -> int:
 def main() -> None:
     """Run the program."""
     _handle_sigterm_as_first_process()
+    sys.excepthook = _print_traceback
     try:
         app()
     except RerankdError as error:

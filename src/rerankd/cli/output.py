@@ -11,17 +11,20 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from rerankd._common.characters import escape_controls, escape_json_controls
+from rerankd._common.terminal import TerminalConsole
+
 BAR_WIDTH = 12
 
 
 def stdout() -> Console:
     """Return a console for data."""
-    return Console()
+    return TerminalConsole()
 
 
 def stderr() -> Console:
     """Return a console for notices, progress and errors."""
-    return Console(stderr=True)
+    return TerminalConsole(stderr=True)
 
 
 def wants_json(flag: bool) -> bool:
@@ -40,7 +43,9 @@ def json_row(record: Any, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> int:
-    """Write one JSON object per line, to standard output or a file; text that is not valid UTF-8 is escaped.
+    """Write one JSON object per line, to standard output or a file.
+
+    Control characters, and text that is not valid UTF-8, are escaped; the values stay the same.
 
     Returns:
         Number of rows.
@@ -48,12 +53,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> 
     out = out or sys.stdout
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007  the last value is returned
-        line = json.dumps(row, ensure_ascii=False, default=str)
-        try:
-            line.encode()
-        except UnicodeEncodeError:
-            line = json.dumps(row, default=str)
-        out.write(line + "\n")
+        out.write(escape_json_controls(json.dumps(row, ensure_ascii=False, default=str)) + "\n")
     out.flush()
     return count
 
@@ -72,9 +72,8 @@ def movement(before: int, after: int) -> Text:
 
 
 def cell(text: str, limit: int = 400) -> Text:
-    """Return text for a table cell: one line, no markup, no control characters."""
-    flat = " ".join(text[:limit].split())
-    return Text("".join(char if char.isprintable() else "�" for char in flat))
+    """Return text for a table cell: one line, no markup, control characters shown as escape sequences."""
+    return Text(escape_controls(" ".join(text[:limit].split())))
 
 
 def say(sentence: str) -> None:

@@ -110,7 +110,12 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
 
         async def rank(request: RerankRequest) -> RerankResult:
             return await reranker.rank(
-                request.query, request.documents, None, fusion=settings.fusion, fusion_weight=settings.fusion_weight
+                request.query,
+                request.documents,
+                None,
+                activation="sigmoid",
+                fusion=settings.fusion,
+                fusion_weight=settings.fusion_weight,
             )
 
         expanded = reranker.reranker.rules.expand_query

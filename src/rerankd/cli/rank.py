@@ -11,13 +11,14 @@ from rich.table import Table
 
 from rerankd.cli import options
 from rerankd.cli.inputs import read_documents, read_pairs
-from rerankd.cli.output import bar, cell, movement, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import bar, cell, movement, say, stderr, stdout, wants_json, write_rows
 from rerankd.settings import load_settings
 from rerankd.types import RankedDocument, RerankResult
 
 Format = Annotated[
-    str | None, typer.Option("--format", help="txt, jsonl, csv, tsv or parquet.  [default: from the file name]")
+    str | None, typer.Option("--format", help="txt, json, jsonl, csv, tsv or parquet.  [default: from the file name]")
 ]
+Separator = Annotated[str | None, typer.Option(help="Character between the columns of csv, or TAB.  [default: ,]")]
 
 
 @options.setting_flags("top_n", "rules", "fusion", "fusion_weight", *options.MODEL_FLAGS)
@@ -25,7 +26,9 @@ def rank(
     query: Annotated[str, typer.Argument(help="The question.")],
     file: Annotated[
         str,
-        typer.Argument(help="File of documents: txt (one per line), jsonl, csv, tsv or parquet; - for standard input."),
+        typer.Argument(
+            help="File of documents: txt (one per line), json, jsonl, csv, tsv or parquet; - for standard input."
+        ),
     ],
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drop documents with a score below this, from 0 to 1.")
@@ -33,13 +36,16 @@ def rank(
     everything: Annotated[bool, typer.Option("--all", help="Return all documents.")] = False,
     field: Annotated[str, typer.Option(help="Column or key with the text.")] = "text",
     kind: Format = None,
+    separator: Separator = None,
     no_activation: options.NoActivation = False,
     as_json: options.Json = False,
     **flags: Any,
 ) -> None:
     """Rank the documents of FILE by how well they answer QUERY."""
     settings = load_settings(**flags)
-    documents = read_documents(file, field, kind)
+    documents = read_documents(file, field, kind, separator)
+    if not documents:
+        say(f"{file} holds no documents.")
     reranker = options.open_reranker(settings)
     result = reranker.rank(
         query,
@@ -69,17 +75,20 @@ def score(
     file: Annotated[
         str,
         typer.Argument(
-            help="File of pairs: lines of query<TAB>document, or jsonl, csv, parquet; - for standard input."
+            help="File of pairs: lines of query<TAB>document, or json, jsonl, csv, parquet; - for standard input."
         ),
     ],
     kind: Format = None,
+    separator: Separator = None,
     no_activation: options.NoActivation = False,
     as_json: options.Json = False,
     **flags: Any,
 ) -> None:
     """Score (query, document) pairs, in the order of the file."""
     settings = load_settings(**flags)
-    pairs = read_pairs(file, kind)
+    pairs = read_pairs(file, kind, separator)
+    if not pairs:
+        say(f"{file} holds no pairs.")
     reranker = options.open_reranker(settings)
     scores = reranker.score(pairs, activation="none" if no_activation else "sigmoid", show_progress=sys.stderr.isatty())
     if wants_json(as_json):

@@ -143,11 +143,10 @@ def training_bar(title: str) -> Iterator[Callable[[float, Mapping[str, float]], 
     if not sys.stderr.isatty():
         yield lambda share, losses: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=stderr()) as bar:
         task = bar.add_task(title, total=1.0)
         last: dict[str, float] = {}
 

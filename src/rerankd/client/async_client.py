@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import DocumentLike
 from rerankd.client.exchange import Exchange, Flow, Outcome, T
 from rerankd.client.job_requests import JobFlows, SubmitOptions
@@ -43,7 +44,7 @@ class AsyncClient:
         self._exchange = Exchange(url, api_key, timeout, max_retries)
         self._flows = RequestFlows(self._exchange, model)
         self._jobs = JobFlows(self._exchange, model)
-        self._http = httpx.AsyncClient(transport=transport)
+        self._http = httpx.AsyncClient(transport=transport, trust_env=transport is None and uses_proxies(url))
         self._sleep = asyncio.sleep
 
     async def rank(

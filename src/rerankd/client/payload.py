@@ -28,11 +28,11 @@ def document_payload(document: Document, *, with_metadata: bool = False) -> str 
     """
     text, score = json_text(document.text), first_score(document)
     metadata = {str(name): value for name, value in document.metadata.items() if name != SCORE} if with_metadata else {}
-    if document.id is None and not metadata:
+    if document.id is None and not metadata and math.isnan(score):
         return text
     payload: dict[str, Any] = {"text": text}
     if document.id is not None:
-        payload["id"] = json_text(document.id)
+        payload["id"] = json_text(str(document.id))
     if not math.isnan(score):
         payload["score"] = score
     if metadata:

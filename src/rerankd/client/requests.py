@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.timing import complete_timings
-from rerankd._common.validation import DocumentLike, check_positive, to_documents, to_pairs, to_query
+from rerankd._common.validation import (
+    DocumentLike,
+    check_positive,
+    plain_integer,
+    to_documents,
+    to_pairs,
+    to_query,
+)
 from rerankd.client.exchange import Exchange, Flow, check_timeout
 from rerankd.client.payload import check_unit_headers, document_payload, json_text
 from rerankd.client.responses import number, read_ranking, read_rows
@@ -85,8 +92,8 @@ class RequestFlows:
             "model": model or self.model,
             "threshold": threshold if activation != "softmax" else None,
             "fusion": fusion,
-            "fusion_weight": fusion_weight,
-            "max_length": max_length,
+            "fusion_weight": None if fusion_weight is None else float(fusion_weight),
+            "max_length": plain_integer(max_length),
             "truncation": truncation,
             "long_documents": long_documents,
             "cache": cache,
@@ -96,7 +103,7 @@ class RequestFlows:
             "query": json_text(to_query(query)),
             "documents": [document_payload(document, with_metadata=send_metadata) for document in candidates],
             # A softmax is over all documents, so all scores are needed, and the threshold is applied here.
-            "top_n": None if activation == "softmax" else top_n,
+            "top_n": None if activation == "softmax" else plain_integer(top_n),
             "return_documents": False,
             "explain": True,
             "raw_scores": activation != "sigmoid",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
         if files.compiled:
             _fold_graph(working / ONNX, platt)
         else:
-            _fold_checkpoint(working, files.manifest.architecture.head[1], platt)
+            layer, checkpoint = files.manifest.architecture.head[1], files.checkpoint()
+            _fold_checkpoint(working, [checkpoint.stored_name(f"{layer}.{part}") for part in ("weight", "bias")], platt)
         manifest = replace(
             files.manifest,
             calibration=_combined(files.manifest.calibration, platt, figures),
@@ -102,13 +103,13 @@ def _fold_graph(path: Path, platt: Platt) -> None:
     onnx.save(model, str(path))
 
 
-def _fold_checkpoint(folder: Path, layer: str, platt: Platt) -> None:
-    """Scale the last layer's weight and bias in place in the safetensors file."""
+def _fold_checkpoint(folder: Path, layer: Sequence[str], platt: Platt) -> None:
+    """Scale the last layer's weight and bias, given by their stored names, in place in the safetensors file."""
     for path in weight_files(folder):
         with path.open("r+b") as file:
             length = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(length))
-            for name, shift in ((f"{layer}.weight", 0.0), (f"{layer}.bias", platt.offset)):
+            for name, shift in zip(layer, (0.0, platt.offset), strict=True):
                 if name not in header:
                     continue
                 start, end = (8 + length + offset for offset in header[name]["data_offsets"])

@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.files import atomic_folder
+from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.graph import BLOCK, GraphBuilder
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.saved_options import OPTION_FILES
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
@@ -36,6 +38,7 @@ VERIFY_LENGTH = 256
 DEFAULT_PAIRS = Path(__file__).with_name("verification.tsv")
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
+_COPIED += OPTION_FILES
 Step = Callable[[str], None]
 Array = npt.NDArray[Any]
 
@@ -104,7 +107,7 @@ def compile_model(
         manifest = _manifest(files, working, options)
         say("Scoring with the source (transformers, fp32)")
         encoded = _encode(files, groups)
-        expected, reference_seconds = _reference(files.folder, encoded)
+        expected, reference_seconds = _reference(files, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
         scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
         report = agreement(expected, scores)
@@ -121,20 +124,20 @@ def compile_model(
 
 
 def read_pairs(path: Path) -> dict[str, list[str]]:
-    """Read `query<TAB>document` lines, grouped by query.
+    """Read `query<TAB>document` lines, grouped by query; a line without a tab that begins with # is a comment.
 
     Raises:
         InvalidInputFileError: not readable, a line without a tab, or no query with two documents.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputFileError(f"{path} cannot be read ({error}).", hint="Pass a UTF-8 text file.") from error
     groups: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
         query, tab, document = line.partition("\t")
+        if not line.strip() or (line.startswith("#") and not tab):
+            continue
         if not tab or not query.strip():
             raise InvalidInputFileError(f"{path}, line {number}: no tab.", hint="Write query<TAB>document.")
         groups.setdefault(query, []).append(document)
@@ -218,12 +221,16 @@ def _timed(
     return scores, time.perf_counter() - started
 
 
-def _reference(folder: Path, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
+def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
     import torch
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        files.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
     ).eval()
     segmented = model.config.model_type == "bert"
 

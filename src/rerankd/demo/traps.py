@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.lines import split_lines
 from rerankd.reranker import Reranker
 from rerankd.retrieval.bm25 import rank_by_bm25
 from rerankd.types import Pair
@@ -86,7 +87,7 @@ def run_traps(reranker: Reranker, traps: Sequence[Trap]) -> list[TrapOutcome]:
     """
     before = [tuple(rank_by_bm25(trap.query, trap.documents)) for trap in traps]
     candidates = [[trap.documents[i] for i in order] for trap, order in zip(traps, before, strict=True)]
-    results = reranker.rank_batch([trap.query for trap in traps], candidates, top_n=None)
+    results = reranker.rank_batch([trap.query for trap in traps], candidates, top_n=None, activation="sigmoid")
     outcomes = []
     for trap, order, result in zip(traps, before, results, strict=True):
         scores = {order[ranked.index]: ranked.relevance_score for ranked in result}
@@ -96,5 +97,5 @@ def run_traps(reranker: Reranker, traps: Sequence[Trap]) -> list[TrapOutcome]:
 
 
 def _rows(name: str) -> Iterator[dict[str, Any]]:
-    for line in (_FOLDER / name).read_text(encoding="utf-8").splitlines():
+    for line in split_lines((_FOLDER / name).read_text(encoding="utf-8")):
         yield json.loads(line)

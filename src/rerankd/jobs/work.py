@@ -113,7 +113,7 @@ class _Record(BaseModel):
 
 class _DocumentRecord(_Record):
     text: str
-    id: str | None = None
+    id: str | int | None = None
     metadata: dict[str, Any] | None = None
     score: float | None = None  # in payloads from before documents had metadata
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         CorruptModelError: there are none, or a shard listed in the index is missing.
     """
+    if (folder / "model.safetensors").is_file():  # beside an index it wins, as in transformers: the index is left over
+        return [folder / "model.safetensors"]
     index = folder / INDEX
     if index.exists():
         try:
@@ -32,8 +36,6 @@ def weight_files(folder: Path) -> list[Path]:
         if missing:
             raise CorruptModelError(f"{folder}: the shard {missing[0]} is missing.", hint="Fetch the model again.")
         return [folder / name for name in names]
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
     if (folder / "pytorch_model.bin").exists():
         raise CorruptModelError(
             f"{folder}: the weights are a pickle (pytorch_model.bin), which can run code and is never loaded.",
@@ -47,7 +49,8 @@ def weight_files(folder: Path) -> list[Path]:
 class Checkpoint:
     """Tensors of a checkpoint by name, read from disk on access.
 
-    Every weight of the architecture must be present with its shape; other tensors are ignored.
+    Every weight of the architecture must be present with its shape; other tensors are ignored. Names may carry the
+    prefixes of a wrapper, such as `_orig_mod.` of `torch.compile` or `module.` of data-parallel training.
 
     Args:
         folder: folder of the files.
@@ -61,8 +64,7 @@ class Checkpoint:
     def __init__(self, folder: Path, architecture: Architecture, *, head: bool = True) -> None:
         from safetensors import SafetensorError, safe_open
 
-        self._files: dict[str, Any] = {}
-        self._prefix = ""  # prefix that the stored names lack
+        stored: dict[str, Any] = {}
         for path in weight_files(folder):
             try:
                 opened = safe_open(str(path), framework="np")
@@ -70,11 +72,9 @@ class Checkpoint:
                 raise CorruptModelError(
                     f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
                 ) from error
-            self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
-        prefix = f"{architecture.prefix}."
-        if not head and not any(name.startswith(prefix) for name in self._files):
-            self._files = {prefix + name: opened for name, opened in self._files.items()}
-            self._prefix = prefix
+            stored |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
+        self._stored = _stored_names(stored, f"{architecture.prefix}.", head=head)
+        self._files = {name: stored[stored_name] for name, stored_name in self._stored.items()}
         for name, shape in architecture.shapes().items():
             if not head and name.startswith(architecture.head):
                 continue
@@ -88,7 +88,7 @@ class Checkpoint:
                     hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
                 )
             raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")
-        actual = tuple(self._files[name].get_slice(self._stored(name)).get_shape())
+        actual = tuple(self._files[name].get_slice(self._stored[name]).get_shape())
         if actual != shape:
             raise CorruptModelError(
                 f"{folder}: the weight {name} has shape {actual}, but config.json says {shape}.",
@@ -99,15 +99,24 @@ class Checkpoint:
     def precision(self) -> str:
         """Data type of the stored weights: fp32, fp16 or bf16."""
         name, opened = next(iter(self._files.items()))
-        stored = str(opened.get_slice(self._stored(name)).get_dtype())
+        stored = str(opened.get_slice(self._stored[name]).get_dtype())
         return _DTYPES.get(stored, stored)
 
-    def _stored(self, name: str) -> str:
-        return name.removeprefix(self._prefix)
+    def stored_name(self, name: str) -> str:
+        """Return the name under which a weight is stored."""
+        return self._stored[name]
+
+    @property
+    def key_mapping(self) -> dict[str, str]:
+        """Changes that turn stored names into the architecture's: regular expressions for transformers."""
+        name, stored = next(iter(self._stored.items()))
+        wrapper = stored.replace(_COMPILED, "").removesuffix(name)
+        changes = {re.escape(_COMPILED): ""} if any(_COMPILED in stored for stored in self._stored.values()) else {}
+        return changes | ({f"^{re.escape(wrapper)}": ""} if wrapper else {})
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         """Return a weight as float32."""
-        opened, name = self._files[name], self._stored(name)
+        opened, name = self._files[name], self._stored[name]
         if str(opened.get_slice(name).get_dtype()) == "BF16":
             try:
                 import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
@@ -117,3 +126,24 @@ class Checkpoint:
                     hint=f"Run: {install_command('torch')}",
                 ) from error
         return np.asarray(opened.get_tensor(name), dtype=np.float32)
+
+
+_COMPILED = "_orig_mod."
+_FIRST = "embeddings.word_embeddings.weight"
+
+
+def _stored_names(stored: Iterable[str], prefix: str, *, head: bool) -> dict[str, str]:
+    """Return the names under which weights are stored, by the architecture's names.
+
+    Args:
+        stored: names of all stored tensors.
+        prefix: prefix of the encoder's weights.
+        head: False for an encoder, whose weights may lack the prefix.
+    """
+    names = {name.replace(_COMPILED, ""): name for name in stored}
+    wrapped = [name for name in names if name.endswith(f".{prefix}{_FIRST}") or (not head and name.endswith(_FIRST))]
+    if len(wrapped) != 1 or f"{prefix}{_FIRST}" in names:
+        return names
+    inner = _FIRST if not wrapped[0].endswith(f".{prefix}{_FIRST}") else f"{prefix}{_FIRST}"
+    wrapper, added = wrapped[0].removesuffix(inner), prefix if inner == _FIRST else ""
+    return {added + name.removeprefix(wrapper): stored_name for name, stored_name in names.items()}

@@ -7,19 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerankd.errors import CorruptModelError, ModelNotFoundError
+from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub, sources
 from rerankd.models.architecture import Architecture, read_architecture
-from rerankd.models.checkpoint import Checkpoint, weight_files
+from rerankd.models.checkpoint import INDEX, Checkpoint, weight_files
 from rerankd.models.manifest import Manifest, check_hashes, read_manifest
 from rerankd.models.reference import ModelReference, bundled_folder, parse_reference
+from rerankd.models.saved_options import saved_activation, saved_max_length
 from rerankd.models.template import pair_template
+from rerankd.types import Activation
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 ONNX = "model.onnx"
-DEFAULT_MAX_LENGTH = 1024
+DEFAULT_MAX_LENGTH = 1024  # of a checkpoint that was saved without one
+_ACTIVATIONS: dict[str, Activation] = {"": "sigmoid", "Sigmoid": "sigmoid", "Identity": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,23 @@ class ModelFiles:
         """Size of the weights in bytes."""
         paths = list(self.folder.glob(f"{ONNX}*")) if self.compiled else weight_files(self.folder)
         return sum(path.stat().st_size for path in paths)
+
+    @property
+    def activation(self) -> Activation:
+        """Activation that the model was saved with by sentence-transformers; `sigmoid` if it was saved with none.
+
+        A calibration makes the sigmoid a probability, so it counts for a calibrated model.
+
+        Raises:
+            UnsupportedModelError: another activation than Sigmoid or Identity.
+        """
+        name = "" if self.manifest.calibration else saved_activation(self.folder)
+        if name not in _ACTIVATIONS:
+            raise UnsupportedModelError(
+                f"{self.manifest.name} was saved with the activation {name}, which rerankd does not compute.",
+                hint='Pass activation="none" for logits, or activation="sigmoid".',
+            )
+        return _ACTIVATIONS[name]
 
     def checkpoint(self) -> Checkpoint:
         """Open and check the weights of a checkpoint."""
@@ -111,7 +131,7 @@ def _folder(reference: ModelReference, token: str | None, cache_dir: str | None,
         return hub.fetch(reference, token=token, cache_dir=cache_dir)
     if reference.kind == "registry":
         return sources.source("registry")(reference, registry, cache_dir)
-    folder = bundled_folder(reference.name) if reference.kind == "bundled" else Path(reference.name)
+    folder = bundled_folder(reference.name) if reference.kind == "bundled" else hub.snapshot_of(Path(reference.name))
     if not folder.is_dir():
         raise ModelNotFoundError(
             f"The bundled model {reference.name!r} is missing.", hint="Install rerankd from a wheel."
@@ -126,6 +146,7 @@ def read_config(folder: Path) -> dict[str, object]:
         CorruptModelError: the file is missing or not a JSON object.
     """
     path = folder / "config.json"
+    check_no_adapter(folder)
     if not path.is_file():
         raise CorruptModelError(
             f"{folder} is not a model folder: config.json is missing.", hint="Pass the folder that contains it."
@@ -139,18 +160,39 @@ def read_config(folder: Path) -> dict[str, object]:
     return content
 
 
+def check_no_adapter(folder: Path) -> None:
+    """Check that a folder does not hold an adapter (PEFT), whose weights mean nothing without those of its base model.
+
+    Raises:
+        UnsupportedModelError: it holds an adapter and no weights of a model.
+    """
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file() or any((folder / name).is_file() for name in (ONNX, "model.safetensors", INDEX)):
+        return
+    try:
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        base = None
+    raise UnsupportedModelError(
+        f"{folder} holds an adapter (PEFT) for {base or 'a base model'}, not a model.",
+        hint="Merge it first: load it with peft, then model.merge_and_unload().save_pretrained(FOLDER) with the "
+        "tokenizer, and pass FOLDER.",
+    )
+
+
 def _bare_manifest(reference: ModelReference, folder: Path) -> Manifest:
     architecture = read_architecture(read_config(folder), str(reference))
     tokenizer = load_tokenizer(folder)
     template = pair_template(architecture.family, tokenizer.token_to_id)
     _check_vocabulary(folder, tokenizer, architecture)
+    repository = hub.repository_of(folder)
     return Manifest(
-        name=reference.name if reference.kind == "hub" else folder.resolve().name,
+        name=reference.name if reference.kind == "hub" else repository or folder.resolve().name,
         architecture=architecture,
         template=template,
-        max_length=min(architecture.max_length, DEFAULT_MAX_LENGTH),
+        max_length=min(architecture.max_length, saved_max_length(folder) or DEFAULT_MAX_LENGTH),
         precision="fp32",
-        revision=folder.name if reference.kind == "hub" else "",
+        revision=folder.name if repository else "",
     )
 
 

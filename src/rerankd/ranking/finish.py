@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rerankd._common.timing import complete_timings
+from rerankd.ranking.blanks import lower_blanks
 from rerankd.ranking.interleave import interleave_scores
 from rerankd.ranking.order import rank_request, usage_of
 from rerankd.ranking.team_draft import seed_of
@@ -83,10 +84,11 @@ def finish(
         (1, 12, 'r', 2)
     """
     timings = complete_timings(scored.timings, missing=0.0)
-    scores, teams, ranked = scored.scores, "", request
+    scores, teams, ranked = lower_blanks(request.documents, scored.scores), "", request
     if scored.challenger_scores is not None:
         seed = seed_of(scored.experiment, request.request_id)
-        interleaved = interleave_scores(request, scores, scored.challenger_scores, adjustments, seed)
+        challenger_scores = lower_blanks(request.documents, scored.challenger_scores)
+        interleaved = interleave_scores(request, scores, challenger_scores, adjustments, seed)
         ranked, scores = interleaved.request, interleaved.scores
         adjustments, teams = interleaved.adjustments, interleaved.teams
     result = RerankResult(

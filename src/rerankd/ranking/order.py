@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.validation import is_number
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import activate
+from rerankd.ranking.blanks import blank_positions, lower_blanks
 from rerankd.types import (
     Activation,
     Adjustment,
@@ -36,7 +38,7 @@ def rank_documents(
     adjustments: Sequence[Adjustment] = (),
     fusion: Fusion | None = None,
 ) -> tuple[RankedDocument, ...]:
-    """Rank documents by logit and keep the best; documents of equal score stay in request order.
+    """Rank documents by logit and keep the best; documents of equal score stay in request order, blank ones are last.
 
     Args:
         documents: the documents that were scored.
@@ -44,7 +46,7 @@ def rank_documents(
         top_n: number of documents to keep; None keeps all.
         activation: activation of the scores that are returned; the order never depends on it.
         threshold: lowest sigmoid score to keep, which is a probability if the model is calibrated; None keeps all.
-            Pinned documents are kept.
+            Pinned documents are kept, blank ones are not.
         adjustments: effect of the rules on each document; empty without rules.
         fusion: fusion with the first stage's ranking; None for none.
 
@@ -56,6 +58,7 @@ def rank_documents(
         >>> [ranked.index for ranked in rank_documents([Document("a"), Document("b")], scores, None, "sigmoid")]
         [1, 0]
     """
+    scores, blank = lower_blanks(documents, scores), blank_positions(documents)
     rules = adjustments or [_UNTOUCHED] * len(scores)
     logits = [score.raw_score + rule.boost for score, rule in zip(scores, rules, strict=True)]
     activated = activate(logits, activation)
@@ -64,6 +67,7 @@ def rank_documents(
         order = order[:top_n]
     if threshold is not None:
         passed = activate([logits[i] for i in order], "sigmoid") >= threshold
+        passed &= np.array([threshold == 0 or i not in blank for i in order], np.bool_)
         order = [i for i, above in zip(order, passed, strict=True) if above or rules[i].pin_to]
     return tuple(
         RankedDocument(
@@ -105,10 +109,10 @@ def order_of(
     adjustments: Sequence[Adjustment] = (),
     fusion: Fusion | None = None,
 ) -> list[int]:
-    """Return the order of the documents: by score, documents of equal score in request order, then pins.
+    """Return the order of the documents: by score, documents of equal score in request order, blank ones, then pins.
 
     Args:
-        documents: the documents; only fusion reads them.
+        documents: the documents: blank ones are last, and fusion reads the others' metadata.
         scores: one score for each document.
         adjustments: effect of the rules on each document; empty without rules.
         fusion: fusion with the first stage's ranking; None for none.
@@ -126,7 +130,8 @@ def order_of(
         values = [value + rule.boost for value, rule in zip(values, adjustments, strict=True)]
     if fusion is not None:
         values = fused(values, first_scores(documents), fusion).tolist()
-    order = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    blank = blank_positions(documents)
+    order = sorted(range(len(values)), key=lambda i: (i in blank, -values[i], i))
     if not adjustments:
         return order
     slots: dict[int, int] = {}
@@ -211,7 +216,7 @@ def first_score(document: Document) -> float:
         12.5
     """
     value = document.metadata.get(SCORE) if document.metadata else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value) or not math.isfinite(value):
         return math.nan
     return float(value)
 
@@ -231,7 +236,7 @@ def checked_threshold(threshold: float | None) -> float | None:
     """
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise InvalidRequestError(
             f"threshold is {threshold!r}.", hint="It must be a number from 0 to 1, whatever activation shows."
         )
@@ -258,7 +263,7 @@ def checked_fusion(method: str | None, weight: float | None = None) -> Fusion | 
         raise InvalidRequestError(f"fusion is {method!r}.", hint="It must be none, weighted or rrf.")
     if weight is None:
         return _DEFAULTS[method]
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MAX_FUSION_WEIGHT:
+    if not is_number(weight) or not 0 <= weight <= MAX_FUSION_WEIGHT:
         raise InvalidRequestError(
             f"fusion_weight is {weight!r}.", hint=f"It must be a number from 0 to {MAX_FUSION_WEIGHT:g}."
         )

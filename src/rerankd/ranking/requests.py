@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ParamSpec, TypedDict
 
-from rerankd._common.validation import DocumentLike, check_positive, to_documents, to_query
+from rerankd._common.validation import DocumentLike, check_positive, plain_integer, to_documents, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
@@ -18,7 +18,7 @@ Fields = ParamSpec("Fields")
 class RequestOptions(TypedDict, total=False):
     """The keyword arguments of `Reranker.rank`."""
 
-    activation: Activation
+    activation: Activation | None
     threshold: float | None
     fusion: str | None
     fusion_weight: float | None
@@ -76,8 +76,8 @@ def build_requests(
     template = build_request(
         "",
         [],
-        top_n,
-        options.get("activation", "sigmoid"),
+        plain_integer(top_n),
+        options.get("activation") or "sigmoid",
         threshold=checked_threshold(options.get("threshold")),
         fusion=checked_fusion(options.get("fusion"), options.get("fusion_weight")),
     )

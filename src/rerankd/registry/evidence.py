@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.lines import split_lines
 from rerankd.errors import InvalidInputFileError
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
@@ -54,11 +55,11 @@ def read_metrics(path: Path) -> Mapping[str, float]:
     try:
         if path.stat().st_size > MAX_METRICS_BYTES:
             raise ValueError("too large")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
         try:
             content = json.loads(text)
         except ValueError:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+            content = [json.loads(line) for line in split_lines(text) if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputFileError(
             f"{path} is not JSON ({error}).", hint="Make one: rerankd eval ... --json > eval.json"

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import orjson
 
+from rerankd._common.proxies import uses_proxies
 from rerankd.errors import RerankdError, UnavailableError
+from rerankd.retrieval.chat_answer import read_answer, reason_of
 from rerankd.retrieval.retries import BACKOFF, RETRIED_STATUSES, retry_after_of
-
-MAX_LINE = 1_000_000
 
 
 class ChatError(RerankdError):
@@ -68,7 +67,9 @@ class ChatModel:
         self._options, self._sleep = options, sleep
         headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
         timeout = httpx.Timeout(options.timeout, connect=min(10.0, options.timeout))
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport)
+        trust_env = transport is None and uses_proxies(options.url)
+        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport, trust_env=trust_env)
+        self._names: dict[str, str] = {}  # of parameters that the model takes under another name, or not at all
 
     @property
     def name(self) -> str:
@@ -101,28 +102,20 @@ class ChatModel:
                 await self._sleep(BACKOFF.pause(failures, error.retry_after))
 
     async def _stream_once(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[str, None]:
-        options = self._options
-        body: dict[str, Any] = {
-            "model": options.model,
-            "messages": list(messages),
-            "stream": True,
-            "max_tokens": options.max_tokens,
-            "temperature": options.temperature,
-        }
-        url, started = f"{options.url.rstrip('/')}/chat/completions", False
+        options, started = self._options, False
+        url = f"{options.url.rstrip('/')}/chat/completions"
         try:
-            async with self._http.stream("POST", url, json=body) as response:
-                if response.status_code != 200:
-                    raise _refusal(options, response)
-                finished = False
-                async for line in response.aiter_lines():
-                    delta, last = _parse_event(line)
-                    finished = finished or last
-                    if delta:
+            while True:
+                async with self._http.stream("POST", url, json=self._body(messages)) as response:
+                    if response.status_code != 200:
+                        refused = await response.aread()
+                        if response.status_code == 400 and self._adapt(reason_of(refused)):
+                            continue
+                        raise _refusal(options, response, reason_of(refused))
+                    async for delta in read_answer(response):
                         started = True
                         yield delta
-                if not finished:
-                    raise httpx.RemoteProtocolError("the stream ended early")
+                    return
         except httpx.HTTPError as error:
             reason = (
                 "it took too long" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
@@ -137,36 +130,39 @@ class ChatModel:
                 hint="Check llm_url, and that the model is running.",
             ) from error
 
+    def _body(self, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
+        options = self._options
+        parameters: dict[str, Any] = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+        parameters = {self._names.get(name, name): value for name, value in parameters.items()}
+        return {"model": options.model, "messages": list(messages), "stream": True} | {
+            name: value for name, value in parameters.items() if name
+        }
+
+    def _adapt(self, reason: str) -> bool:
+        """Change the parameters as a refusal asks for; return False if it asks for nothing that helps.
+
+        Reasoning models take `max_completion_tokens` for `max_tokens`, and no temperature but their own.
+        """
+        changes = {"max_tokens": "max_completion_tokens"} if "max_completion_tokens" in reason else {}
+        if "temperature" in reason:
+            changes["temperature"] = ""
+        changes = {name: other for name, other in changes.items() if name not in self._names}
+        self._names |= changes
+        return bool(changes)
+
     async def close(self) -> None:
         """Close its connections."""
         await self._http.aclose()
 
 
-def _parse_event(line: str) -> tuple[str, bool]:
-    """Return the text of a line of the event stream, and True if the answer ends with it."""
-    if not line.startswith("data:") or len(line) > MAX_LINE:
-        return "", False
-    data = line[5:].strip()
-    if data == "[DONE]":
-        return "", True
-    try:
-        content = orjson.loads(data)
-        if isinstance(content.get("error"), dict):
-            raise httpx.RemoteProtocolError(str(content["error"].get("message", "an error"))[:200])
-        choices = content.get("choices") or [{}]
-        text = (choices[0].get("delta") or {}).get("content") or ""
-        return (text if isinstance(text, str) else ""), choices[0].get("finish_reason") is not None
-    except (ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
-        raise httpx.RemoteProtocolError("a line of the stream is not a chat completion chunk") from error
-
-
-def _refusal(options: ChatOptions, response: httpx.Response) -> RerankdError:
+def _refusal(options: ChatOptions, response: httpx.Response, reason: str) -> RerankdError:
     status = response.status_code
+    because = f"{status}: {reason}" if reason and status not in (401, 403) else str(status)  # those quote keys
     if status in RETRIED_STATUSES:
         return UnavailableError(
-            f"The language model {options.model} answers {status}.",
+            f"The language model {options.model} answers {because}.",
             hint="Try again later.",
             retry_after=retry_after_of(response) or BACKOFF.first,
         )
     hint = "Check llm_api_key." if status in (401, 403) else "Check llm_url and llm_model."
-    return ChatError(f"The language model {options.model} refuses the request ({status}).", hint=hint)
+    return ChatError(f"The language model {options.model} refuses the request ({because}).", hint=hint)

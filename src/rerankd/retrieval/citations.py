@@ -1,11 +1,27 @@
-"""Citations in an answer: `[2]` is kept only if there is a passage 2. Works on text as it streams in."""
+"""Citations in an answer: `[2]` is kept only if there is a passage 2. Works on text as it streams in.
+
+Read as citations: `[2]`, `[1, 3]`, `[1-3]`, `[^2]`, `[passage 2]`, also in full-width brackets. Left alone: code, in
+fences and in backticks, and numbers that count no passages: the year in `[2023]`, the index in `rows[0]`, `[0, 1]`.
+"""
 
 from __future__ import annotations
 
 import re
 
-_CITATION = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,，、;]\s*\d{1,4})*)\s*[\]】]")
-_CITATION_START = re.compile(r"[\[【][\d\s,，、;]{0,40}$")
+from rerankd.retrieval.code_spans import CodeSplitter
+
+_NUMBERS = r"\d{1,4}(?:\s*[-\u2013\u2014~]\s*\d{1,4})?"
+_LABEL = r"(?:\^|(?:passages?|sources?|docs?|documents?)\s*)?"
+_CITATION = re.compile(
+    rf"[\[【［]\s*{_LABEL}(?P<numbers>{_NUMBERS}(?:\s*(?:[,，、;；&]|and)\s*{_LABEL}{_NUMBERS})*)"
+    r"\s*(?:†[^\[\]【】］]{0,80})?[\]】］]",
+    re.IGNORECASE,
+)
+_CITATION_START = re.compile(r"[\[【［][^\[\]【】［］]{0,120}$")
+_INDEXED = re.compile(r"[A-Za-z0-9_)\]]")  # the end of what an index is of
+_RANGE = re.compile(r"(\d{1,4})(?:\s*[-\u2013\u2014~]\s*(\d{1,4}))?")
+MAX_RANGE = 50
+FIRST_YEAR = 1000
 
 
 class CitationFilter:
@@ -27,29 +43,54 @@ class CitationFilter:
     """
 
     def __init__(self, passages: int) -> None:
-        self._passages, self._pending = passages, ""
+        self._passages, self._pending, self._code = passages, "", CodeSplitter()
+        self._last = ""  # character before the pending text
         self.cited: list[int] = []
         self.invalid: list[int] = []
 
     def feed(self, text: str) -> str:
         """Take the next part of the text; return what can be shown, without the start of an unfinished citation."""
+        return "".join(self._checked(part, is_code) for part, is_code in self._code.feed(text))
+
+    def flush(self) -> str:
+        """Return the text that was held back for a citation or code that never ended."""
+        rest = "".join(self._checked(part, is_code) for part, is_code in self._code.flush())
+        return rest + self._released()
+
+    def _checked(self, text: str, is_code: bool) -> str:
+        if is_code:
+            text = self._released() + text
+            self._last = text[-1]
+            return text
         text = self._pending + text
         start = _CITATION_START.search(text)
         text, self._pending = (text[: start.start()], start[0]) if start else (text, "")
-        return _CITATION.sub(self._replace, text)
+        checked = _CITATION.sub(self._replace, text)
+        self._last = text[-1:] or self._last
+        return checked
 
-    def flush(self) -> str:
-        """Return the text that was held back for a citation that never ended."""
+    def _released(self) -> str:
         rest, self._pending = self._pending, ""
         return rest
 
     def _replace(self, match: re.Match[str]) -> str:
-        valid = []
-        for number in map(int, re.findall(r"\d+", match[1])):
-            if 1 <= number <= self._passages:
-                valid.append(number)
-                if number not in self.cited:
-                    self.cited.append(number)
-            elif number not in self.invalid:
-                self.invalid.append(number)
+        before = match.string[match.start() - 1] if match.start() else self._last
+        numbers = _numbers(match["numbers"])
+        valid = [number for number in numbers if 1 <= number <= self._passages]
+        is_interval = 0 in numbers and (len(numbers) > 1 or _INDEXED.match(before) is not None)
+        if is_interval or (not valid and min(numbers) >= FIRST_YEAR):
+            return match[0]
+        for number in numbers:
+            seen = self.cited if number in valid else self.invalid
+            if number not in seen:
+                seen.append(number)
         return f"[{', '.join(map(str, valid))}]" if valid else ""
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of a citation, those between the ends of a range included."""
+    numbers: list[int] = []
+    for match in _RANGE.finditer(text):
+        first, last = int(match[1]), int(match[2] or match[1])
+        numbers += range(first, last + 1) if first <= last <= first + MAX_RANGE else [first, last]
+    return list(dict.fromkeys(numbers))

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retriever import DEFAULT_K, with_score
@@ -96,7 +97,8 @@ class ExternalRetriever:
         self._mapping = mapping
         name, _, value = mapping.header.partition(":")
         headers = {name.strip(): value.strip()} if name else {}
-        self._http = httpx.Client(headers=headers, timeout=mapping.timeout, transport=transport)
+        trust_env = transport is None and uses_proxies(mapping.url)
+        self._http = httpx.Client(headers=headers, timeout=mapping.timeout, transport=transport, trust_env=trust_env)
         self._body = json.loads(mapping.body)
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:

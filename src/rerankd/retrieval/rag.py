@@ -19,8 +19,8 @@ from rerankd.errors import RerankdError
 from rerankd.ranking.order import checked_threshold
 from rerankd.ranking.requests import build_request
 from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
+from rerankd.retrieval.answer_draft import AnswerDraft
 from rerankd.retrieval.chat import ChatModel
-from rerankd.retrieval.citations import CitationFilter
 from rerankd.retrieval.prompt import NO_ANSWER, build_messages
 from rerankd.retrieval.retriever import Retriever
 from rerankd.retrieval.selection import SearchOptions, select_passages
@@ -112,26 +112,24 @@ class Rag:
         if self._chat is None:
             yield Answer(None, result)
             return
-        citations, texts = CitationFilter(len(result.passages)), list[str]()
+        draft = AnswerDraft(len(result.passages))
         started, error = time.perf_counter(), None
         try:
             async with aclosing(self._chat.stream(build_messages(result))) as deltas:
                 async for delta in deltas:
-                    if text := citations.feed(delta):
-                        texts.append(text)
+                    if text := draft.feed(delta):
                         yield AnswerDelta(text)
         except RerankdError as failure:
             error = failure
-        if rest := citations.flush():
-            texts.append(rest)
+        if rest := draft.flush():
             yield AnswerDelta(rest)
         timings = {**result.timings, "answer": _milliseconds_since(started)[0]}
         yield Answer(
-            text="".join(texts).strip() or None,
+            text=draft.text or None,
             search=replace(result, timings=timings),
-            citations=tuple(citations.cited),
-            invalid_citations=tuple(citations.invalid),
-            error=error,
+            citations=tuple(draft.citations.cited),
+            invalid_citations=tuple(draft.citations.invalid),
+            error=error or draft.error,
         )
 
     async def answer(

@@ -128,7 +128,7 @@ def reciprocal_rank_fusion(
     documents: dict[str, Document] = {}
     for ranking in rankings:
         for rank, document in enumerate(ranking, 1):
-            key = document.id if document.id is not None else document.text
+            key = document.text if document.id is None else str(document.id)
             scores[key] = scores.get(key, 0.0) + 1 / (constant + rank)
             documents.setdefault(key, document)
     best = sorted(scores, key=lambda key: -scores[key])[:k]

@@ -56,7 +56,7 @@ def select_passages(ranking: Sequence[RankedDocument], options: SearchOptions, o
             passages.append(Passage(0, ranked, "threshold"))
         elif position in duplicate_of:
             original = ranking[duplicate_of[position]].document
-            passages.append(Passage(0, ranked, "duplicate", original.id or ""))
+            passages.append(Passage(0, ranked, "duplicate", "" if original.id is None else str(original.id)))
         elif number == options.top_n:
             passages.append(Passage(0, ranked, "top_n"))
         else:

@@ -6,6 +6,7 @@ transformers), overlapping chunks of long documents, and texts of any size. Does
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.characters import is_blank
 from rerankd.errors import InvalidRequestError
 from rerankd.models.template import PairTemplate
+from rerankd.scoring.special_tokens import SpecialTokens
 from rerankd.types import LongDocuments, Truncation, TruncationSide
 
 if TYPE_CHECKING:
@@ -135,6 +138,8 @@ class PairEncoder:
     def __init__(self, tokenizer: Tokenizer, template: PairTemplate) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._special_tokens = SpecialTokens(tokenizer)
+        self._process = os.getpid()
 
     @property
     def special(self) -> int:
@@ -167,21 +172,28 @@ class PairEncoder:
 
         The second value is True if characters were cut although there was room for more ids.
         """
+        if self._process != os.getpid():  # the tokenizer's threads did not follow into the forked process
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+            self._process = os.getpid()
         chunks = truncation.max_chunks if truncation.long_documents == "chunk" else 1
         needed = truncation.max_length * chunks + 1
         ids: list[tuple[Ids, bool] | None] = [None] * len(texts)
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         longest = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [replace_surrogates(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
+            heads = [self._readable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
             encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, encodings, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
                 if enough or limit >= longest:
-                    ids[i] = encoding.ids, not enough
+                    ids[i] = self._special_tokens.removed_from(encoding.ids), not enough
             waiting = [i for i in waiting if ids[i] is None]
             limit = min(limit * 4, longest)
         return [text_ids for text_ids in ids if text_ids is not None]
+
+    def _readable(self, text: str) -> str:
+        """Return what is tokenized of a text: invisible characters alone are no text, whatever tokens they have."""
+        return "" if is_blank(text) else self._special_tokens.split_in(replace_surrogates(text))
 
     def _pairs(self, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool) -> Iterator[EncodedPair]:
         # Even if the special tokens alone fill the length, one token of each text is read.

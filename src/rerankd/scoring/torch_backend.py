@@ -7,6 +7,7 @@ the first token of each sequence, because the head reads nothing else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -17,10 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError
 from rerankd.models.checkpoint import Checkpoint
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class TorchBackend:
             )
         if threads and device == "cpu":
             torch.set_num_threads(threads)
+        self._process = os.getpid()
         self.device = device
         self._architecture = files.manifest.architecture
         self._weights = _Weights(files.checkpoint(), torch.device(device), _DTYPES[self.precision])
@@ -92,6 +97,8 @@ class TorchBackend:
         """Return the logits of the pairs, computed together, shape (pairs,), float32."""
         if not pairs:
             return np.empty(0, dtype=np.float32)
+        if self._process != os.getpid():
+            self._continue_after_fork()
         with torch.inference_mode():
             batch = self._pack(pairs)
             hidden = self._embed(batch)
@@ -102,6 +109,21 @@ class TorchBackend:
             logits = functional.linear(torch.tanh(functional.linear(first, dense, dense_bias)), out, out_bias)
             values: npt.NDArray[np.float32] = logits.squeeze(-1).cpu().numpy()
             return values
+
+    def _continue_after_fork(self) -> None:
+        """Compute with one thread: the threads of the parent did not follow, and waiting for them would never end.
+
+        Raises:
+            InvalidRequestError: the model is on a GPU, whose context a forked process cannot use.
+        """
+        if self.device != "cpu":
+            raise InvalidRequestError(
+                "This process was forked from one that had loaded the model on a GPU, which it cannot use.",
+                hint='Load the model in this process, and start it with multiprocessing\'s "spawn".',
+            )
+        torch.set_num_threads(1)
+        _log.warning("Computing with one thread: this process was forked after the model was loaded")
+        self._process = os.getpid()
 
     def release(self) -> None:
         """Empty the allocator's cache on a GPU."""

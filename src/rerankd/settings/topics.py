@@ -25,7 +25,7 @@ class ModelSettings(BaseModel):
         None, description="precision: fp32, fp16, bf16 or int8; empty for the best that model and device support"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
-    max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for the model's own limit")
+    max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for what the model has saved")
     truncation: Truncation = Field(
         "only_second", description="truncation strategy: only_second (the document) or longest_first (the longer side)"
     )

@@ -102,7 +102,7 @@ def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]
             yield Replay(full.trace, skipped=ERASED)
             continue
         scores = [PairScore(logit, 0, False) for logit in score(full.query, texts)]
-        yield _compare(full, order_of((), scores))
+        yield _compare(full, order_of([Document(text) for text in texts], scores))
 
 
 def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:

@@ -170,7 +170,7 @@ def _candidates(ranking: RankingRecord, redact: Callable[[str], str] | None) -> 
     ranks = np.empty(count, np.int64)
     ranks[order] = np.arange(1, count + 1)
     scores_before = first_scores(documents)
-    ids = tuple(document.id for document in documents)
+    ids = tuple(None if document.id is None else str(document.id) for document in documents)
     return Candidates(
         passages=np.zeros(count, np.int64),
         raw_scores=np.asarray([score.raw_score for score in scores], np.float32),

@@ -1,7 +1,6 @@
 """Training examples: queries with relevant and irrelevant passages.
 
 Reads FlagEmbedding's JSON lines (`rerankd cases export --training FILE`) and judged BEIR folders, cleans and splits.
-Does not mine negatives (`negatives.py`) and does not look for leaks (`leaks.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from rerankd._common.text import normalized
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
 from rerankd.evaluation.text_io import json_rows
+from rerankd.training.example_keys import check_keys
 
 MAX_TEXT = 200_000  # characters per text
 MAX_PASSAGES = 1000  # per query and label
@@ -99,9 +99,8 @@ def read_examples(path: Path) -> list[Example]:
     """
     if path.is_dir():
         split = path / "qrels" / "train.tsv"
-        return _dataset_examples(
-            open_dataset(path, DatasetOptions(qrels=split if split.is_file() else None, include_judged=True))
-        )
+        options = DatasetOptions(qrels=split if split.is_file() else None, include_judged=True)
+        return _dataset_examples(open_dataset(path, options))
     examples = [_row_example(row, location, path.name) for location, row in json_rows(path)]
     if not examples:
         raise InvalidInputFileError(
@@ -153,6 +152,7 @@ def _row_example(row: dict[str, Any], location: str, source: str) -> Example:
             )
         return tuple(float(score) for score in value)
 
+    check_keys(row, location)
     query, time = row.get("query"), row.get("time")
     if not isinstance(query, str) or len(query) > MAX_TEXT:
         raise InvalidInputFileError(f"{location}: there is no query.", hint='Write {"query": "...", "pos": [...]}.')

@@ -167,7 +167,11 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        files.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        files.folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
     )
     return Network(files, model, max_length)
 

@@ -53,3 +53,11 @@ def test_a_clone_installs_extras_from_itself(tmp_path: Path, monkeypatch: pytest
 def test_other_installations_name_the_package(direct_url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optional, "distribution", lambda name: Installed(direct_url))
     assert install_command("rag") == 'pip install "rerankd[rag]"'
+
+
+def test_a_wheel_installs_extras_from_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = tmp_path / "rerankd-1.0.0-py3-none-any.whl"
+    wheel.touch()
+    origin = {"url": wheel.as_uri(), "archive_info": {}}
+    monkeypatch.setattr(optional, "distribution", lambda name: Installed(json.dumps(origin)))
+    assert install_command("rag") == f"pip install 'rerankd[rag] @ {wheel.as_uri()}'"

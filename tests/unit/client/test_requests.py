@@ -19,6 +19,7 @@ from rerankd import (
     RerankdError,
     reranker,
 )
+from rerankd.client.payload import document_payload
 from rerankd.client.requests import DEFAULT_TOP_N
 from rerankd.ranking.activation import activate
 from tests.unit.client.remote import (
@@ -180,3 +181,11 @@ async def test_ready(connect: Connect, outcome: int | Exception, ready: bool) ->
     remote = connect(one_after_the_other(httpx.Response(outcome) if isinstance(outcome, int) else outcome))
     assert await remote.call("ready") is ready
     assert remote.requests[0].url.path == "/readyz"
+
+
+@pytest.mark.parametrize("score", [2.0, np.float32(2.0), 2])
+def test_a_first_score_travels_without_an_id(score: float) -> None:
+    payload = document_payload(Document("a", None, {"score": score}))
+    assert json.loads(json.dumps(payload)) == {"text": "a", "score": 2.0}
+    assert document_payload(Document("a", 7)) == {"text": "a", "id": "7"}
+    assert document_payload(Document("a")) == "a"

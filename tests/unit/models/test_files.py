@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,13 +123,15 @@ def test_no_weights(folder: Path) -> None:
 def test_missing_shard(folder: Path) -> None:
     index = {"weight_map": {"classifier.weight": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").unlink()
     refused(folder, CorruptModelError, "the shard model-00001-of-00002.safetensors is missing")
 
 
 def test_shard_outside_the_folder(folder: Path) -> None:
-    index = {"weight_map": {"classifier.weight": "../model/model.safetensors"}}
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"weight_map": {"classifier.weight": "../model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(folder, CorruptModelError, "the shard ../model/model.safetensors is missing")
+    refused(folder, CorruptModelError, "the shard ../model.safetensors is missing")
 
 
 def test_shards_are_read(folder: Path) -> None:
@@ -226,3 +229,76 @@ def test_damaged_onnx_behind_a_right_hash(compiled_copy: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(CorruptModelError, match=r"model.onnx cannot be loaded .* Compile the model again"):
         Reranker(str(compiled_copy))
+
+
+def test_a_whole_file_wins_over_an_index_that_is_left_over(folder: Path) -> None:
+    expected = load_model(str(folder)).checkpoint().tensor("classifier.weight")
+    index = folder / "model.safetensors.index.json"
+    for content in ("{", json.dumps({"weight_map": {"classifier.weight": "model-00001-of-00002.safetensors"}})):
+        index.write_text(content)
+        files = load_model(str(folder))
+        assert (files.checkpoint().tensor("classifier.weight") == expected).all()
+    shard = {name: np.zeros_like(value) for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(shard, folder / "old.safetensors")
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(shard, "old.safetensors")}))
+    files = load_model(str(folder))
+    assert (files.checkpoint().tensor("classifier.weight") == expected).all()
+    assert files.size == (folder / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod.", "model."])
+def test_names_of_wrapped_weights(folder: Path, wrapper: str) -> None:
+    expected = load_model(str(folder)).checkpoint().tensor("classifier.weight")
+
+    def wrap(weights: dict[str, np.ndarray]) -> None:
+        for name in list(weights):
+            weights[wrapper + name] = weights.pop(name)
+
+    edit_weights(folder, wrap)
+    checkpoint = load_model(str(folder)).checkpoint()
+    assert (checkpoint.tensor("classifier.weight") == expected).all()
+    assert checkpoint.stored_name("classifier.bias") == f"{wrapper}classifier.bias"
+    renamed = checkpoint.stored_name("classifier.bias")
+    for pattern, replacement in checkpoint.key_mapping.items():
+        renamed = re.sub(pattern, replacement, renamed)
+    assert renamed == "classifier.bias"
+
+
+def test_an_encoder_that_was_compiled_inside_its_model(folder: Path) -> None:
+    def wrap(weights: dict[str, np.ndarray]) -> None:
+        for name in list(weights):
+            if name.startswith("bert.encoder."):
+                weights[name.replace("bert.encoder.", "bert.encoder._orig_mod.")] = weights.pop(name)
+
+    edit_weights(folder, wrap)
+    assert load_model(str(folder)).manifest.precision == "fp32"
+
+
+@pytest.mark.parametrize("with_config", [False, True])
+def test_an_adapter_says_to_merge_it(folder: Path, with_config: bool) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "peft_type": "LORA"}')
+    if not with_config:
+        (folder / "config.json").unlink()
+    refused(folder, UnsupportedModelError, r"holds an adapter \(PEFT\) for org/base.*merge_and_unload")
+
+
+def test_a_merged_model_beside_its_adapter_is_read(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    assert not load_model(str(folder)).compiled
+
+
+def test_a_repository_of_the_hubs_cache(bert: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--org--some--name"
+    for commit in ("a" * 40, "b" * 40):
+        shutil.copytree(bert, repository / "snapshots" / commit)
+    refused(repository, ModelNotFoundError, "without one main snapshot .*Pass one of the folders in its snapshots")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("b" * 40)
+    files = load_model(str(repository))
+    assert files.folder == repository / "snapshots" / ("b" * 40)
+    assert (files.manifest.name, files.manifest.revision) == ("org/some--name", "b" * 40)
+    shutil.rmtree(repository / "snapshots" / ("b" * 40))
+    assert load_model(str(repository)).folder.name == "a" * 40
+    shutil.rmtree(repository / "snapshots" / ("a" * 40))
+    refused(repository, ModelNotFoundError, r"snapshots: none")

@@ -129,3 +129,41 @@ def test_fusions_by_name() -> None:
 @pytest.mark.parametrize("value", [True, "1", None, math.inf, math.nan])
 def test_first_scores_that_are_none(value: object) -> None:
     assert math.isnan(first_score(Document("", metadata={"score": value})))
+
+
+BLANKS = ["", "   ", "\u200b", "\u3000\n", "\ufeff\u00ad"]
+
+
+@pytest.mark.parametrize("fusion", [None, Fusion("rrf", 100.0), Fusion("weighted", 100.0)])
+def test_blank_documents_are_last_and_score_less_than_any_text(fusion: Fusion | None) -> None:
+    texts = [*BLANKS, "an unrelated text", "the answer"]
+    candidates = [Document(text, metadata={"score": 9.0 - i}) for i, text in enumerate(texts)]
+    logits = [*[4.0] * len(BLANKS), -3.0, 6.0]
+    ranking = rank_documents(candidates, scores(logits), None, "sigmoid", fusion=fusion)
+    assert {one.index for one in ranking[:2]} == {5, 6}
+    assert [one.index for one in ranking[2:]] == [0, 1, 2, 3, 4]
+    blank = {one.raw_score for one in ranking[2:]}
+    assert len(blank) == 1
+    assert blank.pop() < -3.0
+    assert max(one.relevance_score for one in ranking[2:]) < min(one.relevance_score for one in ranking[:2])
+
+
+def test_a_threshold_keeps_no_blank_document_and_a_pin_does() -> None:
+    candidates = [Document("\u200b"), Document("a"), Document("")]
+    ranking = rank_documents(candidates, scores([5.0, 4.0, 5.0]), None, "sigmoid", 0.5)
+    assert [one.index for one in ranking] == [1]
+    assert rank_documents([Document(" ")], scores([5.0]), None, "sigmoid", 0.5) == ()
+    pinned = [Adjustment(), Adjustment(), Adjustment(pin_to=1)]
+    ranking = rank_documents(candidates, scores([5.0, 4.0, 5.0]), None, "sigmoid", 0.5, pinned)
+    assert [one.index for one in ranking] == [2, 1]
+
+
+def test_blank_documents_alone_keep_their_scores() -> None:
+    ranking = rank_documents([Document(""), Document(" ")], scores([1.5, 1.5]), None, "none")
+    assert [one.raw_score for one in ranking] == [1.5, 1.5]
+
+
+def test_first_scores_of_numpy_count() -> None:
+    assert first_score(Document("", metadata={"score": np.float32(1.5)})) == 1.5
+    assert first_score(Document("", metadata={"score": np.int64(2)})) == 2.0
+    assert checked_fusion("rrf", np.float32(2.0)) == Fusion("rrf", 2.0)

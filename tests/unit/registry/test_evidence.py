@@ -28,6 +28,15 @@ def test_metrics_are_named_by_where_they_stand(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("separator", "\u2028\u2029\x85")
+def test_lines_end_at_line_feeds_alone(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "eval.jsonl"
+    rows = [{"dataset": f"m{separator}ed", "nDCG@10": 0.5}, {"dataset": "law", "nDCG@10": 0.25}]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text(text, encoding="utf-8-sig")
+    assert list(read_metrics(path).values()) == [0.5, 0.25]
+
+
 @pytest.mark.parametrize("text", ["", "no", "{}", '{"a": NaN}', json.dumps(list(range(501)))])
 def test_a_file_without_numbers_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "eval.json"

@@ -49,6 +49,12 @@ def test_empty_document(encoder: PairEncoder) -> None:
     assert pair.ids.tolist() == [0, 10, 2, 2, 2]
 
 
+@pytest.mark.parametrize("blank", ["   ", "\u200b", "\n\u3000", "\ufeff\u00ad", "\u2800"])
+def test_blank_documents_are_alike(encoder: PairEncoder, blank: str) -> None:
+    (empty,), (invisible,) = encoder.encode("w10", ["", blank], TruncationOptions(20))
+    assert invisible.ids.tolist() == empty.ids.tolist()
+
+
 def test_only_second_cuts_the_query_to_three_quarters(encoder: PairEncoder) -> None:
     ((pair,),) = encoder.encode(words(100, 50), [words(200, 50)], TruncationOptions(40))
     assert pair.ids.tolist() == [0, *range(100, 130), 2, 2, *range(200, 206), 2]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -187,3 +188,23 @@ def test_a_missed_answer_is_no_negative() -> None:
     [one], counts = clean([Example("q", ("a",), ("b", "c"), unjudged=("B", "d"), missed=("b",))])
     assert (one.negatives, one.unjudged) == (("c",), ("d",))
     assert counts.dropped == {"contradicting negatives": 1, MISSED: 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (
+            {"query": "q", "positive": "p", "negative": "n"},
+            r"the key 'positive' is not read. Write \"pos\": \[",
+        ),
+        ({"anchor": "q", "positive": "p"}, r"the key 'anchor' is not read. Write \"query\""),
+        ({"query": "q", "positives": ["p"]}, "the key 'positives' is not read"),
+        ({"query": "q", "pos": ["p"], "negative": "n"}, r"the key 'negative' is not read. Write \"neg\": \[...\]"),
+        ({"query": "q", "pos": ["p"], "negative_1": "n", "negative_2": "m"}, "the key 'negative_1' is not read"),
+        ({"query": "q", "positive_passages": [{"text": "p"}]}, "the key 'positive_passages' is not read"),
+        ({"query": "q", "docs": ["p"]}, r"there is no 'pos' \(keys: 'query', 'docs'\)"),
+    ],
+)
+def test_keys_of_other_formats_are_named(row: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputFileError, match=f"line 1: {sentence}"):
+        read_examples(lines(tmp_path / "a.jsonl", row))

@@ -51,6 +51,9 @@ def write_parquet(part: Path, out: Path, kind: RowKind) -> None:
                     row |= {
                         name: convert(row[name]) for name, convert in conversions.items() if row.get(name) is not None
                     }
+                    for result in row.get("results") or ():
+                        if result.get("id") is not None:  # ids of all documents share a column, so they are text
+                            result["id"] = str(result["id"])
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema), row_group_size=GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())

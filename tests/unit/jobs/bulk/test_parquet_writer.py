@@ -58,3 +58,10 @@ def test_groups_are_bounded_and_bytes_are_the_same(tmp_path: Path, monkeypatch: 
 
 def test_no_rows_make_an_empty_table(tmp_path: Path) -> None:
     assert written(tmp_path, [], "pairs").read().num_rows == 0
+
+
+def test_ids_of_documents_are_text_whatever_they_were(tmp_path: Path) -> None:
+    results = [{"index": n, "id": id_, "relevance_score": 0.5, "raw_score": 0.0} for n, id_ in enumerate([7, "a"])]
+    results.append({"index": 2, "relevance_score": 0.5, "raw_score": 0.0})
+    rows = written(tmp_path, [{"index": 0, "results": results}], "queries").read().to_pylist()
+    assert [result["id"] for result in rows[0]["results"]] == ["7", "a", None]

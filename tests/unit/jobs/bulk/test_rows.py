@@ -15,7 +15,7 @@ def parse(content: object, kind: RowKind = "queries", *, keep_fields: bool = Fal
 
 def test_rows_of_both_kinds() -> None:
     row = parse({"id": 7, "query": "q", "documents": ["a", {"text": "b", "id": 2}], "top_n": 1, "x": 0})
-    assert row == InputRow(4, 9, 7, "q", (Document("a"), Document("b", "2")), 1, {})
+    assert row == InputRow(4, 9, 7, "q", (Document("a"), Document("b", 2)), 1, {})
     assert row.group == ("q", ("a", "b"))
     assert row.characters == 3
     pair = {"query": "q", "text": "d", "x": [1]}
