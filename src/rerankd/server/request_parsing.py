@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -96,9 +97,18 @@ def validated(model: type[Model], content: dict[str, Any]) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])[:200]
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{field or 'The body'}: {message}.", hint="See /docs for the schema.") from None
+        raise first_fault(first) from None
+
+
+def first_fault(fault: Mapping[str, Any]) -> InvalidRequestError:
+    """Return the error for a fault that pydantic found, which names the field.
+
+    Args:
+        fault: entry of `ValidationError.errors()`.
+    """
+    field = ".".join(str(part) for part in fault["loc"])[:200]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return InvalidRequestError(f"{field or 'The body'}: {message}.", hint="See /docs for the schema.")
 
 
 def _type_name(content: Any) -> str:

@@ -97,7 +97,8 @@ class RerankRoutes:
         """Validate a body in the dialect that its path and its fields tell; errors are in that dialect from now on."""
         context = current_request.get()
         if "texts" in content and "documents" not in content:
-            context.dialect = "tei"
+            if context.dialect != "voyage":
+                context.dialect = "tei"
             return validated(TeiRequestBody, content)
         context.dialect = _DIALECTS.get(request.scope["route"].path, "union")
         return validated(RerankRequestBody, content)

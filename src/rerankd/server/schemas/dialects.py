@@ -117,6 +117,8 @@ def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[
     if dialect == "tei":
         status, kind = _tei_kind(error)
         return status, {"error": text, "error_type": kind}
+    if dialect == "voyage":  # its SDK before 0.5 takes `error` for a text, and fails on an object
+        return error.status, {"detail": text}
     return error.status, {
         "error": {"message": text, "type": error.code, "param": None, "code": error.code},
         "detail": text,

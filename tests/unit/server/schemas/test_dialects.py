@@ -71,3 +71,9 @@ def test_errors_in_the_union_are_read_by_all() -> None:
     assert status == 400
     assert body["detail"] == body["message"] == body["error"]["message"] == "No. Yes."
     assert body["error"]["code"] == "invalid_request"
+
+
+def test_errors_for_voyage_hold_the_detail_only() -> None:
+    errors: list[RerankdError] = [InvalidRequestError("No.", hint="Yes."), OverloadedError("x")]
+    for error in errors:
+        assert dialects.error_body(error, "voyage", "id") == (error.status, {"detail": str(error)})
