@@ -23,7 +23,9 @@ from rerankd.server.service import Service
 
 _log = logger(__name__)
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/v1/cluster/auth"})
+OPEN_PATHS = frozenset(
+    {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
+)
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
