@@ -91,7 +91,13 @@ def create_app(service: Service) -> FastAPI:
                 "x-rerankd-user",
                 "x-rerankd-session",
             ],
-            expose_headers=["x-request-id", "retry-after", "x-rerankd-model-version", "x-rerankd-experiment"],
+            expose_headers=[
+                "x-request-id",
+                "retry-after",
+                "x-rerankd-model-version",
+                "x-rerankd-experiment",
+                "x-rerankd-warnings",
+            ],
         )
     return app
 

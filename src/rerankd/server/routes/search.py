@@ -84,7 +84,7 @@ class SearchRoutes:
         return SearchOptions(
             body.k or defaults.k,
             body.top_n or defaults.top_n,
-            defaults.threshold if body.threshold is None else body.threshold,
+            defaults.threshold if body.lowest_passage_score is None else body.lowest_passage_score,
             body.max_tokens or defaults.budget,
         )
 
