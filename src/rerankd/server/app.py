@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from rerankd._common.version import __version__
 from rerankd.errors import MethodNotAllowedError, NotFoundError
+from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import current_request
 from rerankd.server.middleware import RequestMiddleware
 from rerankd.server.paths import closest_path
@@ -30,11 +31,13 @@ from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service, *, is_local: bool = False) -> FastAPI:
     """Return the application of an instance; its lifespan starts and closes the instance.
 
     Args:
         service: the instance.
+        is_local: True if it listens on a loopback address. Without keys and `allowed_hosts` it then serves loopback
+            names alone.
 
     Example:
         >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
@@ -74,11 +77,13 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
     posts = [route for route in routes if "POST" in route.methods]
-    app.add_middleware(RequestMiddleware, service=service, paths=_fixed_paths(posts))
-    if service.settings.cors_origins:
+    settings = service.settings
+    guard = BrowserGuard(settings.allowed_hosts, settings.cors_origins, lambda: is_local and not service.keys.required)
+    app.add_middleware(RequestMiddleware, service=service, paths=_fixed_paths(posts), guard=guard)
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=service.settings.cors_origins,
+            allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=[
                 "authorization",

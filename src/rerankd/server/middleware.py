@@ -16,6 +16,7 @@ from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdEr
 from rerankd.server.auth.keys import ApiKey, presented_key
 from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
+from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
 from rerankd.server.paths import canonical_path
 from rerankd.server.response_writer import ResponseWriter
@@ -27,7 +28,7 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
 )
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
-REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 429, 503})
+REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"
 _REQUEST_ID = re.compile(REQUEST_ID, re.ASCII)
@@ -40,10 +41,11 @@ class RequestMiddleware:
         app: the application inside.
         service: the instance.
         paths: paths that are also served with a slash or a version too many.
+        guard: checks of host and origin.
     """
 
-    def __init__(self, app: ASGIApp, service: Service, paths: Collection[str] = ()) -> None:
-        self._app, self._service, self._paths = app, service, paths
+    def __init__(self, app: ASGIApp, service: Service, paths: Collection[str], guard: BrowserGuard) -> None:
+        self._app, self._service, self._paths, self._guard = app, service, paths, guard
         self._budget = BodyBudget(service.settings.max_inflight_mb * 1_000_000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +65,9 @@ class RequestMiddleware:
         response = ResponseWriter(send, context, started, scope["path"], lambda: self._service.draining)
         body = BodyLimiter(receive, self._service.settings, headers, self._budget)
         try:
+            if scope["path"] not in OPEN_PATHS:  # probes call by whatever name
+                self._guard.check_host(headers)
+            self._guard.check_origin(scope["method"], headers)
             context.key = self._authenticate(scope["path"], headers)
             body.check_declared()
             await self._app(scope, body, response)

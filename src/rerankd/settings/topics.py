@@ -72,6 +72,11 @@ class ServerSettings(BaseModel):
     cors_origins: list[str] = Field(
         default_factory=list, description="web origins that may call the API (CORS); none if empty"
     )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="host names that requests may be for, such as rank.example.com or *.example.com; if empty, any, "
+        "but without API keys on a loopback address only loopback names",
+    )
     trusted_proxies: list[str] = Field(
         default_factory=lambda: ["127.0.0.1", "::1"],
         description="addresses and networks whose X-Forwarded-For header is trusted; [] for none",

@@ -6,14 +6,21 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
-from rerankd.server.request_parsing import check_depth, parse_json, validated
+from rerankd.server.request_parsing import (
+    check_charset,
+    check_depth,
+    check_json_type,
+    load_json,
+    media_type,
+    parse_json,
+    validated,
+)
 from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.settings import Settings
 
@@ -22,7 +29,6 @@ OPTIONS = ("priority", "timeout", "webhook", "idempotency_key")
 MAX_REQUESTS = 100_000
 MAX_DOCUMENTS = 1_000_000
 LARGE_BYTES = 100_000
-_BOM = b"\xef\xbb\xbf"
 
 
 class JobOptions(BaseModel):
@@ -64,11 +70,15 @@ async def read_submission(request: Request, settings: Settings) -> JobSubmission
     Raises:
         InvalidRequestError: the submission is invalid; the message names the field or the line.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     header = request.headers.get("idempotency-key")
     options: dict[str, Any] = {name: request.query_params[name] for name in OPTIONS if name in request.query_params}
     is_form = kind == "multipart/form-data"
+    if not is_form and kind not in LINES:
+        check_json_type(request)
     content, fields = await _read_form(request) if is_form else (await request.body(), {})
+    if not is_form:
+        check_charset(request, content)
     parse = _parse_lines if is_form or kind in LINES else _parse_json
     if len(content) > LARGE_BYTES:  # takes seconds, and other requests wait on this thread
         submission = await asyncio.to_thread(parse, content, options | fields, settings)
@@ -92,19 +102,15 @@ def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> 
 def _parse_lines(content: bytes, options: Mapping[str, Any], settings: Settings) -> JobSubmission:
     requests: list[RerankRequestBody] = []
     documents = 0
-    for number, line in enumerate(content.removeprefix(_BOM).splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            row = orjson.loads(line)
+            row = load_json(line, "it")
             if not isinstance(row, dict):
-                raise InvalidRequestError("it is not a JSON object.")
+                raise InvalidRequestError("it is not a JSON object.", hint="Send one JSON object per line.")
             check_depth(row, settings.max_json_depth)
             requests.append(validated(RerankRequestBody, row))
-        except orjson.JSONDecodeError as error:
-            raise InvalidRequestError(
-                f"Line {number} is not valid JSON ({error}).", hint="Send one JSON object per line."
-            ) from None
         except InvalidRequestError as error:
             raise InvalidRequestError(f"Line {number}: {error.message}", hint=error.hint) from None
         if len(requests) > MAX_REQUESTS:
