@@ -26,6 +26,7 @@ def open_job_store(settings: Settings) -> JobStore:
     options = StoreOptions(
         max_jobs=settings.max_jobs,
         max_bytes=int(settings.max_jobs_mb * 1_000_000),
+        tenant_share=settings.max_jobs_share,
         retention_seconds=settings.job_seconds,
         attempts=settings.job_attempts,
         lease_seconds=settings.lease_seconds,
