@@ -46,7 +46,7 @@ def open_queue(settings: Settings) -> Iterator[JobQueue]:
     """
     store = open_job_store(settings)
     try:
-        yield JobQueue(store, open_notifier(settings), settings.webhook_secret)
+        yield JobQueue(store, open_notifier(settings), settings.webhook_secret, webhook_hosts=settings.webhook_hosts)
     finally:
         store.close()
 
