@@ -6,7 +6,7 @@ Every body exposes query, documents, number of results, activation, truncation a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,8 @@ IGNORED_FIELDS = frozenset(
         *("truncate_prompt_tokens", "truncation", "truncation_side"),
     }
 )
+NOTHING: tuple[Any, ...] = (None, False, "", {}, [], {"mode": "disabled"})
+"""Values of such fields that ask for nothing."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -44,7 +46,7 @@ class BaseRequestBody(BaseModel):
         return [
             f"{name} is not supported here and was ignored"
             for name, value in (self.model_extra or {}).items()
-            if name in IGNORED_FIELDS and value not in (None, False, "", {}, [])
+            if name in IGNORED_FIELDS and value not in NOTHING
         ]
 
     @property
