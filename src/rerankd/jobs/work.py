@@ -154,9 +154,8 @@ _RECORDS: TypeAdapter[list[_RankRecord | _ScoreRecord]] = TypeAdapter(
 def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
     if isinstance(work, ScoreWork):
         return _ScoreRecord(groups=work.groups, model=work.model, policy=work.truncation, cache=work.cache)
-    request, optional = work.request, {}
-    if work.returned is not None:
-        optional["returned"] = work.returned
+    request = work.request
+    optional: dict[str, Any] = {} if work.returned is None else {"returned": work.returned}
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],

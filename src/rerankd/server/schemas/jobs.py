@@ -147,10 +147,11 @@ def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> 
         content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
     job = validated(JobOptions, {**content, **options})
     request, requests = content.get("request"), content.get("requests")
+    places: Iterable[Place]
     if (request is None) == (requests is None):
         raise InvalidRequestError("A job has either request or requests.", hint="Send one of the two.")
     if request is not None:
-        requests, places = [request], iter([Place("request.", "")])
+        requests, places = [request], [Place("request.", "")]
     elif isinstance(requests, list):
         places = (Place(f"requests.{number}.", f"requests.{number}: ") for number in range(len(requests)))
     else:
