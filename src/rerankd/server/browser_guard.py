@@ -61,8 +61,8 @@ class BrowserGuard:
         site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
         if method in SAFE_METHODS or site in ("same-origin", "none") or not (site or origin):
             return
-        is_same = not site and _host_and_port(origin) == headers.get("host", "").lower()
-        if is_same or origin in self._origins or "*" in self._origins:
+        is_same_origin = not site and _is_same(_host_and_port(origin), headers.get("host", "").lower())
+        if is_same_origin or origin in self._origins or "*" in self._origins:
             return
         raise CrossOriginError(
             f"A web page of {origin[:100]!r} sent this request.", hint="Add its origin to the setting cors_origins."
@@ -103,6 +103,11 @@ def _host_and_port(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Return True for equal hosts and ports; the port does not count where a proxy has left it out of `Host`."""
+    return bool(origin) and (origin == host or (host_name(host) == host and host_name(origin) == host))
 
 
 def _matches(host: str, allowed: str) -> bool:

@@ -65,6 +65,7 @@ def test_the_setting_names_the_hosts() -> None:
         headers(host="localhost:8000"),
         headers(host="localhost:8000", origin="http://localhost:8000"),
         headers(host="Rank.example.com", origin="https://rank.example.com"),
+        headers(host="rank.example.com", origin="http://rank.example.com:8080"),  # behind a proxy that sends no port
         headers(host="a", origin="https://b", sec_fetch_site="same-origin"),
         headers(host="a", sec_fetch_site="none"),
         headers(host="a", origin="https://app.example.com", sec_fetch_site="cross-site"),
@@ -81,6 +82,8 @@ def test_requests_of_programs_and_of_own_pages_pass(sent: Headers) -> None:
         headers(host="localhost:8000", origin="http://evil.example"),
         headers(host="localhost:8000", origin="http://localhost:9000"),
         headers(host="localhost:8000", origin="null"),
+        headers(host="rank.example.com", origin="http://rank.example.com.evil.example"),
+        headers(origin="null"),
         headers(host="localhost:8000", origin="http://localhost:8000", sec_fetch_site="cross-site"),
         headers(host="localhost:8000", sec_fetch_site="same-site"),
         headers(host="localhost:8000", origin="http://[", sec_fetch_site="cross-site"),
