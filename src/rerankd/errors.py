@@ -2,7 +2,8 @@
 
     RerankdError
     |-- InvalidRequestError        the caller's input (400)
-    |   `-- InvalidInputFileError  a file or line that cannot be read
+    |   |-- InvalidInputFileError  a file or line that cannot be read
+    |   `-- UnsupportedMediaTypeError  a body whose type or encoding is not read (415)
     |-- MissingDependencyError     an extra is not installed
     |-- ModelError                 a problem with a model's files
     |   |-- ModelNotFoundError     no such model, or the hub is not reachable (404)
@@ -18,11 +19,14 @@
     |-- RequestCancelledError      the caller went away (499)
     |-- AuthenticationError        no key, or an unknown one (401)
     |-- PermissionDeniedError      a key that may not do this (403)
+    |   |-- HostNotAllowedError    a Host header that is not the service's (403)
+    |   `-- CrossOriginError       a web page of another origin (403)
     |-- PayloadTooLargeError       a body over the limit (413)
     |-- BodyTimeoutError           a body that does not arrive (408)
     |-- ConflictError              contradicts what is there already (409)
     |-- PromotionRefusedError      a model that may not become champion (409)
-    `-- NotFoundError              no such path or thing, or a wrong method (404, 405)
+    `-- NotFoundError              no such path or thing (404)
+        `-- MethodNotAllowedError  a method that the path does not accept (405)
 
 Each class has a stable `code`, an HTTP `status` and, per instance, a `hint` that names the fix.
 """
@@ -62,6 +66,13 @@ class InvalidInputFileError(InvalidRequestError):
     """An input file, or a line of it, that cannot be read."""
 
     code = "invalid_input_file"
+
+
+class UnsupportedMediaTypeError(InvalidRequestError):
+    """A request body whose `Content-Type` or `Content-Encoding` is not read."""
+
+    code = "unsupported_media_type"
+    status = 415
 
 
 class MissingDependencyError(RerankdError, ImportError):
@@ -173,6 +184,18 @@ class PermissionDeniedError(RerankdError):
     status = 403
 
 
+class HostNotAllowedError(PermissionDeniedError):
+    """A request for a host name that is not the service's, as in DNS rebinding."""
+
+    code = "host_not_allowed"
+
+
+class CrossOriginError(PermissionDeniedError):
+    """A request that a browser sends for a web page of another origin."""
+
+    code = "cross_origin"
+
+
 class PayloadTooLargeError(RerankdError):
     """A request body over the size limit."""
 
@@ -202,7 +225,14 @@ class PromotionRefusedError(RerankdError):
 
 
 class NotFoundError(RerankdError):
-    """A path or a resource that does not exist, or a method that the path does not support."""
+    """A path or a resource that does not exist."""
 
     code = "not_found"
     status = 404
+
+
+class MethodNotAllowedError(NotFoundError):
+    """A method that the path does not accept."""
+
+    code = "method_not_allowed"
+    status = 405

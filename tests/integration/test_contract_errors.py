@@ -29,7 +29,7 @@ from tests.integration.serving import serve
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, *PREFIXED_PATHS])
 def test_empty_documents(path: str, client: httpx.Client) -> None:
-    assert_union_error(client.post(path, json=union_body(documents=[])), 400)
+    assert_union_error(client.post(path, json=union_body(documents=[])), 400, path=path)
 
 
 @pytest.mark.parametrize("path", [*POST_PATHS, "/predict"])
@@ -39,14 +39,14 @@ def test_a_max_length_above_the_limit_of_the_model_is_refused(path: str, client:
     if path in (*TEI_PATHS, "/predict"):
         assert_tei_error(refused, 422, kind="Validation")
     else:
-        assert_union_error(refused, 400)
+        assert_union_error(refused, 400, path=path)
     assert "max_length is 100000; mini reads at most" in refused.text
 
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, *SCORE_PATHS, *PREFIXED_PATHS])
 def test_so_is_its_other_name(path: str, client: httpx.Client) -> None:
     refused = client.post(path, json=body_for(path, truncate_prompt_tokens=100_000))
-    assert_union_error(refused, 400)
+    assert_union_error(refused, 400, path=path)
     assert "max_length is 100000; mini reads at most" in refused.text
 
 
@@ -82,7 +82,7 @@ def test_bad_requests(wrong: dict[str, Any], client: httpx.Client) -> None:
     for path in (*UNION_PATHS, *PREFIXED_PATHS):
         if "voyage" in path and ("top_n" in wrong or "raw_scores" in wrong):
             continue  # not among Voyage's fields
-        assert_union_error(client.post(path, json=wrong), 400)
+        assert_union_error(client.post(path, json=wrong), 400, path=path)
 
 
 MALFORMED = [
@@ -113,7 +113,7 @@ def test_malformed_json(content: bytes, client: httpx.Client) -> None:
         if path in TEI_PATHS and isinstance(assert_json(response).get("error"), str):
             assert_tei_error(response, 400, 422)
         else:
-            assert_union_error(response, 400)
+            assert_union_error(response, 400, path=path)
 
 
 @pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v3/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
@@ -126,7 +126,8 @@ def test_not_found(path: str, client: httpx.Client) -> None:
 def test_method_not_allowed(path: str, client: httpx.Client) -> None:
     for method in ("GET", "PUT", "DELETE"):
         response = client.request(method, path)
-        assert_union_error(response, 405)
+        error = assert_union_error(response, 405, path=path)
+        assert path.startswith("/voyage/") or error["error"]["code"] == "method_not_allowed"
         assert "POST" in response.headers["allow"]
 
 

@@ -53,8 +53,8 @@ def test_everything_else_needs_a_key(path: str, guarded: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", POST_PATHS)
 def test_posts_need_a_key(path: str, guarded: httpx.Client) -> None:
-    assert_union_error(guarded.post(path, json=body_for(path)), 401)
-    assert_union_error(guarded.post(path, content=b"{"), 401)
+    assert_union_error(guarded.post(path, json=body_for(path)), 401, path=path)
+    assert_union_error(guarded.post(path, content=b"{"), 401, path=path)
     assert guarded.post(path, json=body_for(path), headers={"Api-Key": API_KEY}).status_code == 200
 
 

@@ -102,7 +102,6 @@ def test_vllm_extras_are_taken(client: httpx.Client, scores: list[float]) -> Non
         truncate_prompt_tokens=-1,
         truncation_side="right",
         max_tokens_per_query=0,
-        max_tokens_per_doc=0,
     )
     assert_scores(by_index(assert_union(client.post("/v1/rerank", json=body), kept=len(DOCUMENTS))), scores)
 

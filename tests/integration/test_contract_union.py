@@ -97,14 +97,6 @@ def test_images_are_refused_or_passed_over(client: httpx.Client) -> None:
             assert_union_error(response, 400)
 
 
-def test_a_bare_document_is_one_or_refused(client: httpx.Client) -> None:
-    response = client.post("/v1/rerank", json=union_body(documents="Paris is the capital."))
-    if response.status_code == 200:
-        assert_union(response, kept=1)
-    else:
-        assert_union_error(response, 400)
-
-
 def test_single_document(client: httpx.Client) -> None:
     for path in UNION_PATHS:
         assert_union(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from rerankd import Client
@@ -211,3 +213,24 @@ def test_a_killed_server_goes_on_with_its_jobs(tmp_path: Path) -> None:
     assert (finished["state"], finished["done"], len(finished["results"])) == ("succeeded", 40, 40)
     assert finished["results"][0] == before["results"][0]
     assert all(len(row["results"]) == 25 for row in finished["results"])
+
+
+def test_objects_come_back_as_they_were_sent(client: httpx.Client) -> None:
+    sent = [{"text": "Bamboo.", "title": "Pandas", "year": 1999}, {"title": "Cars"}]
+    body = {"query": "panda", "documents": sent, "rank_fields": ["title"], "return_documents": True}
+    [row] = ended(client, submitted(client, json=body)["id"])["results"]
+    assert all(result["document"] == sent[result["index"]] for result in row["results"])
+
+
+def test_compressed_lines_and_files_with_a_byte_order_mark(client: httpx.Client) -> None:
+    lines = "\n".join([orjson.dumps(BODY).decode()] * 2).encode("utf-8-sig")
+    kind = {"content-type": "application/x-ndjson"}
+    card = submitted(client, content=gzip.compress(lines), headers=kind | {"content-encoding": "gzip"})
+    assert ended(client, card["id"])["done"] == 2
+    assert ended(client, submitted(client, files={"file": lines})["id"])["done"] == 2
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/csv"])
+def test_other_types_are_refused(kind: str, client: httpx.Client) -> None:
+    response = client.post("/v1/jobs", content=orjson.dumps(BODY), headers={"content-type": kind})
+    assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")

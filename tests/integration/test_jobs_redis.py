@@ -21,6 +21,7 @@ from tests.integration.serving import Served, free_port, serve, until
 from tests.unit.jobs.test_webhook import receiving
 
 SECRET = new_secret()
+HOSTS = {"RERANKD_WEBHOOK_HOSTS": "127.0.0.1"}
 LEASE = ("--lease-seconds", "1")
 BODY = {"query": "What do pandas eat?", "documents": ["Pandas eat bamboo.", "Shanghai lies in the east."]}
 
@@ -33,7 +34,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def served(queue: Broker) -> Iterator[Served]:
-    env = {"RERANKD_QUEUE_URL": queue.url, "RERANKD_LEASE_SECONDS": "1", "RERANKD_WEBHOOK_SECRET": SECRET}
+    env = {"RERANKD_QUEUE_URL": queue.url, "RERANKD_LEASE_SECONDS": "1", "RERANKD_WEBHOOK_SECRET": SECRET} | HOSTS
     with serve(env=env) as made:
         yield made
 
@@ -156,6 +157,8 @@ def test_interactive_jobs_go_before_bulk_ones(client: httpx.Client, queue: Broke
 
 
 def test_the_end_is_announced(client: httpx.Client, queue: Broker) -> None:
+    forbidden = client.post("/v1/jobs", json=BODY | {"webhook": "http://127.0.0.2/"})
+    assert (forbidden.status_code, "webhook_hosts" in forbidden.text) == (400, True)
     flags = ("--webhook-secret", SECRET, "--webhook-hosts", "127.0.0.1")
     with worker(queue.url, *flags) as alone, receiving(500) as receiver:
         job = submitted(client, BODY | {"webhook": receiver.url})

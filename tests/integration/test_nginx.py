@@ -154,6 +154,9 @@ def test_a_body_over_the_limit_is_refused_as_the_service_does(front: Proxy) -> N
     assert (response.status_code, response.json()["error"]["code"]) == (413, "payload_too_large")
     assert response.headers["x-request-id"] == response.json()["id"]
     assert fits.status_code == 400
+    with client(front) as http:
+        for_voyage = http.post("/voyage/v1/rerank", content=b"x" * 100_001)
+    assert (for_voyage.status_code, list(for_voyage.json())) == (413, ["detail"])
 
 
 def test_requests_are_limited_by_key_and_by_address(fleet: list[Instance]) -> None:

@@ -13,8 +13,16 @@ from rerankd.settings import Settings, load_settings
 # A worker opens no port for requests and checks no API keys.
 _SERVER_SETTINGS = {
     *("host", "port", "max_body_mb", "max_inflight_mb", "max_json_depth", "max_documents", "request_timeout"),
-    *("api_keys", "api_keys_file", "cors_origins", "trusted_proxies", "drain_seconds", "max_queue_seconds"),
-    *("jobs_path", "max_jobs", "max_jobs_mb", "top_n"),
+    *(
+        "api_keys",
+        "api_keys_file",
+        "allowed_hosts",
+        "cors_origins",
+        "trusted_proxies",
+        "drain_seconds",
+        "max_queue_seconds",
+    ),
+    *("jobs_path", "max_jobs", "max_jobs_mb", "max_jobs_share", "top_n"),
 }
 
 

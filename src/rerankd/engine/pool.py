@@ -128,13 +128,26 @@ class ModelPool:
         """
         if not name or name in self._references:
             return name or self.default
+        try:
+            return self.find(name)
+        except ModelNotFoundError:
+            if self.strict:
+                raise
+        return self.default
+
+    def find(self, name: str) -> str:
+        """Return the name of the model that has a name or a reference.
+
+        Raises:
+            ModelNotFoundError: no model has it.
+        """
+        if name in self._references:
+            return name
         called = [*self._references.items(), *self._initial.items()]
         by_reference = [alias for alias, reference in called if reference == name]
         if by_reference:
             return by_reference[0]
-        if self.strict:
-            raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self.names)}.")
-        return self.default
+        raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self.names)}.")
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[ServedModel]:

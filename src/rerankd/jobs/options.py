@@ -12,6 +12,7 @@ class StoreOptions:
     Attributes:
         max_jobs: unfinished jobs at most.
         max_bytes: payload of unfinished jobs at most, in bytes.
+        tenant_share: largest share of both limits that the jobs of one tenant may take; jobs without a tenant have all.
         retention_seconds: time that a finished job is kept.
         attempts: attempts of a failing part.
         lease_seconds: time after which a part that its worker does not renew goes to another worker.
@@ -20,10 +21,21 @@ class StoreOptions:
 
     max_jobs: int = 10_000
     max_bytes: int = 2_000_000_000
+    tenant_share: float = 1.0
     retention_seconds: float = 86_400.0
     attempts: int = 3
     lease_seconds: float = 30.0
     max_lost_leases: int = 10
+
+    def tenant_limits(self, tenant: str) -> tuple[int, int]:
+        """Return the number of unfinished jobs of one tenant at most, and the bytes of their payloads.
+
+        Example:
+            >>> StoreOptions(max_jobs=10, max_bytes=100, tenant_share=0.5).tenant_limits("a")
+            (5, 50)
+        """
+        share = self.tenant_share if tenant else 1.0
+        return max(1, int(self.max_jobs * share)), max(1, int(self.max_bytes * share))
 
 
 @dataclass(frozen=True, slots=True)

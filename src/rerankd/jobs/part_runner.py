@@ -151,7 +151,7 @@ def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
     }
     if ranked.rules:
         row["rules"] = [asdict(rule) for rule in ranked.rules]
-    return row | {"document": {"text": ranked.document.text}} if work.texts else row
+    return row | {"document": work.returned_document(ranked.index)} if work.texts else row
 
 
 def _error_row(error: RerankdError, *, is_dead_letter: bool = False) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError, RerankdError
-from rerankd.jobs.job import Job, NewJob, Priority, new_id
+from rerankd.jobs.job import Job, NewJob, Part, Priority, new_id
 from rerankd.jobs.store import JobStore
-from rerankd.jobs.webhook import validate_url
+from rerankd.jobs.webhook import check_receiver, validate_url
 from rerankd.jobs.work import Work, split_work
 
 MAX_WAKE_UPS = 64
@@ -26,6 +26,7 @@ class JobQueue:
         notify_workers: called with the number of new parts after a job was stored.
         webhook_secret: key that signs webhooks; without one, jobs with a webhook are rejected.
         max_bytes: largest job in bytes of text.
+        webhook_hosts: hosts that webhooks may be sent to; empty for any public address.
 
     Example:
         >>> queue = JobQueue(store, notify_workers=lambda parts: None)  # doctest: +SKIP
@@ -39,15 +40,17 @@ class JobQueue:
         notify_workers: Callable[[int], None],
         webhook_secret: str | None = None,
         max_bytes: float = 2e9,
+        webhook_hosts: Collection[str] = (),
     ) -> None:
         self.store, self._notify_workers = store, notify_workers
-        self._webhook_secret, self._max_bytes = webhook_secret, max_bytes
+        self._webhook_secret, self._max_bytes, self._webhook_hosts = webhook_secret, max_bytes, webhook_hosts
 
     def check(self, webhook: str | None, idempotency: str | None) -> None:
-        """Validate the options that do not depend on the submitted work.
+        """Validate the options that do not depend on the submitted work. The host of a webhook is resolved.
 
         Raises:
-            InvalidRequestError: the webhook is not a URL or cannot be signed, or the idempotency key is malformed.
+            InvalidRequestError: the webhook is not a URL, cannot be signed, or may not be sent to its host; or the
+                idempotency key is malformed.
         """
         if webhook:
             validate_url(webhook)
@@ -56,6 +59,7 @@ class JobQueue:
                     "Webhooks are disabled: no webhook_secret is set to sign them.",
                     hint="Poll the job instead, or set webhook_secret (`rerankd jobs secret` makes one).",
                 )
+            check_receiver(webhook, self._webhook_hosts)
         if idempotency is not None and not (0 < len(idempotency) <= MAX_IDEMPOTENCY and idempotency.isprintable()):
             raise InvalidRequestError(
                 f"The idempotency key must have 1 to {MAX_IDEMPOTENCY} printable characters.", hint="Use a UUID."
@@ -110,7 +114,26 @@ class JobQueue:
 
         The service checks them before it counts a request against a quota.
         """
-        parts = list(split_work(work))
+        return self.enqueue_parts(
+            list(split_work(work)),
+            tenant=tenant,
+            priority=priority,
+            timeout=timeout,
+            webhook=webhook,
+            idempotency=idempotency,
+        )
+
+    def enqueue_parts(
+        self,
+        parts: Sequence[Part],
+        *,
+        tenant: str = "",
+        priority: Priority = "interactive",
+        timeout: float | None = None,
+        webhook: str | None = None,
+        idempotency: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Submit like `enqueue`, with work that `split_work` has already cut into parts."""
         if not parts:
             raise InvalidRequestError("The job is empty.", hint="Send at least one request.")
         job = NewJob(
@@ -121,7 +144,7 @@ class JobQueue:
             timeout=timeout,
             webhook=webhook,
             idempotency=idempotency,
-            fingerprint=hashlib.sha256(b"\n".join(part.payload for part in parts)).hexdigest(),
+            fingerprint=_fingerprint(parts),
         )
         if job.size > self._max_bytes:
             raise PayloadTooLargeError("The job is larger than max_jobs_mb.", hint="Split it into several jobs.")
@@ -142,3 +165,11 @@ class JobQueue:
             self._notify_workers(min(parts, MAX_WAKE_UPS))
         except RerankdError as error:  # the job is stored, and workers poll the store too
             _log.warning("workers could not be notified: %s", error.message)
+
+
+def _fingerprint(parts: Sequence[Part]) -> str:
+    """Return the hash of the payloads, one on each line, without a copy of them all."""
+    digest = hashlib.sha256()
+    for number, part in enumerate(parts):
+        digest.update(b"\n" + part.payload if number else part.payload)
+    return digest.hexdigest()

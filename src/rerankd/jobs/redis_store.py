@@ -84,12 +84,15 @@ class RedisStore(JobStore):
             self._options.max_bytes,
             job.size,
             job.requests,
+            *self._options.tenant_limits(job.tenant),
             *(value for part in job.parts for value in (part.payload, part.requests)),
         )
         if reply == b"conflict":
             raise idempotency_conflict()
         if reply == b"full":
             raise overloaded()
+        if reply == b"tenant_full":
+            raise overloaded(by_tenant=True)
         stored = _job(reply)
         return stored, stored.id == job.id
 

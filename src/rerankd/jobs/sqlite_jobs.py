@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rerankd.jobs.job import Job, NewJob, State
+from rerankd.jobs.options import StoreOptions
 from rerankd.jobs.sqlite_file import SqliteFile
-from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict
+from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict, overloaded
 
 OPEN = "state IN ('queued', 'running')"
 _COLUMNS = (
@@ -57,6 +58,24 @@ class JobTable:
         if row and row[1] != job.fingerprint:
             raise idempotency_conflict()
         return self.one(row[0]) if row else None
+
+    def check_room(self, job: NewJob, options: StoreOptions) -> None:
+        """Check that a job fits beside the unfinished ones of all tenants, and of its own.
+
+        Raises:
+            OverloadedError: it does not.
+        """
+        limits = ((None, (options.max_jobs, options.max_bytes)), (job.tenant, options.tenant_limits(job.tenant)))
+        for tenant, (max_jobs, max_bytes) in limits:
+            jobs, size = self._count_open(tenant)
+            if jobs >= max_jobs or (jobs and size + job.size > max_bytes):
+                raise overloaded(by_tenant=tenant is not None)
+
+    def _count_open(self, tenant: str | None) -> tuple[int, int]:
+        """Return the number of unfinished jobs and the bytes of their payloads, of one tenant or of all."""
+        where, values = (f"{OPEN} AND owner = ?", (tenant,)) if tenant is not None else (OPEN, ())
+        jobs, size = self._db.fetch(f"SELECT count(*), coalesce(sum(bytes), 0) FROM job WHERE {where}", values)  # noqa: S608
+        return jobs, size
 
     def select(self, where: str, values: Sequence[Any]) -> list[Job]:
         """Return the jobs that a condition selects."""

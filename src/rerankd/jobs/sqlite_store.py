@@ -21,7 +21,6 @@ from rerankd.jobs.store import (
     JobStore,
     PartResult,
     QueueDepth,
-    overloaded,
 )
 
 
@@ -54,9 +53,7 @@ class SqliteStore(JobStore):
         with self._db.transaction():
             if job.idempotency is not None and (earlier := self._table.earlier(job)):
                 return earlier, False
-            jobs, size = self._db.fetch(f"SELECT count(*), coalesce(sum(bytes), 0) FROM job WHERE {OPEN}")  # noqa: S608
-            if jobs >= self._options.max_jobs or (jobs and size + job.size > self._options.max_bytes):
-                raise overloaded()
+            self._table.check_room(job, self._options)
             self._table.insert(job, now)
             rows = [(job.id, n, one.requests, one.payload, job.tenant, job.priority) for n, one in enumerate(job.parts)]
             self._db.execute_many(

@@ -172,8 +172,14 @@ class JobStore(Protocol):
         ...
 
 
-def overloaded() -> OverloadedError:
-    """Return the error of a store that is full."""
+def overloaded(*, by_tenant: bool = False) -> OverloadedError:
+    """Return the error of a store that is full, or full for one tenant."""
+    if by_tenant:
+        return OverloadedError(
+            "Too many jobs of this API key are unfinished.",
+            hint="Wait for some to end, or raise max_jobs_share.",
+            retry_after=30,
+        )
     return OverloadedError(
         "Too many jobs are unfinished.", hint="Wait for some to end, or raise max_jobs and max_jobs_mb.", retry_after=30
     )

@@ -14,7 +14,7 @@ import ipaddress
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -78,7 +78,7 @@ def sign(secret: str, identity: str, timestamp: int, body: bytes) -> str:
 
 
 def validate_url(url: str) -> str:
-    """Return a webhook URL that is well-formed; its address is checked when the webhook is sent.
+    """Return a webhook URL that is well-formed; `check_receiver` checks where it leads.
 
     Raises:
         InvalidRequestError: it is not an http or https URL with a host, or too long.
@@ -92,6 +92,38 @@ def validate_url(url: str) -> str:
     if not is_valid or len(url) > MAX_URL or not url.isprintable() or " " in url:
         raise InvalidRequestError("The webhook is not an http or https URL.", hint="Use https://host/path.")
     return url
+
+
+def check_receiver(url: str, hosts: Collection[str]) -> None:
+    """Check that webhooks may be sent to the host of a URL. Its name is resolved, which may take seconds.
+
+    A name that cannot be resolved passes: that may change until the job ends, and every delivery checks again.
+
+    Args:
+        url: well-formed URL.
+        hosts: hosts that webhooks may be sent to, private addresses included; empty for any public address.
+
+    Raises:
+        InvalidRequestError: they may not.
+    """
+    parsed = httpx.URL(url)
+    try:
+        resolved = socket.getaddrinfo(parsed.host, None, type=socket.SOCK_STREAM) if not hosts else []
+    except (OSError, ValueError):
+        return
+    if reason := _refusal(parsed.host, [str(entry[4][0]) for entry in resolved], hosts):
+        raise InvalidRequestError(
+            f"The webhook may not be sent: {reason}.", hint="Use another host, or add it to the setting webhook_hosts."
+        )
+
+
+def _refusal(host: str, addresses: Iterable[str], hosts: Collection[str]) -> str:
+    """Return the reason why no webhook may be sent to a host with these addresses; empty for none."""
+    if hosts:
+        return "" if host.lower() in {name.lower() for name in hosts} else "the host is not in webhook_hosts"
+    if all(map(_public, addresses)):
+        return ""
+    return "the host has a private address and is not in webhook_hosts"
 
 
 def event_body(job: Job) -> bytes:
@@ -117,8 +149,8 @@ class WebhookSender:
         hosts: hosts that webhooks may be sent to, private addresses included; empty for any public address.
     """
 
-    def __init__(self, store: JobStore, secret: str | None, hosts: Sequence[str] = ()) -> None:
-        self._store, self._secret, self._hosts = store, secret, frozenset(host.lower() for host in hosts)
+    def __init__(self, store: JobStore, secret: str | None, hosts: Collection[str] = ()) -> None:
+        self._store, self._secret, self._hosts = store, secret, hosts
         # No keep-alive: a connection that was opened for one host must not serve another host at the same address.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
@@ -169,14 +201,13 @@ class WebhookSender:
 
     async def _address(self, url: httpx.URL) -> str:
         """Return an address of the host, if webhooks may be sent to it."""
-        host = url.host.lower()
-        if self._hosts and host not in self._hosts:
-            raise WebhookRefusedError("the host is not in webhook_hosts")
+        if self._hosts and (reason := _refusal(url.host, (), self._hosts)):
+            raise WebhookRefusedError(reason)
         port = url.port or (443 if url.scheme == "https" else 80)
-        resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in resolved]
-        if not self._hosts and not all(_public(address) for address in addresses):
-            raise WebhookRefusedError("the host has a private address; add it to webhook_hosts to allow that")
+        if reason := _refusal(url.host, addresses, self._hosts):
+            raise WebhookRefusedError(reason)
         return addresses[0]
 
     async def close(self) -> None:

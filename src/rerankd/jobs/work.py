@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -22,11 +22,17 @@ class RankWork:
 
     Attributes:
         request: what to rank; its `fairness_key`, `retry_key` and `timeout` come from the job and are not stored.
-        texts: True if the result repeats the texts of the documents.
+        texts: True if the result repeats the documents.
+        returned: the documents as the result repeats them; None for their texts.
     """
 
     request: RerankRequest
     texts: bool = False
+    returned: Sequence[Mapping[str, Any]] | None = None
+
+    def returned_document(self, index: int) -> Mapping[str, Any]:
+        """Return the document at a position of the request, as the result repeats it."""
+        return {"text": self.request.documents[index].text} if self.returned is None else self.returned[index]
 
     @property
     def size(self) -> int:
@@ -129,6 +135,7 @@ class _RankRecord(_Record):
     threshold: float | None = None  # absent in payloads from before thresholds, and `fusion` from before fusion
     fusion: tuple[FusionMethod, float] | None = None
     texts: bool
+    returned: list[dict[str, Any]] | None = None  # absent where the texts are enough
 
 
 class _ScoreRecord(_Record):
@@ -148,6 +155,7 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
     if isinstance(work, ScoreWork):
         return _ScoreRecord(groups=work.groups, model=work.model, policy=work.truncation, cache=work.cache)
     request = work.request
+    optional: dict[str, Any] = {} if work.returned is None else {"returned": work.returned}
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],
@@ -159,6 +167,7 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
         threshold=request.threshold,
         fusion=(request.fusion.method, request.fusion.weight) if request.fusion else None,
         texts=work.texts,
+        **optional,
     )
 
 
@@ -184,7 +193,7 @@ def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
         threshold=record.threshold,
         fusion=Fusion(*record.fusion) if record.fusion else None,
     )
-    return RankWork(request, record.texts)
+    return RankWork(request, record.texts, record.returned)
 
 
 def _document(record: str | _DocumentRecord) -> Document:

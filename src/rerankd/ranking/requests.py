@@ -35,15 +35,13 @@ def _checked(make: Callable[Fields, RerankRequest]) -> Callable[Fields, RerankRe
         check_activation(request.activation)
         check_positive(top_n=request.top_n)
         checked_threshold(request.threshold)
-        if request.documents:
-            to_query(request.query)
         return request
 
     return build
 
 
-# Takes the fields of a `RerankRequest`. A request without documents is a template of rankings, or of pairs to score,
-# and may leave the query empty. Raises InvalidRequestError for a value that cannot be used.
+# Takes the fields of a `RerankRequest`. Raises InvalidRequestError for a value that cannot be used. The query is the
+# caller's to check: a template of rankings or of pairs has none, and text-embeddings-inference allows an empty one.
 build_request = _checked(RerankRequest)
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from rerankd._common.version import __version__
-from rerankd.errors import NotFoundError
+from rerankd.errors import MethodNotAllowedError, NotFoundError
+from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import current_request
 from rerankd.server.middleware import RequestMiddleware
+from rerankd.server.paths import closest_path
+from rerankd.server.request_parsing import first_fault
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
 from rerankd.server.routes.feedback import feedback_router
@@ -25,11 +31,13 @@ from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service, *, is_local: bool = False) -> FastAPI:
     """Return the application of an instance; its lifespan starts and closes the instance.
 
     Args:
         service: the instance.
+        is_local: True if it listens on a loopback address. Without keys and `allowed_hosts` it then serves loopback
+            names alone.
 
     Example:
         >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
@@ -50,9 +58,10 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses={"4XX": {"description": "The request is refused; the body says why."}},
     )
     app.state.service = service
-    for router in (
+    routers = (
         rerank_router(service),
         job_router(service),
         feedback_router(service),
@@ -61,14 +70,20 @@ def create_app(service: Service) -> FastAPI:
         model_router(service),
         health_router(service),
         docs_router(),
-    ):
+    )
+    for router in routers:
         app.include_router(router)
+    routes = app.state.routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(RequestMiddleware, service=service)
-    if service.settings.cors_origins:
+    app.add_exception_handler(RequestValidationError, _parameter_error)
+    posts = [route for route in routes if "POST" in route.methods]
+    settings = service.settings
+    guard = BrowserGuard(settings.allowed_hosts, settings.cors_origins, lambda: is_local and not service.keys.required)
+    app.add_middleware(RequestMiddleware, service=service, paths=_fixed_paths(posts), guard=guard)
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=service.settings.cors_origins,
+            allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=[
                 "authorization",
@@ -81,21 +96,45 @@ def create_app(service: Service) -> FastAPI:
                 "x-rerankd-user",
                 "x-rerankd-session",
             ],
-            expose_headers=["x-request-id", "retry-after", "x-rerankd-model-version", "x-rerankd-experiment"],
+            expose_headers=[
+                "x-request-id",
+                "retry-after",
+                "x-rerankd-model-version",
+                "x-rerankd-experiment",
+                "x-rerankd-warnings",
+            ],
         )
     return app
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """Turn the framework's own errors, unknown path or method, into ours; `RequestMiddleware` writes them."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405:
-        allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    path = request.url.path[:100]
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = ", ".join(_allowed_methods(request))
         current_request.get().headers += [(b"allow", allowed.encode())]
-        not_found = NotFoundError(
-            f"{request.url.path[:100]} does not accept {request.method}.", hint="See /docs for the API."
+        raise MethodNotAllowedError(
+            f"{path} does not accept {request.method[:20]}.", hint=f"Use {allowed}; see /docs for the API."
         )
-    else:
-        not_found = NotFoundError(f"The path {request.url.path[:100]} does not exist.", hint="See /docs for the API.")
-    not_found.status = status
-    raise not_found
+    closest = closest_path(request.url.path, _fixed_paths(request.app.state.routes))
+    hint = f"Use {closest}; see /docs for the API." if closest else "See /docs for the API."
+    raise NotFoundError(f"The path {path} does not exist.", hint=hint)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods that the path of a request accepts, those of all its routes."""
+    routes: list[APIRoute] = request.app.state.routes
+    return sorted(
+        {method for route in routes if route.matches(request.scope)[0] is not Match.NONE for method in route.methods}
+    )
+
+
+async def _parameter_error(request: Request, error: Exception) -> Response:
+    """Turn the framework's error of a parameter in path or query into ours, as of a field in a body."""
+    fault = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    raise first_fault({**fault, "loc": fault["loc"][1:]})
+
+
+def _fixed_paths(routes: Iterable[APIRoute]) -> frozenset[str]:
+    """Return the paths of routes that have no parameters."""
+    return frozenset(route.path for route in routes if "{" not in route.path)

@@ -1,4 +1,4 @@
-"""Limits on size and time of request bodies, enforced while they arrive."""
+"""Limits on size and time of request bodies, enforced while they arrive. Compressed bodies count decompressed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from rerankd.errors import BodyTimeoutError, PayloadTooLargeError, UnavailableError
+from rerankd.server.content_encoding import BodyDecoder, body_decoder
 from rerankd.settings import Settings
 
 BODY_PAUSE_SECONDS = 20.0
@@ -54,14 +55,17 @@ class BodyLimiter:
         self._max_bytes = int(settings.max_body_mb * 1_000_000)
         self._size = 0
         self._complete = False
+        self._decoder: BodyDecoder | None = None
         self._deadline = time.monotonic() + BODY_SECONDS
 
     def check_declared(self) -> None:
-        """Check the `Content-Length` before anything is read.
+        """Check `Content-Encoding` and `Content-Length` before anything is read.
 
         Raises:
+            UnsupportedMediaTypeError: the body is compressed in an unknown way.
             PayloadTooLargeError: the declared body exceeds the limit.
         """
+        self._decoder = body_decoder(self._headers.get("content-encoding", ""))
         declared = self._headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_bytes:
             raise self._too_large()
@@ -71,18 +75,36 @@ class BodyLimiter:
 
         Raises:
             PayloadTooLargeError: the body exceeds the limit.
+            InvalidRequestError: the body is not compressed as its headers say.
             BodyTimeoutError: the client stopped sending.
             UnavailableError: the bodies of all requests exceed the budget.
         """
         message = await (self._receive() if self._complete else self._receive_in_time())
         self._complete = self._complete or not message.get("more_body", False)
         if message["type"] == "http.request":
-            size = len(message.get("body", b""))
-            self._size += size
-            self._budget.add(size)
-            if self._size > self._max_bytes:
-                raise self._too_large()
+            body = message.get("body", b"")
+            if self._decoder is None:
+                self._count(len(body))
+            else:
+                message = {**message, "body": await self._decompressed(self._decoder, body)}
         return message
+
+    async def _decompressed(self, decoder: BodyDecoder, body: bytes) -> bytes:
+        """Return the plain bytes of a part of the body; other requests are served between the steps."""
+        plain = []
+        for step in decoder.decode(body):
+            self._count(len(step))
+            plain.append(step)
+            await asyncio.sleep(0)
+        if self._complete:
+            decoder.check_complete()
+        return b"".join(plain)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        self._budget.add(size)
+        if self._size > self._max_bytes:
+            raise self._too_large()
 
     def release(self) -> None:
         """Return the bytes of this body to the budget."""

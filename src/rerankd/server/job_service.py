@@ -81,16 +81,17 @@ class JobService:
     async def _open(self) -> JobQueue:
         settings = self._settings
         store = await asyncio.to_thread(open_job_store, settings)
-        limit = settings.max_jobs_mb * 1_000_000
+        limit, hosts = settings.max_jobs_mb * 1_000_000, settings.webhook_hosts
         if settings.queue_url:
-            return JobQueue(store, await asyncio.to_thread(open_notifier, settings), settings.webhook_secret, limit)
-        webhooks = WebhookSender(store, settings.webhook_secret, settings.webhook_hosts)
+            notifier = await asyncio.to_thread(open_notifier, settings)
+            return JobQueue(store, notifier, settings.webhook_secret, limit, hosts)
+        webhooks = WebhookSender(store, settings.webhook_secret, hosts)
         options = worker_options(settings, slots=SLOTS, bulk_slots=BULK_SLOTS)
         worker = self._worker = JobWorker(self._pipeline, store, webhooks, options)
         worker.start()
         loop = asyncio.get_running_loop()
         notify = partial(_wake, loop, worker.fill_slots)
-        return JobQueue(store, notify, settings.webhook_secret, limit)
+        return JobQueue(store, notify, settings.webhook_secret, limit, hosts)
 
     async def _poll_depth(self) -> None:
         """Poll the queue depth for the metrics, in the background, since Redis may be slow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -15,15 +16,20 @@ from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdEr
 from rerankd.server.auth.keys import ApiKey, presented_key
 from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
+from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
+from rerankd.server.paths import canonical_path
 from rerankd.server.response_writer import ResponseWriter
 from rerankd.server.service import Service
 
 _log = logger(__name__)
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/v1/cluster/auth"})
+OPEN_PATHS = frozenset(
+    {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
+)
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
-REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 429, 503})
+REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
+VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"
 _REQUEST_ID = re.compile(REQUEST_ID, re.ASCII)
 
@@ -34,10 +40,12 @@ class RequestMiddleware:
     Args:
         app: the application inside.
         service: the instance.
+        paths: paths that are also served with a slash or a version too many.
+        guard: checks of host and origin.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+    def __init__(self, app: ASGIApp, service: Service, paths: Collection[str], guard: BrowserGuard) -> None:
+        self._app, self._service, self._paths, self._guard = app, service, paths, guard
         self._budget = BodyBudget(service.settings.max_inflight_mb * 1_000_000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,14 +54,20 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        scope["path"] = canonical_path(scope["path"], self._paths)
         headers = Headers(scope=scope)
         sent_id = headers.get("x-request-id", "")
         context = RequestContext(sent_id if _REQUEST_ID.match(sent_id) else uuid.uuid4().hex)
         callbacks: list[Callback] = []
         context_token, callbacks_token = current_request.set(context), pending_callbacks.set(callbacks)
+        if scope["path"].startswith(VOYAGE_PREFIX):
+            context.dialect = "voyage"
         response = ResponseWriter(send, context, started, scope["path"], lambda: self._service.draining)
         body = BodyLimiter(receive, self._service.settings, headers, self._budget)
         try:
+            if scope["path"] not in OPEN_PATHS:  # probes call by whatever name
+                self._guard.check_host(headers)
+            self._guard.check_origin(scope["method"], headers)
             context.key = self._authenticate(scope["path"], headers)
             body.check_declared()
             await self._app(scope, body, response)

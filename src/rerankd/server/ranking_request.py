@@ -106,7 +106,7 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
         request_id=origin.request_id,
         tenant=origin.tenant,
         source=origin.source,
-        threshold=body.score_threshold,
+        threshold=body.lowest_score,
         fusion=body.rank_fusion(settings),
         user=origin.user,
         session=origin.session,

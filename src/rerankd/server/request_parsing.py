@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from rerankd.errors import InvalidRequestError
+from rerankd.errors import InvalidRequestError, UnsupportedMediaTypeError
+from rerankd.server.content_encoding import GZIP_MAGIC
 from rerankd.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,9 +28,12 @@ async def read_json(request: Request, settings: Settings) -> tuple[bytes, dict[s
         The bytes of the body, and its content.
 
     Raises:
+        UnsupportedMediaTypeError: the `Content-Type` is not JSON.
         InvalidRequestError: the body is not a JSON object, or too deeply nested.
     """
+    check_json_type(request)
     payload = await request.body()
+    check_charset(request, payload)
     depth = settings.max_json_depth
     if len(payload) > LARGE_BODY:
         return payload, await asyncio.to_thread(parse_json, payload, depth)
@@ -37,10 +44,45 @@ async def read_body(request: Request, model: type[Model], settings: Settings) ->
     """Read and validate a JSON body.
 
     Raises:
+        UnsupportedMediaTypeError: the `Content-Type` is not JSON.
         InvalidRequestError: the body is invalid; the message names the first fault.
     """
     _, content = await read_json(request, settings)
     return validated(model, content)
+
+
+def media_type(request: Request) -> str:
+    """Return the media type of the body, without its parameters; empty if the client names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_json_type(request: Request) -> None:
+    """Check that the body is declared as JSON, or not at all, as by clients that leave the header out.
+
+    The types that a web page may send to another origin without asking, such as text/plain, are none of them.
+
+    Raises:
+        UnsupportedMediaTypeError: another type.
+    """
+    kind = media_type(request)
+    if kind and not (kind.endswith("+json") or kind.rpartition("/")[2] in ("json", "x-json")):
+        raise UnsupportedMediaTypeError(
+            f"The Content-Type is {kind[:100]!r}.", hint="Send JSON with Content-Type: application/json."
+        )
+
+
+def check_charset(request: Request, payload: bytes) -> None:
+    """Check that the body is not declared in another charset than UTF-8; some bytes are valid in both.
+
+    Raises:
+        InvalidRequestError: it is, and not all of it is ASCII.
+    """
+    _, parameters = parse_options_header(request.headers.get("content-type", ""))
+    charset = parameters.get(b"charset", b"").decode("latin-1").lower()
+    if charset not in ("", "utf-8", "utf8") and not payload.isascii():
+        raise InvalidRequestError(
+            f"The body is not UTF-8 but {charset[:50]}, as its Content-Type says.", hint="Send JSON in UTF-8."
+        )
 
 
 def parse_json(payload: bytes, max_depth: int) -> dict[str, Any]:
@@ -51,16 +93,49 @@ def parse_json(payload: bytes, max_depth: int) -> dict[str, Any]:
     """
     if not payload:
         raise InvalidRequestError("The body is empty.", hint="Send a JSON object.")
-    try:
-        content = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(
-            f"The body is not valid JSON ({error}).", hint="Send a JSON object in UTF-8."
-        ) from None
+    content = load_json(payload, "The body")
     if not isinstance(content, dict):
         raise InvalidRequestError(f"The body is a JSON {_type_name(content)}.", hint="Send a JSON object.")
     check_depth(content, max_depth)
     return content
+
+
+def load_json(payload: bytes, name: str) -> Any:
+    """Load JSON in UTF-8, with or without a byte order mark.
+
+    Args:
+        payload: the bytes.
+        name: name of the bytes, for messages.
+
+    Raises:
+        InvalidRequestError: not JSON, or not UTF-8.
+
+    Example:
+        >>> load_json('{"a": 1}'.encode("utf-8-sig"), "The body")
+        {'a': 1}
+    """
+    try:
+        return orjson.loads(payload.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError as error:
+        reason = _other_format(payload)
+        if reason:
+            raise InvalidRequestError(f"{name} {reason}.", hint="Send JSON in UTF-8.") from None
+        raise InvalidRequestError(f"{name} is not valid JSON ({error}).", hint="Send a JSON object in UTF-8.") from None
+
+
+def _other_format(payload: bytes) -> str:
+    """Return what bytes are that are no JSON in UTF-8; empty if it is the JSON that is wrong."""
+    if payload.startswith(GZIP_MAGIC):
+        return "is compressed, and no Content-Encoding says so"
+    if payload.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\0\0\0")) or payload[:2].count(0) == 1 < len(
+        payload
+    ):
+        return "is not UTF-8 but UTF-16 or UTF-32"
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8: byte {error.start} is 0x{payload[error.start]:02x}"
+    return ""
 
 
 def check_depth(content: Any, limit: int) -> None:
@@ -96,9 +171,18 @@ def validated(model: type[Model], content: dict[str, Any]) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])[:200]
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{field or 'The body'}: {message}.", hint="See /docs for the schema.") from None
+        raise first_fault(first) from None
+
+
+def first_fault(fault: Mapping[str, Any]) -> InvalidRequestError:
+    """Return the error for a fault that pydantic found, which names the field.
+
+    Args:
+        fault: entry of `ValidationError.errors()`.
+    """
+    field = ".".join(str(part) for part in fault["loc"])[:200]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return InvalidRequestError(f"{field or 'The body'}: {message}.", hint="See /docs for the schema.")
 
 
 def _type_name(content: Any) -> str:

@@ -9,7 +9,14 @@ import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
-from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdError, RetryableError
+from rerankd.errors import (
+    AuthenticationError,
+    RequestCancelledError,
+    RerankdError,
+    RetryableError,
+    UnsupportedMediaTypeError,
+)
+from rerankd.server.content_encoding import ACCEPTED
 from rerankd.server.context import RequestContext
 from rerankd.server.schemas.dialects import error_body
 
@@ -77,6 +84,8 @@ def _error_response(error: RerankdError, context: RequestContext) -> tuple[int, 
         seconds = max(error.retry_after, 0.001)
         headers.append((b"retry-after", str(int(-(-seconds // 1))).encode()))
         headers.append((b"retry-after-ms", str(int(-(-seconds * 1000 // 1))).encode()))
+    if isinstance(error, UnsupportedMediaTypeError):
+        headers.append((b"accept-encoding", ACCEPTED.encode()))
     if isinstance(error, AuthenticationError):
         # Basic lets a browser ask for the key, to read /docs.
         headers += [(b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="rerankd key as password"')]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,3 +18,15 @@ def version_headers(version: str, experiment: str) -> dict[str, str]:
     """Return the headers that name the model version and the experiment; empty values have none."""
     headers = {"x-rerankd-model-version": version, "x-rerankd-experiment": experiment}
     return {name: value for name, value in headers.items() if value}
+
+
+def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
+    r"""Return the header that carries warnings, for the dialects whose bodies have no place for them.
+
+    Example:
+        >>> warning_headers(["model '模' is unknown"])
+        {'x-rerankd-warnings': "model '\\u6a21' is unknown"}
+    """
+    text = "; ".join(warnings).encode("ascii", "backslashreplace").decode()
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return {"x-rerankd-warnings": printable} if warnings else {}

@@ -15,6 +15,7 @@ from rerankd._common.logging import logger
 from rerankd._common.optional import installed
 from rerankd.errors import InvalidRequestError
 from rerankd.server.app import create_app
+from rerankd.server.browser_guard import is_loopback
 from rerankd.server.service import Service
 
 _log = logger(__name__)
@@ -123,7 +124,7 @@ def serve_forever(service: Service, listener: socket.socket) -> None:
     """
     settings = service.settings
     config = uvicorn.Config(
-        create_app(service),
+        create_app(service, is_local=is_loopback(settings.host)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -72,6 +72,11 @@ class ServerSettings(BaseModel):
     cors_origins: list[str] = Field(
         default_factory=list, description="web origins that may call the API (CORS); none if empty"
     )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="host names that requests may be for, such as rank.example.com or *.example.com; if empty, any, "
+        "but without API keys on a loopback address only loopback names",
+    )
     trusted_proxies: list[str] = Field(
         default_factory=lambda: ["127.0.0.1", "::1"],
         description="addresses and networks whose X-Forwarded-For header is trusted; [] for none",
@@ -145,6 +150,9 @@ class JobSettings(BaseModel):
     )
     max_jobs: int = Field(10_000, ge=1, description="most unfinished jobs")
     max_jobs_mb: float = Field(2048.0, gt=0, description="most text in unfinished jobs, in MB")
+    max_jobs_share: float = Field(
+        0.5, gt=0, le=1, description="largest share of max_jobs and max_jobs_mb that one API key may take"
+    )
     job_seconds: float = Field(86_400.0, gt=0, description="retention of finished jobs and their results in seconds")
     job_attempts: int = Field(3, ge=1, description="attempts before a failing part of a job is given up")
     job_request_seconds: float = Field(

@@ -26,6 +26,7 @@ def open_job_store(settings: Settings) -> JobStore:
     options = StoreOptions(
         max_jobs=settings.max_jobs,
         max_bytes=int(settings.max_jobs_mb * 1_000_000),
+        tenant_share=settings.max_jobs_share,
         retention_seconds=settings.job_seconds,
         attempts=settings.job_attempts,
         lease_seconds=settings.lease_seconds,
@@ -45,7 +46,7 @@ def open_queue(settings: Settings) -> Iterator[JobQueue]:
     """
     store = open_job_store(settings)
     try:
-        yield JobQueue(store, open_notifier(settings), settings.webhook_secret)
+        yield JobQueue(store, open_notifier(settings), settings.webhook_secret, webhook_hosts=settings.webhook_hosts)
     finally:
         store.close()
 

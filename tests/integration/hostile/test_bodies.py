@@ -15,7 +15,8 @@ from tests.integration.hostile.paths import POST_PATHS
 
 def assert_refused(response: httpx.Response, *statuses: int) -> None:
     assert response.status_code in statuses, response.text[:500]
-    assert response.json()["detail"] == response.json()["message"]
+    body = response.json()
+    assert list(body) == ["detail"] or body["detail"] == body["message"]  # Voyage's hold the detail only
 
 
 def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
@@ -28,7 +29,7 @@ def raw(url: str, head: str, rest: bytes = b"") -> tuple[int, bytes]:
             return response.status, response.read()
 
 
-HEAD = "POST /v1/rerank HTTP/1.1\nHost: rerankd\nContent-Type: application/json\n"
+HEAD = "POST /v1/rerank HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
 
 
 @pytest.mark.parametrize("length", [33_000_000, 10**12, 10**18])

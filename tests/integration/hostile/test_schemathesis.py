@@ -147,7 +147,7 @@ def test_no_bytes_fail(path: str, client: httpx.Client) -> None:
 
 def assert_refused_or_tei(response: httpx.Response) -> None:
     assert response.status_code in (400, 415, 422), response.text
-    assert "error" in response.json()
+    assert "error" in response.json() or list(response.json()) == ["detail"]  # Voyage's
 
 
 RIGHT = {"query": "a", "documents": ["b"], "texts": ["b"]}

@@ -119,6 +119,42 @@ def test_unfinished_jobs_are_bounded_and_finished_ones_make_room(opened: Open) -
     kept(store, job("c"))
 
 
+def test_a_tenant_leaves_room_for_others(opened: Open) -> None:
+    store = opened(max_jobs=4, tenant_share=0.5)
+    first = kept(store, job("a", tenant="loud"))
+    second = kept(store, job("a", tenant="loud"))
+    for _ in range(2):
+        with pytest.raises(OverloadedError, match="of this API key"):
+            store.create(job("a", tenant="loud"))
+    kept(store, job("a", tenant="quiet"))
+    store.cancel(first.id)
+    kept(store, job("a", tenant="loud"))
+    store.cancel(second.id)
+    assert store.retry(second.id).state == "queued"  # type: ignore[union-attr]
+    with pytest.raises(OverloadedError, match="of this API key"):
+        store.create(job("a", tenant="loud"))
+    kept(opened(max_jobs=5, tenant_share=0.5), job("a", tenant="third"))
+    with pytest.raises(OverloadedError, match="raise max_jobs and max_jobs_mb"):
+        store.create(job("a", tenant="quiet"))
+
+
+def test_nor_do_the_texts_of_a_tenant_take_all_room(opened: Open) -> None:
+    store = opened(max_bytes=100, tenant_share=0.5)
+    kept(store, job("a" * 40, tenant="loud"))
+    with pytest.raises(OverloadedError, match="of this API key"):
+        store.create(job("a" * 11, tenant="loud"))
+    kept(store, job("a" * 10, tenant="loud"))
+    kept(store, job("a" * 50, tenant="quiet"))
+
+
+def test_without_tenants_all_room_is_for_all(opened: Open) -> None:
+    store = opened(max_jobs=3, tenant_share=0.1)
+    for _ in range(3):
+        kept(store, job("a"))
+    with pytest.raises(OverloadedError, match="raise max_jobs and max_jobs_mb"):
+        store.create(job("a"))
+
+
 def test_many_threads_never_take_the_same_part(opened: Open) -> None:
     store = opened()
     names = [kept(store, job(*"abcde", tenant=str(n % 3))).id for n in range(8)]

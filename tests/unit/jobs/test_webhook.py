@@ -14,8 +14,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.job import NewJob, Part, new_id
+from rerankd.jobs.queue import JobQueue
 from rerankd.jobs.sqlite_store import SqliteStore
-from rerankd.jobs.webhook import WebhookSender, new_secret, sign, validate_url
+from rerankd.jobs.webhook import WebhookSender, check_receiver, new_secret, sign, validate_url
+from rerankd.jobs.work import ScoreWork
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -168,7 +170,7 @@ async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize(
+FORBIDDEN = pytest.mark.parametrize(
     ("url", "hosts"),
     [
         ("http://127.0.0.1:9/", []),
@@ -182,9 +184,42 @@ async def test_it_is_given_up_at_last(tmp_path: Path) -> None:
         ("http://[2002:7f00:1::]/", []),
         ("http://[::127.0.0.1]/", []),
         ("http://[fec0::1]/", []),
+        ("http://2130706433/", []),
         ("http://127.0.0.1:9/", ["example.com"]),
+        ("http://sub.example.com/", ["example.com"]),
     ],
 )
+
+
+@FORBIDDEN
+def test_a_job_with_a_webhook_to_a_private_place_or_an_unnamed_host_is_refused(
+    tmp_path: Path, url: str, hosts: list[str]
+) -> None:
+    store = SqliteStore(tmp_path / "jobs")
+    queue = JobQueue(store, lambda _: None, new_secret(), webhook_hosts=hosts)
+    with pytest.raises(InvalidRequestError, match="webhook_hosts"):
+        queue.check(url, None)
+    with pytest.raises(InvalidRequestError, match="webhook_hosts"):
+        queue.submit([ScoreWork([("q", ["d"])])], webhook=url)
+    assert store.jobs() == []
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("http://127.0.0.1:9/", ["127.0.0.1"]),
+        ("https://Hooks.example.com/x", ["hooks.EXAMPLE.com"]),
+        ("http://93.184.216.34/", []),
+        ("http://[2606:4700::1]/", []),
+        ("http://no-such-host.invalid/", []),  # it may exist by the time the job ends
+    ],
+)
+def test_others_are_not(url: str, hosts: list[str]) -> None:
+    check_receiver(url, hosts)
+
+
+@FORBIDDEN
 async def test_private_places_and_unnamed_hosts_are_never_called(
     tmp_path: Path, url: str, hosts: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,3 +122,12 @@ def test_parts_hold_everything_in_order_and_are_bounded(work: list[Work], reques
 def test_small_requests_share_a_part() -> None:
     work = [ScoreWork([("q", ["d"])])] * (PART_REQUESTS + 1)
     assert [part.requests for part in split_work(work)] == [PART_REQUESTS, 1]
+
+
+def test_documents_that_are_returned_as_they_were_sent_travel_with_the_work() -> None:
+    request, returned = RerankRequest("q", [Document("title: T")]), [{"title": "T", "year": 1999}]
+    [work] = decode_work(encode_work([RankWork(request, texts=True, returned=returned)]))
+    assert isinstance(work, RankWork)
+    assert work.returned_document(0) == {"title": "T", "year": 1999}
+    assert b"returned" not in encode_work([RankWork(request, texts=True)])
+    assert RankWork(request, texts=True).returned_document(0) == {"text": "title: T"}

@@ -54,10 +54,11 @@ def test_it_has_the_fields_and_the_defaults_of_the_class() -> None:
     assert build_request("q", documents, **fields) == RerankRequest("q", documents, **fields)
 
 
-def test_a_template_needs_no_query() -> None:
-    assert build_request("", [], model="mini") == RerankRequest("", [], model="mini")
+def test_the_query_is_the_callers_to_check() -> None:
+    assert build_request("", [], model="mini") == RerankRequest("", [], model="mini")  # a template
+    assert build_request("", [Document("a")]) == RerankRequest("", [Document("a")])  # text-embeddings-inference
     with pytest.raises(InvalidRequestError, match="The query is empty"):
-        build_request(" ", [Document("a")])
+        build_requests([" "], [["a"]], None, {})
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,20 @@ local function push(id, n, front)
   redis.call(front and 'LPUSH' or 'RPUSH', list, id..':'..n)
   redis.call('HINCRBY', P..'waiting', priority, 1)
 end
+-- Add a job to the unfinished ones (1) or take it away (-1), in all and of its tenant. A tenant without one has no counts.
+local function count_open(id, sign)
+  local bytes, tenant = field(id, 'bytes'), ':'..field(id, 'owner')
+  redis.call('HINCRBY', P..'open', 'jobs', sign)
+  redis.call('HINCRBY', P..'open', 'bytes', sign * bytes)
+  local jobs = redis.call('HINCRBY', P..'open', 'jobs'..tenant, sign)
+  redis.call('HINCRBY', P..'open', 'bytes'..tenant, sign * bytes)
+  if jobs <= 0 then redis.call('HDEL', P..'open', 'jobs'..tenant, 'bytes'..tenant) end
+end
 -- End a job. Its parts stay in the lists and leases: scripts that come across them see that the job is not open. Keys
 -- expire by themselves after the retention.
 local function end_job(id, state, reason, keep)
   redis.call('HSET', P..'job:'..id, 'state', state, 'finished', now(), 'error', reason)
-  redis.call('HINCRBY', P..'open', 'jobs', -1)
-  redis.call('HINCRBY', P..'open', 'bytes', -field(id, 'bytes'))
+  count_open(id, -1)
   redis.call('ZREM', P..'deadlines', id)
   if field(id, 'webhook') ~= '' then redis.call('ZADD', P..'hooks', now(), id) end
   each_key(id, 'EXPIRE', keep)

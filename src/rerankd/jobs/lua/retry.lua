@@ -24,8 +24,7 @@ each_key(id, 'PERSIST')  -- ending the job had set an expiry
 local webhook = field(id, 'webhook')
 redis.call('HSET', P..'job:'..id, 'state', 'queued', 'error', '', 'deadline', 0, 'finished', 0, 'hook_attempts', 0,
   'webhook_state', webhook ~= '' and 'pending' or '')
-redis.call('HINCRBY', P..'open', 'jobs', 1)
-redis.call('HINCRBY', P..'open', 'bytes', field(id, 'bytes'))
+count_open(id, 1)
 redis.call('ZREM', P..'dead', id)
 redis.call('ZREM', P..'hooks', id)
 for _, n in ipairs(failed_parts) do push(id, n) end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -21,6 +22,11 @@ class HealthRoutes:
         """Liveness probe: 200 while the process works, 503 when only a restart helps."""
         alive = self._service.alive
         return _probe_response({"status": "ok" if alive else "stuck"}, alive)
+
+    async def infinity(self) -> Response:
+        """Readiness probe as Infinity's: 200 with the time while the service is ready."""
+        readiness = await self._service.ready()
+        return _probe_response({"unix": time.time()}, readiness.ready)
 
     async def readyz(self) -> Response:
         """Readiness probe that scores a real pair: 200, or 503 with the reason."""
@@ -52,5 +58,7 @@ def health_router(service: Service) -> APIRouter:
     for path in ("/readyz", "/health", "/ping"):
         router.add_api_route(path, health.readyz, methods=["GET"], name=f"ready {path}")
         router.add_api_route(path, health.readyz, methods=["HEAD"], include_in_schema=False)
+    for path in ("/infinity/health", "/infinity/v1/health"):
+        router.add_api_route(path, health.infinity, methods=["GET"], name=f"health {path}")
     router.add_api_route("/metrics", health.metrics, methods=["GET"])
     return router

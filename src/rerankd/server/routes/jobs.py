@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,18 +14,19 @@ from starlette.responses import StreamingResponse
 
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError
-from rerankd.jobs.job import STATES, Job
+from rerankd.jobs.job import STATES, Job, Part
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
-from rerankd.jobs.work import RankWork
+from rerankd.jobs.work import RankWork, split_work
 from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.context import current_request
 from rerankd.server.ranking_request import to_rerank_request
 from rerankd.server.responses import json_response
-from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, read_submission
+from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, Place, read_submission
+from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.service import Service
+from rerankd.types import RerankRequest
 
-LARGE_JOB = 50
 MAX_LISTED = 1000
 
 
@@ -40,15 +41,16 @@ class JobRoutes:
         submission = await read_submission(request, self._service.settings)
         options = submission.options
         queue = await self._service.job_service.queue()
-        queue.check(options.webhook, options.idempotency_key)
-        large = len(submission.requests) > LARGE_JOB
-        work = await asyncio.to_thread(self._to_work, submission) if large else self._to_work(submission)
-        await self._charge(work)
-        several = len(work) > 1
+        if options.webhook:  # its host is resolved
+            await asyncio.to_thread(queue.check, options.webhook, options.idempotency_key)
+        else:
+            queue.check(None, options.idempotency_key)
+        parts = await self._charged_parts(submission)
+        several = sum(part.requests for part in parts) > 1
         try:
             job, new = await asyncio.to_thread(
-                queue.enqueue,
-                work,
+                queue.enqueue_parts,
+                parts,
                 tenant=current_request.get().tenant,
                 priority=options.priority or ("bulk" if several else "interactive"),
                 timeout=options.timeout,
@@ -127,28 +129,46 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         return await asyncio.to_thread(queue.store.results, job)
 
-    def _to_work(self, submission: JobSubmission) -> list[RankWork]:
-        """Return the rankings of a submission; an error names the request that it belongs to."""
-        is_batch, work = len(submission.requests) > 1, []
-        for position, body in enumerate(submission.requests):
-            try:
-                request = to_rerank_request(body, self._service.settings)
-                self._service.pool.resolve(request.model)  # an unknown model is an error where models are strict
-            except InvalidRequestError as error:
-                prefix = f"requests.{position}: " if is_batch else ""
-                raise InvalidRequestError(f"{prefix}{error.message}", hint=error.hint) from None
-            work.append(RankWork(request, bool(body.return_documents)))
-        return work
-
-    async def _charge(self, work: list[RankWork]) -> None:
-        """Count the job as one request, and its tokens by the default model's estimate."""
+    async def _charged_parts(self, submission: JobSubmission) -> list[Part]:
+        """Return the work of a submission in parts; it is charged as one request, and for its estimated tokens."""
         context, pool = current_request.get(), self._service.pool
         if context.key is None:
-            return
+            return (await self._split(submission, None))[0]
         async with pool.lease(pool.default) as model:
-            tokens = await asyncio.to_thread(_estimate_tokens, model, work)
+            parts, tokens = await self._split(submission, model)
         await self._service.quotas.charge(context.key, tokens, time.time())
         context.charged = tokens
+        return parts
+
+    async def _split(self, submission: JobSubmission, model: ServedModel | None) -> tuple[list[Part], int]:
+        """Return the parts of a submission, and its tokens as a model estimates them; 0 without a model."""
+        tokens = 0
+
+        def work() -> Iterator[RankWork]:
+            nonlocal tokens
+            for place, body in submission.requests():
+                ranking = self._to_work(place, body)
+                tokens += _estimate_tokens(model, ranking.request) if model is not None else 0
+                yield ranking
+
+        def split() -> list[Part]:
+            return list(split_work(work()))
+
+        parts = await asyncio.to_thread(split) if submission.is_large else split()
+        return parts, tokens
+
+    def _to_work(self, place: Place, body: RerankRequestBody) -> RankWork:
+        """Return the ranking that a body asks for; an error names its place in the submission."""
+        try:
+            request = to_rerank_request(body, self._service.settings)
+            self._service.pool.resolve(request.model)  # an unknown model is an error where models are strict
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"{place.request}{error.message}", hint=error.hint) from None
+        if not body.return_documents:
+            return RankWork(request)
+        returned = [body.returned_document(index) for index in range(len(request.documents))]
+        plain = [{"text": document.text} for document in request.documents]
+        return RankWork(request, texts=True, returned=None if returned == plain else returned)
 
     async def _uncharge(self) -> None:
         context = current_request.get()
@@ -157,19 +177,14 @@ class JobRoutes:
             context.charged = 0
 
 
-def _estimate_tokens(model: ServedModel, work: Sequence[RankWork]) -> int:
-    """Return the estimated tokens of rankings, each with its own truncation."""
-    tokens = 0
-    for request in (item.request for item in work):
-        try:
-            truncation = apply_overrides(model, request.truncation)
-        except InvalidRequestError:  # another model may read that much
-            truncation = replace(
-                model.truncation, max_length=request.truncation.max_length or model.truncation.max_length
-            )
-        texts = [document.text for document in request.documents]
-        tokens += model.engine.estimate_tokens([(request.query, texts)], truncation)
-    return tokens
+def _estimate_tokens(model: ServedModel, request: RerankRequest) -> int:
+    """Return the estimated tokens of a ranking, with its own truncation."""
+    try:
+        truncation = apply_overrides(model, request.truncation)
+    except InvalidRequestError:  # another model may read that much
+        truncation = replace(model.truncation, max_length=request.truncation.max_length or model.truncation.max_length)
+    texts = [document.text for document in request.documents]
+    return model.engine.estimate_tokens([(request.query, texts)], truncation)
 
 
 def _card(job: Job) -> dict[str, Any]:

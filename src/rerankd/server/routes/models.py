@@ -53,9 +53,36 @@ class ModelRoutes:
         """List all models, loaded or not."""
         return json_response({"object": "list", "data": [self._card(name) for name in self._pool.names]})
 
+    async def list_for_infinity(self) -> Response:
+        """List all models as Infinity does, with the state of their queues."""
+        cards = [self._infinity_card(name) for name in self._pool.names]
+        return json_response({"object": "list", "data": cards})
+
+    def _infinity_card(self, name: str) -> dict[str, Any]:
+        model = self._pool.loaded.get(name)
+        engine = model.engine if model is not None else None
+        waiting = engine.queued_requests if engine is not None else 0
+        filled = engine.queued_tokens / max(1.0, engine.admission.capacity) if engine is not None else 0.0
+        return {
+            "id": name,
+            "object": "model",
+            "created": STARTED,
+            "owned_by": "rerankd",
+            "backend": engine.scorer.backend.name if engine is not None else "",
+            "capabilities": ["rerank"],
+            "stats": {
+                "queue_fraction": round(filled, 4),
+                "queue_absolute": waiting,
+                "results_pending": waiting,
+                "batch_size": self._service.settings.max_documents,
+            },
+        }
+
     async def get(self, name: str) -> Response:
-        """Return one model; an unknown name returns the default model, unless the service is strict."""
-        return json_response(self._card(self._pool.resolve(name)) | {"id": name})
+        """Return one model, by its name or its reference."""
+        if not name:  # /v1/models/ is the list
+            return await self.list()
+        return json_response(self._card(self._pool.find(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
         """Return true if an API key is required; Xinference's clients ask first."""
@@ -117,7 +144,11 @@ def model_router(service: Service) -> APIRouter:
     router, routes = APIRouter(tags=["models"]), ModelRoutes(service)
     body = request_body(SwapRequestBody.model_json_schema())
     router.add_api_route("/v1/models", routes.list, methods=["GET"])
-    router.add_api_route("/v1/models/{name:path}", routes.get, methods=["GET"])
+    router.add_api_route("/models", routes.list, methods=["GET"], name="models")
+    for path in ("/infinity/models", "/infinity/v1/models"):
+        router.add_api_route(path, routes.list_for_infinity, methods=["GET"], name=f"models {path}")
+    for path in ("/v1/models/{name:path}", "/models/{name:path}"):
+        router.add_api_route(path, routes.get, methods=["GET"], name=f"model {path}")
     router.add_api_route("/v1/models/{name:path}", routes.swap, methods=["PUT"], openapi_extra=body)
     router.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"])
     router.add_api_route("/v1/cluster/auth", routes.cluster_auth, methods=["GET"])

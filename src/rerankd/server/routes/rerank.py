@@ -9,30 +9,32 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from rerankd._common.validation import to_query
 from rerankd.ranking.activation import activate
+from rerankd.ranking.order import usage_of
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
-from rerankd.server.responses import json_response, version_headers
+from rerankd.server.responses import json_response, version_headers, warning_headers
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.base import check_count
 from rerankd.server.schemas.openapi import request_body
 from rerankd.server.schemas.rerank import RerankRequestBody
-from rerankd.server.schemas.score import ScoreRequestBody
+from rerankd.server.schemas.score import SIDES, ScoreRequestBody
 from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
 from rerankd.server.service import Service
-from rerankd.types import RerankRequest, RerankResult
+from rerankd.types import PairScore, RerankRequest, RerankResult
 
 UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
-TEI_PATHS = ("/", "/invocations")
+INVOCATIONS_PATH = "/invocations"
+TEI_PATHS = ("/", INVOCATIONS_PATH)
 INFINITY_PATHS = ("/infinity/rerank", "/infinity/v1/rerank")
 VOYAGE_PATHS = ("/voyage/rerank", "/voyage/v1/rerank")
 SCORE_PATHS = ("/score", "/v1/score")
 PREDICT_PATHS = ("/predict",)
 SCORING_PATHS = (*UNION_PATHS, *TEI_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS)
+INVOCATIONS = "Rank texts or documents, or score pairs like `/score`, whichever the fields of the body ask for."
 _DIALECTS: dict[str, dialects.Dialect] = {
     **dict.fromkeys(INFINITY_PATHS, "infinity"),
     **dict.fromkeys(VOYAGE_PATHS, "voyage"),
@@ -75,6 +77,8 @@ class RerankRoutes:
         with service.tracing.request(request.url.path, request.headers) as context.span:
             async with self._meter.refund_on_error():
                 payload, content = await read_json(request, service.settings)
+                if request.scope["route"].path == INVOCATIONS_PATH and not SIDES.isdisjoint(content):
+                    return await self._score_body(request, payload, validated(ScoreRequestBody, content))
                 body = self._validate(request, content)
                 ranking = to_rerank_request(body, service.settings, read_origin(request, payload, service.settings))
                 context.fields["documents"] = len(ranking.documents)
@@ -83,7 +87,9 @@ class RerankRoutes:
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
-                return await self._respond(self._content(request, body, result), cost)
+                warnings = [*body.warnings, *self._model_warnings(body.model, result.model)]
+                warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
+                return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
     async def score(self, request: Request) -> Response:
         """Score pairs in the order of the input, as vLLM does."""
@@ -97,24 +103,30 @@ class RerankRoutes:
         """Validate a body in the dialect that its path and its fields tell; errors are in that dialect from now on."""
         context = current_request.get()
         if "texts" in content and "documents" not in content:
-            context.dialect = "tei"
+            if context.dialect != "voyage":
+                context.dialect = "tei"
             return validated(TeiRequestBody, content)
         context.dialect = _DIALECTS.get(request.scope["route"].path, "union")
         return validated(RerankRequestBody, content)
 
-    def _content(self, request: Request, body: RerankRequestBody | TeiRequestBody, result: RerankResult) -> Any:
+    def _content(
+        self,
+        request: Request,
+        body: RerankRequestBody | TeiRequestBody,
+        result: RerankResult,
+        warnings: Sequence[str],
+    ) -> Any:
         """Return the content of the response, in the dialect of the request."""
         if isinstance(body, TeiRequestBody):
             return dialects.tei_response(result, texts=bool(body.return_text))
-        dialect, texts = current_request.get().dialect, bool(body.return_documents)
+        dialect, returned = current_request.get().dialect, body.returned_document if body.return_documents else None
         if dialect == "infinity":
-            return dialects.infinity_response(result, texts=texts)
+            return dialects.infinity_response(result, returned=returned)
         if dialect == "voyage":
-            return dialects.voyage_response(result, texts=texts)
+            return dialects.voyage_response(result, returned=returned)
         version = "2" if request.url.path.startswith("/v2") else "1"
-        warnings = [*body.warnings, *self._model_warnings(body.model, result.model)]
         return dialects.union_response(
-            result, texts=texts, version=version, warnings=warnings, explain=bool(body.explain)
+            result, returned=returned, version=version, warnings=warnings, explain=bool(body.explain)
         )
 
     def _model_warnings(self, requested: str | None, served: str) -> list[str]:
@@ -131,29 +143,34 @@ class RerankRoutes:
                 payload, content = await read_json(request, service.settings)
                 if model is PredictRequestBody:
                     context.dialect = "tei"
-                body = validated(model, content)
-                pairs = body.pairs()
-                check_count(len(pairs), "the request", service.settings)
-                positions = _positions_by_query(pairs)
-                groups = [(query, [pairs[position][1] for position in group]) for query, group in positions.items()]
-                template = to_rerank_request(body, service.settings, read_origin(request, payload, service.settings))
-                context.fields["documents"] = len(pairs)
-                async with cancel_on_disconnect(request):
-                    scores = await service.pipeline.score(groups, template, self._meter.charge())
-                result = scores.result
-                logits = [0.0] * len(pairs)
-                for group, group_scores in zip(positions.values(), result.scores, strict=True):
-                    for position, score in zip(group, group_scores, strict=True):
-                        logits[position] = score.raw_score
-                tokens = sum(score.tokens for group_scores in result.scores for score in group_scores)
-                return await self._respond(
-                    _score_content(body, template, logits, scores.model, tokens),
-                    _Cost(
-                        scores.model, scores.version, scores.experiment_label, result.computed_tokens, result.timings
-                    ),
-                )
+                return await self._score_body(request, payload, validated(model, content))
 
-    async def _respond(self, content: Any, cost: _Cost) -> Response:
+    async def _score_body(
+        self, request: Request, payload: bytes, body: ScoreRequestBody | PredictRequestBody
+    ) -> Response:
+        service, pairs = self._service, body.pairs()
+        check_count(len(pairs), "the request", service.settings)
+        positions = _positions_by_query(pairs)
+        groups = [(query, [pairs[position][1] for position in group]) for query, group in positions.items()]
+        template = to_rerank_request(body, service.settings, read_origin(request, payload, service.settings))
+        current_request.get().fields["documents"] = len(pairs)
+        async with cancel_on_disconnect(request):
+            scores = await service.pipeline.score(groups, template, self._meter.charge())
+        result = scores.result
+        by_position: dict[int, PairScore] = {}
+        for group, group_scores in zip(positions.values(), result.scores, strict=True):
+            by_position |= zip(group, group_scores, strict=True)
+        usage = usage_of([by_position[position] for position in range(len(pairs))])
+        warnings = [*body.warnings, *self._model_warnings(body.model, scores.model)]
+        warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
+        logits = [by_position[position].raw_score for position in range(len(pairs))]
+        return await self._respond(
+            _score_content(body, template, logits, scores.model, usage.tokens, warnings),
+            _Cost(scores.model, scores.version, scores.experiment_label, result.computed_tokens, result.timings),
+            warnings,
+        )
+
+    async def _respond(self, content: Any, cost: _Cost, warnings: Sequence[str]) -> Response:
         """Settle the charge, note the cost in log, trace and metrics, and return the response."""
         await self._meter.settle(cost.tokens)
         context, metrics = current_request.get(), self._service.metrics
@@ -179,7 +196,9 @@ class RerankRoutes:
             "x-queue-time": f"{cost.timings['queue']:.3f}",
             "x-inference-time": f"{cost.timings['inference']:.3f}",
             "x-compute-tokens": str(cost.tokens),
-        } | version_headers(cost.version, cost.experiment)
+            **version_headers(cost.version, cost.experiment),
+            **warning_headers(warnings),
+        }
         return json_response(content, headers=headers)
 
 
@@ -187,7 +206,7 @@ def _positions_by_query(pairs: Sequence[tuple[str, str]]) -> dict[str, list[int]
     """Return the positions of the pairs of each query."""
     positions: dict[str, list[int]] = {}
     for position, (query, _) in enumerate(pairs):
-        positions.setdefault(to_query(query), []).append(position)
+        positions.setdefault(query, []).append(position)
     return positions
 
 
@@ -197,12 +216,13 @@ def _score_content(
     logits: Sequence[float],
     model: str,
     tokens: int,
+    warnings: Sequence[str],
 ) -> Any:
     """Return the content of the response to `/score` or `/predict`."""
     scores = activate(logits, request.activation).tolist()
     if isinstance(body, PredictRequestBody):
-        return [[{"score": score, "label": "LABEL_0"}] for score in scores]
-    return dialects.score_response(scores, model, tokens, request.request_id, body.warnings)
+        return body.to_response(scores)
+    return dialects.score_response(scores, model, tokens, request.request_id, warnings)
 
 
 def _body_schema(*models: type[BaseModel]) -> dict[str, Any]:
@@ -216,7 +236,8 @@ def rerank_router(service: Service) -> APIRouter:
     union = "Rank documents for clients of Cohere v1 and v2, Jina, vLLM, Xinference and llama.cpp; with texts, of TEI."
     rerank: list[tuple[Sequence[str], str, tuple[type[BaseModel], ...]]] = [
         (UNION_PATHS, union, (RerankRequestBody, TeiRequestBody)),
-        (TEI_PATHS, "Rank texts for clients of text-embeddings-inference.", (TeiRequestBody,)),
+        (TEI_PATHS[:1], "Rank texts for clients of text-embeddings-inference.", (TeiRequestBody,)),
+        (TEI_PATHS[1:], INVOCATIONS, (TeiRequestBody, RerankRequestBody, ScoreRequestBody)),
         (INFINITY_PATHS, "Rank documents for clients of Infinity; texts are plain strings.", (RerankRequestBody,)),
         (VOYAGE_PATHS, "Rank documents for clients of Voyage.", (RerankRequestBody,)),
     ]

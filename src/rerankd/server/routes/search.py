@@ -19,7 +19,8 @@ from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
-from rerankd.server.responses import json_response, version_headers
+from rerankd.server.responses import json_response, version_headers, warning_headers
+from rerankd.server.schemas.dialects import truncation_warnings
 from rerankd.server.schemas.openapi import request_body
 from rerankd.server.schemas.search import AskRequestBody, SearchRequestBody
 from rerankd.server.service import Service
@@ -62,7 +63,7 @@ class SearchRoutes:
             # An error before the first event has a status of its own.
             async with cancel_on_disconnect(request), self._meter.refund_on_error():
                 first = await anext(parts)
-            headers = version_headers(first.version, first.experiment) if isinstance(first, SearchResult) else None
+            headers = _headers(first) if isinstance(first, SearchResult) else None
             events = self._events(first, parts, explain)
             return StreamingResponse(events, headers=headers, media_type="text/event-stream")
         async with cancel_on_disconnect(request), self._meter.refund_on_error():
@@ -84,7 +85,7 @@ class SearchRoutes:
         return SearchOptions(
             body.k or defaults.k,
             body.top_n or defaults.top_n,
-            defaults.threshold if body.threshold is None else body.threshold,
+            defaults.threshold if body.lowest_passage_score is None else body.lowest_passage_score,
             body.max_tokens or defaults.budget,
         )
 
@@ -127,7 +128,14 @@ def _encode_event(name: str, content: Any) -> bytes:
 
 
 def _search_json(content: Any, result: SearchResult) -> Response:
-    return json_response(content, headers=version_headers(result.version, result.experiment))
+    return json_response(content, headers=_headers(result))
+
+
+def _headers(result: SearchResult) -> dict[str, str]:
+    """Return the headers that name the model version, and passages that the model did not read in full."""
+    ranked = [passage.ranked for passage in (*result.passages, *result.dropped)]
+    warnings = truncation_warnings(sum(document.truncated for document in ranked), len(ranked))
+    return version_headers(result.version, result.experiment) | warning_headers(warnings)
 
 
 def search_router(service: Service) -> APIRouter:

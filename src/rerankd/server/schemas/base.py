@@ -6,7 +6,7 @@ Every body exposes query, documents, number of results, activation, truncation a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,17 @@ from rerankd.settings import Settings
 from rerankd.types import Activation, Document, Fusion, TruncationOverrides
 
 MIN_LENGTH = 8
+# Fields of some client that would change the results. Where a body does not have them, a warning names them.
+IGNORED_FIELDS = frozenset(
+    {
+        *("threshold", "score_threshold", "similarity_threshold", "relevance_threshold", "min_score"),
+        *("top_k", "top_n", "rank_fields", "fusion", "fusion_weight", "explain", "instruction", "relevant_spans"),
+        *("max_tokens_per_doc", "max_tokens_per_query", "max_chunks_per_doc", "overlap_tokens"),
+        *("truncate_prompt_tokens", "truncation", "truncation_side"),
+    }
+)
+NOTHING: tuple[Any, ...] = (None, False, "", {}, [], {"mode": "disabled"})
+"""Values of such fields that ask for nothing."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -28,6 +39,15 @@ class BaseRequestBody(BaseModel):
     )
     timeout: Seconds | None = Field(None, description="Time limit in seconds.")
     cache: bool | None = Field(None, description="Set to false to bypass the score cache.")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings about values that were changed or ignored."""
+        return [
+            f"{name} is not supported here and was ignored"
+            for name, value in (self.model_extra or {}).items()
+            if name in IGNORED_FIELDS and value not in NOTHING
+        ]
 
     @property
     def ranking_query(self) -> str:
@@ -58,7 +78,7 @@ class BaseRequestBody(BaseModel):
         return "sigmoid"
 
     @property
-    def score_threshold(self) -> float | None:
+    def lowest_score(self) -> float | None:
         """Lowest score of a document that is returned; None for no threshold."""
         return None
 

@@ -7,7 +7,7 @@ have shapes that no union holds: TEI is recognized by its body, the others by th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -18,12 +18,16 @@ Dialect = Literal["union", "tei", "infinity", "voyage"]
 Json = dict[str, Any]
 
 
-def _results(result: RerankResult, texts: bool, *, plain: bool = False, explain: bool = False) -> list[Json]:
+Returned = Callable[[int], Json]
+"""Returns the document at a position of the request, as it is to be returned."""
+
+
+def _results(result: RerankResult, returned: Callable[[int], Any] | None, *, explain: bool = False) -> list[Json]:
     rows = []
     for ranked in result.results:
         row: Json = {"index": ranked.index, "relevance_score": ranked.relevance_score}
-        if texts:
-            row["document"] = ranked.document.text if plain else {"text": ranked.document.text}
+        if returned is not None:
+            row["document"] = returned(ranked.index)
         if explain:
             row |= {"raw_score": ranked.raw_score, "truncated": ranked.truncated, "chunks": ranked.chunks}
             row["rules"] = [asdict(rule) for rule in ranked.rules]
@@ -31,16 +35,36 @@ def _results(result: RerankResult, texts: bool, *, plain: bool = False, explain:
     return rows
 
 
+def _texts(result: RerankResult, returned: Returned | None) -> Callable[[int], str] | None:
+    """Return a function for documents as plain strings; None for none."""
+    if returned is None:
+        return None
+    texts = {ranked.index: ranked.document.text for ranked in result.results}
+    return lambda index: str(returned(index).get("text", texts[index]))
+
+
 def _usage(usage: Usage) -> Json:
     return {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens}
 
 
 def union_response(
-    result: RerankResult, *, texts: bool, version: str, warnings: Sequence[str] = (), explain: bool = False
+    result: RerankResult,
+    *,
+    returned: Returned | None,
+    version: str,
+    warnings: Sequence[str] = (),
+    explain: bool = False,
 ) -> Json:
     """Return the response that clients of Cohere, Jina, vLLM, Xinference and llama.cpp all read.
 
     `object` is left out, because Infinity's client and Jina's want different words there.
+
+    Args:
+        result: the ranking.
+        returned: returns the document at a position, as it is to be returned; None for no documents.
+        version: version of Cohere's API.
+        warnings: warnings about the request and about texts that were cut.
+        explain: True to add raw scores, rules and timings.
     """
     meta: Json = {
         "api_version": {"version": version},
@@ -52,7 +76,7 @@ def union_response(
     content: Json = {
         "id": result.request_id,
         "model": result.model,
-        "results": _results(result, texts, explain=explain),
+        "results": _results(result, returned, explain=explain),
         "usage": _usage(result.usage),
         "meta": meta,
     }
@@ -64,23 +88,23 @@ def union_response(
     return content
 
 
-def infinity_response(result: RerankResult, *, texts: bool) -> Json:
+def infinity_response(result: RerankResult, *, returned: Returned | None) -> Json:
     """Return Infinity's response: documents are plain strings."""
     return {
         "object": "rerank",
         "id": f"infinity-{result.request_id}",
         "model": result.model,
         "created": int(time.time()),
-        "results": _results(result, texts, plain=True),
+        "results": _results(result, _texts(result, returned)),
         "usage": _usage(result.usage),
     }
 
 
-def voyage_response(result: RerankResult, *, texts: bool) -> Json:
+def voyage_response(result: RerankResult, *, returned: Returned | None) -> Json:
     """Return Voyage's response: `data`, and documents are plain strings."""
     return {
         "object": "list",
-        "data": _results(result, texts, plain=True),
+        "data": _results(result, _texts(result, returned)),
         "model": result.model,
         "usage": {"total_tokens": result.usage.tokens},
     }
@@ -111,12 +135,29 @@ def score_response(
     return content | {"meta": {"warnings": list(warnings)}} if warnings else content
 
 
+def truncation_warnings(truncated: int, pairs: int) -> list[str]:
+    """Return a warning if texts were cut before the model read them.
+
+    Args:
+        truncated: number of pairs of which some text was not read.
+        pairs: number of pairs that were scored.
+
+    Example:
+        >>> truncation_warnings(2, 5)
+        ['2 of 5 pairs of query and document were cut: they are longer than the limit in tokens']
+    """
+    sentence = f"{truncated} of {pairs} pairs of query and document were cut: they are longer than the limit in tokens"
+    return [sentence] if truncated else []
+
+
 def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[int, Json]:
     """Return status and body of an error, in a dialect."""
     text = str(error)
     if dialect == "tei":
         status, kind = _tei_kind(error)
         return status, {"error": text, "error_type": kind}
+    if dialect == "voyage":  # its SDK before 0.5 takes `error` for a text, and fails on an object
+        return error.status, {"detail": text}
     return error.status, {
         "error": {"message": text, "type": error.code, "param": None, "code": error.code},
         "detail": text,

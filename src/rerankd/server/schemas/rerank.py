@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
@@ -17,7 +17,7 @@ from rerankd.server.schemas.base import (
 )
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.fusion import FusionName, resolve_fusion
-from rerankd.server.schemas.text import TEXT_SCHEMA, Text, read_text
+from rerankd.server.schemas.text import TEXT_SCHEMA, Text, list_of_one, read_text
 from rerankd.settings import Settings
 from rerankd.types import Document, Fusion, TruncationOverrides
 
@@ -31,9 +31,10 @@ class RerankRequestBody(ScoringRequestBody):
     query: Text = Field(description="The query.")
     documents: Annotated[
         list[Any],
+        BeforeValidator(list_of_one),
         Field(
-            json_schema_extra={"type": "array", "items": TEXT_SCHEMA, "minItems": 1},
-            description="The documents to rank.",
+            json_schema_extra={"anyOf": [{"type": "array", "items": TEXT_SCHEMA, "minItems": 1}, TEXT_SCHEMA]},
+            description="The documents to rank; a single text is one document.",
         ),
     ]
     top_n: int | None = Field(None, description="Number of documents to return; null, 0 or less for all.")
@@ -42,6 +43,7 @@ class RerankRequestBody(ScoringRequestBody):
     threshold: float | None = Field(
         None, ge=0, le=1, description="Lowest score of a document that is returned, from 0 to 1 even with raw_scores."
     )
+    score_threshold: float | None = Field(None, ge=0, le=1, description="Alias of threshold.")
     fusion: FusionName | None = Field(
         None, description="Fusion of the model's order with the first stage's, or with documents[].score."
     )
@@ -50,7 +52,7 @@ class RerankRequestBody(ScoringRequestBody):
         None, description="Set to true for raw scores, truncation, chunks, rules and timings in the response."
     )
     rank_fields: list[str] | None = Field(None, description="Fields of document objects that are ranked on.")
-    max_tokens_per_doc: int | None = Field(None, description="Maximum tokens of a document.")
+    max_tokens_per_doc: int | None = Field(None, ge=1, description="Maximum tokens of a document.")
     max_tokens_per_query: int | None = Field(None, description="Maximum tokens of the query.")
     max_chunks_per_doc: int | None = Field(
         None, description="Maximum chunks of a document; above 1, long documents are scored in chunks."
@@ -82,9 +84,9 @@ class RerankRequestBody(ScoringRequestBody):
         return positive_or_none(self.top_n if self.top_n is not None else self.top_k)
 
     @property
-    def score_threshold(self) -> float | None:
+    def lowest_score(self) -> float | None:
         """Lowest score of a document that is returned; None for no threshold."""
-        return self.threshold
+        return self.score_threshold if self.threshold is None else self.threshold
 
     def truncation_overrides(self) -> TruncationOverrides:
         """Return the overrides of the model's truncation."""
@@ -107,8 +109,19 @@ class RerankRequestBody(ScoringRequestBody):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about values that were changed."""
-        return prompt_tokens_warnings(self.truncate_prompt_tokens)
+        """Warnings about values that were changed or ignored."""
+        return [*super().warnings, *prompt_tokens_warnings(self.truncate_prompt_tokens)]
+
+    def returned_document(self, index: int) -> dict[str, Any]:
+        """Return a document as a response returns it: an object as it was sent, another form as an object with `text`.
+
+        Args:
+            index: position of the document in the request, from 0.
+        """
+        item = self.documents[index]
+        if isinstance(item, dict) and (self.rank_fields or isinstance(item.get("text"), str)):
+            return item
+        return {"text": self._document(item, index).text}
 
     def _document(self, item: Any, position: int) -> Document:
         if isinstance(item, str):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none, prompt_tokens_warnings
 from rerankd.server.schemas.text import Texts
 from rerankd.types import TruncationOverrides
+
+SIDES = frozenset({"text_1", "text_2", "queries", "data_1", "data_2", "items"})
 
 
 class ScoreRequestBody(ScoringRequestBody):
@@ -38,6 +41,7 @@ class ScoreRequestBody(ScoringRequestBody):
             raise InvalidRequestError(
                 "Both queries and documents are required.", hint="Send text_1 (queries) and text_2 (documents)."
             )
+        queries = [to_query(query) for query in queries]
         if len(queries) == 1:
             return [(queries[0], document) for document in documents]
         if len(queries) != len(documents):
@@ -56,5 +60,6 @@ class ScoreRequestBody(ScoringRequestBody):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about values that were changed."""
-        return [] if self.max_length else prompt_tokens_warnings(self.truncate_prompt_tokens)
+        """Warnings about values that were changed or ignored."""
+        raised = [] if self.max_length else prompt_tokens_warnings(self.truncate_prompt_tokens)
+        return [*super().warnings, *raised]

@@ -24,6 +24,7 @@ class SearchRequestBody(BaseRequestBody):
     threshold: float | None = Field(
         None, ge=0, le=1, description="Lowest score of a passage; default: setting search_threshold."
     )
+    score_threshold: float | None = Field(None, ge=0, le=1, description="Alias of threshold.")
     max_tokens: int | None = Field(
         None, ge=16, le=1_000_000, description="Token budget of all passages; default: setting search_tokens."
     )
@@ -37,6 +38,11 @@ class SearchRequestBody(BaseRequestBody):
     def ranking_query(self) -> str:
         """Query of the ranking."""
         return self.query
+
+    @property
+    def lowest_passage_score(self) -> float | None:
+        """Lowest score of a passage; None for the setting's."""
+        return self.score_threshold if self.threshold is None else self.threshold
 
     def rank_fusion(self, settings: Settings) -> Fusion | None:
         """Return the fusion with the first stage's order; None for the model's order alone."""

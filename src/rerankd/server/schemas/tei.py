@@ -6,11 +6,12 @@ with the status 422 that TEI gives invalid requests.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from rerankd._common.validation import to_query
+from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import ScoringRequestBody, check_count, positive_or_none
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.text import Text
@@ -32,14 +33,16 @@ class TeiRequestBody(ScoringRequestBody):
 
     @property
     def ranking_query(self) -> str:
-        """Query of the ranking."""
-        return to_query(self.query)
+        """Query of the ranking; it may be empty, as in text-embeddings-inference."""
+        return self.query
 
     def ranking_documents(self, settings: Settings) -> list[Document]:
         """Return the documents to rank."""
         if not self.texts:
             raise EmptyDocumentsError("texts")
         check_count(len(self.texts), "texts", settings)
+        for position, text in enumerate(self.texts):
+            _check_pair(self.query, text, f"texts.{position}")
         return [Document(text) for text in self.texts]
 
     @property
@@ -60,22 +63,55 @@ class TeiRequestBody(ScoringRequestBody):
         )
 
 
+def _check_pair(query: str, text: str, name: str) -> None:
+    """Refuse a pair without any text; an empty query beside a document is scored, as in text-embeddings-inference."""
+    if not query and not text:
+        raise InvalidRequestError(f"{name}: query and document are both empty.", hint="Send a text for one of them.")
+
+
+def _list_of_one_pair(value: Any) -> Any:
+    """Return a list of the pair, if the value is a pair of strings itself."""
+    return [value] if isinstance(value, list) and value and isinstance(value[0], str) else value
+
+
+_Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
+_PAIR_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+_PAIRS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "array", "items": _PAIR_SCHEMA}, _PAIR_SCHEMA]}
+
+
 class PredictRequestBody(ScoringRequestBody):
     """Request to score pairs, as text-embeddings-inference's `/predict` takes it."""
 
-    inputs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
-        description="Pairs of a query and a document."
+    inputs: Annotated[list[_Pair], BeforeValidator(_list_of_one_pair)] = Field(
+        description="Pairs of a query and a document, or one pair.", json_schema_extra=_PAIRS_SCHEMA
     )
     truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
+    _is_one_pair: bool = PrivateAttr(False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_one_pair(cls, content: Any, build: ModelWrapValidatorHandler[Self]) -> Self:
+        body = build(content)
+        inputs = content.get("inputs") if isinstance(content, dict) else None
+        body._is_one_pair = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str)
+        return body
+
+    def to_response(self, scores: Sequence[float]) -> list[Any]:
+        """Return the content of the response: the predictions of each pair, or those of the one that was sent."""
+        rows = [[{"score": score, "label": "LABEL_0"}] for score in scores]
+        return rows[0] if self._is_one_pair else rows
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the pairs.
 
         Raises:
             EmptyDocumentsError: there are none.
+            InvalidRequestError: query and document of a pair are both empty.
         """
         if not self.inputs:
             raise EmptyDocumentsError("inputs")
+        for position, (query, text) in enumerate(self.inputs):
+            _check_pair(query, text, f"inputs.{position}")
         return [(query, text) for query, text in self.inputs]
 
     def truncation_overrides(self) -> TruncationOverrides:

@@ -30,8 +30,14 @@ def read_text(value: Any) -> Any:
     raise ValueError('a text is a string, {"text": "..."}, or {"content": [{"type": "text", "text": "..."}]}')
 
 
-def _to_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
+def list_of_one(value: Any) -> Any:
+    """Return a list of a single text, in whichever form; other values as they are, for the validator.
+
+    Example:
+        >>> list_of_one({"text": "a"})
+        [{'text': 'a'}]
+    """
+    return [value] if isinstance(value, str | dict) else value
 
 
 TEXT_SCHEMA: dict[str, Any] = {
@@ -58,6 +64,6 @@ TEXT_SCHEMA: dict[str, Any] = {
 Text = Annotated[str, BeforeValidator(read_text), Field(json_schema_extra=TEXT_SCHEMA)]
 Texts = Annotated[
     list[Text],
-    BeforeValidator(_to_list),
+    BeforeValidator(list_of_one),
     Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_SCHEMA}]}),
 ]

@@ -21,4 +21,4 @@ async def test_a_service_that_is_starting_refuses_at_once_so_that_another_is_ask
         response = await http.post(path, json={"query": "q", "documents": ["d"]})
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
-    assert response.json()["error"]["code"] == "unavailable"
+    assert response.json()["detail"] == "The service is starting. Send the request again."

@@ -13,6 +13,7 @@ from rerankd.server.schemas import dialects
 from rerankd.types import Document, PairScore, RerankResult
 
 SCORES = [PairScore(-1.0, 5, False), PairScore(2.0, 7, True)]
+RETURNED = [{"title": "A"}, {"text": "b", "title": "B"}]
 RESULT = RerankResult(
     rank_documents([Document("a"), Document("b")], SCORES, None, "none"),
     "mini",
@@ -23,17 +24,19 @@ RESULT = RerankResult(
 
 
 def test_union_leaves_out_what_some_client_trips_over() -> None:
-    response = dialects.union_response(RESULT, texts=False, version="2")
+    response = dialects.union_response(RESULT, returned=None, version="2")
     assert "object" not in response
     assert response["results"] == [{"index": 1, "relevance_score": 2.0}, {"index": 0, "relevance_score": -1.0}]
     assert response["usage"] == {"prompt_tokens": 12, "total_tokens": 12}
     assert response["meta"]["billed_units"] == {"search_units": 1}
     assert "warnings" not in response["meta"]
-    with_texts = dialects.union_response(RESULT, texts=True, version="1", warnings=["w"], explain=True)
+    with_texts = dialects.union_response(
+        RESULT, returned=RETURNED.__getitem__, version="1", warnings=["w"], explain=True
+    )
     assert with_texts["results"][0] == {
         "index": 1,
         "relevance_score": 2.0,
-        "document": {"text": "b"},
+        "document": {"text": "b", "title": "B"},
         "raw_score": 2.0,
         "truncated": True,
         "chunks": 1,
@@ -44,8 +47,8 @@ def test_union_leaves_out_what_some_client_trips_over() -> None:
 
 
 def test_plain_documents_where_they_are_expected() -> None:
-    assert dialects.infinity_response(RESULT, texts=True)["results"][0]["document"] == "b"
-    assert dialects.voyage_response(RESULT, texts=True)["data"][1]["document"] == "a"
+    assert dialects.infinity_response(RESULT, returned=RETURNED.__getitem__)["results"][0]["document"] == "b"
+    assert dialects.voyage_response(RESULT, returned=RETURNED.__getitem__)["data"][1]["document"] == "a"
     assert dialects.tei_response(RESULT, texts=True)[0] == {"index": 1, "score": 2.0, "text": "b"}
     assert dialects.tei_response(RESULT, texts=False)[0] == {"index": 1, "score": 2.0}
 
@@ -71,3 +74,9 @@ def test_errors_in_the_union_are_read_by_all() -> None:
     assert status == 400
     assert body["detail"] == body["message"] == body["error"]["message"] == "No. Yes."
     assert body["error"]["code"] == "invalid_request"
+
+
+def test_errors_for_voyage_hold_the_detail_only() -> None:
+    errors: list[RerankdError] = [InvalidRequestError("No.", hint="Yes."), OverloadedError("x")]
+    for error in errors:
+        assert dialects.error_body(error, "voyage", "id") == (error.status, {"detail": str(error)})

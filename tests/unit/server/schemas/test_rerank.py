@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 
 from rerankd.errors import InvalidRequestError, PayloadTooLargeError
+from rerankd.server.ranking_request import to_rerank_request
 from rerankd.server.request_parsing import validated
 from rerankd.server.schemas.base import check_count
 from rerankd.server.schemas.rerank import RerankRequestBody
-from rerankd.server.schemas.tei import TeiRequestBody
+from rerankd.server.schemas.score import ScoreRequestBody
+from rerankd.server.schemas.search import SearchRequestBody
+from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
 from rerankd.settings import load_settings
 from rerankd.types import TruncationOverrides
 
@@ -64,3 +67,65 @@ def test_too_many_documents() -> None:
     check_count(10_000, "documents", load_settings())
     with pytest.raises(PayloadTooLargeError, match="10001 texts; 10000 are allowed"):
         check_count(10_001, "documents", load_settings())
+
+
+@pytest.mark.parametrize("document", ["d", {"text": "d"}, {"content": [{"type": "text", "text": "d"}]}, ""])
+def test_one_document_needs_no_list(document: object) -> None:
+    body = validated(RerankRequestBody, {"query": "q", "documents": document})
+    assert len(body.ranking_documents(load_settings())) == 1
+    assert body.ranking_documents(load_settings())[0].text in ("d", "")
+
+
+@pytest.mark.parametrize(
+    ("item", "rank_fields", "returned"),
+    [
+        ({"text": "X", "title": "T"}, ["title", "text"], {"text": "X", "title": "T"}),
+        ({"text": "X", "title": "T", "n": [1]}, None, {"text": "X", "title": "T", "n": [1]}),
+        ({"title": "T", "body": "B"}, ["body"], {"title": "T", "body": "B"}),
+        ("plain", ["title"], {"text": "plain"}),
+        ("plain", None, {"text": "plain"}),
+        ({"content": [{"type": "text", "text": "a"}]}, None, {"text": "a"}),
+        ({"text": "", "content": "ignored"}, None, {"text": "", "content": "ignored"}),
+    ],
+)
+def test_objects_are_returned_as_they_were_sent(item: object, rank_fields: list[str] | None, returned: object) -> None:
+    body = validated(RerankRequestBody, {"query": "q", "documents": [item], "rank_fields": rank_fields})
+    body.ranking_documents(load_settings())
+    assert body.returned_document(0) == returned
+
+
+@pytest.mark.parametrize("tokens", [0, -1, -5])
+def test_a_document_has_room_for_a_token_at_least(tokens: int) -> None:
+    with pytest.raises(InvalidRequestError, match="^max_tokens_per_doc: Input should be greater than or equal to 1"):
+        overrides(max_tokens_per_doc=tokens)
+    assert overrides(max_tokens_per_doc=None).max_document_tokens is None
+
+
+def test_score_threshold_is_another_name_of_threshold() -> None:
+    settings = load_settings()
+    body = {"query": "q", "documents": ["d"], "score_threshold": 0.5}
+    assert to_rerank_request(validated(RerankRequestBody, body), settings).threshold == 0.5
+    assert to_rerank_request(validated(RerankRequestBody, body | {"threshold": 0.2}), settings).threshold == 0.2
+    assert validated(RerankRequestBody, body).warnings == []
+    search = validated(SearchRequestBody, {"query": "q", "score_threshold": 0.5})
+    assert search.lowest_passage_score == 0.5
+    with pytest.raises(InvalidRequestError, match="^score_threshold: "):
+        validated(RerankRequestBody, body | {"score_threshold": 7})
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "ignored"),
+    [
+        (TeiRequestBody, {"query": "q", "texts": ["d"], "score_threshold": 0.5}, ["score_threshold"]),
+        (TeiRequestBody, {"query": "q", "texts": ["d"], "rank_fields": ["a"], "top_k": 1}, ["rank_fields", "top_k"]),
+        (ScoreRequestBody, {"text_1": "q", "text_2": "d", "top_n": 1, "threshold": 0.1}, ["top_n", "threshold"]),
+        (PredictRequestBody, {"inputs": ["q", "d"], "min_score": 0.1}, ["min_score"]),
+        (RerankRequestBody, {"query": "q", "documents": ["d"], "similarity_threshold": 0.1}, ["similarity_threshold"]),
+        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "Rank."}, ["instruction"]),
+        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "", "user": "u", "kwargs": "{}"}, []),
+    ],
+)
+def test_a_field_that_would_change_the_results_is_not_ignored_in_silence(
+    model: type[RerankRequestBody], content: dict[str, object], ignored: list[str]
+) -> None:
+    assert validated(model, content).warnings == [f"{name} is not supported here and was ignored" for name in ignored]
