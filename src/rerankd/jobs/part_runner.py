@@ -84,12 +84,11 @@ class PartRunner:
 
     async def _rank(self, claim: Claim, work: RankWork, request_id: str) -> dict[str, Any]:
         request = replace(work.request, request_id=request_id, tenant=claim.tenant, source="job")
-        rules = self._pipeline.rules
+        rules = await self._pipeline.apply_rules(request)
         texts = [document.text for document in request.documents]
-        query = rules.expand_query(request.query, request.tenant)
         # A long list is scored in slices, so that the requests of others are batched in between.
         slices = [
-            await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
+            await self._score([(rules.query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
             for start in range(0, len(texts), SLICE_DOCUMENTS)
         ]
         result = self._pipeline.finish(request, slices, rules)
