@@ -131,13 +131,13 @@ def _decisive(error: BaseException) -> BaseException:
 
 
 def _for_job(request: RerankRequest, claim: Claim) -> RerankRequest:
-    """Return the request with its job's fairness key and the time that is left until the job's deadline."""
+    """Return the request with its job's tenant and fairness key, and the time that is left until the job's deadline."""
     timeout = claim.deadline - time.time() if claim.deadline else None
     if timeout is not None and timeout <= 0:
         raise DeadlineExceededError("The job's deadline has passed.")
     is_bulk = claim.priority == "bulk"
     fairness_key = f"{claim.tenant}~bulk" if is_bulk else claim.tenant
-    return replace(request, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
+    return replace(request, tenant=claim.tenant, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
 
 
 def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:

@@ -170,6 +170,7 @@ class Pipeline:
                     retry_key=request.retry_key,
                     deadline=deadline,
                     cache=request.cache,
+                    cache_scope=request.tenant,
                     allow_truncation=allow_truncation,
                     background=request.background,
                 )

@@ -112,6 +112,11 @@ class CacheSettings(BaseModel):
     """Score cache and Redis."""
 
     cache: bool = Field(True, description="cache scores of pairs; a request can opt out")
+    cache_shared: bool = Field(
+        False,
+        description="share cached scores between API keys: less to compute, but the tokens and the time of a request "
+        "then tell a key whether another one ranked the same pair, for which it pays nothing",
+    )
     cache_entries: int = Field(100_000, ge=0, description="most scores cached in memory")
     cache_seconds: float = Field(86_400.0, gt=0, description="time to live of scores in Redis, in seconds")
     redis_url: str | None = Field(
