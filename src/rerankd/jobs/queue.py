@@ -105,10 +105,11 @@ class JobQueue:
         timeout: float | None = None,
         webhook: str | None = None,
         idempotency: str | None = None,
+        charged: int = 0,
     ) -> tuple[Job, bool]:
         """Submit like `submit`, with options that `check` has already accepted.
 
-        The service checks them before it counts a request against a quota.
+        The service checks them before it counts a request against a quota, with the tokens `charged`.
         """
         parts = list(split_work(work))
         if not parts:
@@ -122,6 +123,7 @@ class JobQueue:
             webhook=webhook,
             idempotency=idempotency,
             fingerprint=hashlib.sha256(b"\n".join(part.payload for part in parts)).hexdigest(),
+            charged=charged,
         )
         if job.size > self._max_bytes:
             raise PayloadTooLargeError("The job is larger than max_jobs_mb.", hint="Split it into several jobs.")

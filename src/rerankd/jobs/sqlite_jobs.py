@@ -12,7 +12,7 @@ from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict
 OPEN = "state IN ('queued', 'running')"
 _COLUMNS = (
     "id, state, owner, priority, created, total, done, failed, parts, started, finished, deadline, error, webhook, "
-    "webhook_state"
+    "webhook_state, webhook_error, charged, computed"
 )
 
 
@@ -43,6 +43,7 @@ class JobTable:
             "bytes": job.size,
             "idempotency": job.idempotency,
             "fingerprint": job.fingerprint,
+            "charged": job.charged,
         }
         self._db.execute(
             f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
@@ -74,11 +75,23 @@ class JobTable:
 
     def dead_letter(self, job_id: str, error: str) -> None:
         """Put a job in the dead-letter queue."""
+        self.add_total("dead")
         self._db.execute("UPDATE job SET error = ?, dead = ? WHERE id = ?", (error, self._clock(), job_id))
 
-    def count(self, job_id: str, done: int, failed: int) -> Job:
-        """Add to a job's counts of requests; finish the job when all are counted."""
-        self._db.execute("UPDATE job SET done = done + ?, failed = failed + ? WHERE id = ?", (done, failed, job_id))
+    def note_reason(self, job_id: str, reason: str) -> None:
+        """Note why a request of a job failed; the first reason stays."""
+        self._db.execute("UPDATE job SET error = ? WHERE id = ? AND error = ''", (reason, job_id))
+
+    def add_total(self, name: str) -> None:
+        """Add 1 to a count of the store."""
+        self._db.execute("INSERT INTO total VALUES (?, 1) ON CONFLICT DO UPDATE SET value = value + 1", (name,))
+
+    def count(self, job_id: str, done: int, failed: int, computed: int = 0) -> Job:
+        """Add to a job's counts of requests and tokens; finish the job when all requests are counted."""
+        self._db.execute(
+            "UPDATE job SET done = done + ?, failed = failed + ?, computed = computed + ? WHERE id = ?",
+            (done, failed, computed, job_id),
+        )
         job = self.one(job_id)
         if not job.final and job.done + job.failed >= job.total:
             self.end(job_id, "failed" if job.failed else "succeeded", job.error)
@@ -87,6 +100,7 @@ class JobTable:
     def end(self, job_id: str, state: State, error: str) -> None:
         """Finish a job and its open parts, and invalidate the leases of these parts."""
         now = self._clock()
+        self.add_total(state)
         self._db.execute(
             "UPDATE job SET state = ?, finished = ?, error = ?, hook_at = CASE webhook WHEN '' THEN NULL ELSE ? END"
             " WHERE id = ?",

@@ -21,6 +21,7 @@ from rerankd.jobs.store import (
     JobStore,
     PartResult,
     QueueDepth,
+    delivery_outcome,
     overloaded,
 )
 
@@ -152,7 +153,17 @@ class SqliteStore(JobStore):
         )
         return cursor.rowcount > 0
 
-    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
+    def finish(
+        self,
+        claim: Claim,
+        result: bytes,
+        done: int,
+        failed: int,
+        error: str = "",
+        *,
+        reason: str = "",
+        computed: int = 0,
+    ) -> Job | None:
         """Store the result of a part."""
         with self._db.transaction():
             assignments = "state = 'done', token = NULL, result = ?, done = ?, failed = ?"
@@ -161,7 +172,9 @@ class SqliteStore(JobStore):
                 return None
             if error:
                 self._table.dead_letter(claim.job, error)
-            return self._table.count(claim.job, done, failed)
+            elif reason:
+                self._table.note_reason(claim.job, reason)
+            return self._table.count(claim.job, done, failed, computed)
 
     def requeue(self, claim: Claim, delay: float, *, count_attempt: bool) -> bool:
         """Release a part."""
@@ -202,11 +215,21 @@ class SqliteStore(JobStore):
             if waiting:
                 self._db.execute(
                     "UPDATE job SET state = 'queued', done = ?, failed = ?, error = '', dead = 0, deadline = 0,"
-                    " finished = 0, hook_at = NULL, hook_attempts = 0,"
+                    " finished = 0, hook_at = NULL, hook_attempts = 0, webhook_error = '',"
                     " webhook_state = CASE webhook WHEN '' THEN '' ELSE 'pending' END WHERE id = ?",
                     (done, failed, job_id),
                 )
             return self._table.one(job_id)
+
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result."""
+        with self._db.reading():
+            (requests,) = self._db.fetch(
+                "SELECT coalesce(sum(requests), 0) FROM part WHERE job = ? AND result IS NULL"
+                " AND attempts + losses > 0",
+                (job_id,),
+            )
+        return int(requests)
 
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended."""
@@ -254,6 +277,11 @@ class SqliteStore(JobStore):
             self._table.dead_letter(job_id, WORKER_LOST_ERROR)
             self._table.count(job_id, 0, requests)
 
+    def totals(self) -> dict[str, int]:
+        """Return the counts since the store was made."""
+        with self._db.reading():
+            return dict(self._db.execute("SELECT name, value FROM total").fetchall())
+
     def queue_depth(self) -> QueueDepth:
         """Return the number of parts that can be claimed now."""
         with self._db.reading():
@@ -278,14 +306,15 @@ class SqliteStore(JobStore):
             )
             return [WebhookDelivery(self._table.one(job_id), attempts) for job_id, attempts in due]
 
-    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None) -> None:
+    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None, error: str = "") -> None:
         """Record the outcome of a delivery."""
         state = "delivered" if delivered else "failed" if retry_after is None else "pending"
         due = None if delivered or retry_after is None else self._clock() + retry_after
         with self._db.transaction():
+            self._table.add_total(delivery_outcome(delivered=delivered, retry_after=retry_after))
             self._db.execute(  # a job that was retried meanwhile will end again, with a delivery of its own
-                f"UPDATE job SET webhook_state = ?, hook_at = ? WHERE id = ? AND NOT {OPEN}",  # noqa: S608
-                (state, due, job_id),
+                f"UPDATE job SET webhook_state = ?, webhook_error = ?, hook_at = ? WHERE id = ? AND NOT {OPEN}",  # noqa: S608
+                (state, error, due, job_id),
             )
 
     def subscribe(self, on_end: Callable[[str], None]) -> Callable[[], None]:

@@ -13,16 +13,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerankd._common.logging import logger
 from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdError
 from rerankd.server.auth.keys import ApiKey, presented_key
+from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
 from rerankd.server.context import RequestContext, current_request
 from rerankd.server.response_writer import ResponseWriter
+from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.server.service import Service
 
 _log = logger(__name__)
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/v1/cluster/auth"})
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
+_SELF_METERED = frozenset(SCORING_PATHS)  # they are counted with their tokens, once their dialect is known
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 429, 503})
 REQUEST_ID = r"^[\w.:-]{1,128}$"
 _REQUEST_ID = re.compile(REQUEST_ID, re.ASCII)
@@ -39,6 +42,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
         self._budget = BodyBudget(service.settings.max_inflight_mb * 1_000_000)
+        self._meter = UsageMeter(service.quotas)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -55,6 +59,8 @@ class RequestMiddleware:
         body = BodyLimiter(receive, self._service.settings, headers, self._budget)
         try:
             context.key = self._authenticate(scope["path"], headers)
+            if scope["path"] not in _SELF_METERED:
+                await self._meter.count()
             body.check_declared()
             await self._app(scope, body, response)
         except ClientDisconnect:

@@ -241,7 +241,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     experiments = open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
     shadow = ShadowQueue(pipeline.score_on, traffic, after_response)
     traffic.shadow = shadow.offer
-    job_service, trace_service = JobService(settings, pipeline), TraceService(settings)
+    job_service, trace_service = JobService(settings, pipeline, quotas), TraceService(settings)
     service = Service(
         settings,
         pool,
@@ -263,5 +263,6 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     metrics.watch_experiments(experiments, traffic, shadow)
     metrics.watch_rules(rules)
     metrics.watch_pool(pool, lambda: service.readiness.ready, lambda: service.job_service.waiting)
+    metrics.watch_jobs(lambda: service.job_service.totals)
     metrics.watch_traces(traces)
     return service

@@ -24,7 +24,7 @@ MARGIN = 0.001  # added to retry_after: seconds since 1970 are only exact to a q
 class QuotaStore(Protocol):
     """Store of the usage of keys. `tokens` is an estimate that `correct` settles; `now` is in seconds since 1970."""
 
-    async def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Count one request, or raise as `Quotas.charge` does."""
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
@@ -63,10 +63,16 @@ class Quotas:
         self._uses: OrderedDict[str, _Use] = OrderedDict()
         self._max_keys = max_keys
 
-    def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Count one request and its tokens, or neither.
 
         A request larger than a minute's tokens passes when the bucket is full, and leaves a debt.
+
+        Args:
+            key: key of the request.
+            tokens: tokens of the request.
+            now: time in seconds since 1970.
+            requests: 1, or 0 for the tokens of a request that is counted already.
 
         Raises:
             RateLimitedError: a limit is reached; after `retry_after` seconds the same request passes.
@@ -79,16 +85,16 @@ class Quotas:
         behind = use.at - now  # more than 0 after the clock was set back
         tomorrow = (use.day + 1) * DAY - now
         waits = (
-            _wait(use.requests, 1, key.requests_per_minute, behind),
+            _wait(use.requests, requests, key.requests_per_minute, behind),
             _wait(use.tokens, tokens, key.tokens_per_minute, behind),
-            tomorrow if key.requests_per_day and use.requests_today + 1 > key.requests_per_day else 0.0,
+            tomorrow if key.requests_per_day and use.requests_today + requests > key.requests_per_day else 0.0,
             tomorrow if key.tokens_per_day and use.tokens_today + tokens > key.tokens_per_day else 0.0,
         )
         longest = max(waits)
         if longest > 0:
             raise refusal(key, LIMITS[waits.index(longest)], longest)
-        use.requests += 1
-        use.requests_today += 1
+        use.requests += requests
+        use.requests_today += requests
         _add(use, tokens)
 
     def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
@@ -161,9 +167,9 @@ class MemoryQuotas:
     def __init__(self) -> None:
         self._quotas = Quotas()
 
-    async def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Charge as `Quotas.charge` does."""
-        self._quotas.charge(key, tokens, now)
+        self._quotas.charge(key, tokens, now, requests=requests)
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         """Correct as `Quotas.correct` does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -69,6 +69,30 @@ class PoolGauges(Collector):
             jobs.add_metric(["interactive"], waiting.interactive)
             jobs.add_metric(["bulk"], waiting.bulk)
         return [*gauges.values(), ready, jobs]
+
+
+class JobCounts(Collector):
+    """Counters of jobs and webhooks, over all services and workers of one queue."""
+
+    def __init__(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        totals = self._totals()
+        ended = CounterMetricFamily("rerankd_jobs_ended", "Jobs that ended, by state", labels=["state"])
+        for state in ("succeeded", "failed", "cancelled", "expired"):
+            ended.add_metric([state], totals.get(state, 0))
+        dead = CounterMetricFamily("rerankd_jobs_dead", "Parts of jobs that went to the dead-letter queue")
+        dead.add_metric([], totals.get("dead", 0))
+        webhooks = CounterMetricFamily(
+            "rerankd_webhooks",
+            "Webhook calls by outcome: delivered, failed (will be repeated) or lost (given up)",
+            labels=["outcome"],
+        )
+        for outcome in ("delivered", "failed", "lost"):
+            webhooks.add_metric([outcome], totals.get(f"webhook_{outcome}", 0))
+        return [ended, dead, webhooks]
 
 
 class RuleGauges(Collector):

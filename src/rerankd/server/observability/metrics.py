@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rerankd._common.version import __version__
 from rerankd.engine.observer import EngineObserver
 from rerankd.server.observability.collectors import (
     ActivityGauges,
+    JobCounts,
     PoolGauges,
     RegistryGauges,
     RuleGauges,
@@ -102,6 +103,10 @@ class Metrics(EngineObserver):
     ) -> None:
         """Register the gauges of the model pool and of the job queue."""
         self.registry.register(PoolGauges(pool, ready, depth))
+
+    def watch_jobs(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        """Register the counters of jobs and webhooks."""
+        self.registry.register(JobCounts(totals))
 
     def watch_traces(self, writer: TraceWriter | None) -> None:
         """Register the counters of the trace writer; None registers nothing."""
