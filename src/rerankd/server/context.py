@@ -40,8 +40,8 @@ class RequestContext:
 
     @property
     def tenant(self) -> str:
-        """Id of the API key; empty where no key is required."""
-        return self.key.id if self.key else ""
+        """Id of the key's tenant; empty where no key is required."""
+        return self.key.tenant_id if self.key else ""
 
 
 current_request: ContextVar[RequestContext] = ContextVar("request_context")

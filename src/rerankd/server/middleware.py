@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerankd._common.logging import logger
-from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdError
+from rerankd.errors import AuthenticationError, PermissionDeniedError, RequestCancelledError, RerankdError
 from rerankd.server.auth.keys import ApiKey, presented_key
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.background import Callback, pending_callbacks
@@ -95,6 +95,14 @@ class RequestMiddleware:
         key = keys.find(clear)
         if key is None:
             raise AuthenticationError("The API key is unknown.", hint="Create one with: rerankd keys add NAME.")
+        if key.expired(time.time()):
+            raise AuthenticationError(f"API key {key.id} has expired.", hint="Get another: rerankd keys rotate NAME.")
+        if path == "/metrics" and not (key.admin or key.metrics):
+            raise PermissionDeniedError(
+                "Metrics need an admin key or a metrics key.", hint="Make one: rerankd keys add NAME --metrics."
+            )
+        if key.metrics and not key.admin and path != "/metrics":
+            raise PermissionDeniedError("A metrics key reads /metrics only.", hint="Send another API key.")
         return key
 
     def _record(self, scope: Scope, context: RequestContext, seconds: float) -> None:

@@ -132,6 +132,11 @@ class AccessSettings(BaseModel):
     api_keys: list[str] = Field(
         default_factory=list, description="API keys in clear text, best set as an environment variable"
     )
+    metrics_keys: list[str] = Field(
+        default_factory=list,
+        description="keys in clear text that may read /metrics and nothing else; it needs one, or an admin key, "
+        "where API keys are required",
+    )
     api_keys_file: str | None = Field(
         None, description="file of hashed keys with quotas, written by `rerankd keys add`"
     )

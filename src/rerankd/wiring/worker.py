@@ -19,6 +19,7 @@ from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
+from rerankd.wiring.dependencies import open_dependencies
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_experiment_sync
 from rerankd.wiring.jobs import open_job_store, worker_options
@@ -58,6 +59,7 @@ class WorkerProcess:
         self.follower = open_alias_follower(settings, self.pool)
         self.traces = open_trace_writer(settings)
         self.rules = open_rules(settings)
+        self.dependencies = open_dependencies(settings)
         self._traffic = Traffic()
         self._experiments = open_experiment_sync(settings, self.pool, self._traffic, promoted_only=True)
         self.ready = False
@@ -76,11 +78,13 @@ class WorkerProcess:
             UnavailableError: Celery's worker ended by itself.
         """
         self._thread.start()
+        self.dependencies.start()
         try:
             self._wait(self._open())
             self._notifier.on_wake_up(self._work)
             self._serve()
         finally:
+            self.dependencies.close()
             self._wait(self._close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

@@ -1,8 +1,8 @@
 """Rate limits and quotas of API keys: token buckets per minute, fixed windows per UTC day.
 
 `Quotas` is the pure core; the time is an argument. `MemoryQuotas` here and `RedisQuotas` in `redis_quotas` are the
-stores of a service. The Lua script of the latter repeats the core, so that instances share one count; a test checks
-that both agree.
+stores of a service; keys of one tenant share one count. The Lua script of the latter repeats the core, so that instances
+share one count; a test checks that both agree.
 
 A bucket stores what is in use, not what is left: a key that has used nothing needs no entry, and a changed limit
 applies at once.
@@ -104,8 +104,8 @@ class Quotas:
 
     def _use(self, key: ApiKey, now: float) -> _Use:
         """Return the key's usage at `now`: minute buckets drained, day counts reset at midnight UTC."""
-        use = self._uses.setdefault(key.id, _Use())
-        self._uses.move_to_end(key.id)
+        use = self._uses.setdefault(key.tenant_id, _Use())
+        self._uses.move_to_end(key.tenant_id)
         if len(self._uses) > self._max_keys:
             self._uses.popitem(last=False)
         elapsed = max(0.0, now - use.at)

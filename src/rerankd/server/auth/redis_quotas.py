@@ -124,7 +124,8 @@ class RedisQuotas:
         try:
             async with asyncio.timeout(self._timeout):
                 reply: list[Any] = await self._script(
-                    keys=[f"rerankd:quota:{key.id}"], args=[repr(float(now)), requests, tokens, *limits, int(checked)]
+                    keys=[f"rerankd:quota:{key.tenant_id}"],
+                    args=[repr(float(now)), requests, tokens, *limits, int(checked)],
                 )
         except self._failures as error:
             self._failed(error)

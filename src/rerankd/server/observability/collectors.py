@@ -71,11 +71,29 @@ class PoolGauges(Collector):
         return [*gauges.values(), ready, jobs]
 
 
+class DependencyGauges(Collector):
+    """Gauges of the servers that the process depends on."""
+
+    def __init__(self, up: Callable[[], Mapping[str, bool]]) -> None:
+        self._up = up
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        gauge = GaugeMetricFamily(
+            "rerankd_dependency_up",
+            "1 if a server answers: queue (Redis of queue_url), cache (Redis of redis_url), traces (PostgreSQL)",
+            labels=["dependency"],
+        )
+        for name, is_up in self._up().items():
+            gauge.add_metric([name], float(is_up))
+        return [gauge]
+
+
 class JobCounts(Collector):
     """Counters of jobs and webhooks, over all services and workers of one queue."""
 
-    def __init__(self, totals: Callable[[], Mapping[str, int]]) -> None:
-        self._totals = totals
+    def __init__(self, totals: Callable[[], Mapping[str, int]], *, in_process: bool) -> None:
+        self._totals, self._in_process = totals, in_process
 
     def collect(self) -> Iterable[Metric]:
         """Return the current values."""
@@ -92,7 +110,9 @@ class JobCounts(Collector):
         )
         for outcome in ("delivered", "failed", "lost"):
             webhooks.add_metric([outcome], totals.get(f"webhook_{outcome}", 0))
-        return [ended, dead, webhooks]
+        in_process = GaugeMetricFamily("rerankd_jobs_in_process", "1 if the instance runs jobs itself, without workers")
+        in_process.add_metric([], float(self._in_process))
+        return [ended, dead, webhooks, in_process]
 
 
 class RuleGauges(Collector):
