@@ -6,13 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from rerankd.cli.options import setting_flags
+from rerankd.cli.options import Config, say_sources, setting_flags
 from rerankd.cli.output import stderr
 from rerankd.settings import Settings, load_settings
 
 # A worker opens no port for requests and checks no API keys.
 _SERVER_SETTINGS = {
-    *("host", "port", "max_body_mb", "max_inflight_mb", "max_json_depth", "max_documents", "request_timeout"),
+    *(
+        "head_seconds",
+        "max_connections",
+        "host",
+        "port",
+        "max_body_mb",
+        "max_inflight_mb",
+        "max_json_depth",
+        "max_documents",
+        "request_timeout",
+    ),
     *(
         "api_keys",
         "api_keys_file",
@@ -32,20 +42,23 @@ def worker(
     metrics_host: Annotated[
         str, typer.Option(help="Address of that port. Metrics need no key: 0.0.0.0 shows them to the whole network.")
     ] = "127.0.0.1",
+    config: Config = None,
     **flags: Any,
 ) -> None:
     """Run jobs from the queue in Redis until SIGTERM; start as many workers as needed.
 
     The threads of a worker share one engine per model, so jobs of many users are batched together.
     """
-    settings = load_settings(**flags)
+    settings = load_settings(config, **flags)
     from rerankd.server.observability import logs
     from rerankd.server.observability.metrics import Metrics
+    from rerankd.server.run import stay_at_hangup
     from rerankd.wiring.worker import WorkerProcess
 
     logs.configure(settings.log_format, settings.log_level)
+    say_sources(config)
     metrics = Metrics()
-    process = WorkerProcess(settings, metrics)
+    process = WorkerProcess(settings, metrics, lambda: stay_at_hangup("Settings need a restart."))
     metrics.watch_registry(process.pool, process.follower)
     metrics.watch_pool(process.pool, lambda: process.ready)
     metrics.watch_traces(process.traces)

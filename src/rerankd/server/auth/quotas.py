@@ -1,8 +1,8 @@
 """Rate limits and quotas of API keys: token buckets per minute, fixed windows per UTC day.
 
 `Quotas` is the pure core; the time is an argument. `MemoryQuotas` here and `RedisQuotas` in `redis_quotas` are the
-stores of a service; keys of one tenant share one count. The Lua script of the latter repeats the core, so that instances
-share one count; a test checks that both agree.
+stores of a service; keys of one tenant share one count. The Lua script of the latter repeats the core, so that
+instances share one count; a test checks that both agree.
 
 A bucket stores what is in use, not what is left: a key that has used nothing needs no entry, and a changed limit
 applies at once.
