@@ -28,7 +28,7 @@ SCORE_PATHS = ["/score", "/v1/score"]
 PREFIXED_PATHS = ["/infinity/rerank", "/voyage/v1/rerank"]
 POST_PATHS = [*UNION_PATHS, *TEI_PATHS, *SCORE_PATHS, *PREFIXED_PATHS]
 OPEN_PATHS = ["/health", "/ping", "/livez", "/readyz", "/v1/cluster/auth"]
-GUARDED_PATHS = ["/info", "/v1/models", "/v1/models/mini", "/metrics", "/docs", "/openapi.json"]
+GUARDED_PATHS = ["/info", "/v1/models", "/v1/models/mini", "/docs", "/openapi.json"]
 
 Results = list[dict[str, Any]]
 

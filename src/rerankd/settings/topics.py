@@ -63,6 +63,15 @@ class ServerSettings(BaseModel):
     request_timeout: float = Field(
         0.0, ge=0, description="deadline in seconds for requests that do not set one; 0 for none"
     )
+    head_seconds: float = Field(
+        10.0, gt=0, description="seconds within which the head of a request arrives; a slower connection is closed"
+    )
+    max_connections: int = Field(
+        1000,
+        ge=0,
+        description="most connections of one address at once, those of a proxy too, and at most half of the files that "
+        "the process may open; more get 503; 0 for that half",
+    )
     max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
     max_documents: int = Field(10_000, ge=1, description="most documents in one request")
     max_inflight_mb: float = Field(

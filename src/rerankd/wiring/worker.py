@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -42,12 +42,19 @@ class WorkerProcess:
     Args:
         settings: settings of the worker.
         observer: observes the engines; None for no observer.
+        on_start: called in the main thread when the worker begins and again when it is ready.
 
     Raises:
         InvalidRequestError: `queue_url` is not set.
     """
 
-    def __init__(self, settings: Settings, observer: EngineObserver | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observer: EngineObserver | None = None,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_start = on_start
         if not settings.queue_url:
             raise InvalidRequestError(
                 "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
@@ -77,6 +84,7 @@ class WorkerProcess:
             ModelError: the default model cannot be loaded.
             UnavailableError: Celery's worker ended by itself.
         """
+        self._on_start()
         self._thread.start()
         self.dependencies.start()
         try:
@@ -97,6 +105,7 @@ class WorkerProcess:
 
         def on_ready(**_: Any) -> None:
             self.ready = True
+            self._on_start()  # Celery has set its own signal handlers
             _log.info("working with %d threads", self._settings.worker_threads)
 
         def on_shutdown(**_: Any) -> None:
