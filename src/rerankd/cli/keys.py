@@ -69,7 +69,7 @@ def add(
         "requests_per_day": requests_per_day,
         "tokens_per_day": tokens_per_day,
     }
-    joined = _find(tenant, kept, path) if tenant is not None else None
+    joined = _find(tenant, kept, path, lasting=True) if tenant is not None else None
     if joined is not None:
         limits = {label: getattr(joined, label) if limit is None else limit for label, limit in limits.items()}
     clear, key = new_key(
@@ -101,7 +101,7 @@ def rotate(
     """Replace a key by a new one of the same tenant, with the same name, rights and limits, and print it."""
     path, _ = _file(file)
     keys = read_keys(path)
-    old = _find(key, [entry for entry in keys if not entry.expires] or keys, path)
+    old = _find(key, keys, path, lasting=True)
     until = _expiry(keep)
     clear, new = new_key(
         old.name,
@@ -172,8 +172,11 @@ def _expiry(text: str) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _find(id_or_name: str, keys: list[ApiKey], path: Path) -> ApiKey:
+def _find(id_or_name: str, keys: list[ApiKey], path: Path, *, lasting: bool = False) -> ApiKey:
+    """Return the key with an id or a name; of several with that name, with `lasting`, the one that does not expire."""
     matches = [key for key in keys if key.id == id_or_name] or [key for key in keys if key.name == id_or_name]
+    if lasting and len(unlimited := [key for key in matches if not key.expires]) == 1:
+        matches = unlimited  # the others were rotated, and expire
     if not matches:
         raise InvalidRequestError(f"No key in {path} has the id or name {id_or_name!r}.", hint="See: rerankd keys list")
     if len(matches) > 1:

@@ -60,6 +60,10 @@ def test_a_rotated_key_can_stay_for_a_while(path: Path) -> None:
     assert not new.expired(now + 10**9)
     run(path, "rotate", "team")  # the name means the key in force
     assert next(key.id for key in read_keys(path)) == old["id"]
+    run(path, "add", "other")
+    (again,) = run(path, "rotate", old["id"])  # an id means that key, also one that expires
+    assert again["tenant"] == old["id"]
+    assert [key.name for key in read_keys(path)].count("other") == 1
 
 
 def test_one_tenant_with_several_keys_shares_its_limits(path: Path) -> None:

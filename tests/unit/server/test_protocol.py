@@ -27,7 +27,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @contextmanager
 def served(protocol: Any) -> Iterator[int]:
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, h11_max_incomplete_event_size=MAX_HEAD)
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()
