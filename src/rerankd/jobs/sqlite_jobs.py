@@ -7,7 +7,7 @@ from typing import Any
 
 from rerankd.jobs.job import Job, NewJob, State
 from rerankd.jobs.sqlite_file import SqliteFile
-from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict
+from rerankd.jobs.store import EXPIRED_ERROR, WORKER_LOST, WORKER_LOST_ERROR, idempotency_conflict
 
 OPEN = "state IN ('queued', 'running')"
 _COLUMNS = (
@@ -108,6 +108,50 @@ class JobTable:
         )
         self._db.execute("UPDATE part SET state = 'done', token = NULL WHERE job = ? AND state != 'done'", (job_id,))
         self._db.note_end(job_id)
+
+    def queue_again(self, job_id: str) -> None:
+        """Queue the parts of a job that have failed or have no result; nothing changes if there is none."""
+        self._db.execute(
+            "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, losses = 0,"
+            " not_before = 0 WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
+            (job_id,),
+        )
+        done, failed, waiting = self._db.fetch(
+            "SELECT sum(done), sum(failed), sum(state = 'waiting') FROM part WHERE job = ?", (job_id,)
+        )
+        if waiting:
+            self._db.execute(
+                "UPDATE job SET state = 'queued', done = ?, failed = ?, error = '', dead = 0, deadline = 0,"
+                " finished = 0, hook_at = NULL, hook_attempts = 0, webhook_error = '',"
+                " webhook_state = CASE webhook WHEN '' THEN '' ELSE 'pending' END WHERE id = ?",
+                (done, failed, job_id),
+            )
+
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result."""
+        (requests,) = self._db.fetch(
+            "SELECT coalesce(sum(requests), 0) FROM part WHERE job = ? AND result IS NULL AND attempts + losses > 0",
+            (job_id,),
+        )
+        return int(requests)
+
+    def take_back(self, job_id: str, number: int, *, is_dead_letter: bool) -> None:
+        """Make a part claimable again, or a dead letter; losing a worker does not count as an attempt."""
+        self._db.execute(
+            "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
+            " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",
+            (
+                "done" if is_dead_letter else "waiting",
+                WORKER_LOST if is_dead_letter else None,
+                is_dead_letter,
+                job_id,
+                number,
+            ),
+        )
+        if is_dead_letter:
+            (requests,) = self._db.fetch("SELECT requests FROM part WHERE job = ? AND number = ?", (job_id, number))
+            self.dead_letter(job_id, WORKER_LOST_ERROR)
+            self.count(job_id, 0, requests)
 
     def expire_late(self, now: float) -> None:
         """Expire the jobs whose deadline has passed."""

@@ -16,8 +16,6 @@ from rerankd.jobs.store import (
     CANCELLED_ERROR,
     DELIVERY_LEASE_SECONDS,
     EXPIRED_ERROR,
-    WORKER_LOST,
-    WORKER_LOST_ERROR,
     JobStore,
     PartResult,
     QueueDepth,
@@ -204,32 +202,13 @@ class SqliteStore(JobStore):
             job = self._table.get(job_id)
             if job is None or not job.final:
                 return job
-            self._db.execute(
-                "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, losses = 0,"
-                " not_before = 0 WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
-                (job_id,),
-            )
-            done, failed, waiting = self._db.fetch(
-                "SELECT sum(done), sum(failed), sum(state = 'waiting') FROM part WHERE job = ?", (job_id,)
-            )
-            if waiting:
-                self._db.execute(
-                    "UPDATE job SET state = 'queued', done = ?, failed = ?, error = '', dead = 0, deadline = 0,"
-                    " finished = 0, hook_at = NULL, hook_attempts = 0, webhook_error = '',"
-                    " webhook_state = CASE webhook WHEN '' THEN '' ELSE 'pending' END WHERE id = ?",
-                    (done, failed, job_id),
-                )
+            self._table.queue_again(job_id)
             return self._table.one(job_id)
 
     def interrupted_requests(self, job_id: str) -> int:
         """Return the requests of parts that were begun and have no result."""
         with self._db.reading():
-            (requests,) = self._db.fetch(
-                "SELECT coalesce(sum(requests), 0) FROM part WHERE job = ? AND result IS NULL"
-                " AND attempts + losses > 0",
-                (job_id,),
-            )
-        return int(requests)
+            return self._table.interrupted_requests(job_id)
 
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended."""
@@ -251,31 +230,13 @@ class SqliteStore(JobStore):
                 "SELECT job, number, losses + 1 FROM part WHERE state = 'leased' AND lease < ?", (now,)
             ).fetchall()
             for job_id, number, losses in expired:
-                self._take_back(job_id, number, is_dead_letter=losses >= self._options.max_lost_leases)
+                self._table.take_back(job_id, number, is_dead_letter=losses >= self._options.max_lost_leases)
             self._table.expire_late(now)
             self._db.execute(
                 f"DELETE FROM job WHERE state IN ({', '.join('?' * len(FINAL))}) AND finished < ?",  # noqa: S608
                 (*FINAL, now - self._options.retention_seconds),
             )
             return len(expired)
-
-    def _take_back(self, job_id: str, number: int, *, is_dead_letter: bool) -> None:
-        """Make a part claimable again, or a dead letter; losing a worker does not count as an attempt."""
-        self._db.execute(
-            "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
-            " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",
-            (
-                "done" if is_dead_letter else "waiting",
-                WORKER_LOST if is_dead_letter else None,
-                is_dead_letter,
-                job_id,
-                number,
-            ),
-        )
-        if is_dead_letter:
-            (requests,) = self._db.fetch("SELECT requests FROM part WHERE job = ? AND number = ?", (job_id, number))
-            self._table.dead_letter(job_id, WORKER_LOST_ERROR)
-            self._table.count(job_id, 0, requests)
 
     def totals(self) -> dict[str, int]:
         """Return the counts since the store was made."""
