@@ -65,7 +65,9 @@ def _settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Order of precedence: defaults, `rerankd.toml` in the working directory, environment variables, flags.",
+        "Order of precedence: defaults, the file of settings, environment variables, flags. The file is `rerankd.toml`",
+        "in the working directory, or the one that `--config FILE` or the variable `RERANKD_CONFIG` names; `serve` and",
+        "`worker` name it when they start, and every `RERANKD_*` variable that is no setting.",
         "`rerankd config show` prints every value with its source.",
     ]
     for topic in TOPICS:

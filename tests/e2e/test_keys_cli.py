@@ -111,10 +111,17 @@ def test_mistakes(keys: Keys) -> None:
     assert keys("add", "team", "--requests-per-day", "0")[0] == 2
     assert "printable text" in keys("add", " ")[2]
     assert not (keys.folder / "rerankd-keys.json").exists()
-    ids = [keys("add", "team")[1][0]["id"] for _ in range(2)]
+    assert keys("add", "team")[0] == 0
+    code, rows, errors = keys("add", "team")
+    assert (code, rows) == (2, [])
+    assert "There is a key named 'team'" in errors
+    assert "rerankd keys rotate" in errors
+    assert keys("rotate", "team", "--keep", "24h")[0] == 0
+    ids = [row["id"] for row in keys("list")[1]]
     code, _, errors = keys("revoke", "team")
     assert code == 2
-    assert f"2 keys have the name 'team': {ids[0]}, {ids[1]}. Revoke one by its id." in errors
+    assert f"2 keys have the name 'team': {ids[0]}, {ids[1]}. Name one by its id." in errors
+    assert "neither a duration nor a date" in keys("add", "other", "--expires", "soon")[2]
     code, _, errors = keys("revoke", "nobody")
     assert (code, "has the id or name 'nobody'" in errors) == (2, True)
     (keys.folder / "rerankd-keys.json").write_text("{")

@@ -21,6 +21,20 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("stores/tables/traces/bad_case/rows/3/note", "a rank is not a place"),
     Accepted("stores/exported cases/training/*", "exported cases say when they were found", added="time"),
     Accepted("stores/cases detect */out/0/(keys)", "detectors that found nothing are counted too", DETECTED),
+    Accepted("commands/config show --json/(keys)", "there are more settings", only_more=True),
+    Accepted(
+        "commands/keys *--json/out/*/(keys)", "a key has a tenant and may expire or be for metrics", only_more=True
+    ),
+    Accepted("service/answers/metrics/body/(keys)", "there are more metrics", only_more=True),
+    Accepted("service/answers/slow first/headers/x-compute-tokens", "API keys share no cached scores", "18"),
+    Accepted("service/exported/51/cached", "API keys share no cached scores", 0),
+    Accepted("*/tables/jobs/(keys)", "jobs and webhooks are counted", only_more=True),
+    Accepted("*/tables/jobs/job/columns/(length)", "jobs know their tokens and the error of their webhook", 24),
+    Accepted("*/tables/jobs/job/rows/*/(keys)", "jobs know their tokens, and the error of a webhook", only_more=True),
+    Accepted(
+        "stores/jobs *--jobs-path*/out/*/(keys)", "jobs know their tokens, and the error of a webhook", only_more=True
+    ),
+    Accepted("service/answers/swap/body/(keys)", "an exchange says that it does not last", only_more=True),
     Accepted("service/answers/ask */citations/(length)", "without a language model there is no text that cites", 0),
     Accepted("commands/ask */citations/(length)", "without a language model there is no text that cites", 0),
     Accepted("service/answers/rank rrf/body/results/*", "a blank document is last, also with fusion"),

@@ -33,6 +33,30 @@ def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
     assert "hidden-secret" not in completed.stdout
 
 
+def test_config_show_hides_passwords_wherever_a_url_stands(tmp_path: Path) -> None:
+    url = "https://user:hush-hush@host.example.org/v1?token=hush-hush"
+    (tmp_path / "other.toml").write_text(f'cors_origins = ["{url}"]\n[models]\nbig = "{url}"\n')
+    names = ("LLM_URL", "EMBEDDING_URL", "MILVUS_URL", "OTEL_ENDPOINT", "REGISTRY", "CACHE_DIR")
+    env = {f"RERANKD_{name}": url for name in names} | {"RERANKD_MILVUS_TOKEN": "root:hush-hush"}
+    completed = rerankd("config", "show", "--config", "other.toml", folder=tmp_path, env=env)
+    assert completed.returncode == 0, completed.stderr
+    assert "hush-hush" not in completed.stdout
+    rows = {row["name"]: row for row in map(json.loads, completed.stdout.splitlines())}
+    assert rows["llm_url"]["value"] == "https://user:***@host.example.org/v1?token=***"
+    assert rows["models"]["source"] == str(tmp_path / "other.toml")
+
+
+def test_the_start_names_the_file_and_unknown_variables(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('model = "./nowhere"\n')
+    env = {"RERANKD_TOPN": "3"}
+    completed = rerankd("serve", "--port", "0", "--config", "other.toml", folder=tmp_path, env=env)
+    assert f"settings {tmp_path / 'other.toml'}" in completed.stderr
+    assert "RERANKD_TOPN names no setting and is ignored. Did you mean RERANKD_TOP_N?" in completed.stderr
+    completed = rerankd("serve", "--port", "0", "--model", "./nowhere", folder=tmp_path)
+    assert f"settings defaults; there is no {tmp_path / 'rerankd.toml'}" in completed.stderr
+    assert "does not exist" in rerankd("serve", "--config", "none.toml", folder=tmp_path).stderr
+
+
 def test_every_setting_is_a_flag_of_serve(tmp_path: Path) -> None:
     wide = {"COLUMNS": "300", "NO_COLOR": "1", "TERMINAL_WIDTH": "300"}
     shown = rerankd("serve", "--help", folder=tmp_path, env=wide).stdout

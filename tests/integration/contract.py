@@ -34,7 +34,6 @@ GUARDED_PATHS = [
     "/v1/models/mini",
     "/models",
     "/infinity/models",
-    "/metrics",
     "/docs",
     "/openapi.json",
 ]

@@ -51,6 +51,11 @@ def test_everything_else_needs_a_key(path: str, guarded: httpx.Client) -> None:
         assert guarded.get(url, headers={"Authorization": f"Bearer {API_KEY}"}).status_code == 200
 
 
+def test_metrics_need_a_key_of_their_own(guarded: httpx.Client) -> None:
+    assert_union_error(guarded.get("/metrics"), 401)
+    assert_union_error(guarded.get("/metrics", headers={"Authorization": f"Bearer {API_KEY}"}), 403)
+
+
 @pytest.mark.parametrize("path", POST_PATHS)
 def test_posts_need_a_key(path: str, guarded: httpx.Client) -> None:
     assert_union_error(guarded.post(path, json=body_for(path)), 401, path=path)

@@ -182,7 +182,7 @@ def test_keys_see_their_own_jobs(tmp_path: Path) -> None:
 
 
 def test_every_request_of_a_job_counts_as_it_is_read(tmp_path: Path) -> None:
-    clear, key = new_key("one", tokens_per_minute=2000, requests_per_minute=8)
+    clear, key = new_key("one", tokens_per_minute=2000, requests_per_minute=40)
     write_keys(tmp_path / "keys.json", [key])
     large = {"query": "q", "documents": ["word " * 200] * 30}
     with (
@@ -194,7 +194,7 @@ def test_every_request_of_a_job_counts_as_it_is_read(tmp_path: Path) -> None:
         assert ended(client, first["id"])["failed"] == 1  # the wrong one alone
         short_first = {"requests": [BODY | {"max_length": 8}, large]}
         assert [client.post("/v1/jobs", json=short_first).status_code for _ in range(3)][-1] == 429
-        again = [client.post(f"/v1/jobs/{first['id']}/retry").status_code for _ in range(9)]
+        again = [client.post(f"/v1/jobs/{first['id']}/retry").status_code for _ in range(41)]
         assert again[-1] == 429
 
 

@@ -133,6 +133,8 @@ def test_redis_ends_and_comes_back(client: httpx.Client, queue: Broker) -> None:
 def test_a_cancelled_job_costs_no_more(client: httpx.Client, queue: Broker) -> None:
     port = free_port()
     with worker(queue.url, "--metrics-port", str(port)) as alone:
+        alone.process.send_signal(signal.SIGHUP)
+        until(lambda: "SIGHUP is ignored" in alone.log, "said")
         job = submitted(client, many(200))
         until(lambda: computed(port), "begun")
         assert client.delete(f"/v1/jobs/{job}").json()["state"] == "cancelled"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rerankd import Client, InvalidRequestError, Reranker
 from rerankd.models.reference import bundled_folder
 from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
-from tests.integration.serving import Served, metric, serve
+from tests.integration.serving import Served, metric, serve, until
 
 BODY = {"query": "what does a panda eat?", "documents": ["bamboo", "a car"]}
 
@@ -111,6 +112,8 @@ async def test_a_model_is_exchanged_without_a_dropped_request(
             response = await http.put("/v1/models/other", json={"source": MINI}, headers=bearer(keys["admin"]))
             assert response.status_code == 200, response.text
             assert response.json()["loaded"] is True
+            assert response.json()["persistent"] is False
+            assert "until it restarts" in response.json()["warnings"][0]
         stop.set()
         await asyncio.gather(*clients)
         refused = await http.put("/v1/models/other", json={"source": "/nowhere"}, headers=bearer(keys["admin"]))
@@ -177,6 +180,12 @@ def test_revoked_keys_stop_working_without_a_restart(tmp_path: Path) -> None:
             statuses.append(httpx.get(f"{served.url}/v1/models", headers=bearer(clear)).status_code)
         assert statuses[-1] == 401
         assert httpx.get(f"{served.url}/v1/models", headers=bearer(other_clear)).status_code == 200
+
+
+def test_a_hangup_is_said_and_survived(keyed: Served) -> None:
+    keyed.process.send_signal(signal.SIGHUP)
+    until(lambda: "SIGHUP is ignored" in keyed.log, "said")
+    assert httpx.get(f"{keyed.url}/readyz").status_code == 200
 
 
 def test_a_large_body_is_refused_before_it_is_read(keyed: Served, admin: tuple[Path, dict[str, str]]) -> None:

@@ -112,7 +112,7 @@ def record(folder: Path) -> dict[str, Any]:
         settings = run("config", "show", "--json", RERANKD_PORT="9000", RERANKD_MODELS='{"big": "org/big"}')
     return run.kept | {
         "doctor --json --timeout 0.1": [[*sorted(row), row["name"]] for row in found],
-        "config show --json": sorted(settings, key=lambda row: str(row["name"])),
+        "config show --json": {row["name"]: row for row in sorted(settings, key=lambda row: str(row["name"]))},
         "(runs)": files(folder / "runs"),
         "(bm25 runs)": files(folder / "bm25"),
         "(decision)": without_numbers(json.loads((folder / "decision.json").read_text())),

@@ -133,6 +133,7 @@ class Accepted:
         path: pattern for `Difference.path`, with the recording's name before it: `library/*/timings`.
         reason: why it is wanted.
         after: what it has to be now; None for anything.
+        only_more: True if all keys of before have to be there still.
         added: name that a line of JSON has to have now, as `key` or `key/key`; all else in the line is as recorded.
     """
 
@@ -140,10 +141,13 @@ class Accepted:
     reason: str
     after: Any = None
     added: str = ""
+    only_more: bool = False
 
     def covers(self, name: str, difference: Difference) -> bool:
         """Return whether a difference of a recording is this one."""
         known = fnmatchcase(f"{name}/{difference.path}", self.path)
+        if self.only_more:
+            return known and set(difference.before) <= set(difference.after)
         if self.added:
             return known and _only_added(difference.before, difference.after, self.added.split("/"))
         return known and (self.after is None or not list(differences(self.after, difference.after)))

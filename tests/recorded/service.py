@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tests.integration.serving import serve
-from tests.recorded.caller import Caller
+from tests.recorded.caller import ADMIN, Caller
 from tests.recorded.inputs import PASSAGES, RULES, TINY
 from tests.recorded.program import Program, environment
 from tests.recorded.rules import SECURITY
@@ -70,10 +70,10 @@ def record(folder: Path) -> dict[str, Any]:
             follow_experiment(call)
             manage(call)
             call.wait_for_traces()
-            response = call("metrics", "GET", "/metrics")
+            response = call("metrics", "GET", "/metrics", key=ADMIN)
             call.answers["metrics"]["security"] = {name: response.headers[name] for name in SECURITY}
-            call.answers["metrics"]["body"] = sorted(
-                line for line in response.text.splitlines() if re.match(r"# TYPE rerankd\w+(?<!_created) ", line)
+            call.answers["metrics"]["body"] = dict(
+                sorted(re.findall(r"^# TYPE (rerankd\w+(?<!_created)) (\w+)$", response.text, re.MULTILINE))
             )
             answers = call.answers
         return {

@@ -56,6 +56,14 @@ def nginx(
         str | None, typer.Option(metavar="DIR", help="Folder for logs.  [default: --folder, else /var/log/nginx]")
     ] = None,
     user: Annotated[str | None, typer.Option(help="User that nginx runs as.")] = None,
+    read_timeout: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=86_400,
+            help="Seconds to wait for an instance, for language models that think long.  [default: from the settings]",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write.  [default: standard output]", dir_okay=False)] = None,
 ) -> None:
     """Write an nginx.conf for several instances: load balancing, safe retries, rate limits, matching timeouts.
@@ -76,6 +84,7 @@ def nginx(
         folder=folder,
         logs=logs,
         user=user,
+        read_timeout=read_timeout,
     )
     text = render(config, service_limits(load_settings()))
     if out is None:

@@ -47,10 +47,12 @@ def list_jobs(
     if wants_json(as_json):
         write_rows(map(_fields, jobs))
         return
-    table = Table("id", "state", "owner", "priority", "done", "failed", "of", "created")
+    table = Table("id", "state", "owner", "priority", "done", "failed", "of", "created", "error")
     for job in jobs:
         numbers = (str(job.done), str(job.failed), str(job.total))
-        table.add_row(job.id, job.state, cell(job.tenant), job.priority, *numbers, _when(job.created))
+        table.add_row(
+            job.id, job.state, cell(job.tenant), job.priority, *numbers, _when(job.created), cell(job.error, 200)
+        )
     stdout().print(table)
     say(f"Waiting parts: {waiting.interactive} interactive, {waiting.bulk} bulk.")
 

@@ -1,10 +1,12 @@
-"""`rerankd keys`: add, list, revoke."""
+"""`rerankd keys`: add, rotate, list, revoke."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +21,29 @@ from rerankd.server.auth.keys import LIMITS, ApiKey, new_key
 from rerankd.settings import FILE_NAME, load_settings
 
 DEFAULT_FILE = "rerankd-keys.json"
+_DURATION = re.compile(r"(\d{1,6})([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, rotate, list and revoke API keys.", no_args_is_help=True)
 File = Annotated[
     Path | None,
     typer.Option(help=f"File of keys.  [default: setting api_keys_file, else {DEFAULT_FILE}]", dir_okay=False),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Limit.  [default: none]")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Limit.  [default: none; with --tenant, that of the tenant]")]
+Key = Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Id or name of the key.")]
+EXPIRES = "Time from which the key is refused: 12h, 30d, 8w, or a date such as 2027-01-31 (UTC).  [default: never]"
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the user or team.")],
     admin: Annotated[bool, typer.Option("--admin", help="Allow administration of the service.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Allow reading /metrics, and nothing else.")] = False,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="ID_OR_NAME", help="Key whose tenant this one joins: it shares its limits and its data."),
+    ] = None,
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help=EXPIRES)] = None,
     requests_per_minute: Limit = None,
     tokens_per_minute: Limit = None,
     requests_per_day: Limit = None,
@@ -39,27 +51,71 @@ def add(
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
-    """Create a key and print it. It is shown only once: the file stores its hash."""
+    """Create a key and print it. It is shown only once: the file stores its hash.
+
+    Each key is a tenant of its own, unless `--tenant` names another key.
+    """
     path, configured = _file(file)
     kept = read_keys(path) if path.exists() else []
+    if any(key.name == name for key in kept):
+        raise InvalidRequestError(
+            f"There is a key named {name!r} in {path}.",
+            hint=f"Replace it: rerankd keys rotate NAME. For a second key of its tenant: rerankd keys add OTHER "
+            f"--tenant {shlex.quote(name)}",
+        )
+    limits: dict[str, int | None] = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "requests_per_day": requests_per_day,
+        "tokens_per_day": tokens_per_day,
+    }
+    joined = _find(tenant, kept, path, lasting=True) if tenant is not None else None
+    if joined is not None:
+        limits = {label: getattr(joined, label) if limit is None else limit for label, limit in limits.items()}
     clear, key = new_key(
         name,
         admin=admin,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        requests_per_day=requests_per_day,
-        tokens_per_day=tokens_per_day,
+        metrics=metrics,
+        tenant=joined.tenant_id if joined else "",
+        expires=_expiry(expires) if expires is not None else "",
+        **limits,
     )
     write_keys(path, [*kept, key])
-    if wants_json(as_json):
-        write_rows([{"key": clear} | _row(key)])
-    else:
-        stdout().print(clear, markup=False, highlight=False, soft_wrap=True)
-    say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.")
+    _show_new(clear, key, path, as_json)
     if not configured:
         full = str(path.resolve())
         say(f"To use the file, add this line to {FILE_NAME}: api_keys_file = {json.dumps(full, ensure_ascii=False)}")
         say(f"or set the environment variable RERANKD_API_KEYS_FILE={shlex.quote(full)}")
+
+
+@app.command()
+def rotate(
+    key: Key,
+    keep: Annotated[
+        str, typer.Option(metavar="WHEN", help="How long the old key still works: 24h, 7d, or until a date.")
+    ] = "0h",
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help=EXPIRES)] = None,
+    file: File = None,
+    as_json: options.Json = False,
+) -> None:
+    """Replace a key by a new one of the same tenant, with the same name, rights and limits, and print it."""
+    path, _ = _file(file)
+    keys = read_keys(path)
+    old = _find(key, keys, path, lasting=True)
+    until = _expiry(keep)
+    clear, new = new_key(
+        old.name,
+        admin=old.admin,
+        metrics=old.metrics,
+        tenant=old.tenant_id,
+        expires=_expiry(expires) if expires is not None else "",
+        **{label: getattr(old, label) for label in LIMITS},
+    )
+    is_kept = not dataclasses.replace(old, expires=until).expired(datetime.now(UTC).timestamp())
+    replaced = [dataclasses.replace(old, expires=until)] if is_kept else []
+    write_keys(path, [other for entry in keys for other in (replaced if entry.id == old.id else [entry])] + [new])
+    _show_new(clear, new, path, as_json)
+    say(f"Key {old.id} is refused from {until} on." if is_kept else f"Key {old.id} is revoked.")
 
 
 @app.command("list")
@@ -70,20 +126,18 @@ def list_keys(file: File = None, as_json: options.Json = False) -> None:
     if wants_json(as_json):
         write_rows(_row(key) for key in keys)
         return
-    table = Table("id", "name", "admin", *(limit.replace("_per_", "/").replace("minute", "min") for limit in LIMITS))
-    table.add_column("created")
+    labels = (limit.replace("_per_", "/").replace("minute", "min") for limit in LIMITS)
+    table = Table("id", "name", "tenant", "rights", *labels, "created", "expires")
     for key in keys:
         limits = (str(getattr(key, limit) or "") for limit in LIMITS)
-        table.add_row(cell(key.id), cell(key.name), "yes" if key.admin else "", *limits, cell(key.created))
+        rights = "admin" if key.admin else "metrics" if key.metrics else ""
+        names = (cell(key.id), cell(key.name), cell(key.tenant_id), rights)
+        table.add_row(*names, *limits, cell(key.created), cell(key.expires))
     stdout().print(table)
 
 
 @app.command()
-def revoke(
-    key: Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Id or name of the key.")],
-    file: File = None,
-    as_json: options.Json = False,
-) -> None:
+def revoke(key: Key, file: File = None, as_json: options.Json = False) -> None:
     """Remove a key from the file; a running service rejects it within a second."""
     path, _ = _file(file)
     keys = read_keys(path)
@@ -94,14 +148,41 @@ def revoke(
     say(f"Key {revoked.id} ({revoked.name}) is revoked.")
 
 
-def _find(id_or_name: str, keys: list[ApiKey], path: Path) -> ApiKey:
+def _show_new(clear: str, key: ApiKey, path: Path, as_json: bool) -> None:
+    if wants_json(as_json):
+        write_rows([{"key": clear} | _row(key)])
+    else:
+        stdout().print(clear, markup=False, highlight=False, soft_wrap=True)
+    end = f" It is refused from {key.expires} on." if key.expires else ""
+    say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.{end}")
+
+
+def _expiry(text: str) -> str:
+    """Return the time that a duration from now, or a date, stands for."""
+    if match := _DURATION.fullmatch(text.strip()):
+        moment = datetime.now(UTC) + timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    else:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise InvalidRequestError(
+                f"{text!r} is neither a duration nor a date.", hint="Write 12h, 30d, 8w or 2027-01-31."
+            ) from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _find(id_or_name: str, keys: list[ApiKey], path: Path, *, lasting: bool = False) -> ApiKey:
+    """Return the key with an id or a name; of several with that name, with `lasting`, the one that does not expire."""
     matches = [key for key in keys if key.id == id_or_name] or [key for key in keys if key.name == id_or_name]
+    if lasting and len(unlimited := [key for key in matches if not key.expires]) == 1:
+        matches = unlimited  # the others were rotated, and expire
     if not matches:
         raise InvalidRequestError(f"No key in {path} has the id or name {id_or_name!r}.", hint="See: rerankd keys list")
     if len(matches) > 1:
         ids = ", ".join(key.id for key in matches)
         raise InvalidRequestError(
-            f"{len(matches)} keys have the name {id_or_name!r}: {ids}.", hint="Revoke one by its id."
+            f"{len(matches)} keys have the name {id_or_name!r}: {ids}.", hint="Name one by its id."
         )
     return matches[0]
 
@@ -115,4 +196,5 @@ def _file(path: Path | None) -> tuple[Path, bool]:
 
 
 def _row(key: ApiKey) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(key).items() if name != "digest"}
+    fields = dataclasses.asdict(key) | {"tenant": key.tenant_id}
+    return {name: value for name, value in fields.items() if name != "digest"}

@@ -5,17 +5,31 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
+from rerankd._common.logging import logger
+from rerankd.cli.output import stderr
 from rerankd.reranker import Reranker
-from rerankd.settings import Settings
+from rerankd.settings import Settings, settings_file, unknown_variables
+
+_log = logger(__name__)
 
 NoActivation = Annotated[bool, typer.Option("--no-activation", help="Return logits instead of scores from 0 to 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON lines, also on a terminal.")]
 Index = Annotated[str | None, typer.Option("--index", "-i", help="Folder of the index.  [default: setting index]")]
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="File of settings.  [default: the environment variable RERANKD_CONFIG, else rerankd.toml in this folder]",
+        dir_okay=False,
+    ),
+]
 
 MODEL_FLAGS = (
     "model",
@@ -49,6 +63,16 @@ def setting_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         return command
 
     return decorate
+
+
+def say_sources(config: Path | None) -> None:
+    """Name the file that the settings are read from, and the environment variables that name no setting."""
+    path = settings_file(config)
+    found = f"{path.resolve()}" if path.exists() else f"defaults; there is no {path.resolve()}"
+    stderr().print(f"settings {found}", markup=False, highlight=False, soft_wrap=True)
+    for name, meant in unknown_variables():
+        hint = f" Did you mean {meant}?" if meant else ""
+        _log.warning("The environment variable %s names no setting and is ignored.%s", name, hint)
 
 
 def _setting_flag(name: str, field: FieldInfo) -> inspect.Parameter:

@@ -8,12 +8,13 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from rerankd.cli.options import Json, setting_flags
+from rerankd._common.urls import masked_urls
+from rerankd.cli.options import Config, Json, say_sources, setting_flags
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.models.reference import parse_reference
 from rerankd.settings import Settings, describe_sources, load_settings
 
-config = typer.Typer(help="Show the effective settings.", no_args_is_help=True)
+config_app = typer.Typer(help="Show the effective settings.", no_args_is_help=True)
 SECRET = frozenset(
     [
         "api_keys",
@@ -21,6 +22,7 @@ SECRET = frozenset(
         "external",
         "gate_key",
         "llm_api_key",
+        "metrics_keys",
         "milvus_token",
         "otel_endpoint",
         "queue_url",
@@ -33,17 +35,18 @@ SECRET = frozenset(
 
 
 @setting_flags(*(name for name in Settings.model_fields if name != "top_n"))
-def serve(**flags: Any) -> None:
+def serve(config: Config = None, **flags: Any) -> None:
     """Serve models over HTTP, compatible with the common rerank APIs.
 
     Every flag is also an environment variable, RERANKD_NAME, and a key in rerankd.toml; lists and tables are JSON.
     """
-    settings = load_settings(**flags)
+    settings = load_settings(config, **flags)
     from rerankd.server.observability import logs
     from rerankd.server.run import listen, serve_forever
     from rerankd.server.service import open_service
 
     logs.configure(settings.log_format, settings.log_level)
+    say_sources(config)
     service = open_service(settings)
     for name in (settings.model, *settings.preload):  # a wrong path ends the program before the port opens
         parse_reference(service.pool.reference(service.pool.resolve(name)))
@@ -72,11 +75,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@config.command()
-def show(as_json: Json = False) -> None:
+@config_app.command()
+def show(config: Config = None, as_json: Json = False) -> None:
     """Show every setting with its value and the source of the value."""
     rows = [
-        {"name": name, "value": _hidden(name, value), "source": source} for name, value, source in describe_sources()
+        {"name": name, "value": _hidden(name, value), "source": source}
+        for name, value, source in describe_sources(config)
     ]
     if wants_json(as_json):
         write_rows(rows)
@@ -88,4 +92,13 @@ def show(as_json: Json = False) -> None:
 
 
 def _hidden(name: str, value: Any) -> Any:
-    return "(hidden)" if name in SECRET and value else value
+    return "(hidden)" if name in SECRET and value else _without_secrets(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return a value whose texts, also those in lists and tables, show no password of a URL."""
+    if isinstance(value, str):
+        return masked_urls(value)
+    if isinstance(value, dict):
+        return {name: _without_secrets(item) for name, item in value.items()}
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """Score cache, in this process or shared through Redis.
 
-A key is a hash of the model's fingerprint, the truncation options, the query and the document; a value is the model's
-score. No text is stored.
+A key is a hash of the model's fingerprint, the truncation options, the tenant, the query and the document; a value is
+the model's score. No text is stored.
 """
 
 from __future__ import annotations
@@ -39,8 +39,17 @@ class ScoreCache(Protocol):
         ...
 
 
-def pair_keys(version: str, truncation: TruncationOptions, query: str, documents: Sequence[str]) -> list[bytes]:
+def pair_keys(
+    version: str, truncation: TruncationOptions, query: str, documents: Sequence[str], *, scope: str = ""
+) -> list[bytes]:
     """Return the key of a query with each document, 16 bytes each.
+
+    Args:
+        version: fingerprint of the model.
+        truncation: truncation of the pairs.
+        query: the query.
+        documents: the documents.
+        scope: tenant whose pairs these are; empty for pairs that all tenants share.
 
     Example:
         >>> first, second, third = pair_keys("v1", TruncationOptions(512), "q", ["a", "b", "a"])
@@ -48,8 +57,8 @@ def pair_keys(version: str, truncation: TruncationOptions, query: str, documents
         (True, False)
     """
     head = blake2b(digest_size=16)
-    # Lengths go in front of the texts, so that no two triples give the same bytes.
-    for part in (version, truncation.identity, query):
+    # Lengths go in front of the texts, so that no two tuples give the same bytes.
+    for part in (version, truncation.identity, scope, query):
         encoded = part.encode("utf-8", "surrogatepass")
         head.update(len(encoded).to_bytes(8, "little") + encoded)
     keys = []

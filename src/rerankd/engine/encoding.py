@@ -31,6 +31,7 @@ class RequestEncoder:
         name: name of the model, for the observer and the log.
         version: fingerprint of the model, part of the cache's keys.
         cache: score cache; None for none.
+        shared_cache: True if tenants share scores and pairs in flight.
         observer: observer of encoded slices and look-ups in the cache.
         clock: monotonic seconds.
         on_error: called with a request that cannot be encoded and the reason.
@@ -45,13 +46,14 @@ class RequestEncoder:
         name: str,
         version: str,
         cache: ScoreCache | None,
+        shared_cache: bool,
         observer: EngineObserver,
         clock: Callable[[], float],
         on_error: Callable[[EngineRequest, RerankdError], None],
     ) -> None:
         self._encoder, self._in_flight, self._changed = encoder, in_flight, changed
         self._name, self._version, self._cache, self._observer, self._clock = name, version, cache, observer, clock
-        self._on_error = on_error
+        self._shared_cache, self._on_error = shared_cache, on_error
         self._estimate = TokenEstimate()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"encode {name}")
 
@@ -96,7 +98,9 @@ class RequestEncoder:
         """Look scores up, join pairs in flight, encode and queue the rest."""
         query, documents = request.request.groups[group]
         truncation, use_cache = request.request.truncation, request.request.cache and self._cache is not None
-        keys = pair_keys(self._version, truncation, query, [documents[position] for position in documents_at])
+        scope = "" if self._shared_cache else request.request.cache_scope
+        texts = [documents[position] for position in documents_at]
+        keys = pair_keys(self._version, truncation, query, texts, scope=scope)
         positions_of: dict[bytes, list[tuple[int, int]]] = {}
         for key, position in zip(keys, documents_at, strict=True):
             positions_of.setdefault(key, []).append((group, position))

@@ -40,12 +40,14 @@ class EngineOptions:
         batch_seconds: target computing time of a step in seconds.
         max_queue_seconds: time within which an accepted request is answered, in seconds.
         fair: True if requests and tenants take turns; False for the order of arrival.
+        shared_cache: True if tenants share cached scores and pairs in flight; each can then tell what others ranked.
     """
 
     max_batch_tokens: int = 16384
     batch_seconds: float = 0.05
     max_queue_seconds: float = 30.0
     fair: bool = True
+    shared_cache: bool = False
 
 
 class Engine:
@@ -102,6 +104,7 @@ class Engine:
             name=name,
             version=version,
             cache=cache,
+            shared_cache=options.shared_cache,
             observer=self._observer,
             clock=clock,
             on_error=lambda request, error: self.cancel(request, error, "failed"),

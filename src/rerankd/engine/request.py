@@ -26,6 +26,7 @@ class ScoreRequest:
         retry_key: the same text when the same request is sent again, see `admission.make_retry_key`.
         deadline: time limit on the engine's clock (monotonic seconds); None for no limit.
         cache: True if scores may be read from the cache and stored there.
+        cache_scope: tenant that cached scores and pairs in flight are shared within; empty for no tenant.
         allow_truncation: False rejects the request before any of it is computed, if a text would be cut.
         background: True if nobody waits for it; it takes no room in the queue from requests that somebody waits for.
     """
@@ -36,6 +37,7 @@ class ScoreRequest:
     retry_key: str = ""
     deadline: float | None = None
     cache: bool = True
+    cache_scope: str = ""
     allow_truncation: bool = True
     background: bool = False
 

@@ -46,6 +46,7 @@ class NewJob:
         webhook: URL that is called when the job ends.
         idempotency: idempotency key of the submission.
         fingerprint: hash of the requests; one idempotency key stands for one fingerprint.
+        charged: tokens that its key's quota was charged with, an estimate; 0 without quotas.
     """
 
     id: str
@@ -56,6 +57,7 @@ class NewJob:
     webhook: str | None = None
     idempotency: str | None = None
     fingerprint: str = ""
+    charged: int = 0
 
     @property
     def size(self) -> int:
@@ -79,6 +81,9 @@ class Job:
         error: reason of its state, if there is one.
         webhook: URL that is called when it ends; empty for none.
         webhook_state: `pending`, `delivered` or `failed`; empty without a webhook.
+        webhook_error: reason of the last delivery that failed; empty if none has, or the last one succeeded.
+        charged: tokens that its key's quota was charged with when it was submitted, an estimate; 0 without quotas.
+        computed: tokens that its finished parts have computed.
     """
 
     id: str
@@ -96,6 +101,9 @@ class Job:
     error: str = ""
     webhook: str = ""
     webhook_state: str = ""
+    webhook_error: str = ""
+    charged: int = 0
+    computed: int = 0
 
     @property
     def final(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rerankd._common.logging import logger
@@ -32,6 +32,22 @@ MAX_CONCURRENT_REQUESTS = 8
 _log = logger(__name__)
 
 
+_Outcome = tuple[dict[str, Any], int]
+
+
+@dataclass(frozen=True, slots=True)
+class PartScores:
+    """Outcome of a part.
+
+    Attributes:
+        rows: one row for each request, in order: its result, or its error.
+        computed_tokens: tokens that were computed; cached scores cost none.
+    """
+
+    rows: list[dict[str, Any]]
+    computed_tokens: int
+
+
 class PartRunner:
     """Scores the requests of a part on a pipeline.
 
@@ -44,7 +60,7 @@ class PartRunner:
     def __init__(self, pipeline: Pipeline, *, attempts: int, request_seconds: float) -> None:
         self._pipeline, self._attempts, self._request_seconds = pipeline, attempts, request_seconds
 
-    async def run(self, claim: Claim) -> list[dict[str, Any]]:
+    async def run(self, claim: Claim) -> PartScores:
         """Return one row for each request of the part, in order: its result, or its error.
 
         Raises:
@@ -62,9 +78,11 @@ class PartRunner:
                 ]
         except BaseExceptionGroup as errors:
             raise _decisive(errors) from errors
-        return [task.result() for task in tasks]
+        outcomes = [task.result() for task in tasks]
+        return PartScores([row for row, _ in outcomes], sum(computed for _, computed in outcomes))
 
-    async def _run_request(self, claim: Claim, work: Work, request_id: str, limit: asyncio.Semaphore) -> dict[str, Any]:
+    async def _run_request(self, claim: Claim, work: Work, request_id: str, limit: asyncio.Semaphore) -> _Outcome:
+        """Return the row of a request, and the tokens that were computed for it."""
         async with limit:
             try:
                 async with asyncio.timeout(self._request_seconds):
@@ -72,7 +90,7 @@ class PartRunner:
                         return await self._score_pairs(claim, work)
                     return await self._rank(claim, work, request_id)
             except (InvalidRequestError, ModelNotFoundError) as error:  # another attempt would end alike
-                return _error_row(error)
+                return _error_row(error), 0
             except (DeadlineExceededError, OverloadedError):
                 raise
             except Exception as error:
@@ -80,37 +98,38 @@ class PartRunner:
                     raise
                 _log.exception("a request of %s failed in its last attempt", claim.job, exc_info=error)
                 public = error if isinstance(error, RerankdError) else RerankdError("Something went wrong.")
-                return _error_row(public, is_dead_letter=True)
+                return _error_row(public, is_dead_letter=True), 0
 
-    async def _rank(self, claim: Claim, work: RankWork, request_id: str) -> dict[str, Any]:
+    async def _rank(self, claim: Claim, work: RankWork, request_id: str) -> _Outcome:
         request = replace(work.request, request_id=request_id, tenant=claim.tenant, source="job")
-        rules = self._pipeline.rules
+        rules = await self._pipeline.apply_rules(request)
         texts = [document.text for document in request.documents]
-        query = rules.expand_query(request.query, request.tenant)
         # A long list is scored in slices, so that the requests of others are batched in between.
         slices = [
-            await self._score([(query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
+            await self._score([(rules.query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
             for start in range(0, len(texts), SLICE_DOCUMENTS)
         ]
         result = self._pipeline.finish(request, slices, rules)
-        return {
+        row = {
             "request_id": result.request_id,
             "model": result.model,
             "version": result.version,
             "results": [_ranked_row(document, work) for document in result],
             "usage": asdict(result.usage),
         }
+        return row, sum(piece.result.computed_tokens for piece in slices)
 
-    async def _score_pairs(self, claim: Claim, work: ScoreWork) -> dict[str, Any]:
+    async def _score_pairs(self, claim: Claim, work: ScoreWork) -> _Outcome:
         request = build_request("", [], model=work.model, truncation=work.truncation, cache=work.cache)
         scored = await self._score(work.groups, claim, request)
-        return {
+        row = {
             "model": scored.model,
             "version": scored.version,
             "policy": scored.truncation.identity,
             "scores": [[score.raw_score for score in group] for group in scored.result.scores],
             "usage": asdict(usage_of([score for group in scored.result.scores for score in group])),
         }
+        return row, scored.result.computed_tokens
 
     async def _score(self, groups: Sequence[QueryGroup], claim: Claim, request: RerankRequest) -> ModelScores:
         """Score pairs, waiting out backpressure: requeueing the part would throw away what is scored of it already."""
@@ -132,13 +151,13 @@ def _decisive(error: BaseException) -> BaseException:
 
 
 def _for_job(request: RerankRequest, claim: Claim) -> RerankRequest:
-    """Return the request with its job's fairness key and the time that is left until the job's deadline."""
+    """Return the request with its job's tenant and fairness key, and the time that is left until the job's deadline."""
     timeout = claim.deadline - time.time() if claim.deadline else None
     if timeout is not None and timeout <= 0:
         raise DeadlineExceededError("The job's deadline has passed.")
     is_bulk = claim.priority == "bulk"
     fairness_key = f"{claim.tenant}~bulk" if is_bulk else claim.tenant
-    return replace(request, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
+    return replace(request, tenant=claim.tenant, timeout=timeout, fairness_key=fairness_key, background=is_bulk)
 
 
 def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:

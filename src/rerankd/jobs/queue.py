@@ -109,10 +109,11 @@ class JobQueue:
         timeout: float | None = None,
         webhook: str | None = None,
         idempotency: str | None = None,
+        charged: int = 0,
     ) -> tuple[Job, bool]:
         """Submit like `submit`, with options that `check` has already accepted.
 
-        The service checks them before it counts a request against a quota.
+        The service checks them before it counts a request against a quota, with the tokens `charged`.
         """
         return self.enqueue_parts(
             list(split_work(work)),
@@ -121,6 +122,7 @@ class JobQueue:
             timeout=timeout,
             webhook=webhook,
             idempotency=idempotency,
+            charged=charged,
         )
 
     def enqueue_parts(
@@ -132,6 +134,7 @@ class JobQueue:
         timeout: float | None = None,
         webhook: str | None = None,
         idempotency: str | None = None,
+        charged: int = 0,
     ) -> tuple[Job, bool]:
         """Submit like `enqueue`, with work that `split_work` has already cut into parts."""
         if not parts:
@@ -145,6 +148,7 @@ class JobQueue:
             webhook=webhook,
             idempotency=idempotency,
             fingerprint=_fingerprint(parts),
+            charged=charged,
         )
         if job.size > self._max_bytes:
             raise PayloadTooLargeError("The job is larger than max_jobs_mb.", hint="Split it into several jobs.")

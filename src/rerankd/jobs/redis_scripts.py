@@ -5,7 +5,7 @@ part:ID    hash    N:t token,         out:ID   hash   part -> result       wait:
                    N:a attempts,      req:ID   hash   part -> requests     leases, delayed      zset  ID:N by time
                    N:l lost leases,   idem:..  string ID                   deadlines, hooks,
                    N:f failed                                              dead, created        zset  ID
-open       hash    jobs, bytes        waiting  hash   priority -> parts
+open       hash    jobs, bytes        waiting  hash   priority -> parts    totals               hash  name -> count
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SCRIPTS = (
     "requeue",
     "end",
     "retry",
+    "interrupted_requests",
     "delete",
     "reap_expired_leases",
     "due_deliveries",

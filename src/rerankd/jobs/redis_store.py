@@ -25,6 +25,7 @@ from rerankd.jobs.store import (
     JobStore,
     PartResult,
     QueueDepth,
+    delivery_outcome,
     idempotency_conflict,
     overloaded,
 )
@@ -85,6 +86,7 @@ class RedisStore(JobStore):
             job.size,
             job.requests,
             *self._options.tenant_limits(job.tenant),
+            job.charged,
             *(value for part in job.parts for value in (part.payload, part.requests)),
         )
         if reply == b"conflict":
@@ -146,9 +148,20 @@ class RedisStore(JobStore):
         flat = [value for claim in claims for value in (claim.job, claim.part, claim.token)]
         return [bool(is_held) for is_held in self._run("renew", self._options.lease_seconds, *flat)]
 
-    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
+    def finish(
+        self,
+        claim: Claim,
+        result: bytes,
+        done: int,
+        failed: int,
+        error: str = "",
+        *,
+        reason: str = "",
+        computed: int = 0,
+    ) -> Job | None:
         """Store the result of a part."""
-        reply = self._run("finish", claim.job, claim.part, claim.token, result, done, failed, self._retention, error)
+        values = (result, done, failed, self._retention, error, computed, reason)
+        reply = self._run("finish", claim.job, claim.part, claim.token, *values)
         return _job_or_none(reply)
 
     def requeue(self, claim: Claim, delay: float, *, count_attempt: bool) -> bool:
@@ -167,6 +180,10 @@ class RedisStore(JobStore):
         """Queue the failed parts of a job again."""
         return _job_or_none(self._run("retry", job_id))
 
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result."""
+        return int(self._run("interrupted_requests", job_id))
+
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended."""
         return bool(self._run("delete", job_id))
@@ -178,6 +195,12 @@ class RedisStore(JobStore):
     def reap_expired_leases(self) -> int:
         """Take parts back from silent workers and expire late jobs; Redis drops jobs past their retention."""
         return int(self._run("reap_expired_leases", self._options.max_lost_leases, self._retention, WORKER_LOST))
+
+    def totals(self) -> dict[str, int]:
+        """Return the counts since the store was made."""
+        with self._translated():
+            counts = self._client.hgetall(f"{PREFIX}totals")
+        return {name.decode(): int(value) for name, value in counts.items()}
 
     def queue_depth(self) -> QueueDepth:
         """Return the number of parts that can be claimed now."""
@@ -192,10 +215,13 @@ class RedisStore(JobStore):
         due = self._run("due_deliveries", limit, DELIVERY_LEASE_SECONDS)
         return [WebhookDelivery(_job(fields), attempts) for fields, attempts in due]
 
-    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None) -> None:
+    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None, error: str = "") -> None:
         """Record the outcome of a delivery."""
+        outcome = delivery_outcome(delivered=delivered, retry_after=retry_after)
         state = "delivered" if delivered else "failed" if retry_after is None else "pending"
-        self._run("record_delivery", job_id, state, "" if delivered or retry_after is None else retry_after)
+        self._run(
+            "record_delivery", job_id, state, "" if delivered or retry_after is None else retry_after, error, outcome
+        )
 
     def subscribe(self, on_end: Callable[[str], None]) -> Callable[[], None]:
         """Call `on_end` with every job that ends anywhere; `renew` notices those that end while Redis is down."""

@@ -12,7 +12,7 @@ from typing import Any
 from rerankd._common.paths import make_private
 from rerankd.errors import InvalidRequestError, UnavailableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE job (
@@ -39,6 +39,16 @@ CREATE INDEX job_created ON job (created);
 CREATE INDEX job_open ON job (state, deadline);
 CREATE INDEX job_hook ON job (hook_at) WHERE hook_at IS NOT NULL;
 """
+
+
+_UPGRADES = {
+    1: (
+        "ALTER TABLE job ADD COLUMN webhook_error TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE job ADD COLUMN charged INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE job ADD COLUMN computed INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE total (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    )
+}
 
 
 class SqliteFile:
@@ -72,12 +82,16 @@ class SqliteFile:
     def _create_schema(self) -> None:
         with self.transaction():
             (version,) = self.fetch("PRAGMA user_version")
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
+            if version == SCHEMA_VERSION:
+                return
+            if version > SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"written by a later version of rerankd, schema {version}")
+            for statement in () if version else _SCHEMA.split(";\n"):
+                self.execute(statement)
+            for earlier in range(version or 1, SCHEMA_VERSION):
+                for statement in _UPGRADES[earlier]:
                     self.execute(statement)
-                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"written by another version of rerankd, schema {version}")
+            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement inside `reading` or `transaction`."""

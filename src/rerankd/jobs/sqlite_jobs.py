@@ -8,12 +8,12 @@ from typing import Any
 from rerankd.jobs.job import Job, NewJob, State
 from rerankd.jobs.options import StoreOptions
 from rerankd.jobs.sqlite_file import SqliteFile
-from rerankd.jobs.store import EXPIRED_ERROR, idempotency_conflict, overloaded
+from rerankd.jobs.store import EXPIRED_ERROR, WORKER_LOST, WORKER_LOST_ERROR, idempotency_conflict, overloaded
 
 OPEN = "state IN ('queued', 'running')"
 _COLUMNS = (
     "id, state, owner, priority, created, total, done, failed, parts, started, finished, deadline, error, webhook, "
-    "webhook_state"
+    "webhook_state, webhook_error, charged, computed"
 )
 
 
@@ -44,6 +44,7 @@ class JobTable:
             "bytes": job.size,
             "idempotency": job.idempotency,
             "fingerprint": job.fingerprint,
+            "charged": job.charged,
         }
         self._db.execute(
             f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
@@ -93,11 +94,23 @@ class JobTable:
 
     def dead_letter(self, job_id: str, error: str) -> None:
         """Put a job in the dead-letter queue."""
+        self.add_total("dead")
         self._db.execute("UPDATE job SET error = ?, dead = ? WHERE id = ?", (error, self._clock(), job_id))
 
-    def count(self, job_id: str, done: int, failed: int) -> Job:
-        """Add to a job's counts of requests; finish the job when all are counted."""
-        self._db.execute("UPDATE job SET done = done + ?, failed = failed + ? WHERE id = ?", (done, failed, job_id))
+    def note_reason(self, job_id: str, reason: str) -> None:
+        """Note why a request of a job failed; the first reason stays."""
+        self._db.execute("UPDATE job SET error = ? WHERE id = ? AND error = ''", (reason, job_id))
+
+    def add_total(self, name: str) -> None:
+        """Add 1 to a count of the store."""
+        self._db.execute("INSERT INTO total VALUES (?, 1) ON CONFLICT DO UPDATE SET value = value + 1", (name,))
+
+    def count(self, job_id: str, done: int, failed: int, computed: int = 0) -> Job:
+        """Add to a job's counts of requests and tokens; finish the job when all requests are counted."""
+        self._db.execute(
+            "UPDATE job SET done = done + ?, failed = failed + ?, computed = computed + ? WHERE id = ?",
+            (done, failed, computed, job_id),
+        )
         job = self.one(job_id)
         if not job.final and job.done + job.failed >= job.total:
             self.end(job_id, "failed" if job.failed else "succeeded", job.error)
@@ -106,6 +119,7 @@ class JobTable:
     def end(self, job_id: str, state: State, error: str) -> None:
         """Finish a job and its open parts, and invalidate the leases of these parts."""
         now = self._clock()
+        self.add_total(state)
         self._db.execute(
             "UPDATE job SET state = ?, finished = ?, error = ?, hook_at = CASE webhook WHEN '' THEN NULL ELSE ? END"
             " WHERE id = ?",
@@ -113,6 +127,50 @@ class JobTable:
         )
         self._db.execute("UPDATE part SET state = 'done', token = NULL WHERE job = ? AND state != 'done'", (job_id,))
         self._db.note_end(job_id)
+
+    def queue_again(self, job_id: str) -> None:
+        """Queue the parts of a job that have failed or have no result; nothing changes if there is none."""
+        self._db.execute(
+            "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, losses = 0,"
+            " not_before = 0 WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
+            (job_id,),
+        )
+        done, failed, waiting = self._db.fetch(
+            "SELECT sum(done), sum(failed), sum(state = 'waiting') FROM part WHERE job = ?", (job_id,)
+        )
+        if waiting:
+            self._db.execute(
+                "UPDATE job SET state = 'queued', done = ?, failed = ?, error = '', dead = 0, deadline = 0,"
+                " finished = 0, hook_at = NULL, hook_attempts = 0, webhook_error = '',"
+                " webhook_state = CASE webhook WHEN '' THEN '' ELSE 'pending' END WHERE id = ?",
+                (done, failed, job_id),
+            )
+
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result."""
+        (requests,) = self._db.fetch(
+            "SELECT coalesce(sum(requests), 0) FROM part WHERE job = ? AND result IS NULL AND attempts + losses > 0",
+            (job_id,),
+        )
+        return int(requests)
+
+    def take_back(self, job_id: str, number: int, *, is_dead_letter: bool) -> None:
+        """Make a part claimable again, or a dead letter; losing a worker does not count as an attempt."""
+        self._db.execute(
+            "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
+            " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",
+            (
+                "done" if is_dead_letter else "waiting",
+                WORKER_LOST if is_dead_letter else None,
+                is_dead_letter,
+                job_id,
+                number,
+            ),
+        )
+        if is_dead_letter:
+            (requests,) = self._db.fetch("SELECT requests FROM part WHERE job = ? AND number = ?", (job_id, number))
+            self.dead_letter(job_id, WORKER_LOST_ERROR)
+            self.count(job_id, 0, requests)
 
     def expire_late(self, now: float) -> None:
         """Expire the jobs whose deadline has passed."""

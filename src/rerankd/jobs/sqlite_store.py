@@ -16,11 +16,10 @@ from rerankd.jobs.store import (
     CANCELLED_ERROR,
     DELIVERY_LEASE_SECONDS,
     EXPIRED_ERROR,
-    WORKER_LOST,
-    WORKER_LOST_ERROR,
     JobStore,
     PartResult,
     QueueDepth,
+    delivery_outcome,
 )
 
 
@@ -149,7 +148,17 @@ class SqliteStore(JobStore):
         )
         return cursor.rowcount > 0
 
-    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
+    def finish(
+        self,
+        claim: Claim,
+        result: bytes,
+        done: int,
+        failed: int,
+        error: str = "",
+        *,
+        reason: str = "",
+        computed: int = 0,
+    ) -> Job | None:
         """Store the result of a part."""
         with self._db.transaction():
             assignments = "state = 'done', token = NULL, result = ?, done = ?, failed = ?"
@@ -158,7 +167,9 @@ class SqliteStore(JobStore):
                 return None
             if error:
                 self._table.dead_letter(claim.job, error)
-            return self._table.count(claim.job, done, failed)
+            elif reason:
+                self._table.note_reason(claim.job, reason)
+            return self._table.count(claim.job, done, failed, computed)
 
     def requeue(self, claim: Claim, delay: float, *, count_attempt: bool) -> bool:
         """Release a part."""
@@ -188,22 +199,13 @@ class SqliteStore(JobStore):
             job = self._table.get(job_id)
             if job is None or not job.final:
                 return job
-            self._db.execute(
-                "UPDATE part SET state = 'waiting', result = NULL, done = 0, failed = 0, attempts = 0, losses = 0,"
-                " not_before = 0 WHERE job = ? AND payload IS NOT NULL AND (failed > 0 OR result IS NULL)",
-                (job_id,),
-            )
-            done, failed, waiting = self._db.fetch(
-                "SELECT sum(done), sum(failed), sum(state = 'waiting') FROM part WHERE job = ?", (job_id,)
-            )
-            if waiting:
-                self._db.execute(
-                    "UPDATE job SET state = 'queued', done = ?, failed = ?, error = '', dead = 0, deadline = 0,"
-                    " finished = 0, hook_at = NULL, hook_attempts = 0,"
-                    " webhook_state = CASE webhook WHEN '' THEN '' ELSE 'pending' END WHERE id = ?",
-                    (done, failed, job_id),
-                )
+            self._table.queue_again(job_id)
             return self._table.one(job_id)
+
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result."""
+        with self._db.reading():
+            return self._table.interrupted_requests(job_id)
 
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended."""
@@ -225,7 +227,7 @@ class SqliteStore(JobStore):
                 "SELECT job, number, losses + 1 FROM part WHERE state = 'leased' AND lease < ?", (now,)
             ).fetchall()
             for job_id, number, losses in expired:
-                self._take_back(job_id, number, is_dead_letter=losses >= self._options.max_lost_leases)
+                self._table.take_back(job_id, number, is_dead_letter=losses >= self._options.max_lost_leases)
             self._table.expire_late(now)
             self._db.execute(
                 f"DELETE FROM job WHERE state IN ({', '.join('?' * len(FINAL))}) AND finished < ?",  # noqa: S608
@@ -233,23 +235,10 @@ class SqliteStore(JobStore):
             )
             return len(expired)
 
-    def _take_back(self, job_id: str, number: int, *, is_dead_letter: bool) -> None:
-        """Make a part claimable again, or a dead letter; losing a worker does not count as an attempt."""
-        self._db.execute(
-            "UPDATE part SET state = ?, token = NULL, result = ?, attempts = attempts - 1, losses = losses + 1,"
-            " failed = CASE ? WHEN 1 THEN requests ELSE 0 END WHERE job = ? AND number = ?",
-            (
-                "done" if is_dead_letter else "waiting",
-                WORKER_LOST if is_dead_letter else None,
-                is_dead_letter,
-                job_id,
-                number,
-            ),
-        )
-        if is_dead_letter:
-            (requests,) = self._db.fetch("SELECT requests FROM part WHERE job = ? AND number = ?", (job_id, number))
-            self._table.dead_letter(job_id, WORKER_LOST_ERROR)
-            self._table.count(job_id, 0, requests)
+    def totals(self) -> dict[str, int]:
+        """Return the counts since the store was made."""
+        with self._db.reading():
+            return dict(self._db.execute("SELECT name, value FROM total").fetchall())
 
     def queue_depth(self) -> QueueDepth:
         """Return the number of parts that can be claimed now."""
@@ -275,14 +264,15 @@ class SqliteStore(JobStore):
             )
             return [WebhookDelivery(self._table.one(job_id), attempts) for job_id, attempts in due]
 
-    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None) -> None:
+    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None, error: str = "") -> None:
         """Record the outcome of a delivery."""
         state = "delivered" if delivered else "failed" if retry_after is None else "pending"
         due = None if delivered or retry_after is None else self._clock() + retry_after
         with self._db.transaction():
+            self._table.add_total(delivery_outcome(delivered=delivered, retry_after=retry_after))
             self._db.execute(  # a job that was retried meanwhile will end again, with a delivery of its own
-                f"UPDATE job SET webhook_state = ?, hook_at = ? WHERE id = ? AND NOT {OPEN}",  # noqa: S608
-                (state, due, job_id),
+                f"UPDATE job SET webhook_state = ?, webhook_error = ?, hook_at = ? WHERE id = ? AND NOT {OPEN}",  # noqa: S608
+                (state, error, due, job_id),
             )
 
     def subscribe(self, on_end: Callable[[str], None]) -> Callable[[], None]:

@@ -24,6 +24,8 @@ WORKER_LOST_ERROR = "A part lost the lease of its worker too often."
 CANCELLED_ERROR = "The job was cancelled."
 EXPIRED_ERROR = "The job's deadline has passed."
 DELIVERY_LEASE_SECONDS = 60.0
+# Jobs by their final state and those that went to the dead-letter queue; webhooks by the outcome of an attempt.
+TOTALS = ("succeeded", "failed", "cancelled", "expired", "dead", "webhook_delivered", "webhook_failed", "webhook_lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,17 @@ class JobStore(Protocol):
         """
         ...
 
-    def finish(self, claim: Claim, result: bytes, done: int, failed: int, error: str = "") -> Job | None:
+    def finish(
+        self,
+        claim: Claim,
+        result: bytes,
+        done: int,
+        failed: int,
+        error: str = "",
+        *,
+        reason: str = "",
+        computed: int = 0,
+    ) -> Job | None:
         """Store the result of a part and end its lease.
 
         Args:
@@ -98,6 +110,8 @@ class JobStore(Protocol):
             done: requests with a result.
             failed: requests with an error.
             error: reason that failed requests have no attempts left; if set, the job goes to the dead-letter queue.
+            reason: reason of the first failed request; the job shows it, unless it has one already.
+            computed: tokens that were computed for it.
 
         Returns:
             The job, or None if the result was rejected because the lease is lost or the job has ended.
@@ -129,6 +143,10 @@ class JobStore(Protocol):
         """Queue the failed parts of a job again; None if there is no such job."""
         ...
 
+    def interrupted_requests(self, job_id: str) -> int:
+        """Return the requests of parts that were begun and have no result; 0 if there is no such job."""
+        ...
+
     def delete(self, job_id: str) -> bool:
         """Delete a job that has ended; False if it has not, or there is no such job."""
         ...
@@ -145,6 +163,10 @@ class JobStore(Protocol):
         """
         ...
 
+    def totals(self) -> dict[str, int]:
+        """Return the counts of `TOTALS` since the store was made, over all services and workers; 0 if absent."""
+        ...
+
     def queue_depth(self) -> QueueDepth:
         """Return the number of parts that can be claimed now."""
         ...
@@ -153,13 +175,14 @@ class JobStore(Protocol):
         """Return webhooks to deliver now; each is leased to the caller for `DELIVERY_LEASE_SECONDS`."""
         ...
 
-    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None) -> None:
+    def record_delivery(self, job_id: str, *, delivered: bool, retry_after: float | None, error: str = "") -> None:
         """Record the outcome of a delivery.
 
         Args:
             job_id: the job.
             delivered: True if the receiver accepted it.
             retry_after: seconds until the next attempt; None for no other attempt.
+            error: reason of a failure.
         """
         ...
 
@@ -170,6 +193,11 @@ class JobStore(Protocol):
     def close(self) -> None:
         """Close files and connections."""
         ...
+
+
+def delivery_outcome(*, delivered: bool, retry_after: float | None) -> str:
+    """Return the name in `TOTALS` of the outcome of a delivery."""
+    return "webhook_delivered" if delivered else "webhook_lost" if retry_after is None else "webhook_failed"
 
 
 def overloaded(*, by_tenant: bool = False) -> OverloadedError:

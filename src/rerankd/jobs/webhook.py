@@ -169,13 +169,15 @@ class WebhookSender:
             outcome = f"next attempt in {pause:.0f} s" if pause is not None else "giving up"
             host = urlsplit(job.webhook).hostname  # the rest of the URL may hold a secret
             _log.warning("webhook of %s to %s failed (%s), %s", job.id, host, reason, outcome)
-            await self._record(job, delivered=False, retry_after=pause)
+            await self._record(job, delivered=False, retry_after=pause, error=reason)
         else:
             _log.info("webhook of %s was delivered", job.id)
             await self._record(job, delivered=True, retry_after=None)
 
-    async def _record(self, job: Job, *, delivered: bool, retry_after: float | None) -> None:
-        await asyncio.to_thread(self._store.record_delivery, job.id, delivered=delivered, retry_after=retry_after)
+    async def _record(self, job: Job, *, delivered: bool, retry_after: float | None, error: str = "") -> None:
+        await asyncio.to_thread(
+            self._store.record_delivery, job.id, delivered=delivered, retry_after=retry_after, error=error
+        )
 
     async def _send(self, job: Job) -> None:
         if not self._secret:

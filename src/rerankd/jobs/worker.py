@@ -20,7 +20,7 @@ from rerankd._common.logging import logger
 from rerankd.errors import DeadlineExceededError, OverloadedError, RetryableError, UnavailableError
 from rerankd.jobs.job import Claim
 from rerankd.jobs.options import WorkerOptions
-from rerankd.jobs.part_runner import PartRunner
+from rerankd.jobs.part_runner import PartRunner, PartScores
 from rerankd.jobs.store import JobStore
 from rerankd.jobs.webhook import WebhookSender
 from rerankd.pipeline.pipeline import Pipeline
@@ -61,7 +61,7 @@ class JobWorker:
         )
         # Four threads more than slots, so that renewing leases never waits for a thread.
         self._threads = ThreadPoolExecutor(self._options.slots + 4, thread_name_prefix="jobs")
-        self._running: dict[str, tuple[Claim, asyncio.Task[list[Any]]]] = {}
+        self._running: dict[str, tuple[Claim, asyncio.Task[PartScores]]] = {}
         self._busy_slots: set[asyncio.Task[Any]] = set()
         self._started: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -186,7 +186,7 @@ class JobWorker:
         finally:
             del self._running[claim.token]
 
-    async def _report(self, claim: Claim, task: asyncio.Task[list[Any]]) -> None:
+    async def _report(self, claim: Claim, task: asyncio.Task[PartScores]) -> None:
         if task.cancelled():  # the job has ended, or the lease is another worker's now
             return
         error = task.exception()
@@ -197,9 +197,11 @@ class JobWorker:
         else:
             await self._report_failure(claim, error)
 
-    async def _report_rows(self, claim: Claim, rows: list[Any]) -> None:
+    async def _report_rows(self, claim: Claim, scores: PartScores) -> None:
+        rows = scores.rows
         failed = sum("error" in row for row in rows)
         dead_letter = next((row["error"]["message"] for row in rows if row.get("error", {}).get("lost")), "")
+        reason = next((row["error"]["message"] for row in rows if "error" in row), "")
         await self._retry_until_done(
             self._store.finish,
             claim,
@@ -207,6 +209,8 @@ class JobWorker:
             done=len(rows) - failed,
             failed=failed,
             error=dead_letter,
+            reason=f"A request failed: {reason}" if reason else "",
+            computed=scores.computed_tokens,
         )
 
     async def _report_failure(self, claim: Claim, error: BaseException) -> None:

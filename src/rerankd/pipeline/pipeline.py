@@ -21,6 +21,7 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
 from rerankd.errors import DeadlineExceededError
 from rerankd.experiments.traffic import Traffic
+from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
 from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
 from rerankd.ranking.finish import finish
@@ -74,9 +75,8 @@ class Pipeline:
             RerankdError: the request cannot be used, a quota is used up, the model is overloaded or not available, or
                 the time is up.
         """
-        rules = self.rules
-        query = rules.expand_query(request.query, request.tenant)
-        groups = [(query, [document.text for document in request.documents])]
+        rules = await self.apply_rules(request)
+        groups = [(rules.query, [document.text for document in request.documents])]
         scores = await self._score(groups, request, charge, is_ranking=True)
         result = self.finish(request, [scores], rules)
         # The latency of a request that the cache answered in part says nothing about the model.
@@ -85,16 +85,23 @@ class Pipeline:
         self._traffic.offer(request, scores.model, groups, logits, milliseconds)
         return result
 
-    def finish(self, request: RerankRequest, pieces: Sequence[ModelScores], rules: RuleSet) -> RerankResult:
+    async def apply_rules(self, request: RerankRequest) -> AppliedRules:
+        """Apply the rules in force to a request.
+
+        Raises:
+            InvalidRequestError: normalisation makes the texts of the request much longer.
+        """
+        return await apply_rules(self.rules, request)
+
+    def finish(self, request: RerankRequest, pieces: Sequence[ModelScores], rules: AppliedRules) -> RerankResult:
         """Turn the scores of a request into its result, and record the ranking.
 
         Args:
             request: the request.
             pieces: scores of its documents, in request order; several if they were scored one after the other.
-            rules: the rules with which the request began.
+            rules: effect of the rules with which the request began.
         """
-        adjustments = rules.adjustments(request.query, request.documents, request.tenant) if rules.rules else ()
-        result, record = finish(request, join_pieces(pieces), adjustments, rules=rules.version, now=time.time())
+        result, record = finish(request, join_pieces(pieces), rules.adjustments, rules=rules.version, now=time.time())
         if self._recorder is not None and pieces:
             self._recorder.record(record)
         return result
@@ -163,6 +170,7 @@ class Pipeline:
                     retry_key=request.retry_key,
                     deadline=deadline,
                     cache=request.cache,
+                    cache_scope=request.tenant,
                     allow_truncation=allow_truncation,
                     background=request.background,
                 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from rerankd.rules.pattern import Pattern
 
 Action = Literal["boost", "bury", "pin", "filter", "synonyms"]
 Language = Literal["zh", "en"]
@@ -24,7 +25,7 @@ class When:
     """
 
     terms: frozenset[str] = frozenset()
-    regex: re.Pattern[str] | None = None
+    regex: Pattern | None = None
     language: Language | None = None
     tenants: frozenset[str] = frozenset()
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rerankd._common.text import normalized
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Language, Rule, When
-from rerankd.rules.terms import TermIndex
+from rerankd.rules.terms import GrowthLimit, TermIndex
 from rerankd.types import Adjustment, Document, MatchedRule
 
 REGEX_CHARACTERS = 2000
 MAX_SYNONYMS = 8
+MAX_VALUE_CHARACTERS = 10_000
 _NONE = Adjustment()
 _SIGNS = {"boost": 1.0, "bury": -1.0}
 
@@ -79,9 +81,9 @@ class RuleSet:
         if not self._synonym_rules:
             return query
         synonyms, present = [], self._query_terms.matches(query)
-        folded = normalized(query)
+        folded, language = normalized(query), functools.cache(lambda: language_of(query))
         for rule in self._synonym_rules:
-            if _applies(rule.when, query, present, tenant):
+            if _applies(rule.when, query, present, tenant, language):
                 words = [word for term, others in rule.synonyms.items() if term in present for word in others]
                 synonyms += [word for word in words if normalized(word) not in folded]
         unique = list(dict.fromkeys(synonyms))[:MAX_SYNONYMS]
@@ -101,10 +103,12 @@ class RuleSet:
         Returns:
             One adjustment for each document.
         """
-        present = self._query_terms.matches(query)
+        growth = GrowthLimit()
+        present = self._query_terms.matches(query, growth)
         possible = {i for term in present for i in self._by_query_term.get(term, ())}.union(self._without_query_terms)
+        language = functools.cache(lambda: language_of(query))
         live = {
-            i for i in possible if _applies(self._document_rules[i].when, query, present, tenant)
+            i for i in possible if _applies(self._document_rules[i].when, query, present, tenant, language)
         } | self._unconditional
         if not live:
             return [_NONE] * len(documents)
@@ -112,7 +116,7 @@ class RuleSet:
         everywhere = [i for i in self._without_document_terms if i in live]
         adjustments = []
         for document in documents:
-            terms = self._document_terms.matches(document.text)
+            terms = self._document_terms.matches(document.text, growth)
             numbers = {i for term in terms for i in self._by_document_term.get(term, ()) if i in live}
             rules = [self._document_rules[i] for i in sorted(numbers.union(everywhere))]
             adjustments.append(self._adjustment(rules, document, terms, moment) if rules else _NONE)
@@ -167,14 +171,14 @@ def _rules_by_term(terms: Iterable[tuple[int, Iterable[str]]]) -> dict[str, tupl
     return {term: tuple(numbers) for term, numbers in by_term.items()}
 
 
-def _applies(when: When, query: str, present: set[str], tenant: str) -> bool:
+def _applies(when: When, query: str, present: set[str], tenant: str, language: Callable[[], Language]) -> bool:
     if when.terms and not when.terms & present:
         return False
     if when.tenants and tenant not in when.tenants:
         return False
-    if when.language is not None and language_of(query) != when.language:
+    if when.language is not None and language() != when.language:
         return False
-    return when.regex is None or when.regex.search(query[:REGEX_CHARACTERS]) is not None
+    return when.regex is None or when.regex.search(query[:REGEX_CHARACTERS])
 
 
 def language_of(text: str) -> Language:
@@ -191,9 +195,13 @@ def language_of(text: str) -> Language:
 
 def _has_value(metadata: Mapping[str, Any], name: str, values: frozenset[Any]) -> bool:
     value = metadata.get(name)
-    if isinstance(value, list | tuple):
-        return any(comparable(item) in values for item in value)
-    return name in metadata and comparable(value) in values
+    items = value if isinstance(value, list | tuple) else [value] if name in metadata else []
+    return any(comparable(item) in values for item in items if not _is_long(item))
+
+
+def _is_long(value: Any) -> bool:
+    """Return True for a text that no rule can name, so that it need not be normalised."""
+    return isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS
 
 
 def comparable(value: Any) -> Any:
@@ -210,8 +218,10 @@ def comparable(value: Any) -> Any:
 
 def _has_source(metadata: Mapping[str, Any], patterns: Sequence[str]) -> bool:
     source = metadata.get("source")
-    return isinstance(source, str) and any(
-        fnmatch.fnmatchcase(normalized(source), normalized(pattern)) for pattern in patterns
+    return (
+        isinstance(source, str)
+        and not _is_long(source)
+        and any(fnmatch.fnmatchcase(normalized(source), normalized(pattern)) for pattern in patterns)
     )
 
 

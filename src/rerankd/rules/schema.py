@@ -19,8 +19,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from rerankd._common.text import normalized
+from rerankd.rules.pattern import Pattern
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Action, Rule, When, Which
-from rerankd.rules.rule_set import comparable
+from rerankd.rules.rule_set import MAX_VALUE_CHARACTERS, comparable
 
 MAX_RULES = 10_000
 MAX_TEXT_CHARACTERS = 200
@@ -95,11 +96,11 @@ def _term(value: Any) -> str:
     return normalized(_text(MAX_TEXT_CHARACTERS)(value)).strip() or fail("is not a text.")
 
 
-def _regex(value: Any) -> re.Pattern[str]:
+def _regex(value: Any) -> Pattern:
     try:
-        return re.compile(_text(MAX_REGEX_CHARACTERS)(value), re.IGNORECASE)
-    except re.error as error:
-        fail(f"is not a regular expression ({error}).")
+        return Pattern(_text(MAX_REGEX_CHARACTERS)(value))
+    except ValueError as error:
+        fail(str(error))
 
 
 def _language(value: Any) -> Any:
@@ -128,6 +129,8 @@ def _metadata(table: Any) -> dict[str, frozenset[Any]]:
         values = _as_list(value)
         if not values or any(isinstance(item, list | dict) for item in values):
             fail("must be a value or a non-empty list of values.", field=name)
+        if any(len(str(item)) > MAX_VALUE_CHARACTERS for item in values):
+            fail(f"has more than {MAX_VALUE_CHARACTERS} characters, and matches nothing.", field=name)
         fields[name] = frozenset(map(comparable, values))
     return fields
 

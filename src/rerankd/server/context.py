@@ -20,11 +20,12 @@ class RequestContext:
         status: HTTP status of the response; 0 until it has begun.
         fields: additional fields of the log line.
         headers: additional headers of an error response.
+        counted: True if the key's quota was charged with this request, and tokens alone are to be added.
         charged: tokens that the key's quota was charged and that may still be corrected.
         span: OpenTelemetry span; None outside of scoring requests.
     """
 
-    __slots__ = ("charged", "dialect", "fields", "headers", "key", "request_id", "span", "status")
+    __slots__ = ("charged", "counted", "dialect", "fields", "headers", "key", "request_id", "span", "status")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -33,13 +34,14 @@ class RequestContext:
         self.status = 0
         self.fields: dict[str, Any] = {}
         self.headers: list[tuple[bytes, bytes]] = []
+        self.counted = False
         self.charged = 0
         self.span: RequestSpan | None = None
 
     @property
     def tenant(self) -> str:
-        """Id of the API key; empty where no key is required."""
-        return self.key.id if self.key else ""
+        """Id of the key's tenant; empty where no key is required."""
+        return self.key.tenant_id if self.key else ""
 
 
 current_request: ContextVar[RequestContext] = ContextVar("request_context")

@@ -12,14 +12,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerankd._common.logging import logger
-from rerankd.errors import AuthenticationError, RequestCancelledError, RerankdError
+from rerankd.errors import AuthenticationError, PermissionDeniedError, RequestCancelledError, RerankdError
 from rerankd.server.auth.keys import ApiKey, presented_key
+from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
 from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
 from rerankd.server.paths import canonical_path
 from rerankd.server.response_writer import ResponseWriter
+from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.server.service import Service
 
 _log = logger(__name__)
@@ -28,6 +30,7 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
 )
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
+_SELF_METERED = frozenset(SCORING_PATHS)  # they are counted with their tokens, once their dialect is known
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"
@@ -47,6 +50,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, service: Service, paths: Collection[str], guard: BrowserGuard) -> None:
         self._app, self._service, self._paths, self._guard = app, service, paths, guard
         self._budget = BodyBudget(service.settings.max_inflight_mb * 1_000_000)
+        self._meter = UsageMeter(service.quotas)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -69,6 +73,8 @@ class RequestMiddleware:
                 self._guard.check_host(headers)
             self._guard.check_origin(scope["method"], headers)
             context.key = self._authenticate(scope["path"], headers)
+            if scope["path"] not in _SELF_METERED:
+                await self._meter.count()
             body.check_declared()
             await self._app(scope, body, response)
         except ClientDisconnect:
@@ -103,6 +109,14 @@ class RequestMiddleware:
         key = keys.find(clear)
         if key is None:
             raise AuthenticationError("The API key is unknown.", hint="Create one with: rerankd keys add NAME.")
+        if key.expired(time.time()):
+            raise AuthenticationError(f"API key {key.id} has expired.", hint="Get another: rerankd keys rotate NAME.")
+        if path == "/metrics" and not (key.admin or key.metrics):
+            raise PermissionDeniedError(
+                "Metrics need an admin key or a metrics key.", hint="Make one: rerankd keys add NAME --metrics."
+            )
+        if key.metrics and not key.admin and path != "/metrics":
+            raise PermissionDeniedError("A metrics key reads /metrics only.", hint="Send another API key.")
         return key
 
     def _record(self, scope: Scope, context: RequestContext, seconds: float) -> None:

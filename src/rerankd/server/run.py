@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import threading
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
 from rerankd._common.logging import logger
-from rerankd._common.optional import installed
 from rerankd.errors import InvalidRequestError
 from rerankd.server.app import create_app
 from rerankd.server.browser_guard import is_loopback
+from rerankd.server.protocol import MAX_HEAD, ConnectionLimits, http_protocol
 from rerankd.server.service import Service
 
 _log = logger(__name__)
 ACCEPT_SECONDS = 0.05  # for connections that the closed port had accepted
 LAST_CALL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 30
-MAX_HEAD = 64 * 1024
-_TEXT = b'{"error":{"message":"The headers are too large.","type":"too_large","param":null,"code":"too_large"}}'
-TOO_LARGE_HEAD = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(_TEXT), _TEXT)
-)
+MAX_FILES = 65_536
 
 
 class Server(uvicorn.Server):
@@ -65,36 +60,6 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def http_protocol() -> Any:
-    """Return uvicorn's fast parser with a limit on the request head, which it lacks; without it h11, which has one."""
-    if not installed("httptools"):
-        return "h11"
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class LimitedProtocol(HttpToolsProtocol):
-        """Parser that closes connections whose request head exceeds the limit."""
-
-        _head = 0
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._in_head, self._head = True, 0
-
-        def on_headers_complete(self) -> None:
-            self._in_head = False
-            super().on_headers_complete()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if getattr(self, "_in_head", False):
-                self._head += len(data)
-                if self._head > MAX_HEAD and not self.transport.is_closing():
-                    self.transport.write(TOO_LARGE_HEAD)
-                    self.transport.close()
-
-    return LimitedProtocol
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Open the port.
 
@@ -116,13 +81,39 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def stay_at_hangup(advice: str) -> None:
+    """Log SIGHUP instead of ending at it, as a terminal that closes or `systemctl reload` sends it.
+
+    Args:
+        advice: sentence that says what takes effect without a restart.
+    """
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, lambda *_: _log.info("SIGHUP is ignored. %s", advice))
+
+
+def file_limit() -> int:
+    """Raise the number of files and connections that this process may open to what the system allows it; return it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return MAX_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    current = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_FILES if current == resource.RLIM_INFINITY else current
+
+
 def serve_forever(service: Service, listener: socket.socket) -> None:
     """Serve until a signal ends the process.
 
     Raises:
         ModelError: a model that should be there from the start cannot be loaded.
     """
-    settings = service.settings
+    settings, most = service.settings, file_limit() // 2
+    connections = min(settings.max_connections or most, most)
     config = uvicorn.Config(
         create_app(service, is_local=is_loopback(settings.host)),
         log_config=None,
@@ -133,9 +124,10 @@ def serve_forever(service: Service, listener: socket.socket) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
-        http=http_protocol(),
+        http=http_protocol(ConnectionLimits(settings.head_seconds, connections)),
         h11_max_incomplete_event_size=MAX_HEAD,
     )
+    stay_at_hangup("Changes of the key file and the rules take effect within a second; other settings need a restart.")
     server = Server(config, service)
     server.run(sockets=[listener])
     if service.failure is not None:

@@ -30,6 +30,7 @@ from rerankd.server.search_service import SearchService
 from rerankd.server.trace_service import TraceService
 from rerankd.settings import Settings
 from rerankd.traces.writer import TraceWriter
+from rerankd.wiring.dependencies import DependencyMonitor, open_dependencies
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import instance_name, open_experiment_sync
 from rerankd.wiring.registry import open_alias_follower
@@ -78,6 +79,7 @@ class Service:
     follower: AliasFollower | None = None
     experiments: ExperimentSync | None = None
     shadow: ShadowQueue | None = None
+    dependencies: DependencyMonitor = field(default_factory=lambda: DependencyMonitor(()))
     draining: bool = False
     started: bool = False
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
@@ -95,6 +97,7 @@ class Service:
             self.traces.start()
         if self.rules is not None:
             self.rules.start()
+        self.dependencies.start()
         try:
             eager = dict.fromkeys([self.pool.default, *self.settings.preload])
             if self.follower is not None:
@@ -122,6 +125,7 @@ class Service:
     async def close(self) -> None:
         """Finish accepted requests and close everything."""
         self.draining = True
+        await asyncio.to_thread(self.dependencies.close)
         await self.job_service.close(self.settings.shutdown_seconds / 2)
         await self.search_service.close()
         if self.follower is not None:
@@ -230,7 +234,11 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     """
     metrics = Metrics()
     pool = open_pool(settings, loader(settings, metrics))
-    keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
+    keys = KeyRing(
+        settings.api_keys,
+        Path(settings.api_keys_file) if settings.api_keys_file else None,
+        metrics=settings.metrics_keys,
+    )
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
     traces = open_trace_writer(settings, metrics.watch_activity() if settings.traces else None)
     rules = open_rules(settings, metrics.rules_changed)
@@ -241,7 +249,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
     experiments = open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
     shadow = ShadowQueue(pipeline.score_on, traffic, after_response)
     traffic.shadow = shadow.offer
-    job_service, trace_service = JobService(settings, pipeline), TraceService(settings)
+    job_service, trace_service = JobService(settings, pipeline, quotas), TraceService(settings)
     service = Service(
         settings,
         pool,
@@ -258,10 +266,13 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         follower,
         experiments,
         shadow,
+        open_dependencies(settings),
     )
     metrics.watch_registry(pool, follower)
     metrics.watch_experiments(experiments, traffic, shadow)
     metrics.watch_rules(rules)
     metrics.watch_pool(pool, lambda: service.readiness.ready, lambda: service.job_service.waiting)
+    metrics.watch_jobs(lambda: service.job_service.totals, in_process=not settings.queue_url)
+    metrics.watch_dependencies(lambda: service.dependencies.up)
     metrics.watch_traces(traces)
     return service

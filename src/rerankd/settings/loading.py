@@ -1,13 +1,16 @@
-"""Sources of settings: defaults < rerankd.toml < RERANKD_* environment variables < flags.
+"""Sources of settings: defaults < file (rerankd.toml, or another) < RERANKD_* environment variables < flags.
 
 The library takes arguments only; nothing is read at import time.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import os
+import re
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -31,6 +34,10 @@ from rerankd.settings.topics import (
 )
 
 FILE_NAME = "rerankd.toml"
+CONFIG_VARIABLE = "RERANKD_CONFIG"
+# Variables of the client and of Kubernetes, which names variables after a service called rerankd.
+_FOREIGN = re.compile(r"RERANKD_(CONFIG|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
+_file: ContextVar[Path] = ContextVar("settings_file")
 
 
 class Settings(
@@ -87,22 +94,67 @@ class Settings(
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources in order of precedence: flags, environment, file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_file.get(Path(FILE_NAME)))
 
 
-def load_settings(**flags: Any) -> Settings:
+def settings_file(config: Path | None = None) -> Path:
+    """Return the file that settings are read from: `config`, that of RERANKD_CONFIG, or `rerankd.toml`.
+
+    Args:
+        config: the file that the user names; None for none.
+
+    Raises:
+        InvalidRequestError: a file that is named does not exist or cannot be read.
+
+    Example:
+        >>> settings_file().name
+        'rerankd.toml'
+    """
+    named = config or (Path(value) if (value := os.environ.get(CONFIG_VARIABLE)) else None)
+    if named is None:
+        return Path(FILE_NAME)
+    if not named.is_file() or not os.access(named, os.R_OK):
+        raise InvalidRequestError(
+            f"The file of settings {named} does not exist or cannot be read.",
+            hint=f"Check --config and the variable {CONFIG_VARIABLE}.",
+        )
+    return named
+
+
+def unknown_variables() -> list[tuple[str, str]]:
+    """Return the RERANKD_* environment variables that name no setting, each with the one it may mean, or with "".
+
+    Example:
+        >>> os.environ["RERANKD_TOPN"] = "5"
+        >>> unknown_variables()
+        [('RERANKD_TOPN', 'RERANKD_TOP_N')]
+        >>> del os.environ["RERANKD_TOPN"]
+    """
+    known = {f"RERANKD_{name.upper()}" for name in Settings.model_fields}
+    unknown = [
+        name
+        for name in sorted(os.environ)
+        if name.upper().startswith("RERANKD_") and name.upper() not in known and not _FOREIGN.fullmatch(name.upper())
+    ]
+    return [(name, next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.8)), "")) for name in unknown]
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     """Read the settings.
 
     Args:
+        config: file to read instead of that of RERANKD_CONFIG or `rerankd.toml`.
         flags: settings given on the command line; None means not given.
 
     Raises:
-        InvalidRequestError: an invalid value, or an unknown key in the file; the message names it.
+        InvalidRequestError: an invalid value, an unknown key in the file, or no such file; the message names it.
 
     Example:
         >>> load_settings(top_n=3).top_n
         3
     """
+    path = settings_file(config)
+    token = _file.set(path)
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -111,12 +163,12 @@ def load_settings(**flags: Any) -> Settings:
         flag = f"--{name.replace('_', '-')}"
         raise InvalidRequestError(
             f"Setting {name}: {first['msg']}.",
-            hint=f"Check {FILE_NAME}, the variable RERANKD_{name.upper()}, and the flag {flag}.",
+            hint=f"Check {path.name}, the variable RERANKD_{name.upper()}, and the flag {flag}.",
         ) from error
     except ValueError as error:  # raised by the TOML parser
-        raise InvalidRequestError(
-            f"{Path(FILE_NAME).resolve()} is not valid TOML ({error}).", hint="Correct the file."
-        ) from error
+        raise InvalidRequestError(f"{path.resolve()} is not valid TOML ({error}).", hint="Correct the file.") from error
+    finally:
+        _file.reset(token)
 
 
 def _parse_collection(value: Any, kind: object) -> Any:
@@ -137,8 +189,11 @@ def _parse_collection(value: Any, kind: object) -> Any:
     return {name.strip(): reference.strip() for name, _, reference in pairs}
 
 
-def describe_sources() -> list[tuple[str, Any, str]]:
+def describe_sources(config: Path | None = None) -> list[tuple[str, Any, str]]:
     """Return every setting with its value and its source.
+
+    Args:
+        config: file to read, as for `load_settings`.
 
     Returns:
         Rows of name, value, and `default`, the path of the file, or the name of the environment variable.
@@ -146,8 +201,8 @@ def describe_sources() -> list[tuple[str, Any, str]]:
     Raises:
         InvalidRequestError: as `load_settings`.
     """
-    settings = load_settings()
-    in_file = TomlConfigSettingsSource(Settings)()
+    settings, path = load_settings(config), settings_file(config)
+    in_file = TomlConfigSettingsSource(Settings, toml_file=path)()
     environment = {name.upper() for name, value in os.environ.items() if value}
     rows: list[tuple[str, Any, str]] = []
     for name in Settings.model_fields:
@@ -155,6 +210,6 @@ def describe_sources() -> list[tuple[str, Any, str]]:
         if f"RERANKD_{name.upper()}" in environment:
             source = f"RERANKD_{name.upper()}"
         elif name in in_file:
-            source = str(Path(FILE_NAME).resolve())
+            source = str(path.resolve())
         rows.append((name, getattr(settings, name), source))
     return rows

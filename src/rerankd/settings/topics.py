@@ -63,6 +63,15 @@ class ServerSettings(BaseModel):
     request_timeout: float = Field(
         0.0, ge=0, description="deadline in seconds for requests that do not set one; 0 for none"
     )
+    head_seconds: float = Field(
+        10.0, gt=0, description="seconds within which the head of a request arrives; a slower connection is closed"
+    )
+    max_connections: int = Field(
+        1000,
+        ge=0,
+        description="most connections of one address at once, those of a proxy too, and at most half of the files that "
+        "the process may open; more get 503; 0 for that half",
+    )
     max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
     max_documents: int = Field(10_000, ge=1, description="most documents in one request")
     max_inflight_mb: float = Field(
@@ -117,6 +126,11 @@ class CacheSettings(BaseModel):
     """Score cache and Redis."""
 
     cache: bool = Field(True, description="cache scores of pairs; a request can opt out")
+    cache_shared: bool = Field(
+        False,
+        description="share cached scores between API keys: less to compute, but the tokens and the time of a request "
+        "then tell a key whether another one ranked the same pair, for which it pays nothing",
+    )
     cache_entries: int = Field(100_000, ge=0, description="most scores cached in memory")
     cache_seconds: float = Field(86_400.0, gt=0, description="time to live of scores in Redis, in seconds")
     redis_url: str | None = Field(
@@ -131,6 +145,11 @@ class AccessSettings(BaseModel):
 
     api_keys: list[str] = Field(
         default_factory=list, description="API keys in clear text, best set as an environment variable"
+    )
+    metrics_keys: list[str] = Field(
+        default_factory=list,
+        description="keys in clear text that may read /metrics and nothing else; it needs one, or an admin key, "
+        "where API keys are required",
     )
     api_keys_file: str | None = Field(
         None, description="file of hashed keys with quotas, written by `rerankd keys add`"

@@ -73,7 +73,11 @@ class SettingsLoader(ModelLoader):
             model_fingerprint(files, backend),
             Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend),
             EngineOptions(
-                settings.max_batch_tokens, settings.batch_ms / 1000, settings.max_queue_seconds, settings.fairness
+                settings.max_batch_tokens,
+                settings.batch_ms / 1000,
+                settings.max_queue_seconds,
+                settings.fairness,
+                settings.cache_shared,
             ),
             cache=self._cache,
             observer=self._observer,

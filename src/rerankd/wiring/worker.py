@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.rules.watcher import rules_provider
 from rerankd.settings import Settings
+from rerankd.wiring.dependencies import open_dependencies
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import open_experiment_sync
 from rerankd.wiring.jobs import open_job_store, worker_options
@@ -41,12 +42,19 @@ class WorkerProcess:
     Args:
         settings: settings of the worker.
         observer: observes the engines; None for no observer.
+        on_start: called in the main thread when the worker begins and again when it is ready.
 
     Raises:
         InvalidRequestError: `queue_url` is not set.
     """
 
-    def __init__(self, settings: Settings, observer: EngineObserver | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observer: EngineObserver | None = None,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_start = on_start
         if not settings.queue_url:
             raise InvalidRequestError(
                 "A worker needs a queue.", hint="Set queue_url, for example --queue-url redis://localhost:6379/0."
@@ -58,6 +66,7 @@ class WorkerProcess:
         self.follower = open_alias_follower(settings, self.pool)
         self.traces = open_trace_writer(settings)
         self.rules = open_rules(settings)
+        self.dependencies = open_dependencies(settings)
         self._traffic = Traffic()
         self._experiments = open_experiment_sync(settings, self.pool, self._traffic, promoted_only=True)
         self.ready = False
@@ -75,12 +84,15 @@ class WorkerProcess:
             ModelError: the default model cannot be loaded.
             UnavailableError: Celery's worker ended by itself.
         """
+        self._on_start()
         self._thread.start()
+        self.dependencies.start()
         try:
             self._wait(self._open())
             self._notifier.on_wake_up(self._work)
             self._serve()
         finally:
+            self.dependencies.close()
             self._wait(self._close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -93,6 +105,7 @@ class WorkerProcess:
 
         def on_ready(**_: Any) -> None:
             self.ready = True
+            self._on_start()  # Celery has set its own signal handlers
             _log.info("working with %d threads", self._settings.worker_threads)
 
         def on_shutdown(**_: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -147,3 +148,60 @@ def test_finished_jobs_are_forgotten(opened: Open) -> None:
     else:
         store.reap_expired_leases()
         assert store.get(new.id) is None
+
+
+def test_a_failed_job_says_why_and_the_first_reason_stays(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("a", "b", "c"))
+    store.finish(claimed(store), b"[]", 0, 1, reason="A request failed: too long.", computed=7)
+    store.finish(claimed(store), b"[]", 0, 1, reason="A request failed: other.", computed=5)
+    ended = store.finish(claimed(store), b"[]", 1, 0, computed=30)
+    assert ended
+    assert (ended.state, ended.error, ended.computed) == ("failed", "A request failed: too long.", 42)
+    assert store.dead_letters() == []
+    assert store.totals() == {"failed": 1}
+    assert stands(store, new.id) == ended
+
+
+def test_a_dead_letter_says_why_and_is_counted(opened: Open) -> None:
+    store = opened()
+    kept(store, job("a"))
+    ended = store.finish(claimed(store), b"[]", 0, 1, error="The model broke.", reason="A request failed: x")
+    assert ended
+    assert [dead.error for dead in store.dead_letters()] == ["The model broke."]
+    assert store.totals() == {"failed": 1, "dead": 1}
+    assert store.retry(ended.id)
+    assert stands(store, ended.id).error == ""
+
+
+def test_requests_that_were_begun_and_not_finished_are_known(opened: Open) -> None:
+    store = opened()
+    new = kept(store, job("ab", "c", "d"))
+    assert store.interrupted_requests(new.id) == 0
+    claimed(store)
+    assert store.interrupted_requests(new.id) == 2
+    store.finish(claimed(store), b"[]", 1, 0)
+    store.cancel(new.id)
+    assert store.interrupted_requests(new.id) == 2
+    assert store.interrupted_requests("job_none") == 0
+    store.retry(new.id)
+    assert store.interrupted_requests(new.id) == 0
+    assert store.totals() == {"cancelled": 1}
+
+
+def test_a_webhook_that_fails_says_why(opened: Open) -> None:
+    store = opened()
+    new = kept(store, replace(job("a"), webhook="https://example.org", charged=12))
+    assert stands(store, new.id).charged == 12
+    store.finish(claimed(store), b"[]", 1, 0)
+    store.record_delivery(new.id, delivered=False, retry_after=60.0, error="the receiver answered 500")
+    assert (stands(store, new.id).webhook_state, stands(store, new.id).webhook_error) == (
+        "pending",
+        "the receiver answered 500",
+    )
+    store.record_delivery(new.id, delivered=False, retry_after=None, error="the receiver answered 404")
+    assert stands(store, new.id).webhook_error == "the receiver answered 404"
+    store.record_delivery(new.id, delivered=True, retry_after=None)
+    assert (stands(store, new.id).webhook_state, stands(store, new.id).webhook_error) == ("delivered", "")
+    totals = store.totals()
+    assert [totals[f"webhook_{name}"] for name in ("failed", "lost", "delivered")] == [1, 1, 1]

@@ -214,7 +214,8 @@ def test_fixed_addresses_are_in_the_network_and_outside_its_dynamic_range() -> N
 
 
 def test_worker_command_and_port() -> None:
-    command, flag, port = SERVICES["worker"]["command"]
+    command, host_flag, host, flag, port = SERVICES["worker"]["command"]
+    assert (host_flag, host) == ("--metrics-host", "0.0.0.0")  # noqa: S104  inside the network of the containers
     assert flag in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     assert port in SERVICES["worker"]["expose"]
     assert port in " ".join(SERVICES["worker"]["healthcheck"]["test"])

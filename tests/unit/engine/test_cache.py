@@ -11,11 +11,11 @@ SCORE = PairScore(1.0, 7, False)
 TEXTS = st.text(max_size=8)
 
 
-@given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
-def test_keys_differ_exactly_when_something_differs(a: str, b: str, c: str, d: str, e: str, f: str) -> None:
-    (first,) = pair_keys(a, TruncationOptions(64), b, [c])
-    (second,) = pair_keys(d, TruncationOptions(64), e, [f])
-    assert (first == second) == ((a, b, c) == (d, e, f))
+@given(st.tuples(TEXTS, TEXTS, TEXTS, TEXTS), st.tuples(TEXTS, TEXTS, TEXTS, TEXTS))
+def test_keys_differ_exactly_when_something_differs(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    (first,) = pair_keys(one[0], TruncationOptions(64), one[1], [one[2]], scope=one[3])
+    (second,) = pair_keys(other[0], TruncationOptions(64), other[1], [other[2]], scope=other[3])
+    assert (first == second) == (one == other)
 
 
 def test_keys_depend_on_the_truncation_and_take_any_text() -> None:

@@ -139,6 +139,32 @@ def test_cache_is_used_and_can_be_left_alone(make: Callable[..., Engine], backen
     assert sum(map(len, backend.calls)) == 5
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_tenants_share_neither_the_cache_nor_pairs_in_flight(
+    make: Callable[..., Engine], backend: ScriptedBackend, heard: Heard, cached: bool
+) -> None:
+    engine = make(cache=MemoryCache(100) if cached else None)
+    backend.gate.clear()
+    scopes = ("", "a", "b", "a")
+    jobs = [engine.submit(request("q", "same", cache_scope=scope)) for scope in scopes]
+    heard.until_encoded(4)
+    backend.gate.set()
+    tokens = [job.future.result(SECONDS).computed_tokens for job in jobs]
+    assert tokens[0] == tokens[1] == tokens[2] > 0
+    assert tokens[3] == 0  # one tenant shares with itself
+    later = [engine.submit(request("q", "same", cache_scope=scope)).future.result(SECONDS) for scope in ("a", "c")]
+    assert [scored.cached for scored in later] == ([1, 0] if cached else [0, 0])
+    assert later[1].computed_tokens == tokens[0]
+
+
+def test_tenants_share_scores_where_the_settings_say_so(make: Callable[..., Engine]) -> None:
+    engine = make(cache=MemoryCache(100), options=EngineOptions(shared_cache=True))
+    first, second = (
+        engine.submit(request("q", "same", cache_scope=scope)).future.result(SECONDS) for scope in ("a", "b")
+    )
+    assert (first.cached, second.cached, second.computed_tokens) == (0, 1, 0)
+
+
 def test_warm_up_measures_the_speed(backend: ScriptedBackend) -> None:
     engine = Engine("m", "v1", scripted_scorer(backend))
     assert engine.admission.capacity == 0

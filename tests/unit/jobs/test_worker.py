@@ -12,6 +12,7 @@ from rerankd.errors import OverloadedError
 from rerankd.jobs.job import Job, NewJob, Part, new_id
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.sqlite_store import SqliteStore
+from rerankd.jobs.webhook import event_body
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.types import Document, RerankRequest
 from tests.faults import ScriptedBackend, token_id
@@ -77,6 +78,10 @@ async def test_what_is_wrong_with_one_request_is_its_own(tmp_path: Path) -> None
         assert "max_length" in str(bad["error"])
         finished = stands(store, job.id)
         assert (finished.state, finished.done, finished.failed, store.dead_letters()) == ("failed", 1, 1, [])
+        assert finished.error.startswith("A request failed: ")
+        assert "max_length" in finished.error
+        assert finished.computed > 0
+        assert finished.error in event_body(finished).decode()
 
 
 async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(tmp_path: Path) -> None:
@@ -98,6 +103,7 @@ async def test_a_poisonous_request_has_its_attempts_and_takes_no_other_with_it(t
         finished = stands(store, job.id)
         assert (finished.state, finished.done, finished.failed) == ("failed", 2, 1)
         assert [dead.id for dead in store.dead_letters()] == [job.id]
+        assert finished.error
         backend.poison = None
         assert store.retry(job.id)
         await worker.work_until()

@@ -83,6 +83,7 @@ def test_the_version_is_of_the_content() -> None:
         ("rules:\n  - name: a\n    documents: {terms: [x]}\n    boost: .nan", 4, "number from 0"),
         ("rules:\n  - name: a\n    documents: {terms: []}\n    boost: true", 4, "number from 0"),
         ("rules:\n  - name: a\n    when: {regex: '('}\n    documents: {terms: [x]}\n    boost: 1", 3, "regular"),
+        ("rules:\n  - name: a\n    when: {regex: '(a)\\1'}\n    documents: {terms: [x]}\n    pin: 1", 3, "linear time"),
         (
             "rules:\n  - name: a\n    when: {language: fr}\n    documents: {terms: [x]}\n    boost: 1",
             3,

@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from rerankd.errors import InvalidRequestError
 from rerankd.ranking.order import order_of, rank_documents
 from rerankd.rules.rule_file import parse_rules
 from rerankd.rules.rule_set import RuleSet, language_of
@@ -117,3 +118,19 @@ def test_ten_thousand_rules_look_at_those_that_matter() -> None:
     [one] = rule_set.adjustments("q", [Document("term7 and term1999")])
     assert [fired.rule for fired in one.matched_rules] == ["r7", "r1999"]
     assert one.boost == 2.0
+
+
+@pytest.mark.parametrize("value", ["x" * 20_000, "\ufdfa" * 20_000])
+def test_a_value_too_long_for_any_rule_is_not_normalised(value: str) -> None:
+    document = Document("text", metadata={"status": value, "source": value, "tags": [value, "x"]})
+    by_status = rules("documents: {metadata: {status: x}}, pin: 1")
+    assert by_status.adjustments("q", [document]) == [Adjustment()]
+    assert rules("documents: {source: '*x'}, pin: 1").adjustments("q", [document]) == [Adjustment()]
+    assert rules("documents: {metadata: {tags: x}}, pin: 1").adjustments("q", [document])[0].pin_to == 1
+
+
+def test_all_texts_of_a_request_share_the_limit_on_growth() -> None:
+    by_term = rules("documents: {terms: [x]}, boost: 1")
+    with pytest.raises(InvalidRequestError, match="much longer"):
+        by_term.adjustments("q", [Document("\ufdfa" * 10_000)] * 10)
+    assert len(by_term.adjustments("q", [Document("\ufdfa" * 100)] * 10)) == 10

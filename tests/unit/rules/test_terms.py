@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd._common.text import normalized
-from rerankd.rules.terms import TermIndex, is_word
+from rerankd.errors import InvalidRequestError
+from rerankd.rules import terms
+from rerankd.rules.terms import GrowthLimit, TermIndex, is_word
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,32 @@ def test_ten_thousand_terms_are_found_quickly() -> None:
         spent.append(time.process_time() - began)
     assert all(len(one) > 40 for one in matches)
     assert min(spent) < 0.02  # the claim of 2 ms is measured by `python -m benchmarks.rules` on a quiet machine
+
+
+@pytest.mark.parametrize("term", ["app", "苹果", "c++", "ﷺ", "é", "x" * 200])
+@pytest.mark.parametrize("offset", [-260, -130, -70, -1, 0, 1, 63, 64, 65, 130, 260, 700])
+@pytest.mark.parametrize("filler", ["- ", "é ", "ﷺ ", "e\u0301 "])
+def test_a_term_is_found_across_slices_of_a_long_text(term: str, offset: int, filler: str) -> None:
+    index, size = TermIndex([term]), terms.SLICE_CHARACTERS + offset
+    before = (filler * size)[:size]
+    found = index.matches(before + " " + term + " " + filler * 2000, GrowthLimit(10**9))
+    assert found == {normalized(term)}
+
+
+@pytest.mark.parametrize("offset", range(-3, 4))
+def test_the_edge_of_a_slice_is_no_word_boundary(offset: int) -> None:
+    size = terms.SLICE_CHARACTERS + offset
+    for word in ("snapapp", "apple"):
+        text = "x" * (size - len(word)) + word + "y" * 3000
+        assert TermIndex(["app"]).matches(text) == set()
+
+
+def test_a_text_that_normalisation_makes_much_longer_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="much longer"):
+        TermIndex(["x"]).matches("\ufdfa" * 100_000)
+    growth = GrowthLimit()
+    for _ in range(5):
+        TermIndex(["x"]).matches("\ufdfa" * 10_000, growth)
+    with pytest.raises(InvalidRequestError, match="much longer"):  # the limit is that of the request, not of a text
+        TermIndex(["x"]).matches("\ufdfa" * 10_000, growth)
+    assert TermIndex(["x"]).matches("ﬁne print ½ " * 10_000 + "x") == {"x"}

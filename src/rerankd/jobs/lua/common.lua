@@ -34,6 +34,7 @@ end
 -- expire by themselves after the retention.
 local function end_job(id, state, reason, keep)
   redis.call('HSET', P..'job:'..id, 'state', state, 'finished', now(), 'error', reason)
+  redis.call('HINCRBY', P..'totals', state, 1)
   count_open(id, -1)
   redis.call('ZREM', P..'deadlines', id)
   if field(id, 'webhook') ~= '' then redis.call('ZADD', P..'hooks', now(), id) end
@@ -57,12 +58,16 @@ local function count(id, done, failed, keep)
     end_job(id, f > 0 and 'failed' or 'succeeded', field(id, 'error'), keep)
   end
 end
+local function bury(id, reason)
+  redis.call('HSET', P..'job:'..id, 'error', reason)
+  redis.call('ZADD', P..'dead', now(), id)
+  redis.call('HINCRBY', P..'totals', 'dead', 1)
+end
 -- Give up a part: its requests fail, and the job is in the dead-letter queue.
 local function dead_letter(id, n, result, reason, keep)
   local requests = redis.call('HGET', P..'req:'..id, n)
   redis.call('HSET', P..'out:'..id, n, result)
   redis.call('HSET', P..'part:'..id, n..':f', requests)
-  redis.call('HSET', P..'job:'..id, 'error', reason)
-  redis.call('ZADD', P..'dead', now(), id)
+  bury(id, reason)
   count(id, 0, requests, keep)
 end

@@ -22,7 +22,7 @@ end
 if #failed_parts == 0 then return fields(id) end
 each_key(id, 'PERSIST')  -- ending the job had set an expiry
 local webhook = field(id, 'webhook')
-redis.call('HSET', P..'job:'..id, 'state', 'queued', 'error', '', 'deadline', 0, 'finished', 0, 'hook_attempts', 0,
+redis.call('HSET', P..'job:'..id, 'state', 'queued', 'error', '', 'deadline', 0, 'finished', 0, 'hook_attempts', 0, 'webhook_error', '',
   'webhook_state', webhook ~= '' and 'pending' or '')
 count_open(id, 1)
 redis.call('ZREM', P..'dead', id)

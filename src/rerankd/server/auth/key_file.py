@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def read_keys(path: Path) -> list[ApiKey]:
         ) from error
     except OSError as error:
         raise InvalidInputFileError(
-            f"The key file {path} cannot be read ({error.strerror}).", hint="Fix its permissions, or name another file."
+            f"The key file {path} cannot be read ({error.strerror}).",
+            hint="Give the service's group access: chgrp GROUP FILE && chmod 640 FILE.",
         ) from error
     except (ValueError, RecursionError) as error:
         raise _malformed(path, f"is not JSON ({error})") from error
@@ -40,7 +42,9 @@ def read_keys(path: Path) -> list[ApiKey]:
 
 
 def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
-    """Replace the key file atomically; only its owner may read it.
+    """Replace the key file atomically; its owner may read it, and its group if that could read it before.
+
+    A new file is readable by the group of its folder if the folder passes its group on (`chmod g+s`).
 
     Raises:
         InvalidInputFileError: it cannot be written, or two keys have the same id.
@@ -50,7 +54,7 @@ def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
     hint = "Create its folder, fix the permissions, or name another file with --file."
     with writable(f"The key file {path}", hint=hint, raises=InvalidInputFileError):
         # An administrator who edits the file must not take it away from the account that the service runs as.
-        write_atomic(path, text.encode(), mode=0o600, keep_owner=True)
+        write_atomic(path, text.encode(), mode=_mode(path), keep_owner=True)
 
 
 def _parse_key(path: Path, number: int, item: Any) -> ApiKey:
@@ -67,7 +71,18 @@ def _parse_key(path: Path, number: int, item: Any) -> ApiKey:
 
 
 def _to_json(key: ApiKey) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(key).items() if value is not None}
+    optional = {"expires": "", "tenant": "", "metrics": False}
+    values = dataclasses.asdict(key)
+    return {name: value for name, value in values.items() if value is not None and optional.get(name) != value}
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of the file to write: 0600, with those that its group has or inherits to read it."""
+    try:
+        group = path.stat().st_mode & stat.S_IRGRP
+    except OSError:
+        group = stat.S_IRGRP if path.resolve().parent.stat().st_mode & stat.S_ISGID else 0
+    return 0o600 | group
 
 
 def _refuse_duplicates(path: Path, keys: Sequence[ApiKey]) -> None:

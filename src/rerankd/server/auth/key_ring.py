@@ -21,6 +21,7 @@ class KeyRing:
 
     Args:
         clear: keys in clear text; only their digests are stored.
+        metrics: keys in clear text that may read `/metrics` only.
         path: key file; None for none.
         clock: monotonic clock in seconds.
 
@@ -34,12 +35,21 @@ class KeyRing:
     """
 
     def __init__(
-        self, clear: Sequence[str], path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        clear: Sequence[str],
+        path: Path | None = None,
+        *,
+        metrics: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not all(text.strip() for text in clear):
-            raise InvalidRequestError("Setting api_keys contains a blank key.", hint="Remove it, or give it a value.")
-        digests = [digest_of(text.strip()) for text in clear]
-        self._settings = {digest: ApiKey(digest[:8], "settings", digest) for digest in digests}
+        self._settings: dict[str, ApiKey] = {}
+        for name, keys in (("metrics_keys", metrics), ("api_keys", clear)):
+            if not all(text.strip() for text in keys):
+                raise InvalidRequestError(
+                    f"Setting {name} contains a blank key.", hint="Remove it, or give it a value."
+                )
+            for digest in (digest_of(text.strip()) for text in keys):
+                self._settings[digest] = ApiKey(digest[:8], "settings", digest, metrics=name == "metrics_keys")
         self._path = path
         self._clock = clock
         self._checked_at = clock()
@@ -49,7 +59,7 @@ class KeyRing:
     @property
     def required(self) -> bool:
         """True if requests need a key. An empty key file lets nobody in, rather than everybody."""
-        return bool(self._keys) or self._path is not None
+        return self._path is not None or any(not key.metrics for key in self._keys)
 
     def find(self, presented: str) -> ApiKey | None:
         """Return the record of a key; None if it is unknown."""

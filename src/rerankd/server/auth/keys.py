@@ -23,7 +23,7 @@ class ApiKey:
 
     Args:
         id: short public id, safe to log.
-        name: name of the owner; need not be unique.
+        name: name of the owner.
         digest: SHA-256 of the key, 64 hex digits.
         admin: True for a key that may administer the service.
         requests_per_minute: rate limit; None for no limit, as for the next three.
@@ -31,9 +31,12 @@ class ApiKey:
         requests_per_day: requests per UTC day.
         tokens_per_day: tokens per UTC day.
         created: time of creation, ISO 8601 in UTC.
+        expires: time from which the key is refused, ISO 8601 with a time zone; empty for never.
+        tenant: id of the tenant, for several keys of one tenant; empty for a tenant of its own.
+        metrics: True for a key that may read `/metrics` and nothing else.
 
     Raises:
-        InvalidRequestError: a field has the wrong type, or a limit is not positive.
+        InvalidRequestError: a field has the wrong type, a limit is not positive, or `expires` is not a time.
     """
 
     id: str
@@ -45,6 +48,9 @@ class ApiKey:
     requests_per_day: int | None = None
     tokens_per_day: int | None = None
     created: str = ""
+    expires: str = ""
+    tenant: str = ""
+    metrics: bool = False
 
     def __post_init__(self) -> None:
         for text in (self.id, self.name):
@@ -60,6 +66,29 @@ class ApiKey:
                 raise InvalidRequestError(
                     f"{label} of key {self.id} must be an integer of at least 1.", hint="Leave it out for no limit."
                 )
+        if not isinstance(self.metrics, bool) or not isinstance(self.tenant, str) or not self.tenant.isprintable():
+            raise InvalidRequestError(f"Of key {self.id}, metrics must be true or false, and tenant printable text.")
+        if self.expires and _timestamp(self.expires) is None:
+            raise InvalidRequestError(
+                f"expires of key {self.id} is not a time with its time zone.", hint="Write 2027-01-31T00:00:00+00:00."
+            )
+
+    @property
+    def tenant_id(self) -> str:
+        """Id of the tenant: that of the key itself, unless it belongs to another one."""
+        return self.tenant or self.id
+
+    def expired(self, now: float) -> bool:
+        """Return True if the key is refused at a time, in seconds since 1970."""
+        return bool(self.expires) and (_timestamp(self.expires) or 0.0) <= now
+
+
+def _timestamp(text: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
 
 
 def digest_of(clear: str) -> str:
@@ -77,11 +106,14 @@ def new_key(
     tokens_per_minute: int | None = None,
     requests_per_day: int | None = None,
     tokens_per_day: int | None = None,
+    expires: str = "",
+    tenant: str = "",
+    metrics: bool = False,
 ) -> tuple[str, ApiKey]:
     """Generate a key; return its clear text, which is stored nowhere, and its record.
 
     Raises:
-        InvalidRequestError: the name is blank, or a limit is not positive.
+        InvalidRequestError: the name is blank, a limit is not positive, or `expires` is not a time.
 
     Example:
         >>> clear, key = new_key("search team", requests_per_minute=600)
@@ -101,6 +133,9 @@ def new_key(
         requests_per_day=requests_per_day,
         tokens_per_day=tokens_per_day,
         created=created,
+        expires=expires,
+        tenant=tenant,
+        metrics=metrics,
     )
     return clear, key
 

@@ -1,8 +1,8 @@
 """Rate limits and quotas of API keys: token buckets per minute, fixed windows per UTC day.
 
 `Quotas` is the pure core; the time is an argument. `MemoryQuotas` here and `RedisQuotas` in `redis_quotas` are the
-stores of a service. The Lua script of the latter repeats the core, so that instances share one count; a test checks
-that both agree.
+stores of a service; keys of one tenant share one count. The Lua script of the latter repeats the core, so that
+instances share one count; a test checks that both agree.
 
 A bucket stores what is in use, not what is left: a key that has used nothing needs no entry, and a changed limit
 applies at once.
@@ -24,7 +24,7 @@ MARGIN = 0.001  # added to retry_after: seconds since 1970 are only exact to a q
 class QuotaStore(Protocol):
     """Store of the usage of keys. `tokens` is an estimate that `correct` settles; `now` is in seconds since 1970."""
 
-    async def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Count one request, or raise as `Quotas.charge` does."""
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
@@ -63,10 +63,16 @@ class Quotas:
         self._uses: OrderedDict[str, _Use] = OrderedDict()
         self._max_keys = max_keys
 
-    def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Count one request and its tokens, or neither.
 
         A request larger than a minute's tokens passes when the bucket is full, and leaves a debt.
+
+        Args:
+            key: key of the request.
+            tokens: tokens of the request.
+            now: time in seconds since 1970.
+            requests: 1, or 0 for the tokens of a request that is counted already.
 
         Raises:
             RateLimitedError: a limit is reached; after `retry_after` seconds the same request passes.
@@ -79,16 +85,16 @@ class Quotas:
         behind = use.at - now  # more than 0 after the clock was set back
         tomorrow = (use.day + 1) * DAY - now
         waits = (
-            _wait(use.requests, 1, key.requests_per_minute, behind),
+            _wait(use.requests, requests, key.requests_per_minute, behind),
             _wait(use.tokens, tokens, key.tokens_per_minute, behind),
-            tomorrow if key.requests_per_day and use.requests_today + 1 > key.requests_per_day else 0.0,
+            tomorrow if key.requests_per_day and use.requests_today + requests > key.requests_per_day else 0.0,
             tomorrow if key.tokens_per_day and use.tokens_today + tokens > key.tokens_per_day else 0.0,
         )
         longest = max(waits)
         if longest > 0:
             raise refusal(key, LIMITS[waits.index(longest)], longest)
-        use.requests += 1
-        use.requests_today += 1
+        use.requests += requests
+        use.requests_today += requests
         _add(use, tokens)
 
     def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
@@ -98,8 +104,8 @@ class Quotas:
 
     def _use(self, key: ApiKey, now: float) -> _Use:
         """Return the key's usage at `now`: minute buckets drained, day counts reset at midnight UTC."""
-        use = self._uses.setdefault(key.id, _Use())
-        self._uses.move_to_end(key.id)
+        use = self._uses.setdefault(key.tenant_id, _Use())
+        self._uses.move_to_end(key.tenant_id)
         if len(self._uses) > self._max_keys:
             self._uses.popitem(last=False)
         elapsed = max(0.0, now - use.at)
@@ -161,9 +167,9 @@ class MemoryQuotas:
     def __init__(self) -> None:
         self._quotas = Quotas()
 
-    async def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Charge as `Quotas.charge` does."""
-        self._quotas.charge(key, tokens, now)
+        self._quotas.charge(key, tokens, now, requests=requests)
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         """Correct as `Quotas.correct` does."""

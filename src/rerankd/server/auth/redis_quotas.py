@@ -15,10 +15,11 @@ from rerankd.server.auth.quotas import Quotas, limited, refusal, refuse_oversize
 
 _log = logger(__name__)
 
-# A correction has no request and is not checked. %.17g because Lua writes numbers with 14 digits; time needs more.
+# A correction is not checked. %.17g because Lua writes numbers with 14 digits; time needs more.
 SCRIPT = """
 local now, requests, tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local rpm, tpm, rpd, tpd = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local checked = ARGV[8] == '1'
 local use = redis.call('HMGET', KEYS[1], 'at', 'day', 'requests', 'tokens', 'requests_today', 'tokens_today')
 for i = 1, 6 do use[i] = tonumber(use[i] or 0) end
 local at, day, r, t, r_today, t_today = unpack(use)
@@ -34,7 +35,7 @@ at = math.max(at, now)
 r, t = drained(r, rpm, passed), drained(t, tpm, passed)
 if today > day then day, r_today, t_today = today, 0, 0 end
 local tomorrow = (day + 1) * 86400 - now
-if requests > 0 then
+if checked then
   local waits = {
     wait(r, requests, rpm),
     wait(t, tokens, tpm),
@@ -95,27 +96,27 @@ class RedisQuotas:
         self._ask_at = self._log_at = clock()
         self._fallback = Quotas()
 
-    async def charge(self, key: ApiKey, tokens: int, now: float) -> None:
+    async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         """Charge as `Quotas.charge` does."""
         if not limited(key):
             return
         refuse_oversized(key, tokens)
-        reply = await self._run(key, now, requests=1, tokens=tokens)
+        reply = await self._run(key, now, requests=requests, tokens=tokens, checked=True)
         if reply is None:
-            self._fallback.charge(key, tokens, now)
+            self._fallback.charge(key, tokens, now, requests=requests)
         elif reply[0]:
             raise refusal(key, LIMITS[reply[0] - 1], float(reply[1]))
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         """Correct as `Quotas.correct` does."""
-        if limited(key) and await self._run(key, now, requests=0, tokens=delta_tokens) is None:
+        if limited(key) and await self._run(key, now, requests=0, tokens=delta_tokens, checked=False) is None:
             self._fallback.correct(key, delta_tokens, now)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _run(self, key: ApiKey, now: float, *, requests: int, tokens: int) -> list[Any] | None:
+    async def _run(self, key: ApiKey, now: float, *, requests: int, tokens: int, checked: bool) -> list[Any] | None:
         """Run the script; return None while Redis is out of reach."""
         if self._clock() < self._ask_at:
             return None
@@ -123,7 +124,8 @@ class RedisQuotas:
         try:
             async with asyncio.timeout(self._timeout):
                 reply: list[Any] = await self._script(
-                    keys=[f"rerankd:quota:{key.id}"], args=[repr(float(now)), requests, tokens, *limits]
+                    keys=[f"rerankd:quota:{key.tenant_id}"],
+                    args=[repr(float(now)), requests, tokens, *limits, int(checked)],
                 )
         except self._failures as error:
             self._failed(error)

@@ -34,10 +34,21 @@ class UsageMeter:
             return None
 
         async def charge(tokens: int) -> None:
-            await self._quotas.charge(key, tokens, time.time())
-            context.charged = tokens
+            await self._quotas.charge(key, tokens, time.time(), requests=0 if context.counted else 1)
+            context.counted, context.charged = True, tokens
 
         return charge
+
+    async def count(self) -> None:
+        """Count the current request, whatever it turns out to compute; its tokens are added with `charge`.
+
+        Raises:
+            RateLimitedError: the key has used up its quota.
+        """
+        context = current_request.get()
+        if context.key is not None and not context.counted:
+            await self._quotas.charge(context.key, 0, time.time())
+            context.counted = True
 
     async def settle(self, tokens: int) -> None:
         """Replace the estimate with the tokens that were computed; 0 refunds the request."""

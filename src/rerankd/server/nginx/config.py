@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from string import Template
 
+from rerankd.errors import InvalidRequestError
 from rerankd.server.nginx.options import NginxOptions, ServiceLimits
 from rerankd.server.nginx.parts import error_locations, limited, limits, temporary_folders, tls
 
@@ -28,6 +29,9 @@ class _Filled(Template):
 
 def render(nginx: NginxOptions, service: ServiceLimits) -> str:
     """Return the text of a whole `nginx.conf`.
+
+    Raises:
+        InvalidRequestError: the read timeout is shorter than the time in which an instance answers.
 
     Example:
         >>> service = ServiceLimits(["/rerank"], "^[a-z]+$", 32_000_000, 20, 30, 0, 30)
@@ -53,9 +57,20 @@ def render(nginx: NginxOptions, service: ServiceLimits) -> str:
         tls=tls(nginx),
         body=service.max_body_bytes,
         body_pause=math.ceil(service.body_pause_seconds),
-        # A request larger than half the queue may take longer than max_queue_seconds, and is answered all the same.
-        answer=math.ceil(max(2 * service.max_queue_seconds, service.request_timeout)) + MARGIN_SECONDS,
+        answer=_read_timeout(nginx, service),
         tries=min(MAX_TRIES, len(nginx.instances)),
         scoring="|".join(re.escape(path.removeprefix("/")) for path in sorted(service.scoring_paths)),
         errors=error_locations(nginx, service),
     )
+
+
+def _read_timeout(nginx: NginxOptions, service: ServiceLimits) -> int:
+    # A request larger than half the queue may take longer than max_queue_seconds, and is answered all the same.
+    shortest = math.ceil(max(2 * service.max_queue_seconds, service.request_timeout)) + MARGIN_SECONDS
+    if nginx.read_timeout is not None and nginx.read_timeout < shortest:
+        raise InvalidRequestError(
+            f"--read-timeout {nginx.read_timeout} is shorter than the {shortest} seconds in which an instance answers, "
+            "so that nginx would have requests computed twice.",
+            hint="Give a longer time, or lower max_queue_seconds and request_timeout.",
+        )
+    return nginx.read_timeout or shortest

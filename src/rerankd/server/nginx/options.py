@@ -111,6 +111,7 @@ class NginxOptions:
         folder: folder of the process id, logs and temporary files; None for nginx's defaults.
         logs: folder of the logs; None for `folder`, or /var/log/nginx.
         user: account of nginx's workers where root starts it; None for nginx's default.
+        read_timeout: seconds that nginx waits for an instance; None for the time in which an instance answers.
 
     Raises:
         InvalidRequestError: an option cannot be used; the message names it.
@@ -132,6 +133,7 @@ class NginxOptions:
     folder: str | None = None
     logs: str | None = None
     user: str | None = None
+    read_timeout: int | None = None
 
     def __post_init__(self) -> None:
         if not self.instances:
@@ -178,6 +180,7 @@ class NginxOptions:
             "--folder": self.folder,
             "--logs": self.logs,
             "--user": self.user,
+            "--read-timeout": self.read_timeout,
         }
         args = (f"{flag} {shlex.quote(str(value))}" for flag, value in flags.items() if value is not None)
         return " ".join(("rerankd deploy nginx", *args))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -69,6 +69,50 @@ class PoolGauges(Collector):
             jobs.add_metric(["interactive"], waiting.interactive)
             jobs.add_metric(["bulk"], waiting.bulk)
         return [*gauges.values(), ready, jobs]
+
+
+class DependencyGauges(Collector):
+    """Gauges of the servers that the process depends on."""
+
+    def __init__(self, up: Callable[[], Mapping[str, bool]]) -> None:
+        self._up = up
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        gauge = GaugeMetricFamily(
+            "rerankd_dependency_up",
+            "1 if a server answers: queue (Redis of queue_url), cache (Redis of redis_url), traces (PostgreSQL)",
+            labels=["dependency"],
+        )
+        for name, is_up in self._up().items():
+            gauge.add_metric([name], float(is_up))
+        return [gauge]
+
+
+class JobCounts(Collector):
+    """Counters of jobs and webhooks, over all services and workers of one queue."""
+
+    def __init__(self, totals: Callable[[], Mapping[str, int]], *, in_process: bool) -> None:
+        self._totals, self._in_process = totals, in_process
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        totals = self._totals()
+        ended = CounterMetricFamily("rerankd_jobs_ended", "Jobs that ended, by state", labels=["state"])
+        for state in ("succeeded", "failed", "cancelled", "expired"):
+            ended.add_metric([state], totals.get(state, 0))
+        dead = CounterMetricFamily("rerankd_jobs_dead", "Parts of jobs that went to the dead-letter queue")
+        dead.add_metric([], totals.get("dead", 0))
+        webhooks = CounterMetricFamily(
+            "rerankd_webhooks",
+            "Webhook calls by outcome: delivered, failed (will be repeated) or lost (given up)",
+            labels=["outcome"],
+        )
+        for outcome in ("delivered", "failed", "lost"):
+            webhooks.add_metric([outcome], totals.get(f"webhook_{outcome}", 0))
+        in_process = GaugeMetricFamily("rerankd_jobs_in_process", "1 if the instance runs jobs itself, without workers")
+        in_process.add_metric([], float(self._in_process))
+        return [ended, dead, webhooks, in_process]
 
 
 class RuleGauges(Collector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from rerankd._common.version import __version__
 from rerankd.engine.observer import EngineObserver
+from rerankd.errors import InvalidRequestError
 from rerankd.server.observability.collectors import (
     ActivityGauges,
+    DependencyGauges,
+    JobCounts,
     PoolGauges,
     RegistryGauges,
     RuleGauges,
@@ -103,6 +106,14 @@ class Metrics(EngineObserver):
         """Register the gauges of the model pool and of the job queue."""
         self.registry.register(PoolGauges(pool, ready, depth))
 
+    def watch_jobs(self, totals: Callable[[], Mapping[str, int]], *, in_process: bool) -> None:
+        """Register the counters of jobs and webhooks."""
+        self.registry.register(JobCounts(totals, in_process=in_process))
+
+    def watch_dependencies(self, up: Callable[[], Mapping[str, bool]]) -> None:
+        """Register the gauges of the servers that the process depends on."""
+        self.registry.register(DependencyGauges(up))
+
     def watch_traces(self, writer: TraceWriter | None) -> None:
         """Register the counters of the trace writer; None registers nothing."""
         if writer is not None:
@@ -141,9 +152,19 @@ class Metrics(EngineObserver):
         self.registry.register(gauges)
         return gauges.update
 
-    def serve(self, port: int) -> None:
-        """Serve the metrics on a port of their own, for processes without an HTTP service."""
-        start_http_server(port, registry=self.registry)
+    def serve(self, port: int, host: str = "127.0.0.1") -> None:
+        """Serve the metrics on a port of their own, for processes without an HTTP service.
+
+        Raises:
+            InvalidRequestError: the port is taken, or the address is not of this machine.
+        """
+        try:
+            start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"Cannot listen on {host}:{port} ({error.strerror or error}).",
+                hint="Choose another --metrics-host or --metrics-port.",
+            ) from error
 
     def text(self) -> bytes:
         """Return all metrics in the text format."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,8 @@ from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
 from rerankd.jobs.work import RankWork, split_work
 from rerankd.pipeline.pipeline import apply_overrides
+from rerankd.server.auth.job_usage import remaining_charge
+from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
 from rerankd.server.ranking_request import to_rerank_request
 from rerankd.server.responses import json_response
@@ -34,7 +35,7 @@ class JobRoutes:
     """Handlers of jobs. A key sees its own jobs, an admin key all."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._service, self._meter = service, UsageMeter(service.quotas)
 
     async def submit(self, request: Request) -> Response:
         """Submit one ranking or many, as JSON, JSON Lines or a file in a form; returns 202 at once."""
@@ -45,7 +46,7 @@ class JobRoutes:
             await asyncio.to_thread(queue.check, options.webhook, options.idempotency_key)
         else:
             queue.check(None, options.idempotency_key)
-        parts = await self._charged_parts(submission)
+        parts, charged = await self._charged_parts(submission)
         several = sum(part.requests for part in parts) > 1
         try:
             job, new = await asyncio.to_thread(
@@ -56,12 +57,15 @@ class JobRoutes:
                 timeout=options.timeout,
                 webhook=options.webhook,
                 idempotency=options.idempotency_key,
+                charged=charged,
             )
         except BaseException:
-            await self._uncharge()
+            await self._meter.settle(0)
             raise
-        if not new:
-            await self._uncharge()
+        if new:
+            await self._service.job_service.usage.charged(job, current_request.get().key, charged)
+        else:
+            await self._meter.settle(0)
         current_request.get().fields |= {"job": job.id, "requests": job.total}
         self._service.metrics.jobs.labels(job.priority).inc(new)
         return json_response(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
@@ -104,12 +108,16 @@ class JobRoutes:
         return json_response(_card(ended or await self._get(job)))
 
     async def retry(self, job: str) -> Response:
-        """Queue the failed, cancelled or expired parts of a job again."""
-        await self._get(job)
-        if (key := current_request.get().key) is not None:
-            await self._service.quotas.charge(key, 0, time.time())
+        """Queue the failed, cancelled or expired parts of a job again; they are charged again."""
+        record = await self._get(job)
         queue = await self._service.job_service.queue()
+        tokens = remaining_charge(record) if record.final else 0
+        await self._add(tokens)
         retried = await asyncio.to_thread(queue.retry, job)
+        if retried is None or retried.final:
+            await self._meter.settle(0)
+        else:
+            await self._service.job_service.usage.charged(retried, current_request.get().key, tokens)
         return json_response(_card(retried or await self._get(job)), 202)
 
     @property
@@ -129,16 +137,15 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         return await asyncio.to_thread(queue.store.results, job)
 
-    async def _charged_parts(self, submission: JobSubmission) -> list[Part]:
-        """Return the work of a submission in parts; it is charged as one request, and for its estimated tokens."""
+    async def _charged_parts(self, submission: JobSubmission) -> tuple[list[Part], int]:
+        """Return the work of a submission in parts, and its estimated tokens, which are charged; 0 without a key."""
         context, pool = current_request.get(), self._service.pool
         if context.key is None:
-            return (await self._split(submission, None))[0]
+            return await self._split(submission, None)
         async with pool.lease(pool.default) as model:
             parts, tokens = await self._split(submission, model)
-        await self._service.quotas.charge(context.key, tokens, time.time())
-        context.charged = tokens
-        return parts
+        await self._add(tokens)
+        return parts, tokens
 
     async def _split(self, submission: JobSubmission, model: ServedModel | None) -> tuple[list[Part], int]:
         """Return the parts of a submission, and its tokens as a model estimates them; 0 without a model."""
@@ -170,11 +177,9 @@ class JobRoutes:
         plain = [{"text": document.text} for document in request.documents]
         return RankWork(request, texts=True, returned=None if returned == plain else returned)
 
-    async def _uncharge(self) -> None:
-        context = current_request.get()
-        if context.key is not None and context.charged:
-            await self._service.quotas.correct(context.key, -context.charged, time.time())
-            context.charged = 0
+    async def _add(self, tokens: int) -> None:
+        if tokens and (charge := self._meter.charge()) is not None:
+            await charge(tokens)
 
 
 def _estimate_tokens(model: ServedModel, request: RerankRequest) -> int:
@@ -203,7 +208,13 @@ def _card(job: Job) -> dict[str, Any]:
         "deadline": job.deadline or None,
         "error": job.error or None,
     }
-    return card | ({"webhook": job.webhook_state} if job.webhook else {})
+    return card | _webhook(job)
+
+
+def _webhook(job: Job) -> dict[str, Any]:
+    if not job.webhook:
+        return {}
+    return {"webhook": job.webhook_state} | ({"webhook_error": job.webhook_error} if job.webhook_error else {})
 
 
 def _to_json(index: int, row: dict[str, Any] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from rerankd._common.logging import logger
 from rerankd._common.version import __version__
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
 from rerankd.server.context import current_request
@@ -16,6 +17,7 @@ from rerankd.server.schemas.models import SwapRequestBody
 from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
+_log = logger(__name__)
 STARTED = int(time.time())
 
 
@@ -119,7 +121,12 @@ class ModelRoutes:
         self._check_exists(name)
         body = await read_body(request, SwapRequestBody, self._service.settings)
         await self._pool.swap(name, body.source)
-        return json_response(self._card(name))
+        setting = "model" if name == self._pool.default else f"models.{name}"
+        warning = (
+            f"This instance serves it until it restarts. To keep it, set {setting} to this source in its settings."
+        )
+        _log.warning("%s was replaced by %s through the API. %s", name, body.source, warning)
+        return json_response(self._card(name) | {"persistent": False, "warnings": [warning]})
 
     async def unload(self, name: str) -> Response:
         """Unload a model; the next request for it loads it again. Requires an admin key."""

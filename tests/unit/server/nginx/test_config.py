@@ -59,6 +59,17 @@ def test_limits_and_times_are_those_of_the_service(monkeypatch: pytest.MonkeyPat
     assert "keepalive_timeout 20s;" in text
 
 
+def test_the_read_timeout_is_an_option_and_not_shorter_than_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = service_limits(load_settings())
+    text = render(NginxOptions(TWO, read_timeout=300), limits)
+    assert "proxy_read_timeout 300s;" in text
+    assert "proxy_next_upstream_timeout 300s;" in text
+    assert "proxy_read_timeout 65s;" in render(NginxOptions(TWO, read_timeout=65), limits)
+    for seconds in (1, 64):
+        with pytest.raises(InvalidRequestError, match=f"--read-timeout {seconds} is shorter than the 65 seconds"):
+            render(NginxOptions(TWO, read_timeout=seconds), limits)
+
+
 def test_tls_listens_on_443_and_nowhere_without() -> None:
     text = generated("--instances", ",".join(TWO), "--tls-cert", "/etc/tls/a.pem", "--tls-key", "/etc/tls/a.key")
     assert [line.strip() for line in text.splitlines() if line.strip().startswith("listen")] == [
@@ -72,7 +83,19 @@ def test_the_wait_after_a_refusal_is_that_of_the_rate() -> None:
 
 def test_the_command_in_the_file_makes_the_file() -> None:
     options = NginxOptions(
-        TWO, "8080", ("a.example.org",), "/a b.pem", "/a.key", Rate(9, "s"), None, 4, 7, "/srv/nginx", "/logs", "web"
+        TWO,
+        "8080",
+        ("a.example.org",),
+        "/a b.pem",
+        "/a.key",
+        Rate(9, "s"),
+        None,
+        4,
+        7,
+        "/srv/nginx",
+        "/logs",
+        "web",
+        300,
     )
     text = render(options, service_limits(load_settings()))
     assert generated(*shlex.split(options.command)[3:]) == text
