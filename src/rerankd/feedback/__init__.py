@@ -5,7 +5,7 @@ judgements   meaning of the events on a ranking
 store        events in the database, joined with traces
 detectors    problems of one ranking;  detection: detectors run over the store
 cases        bad cases;  case_store: their queue in the database;  case_export: data sets made of them
-monitoring   statistics of recent rankings, by model and tenant
+monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
 retention    deletion by age and size, erasure on request
 """
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
     from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
     from rerankd.feedback.judgements import Judgements, judge
-    from rerankd.feedback.monitoring import Activity, FeedbackRates, MonitorWindows, feedback_rates, monitor, psi
+    from rerankd.feedback.monitoring import Activity, MonitorWindows, monitor, psi
+    from rerankd.feedback.rates import FeedbackRates, feedback_rates
     from rerankd.feedback.retention import (
         DeletionCounts,
         RetentionPolicy,
@@ -90,11 +91,13 @@ __getattr__ = lazy_exports(
         ),
         "rerankd.feedback.monitoring": (
             "Activity",
-            "FeedbackRates",
             "MonitorWindows",
-            "feedback_rates",
             "monitor",
             "psi",
+        ),
+        "rerankd.feedback.rates": (
+            "FeedbackRates",
+            "feedback_rates",
         ),
         "rerankd.feedback.retention": (
             "DeletionCounts",
