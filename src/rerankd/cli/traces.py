@@ -80,7 +80,7 @@ def list_traces(
 
 @app.command()
 def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a trace: every candidate before and after, with its feedback."""
+    """Show a trace: every candidate before and after, with its feedback; with --tenant, only what it was shown."""
     from rerankd.feedback.store import read_feedback
     from rerankd.traces.store import TraceFilter
 
@@ -90,7 +90,9 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
         selection = TraceFilter(tenant=details.trace.tenant, request_id=details.trace.request_id)
         feedback_items = read_feedback(store, selection) if details.trace.request_id else []
-    row = _row(details) | {"feedback": [asdict(entry.feedback) for entry in feedback_items]}
+    row = _row(details, only_shown=tenant is not None) | {
+        "feedback": [asdict(entry.feedback) for entry in feedback_items]
+    }
     if wants_json(as_json):
         write_rows([row])
         return
@@ -107,8 +109,11 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     for candidate in sorted(row["candidates"], key=lambda candidate: candidate["rank_after"]):
         first = candidate["score_before"]
         table.add_row(
-            str(candidate["rank_after"]),
-            movement(candidate["rank_before"], candidate["rank_after"]),
+            *(
+                ("hidden", "")
+                if candidate["filtered"]
+                else (str(candidate["rank_after"]), movement(candidate["rank_before"], candidate["rank_after"]))
+            ),
             "" if first is None else f"{first:.3f}",
             *(f"{candidate['raw_score']:.3f}", f"{candidate['score']:.4f}", cell(candidate["id"] or "")),
             cell(candidate["text"] or "(erased)", 80),
@@ -124,9 +129,10 @@ def export(
     model: Model = None,
     traces_url: Url = None,
 ) -> None:
-    """Write traces with their texts as JSON lines to standard output."""
+    """Write traces with their texts as JSON lines to standard output; with --tenant, only what it was shown."""
     with opened(traces_url) as (store, _):
-        write_rows(_row(trace) for trace in store.iter_traces(trace_filter(tenant, since, until, model)))
+        traces = store.iter_traces(trace_filter(tenant, since, until, model))
+        write_rows(_row(trace, only_shown=tenant is not None) for trace in traces)
 
 
 @app.command()
@@ -236,9 +242,14 @@ def print_replays(replays: list[Replay]) -> None:
     stdout().print(table)
 
 
-def _row(trace: FullTrace) -> dict[str, Any]:
-    """Return a trace as it is exported, with the same names as in Python and HTTP."""
-    candidates, count = trace.candidates, len(trace.candidates)
+def _row(trace: FullTrace, *, only_shown: bool) -> dict[str, Any]:
+    """Return a trace as it is exported, with the same names as in Python and HTTP.
+
+    Args:
+        trace: the trace.
+        only_shown: True to leave out documents that rules hid, for those from whom they were hidden.
+    """
+    candidates, count, shown = trace.candidates, len(trace.candidates), trace.candidates.shown
     before = candidates.scores_before.tolist() if len(candidates.scores_before) else [None] * count
     rows = [
         {
@@ -254,7 +265,10 @@ def _row(trace: FullTrace) -> dict[str, Any]:
             "chunks": int(candidates.chunks[index]) if len(candidates.chunks) else 1,
             "rules": list(candidates.rules.get(index, ())),
             "metadata": dict(candidates.metadata[index]) if candidates.metadata else {},
+            "filtered": not shown[index],
         }
         for index in range(count)
+        if shown[index] or not only_shown
     ]
-    return trace_row(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}
+    summary = trace_row(trace.trace) | ({"documents": len(rows)} if only_shown else {})
+    return summary | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}

@@ -102,7 +102,7 @@ def flag_request(store: TraceStore, name: str, tenant: str | None, index: int | 
 
     Raises:
         NotFoundError: the tenant has no such trace.
-        InvalidRequestError: the trace has no such document, or no request id.
+        InvalidRequestError: the trace has no such document, or none that was shown, or no request id.
     """
     full = store.find_trace(name, tenant)
     if full is None:
@@ -111,9 +111,10 @@ def flag_request(store: TraceStore, name: str, tenant: str | None, index: int | 
         )
     if not full.trace.request_id:
         raise InvalidRequestError("This trace has no request id.", hint="Set request_id in the request.")
-    if index is not None and not 0 <= index < len(full.candidates):
+    if index is not None and not (0 <= index < len(full.candidates) and full.candidates.shown[index]):
         raise InvalidRequestError(
-            f"There is no document {index}.", hint=f"The request has {len(full.candidates)}, counted from 0."
+            f"There is no document {index}.",
+            hint=f"The request has {len(full.candidates)}, counted from 0; those that rules hide cannot be flagged.",
         )
     position = WHOLE if index is None else index
     return add_cases(store, full, [Detection(MANUAL, position, 1.0, validate_note(note))])

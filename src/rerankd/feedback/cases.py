@@ -129,8 +129,12 @@ def with_grades(candidates: Iterable[CaseCandidate], grades: Mapping[int, int]) 
 
 
 def copy_candidates(full: FullTrace, position: int) -> list[CaseCandidate]:
-    """Return the candidates of a trace that a case keeps: the highest ranks, and the document at `position`."""
+    """Return the candidates of a trace that a case keeps: the highest ranks, and the document at `position`.
+
+    Documents that a rule hid are left out: a case is read by those that they were hidden from.
+    """
     traced = full.candidates
+    shown = traced.shown
     ids = traced.ids or (None,) * len(traced)
     return [
         CaseCandidate(
@@ -142,7 +146,7 @@ def copy_candidates(full: FullTrace, position: int) -> list[CaseCandidate]:
             raw_score=float(traced.raw_scores[index]),
         )
         for index in range(len(traced))
-        if traced.ranks[index] <= MAX_CANDIDATES or index == position
+        if shown[index] and (traced.ranks[index] <= MAX_CANDIDATES or index == position)
     ]
 
 
