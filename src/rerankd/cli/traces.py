@@ -180,7 +180,7 @@ def prune(
     ] = None,
     megabytes: Annotated[
         float | None,
-        typer.Option(min=0, help="Delete the oldest traces down to this size.  [default: setting traces_mb]"),
+        typer.Option(min=0, help="Delete traces down to this size, fairly between keys.  [default: setting traces_mb]"),
     ] = None,
     traces_url: Url = None,
 ) -> None:

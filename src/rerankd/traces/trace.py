@@ -17,7 +17,7 @@ from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_o
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import SCORE, first_scores, fused, order_of, rank_request
 from rerankd.traces.hashing import encode_text
-from rerankd.traces.packing import Candidates
+from rerankd.traces.packing import Candidates, pack
 from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverrides
 
 PROMOTION_DEPTH = 10
@@ -120,10 +120,12 @@ def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = No
     contents = [encode_text(texts[0]), _parameters(ranking), *map(encode_text, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
     candidates = _candidates(ranking, redact)
+    unique = dict(zip(digests, contents, strict=True))
+    size = sum(map(len, unique.values())) + len(pack(candidates))
     return PendingTrace(
-        row=_row(ranking, candidates),
+        row=_row(ranking, candidates) | {"bytes": size},
         texts=digests,
-        contents=dict(zip(digests, contents, strict=True)),
+        contents=unique,
         candidates=candidates,
     )
 
