@@ -63,7 +63,7 @@ def detect(
         limits: limits of the run; None for the defaults.
 
     Returns:
-        Number of new cases by detector.
+        Number of new findings by detector; all those of one ranking are one case.
 
     Raises:
         UnavailableError: the database cannot be reached.

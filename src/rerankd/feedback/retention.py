@@ -20,7 +20,7 @@ from rerankd._common.backoff import Backoff
 from rerankd.database import tables
 from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
-from rerankd.feedback.case_store import erase_case_texts, erase_tenant_cases
+from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
 from rerankd.feedback.deletion import (
     delete_feedback,
     delete_texts,
