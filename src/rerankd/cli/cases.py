@@ -163,9 +163,9 @@ def flag(
         case = case_of_ranking(store, full.trace) if full else None
     number = "" if case is None else f" {case.id}"
     if is_new:
-        say(f"Flagged as case{number}. Next: rerankd cases label{number} --relevant ...")
+        say(f"Case{number} added. Next: rerankd cases label{number} --relevant ...")
     else:
-        say(f"It is case{number} already.")
+        say("It is a case already.")
 
 
 @app.command()

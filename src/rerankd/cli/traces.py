@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.tenants import resolve_tenant
 from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, trace_row, when
 from rerankd.errors import InvalidRequestError, NotFoundError
 
@@ -202,7 +204,11 @@ def prune(
 @app.command()
 def erase(
     tenant: Annotated[
-        str | None, typer.Option(help="Erase everything of this API key id; with --document, only that document.")
+        str | None,
+        typer.Option(
+            help="Erase everything of this API key, by id or name; with --document, only that document.",
+            callback=resolve_tenant,
+        ),
     ] = None,
     document: Annotated[str | None, typer.Option(help="Erase the texts of documents with this id.")] = None,
     text_hash: Annotated[str | None, typer.Option(help="Erase the text with this SHA-256, in hexadecimal.")] = None,
@@ -214,7 +220,12 @@ def erase(
 
     if (text_hash is None) == (tenant is None and document is None):
         raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
-    target = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
+    of_tenant = "" if tenant is None else f" of key {tenant!r}"
+    target = (
+        f"text {text_hash}" if text_hash else f"document {document!r}{of_tenant}" if document else f"data{of_tenant}"
+    )
+    if text_hash is not None and not re.fullmatch("[0-9a-fA-F]{64}", text_hash):
+        raise InvalidRequestError(f"{text_hash[:80]!r} is not a SHA-256.", hint="Write 64 hexadecimal digits.")
     if not yes:
         typer.confirm(f"Erase {target}?", abort=True, err=True)
     with opened(traces_url) as (store, _):
@@ -224,6 +235,11 @@ def erase(
             erased = retention.erase_document(store, document, tenant)
         else:
             erased = retention.erase_tenant(store, tenant or "")
+    if erased == retention.DeletionCounts():
+        raise NotFoundError(
+            f"Nothing was erased: there is no {target}.",
+            hint="See: rerankd keys list, for the ids of keys." if tenant else "See: rerankd traces list.",
+        )
     say(
         f"{erased.traces} traces, {erased.texts} texts, {erased.feedback} items of feedback and {erased.cases} cases "
         "are erased."
