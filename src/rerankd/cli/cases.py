@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -13,6 +13,9 @@ from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
 from rerankd.cli.trace_options import Since, Tenant, Until, Url, moment, opened, trace_filter, when
 from rerankd.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from rerankd.feedback.cases import BadCase
 
 app = typer.Typer(help="Bad cases: detect, label and export rankings that went wrong.", no_args_is_help=True)
 
@@ -64,11 +67,8 @@ def detect(
     if wants_json(as_json):
         write_rows([counts])
         return
-    say(
-        f"{sum(counts.values())} new cases"
-        + "".join(f", {count} {name}" for name, count in counts.items() if count)
-        + "."
-    )
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    say(f"{found} found; a ranking is one case, whatever was found in it." if found else "No new cases.")
 
 
 @app.command("list")
@@ -94,7 +94,14 @@ def list_cases(
     table = Table("case", "state", "detected", "by", "tenant", "request", "severity", "note", "query")
     for case in cases:
         table.add_row(
-            *(str(case.id), case.state, when(case.time), case.detector, cell(case.tenant), cell(case.request_id, 40)),
+            *(
+                str(case.id),
+                case.state,
+                when(case.time),
+                detectors_of(case),
+                cell(case.tenant),
+                cell(case.request_id, 40),
+            ),
             *(f"{case.severity:.2f}", cell(case.note, 60), cell(case.query or "(erased)", 50)),
         )
     stdout().print(table)
@@ -112,8 +119,13 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
         write_rows([asdict(details)])
         return
     summary = Table("", "", show_header=False)
-    for name in ("id", "state", "detector", "request_id", "tenant", "model", "note", "query"):
+    for name in ("id", "state", "request_id", "tenant", "model", "query"):
         summary.add_row(name, cell(str(getattr(details, name))))
+    for reason in details.reasons:
+        summary.add_row(reason.detector, cell(reason.note))
+    own_notes = [line for line in details.note.splitlines() if line not in {reason.note for reason in details.reasons}]
+    for line in own_notes:
+        summary.add_row("note", cell(line))
     stdout().print(summary)
     table = Table("document", "after", "before", "raw score", "grade", "id", "text")
     for candidate in sorted(details.candidates, key=lambda candidate: candidate.rank_after):
@@ -142,16 +154,18 @@ def flag(
     traces_url: Url = None,
 ) -> None:
     """Flag a ranking as a bad case by hand."""
-    from rerankd.feedback.case_store import CaseFilter
+    from rerankd.feedback.case_store import case_of_ranking
     from rerankd.feedback.case_store import flag_request as flagged
-    from rerankd.feedback.case_store import list_cases as listed
 
     with opened(traces_url) as (store, _):
-        if not flagged(store, request, tenant, document, note):
-            say("It is a case already.")
-            return
-        [case] = listed(store, CaseFilter(tenant, detector="manual"), limit=1)  # all as severe, the newest first
-    say(f"Case {case.id} added. Next: rerankd cases label {case.id} --relevant ...")
+        is_new = flagged(store, request, tenant, document, note)
+        full = store.find_trace(request, tenant)
+        case = case_of_ranking(store, full.trace) if full else None
+    number = "" if case is None else f" {case.id}"
+    if is_new:
+        say(f"Case{number} added. Next: rerankd cases label{number} --relevant ...")
+    else:
+        say("It is a case already.")
 
 
 @app.command()
@@ -201,7 +215,7 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Export labelled cases as evaluation and training data."""
-    from rerankd.feedback.case_export import request_times, training_lines, write_beir
+    from rerankd.feedback.case_export import request_times, training_lines, with_feedback, write_beir
     from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
     from rerankd.traces.hashing import text_hash
 
@@ -209,7 +223,7 @@ def export(
         raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
         cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
-        graded = [case for case in cases if case.grades]
+        graded = with_feedback(store, (case for case in cases if case.grades))
         times = request_times(store, graded)
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24], times)
@@ -220,6 +234,11 @@ def export(
             say(f"{count} lines in {training}.")
         if mark:
             set_state(store, [case.id for case in graded], "in_training")
+
+
+def detectors_of(case: BadCase) -> str:
+    """Return the names of the detectors that found a case, separated by commas."""
+    return ", ".join(dict.fromkeys(reason.detector for reason in case.reasons))
 
 
 def _grades(text: str, default: int) -> dict[int, int]:

@@ -179,6 +179,8 @@ def open_datasets(
             stderr().print(
                 f"{datasets[-1].name}: no candidates.trec; first stage: {datasets[-1].first_stage}.", style="dim"
             )
+        for notice in datasets[-1].notices:
+            stderr().print(f"{datasets[-1].name}: {notice}", style="yellow", highlight=False, soft_wrap=True)
     return datasets
 
 

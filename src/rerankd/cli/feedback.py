@@ -11,6 +11,7 @@ from rich.table import Table
 
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
+from rerankd.cli.tenants import resolve_tenant
 from rerankd.cli.trace_options import Since, Tenant, Until, Url, opened, trace_filter, when
 
 app = typer.Typer(help="Import and list feedback on rankings.", no_args_is_help=True)
@@ -19,7 +20,9 @@ app = typer.Typer(help="Import and list feedback on rankings.", no_args_is_help=
 @app.command("import")
 def import_csv(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file with a header row.")],
-    tenant: Annotated[str, typer.Option(help="API key id for rows without one.")] = "",
+    tenant: Annotated[
+        str, typer.Option(help="API key, by id or name, for rows without one.", callback=resolve_tenant)
+    ] = "",
     traces_url: Url = None,
 ) -> None:
     """Import feedback from CSV: request_id, kind (click, citation, thumb, grade), index or document_id, value, time."""

@@ -40,7 +40,7 @@ def monitor(
         return
     names = (
         *("model", "tenant", "rankings", "top changed", "tau", "rbo", "rose", "top score", "margin", "PSI"),
-        *("p95 ms", "truncated", "reciprocal rank of choice, before → after", "verdict"),
+        *("p95 ms", "p95 ms of jobs", "truncated", "reciprocal rank of choice, before → after", "verdict"),
     )
     console = stdout()
     if console.width >= WIDE:
@@ -70,7 +70,8 @@ def _cells(row: Activity) -> tuple[str | Text, ...]:
             f"{row.top_score:.2f}",
             _number(row.margin, 2),
         ),
-        *(_number(row.psi), f"{row.latency_p95_ms:.0f}", f"{row.truncated:.1%}", choice, feedback.verdict),
+        *(_number(row.psi), _number(row.latency_p95_ms, 0), _number(row.job_latency_p95_ms, 0)),
+        *(f"{row.truncated:.1%}", choice, feedback.verdict),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rerankd.cli.output import json_row
+from rerankd.cli.tenants import resolve_tenant
 from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 Url = Annotated[
     str | None, typer.Option("--traces-url", help="Database with the traces.  [default: setting traces_url]")
 ]
-Tenant = Annotated[str | None, typer.Option(help='Only this API key id; "" for requests without a key.')]
+Tenant = Annotated[
+    str | None,
+    typer.Option(help='Only this API key, by id or name; "" for requests without a key.', callback=resolve_tenant),
+]
 Since = Annotated[
     str | None, typer.Option(help="Start of the time range: 90s, 15m, 24h or 7d ago, or an ISO 8601 time.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.tenants import resolve_tenant
 from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, trace_row, when
 from rerankd.errors import InvalidRequestError, NotFoundError
 
@@ -80,7 +82,7 @@ def list_traces(
 
 @app.command()
 def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a trace: every candidate before and after, with its feedback."""
+    """Show a trace: every candidate before and after, with its feedback; with --tenant, only what it was shown."""
     from rerankd.feedback.store import read_feedback
     from rerankd.traces.store import TraceFilter
 
@@ -90,7 +92,9 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
         selection = TraceFilter(tenant=details.trace.tenant, request_id=details.trace.request_id)
         feedback_items = read_feedback(store, selection) if details.trace.request_id else []
-    row = _row(details) | {"feedback": [asdict(entry.feedback) for entry in feedback_items]}
+    row = _row(details, only_shown=tenant is not None) | {
+        "feedback": [asdict(entry.feedback) for entry in feedback_items]
+    }
     if wants_json(as_json):
         write_rows([row])
         return
@@ -107,8 +111,11 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     for candidate in sorted(row["candidates"], key=lambda candidate: candidate["rank_after"]):
         first = candidate["score_before"]
         table.add_row(
-            str(candidate["rank_after"]),
-            movement(candidate["rank_before"], candidate["rank_after"]),
+            *(
+                ("hidden", "")
+                if candidate["filtered"]
+                else (str(candidate["rank_after"]), movement(candidate["rank_before"], candidate["rank_after"]))
+            ),
             "" if first is None else f"{first:.3f}",
             *(f"{candidate['raw_score']:.3f}", f"{candidate['score']:.4f}", cell(candidate["id"] or "")),
             cell(candidate["text"] or "(erased)", 80),
@@ -124,9 +131,10 @@ def export(
     model: Model = None,
     traces_url: Url = None,
 ) -> None:
-    """Write traces with their texts as JSON lines to standard output."""
+    """Write traces with their texts as JSON lines to standard output; with --tenant, only what it was shown."""
     with opened(traces_url) as (store, _):
-        write_rows(_row(trace) for trace in store.iter_traces(trace_filter(tenant, since, until, model)))
+        traces = store.iter_traces(trace_filter(tenant, since, until, model))
+        write_rows(_row(trace, only_shown=tenant is not None) for trace in traces)
 
 
 @app.command()
@@ -174,7 +182,7 @@ def prune(
     ] = None,
     megabytes: Annotated[
         float | None,
-        typer.Option(min=0, help="Delete the oldest traces down to this size.  [default: setting traces_mb]"),
+        typer.Option(min=0, help="Delete traces down to this size, fairly between keys.  [default: setting traces_mb]"),
     ] = None,
     traces_url: Url = None,
 ) -> None:
@@ -196,7 +204,11 @@ def prune(
 @app.command()
 def erase(
     tenant: Annotated[
-        str | None, typer.Option(help="Erase everything of this API key id; with --document, only that document.")
+        str | None,
+        typer.Option(
+            help="Erase everything of this API key, by id or name; with --document, only that document.",
+            callback=resolve_tenant,
+        ),
     ] = None,
     document: Annotated[str | None, typer.Option(help="Erase the texts of documents with this id.")] = None,
     text_hash: Annotated[str | None, typer.Option(help="Erase the text with this SHA-256, in hexadecimal.")] = None,
@@ -208,7 +220,12 @@ def erase(
 
     if (text_hash is None) == (tenant is None and document is None):
         raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
-    target = f"text {text_hash}" if text_hash else f"document {document!r}" if document else f"all of tenant {tenant!r}"
+    of_tenant = "" if tenant is None else f" of key {tenant!r}"
+    target = (
+        f"text {text_hash}" if text_hash else f"document {document!r}{of_tenant}" if document else f"data{of_tenant}"
+    )
+    if text_hash is not None and not re.fullmatch("[0-9a-fA-F]{64}", text_hash):
+        raise InvalidRequestError(f"{text_hash[:80]!r} is not a SHA-256.", hint="Write 64 hexadecimal digits.")
     if not yes:
         typer.confirm(f"Erase {target}?", abort=True, err=True)
     with opened(traces_url) as (store, _):
@@ -218,6 +235,11 @@ def erase(
             erased = retention.erase_document(store, document, tenant)
         else:
             erased = retention.erase_tenant(store, tenant or "")
+    if erased == retention.DeletionCounts():
+        raise NotFoundError(
+            f"Nothing was erased: there is no {target}.",
+            hint="See: rerankd keys list, for the ids of keys." if tenant else "See: rerankd traces list.",
+        )
     say(
         f"{erased.traces} traces, {erased.texts} texts, {erased.feedback} items of feedback and {erased.cases} cases "
         "are erased."
@@ -236,9 +258,14 @@ def print_replays(replays: list[Replay]) -> None:
     stdout().print(table)
 
 
-def _row(trace: FullTrace) -> dict[str, Any]:
-    """Return a trace as it is exported, with the same names as in Python and HTTP."""
-    candidates, count = trace.candidates, len(trace.candidates)
+def _row(trace: FullTrace, *, only_shown: bool) -> dict[str, Any]:
+    """Return a trace as it is exported, with the same names as in Python and HTTP.
+
+    Args:
+        trace: the trace.
+        only_shown: True to leave out documents that rules hid, for those from whom they were hidden.
+    """
+    candidates, count, shown = trace.candidates, len(trace.candidates), trace.candidates.shown
     before = candidates.scores_before.tolist() if len(candidates.scores_before) else [None] * count
     rows = [
         {
@@ -254,7 +281,10 @@ def _row(trace: FullTrace) -> dict[str, Any]:
             "chunks": int(candidates.chunks[index]) if len(candidates.chunks) else 1,
             "rules": list(candidates.rules.get(index, ())),
             "metadata": dict(candidates.metadata[index]) if candidates.metadata else {},
+            "filtered": not shown[index],
         }
         for index in range(count)
+        if shown[index] or not only_shown
     ]
-    return trace_row(trace.trace) | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}
+    summary = trace_row(trace.trace) | ({"documents": len(rows)} if only_shown else {})
+    return summary | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}

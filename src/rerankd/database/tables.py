@@ -79,6 +79,7 @@ trace = Table(
     Column("experiment", String, nullable=False, server_default=""),
     Column("arm", String, nullable=False, server_default=""),
     Column("teams", String),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     # The margin stands in the index, so that the worst of an hour are found without a look at the rows.
     Index("trace_time", "time", "margin", "id"),
     Index("trace_tenant_time", "tenant", "time", "margin", "id"),
@@ -127,6 +128,18 @@ bad_case = Table(
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("tenant", "request_id", "detector", "position", name="bad_case_once"),
     Index("bad_case_state", "state", "severity"),
+    Index("bad_case_ranking", "tenant", "request_id", unique=True),
+)
+# What detectors found in the ranking of a case; the case repeats the first of them.
+bad_case_reason = Table(
+    "bad_case_reason",
+    metadata,
+    Column("case_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("detector", String, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False),
+    Column("severity", Double, nullable=False),
+    Column("note", String, nullable=False),
 )
 # What is running or promoted has its name and its model in the two columns that are unique, and others have NULL there.
 experiment = Table(

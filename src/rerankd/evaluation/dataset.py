@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
+from rerankd.evaluation.dataset_checks import (
+    check_judged_documents,
+    own_document_notice,
+    unranked_notice,
+    without_own_documents,
+)
 from rerankd.evaluation.first_stage import DEPTH, bm25_candidates
 from rerankd.evaluation.text_io import json_rows, required_field
 from rerankd.evaluation.trec import Qrels, Rankings, read_qrels, read_scores, trec_order
@@ -35,6 +41,7 @@ class Dataset:
         first_stage: origin of the candidates, for people.
         generated_candidates: True if there was no run and the candidates come from BM25 in memory.
         scores: scores of the candidates by the first stage; empty if only their order is known.
+        notices: sentences for people on data that do not fit together.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Dataset:
     first_stage: str
     generated_candidates: bool = False
     scores: Scores = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def candidate_recall(self) -> float:
@@ -90,6 +98,7 @@ class _Candidates:
     origin: str
     scores: Scores = field(default_factory=dict)
     generated: bool = False
+    from_run: bool = False
 
 
 def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Iterable[Rankings] = ()) -> Dataset:
@@ -108,26 +117,28 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
     options = options or DatasetOptions()
     if not folder.is_dir():
         raise InvalidInputFileError(f"{folder} is not a folder.", hint="Pass a folder in BEIR's layout.")
-    qrels = _sample(read_qrels(options.qrels or _qrels_file(folder)), options.max_queries)
+    all_qrels = read_qrels(options.qrels or _qrels_file(folder))
+    qrels = _sample(all_qrels, options.max_queries)
     queries = _read_queries(folder, qrels, options.require_texts)
     corpus = _existing(folder, "corpus.jsonl")
     if corpus is None and options.require_texts:
         raise InvalidInputFileError(f"{folder}: corpus.jsonl is missing.", hint="Models need texts to read.")
     first_stage = _read_candidates(folder, options, queries, corpus)
-    candidates = {
-        query_id: first_stage.rankings[query_id][: options.depth]
-        for query_id in qrels
-        if first_stage.rankings.get(query_id)
-    }
-    if first_stage.origin and not first_stage.generated and not candidates:
+    runs = [*extra, {query_id: first_stage.rankings.get(query_id, ()) for query_id in qrels}]
+    notices = [own_document_notice(runs, qrels)]
+    runs = [without_own_documents(run, qrels) for run in runs]
+    candidates = {query_id: ranking[: options.depth] for query_id, ranking in runs[-1].items() if ranking}
+    if first_stage.from_run and not any(first_stage.rankings.get(query_id) for query_id in qrels):
         raise InvalidInputFileError(
             f"{folder}: {first_stage.origin} ranks none of the judged queries.",
             hint="Check that run and judgements use the same query ids.",
         )
     ranked = {doc_id for ranking in candidates.values() for doc_id in ranking}
-    ranked |= {doc_id for run in extra for query_id in qrels for doc_id in run.get(query_id, ())}
+    ranked |= {doc_id for run in runs[:-1] for query_id in qrels for doc_id in run.get(query_id, ())}
     judged = {doc_id for grades in qrels.values() for doc_id in grades} if options.include_judged else set()
-    documents = _read_documents(corpus, ranked | judged) if corpus else {}
+    in_corpus = dict.fromkeys((doc_id for grades in all_qrels.values() for doc_id in grades), False)
+    documents = _read_documents(corpus, ranked | judged, in_corpus) if corpus else {}
+    notices.append(check_judged_documents(folder, in_corpus) if corpus else unranked_notice(qrels, runs))
     if options.require_texts and (missing := ranked - documents.keys()):
         raise InvalidInputFileError(
             f"{folder}: {len(missing)} candidates are not in the corpus, among them {min(missing)}.",
@@ -142,6 +153,7 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
         first_stage=first_stage.origin,
         generated_candidates=first_stage.generated or not first_stage.origin,
         scores={query_id: first_stage.scores[query_id] for query_id in candidates if query_id in first_stage.scores},
+        notices=tuple(filter(None, notices)),
     )
 
 
@@ -152,12 +164,12 @@ def _read_candidates(
     run_file = options.candidates or _existing(folder, "candidates.trec")
     if options.search is not None:
         documents = _read_documents(corpus, None) if corpus else {}
-        scores, origin = options.search(queries, documents, options.depth or DEPTH)
+        scores, origin = options.search(queries, documents, _depth(options, queries, documents))
         return _Candidates({query_id: tuple(hits) for query_id, hits in scores.items()}, origin, scores)
     if run_file is not None:
         scores = read_scores(run_file)
         rankings = {query_id: trec_order(score_of) for query_id, score_of in scores.items()}
-        return _Candidates(rankings, run_file.name, scores)
+        return _Candidates(rankings, run_file.name, scores, from_run=True)
     if not options.require_candidates:
         return _Candidates({}, "")
     documents = _read_documents(corpus, None) if corpus else {}
@@ -166,8 +178,13 @@ def _read_candidates(
             f"{folder}: there are no candidates.",
             hint="Pass a run with --candidates, or compare others with --no-first-stage.",
         )
-    rankings = bm25_candidates(queries, documents, options.depth or DEPTH)
+    rankings = bm25_candidates(queries, documents, _depth(options, queries, documents))
     return _Candidates(rankings, f"BM25 in memory over {len(documents):,} documents", generated=True)
+
+
+def _depth(options: DatasetOptions, queries: Mapping[str, str], documents: Mapping[str, str]) -> int:
+    """Return the number of candidates to compute: one more where queries are documents, which are left out."""
+    return (options.depth or DEPTH) + (not queries.keys().isdisjoint(documents))
 
 
 def _sample(qrels: dict[str, dict[str, int]], limit: int | None) -> dict[str, dict[str, int]]:
@@ -213,11 +230,17 @@ def _read_queries(folder: Path, qrels: Qrels, required: bool) -> dict[str, str]:
     return {query_id: texts[query_id] for query_id in qrels}
 
 
-def _read_documents(path: Path, doc_ids: set[str] | None) -> dict[str, str]:
-    """Return the text of each document by id; of all documents if `doc_ids` is None."""
+def _read_documents(path: Path, doc_ids: set[str] | None, in_corpus: dict[str, bool] | None = None) -> dict[str, str]:
+    """Return the text of each document by id; of all documents if `doc_ids` is None.
+
+    The keys of `in_corpus` that occur are set to True.
+    """
     documents: dict[str, str] = {}
+    in_corpus = in_corpus or {}
     for location, row in json_rows(path):
         doc_id = required_field(row, ("_id", "id"), location)
+        if doc_id in in_corpus:
+            in_corpus[doc_id] = True
         if doc_ids is not None and doc_id not in doc_ids:
             continue
         if doc_id in documents:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
+from rerankd.evaluation.dataset_checks import without_own_documents
 from rerankd.evaluation.trec import Rankings
 from rerankd.ranking.order import fused
 from rerankd.reranker import Reranker
@@ -82,7 +83,7 @@ def rerank_dataset(name: str, reranker: Reranker, dataset: Dataset, progress: Pr
     Args:
         name: name of the run.
         reranker: the model.
-        dataset: queries with candidates.
+        dataset: queries with candidates; without any there are no rankings, and no latency.
         progress: called after each query with the number of queries done and the total.
     """
     rankings: dict[str, tuple[str, ...]] = {}
@@ -100,7 +101,7 @@ def rerank_dataset(name: str, reranker: Reranker, dataset: Dataset, progress: Pr
         truncated += result.usage.truncated
         if progress is not None:
             progress(completed, len(dataset.candidates))
-    latency = Latency(tuple(milliseconds), sum(map(len, logits.values())), truncated)
+    latency = Latency(tuple(milliseconds), sum(map(len, logits.values())), truncated) if milliseconds else None
     return RankingRun(name, rankings, logits, latency, f"{reranker.backend}, max_length {reranker.max_length}")
 
 
@@ -129,7 +130,7 @@ def fuse_with_first_stage(run: RankingRun, dataset: Dataset, fusion: Fusion) -> 
 
 
 def external_run(name: str, rankings: Rankings, dataset: Dataset) -> RankingRun:
-    """Return a run that was computed elsewhere, limited to the judged queries.
+    """Return a run that was computed elsewhere, limited to the judged queries, and without the queries themselves.
 
     Raises:
         InvalidInputFileError: it ranks none of the judged queries.
@@ -140,4 +141,4 @@ def external_run(name: str, rankings: Rankings, dataset: Dataset) -> RankingRun:
             f"The run {name} ranks none of the judged queries of {dataset.name}.",
             hint="Check that run and judgements use the same query ids.",
         )
-    return RankingRun(name, judged, description="a run that was given")
+    return RankingRun(name, without_own_documents(judged, dataset.qrels), description="a run that was given")

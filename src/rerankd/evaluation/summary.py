@@ -33,6 +33,7 @@ def result_rows(evaluation: Evaluation, queries: int = QUERIES_SHOWN) -> Iterato
                 "queries": len(result.query_ids),
                 "without_candidates": sum(not run.rankings.get(query_id) for query_id in result.query_ids),
                 "measures": {name: asdict(mean) for name, mean in means},
+                "notices": list(result.dataset.notices),
             }
             if run.latency is not None:
                 row["latency"] = latency_row(run.latency)

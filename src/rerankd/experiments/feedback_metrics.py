@@ -108,7 +108,8 @@ class FeedbackAggregator:
                     return
                 candidates: Candidates = unpack(bytes(data))
                 row = missing[trace]
-                judgements = Judgements(len(candidates), candidates.ids)
+                hidden = (~candidates.shown).nonzero()[0].tolist()
+                judgements = Judgements(len(candidates), candidates.ids, hidden)
                 self._rankings[trace] = _Ranking(row.arm, row.teams or "", candidates.ranks.tolist(), judgements)
 
     def _count(self, row: Any) -> None:

@@ -4,9 +4,10 @@ events       clicks, citations, thumbs up or down, grades
 judgements   meaning of the events on a ranking
 store        events in the database, joined with traces
 detectors    problems of one ranking;  detection: detectors run over the store
-cases        bad cases;  case_store: their queue in the database;  case_export: data sets made of them
-monitoring   statistics of recent rankings, by model and tenant
-retention    deletion by age and size, erasure on request
+cases        bad cases;  case_store: their queue in the database;  case_reasons: what was found;  case_erasure
+case_export  data sets made of labelled cases
+monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
+retention    deletion by age and size, erasure on request;  size_limit: fairness between tenants;  deletion
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
         set_state,
         update_case,
     )
-    from rerankd.feedback.cases import BadCase, CaseCandidate
+    from rerankd.feedback.cases import BadCase, CaseCandidate, CaseReason
     from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
     from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
     from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
     from rerankd.feedback.judgements import Judgements, judge
-    from rerankd.feedback.monitoring import Activity, FeedbackRates, MonitorWindows, feedback_rates, monitor, psi
+    from rerankd.feedback.monitoring import Activity, MonitorWindows, monitor, psi
+    from rerankd.feedback.rates import FeedbackRates, feedback_rates
     from rerankd.feedback.retention import (
         DeletionCounts,
         RetentionPolicy,
@@ -66,6 +68,7 @@ __getattr__ = lazy_exports(
         "rerankd.feedback.cases": (
             "BadCase",
             "CaseCandidate",
+            "CaseReason",
         ),
         "rerankd.feedback.detection": (
             "CaseDetector",
@@ -90,11 +93,13 @@ __getattr__ = lazy_exports(
         ),
         "rerankd.feedback.monitoring": (
             "Activity",
-            "FeedbackRates",
             "MonitorWindows",
-            "feedback_rates",
             "monitor",
             "psi",
+        ),
+        "rerankd.feedback.rates": (
+            "FeedbackRates",
+            "feedback_rates",
         ),
         "rerankd.feedback.retention": (
             "DeletionCounts",
@@ -120,6 +125,7 @@ __all__ = [
     "CaseCandidate",
     "CaseDetector",
     "CaseFilter",
+    "CaseReason",
     "DeletionCounts",
     "Detection",
     "DetectionLimits",

@@ -1,27 +1,28 @@
 """The queue of bad cases in the database.
 
-A problem that is detected twice is one case: tenant, request, detector and document identify it.
+A ranking is one case, whatever was found in it: tenant and request identify the case, detector and document each of its
+reasons.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.feedback.case_reasons import add_reasons, found_by, read_reasons
 from rerankd.feedback.cases import (
     MAX_NOTE,
     STATES,
     BadCase,
-    CaseCandidate,
     State,
     copy_candidates,
     pack_case,
@@ -31,8 +32,8 @@ from rerankd.feedback.cases import (
     with_grades,
 )
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Detection
-from rerankd.traces.hashing import text_hash
 from rerankd.traces.store import FullTrace, TraceStore
+from rerankd.traces.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class CaseFilter:
     Attributes:
         tenant: id of the API key that sent the request.
         state: state of the case.
-        detector: detector that found it.
+        detector: detector that is among its reasons.
         since: earliest detection, seconds since 1970.
     """
 
@@ -54,37 +55,47 @@ class CaseFilter:
     def apply(self, query: Select[Any]) -> Select[Any]:
         """Return a query on `bad_case` with these conditions added."""
         columns = tables.bad_case.c
-        for name in ("tenant", "state", "detector"):
+        for name in ("tenant", "state"):
             if (value := getattr(self, name)) is not None:
                 query = query.where(columns[name] == value)
+        if self.detector is not None:
+            query = query.where(found_by(self.detector))
         return query if self.since is None else query.where(columns.time >= self.since)
 
 
 def add_cases(store: TraceStore, full: FullTrace, detections: Iterable[Detection]) -> int:
-    """Add the detections of a trace to the queue; cases that exist stay as they are.
+    """Add what was detected in a ranking to its case, which is made if there is none.
 
     Returns:
-        Number of new cases; 0 for a trace without a request id.
+        Number of detections that the case did not have; 0 for a trace without a request id.
 
     Raises:
         InvalidRequestError: the name of a detector is unknown.
         UnavailableError: the database cannot be reached.
     """
     trace, now = full.trace, time.time()
-    by_key = {(detection.detector, detection.position): detection for detection in detections}
-    if not by_key or not trace.request_id:
+    found = {(each.detector, each.position): _checked(each) for each in detections}
+    if not found or not trace.request_id:
         return 0
     columns = tables.bad_case.c
-    of_request = (columns.tenant == trace.tenant, columns.request_id == trace.request_id)
+    of_ranking = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
     with translate_errors(), store.begin() as connection:
-        query = select(columns.detector, columns.position).where(*of_request)
-        existing = {tuple(row) for row in connection.execute(query)}
-        rows = [_row(full, detection, now) for key, detection in by_key.items() if key not in existing]
-        if rows:
+        row = connection.execute(of_ranking.with_for_update()).one_or_none()
+        if row is None:
             insert = sqlite.insert if store.is_sqlite else postgresql.insert
+            first = _row(full, next(iter(found.values())), now)
             # Another instance may have added the same case since the query.
-            connection.execute(insert(tables.bad_case).on_conflict_do_nothing(), rows)
-    return len(rows)
+            connection.execute(insert(tables.bad_case).values(first).on_conflict_do_nothing())
+            row = connection.execute(of_ranking.with_for_update()).one()
+            known: set[tuple[str, int]] = set()
+        else:
+            known = {(reason.detector, reason.position) for reason in read_reasons(connection, [row])[row.id]}
+        new = [detection for key, detection in found.items() if key not in known]
+        if new:
+            add_reasons(connection, row, new, now)
+            changes = _extended(row, full, new, now)
+            connection.execute(update(tables.bad_case).where(columns.id == row.id).values(changes))
+    return len(new)
 
 
 def flag_request(store: TraceStore, name: str, tenant: str | None, index: int | None = None, note: str = "") -> int:
@@ -102,7 +113,7 @@ def flag_request(store: TraceStore, name: str, tenant: str | None, index: int | 
 
     Raises:
         NotFoundError: the tenant has no such trace.
-        InvalidRequestError: the trace has no such document, or no request id.
+        InvalidRequestError: the trace has no such document, or none that was shown, or no request id.
     """
     full = store.find_trace(name, tenant)
     if full is None:
@@ -111,9 +122,10 @@ def flag_request(store: TraceStore, name: str, tenant: str | None, index: int | 
         )
     if not full.trace.request_id:
         raise InvalidRequestError("This trace has no request id.", hint="Set request_id in the request.")
-    if index is not None and not 0 <= index < len(full.candidates):
+    if index is not None and not (0 <= index < len(full.candidates) and full.candidates.shown[index]):
         raise InvalidRequestError(
-            f"There is no document {index}.", hint=f"The request has {len(full.candidates)}, counted from 0."
+            f"There is no document {index}.",
+            hint=f"The request has {len(full.candidates)}, counted from 0; those that rules hide cannot be flagged.",
         )
     position = WHOLE if index is None else index
     return add_cases(store, full, [Detection(MANUAL, position, 1.0, validate_note(note))])
@@ -125,7 +137,7 @@ def list_cases(store: TraceStore, where: CaseFilter | None = None, *, limit: int
     query = (where or CaseFilter()).apply(select(tables.bad_case))
     query = query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit)
     with store.connect() as connection:
-        return [_case(row) for row in connection.execute(query)]
+        return _cases(connection, query)
 
 
 def iter_cases(store: TraceStore, where: CaseFilter | None = None, *, batch_size: int = 200) -> Iterator[BadCase]:
@@ -135,7 +147,7 @@ def iter_cases(store: TraceStore, where: CaseFilter | None = None, *, batch_size
     while True:
         query = (where or CaseFilter()).apply(select(tables.bad_case)).where(columns.id > last)
         with store.connect() as connection:
-            cases = [_case(row) for row in connection.execute(query.order_by(columns.id).limit(batch_size))]
+            cases = _cases(connection, query.order_by(columns.id).limit(batch_size))
         if not cases:
             return
         yield from cases
@@ -149,7 +161,15 @@ def get_case(store: TraceStore, number: int, tenant: str | None = None) -> BadCa
         NotFoundError: there is no such case, or it is another tenant's.
     """
     with store.connect() as connection:
-        return _existing(connection.execute(_by_number(number, tenant)).one_or_none(), number)
+        return _existing(connection, _by_number(number, tenant), number)
+
+
+def case_of_ranking(store: TraceStore, trace: Trace) -> BadCase | None:
+    """Return the case of a ranking; None if it has none."""
+    columns = tables.bad_case.c
+    query = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
+    with store.connect() as connection:
+        return next(iter(_cases(connection, query)), None)
 
 
 def count_cases(store: TraceStore) -> dict[str, int]:
@@ -188,7 +208,7 @@ def update_case(
             set for a case without grades.
     """
     with translate_errors(), store.begin() as connection:
-        case = _existing(connection.execute(_by_number(number, tenant).with_for_update()).one_or_none(), number)
+        case = _existing(connection, _by_number(number, tenant).with_for_update(), number)
         validate_grades(case, grades or {})
         all_grades = case.grades | dict(grades or {})
         new_state: State = state or ("labelled" if grades and case.state == "open" else case.state)
@@ -212,66 +232,52 @@ def set_state(store: TraceStore, numbers: Sequence[int], state: State) -> None:
             connection.execute(changed.values(changed=time.time(), state=state))
 
 
-def erase_tenant_cases(connection: Connection, tenant: str) -> int:
-    """Delete a tenant's cases within a transaction; returns their number."""
-    return int(connection.execute(delete(tables.bad_case).where(tables.bad_case.c.tenant == tenant)).rowcount)
-
-
-def erase_case_texts(
-    connection: Connection, *, document: str | None = None, digest: str | None = None, tenant: str | None = None
-) -> int:
-    """Erase texts from cases within a transaction, by document id or by SHA-256; the cases stay.
-
-    Args:
-        connection: connection of the transaction.
-        document: id of the documents to erase.
-        digest: SHA-256 of the text to erase, in hexadecimal; it may be a query as well.
-        tenant: tenant whose cases are searched; None for all.
-
-    Returns:
-        Number of erased texts.
-    """
-    columns = tables.bad_case.c
-
-    def is_erased(candidate: CaseCandidate) -> bool:
-        if candidate.text is None:
-            return False
-        return candidate.id == document if document is not None else text_hash(candidate.text) == digest
-
-    count = 0
-    for number, data in connection.execute(CaseFilter(tenant).apply(select(columns.id, columns.data))).all():
-        query, candidates = unpack_case(bytes(data))
-        kept = [replace(candidate, text=None) if is_erased(candidate) else candidate for candidate in candidates]
-        is_query_erased = query is not None and digest is not None and text_hash(query) == digest
-        erased = sum(map(is_erased, candidates)) + is_query_erased
-        if erased:
-            packed = pack_case(None if is_query_erased else query, kept)
-            connection.execute(update(tables.bad_case).where(columns.id == number).values(data=packed))
-            count += erased
-    return count
-
-
 def _by_number(number: int, tenant: str | None) -> Select[Any]:
     if not 0 < number < 2**63:
         raise NotFoundError(f"There is no case {number}.", hint="See: rerankd cases list")
     return CaseFilter(tenant).apply(select(tables.bad_case)).where(tables.bad_case.c.id == number)
 
 
-def _existing(row: Row[Any] | None, number: int) -> BadCase:
-    if row is None:
-        raise NotFoundError(f"There is no case {number}.", hint="See: rerankd cases list")
-    return _case(row)
+def _existing(connection: Connection, query: Select[Any], number: int) -> BadCase:
+    for case in _cases(connection, query):
+        return case
+    raise NotFoundError(f"There is no case {number}.", hint="See: rerankd cases list")
 
 
-def _case(row: Row[Any]) -> BadCase:
-    values = dict(row._mapping)
-    query, candidates = unpack_case(bytes(values.pop("data")))
-    return BadCase(**values, query=query, candidates=candidates)
+def _cases(connection: Connection, query: Select[Any]) -> list[BadCase]:
+    rows = connection.execute(query).all()
+    reasons = read_reasons(connection, rows)
+    cases = []
+    for row in rows:
+        values = dict(row._mapping)
+        text, candidates = unpack_case(bytes(values.pop("data")))
+        cases.append(BadCase(**values, query=text, candidates=candidates, reasons=reasons[row.id]))
+    return cases
+
+
+def _checked(detection: Detection) -> Detection:
+    if detection.detector not in DETECTORS:
+        raise InvalidRequestError(f"There is no detector {detection.detector!r}.", hint=", ".join(DETECTORS))
+    return detection
+
+
+def _extended(row: Row[Any], full: FullTrace, new: Sequence[Detection], now: float) -> dict[str, object]:
+    """Return the columns of a case that change with new detections: severity, note, and documents they are about."""
+    query, candidates = unpack_case(bytes(row.data))
+    by_index = {candidate.index: candidate for candidate in candidates}
+    for detection in new:
+        for candidate in copy_candidates(full, detection.position):
+            by_index.setdefault(candidate.index, candidate)
+    notes = dict.fromkeys([*row.note.split("\n"), *(detection.note for detection in new)])
+    return {
+        "changed": now,
+        "severity": max(row.severity, *(detection.severity for detection in new)),
+        "note": "\n".join(filter(None, notes))[-MAX_NOTE:],
+        "data": pack_case(query, [by_index[index] for index in sorted(by_index)]),
+    }
 
 
 def _row(full: FullTrace, detection: Detection, now: float) -> dict[str, object]:
-    if detection.detector not in DETECTORS:
-        raise InvalidRequestError(f"There is no detector {detection.detector!r}.", hint=", ".join(DETECTORS))
     trace = full.trace
     return {
         "time": now,

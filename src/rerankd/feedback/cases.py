@@ -52,8 +52,27 @@ class CaseCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseReason:
+    """Something that is wrong with a ranking.
+
+    Attributes:
+        detector: detector that found it, or `manual`.
+        position: document that it is about, from 0; -1 for the whole ranking.
+        severity: severity; comparable within a detector.
+        note: description for people.
+        time: time of its detection, seconds since 1970.
+    """
+
+    detector: str
+    position: int
+    severity: float
+    note: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class BadCase:
-    """A ranking that should have been different.
+    """A ranking that should have been different: one case, whatever was found in it.
 
     Attributes:
         id: number of the case.
@@ -61,15 +80,16 @@ class BadCase:
         changed: time of its last change.
         tenant: id of the API key that sent the request.
         request_id: id of the request.
-        detector: detector that found it, or `manual`.
-        position: document that it is about, from 0; -1 for the whole ranking.
+        detector: detector of the first reason, or `manual`.
+        position: document that the first reason is about, from 0; -1 for the whole ranking.
         state: `open`, `labelled`, `in_training`, `fixed` or `wont_fix`.
         model: name of the model that ranked.
         version: version of that model.
-        note: note of the detector, followed by those of people.
-        severity: severity; comparable within a detector.
+        note: notes of the detectors, followed by those of people.
+        severity: highest severity of its reasons.
         query: the query; None if it was erased.
         candidates: the candidates, in the order of the request.
+        reasons: what was found in it, the oldest first.
     """
 
     id: int
@@ -86,6 +106,7 @@ class BadCase:
     severity: float
     query: str | None
     candidates: tuple[CaseCandidate, ...]
+    reasons: tuple[CaseReason, ...] = ()
 
     @property
     def grades(self) -> dict[int, int]:
@@ -129,8 +150,12 @@ def with_grades(candidates: Iterable[CaseCandidate], grades: Mapping[int, int]) 
 
 
 def copy_candidates(full: FullTrace, position: int) -> list[CaseCandidate]:
-    """Return the candidates of a trace that a case keeps: the highest ranks, and the document at `position`."""
+    """Return the candidates of a trace that a case keeps: the highest ranks, and the document at `position`.
+
+    Documents that a rule hid are left out: a case is read by those that they were hidden from.
+    """
     traced = full.candidates
+    shown = traced.shown
     ids = traced.ids or (None,) * len(traced)
     return [
         CaseCandidate(
@@ -142,7 +167,7 @@ def copy_candidates(full: FullTrace, position: int) -> list[CaseCandidate]:
             raw_score=float(traced.raw_scores[index]),
         )
         for index in range(len(traced))
-        if traced.ranks[index] <= MAX_CANDIDATES or index == position
+        if shown[index] and (traced.ranks[index] <= MAX_CANDIDATES or index == position)
     ]
 
 

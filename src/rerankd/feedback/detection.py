@@ -21,6 +21,7 @@ from rerankd.feedback.detectors import (
     DetectorThresholds,
     ScoreBaseline,
     disagreement,
+    is_low,
     run_detectors,
 )
 from rerankd.feedback.store import feedback_on, read_feedback
@@ -62,7 +63,7 @@ def detect(
         limits: limits of the run; None for the defaults.
 
     Returns:
-        Number of new cases by detector.
+        Number of new findings by detector; all those of one ranking are one case.
 
     Raises:
         UnavailableError: the database cannot be reached.
@@ -138,6 +139,7 @@ def score_baseline(store: TraceStore, model: str, version: str) -> ScoreBaseline
     """Return the baseline of a model version's top scores, from its newest traces; None for too few."""
     columns = tables.trace.c
     query = select(columns.top_score).where(columns.model == model, columns.version == version)
+    query = query.where(columns.top_before > 0)
     with store.connect() as connection:
         scores = list(connection.scalars(query.order_by(columns.time.desc()).limit(BASELINE_TRACES)))
     return ScoreBaseline.from_scores(scores)
@@ -165,7 +167,7 @@ def _by_score(
         if version not in baselines:
             baselines[version] = score_baseline(store, *version)
         baseline = baselines[version]
-        if trace.margin is not None and trace.margin < thresholds.margin:
+        if trace.margin is not None and is_low(trace.margin, thresholds):
             suspects[LOW_MARGIN].append((-trace.margin, trace))
         if baseline is not None and (distance := baseline.distance(trace.top_score)) > thresholds.outlier:
             suspects[OUTLIER].append((distance, trace))

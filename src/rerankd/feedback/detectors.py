@@ -2,8 +2,10 @@
 
 `chosen_low`: a chosen document has a low rank. `top_rejected`: the document at rank 1, or the ranking, was rejected.
 `demoted`: the first stage's best document was moved down and then chosen. `low_margin`: ranks 1 and 2 have nearly the
-same score. `outlier`: the score at rank 1 is far from the usual. `disagreement`: a second model puts another document
+same score. `outlier`: the highest score is far from the usual. `disagreement`: a second model puts another document
 at rank 1 and agrees little on the rest. `feedback.judgements` defines chosen and rejected.
+
+What rules command is no fault of a ranking: pinned documents, and those that a filter hid, are left out of all ranks.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import Judgements, judge
@@ -95,7 +98,8 @@ class Detection:
 
 def judge_trace(full: FullTrace, events: Iterable[FeedbackEvent]) -> Judgements:
     """Return the judgements that feedback on a trace amounts to."""
-    return judge(events, len(full.candidates), full.candidates.ids)
+    hidden = np.flatnonzero(~full.candidates.shown).tolist()
+    return judge(events, len(full.candidates), full.candidates.ids, hidden)
 
 
 def run_detectors(
@@ -114,24 +118,31 @@ def run_detectors(
     """
     thresholds = thresholds or DetectorThresholds()
     judgements = judge_trace(full, events)
-    ranks, trace = full.candidates.ranks, full.trace
+    ranks, unpinned, trace = full.candidates.ranks, full.candidates.ranks_without_pins, full.trace
     detections = [
-        Detection(CHOSEN_LOW, position, math.log2(rank), f"document {position} was chosen from rank {rank}")
+        Detection(CHOSEN_LOW, position, math.log2(rank), f"document {position} was chosen from rank {ranks[position]}")
         for position in judgements.chosen
-        if (rank := int(ranks[position])) > thresholds.low
+        if (rank := int(unpinned[position])) > thresholds.low
     ]
-    if 0 in judgements.chosen and ranks[0] > 1:
-        note = f"the first stage's best went to rank {ranks[0]}, and was chosen"
-        detections.append(Detection(DEMOTED, 0, math.log2(ranks[0]), note))
-    detections += _top_rejected(full, judgements)
-    if trace.margin is not None and trace.margin < thresholds.margin and trace.documents > 1:
-        severity = 1 - trace.margin / thresholds.margin
-        detections.append(Detection(LOW_MARGIN, WHOLE, severity, f"first and second are {trace.margin:.4f} apart"))
+    best = next(iter(np.flatnonzero(unpinned).tolist()), None)
+    if best in judgements.chosen and unpinned[best] > 1:
+        note = f"the first stage's best went to rank {ranks[best]}, and was chosen"
+        detections.append(Detection(DEMOTED, best, math.log2(unpinned[best]), note))
+    detections += _top_rejected(unpinned, judgements)
+    if is_low(trace.margin, thresholds):
+        margin = trace.margin or 0.0
+        severity = 1 - margin / thresholds.margin
+        detections.append(Detection(LOW_MARGIN, WHOLE, severity, f"first and second are {margin:.4f} apart"))
     if baseline is not None and (distance := baseline.distance(trace.top_score)) > thresholds.outlier:
         score = f"the top score {trace.top_score:.2f}"
         note = f"{score} is {distance:.1f} deviations from the usual {baseline.median:.2f}"
         detections.append(Detection(OUTLIER, WHOLE, distance / thresholds.outlier, note))
     return detections
+
+
+def is_low(margin: float | None, thresholds: DetectorThresholds) -> bool:
+    """Return True for a margin under the threshold; one below 0, in a trace of an older version, is none."""
+    return margin is not None and 0 <= margin < thresholds.margin
 
 
 def disagreement(replay: Replay, model: str, thresholds: DetectorThresholds | None = None) -> Detection | None:
@@ -144,10 +155,8 @@ def disagreement(replay: Replay, model: str, thresholds: DetectorThresholds | No
     return Detection(DISAGREEMENT, top.index if top else WHOLE, thresholds.agreement - replay.tau, note)
 
 
-def _top_rejected(full: FullTrace, judgements: Judgements) -> list[Detection]:
-    if not len(full.candidates):
-        return []
-    top = int(np.argmin(full.candidates.ranks))
+def _top_rejected(ranks: npt.NDArray[np.int64], judgements: Judgements) -> list[Detection]:
+    top = next(iter(np.flatnonzero(ranks == 1).tolist()), WHOLE)
     if top in judgements.rejected:
         return [Detection(TOP_REJECTED, top, 1.0, f"document {top}, put first, was rejected")]
     if judgements.is_ranking_rejected:

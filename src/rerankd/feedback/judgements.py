@@ -6,12 +6,12 @@ Each document, and the ranking as a whole, has at most one judgement: chosen or 
 - A thumb or a grade is explicit feedback: thumbs up and grades above 0 choose, thumbs down and grade 0 reject.
 - Explicit feedback outweighs implicit feedback, however often and however late somebody clicked.
 - Of several explicit events the latest counts: people change their minds.
-- An event on a document that the ranking does not have is ignored.
+- An event on a document that the ranking does not have, or that nobody was shown, is ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rerankd.feedback.events import FeedbackEvent, Kind
 
@@ -39,6 +39,7 @@ class Judgements:
     Args:
         documents: number of documents in the ranking.
         ids: ids of the documents, in the order of the request; empty if the request gave none.
+        hidden: positions of documents that nobody was shown.
 
     Example:
         >>> judgements = Judgements(documents=2)
@@ -49,16 +50,16 @@ class Judgements:
         ([1], [0])
     """
 
-    __slots__ = ("_documents", "_ids", "_latest")
+    __slots__ = ("_documents", "_hidden", "_ids", "_latest")
 
-    def __init__(self, documents: int, ids: Sequence[str | None] = ()) -> None:
-        self._documents, self._ids = documents, ids
+    def __init__(self, documents: int, ids: Sequence[str | None] = (), hidden: Collection[int] = ()) -> None:
+        self._documents, self._ids, self._hidden = documents, ids, frozenset(hidden)
         self._latest: dict[int, tuple[bool, float, bool]] = {}  # (explicit, time, positive) by position
 
     def add(self, event: FeedbackEvent) -> None:
         """Take an event into account."""
         position = self._position(event)
-        if position is None:
+        if position is None or position in self._hidden:
             return
         explicit = event.kind in EXPLICIT
         known = self._latest.get(position)
@@ -102,15 +103,18 @@ class Judgements:
         return list(self._ids).index(event.document_id) if event.document_id in self._ids else None
 
 
-def judge(events: Iterable[FeedbackEvent], documents: int, ids: Sequence[str | None] = ()) -> Judgements:
+def judge(
+    events: Iterable[FeedbackEvent], documents: int, ids: Sequence[str | None] = (), hidden: Collection[int] = ()
+) -> Judgements:
     """Return the judgements that a ranking's feedback amounts to.
 
     Args:
         events: feedback on the ranking.
         documents: number of documents in the ranking.
         ids: ids of the documents, in the order of the request; empty if the request gave none.
+        hidden: positions of documents that nobody was shown.
     """
-    judgements = Judgements(documents, ids)
+    judgements = Judgements(documents, ids, hidden)
     for event in events:
         judgements.add(event)
     return judgements

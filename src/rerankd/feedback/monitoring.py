@@ -4,19 +4,20 @@ Definitions:
     top_changed: share of rankings whose first document was not first before.
     tau, rbo: Kendall's tau and rank-biased overlap of the order before with the order after.
     promotion: ranks that the returned documents rose, mean.
-    psi: population stability index of the logit at rank 1 against a reference window; it measures drift.
+    psi: population stability index of the top scores against a reference window; it measures drift.
+    latency: milliseconds of the requests that somebody waited for. Jobs run when there is time, so the latency of their
+        rankings is a measure of its own.
     gain: reciprocal rank of the best chosen document, after minus before, mean over requests, with a 95 % confidence
         interval. People choose among what they are shown: this bias favours reranking, so a gain below 0 says more.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +26,18 @@ from sqlalchemy import select
 from rerankd.database import tables
 from rerankd.feedback.detectors import judge_trace
 from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.rates import FeedbackRates, feedback_rates
 from rerankd.feedback.store import read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
 EVERYONE = "*"
+JOB = "job"
 DECILES = 10
 BATCH_SIZE = 200
 MIN_SHARE = 1e-4
-Z = 1.959964  # of a two-sided interval of 95 %
 _MEASURES = ("top_before", "top_score", "margin", "tau", "rbo", "promotion", "truncated", "documents", "total_ms")
 Values = npt.NDArray[np.float64]
-Verdict = Literal["helps", "hurts", "unclear", "too few"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +60,11 @@ class MonitorWindows:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackRates:
-    """Feedback on the rankings of a window.
-
-    Attributes:
-        requests: rankings with a chosen document.
-        negative: rejected documents and rejected rankings.
-        reciprocal_before: reciprocal rank of the best chosen document before reranking, mean.
-        reciprocal_after: the same after reranking.
-        top5_before: share of requests whose best chosen document was among the first five before reranking.
-        top5_after: the same after reranking.
-        gain: reciprocal_after - reciprocal_before.
-        gain_low: lower end of its 95 % interval; None for fewer than two requests.
-        gain_high: upper end of its 95 % interval.
-        verdict: `hurts` if the whole interval is below 0, `helps` if it is above, else `unclear`; `too few` for fewer
-            requests than the floor.
-    """
-
-    requests: int
-    negative: int
-    reciprocal_before: float | None
-    reciprocal_after: float | None
-    top5_before: float | None
-    top5_after: float | None
-    gain: float | None
-    gain_low: float | None
-    gain_high: float | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
 class Activity:
-    """Statistics of a model's rankings for one tenant, or for all (`*`), in a window; None if nothing was measured."""
+    """Statistics of a model's rankings for one tenant, or for all (`*`), in a window; None if nothing was measured.
+
+    `requests` counts all rankings, `job_rankings` those of jobs among them, which the latency of requests leaves out.
+    """
 
     model: str
     tenant: str
@@ -106,10 +80,12 @@ class Activity:
     margin: float | None
     psi: float | None
     reference_requests: int
-    latency_p50_ms: float
-    latency_p95_ms: float
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
     truncated: float
     feedback: FeedbackRates
+    job_rankings: int = 0
+    job_latency_p95_ms: float | None = None
 
 
 def monitor(
@@ -152,6 +128,12 @@ Key = tuple[str, str]  # model, tenant
 class _Rankings:
     values: dict[str, Values]
     versions: int
+    is_job: npt.NDArray[np.bool_]
+
+    @property
+    def top_scores(self) -> Values:
+        """Top scores of the rankings that showed a document."""
+        return self.values["top_score"][self.values["top_before"] > 0]
 
 
 @dataclass(slots=True)
@@ -164,7 +146,8 @@ class _Judged:
 
 def _read_rankings(store: TraceStore, where: TraceFilter, limit: int) -> dict[Key, _Rankings]:
     columns = tables.trace.c
-    query = select(columns.model, columns.tenant, columns.version, *(columns[name] for name in _MEASURES))
+    names = ("model", "tenant", "version", "source", *_MEASURES)
+    query = select(*(columns[name] for name in names))
     with store.connect() as connection:
         rows = connection.execute(where.apply(query).order_by(columns.time.desc()).limit(limit)).all()
     groups: dict[Key, list[Sequence[Any]]] = defaultdict(list)
@@ -173,9 +156,10 @@ def _read_rankings(store: TraceStore, where: TraceFilter, limit: int) -> dict[Ke
             groups[row[0], tenant].append(row)
     rankings = {}
     for key, group in groups.items():
-        matrix = np.array([row[3:] for row in group], float)  # None becomes NaN: it was not measured
+        matrix = np.array([row[4:] for row in group], float)  # None becomes NaN: it was not measured
         values = {name: matrix[:, column] for column, name in enumerate(_MEASURES)}
-        rankings[key] = _Rankings(values, versions=len({row[2] for row in group}))
+        is_job = np.array([row[3] == JOB for row in group])
+        rankings[key] = _Rankings(values, versions=len({row[2] for row in group}), is_job=is_job)
     return rankings
 
 
@@ -204,14 +188,15 @@ def _activity(
     key: Key, rankings: _Rankings, reference: _Rankings | None, judged: _Judged, windows: MonitorWindows
 ) -> Activity:
     values = rankings.values
-    scores, reference_scores = values["top_score"], reference.values["top_score"] if reference else np.empty(0)
+    scores, reference_scores = rankings.top_scores, reference.top_scores if reference else np.empty(0)
     documents = values["documents"].sum()
-    low, middle, high = np.quantile(scores, (0.1, 0.5, 0.9))
+    waited, jobs = values["total_ms"][~rankings.is_job], values["total_ms"][rankings.is_job]
+    low, middle, high = np.quantile(scores, (0.1, 0.5, 0.9)) if len(scores) else (0.0, 0.0, 0.0)
     is_comparable = min(len(scores), len(reference_scores)) >= windows.floor
     return Activity(
         model=key[0],
         tenant=key[1],
-        requests=len(scores),
+        requests=len(rankings.is_job),
         versions=rankings.versions,
         top_changed=float((values["top_before"] > 1).mean()),
         tau=_mean(values["tau"]),
@@ -223,11 +208,17 @@ def _activity(
         margin=_mean(values["margin"]),
         psi=psi(reference_scores, scores) if is_comparable else None,
         reference_requests=len(reference_scores),
-        latency_p50_ms=float(np.quantile(values["total_ms"], 0.5)),
-        latency_p95_ms=float(np.quantile(values["total_ms"], 0.95)),
+        latency_p50_ms=_quantile(waited, 0.5),
+        latency_p95_ms=_quantile(waited, 0.95),
         truncated=float(values["truncated"].sum() / documents) if documents else 0.0,
         feedback=feedback_rates(judged.ranks, judged.rejections, floor=windows.feedback_floor),
+        job_rankings=len(jobs),
+        job_latency_p95_ms=_quantile(jobs, 0.95),
     )
+
+
+def _quantile(values: Values, share: float) -> float | None:
+    return float(np.quantile(values, share)) if len(values) else None
 
 
 def _mean(values: Values) -> float | None:
@@ -259,42 +250,3 @@ def psi(reference: Sequence[float] | Values, current: Sequence[float] | Values) 
     ]
     r, c = (np.maximum(share, MIN_SHARE) for share in shares)
     return float(((c - r) * np.log(c / r)).sum())
-
-
-def feedback_rates(ranks: Iterable[tuple[int, int]], negative: int = 0, floor: int = 30) -> FeedbackRates:
-    """Return the rates of requests from the ranks of their best chosen document.
-
-    Args:
-        ranks: (rank before, rank after) of each request, from 1.
-        negative: rejected documents and rankings.
-        floor: requests that a verdict needs.
-
-    Example:
-        >>> rates = feedback_rates([(4, 1)] * 40)
-        >>> rates.gain, rates.verdict
-        (0.75, 'helps')
-    """
-    pairs = np.array(list(ranks), float).reshape(-1, 2)
-    count = len(pairs)
-    if not count:
-        return FeedbackRates(0, negative, None, None, None, None, None, None, None, "too few")
-    before, after = (1 / pairs[:, side] for side in (0, 1))
-    gains = after - before
-    gain = float(gains.mean())
-    half_width = Z * float(gains.std(ddof=1)) / math.sqrt(count) if count > 1 else None
-    low, high = (None, None) if half_width is None else (gain - half_width, gain + half_width)
-    verdict: Verdict = "too few"
-    if count >= floor and low is not None and high is not None:
-        verdict = "helps" if low > 0 else "hurts" if high < 0 else "unclear"
-    return FeedbackRates(
-        requests=count,
-        negative=negative,
-        reciprocal_before=float(before.mean()),
-        reciprocal_after=float(after.mean()),
-        top5_before=float((pairs[:, 0] <= 5).mean()),
-        top5_after=float((pairs[:, 1] <= 5).mean()),
-        gain=gain,
-        gain_low=low,
-        gain_high=high,
-        verdict=verdict,
-    )

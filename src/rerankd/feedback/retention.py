@@ -1,28 +1,38 @@
 """Retention by age and size, and erasure by tenant, document or text on request.
 
-A text is deleted with the last trace that refers to it. Retention decides this by the time a text was last ranked,
-which is updated at most once an hour; erasure scans the remaining traces, so that texts that other traces
-still use are kept.
+A text is deleted with the last trace that refers to it. Retention by age decides this by the time a text was last
+ranked, which is updated at most once an hour; retention by size and erasure scan the remaining traces, so that texts
+that other traces still use are kept. `size_limit` decides whose traces go.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import OperationalError
 
 from rerankd._common.backoff import Backoff
 from rerankd.database import tables
-from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
-from rerankd.feedback.case_store import erase_case_texts, erase_tenant_cases
-from rerankd.traces.packing import pack, passages_of, unpack
+from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
+from rerankd.feedback.deletion import (
+    delete_feedback,
+    delete_texts,
+    delete_traces,
+    erase_metadata,
+    in_use,
+    lock_writers,
+    row_count,
+    texts_of,
+)
+from rerankd.feedback.size_limit import reduce_size, usage_by_tenant
+from rerankd.traces.packing import passages_of, unpack
 from rerankd.traces.passages import SEEN_SECONDS
 from rerankd.traces.store import TraceStore
 
@@ -38,7 +48,7 @@ class RetentionPolicy:
 
     Attributes:
         seconds: maximum age of a trace; 0 for no limit.
-        size: maximum size of the database in bytes; 0 for no limit.
+        size: maximum size of the database in bytes; 0 for no limit. Tenants share it equally.
         pending_seconds: maximum age of feedback whose request was never traced.
     """
 
@@ -81,23 +91,40 @@ def prune(store: TraceStore, policy: RetentionPolicy, *, now: float | None = Non
     """
     now = time.time() if now is None else now
     cutoff = now - policy.seconds if policy.seconds else 0.0
-    is_too_large = bool(policy.size) and store.size() > policy.size
     with translate_errors(), store.begin() as connection:
-        _lock_writers(connection)
+        lock_writers(connection)
         oldest_first = select(tables.trace.c.id).order_by(tables.trace.c.time).limit(BATCH_SIZE)
-        if not is_too_large:
-            oldest_first = oldest_first.where(tables.trace.c.time < cutoff)
-        traces = list(connection.scalars(oldest_first))
-        _delete_traces(connection, traces)
+        traces = list(connection.scalars(oldest_first.where(tables.trace.c.time < cutoff)))
+        delete_traces(connection, traces)
         oldest = connection.scalar(select(func.min(tables.trace.c.time)))
         # The last-seen time of a text is up to an hour behind, and the clocks of instances differ.
         unseen_since = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
-        texts = _count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen_since))
-        feedback = _delete_feedback(connection, max(cutoff, 0.0), now - policy.pending_seconds)
-    if store.is_sqlite and (traces or texts):
+        texts = row_count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen_since))
+        feedback = delete_feedback(connection, max(cutoff, 0.0), now - policy.pending_seconds)
+    deleted, has_more = DeletionCounts(len(traces), texts, feedback), len(traces) == BATCH_SIZE
+    if not has_more and policy.size and (size := _size(store)) > policy.size:
+        reduced = _reduce(store, policy.size / size, now)
+        deleted, has_more = deleted + reduced, reduced != DeletionCounts()
+    if store.is_sqlite and (deleted.traces or deleted.texts):
         with translate_errors():
             _run_bare(store, f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
-    return DeletionCounts(len(traces), texts, feedback), len(traces) == BATCH_SIZE
+    return deleted, has_more
+
+
+def _reduce(store: TraceStore, share: float, now: float) -> DeletionCounts:
+    with translate_errors(), store.begin() as connection:
+        lock_writers(connection)
+        reduction = reduce_size(connection, share, now)
+    return DeletionCounts(reduction.traces, reduction.texts, reduction.feedback)
+
+
+def _size(store: TraceStore) -> int:
+    """Return the size of the database, without the space of deleted rows, which tables of PostgreSQL keep."""
+    size = store.size()
+    if store.is_sqlite:
+        return size
+    with store.connect() as connection:
+        return min(size, sum(usage_by_tenant(connection).values()))
 
 
 def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
@@ -107,12 +134,12 @@ def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
         UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _lock_writers(connection)
+        lock_writers(connection)
         traces = list(connection.scalars(select(tables.trace.c.id).where(tables.trace.c.tenant == tenant)))
-        candidates = _texts_of(connection, traces)
-        _delete_traces(connection, traces)
-        texts = _delete_texts(connection, candidates - _in_use(connection, candidates))
-        feedback = _count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
+        candidates = texts_of(connection, traces)
+        delete_traces(connection, traces)
+        texts = delete_texts(connection, candidates - in_use(connection, candidates))
+        feedback = row_count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
         cases = erase_tenant_cases(connection, tenant)
     scrub(store)
     return DeletionCounts(len(traces), texts, feedback, cases)
@@ -131,7 +158,7 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
         UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _lock_writers(connection)
+        lock_writers(connection)
         texts: set[int] = set()
         in_use_elsewhere: set[int] = set()
         query = select(tables.trace.c.tenant, tables.candidates.c.data).join(
@@ -145,8 +172,8 @@ def erase_document(store: TraceStore, document: str, tenant: str | None = None) 
             positions = (position for position, name in enumerate(candidates.ids) if name == document)
             texts.update(int(candidates.passages[position]) for position in positions)
         texts -= in_use_elsewhere
-        _erase_metadata(connection, texts)
-        count = _delete_texts(connection, texts)
+        erase_metadata(connection, texts)
+        count = delete_texts(connection, texts)
         count += erase_case_texts(connection, document=document, tenant=tenant)
     scrub(store)
     return DeletionCounts(texts=count)
@@ -163,10 +190,10 @@ def erase_text(store: TraceStore, digest: str) -> DeletionCounts:
         UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
     with translate_errors(), store.begin() as connection:
-        _lock_writers(connection)
+        lock_writers(connection)
         has_hash = tables.passage.c.hash == bytes.fromhex(digest)
-        _erase_metadata(connection, set(connection.scalars(select(tables.passage.c.id).where(has_hash))))
-        count = _count(connection, delete(tables.passage).where(has_hash))
+        erase_metadata(connection, set(connection.scalars(select(tables.passage.c.id).where(has_hash))))
+        count = row_count(connection, delete(tables.passage).where(has_hash))
         count += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
     return DeletionCounts(texts=count)
@@ -221,76 +248,3 @@ def _run_bare(store: TraceStore, statement: str) -> list[tuple[Any, ...]]:
         except sqlite3.Error as error:
             raise OperationalError(statement, None, error) from error
     return rows
-
-
-def _lock_writers(connection: Connection) -> None:
-    """Block writers until this transaction ends; the counter tells them to drop their cached numbers."""
-    connection.execute(update(tables.store).values(erased=tables.store.c.erased + 1))
-
-
-def _erase_metadata(connection: Connection, texts: set[int]) -> None:
-    """Remove the documents' metadata from traces too, since it may repeat the text."""
-    if not texts:
-        return
-    columns = tables.candidates.c
-    changes: list[dict[str, object]] = []
-    for trace, data in connection.execute(select(columns.trace, columns.data).execution_options(yield_per=1000)):
-        if texts.isdisjoint(passages_of(bytes(data)).tolist()):
-            continue
-        candidates = unpack(bytes(data))
-        if any(candidates.metadata):
-            pairs = zip(candidates.passages.tolist(), candidates.metadata, strict=True)
-            metadata = [{} if number in texts else original for number, original in pairs]
-            changes.append({"number": trace, "content": pack(replace(candidates, metadata=metadata))})
-    if changes:
-        statement = update(tables.candidates).where(columns.trace == bindparam("number"))
-        connection.execute(statement.values(data=bindparam("content")), changes)
-
-
-def _texts_of(connection: Connection, traces: Collection[int]) -> set[int]:
-    texts: set[int] = set()
-    columns = tables.trace.c
-    for batch in batched(sorted(traces)):
-        for data in connection.scalars(select(tables.candidates.c.data).where(tables.candidates.c.trace.in_(batch))):
-            texts.update(passages_of(bytes(data)).tolist())
-        for pair in connection.execute(select(columns.query, columns.parameters).where(columns.id.in_(batch))):
-            texts.update(pair)
-    return texts
-
-
-def _in_use(connection: Connection, texts: set[int]) -> set[int]:
-    """Return those of the texts that a trace still refers to."""
-    used: set[int] = set()
-    if not texts:
-        return used
-    for data in connection.scalars(select(tables.candidates.c.data).execution_options(yield_per=1000)):
-        used.update(texts.intersection(passages_of(bytes(data)).tolist()))
-    for column in (tables.trace.c.query, tables.trace.c.parameters):
-        used.update(texts.intersection(connection.scalars(select(column).distinct())))
-    return used
-
-
-def _delete_traces(connection: Connection, traces: Iterable[int]) -> None:
-    for batch in batched(list(traces)):
-        connection.execute(delete(tables.candidates).where(tables.candidates.c.trace.in_(batch)))
-        connection.execute(delete(tables.trace).where(tables.trace.c.id.in_(batch)))
-
-
-def _delete_texts(connection: Connection, texts: Iterable[int]) -> int:
-    return sum(
-        _count(connection, delete(tables.passage).where(tables.passage.c.id.in_(batch)))
-        for batch in batched(sorted(texts))
-    )
-
-
-def _delete_feedback(connection: Connection, cutoff: float, pending_cutoff: float) -> int:
-    columns, trace = tables.feedback.c, tables.trace.c
-    same_request = and_(trace.request_id == columns.request_id, trace.tenant == columns.tenant)
-    is_traced = select(trace.id).where(same_request).exists()
-    old = delete(tables.feedback).where(columns.time < cutoff)
-    untraced = delete(tables.feedback).where(columns.time < pending_cutoff).where(~is_traced)
-    return _count(connection, old) + _count(connection, untraced)
-
-
-def _count(connection: Connection, statement: Delete) -> int:
-    return int(connection.execute(statement).rowcount)

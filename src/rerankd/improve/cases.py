@@ -9,7 +9,7 @@ import orjson
 
 from rerankd._common.files import write_atomic
 from rerankd.errors import NotFoundError
-from rerankd.feedback.case_export import request_times, training_lines
+from rerankd.feedback.case_export import request_times, training_lines, with_feedback
 from rerankd.feedback.case_store import CaseFilter, get_case, iter_cases, set_state
 from rerankd.feedback.cases import BadCase
 from rerankd.traces.store import TraceStore
@@ -38,7 +38,7 @@ def export_cases(store: TraceStore, path: Path) -> list[int]:
     for state in ("labelled", "in_training"):
         cases = list(iter_cases(store, CaseFilter(state=state)))
         times = request_times(store, cases)
-        for case in cases:
+        for case in with_feedback(store, (case for case in cases if case.grades)):
             for line in training_lines([case], times):
                 exported.append(case.id)
                 lines.append(orjson.dumps(line) + b"\n")

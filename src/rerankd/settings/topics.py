@@ -248,7 +248,13 @@ class TraceSettings(BaseModel):
     )
     traces_days: float = Field(30.0, ge=0, description="retention of traces in days; 0 for unlimited")
     traces_mb: float = Field(
-        10_000.0, ge=0, description="largest size of the database in MB; the oldest traces are deleted; 0 for no limit"
+        10_000.0,
+        ge=0,
+        description="largest size of the database in MB, which keys share equally: those above their share lose their "
+        "oldest traces; 0 for no limit",
+    )
+    feedback_per_minute: int = Field(
+        10_000, ge=0, description="items of feedback that one key may send in a minute; 0 for no limit"
     )
     feedback_hours: float = Field(24.0, ge=0, description="hours that feedback waits for the trace of its request")
     cases: bool = Field(True, description="detect bad cases in traces and feedback every minute")

@@ -7,7 +7,7 @@ then JSON with what is rare. Arrays with default values only are left out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from rerankd.errors import RerankdError
+from rerankd.types import Adjustment
 
 VERSION = 1
 MAX_METADATA = 32_768
@@ -39,6 +40,7 @@ class Candidates:
         ids: ids that the request gave to the documents; empty if it gave none.
         rules: labels of the rules that matched, by position; empty if none did.
         metadata: metadata of each document; empty if none has any.
+        adjustments: what the rules did to a document, by position and without their names; empty if they did nothing.
 
     Example:
         >>> two = Candidates(np.array([7, 9]), np.float32([1, 2]), np.float32([0.7, 0.9]), np.array([2, 1]))
@@ -56,9 +58,33 @@ class Candidates:
     ids: Sequence[str | None] = ()
     rules: Mapping[int, Sequence[str]] = field(default_factory=dict)
     metadata: Sequence[Mapping[str, Any]] = ()
+    adjustments: Mapping[int, Adjustment] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.passages)
+
+    @property
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """False for documents that a rule filtered out, shape (candidates,): nobody was shown them."""
+        return ~self._mask(position for position, each in self.adjustments.items() if each.filtered)
+
+    @property
+    def unpinned(self) -> npt.NDArray[np.bool_]:
+        """True for shown documents whose rank is not a pin of a rule, shape (candidates,)."""
+        return self.shown & ~self._mask(position for position, each in self.adjustments.items() if each.pin_to)
+
+    @property
+    def ranks_without_pins(self) -> npt.NDArray[np.int64]:
+        """Ranks among the unpinned documents, from 1; 0 for pinned documents and for those that were not shown."""
+        positions = np.flatnonzero(self.unpinned)
+        ranks = np.zeros(len(self), np.int64)
+        ranks[positions[np.argsort(self.ranks[positions])]] = np.arange(1, len(positions) + 1)
+        return ranks
+
+    def _mask(self, positions: Iterable[int]) -> npt.NDArray[np.bool_]:
+        mask = np.zeros(len(self), np.bool_)
+        mask[list(positions)] = True
+        return mask
 
 
 def pack(candidates: Candidates) -> bytes:
@@ -87,6 +113,10 @@ def pack(candidates: Candidates) -> bytes:
         rest["ids"] = candidates.ids
     if candidates.rules:
         rest["rules"] = {str(position): list(names) for position, names in candidates.rules.items()}
+    if candidates.adjustments:
+        rest["adjustments"] = {
+            str(position): [each.boost, each.pin_to, each.filtered] for position, each in candidates.adjustments.items()
+        }
     if any(candidates.metadata):
         rest |= _pack_metadata(candidates.metadata)
     if rest:
@@ -131,7 +161,23 @@ def _unpacked(data: bytes) -> Candidates:
     distinct = rest.get("metadata", ())
     metadata = tuple(distinct[number] for number in rest.get("about", ()))
     ids = tuple(rest.get("ids", ()))
-    return Candidates(passages, raw, final, ranks, before, truncated, chunks, ids, rules, metadata)
+    adjustments = {int(position): Adjustment(*values) for position, values in rest.get("adjustments", {}).items()}
+    if "adjustments" not in rest:
+        adjustments = {position: _labelled(names) for position, names in rules.items()}
+    return Candidates(passages, raw, final, ranks, before, truncated, chunks, ids, rules, metadata, adjustments)
+
+
+def _labelled(labels: Iterable[str]) -> Adjustment:
+    """Return the adjustment that the labels of rules tell, for traces of versions that stored nothing else."""
+    boost, pins, filtered = 0.0, list[int](), False
+    for label in labels:
+        action, _, weight = label.rpartition(": ")[2].partition(" ")
+        filtered = filtered or action == "filter"
+        if action == "pin" and weight:
+            pins.append(int(float(weight)))
+        elif action in ("boost", "bury") and weight:
+            boost += float(weight)
+    return Adjustment(boost, min(pins, default=0), filtered)
 
 
 def _pack_metadata(metadata: Sequence[Mapping[str, Any]]) -> dict[str, object]:

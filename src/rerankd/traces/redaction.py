@@ -1,6 +1,9 @@
 """Redaction of personal data before a text is stored: the kinds in `traces_redact`, and a function of the user's.
 
 Patterns match the form of an address or a number. They do not prove that no personal data is left.
+
+A match costs a bounded number of steps wherever it is tried, so the time grows in proportion to the text. `re` keeps
+the interpreter's lock while it searches; long texts are therefore searched in slices, between which other threads run.
 """
 
 from __future__ import annotations
@@ -14,13 +17,17 @@ from rerankd.errors import InvalidRequestError
 Redact = Callable[[str], str]
 
 # Lookarounds by digit instead of \b: Chinese characters are word characters, and numbers follow them without a space.
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}", re.ASCII)
+# Repetitions are bounded, and each of their steps begins with a character that the step before cannot take: there is
+# one way to match a text, and nothing to try again in another one.
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+@(?:[\w-]{1,63}+\.){1,8}[A-Za-z]{2,24}", re.ASCII)
 _CN_MOBILE = r"(?:(?:\+|00)86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}"
 _CN_LANDLINE = r"\(?0\d{2,3}\)?[- ]\d{7,8}"
-_INTERNATIONAL = r"\+\d{1,3}(?:[- .]?\(?\d{1,4}\)?){2,5}"
+_INTERNATIONAL = r"\+\d(?:[- .]?\(?\d\)?){2,22}"
 _AMERICAN = r"(?:\(\d{3}\)[ ]?|\d{3}[-. ])\d{3}[-. ]\d{4}"
 _PHONE = re.compile(rf"(?<![\d.])(?:{_CN_MOBILE}|{_CN_LANDLINE}|{_INTERNATIONAL}|{_AMERICAN})(?!\d)", re.ASCII)
 _CN_ID = re.compile(r"(?<!\d)\d{17}[\dXx](?![\dXx])", re.ASCII)
+SLICE = 16_384  # characters that are searched at once
+LONGEST_MATCH = 1024  # an address takes at most 601 characters
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -39,15 +46,29 @@ def valid_cn_id(number: str) -> bool:
 
 
 def _emails(text: str) -> str:
-    return _EMAIL.sub("[email]", text) if "@" in text else text
+    return _substitute(_EMAIL, lambda _: "[email]", text) if "@" in text else text
 
 
 def _phones(text: str) -> str:
-    return _PHONE.sub("[phone]", text)
+    return _substitute(_PHONE, lambda _: "[phone]", text)
 
 
 def _cn_ids(text: str) -> str:
-    return _CN_ID.sub(lambda match: "[cn_id]" if valid_cn_id(match[0]) else match[0], text)
+    return _substitute(_CN_ID, lambda match: "[cn_id]" if valid_cn_id(match[0]) else match[0], text)
+
+
+def _substitute(pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str], text: str) -> str:
+    """Return what `pattern.sub` returns; it searches slices that overlap by the longest match."""
+    parts: list[str] = []
+    copied = 0  # characters of the text that `parts` covers
+    for start in range(0, len(text), SLICE):
+        end, position = start + SLICE, max(start, copied)
+        while match := pattern.search(text, position, end + LONGEST_MATCH):
+            if match.start() >= end:
+                break  # the next slice finds it, with all the text that follows it
+            parts += (text[copied : match.start()], replacement(match))
+            copied = position = match.end()
+    return "".join([*parts, text[copied:]])
 
 
 # Identity numbers come first: part of one can look like a telephone number.

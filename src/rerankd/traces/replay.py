@@ -15,7 +15,7 @@ from rerankd.ranking.order import SCORE, checked_fusion, order_of
 from rerankd.rules.rule_set import RuleSet
 from rerankd.traces.store import FullTrace
 from rerankd.traces.trace import Trace
-from rerankd.types import Document, PairScore
+from rerankd.types import Adjustment, Document, Fusion, PairScore
 
 ERASED = "one of its texts was erased"
 Score = Callable[[str, Sequence[str]], Sequence[float]]
@@ -83,7 +83,7 @@ class ReplaySummary:
 
 
 def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]:
-    """Rank traces again with another model.
+    """Rank traces again with another model; rules and fusion act as they did, so that the model alone is compared.
 
     Args:
         traces: traces to rank.
@@ -102,7 +102,9 @@ def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]
             yield Replay(full.trace, skipped=ERASED)
             continue
         scores = [PairScore(logit, 0, False) for logit in score(full.query, texts)]
-        yield _compare(full, order_of([Document(text) for text in texts], scores))
+        applied = full.candidates.adjustments
+        adjustments = [applied.get(position, Adjustment()) for position in range(len(texts))] if applied else ()
+        yield _compare(full, order_of(_documents(full), scores, adjustments, _fusion(full)))
 
 
 def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:
@@ -121,7 +123,7 @@ def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score)
         []
     """
     for full in traces:
-        trace, parameters = full.trace, full.parameters
+        trace = full.trace
         texts = [text for text in full.texts if text is not None]
         if full.query is None or len(texts) < len(full.texts):
             yield Replay(trace, skipped=ERASED)
@@ -130,9 +132,8 @@ def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score)
         logits = full.candidates.raw_scores.tolist() if query == full.query else score(query, texts)
         documents = _documents(full)
         adjustments = rules.adjustments(full.query, documents, trace.tenant, trace.time)
-        fusion = checked_fusion(parameters.get("fusion"), parameters.get("fusion_weight"))
         scores = [PairScore(logit, 0, False) for logit in logits]
-        yield _compare(full, order_of(documents, scores, adjustments, fusion))
+        yield _compare(full, order_of(documents, scores, adjustments, _fusion(full)))
 
 
 def summarize(replays: Sequence[Replay]) -> ReplaySummary:
@@ -150,6 +151,10 @@ def summarize(replays: Sequence[Replay]) -> ReplaySummary:
         entered=mean([result.entered for result in replayed]),
         moved=mean([len(result.moves) for result in replayed]),
     )
+
+
+def _fusion(full: FullTrace) -> Fusion | None:
+    return checked_fusion(full.parameters.get("fusion"), full.parameters.get("fusion_weight"))
 
 
 def _documents(full: FullTrace) -> list[Document]:

@@ -15,9 +15,9 @@ import orjson
 
 from rerankd._common.rank_correlation import kendall_tau_of_ranks, rank_biased_overlap
 from rerankd.ranking.activation import activate
-from rerankd.ranking.order import SCORE, first_scores, order_of, rank_request
+from rerankd.ranking.order import SCORE, first_scores, fused, order_of, rank_request
 from rerankd.traces.hashing import encode_text
-from rerankd.traces.packing import Candidates
+from rerankd.traces.packing import Candidates, pack
 from rerankd.types import Document, MatchedRule, RankingRecord, TruncationOverrides
 
 PROMOTION_DEPTH = 10
@@ -42,9 +42,11 @@ class Trace:
         parameters: number of the parameters' text.
         documents: number of candidates.
         kept: number of documents that were returned.
-        top_before: rank before reranking, from 1, of the document at rank 1.
-        top_score: logit of the document at rank 1.
-        margin: difference of the logits at ranks 1 and 2; None for fewer than two candidates.
+        top_before: rank before reranking, from 1, of the document at rank 1; 0 if rules hid all documents.
+        top_score: highest logit that the model gave to a document that was shown; rules and fusion have no part in it.
+        margin: difference in logits of the scores that put the first two unpinned documents in order: boosts of rules
+            and weighted fusion are part of them. None where fewer than two documents are left, or reciprocal ranks
+            were fused, which have no distances.
         tau: Kendall's tau between the order before and after; None for fewer than two candidates.
         rbo: rank-biased overlap of both orders; None without candidates, and in traces of older versions.
         promotion: ranks that the first ten returned documents rose, mean, where a fall counts as 0.
@@ -118,18 +120,21 @@ def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = No
     contents = [encode_text(texts[0]), _parameters(ranking), *map(encode_text, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
     candidates = _candidates(ranking, redact)
+    unique = dict(zip(digests, contents, strict=True))
+    size = sum(map(len, unique.values())) + len(pack(candidates))
     return PendingTrace(
-        row=_row(ranking, candidates),
+        row=_row(ranking, candidates) | {"bytes": size},
         texts=digests,
-        contents=dict(zip(digests, contents, strict=True)),
+        contents=unique,
         candidates=candidates,
     )
 
 
 def _row(ranking: RankingRecord, candidates: Candidates) -> dict[str, Any]:
     request, timings, count = ranking.request, ranking.timings, len(candidates)
-    order = np.argsort(candidates.ranks)
-    logits = _boosted_logits(ranking)
+    shown = np.flatnonzero(candidates.shown)
+    order = shown[np.argsort(candidates.ranks[shown])]
+    ranks = candidates.ranks[shown]
     kept = len(rank_request(request, ranking.scores, ranking.adjustments))
     names = {
         "tenant": request.tenant,
@@ -144,11 +149,11 @@ def _row(ranking: RankingRecord, candidates: Candidates) -> dict[str, Any]:
         "time": ranking.time,
         "documents": count,
         "kept": kept,
-        "top_before": int(order[0]) + 1 if count else 0,
-        "top_score": float(logits[order[0]]) if count else 0.0,
-        "margin": float(logits[order[0]] - logits[order[1]]) if count > 1 else None,
-        "tau": kendall_tau_of_ranks(candidates.ranks.tolist()),
-        "rbo": rank_biased_overlap(candidates.ranks),
+        "top_before": int(order[0]) + 1 if len(order) else 0,
+        "top_score": float(candidates.raw_scores[shown].max(initial=-math.inf)) if len(shown) else 0.0,
+        "margin": _margin(ranking, candidates),
+        "tau": kendall_tau_of_ranks(ranks.tolist()),
+        "rbo": rank_biased_overlap(ranks),
         "promotion": _promotion(order, kept),
         "truncated": int(candidates.truncated.sum()),
         "cached": ranking.cached,
@@ -186,6 +191,11 @@ def _candidates(ranking: RankingRecord, redact: Callable[[str], str] | None) -> 
             if adjustment.matched_rules
         },
         metadata=[_metadata(document, redact) for document in documents],
+        adjustments={
+            position: dataclasses.replace(adjustment, matched_rules=())
+            for position, adjustment in enumerate(ranking.adjustments)
+            if adjustment.matched_rules
+        },
     )
 
 
@@ -216,6 +226,18 @@ def _boosted_logits(ranking: RankingRecord) -> npt.NDArray[np.float64]:
     logits = np.array([score.raw_score for score in ranking.scores], np.float64)
     boosts = [adjustment.boost for adjustment in ranking.adjustments]
     return logits + boosts if boosts else logits
+
+
+def _margin(ranking: RankingRecord, candidates: Candidates) -> float | None:
+    ranks, fusion = candidates.ranks_without_pins, ranking.request.fusion
+    if ranks.max(initial=0) < 2 or (fusion is not None and fusion.method == "rrf"):
+        return None
+    scores, unit = _boosted_logits(ranking), 1.0
+    if fusion is not None:  # in standard deviations of the logits
+        unit = float(scores.std())
+        scores = fused(scores.tolist(), first_scores(ranking.request.documents), fusion)
+    first, second = (int(np.flatnonzero(ranks == rank)[0]) for rank in (1, 2))
+    return float(scores[first] - scores[second]) * unit if unit > 0 else None
 
 
 def _parameters(ranking: RankingRecord) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.logging import logger
 from rerankd._common.text import normalized
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
@@ -99,8 +100,10 @@ def read_examples(path: Path) -> list[Example]:
     """
     if path.is_dir():
         split = path / "qrels" / "train.tsv"
-        options = DatasetOptions(qrels=split if split.is_file() else None, include_judged=True)
-        return _dataset_examples(open_dataset(path, options))
+        dataset = open_dataset(path, DatasetOptions(qrels=split if split.is_file() else None, include_judged=True))
+        if dataset.notices:
+            logger(__name__).warning("%s: %s", dataset.name, " ".join(dataset.notices))
+        return _dataset_examples(dataset)
     examples = [_row_example(row, location, path.name) for location, row in json_rows(path)]
     if not examples:
         raise InvalidInputFileError(
@@ -112,18 +115,16 @@ def read_examples(path: Path) -> list[Example]:
 def _dataset_examples(dataset: Dataset) -> list[Example]:
     texts, examples = dataset.documents, []
     for query_id, query in dataset.queries.items():
-        grades = dataset.qrels[query_id]
+        grades, candidates = dataset.qrels[query_id], dataset.candidates.get(query_id, ())
         relevant = [doc_id for doc_id, grade in grades.items() if grade > 0 and doc_id in texts]
-        irrelevant = [doc_id for doc_id, grade in grades.items() if grade <= 0]
-        candidates = dataset.candidates.get(query_id, ())
-        unjudged = [doc_id for doc_id in candidates if doc_id not in grades]
+        irrelevant = [doc_id for doc_id, grade in grades.items() if grade <= 0 and doc_id != query_id]
         examples.append(
             Example(
                 query,
                 tuple(texts[doc_id] for doc_id in relevant if doc_id in candidates),
                 tuple(texts[doc_id] for doc_id in irrelevant if doc_id in texts),
                 source=dataset.name,
-                unjudged=tuple(texts[doc_id] for doc_id in unjudged if doc_id in texts),
+                unjudged=tuple(texts[doc_id] for doc_id in candidates if doc_id not in grades and doc_id in texts),
                 missed=tuple(texts[doc_id] for doc_id in relevant if doc_id not in candidates),
             )
         )

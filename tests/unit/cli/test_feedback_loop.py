@@ -91,3 +91,17 @@ def test_ratios_have_no_sign(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "+0.2500" in shown
     assert "1.1124" in shown
     assert "+1.1124" not in shown
+
+
+@pytest.mark.parametrize("command", [("show", "r1"), ("export",)])
+def test_what_a_rule_hid_from_a_key_is_not_in_what_that_key_is_given(
+    url: str, store: TraceStore, command: tuple[str, ...]
+) -> None:
+    write(store, "r1", 3, 2, 1, rules={1: "filter"})
+    (everything,) = map(json.loads, run(url, "traces", *command).stdout.splitlines())
+    assert [candidate["filtered"] for candidate in everything["candidates"]] == [False, True, False]
+    shown = run(url, "traces", *command, "--tenant", "search").stdout
+    (row,) = map(json.loads, shown.splitlines())
+    assert ([candidate["index"] for candidate in row["candidates"]], row["documents"]) == ([0, 2], 2)
+    assert "r1 text 1" not in shown
+    assert "d1" not in shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from rerankd._common.rank_correlation import rank_biased_overlap
 from rerankd.feedback.events import FeedbackEvent
-from rerankd.feedback.monitoring import EVERYONE, MonitorWindows, feedback_rates, monitor, psi
+from rerankd.feedback.monitoring import EVERYONE, MonitorWindows, monitor, psi
+from rerankd.feedback.rates import feedback_rates
 from rerankd.feedback.store import add_feedback
+from rerankd.server.observability.collectors import ActivityGauges
 from rerankd.traces.store import TraceFilter, TraceStore
-from rerankd.traces.trace import build_trace
+from rerankd.traces.trace import PendingTrace, build_trace
+from rerankd.types import Adjustment, MatchedRule
 from tests.unit.traces.rankings import ranking
 
 NOW = 1_000_000_000.0
@@ -121,3 +125,41 @@ def test_traces_of_before_the_measures_are_left_out_of_them(store: TraceStore) -
         connection.exec_driver_sql("UPDATE trace SET rbo = NULL, promotion = NULL")
     (row, _) = monitor(store, now=NOW)
     assert (row.rbo, row.promotion, row.requests) == (None, None, 1)
+
+
+def timed(request_id: str, milliseconds: float, source: str) -> PendingTrace:
+    record = ranking(request_id=request_id, at=NOW - 5, source=source)
+    return build_trace(dataclasses.replace(record, timings={"total": milliseconds}))
+
+
+def test_latency_is_that_of_requests_and_jobs_have_their_own(store: TraceStore) -> None:
+    store.write([timed(f"r{number}", 760.0, source) for number, source in enumerate(["http", "library"] * 10)])
+    store.write([timed(f"j{number}", 6_300.0, "job") for number in range(40)])
+    (everyone, _) = monitor(store, now=NOW)
+    assert (everyone.requests, everyone.job_rankings) == (60, 40)
+    assert (everyone.latency_p50_ms, everyone.latency_p95_ms, everyone.job_latency_p95_ms) == (760.0, 760.0, 6_300.0)
+
+
+@pytest.mark.parametrize(("source", "expected"), [("job", (None, None, 9.0)), ("http", (9.0, 9.0, None))])
+def test_what_was_not_measured_has_no_latency(
+    store: TraceStore, source: str, expected: tuple[float | None, float | None, float | None]
+) -> None:
+    store.write([timed("r1", 9.0, source)])
+    (everyone, _) = monitor(store, now=NOW)
+    assert (everyone.latency_p50_ms, everyone.latency_p95_ms, everyone.job_latency_p95_ms) == expected
+    gauges = ActivityGauges()
+    gauges.update([everyone])
+    names = {sample.name for metric in gauges.collect() for sample in metric.samples}
+    assert ("rerankd_activity_latency_p95_seconds" in names) is (source == "http")
+    assert ("rerankd_activity_job_latency_p95_seconds" in names) is (source == "job")
+
+
+def test_a_ranking_that_rules_emptied_has_no_top_score(store: TraceStore) -> None:
+    record = ranking(documents=["a", "b"], scores=[7, 8], at=NOW - 5)
+    hidden = Adjustment(filtered=True, matched_rules=(MatchedRule("none", "filter", 0.0),))
+    store.write([build_trace(dataclasses.replace(record, adjustments=[hidden, hidden]))])
+    (row, _) = monitor(store, now=NOW)
+    assert (row.requests, row.top_score, row.margin) == (1, 0.0, None)
+    store.write([build_trace(ranking(documents=["a", "b"], scores=[7, 8], at=NOW - 5, request_id="r2"))])
+    (row, _) = monitor(store, now=NOW)
+    assert (row.requests, row.top_score) == (2, 8.0)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
-from rerankd.traces.redaction import build_redactor, valid_cn_id
+from rerankd.traces.redaction import SLICE, build_redactor, valid_cn_id
 
 ALL = build_redactor(["email", "phone", "cn_id"])
 
@@ -89,3 +92,57 @@ def test_kinds_and_functions_of_ones_own() -> None:
 
 def _shout(text: str) -> str:
     return text.upper()
+
+
+HOSTILE = ["+1111", "+1 1", "1" * 40, "+", "(0", "0(", "a@", "a.", "@a.", "a-", "1X", "+8613", "１"]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_the_time_grows_with_the_length_of_the_text_only(unit: str) -> None:
+    short, long = (unit * (size // len(unit)) for size in (20_000, 80_000))
+
+    def cost(text: str) -> float:
+        def once() -> float:
+            began = time.thread_time()
+            redact(text)
+            return time.thread_time() - began
+
+        return min(once() for _ in range(3))
+
+    assert cost(long) < 0.4  # hours with a pattern that is not linear
+    assert cost(long) < 12 * cost(short) + 0.01
+
+
+@pytest.mark.parametrize(
+    ("item", "kept"),
+    [
+        ("ann@example.com", "[email]"),
+        ("+44 20 7946 0958", "[phone]"),
+        ("13812345678", "[phone]"),
+        ("11010519491231002X", "[cn_id]"),
+    ],
+)
+@pytest.mark.parametrize("shift", [-20, -12, -5, -1, 0, 1])
+def test_a_match_may_cross_the_end_of_a_slice(item: str, kept: str, shift: int) -> None:
+    before, after = "字" * (SLICE + shift), "字" * SLICE
+    assert redact(f"{before}{item}{after}{item}") == f"{before}{kept}{after}{kept}"
+
+
+def test_the_context_of_a_slice_counts() -> None:
+    for digits in (SLICE - 3, SLICE, SLICE + 5):  # a number within a number is none
+        text = f"{'9' * digits}13812345678"
+        assert redact(text) == text
+
+
+def test_other_threads_run_while_a_long_text_is_searched() -> None:
+    text = "+1111" * 400_000
+    worker = threading.Thread(target=redact, args=(text,))
+    worker.start()
+    pauses, last = [], time.perf_counter()
+    while worker.is_alive():
+        time.sleep(0)
+        now = time.perf_counter()
+        pauses.append(now - last)
+        last = now
+    worker.join()
+    assert len(pauses) > 20  # with the interpreter's lock held throughout it would be one or two

@@ -170,3 +170,16 @@ def test_looks_after_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen.acquire(timeout=5)
     writer.close()
     assert writer.counts.failures >= 3
+
+
+def test_texts_are_redacted_in_the_thread_of_the_writer() -> None:
+    threads: list[str] = []
+
+    def redact(text: str) -> str:
+        threads.append(threading.current_thread().name)
+        return text
+
+    writer = open_writer(Shelf(), redact=redact)
+    writer.record(ranking(request_id="a"))
+    writer.close()
+    assert set(threads) == {"traces"}

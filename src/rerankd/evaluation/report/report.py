@@ -105,7 +105,9 @@ def _description(result: DatasetResult) -> str:
         description += f"{recall:.1%} of the relevant documents are among the candidates; no order can find more. "
         if without_candidates:
             description += f"{without_candidates:,} queries have no candidates and count 0. "
-    return description
+    else:
+        description += "No query has candidates, so every measure is 0. "
+    return description + " ".join(dataset.notices)
 
 
 def _comparison_view(
@@ -139,7 +141,7 @@ def _comparison_view(
 
 
 def _reliability(result: DatasetResult, measured: MeasuredRun) -> Reliability | None:
-    if measured.run.logits is None:
+    if not measured.run.logits:
         return None
     pairs = labelled_pairs(measured.run.logits, result.dataset.qrels)
     probabilities = Platt(1.0, 0.0).probabilities(pairs.logits)

@@ -25,14 +25,23 @@ _ACTIVITY: tuple[tuple[str, str, Callable[[Activity], float | None]], ...] = (
     ("kendall_tau", "Mean Kendall's tau between the order before and after", lambda row: row.tau),
     ("rank_biased_overlap", "Mean rank-biased overlap of the order before and after", lambda row: row.rbo),
     ("promotion_places", "Mean number of ranks that returned documents rose", lambda row: row.promotion),
-    ("top_score", "Median logit of the first document", lambda row: row.top_score),
-    ("margin", "Mean difference of the logits of the first and the second document", lambda row: row.margin),
+    ("top_score", "Median of the highest logits", lambda row: row.top_score),
+    ("margin", "Mean difference of the scores of the first and the second document", lambda row: row.margin),
     ("score_psi", "Population stability index of top scores against the reference", lambda row: row.psi),
-    ("latency_p95_seconds", "95th percentile of the latency", lambda row: row.latency_p95_ms / 1000),
+    ("latency_p95_seconds", "95th percentile of the latency of requests", lambda row: _seconds(row.latency_p95_ms)),
+    (
+        "job_latency_p95_seconds",
+        "95th percentile of the latency of rankings in jobs",
+        lambda row: _seconds(row.job_latency_p95_ms),
+    ),
     ("truncated_ratio", "Share of truncated documents", lambda row: row.truncated),
     ("feedback_requests", "Rankings with positive feedback", lambda row: row.feedback.requests),
     ("feedback_rejections", "Thumbs down and grades of 0", lambda row: row.feedback.negative),
 )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 class PoolGauges(Collector):

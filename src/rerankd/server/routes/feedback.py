@@ -6,6 +6,8 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
+from rerankd.server.auth.feedback_limit import check_feedback_rate, feedback_tokens
+from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_json, validated
 from rerankd.server.responses import json_response
@@ -18,18 +20,27 @@ class FeedbackRoutes:
     """Handler of feedback. A key can give feedback on its own requests only."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._service, self._meter = service, UsageMeter(service.quotas)
 
     async def add(self, request: Request) -> Response:
-        """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later."""
+        """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later.
+
+        A key is charged one request, and a token for every four bytes that are stored.
+        """
+        from rerankd.feedback.events import validate_event
+
         self._service.check_traces()
         _, content = await read_json(request, self._service.settings)
         if "items" in content:
             body = validated(FeedbackRequestBody, content)
         else:
             body = FeedbackRequestBody(request_id=None, items=[validated(FeedbackItem, content)])
-        events = body.events(current_request.get().tenant)
-        stored = await asyncio.to_thread(self._service.trace_service.add_feedback, events)
+        events = [validate_event(event) for event in body.events(current_request.get().tenant)]
+        await check_feedback_rate(self._service.quotas, len(events), self._service.settings.feedback_per_minute)
+        async with self._meter.refund_on_error():
+            if (charge := self._meter.charge()) is not None:
+                await charge(feedback_tokens(events))
+            stored = await asyncio.to_thread(self._service.trace_service.add_feedback, events)
         self._service.metrics.feedback.inc(len(events))
         content = {"object": "feedback", "accepted": len(events), "pending": len(events) - stored}
         return json_response(content, 202)
