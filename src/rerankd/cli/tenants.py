@@ -24,7 +24,7 @@ def resolve_tenant(tenant: str | None) -> str | None:
 
     file = load_settings().api_keys_file
     keys = read_keys(Path(file)) if file else []
-    named = {str(getattr(key, "tenant_id", key.id)) for key in keys if tenant in (key.id, key.name)}
+    named = {key.tenant_id for key in keys if tenant in (key.id, key.name)}
     if len(named) > 1:
         raise InvalidRequestError(
             f"Several keys are called {tenant!r}: {', '.join(sorted(named))}.", hint="Give the id of one of them."
