@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -166,7 +167,7 @@ def proxy(
     address_rate: str | None = None,
     burst: int | None = None,
     tls: tuple[Path, Path] | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Iterator[Proxy]:
     """Run nginx with the configuration that `rerankd deploy nginx` writes, until the block ends.
 

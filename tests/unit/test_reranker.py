@@ -4,7 +4,7 @@ import asyncio
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_documents_come_back_untouched(reranker: Reranker) -> None:
 def test_what_was_passed_comes_back_and_its_score_counts(reranker: Reranker, texts: list[str]) -> None:
     documents: list[Any] = [{"text": text, "id": n, "score": n, "page": 1} for n, text in enumerate(texts[:4])]
     for given in (documents, [{**one, "score": np.float32(one["score"])} for one in documents]):
-        ranked = reranker.rank(texts[0], given, np.int64(3), fusion="weighted", fusion_weight=100)
+        ranked = reranker.rank(texts[0], given, cast(int, np.int64(3)), fusion="weighted", fusion_weight=100)
         assert [one.document.id for one in ranked] == [3, 2, 1]
         assert ranked[0].document == Document(texts[3], 3, {"score": 3, "page": 1})
     reverse = reranker.rank(texts[0], documents, fusion="rrf", fusion_weight=np.float64(100))

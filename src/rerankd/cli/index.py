@@ -99,7 +99,7 @@ def ls(folder: options.Index = None, as_json: options.Json = False) -> None:
         return
     table = Table("file", "passages")
     for row in rows:
-        table.add_row(cell(row["source"]), f"{row['passages']}{'' if row['complete'] else ' (incomplete)'}")
+        table.add_row(cell(str(row["source"])), f"{row['passages']}{'' if row['complete'] else ' (incomplete)'}")
     stdout().print(table)
     say(f"{len(rows)} files, {sum(counts.values())} passages.")
 

@@ -37,8 +37,10 @@ EXTERNAL_DATA_BYTES = 1_500_000_000  # protobuf holds at most 2 GiB
 VERIFY_LENGTH = 256
 DEFAULT_PAIRS = Path(__file__).with_name("verification.tsv")
 
-_COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE")
-_COPIED += OPTION_FILES
+_COPIED = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md", "LICENSE"),
+    *OPTION_FILES,
+)
 Step = Callable[[str], None]
 Array = npt.NDArray[Any]
 

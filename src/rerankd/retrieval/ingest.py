@@ -208,7 +208,7 @@ class _Ingestion:
             file.notes |= dict.fromkeys(unit.notes)
             for number, passage in enumerate(split(unit.blocks, self._offsets, options.split)):
                 place = _place(passage, unit.line)
-                metadata = _well_formed(place | unit.metadata if is_table else {**unit.metadata, **place})
+                metadata = _well_formed({**place, **unit.metadata} if is_table else {**unit.metadata, **place})
                 if unit.id and unit.id not in names and not number:
                     metadata["id"] = unit.id
                     names.add(unit.id)

@@ -61,6 +61,6 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
 
 def _column(columns: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     """Return the column with the first of some names that holds a text; capitals do not matter."""
-    by_name = {name.strip().lower(): name for name in reversed(columns)}
+    by_name = {name.strip().lower(): name for name in reversed(list(columns))}
     found = (by_name[name] for name in names if name in by_name)
     return next((column for column in found if isinstance(columns[column], str)), None)

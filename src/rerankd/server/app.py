@@ -124,9 +124,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _allowed_methods(request: Request) -> list[str]:
     """Return the methods that the path of a request accepts, those of all its routes."""
     routes: list[APIRoute] = request.app.state.routes
-    return sorted(
-        {method for route in routes if route.matches(request.scope)[0] is not Match.NONE for method in route.methods}
-    )
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _parameter_error(request: Request, error: Exception) -> Response:

@@ -181,8 +181,8 @@ def postgres_warnings(configuration: Mapping[str, str]) -> list[str]:
 def _redis_info(url: str) -> Mapping[str, Any]:
     redis = require("redis", "redis", "Redis")
     with redis.Redis.from_url(url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS) as client:
-        info: dict[str, Any] = client.info("memory")
-        return info | client.info("persistence")
+        info: dict[str, Any] = {**client.info("memory"), **client.info("persistence")}
+    return info
 
 
 def _postgres_settings(url: str) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rerankd.jobs.job import Claim, Job, NewJob, Part, Priority, new_id
 from rerankd.jobs.store import JobStore
@@ -11,7 +12,7 @@ Open = Callable[..., JobStore]
 
 
 def job(
-    *parts: str, tenant: str = "", priority: Priority = "interactive", timeout: float | None = None, **more: str
+    *parts: str, tenant: str = "", priority: Priority = "interactive", timeout: float | None = None, **more: Any
 ) -> NewJob:
     made = [Part(part.encode(), len(part)) for part in parts or ("a",)]
     return NewJob(new_id(), made, tenant, priority, timeout, **more)

@@ -122,7 +122,7 @@ def test_pairs_of_every_kind(pairs: Any) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    check_positive(top_n=np.int64(2), batch_size=np.uint8(1))
+    check_positive(top_n=np.int64(2), batch_size=np.uint8(1))  # type: ignore[arg-type]
     length = check_max_length(np.int32(64), 512, "mini")  # type: ignore[arg-type]
     assert (length, type(length)) == (64, int)
     for value in (np.int64(0), np.float64(2.0), np.bool_(True), True, "2"):

@@ -166,4 +166,4 @@ def test_blank_documents_alone_keep_their_scores() -> None:
 def test_first_scores_of_numpy_count() -> None:
     assert first_score(Document("", metadata={"score": np.float32(1.5)})) == 1.5
     assert first_score(Document("", metadata={"score": np.int64(2)})) == 2.0
-    assert checked_fusion("rrf", np.float32(2.0)) == Fusion("rrf", 2.0)
+    assert checked_fusion("rrf", np.float32(2.0)) == Fusion("rrf", 2.0)  # type: ignore[arg-type]

@@ -33,7 +33,10 @@ def pdf(*pages: list[tuple[float, float, str]], **password: str) -> Callable[[Pa
 
 
 def text(content: str, encoding: str = "utf-8") -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content.encode(encoding)) and None
+    def write(path: Path) -> None:
+        path.write_bytes(content.encode(encoding))
+
+    return write
 
 
 def tag(name: str, content: str, properties: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def write_pdf(path: Path, pages: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ def r(text: str) -> str:
     return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
 
 
-def draw_pdf(path: Path, pages: Sequence[Sequence[tuple[float, float, str]]], **password: str) -> None:
+def draw_pdf(path: Path, pages: Sequence[Sequence[tuple[float, float, str]]], **password: Any) -> None:
     """Write a PDF with texts at x and y in points on each page, and encrypt it with AES-256 if passwords are given."""
     from reportlab.pdfgen import canvas
 

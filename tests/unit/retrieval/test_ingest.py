@@ -10,7 +10,8 @@ import pytest
 
 from rerankd.errors import ConflictError, InvalidInputFileError, InvalidRequestError, NotFoundError, UnavailableError
 from rerankd.retrieval import ingest as module
-from rerankd.retrieval.ingest import IngestOptions, IngestReport, ingest
+from rerankd.retrieval.ingest import IngestOptions, ingest
+from rerankd.retrieval.ingest_report import IngestReport
 from rerankd.retrieval.lance import LanceIndex
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.splitting import Block, SplitOptions
@@ -202,7 +203,7 @@ def test_a_name_that_is_not_utf_8_is_skipped_and_the_rest_is_indexed(folder: Pat
 def test_whatever_a_parser_raises_the_other_files_are_indexed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    parse = module.parse
+    parse = vars(module)["parse"]
 
     def failing(path: Path, **options: Any) -> Any:
         yield from parse(path, **options)
@@ -290,7 +291,7 @@ def test_files_below_a_folder_that_cannot_be_read_stay(
         return guarded
 
     monkeypatch.setattr(os, "scandir", refusing(scandir))
-    monkeypatch.setattr(module.os, "stat", refusing(stat))
+    monkeypatch.setattr(os, "stat", refusing(stat))
     report = brought_in(folder, index)
     assert (report.removed, len(report.errors)) == (0, 1)
     assert index.search("bamboo")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +128,12 @@ def test_an_index_that_cannot_be_written_says_why(
 
     for name in ("add", "delete", "optimize"):
         monkeypatch.setattr(type(index._passages), name, failing)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: index.add([IndexedPassage("b", "b", 0, "d", "text", {})]),
         lambda: index.remove(["a"]),
         index.refresh,
-    ):
+    ]
+    for call in calls:
         with pytest.raises(UnavailableError, match=rf"cannot be written {reason}\. .*{hint}"):
             call()
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import zipfile
+from collections.abc import Generator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ def test_a_table_is_streamed_and_may_be_left(tmp_path: Path) -> None:
     path.write_text("text,n\n" + "".join(f"row {number},{number}\n" for number in range(1000)))
     assert sum(1 for _ in parse(path)) == 1000
     rows = parse(path)
+    assert isinstance(rows, Generator)
     assert next(rows).metadata == {"n": "0"}
     rows.close()  # the process that was still at it is ended
     assert next(parse(path)).metadata == {"n": "0"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def rules(text: str, head: str = "") -> RuleSet:
     return parse_rules(f"{head}\nrules:\n  - {{name: r, {text}}}".encode())
 
 
-def ordered(rule_set: RuleSet, query: str = "保修多久", tenant: str = "") -> list[str | None]:
+def ordered(rule_set: RuleSet, query: str = "保修多久", tenant: str = "") -> list[Any]:
     adjustments = rule_set.adjustments(query, DOCUMENTS, tenant, NOW)
     return [DOCUMENTS[position].id for position in order_of(DOCUMENTS, SCORES, adjustments)]
 

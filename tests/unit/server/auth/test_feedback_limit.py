@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,9 +18,7 @@ from rerankd.settings import load_settings
 
 
 @asynccontextmanager
-async def serving(
-    tmp_path: Path, *limits: dict[str, int], **settings: object
-) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def serving(tmp_path: Path, *limits: dict[str, Any], **settings: Any) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Serve in this process, without a model; yield a client for each key."""
     made = [new_key(f"key {number}", **limit) for number, limit in enumerate(limits)]
     write_keys(tmp_path / "keys.json", [key for _, key in made])

@@ -19,7 +19,7 @@ class Corrections:
         self.deltas: list[int] = []
 
     async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
-        raise RateLimitedError
+        raise RateLimitedError("too many")
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         self.deltas.append(delta_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from rerankd.server.service import open_service
 from rerankd.settings import load_settings
 
 
-def guarded(tmp_path: Path, **limits: int) -> tuple[FastAPI, str]:
+def guarded(tmp_path: Path, **limits: Any) -> tuple[FastAPI, str]:
     clear, key = new_key("team", admin=True, **limits)
     write_keys(tmp_path / "keys.json", [key])
     settings = load_settings(
