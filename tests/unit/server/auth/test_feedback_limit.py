@@ -19,7 +19,7 @@ from rerankd.settings import load_settings
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, *limits: dict[str, int], **settings: object
+    tmp_path: Path, *limits: dict[str, Any], **settings: object
 ) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Serve in this process, without a model; yield a client for each key."""
     made = [new_key(f"key {number}", **limit) for number, limit in enumerate(limits)]
