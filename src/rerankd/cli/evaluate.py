@@ -217,13 +217,22 @@ def _run_files(path: Path, dataset: str) -> list[Path]:
 
 
 def _names(references: Sequence[str]) -> list[str]:
-    """Return display names of models: references as given, folders by their last part, duplicates numbered."""
+    """Return display names of models: references as given, folders by as much of their path as tells them apart."""
     names: list[str] = []
     for reference in references:
-        name = Path(reference).resolve().name if Path(reference).is_dir() else reference
+        name = _folder_name(reference, references) if Path(reference).is_dir() else reference
         same = sum(other == name or other.startswith(f"{name} (") for other in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return names
+
+
+def _folder_name(folder: str, references: Sequence[str]) -> str:
+    path = Path(folder).resolve()
+    others = {Path(other).resolve() if Path(other).is_dir() else Path(other) for other in references} - {path}
+    for length in range(1, len(path.parts)):
+        if not any(other.parts[-length:] == path.parts[-length:] for other in others):
+            return "/".join(path.parts[-length:])
+    return str(path)
 
 
 def _add_model(name: str, settings: Settings, datasets: Sequence[Dataset], systems: list[list[RankingRun]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,24 +49,31 @@ def registry_status(store: ExperimentStore, experiment: Experiment) -> dict[str,
 
 
 def _means(stats: ExperimentStats) -> dict[str, dict[str, Any]]:
+    from rerankd.experiments.metric_format import LATENCY
+
     observations = stats.observations
     means: dict[str, dict[str, Any]] = {}
     for variant, sums in (("champion", observations.control), ("challenger", observations.canary)):
         for name, metric_sums in sorted(sums.items()):
-            means.setdefault(name, {})[variant] = {"count": metric_sums.count, "mean": metric_sums.mean}
+            mean = {"count": metric_sums.count, "mean": metric_sums.mean}
+            if name == LATENCY and metric_sums.count:  # the mean is that of logarithms
+                mean["milliseconds"] = math.exp(metric_sums.mean)
+            means.setdefault(name, {})[variant] = mean
     return means
 
 
 def print_means(row: dict[str, Any]) -> None:
     """Print the mean of each metric and variant, with the bounds of the difference."""
-    table = Table("number", "champion", "of", "challenger", "of", "difference, at least", "at most")
+    from rerankd.experiments.metric_format import format_change, format_mean, metric_label
+
+    table = Table("mean of", "champion", "values", "challenger", "values", "difference, at least", "at most")
     for name, variants in row["means"].items():
-        cells = [name]
+        cells = [metric_label(name)]
         for variant in ("champion", "challenger"):
             sums = variants.get(variant)
-            cells += [f"{sums['mean']:.4f}", str(sums["count"])] if sums else ["", ""]
+            cells += [format_mean(name, sums["mean"]), str(sums["count"])] if sums and sums["count"] else ["", ""]
         bounds = row["bounds"].get(name)
-        table.add_row(*cells, *((f"{bounds['low']:+.4f}", f"{bounds['high']:+.4f}") if bounds else ("", "")))
+        table.add_row(*cells, *(format_change(name, bounds[side]) if bounds else "" for side in ("low", "high")))
     stdout().print(table)
 
 

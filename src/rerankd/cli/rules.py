@@ -13,8 +13,8 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.inputs import read_documents
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
-from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, trace_row
-from rerankd.cli.traces import print_replays
+from rerankd.cli.replays import print_replays
+from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, replay_row, trace_filter
 from rerankd.errors import NotFoundError
 from rerankd.ranking.order import order_of
 from rerankd.rules.rule_file import read_rules
@@ -108,7 +108,7 @@ def preview(
         replays = list(replay_with_rules(full_traces, rules, score))
     changed = [replay for replay in replays if replay.moves]
     if wants_json(as_json):
-        write_rows(trace_row(replay) for replay in changed)
+        write_rows(replay_row(replay) for replay in changed)
     else:
         print_replays([replay for replay in replays if replay.moves or replay.skipped][:50])
     totals = summarize(replays)

@@ -32,6 +32,7 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="End of the time range.")]
 Model = Annotated[str | None, typer.Option(help="Only rankings of this model.")]
+DATABASE_KEYS = ("id", "query", "parameters")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -47,6 +48,22 @@ def trace_row(record: Trace | Replay) -> dict[str, Any]:
     from rerankd.traces.trace import STORED_NAMES
 
     return json_row(record, STORED_NAMES)
+
+
+def request_name(trace: Trace) -> str:
+    """Return what `rerankd traces show` finds a trace by: its request id, or `#` and a number if it has none."""
+    return trace.request_id or f"#{trace.id}"
+
+
+def listed_row(trace: Trace) -> dict[str, Any]:
+    """Return a trace as a row of JSON, without the keys of database rows."""
+    row = trace_row(trace) | {"request_id": request_name(trace)}
+    return {name: value for name, value in row.items() if name not in DATABASE_KEYS}
+
+
+def replay_row(replay: Replay) -> dict[str, Any]:
+    """Return a replay as a row of JSON, without the keys of database rows."""
+    return trace_row(replay) | {"trace": listed_row(replay.trace)}
 
 
 def moment(text: str | None) -> float | None:

@@ -12,12 +12,25 @@ from rich.text import Text
 
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.replays import models_of, print_replays
 from rerankd.cli.tenants import resolve_tenant
-from rerankd.cli.trace_options import Model, Since, Tenant, Until, Url, opened, trace_filter, trace_row, when
+from rerankd.cli.trace_options import (
+    Model,
+    Since,
+    Tenant,
+    Until,
+    Url,
+    listed_row,
+    opened,
+    replay_row,
+    request_name,
+    trace_filter,
+    trace_row,
+    when,
+)
 from rerankd.errors import InvalidRequestError, NotFoundError
 
 if TYPE_CHECKING:
-    from rerankd.traces.replay import Replay
     from rerankd.traces.store import FullTrace
 
 app = typer.Typer(help="Recorded rankings, before and after, in the database of traces_url.", no_args_is_help=True)
@@ -53,20 +66,19 @@ def list_traces(
     elif not traces:
         say("No trace matches.")
     if wants_json(as_json):
-        write_rows(trace_row(trace) | {"query": queries.get(trace.query)} for trace in traces)
+        write_rows(listed_row(trace) | {"query": queries.get(trace.query)} for trace in traces)
         return
     if not traces:
         return
     console = stdout()
-    names = ["id", "request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query"]
-    shown = names if console.width >= WIDE else ["id", "request", "top before", "query"]
+    names = ["request", "time", "tenant", "model", "docs", "top before", "score", "margin", "query"]
+    shown = names if console.width >= WIDE else ["request", "top before", "query"]
     table = Table()
     for name in shown:
         table.add_column(name, no_wrap=name == "request", overflow="fold")
     for trace in traces:
         cells: dict[str, str | Text] = {
-            "id": str(trace.id),
-            "request": cell(trace.request_id, 40),
+            "request": cell(request_name(trace), 40),
             "time": when(trace.time),
             "tenant": cell(trace.tenant),
             "model": cell(trace.model),
@@ -164,12 +176,13 @@ def replay(
         full_traces = (full for trace in traces for full in store.load([trace]))  # one at a time: texts are large
         replays = list(replay_traces(full_traces, logits_of(reranker)))
     if wants_json(as_json):
-        write_rows(trace_row(replay) for replay in replays)
+        write_rows(replay_row(replay) | {"against": against} for replay in replays)
         return
     print_replays(replays)
     totals = summarize(replays)
     say(
-        f"{totals.replayed} replayed on {against}, {totals.skipped} skipped. The first document changes in "
+        f"{totals.replayed} rankings of {models_of(replays)} replayed on {against}, {totals.skipped} skipped. "
+        f"With {against} the first document changes in "
         f"{totals.top_changed:.1%}; Kendall's tau {totals.tau:.3f}; on average {totals.entered:.2f} documents "
         f"enter the results and {totals.moved:.1f} move."
     )
@@ -244,18 +257,6 @@ def erase(
         f"{erased.traces} traces, {erased.texts} texts, {erased.feedback} items of feedback and {erased.cases} cases "
         "are erased."
     )
-
-
-def print_replays(replays: list[Replay]) -> None:
-    """Print a table of the changes."""
-    table = Table("id", "request", "top", "tau", "entered", "moved", "largest changes")
-    for replay in replays:
-        tau = "" if replay.tau is None else f"{replay.tau:.3f}"
-        furthest = ", ".join(f"{move.id or f'#{move.index}'} {move.then}→{move.now}" for move in replay.moves[:3])
-        changed = replay.skipped or ("changed" if replay.top_changed else "same")
-        numbers = (str(replay.entered), str(len(replay.moves)))
-        table.add_row(str(replay.trace.id), cell(replay.trace.request_id, 40), changed, tau, *numbers, cell(furthest))
-    stdout().print(table)
 
 
 def _row(trace: FullTrace, *, only_shown: bool) -> dict[str, Any]:

@@ -50,6 +50,21 @@ class QueryChange:
         """Difference of the first measure, after minus before."""
         return self.after - self.before
 
+    def left_first(self, depth: int) -> tuple[RankChange, ...]:
+        """Return the documents that were among the first of the baseline and are not among those of the run.
+
+        Args:
+            depth: number of first ranks.
+        """
+        left = [
+            document
+            for document in self.documents
+            if document.before is not None
+            and document.before <= depth
+            and (document.after is None or document.after > depth)
+        ]
+        return tuple(sorted(left, key=lambda document: document.before or 0))
+
 
 def largest_changes(
     result: DatasetResult, run: str, baseline: str, count: int = 5

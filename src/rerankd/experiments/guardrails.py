@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rerankd.experiments.metric_format import LATENCY, format_change
 from rerankd.experiments.sequential_tests import ConfidenceBounds, Sums, difference, ratio_evidence
 
 DecisionAction = Literal["wait", "advance", "roll_back", "stop"]
@@ -155,7 +157,8 @@ def check_guardrails(plan: ExperimentPlan, coverage: float, observations: Observ
     for rail in plan.guardrails:
         bound = bounds[rail.name]
         if bound.low > rail.tolerance:
-            reason = f"{rail.name} rose by {bound.mean:+.4f}, at least {bound.low:+.4f}."
+            rise, least = (format_change(rail.name, value) for value in (bound.mean, bound.low))
+            reason = f"{rail.name} rose by {rise}, at least {least}."
             return ExperimentDecision("roll_back", reason, bounds)
     return _advance_or_wait(plan, coverage, observations, bounds)
 
@@ -180,9 +183,16 @@ def _advance_or_wait(
             continue
         worst = bound.high if proof else bound.mean
         if worst > rail.margin:
-            reason = f"{rail.name} may have increased by {worst:+.4f}, above the margin of {rail.margin:g}."
+            reason = _unproven(rail, worst)
             return ExperimentDecision("wait", reason, bounds)
     return ExperimentDecision("advance", "All guardrails hold.", bounds)
+
+
+def _unproven(rail: Guardrail, worst: float) -> str:
+    if math.isinf(worst):
+        return f"The change of {rail.name} is not known yet: both variants need two values."
+    margin = format_change(rail.name, rail.margin).removeprefix("+") if rail.name == LATENCY else f"{rail.margin:g}"
+    return f"{rail.name} may have increased by {format_change(rail.name, worst)}, above the margin of {margin}."
 
 
 def _sums(values: Mapping[str, Sums], rail: Guardrail) -> Sums:

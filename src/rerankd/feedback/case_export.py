@@ -69,8 +69,11 @@ def with_feedback(store: TraceStore, cases: Iterable[BadCase]) -> list[BadCase]:
     for case in cases:
         events = read_feedback(store, TraceFilter(tenant=case.tenant, request_id=case.request_id))
         explicit = [each.feedback for each in reversed(events) if each.feedback.kind in EXPLICIT]
-        placed = [(_position(case, event), max(0, round(event.value))) for event in explicit]
-        grades = {position: grade for position, grade in placed if position is not None}
+        grades = {
+            position: max(0, round(event.value))
+            for event in explicit
+            if (position := _position(case, event)) is not None
+        }
         candidates = with_grades(case.candidates, {**grades, **case.grades})
         graded.append(replace(case, candidates=tuple(candidates)))
     return graded

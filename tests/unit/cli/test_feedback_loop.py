@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from rerankd.cli import gate, monitor, traces
+from rerankd.cli import gate, monitor, rollout_status, traces
 from rerankd.evaluation.gate_record import GateCheck, GateDecision, GateLimits
 from rerankd.traces.store import TraceStore
+from rerankd.traces.trace import build_trace
 from tests.program import rerankd
 from tests.unit.feedback.written import write
+from tests.unit.traces.rankings import ranking
 
 REQUEST = "0123456789abcdef0123456789abcdef"
 
@@ -105,3 +108,54 @@ def test_what_a_rule_hid_from_a_key_is_not_in_what_that_key_is_given(
     assert ([candidate["index"] for candidate in row["candidates"]], row["documents"]) == ([0, 2], 2)
     assert "r1 text 1" not in shown
     assert "d1" not in shown
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_lists_show_no_keys_of_the_database(
+    url: str, store: TraceStore, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, REQUEST, 3, 2, 1)
+    store.write([build_trace(ranking(request_id=""))])
+    for command in (("list",), ("replay", "mini")):
+        rows = [json.loads(line) for line in run(url, "traces", *command).stdout.splitlines()]
+        traced = [row.get("trace", row) for row in rows]
+        assert {row["request_id"] for row in traced} == {REQUEST, "#2"}  # what `traces show` takes
+        for row in traced:
+            assert not {"id", "parameters"} & row.keys()
+            assert not isinstance(row.get("query"), int)
+    monkeypatch.setattr(traces, "wants_json", lambda flag: False)
+    for command in (("list",), ("replay", "mini")):
+        shown = run(url, "traces", *command, columns=columns).stdout
+        header = shown.split("┡")[0].replace("┃", " ").split()
+        assert "request" in header
+        assert "id" not in header
+        assert REQUEST in shown
+        assert "#2" in shown
+
+
+def test_a_replay_names_both_models(url: str, store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "wants_json", lambda flag: False)
+    write(store, REQUEST, 3, 2, 1)
+    said = run(url, "traces", "replay", "mini").stderr
+    assert "1 rankings of mini (version v1) replayed on mini" in said
+
+
+@pytest.mark.parametrize("mean", [math.log(20.0), 0.0])
+def test_means_are_shown_in_units_and_unknown_bounds_in_words(
+    mean: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    unknown = {"mean": 0.0, "low": -math.inf, "high": math.inf}
+    row = {
+        "means": {
+            "latency": {"champion": {"count": 9, "mean": mean}, "challenger": {"count": 1, "mean": mean}},
+            "errors": {"champion": {"count": 9, "mean": 0.125}, "challenger": {"count": 0, "mean": 0.0}},
+            "thumbs_down": {"champion": {"count": 9, "mean": 0.5}},
+        },
+        "bounds": {"latency": {"mean": 0.1, "low": 0.0, "high": math.log(1.5)}, "errors": unknown},
+    }
+    rollout_status.print_means(row)
+    shown = capsys.readouterr().out
+    assert "inf" not in shown
+    for text in (f"{math.exp(mean):.1f} ms", "+50.0 %", "12.50 %", "not known yet", "negative feedback"):
+        assert text in shown

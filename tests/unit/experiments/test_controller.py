@@ -77,7 +77,7 @@ def test_a_third_more_latency_is_rolled_back(store: ExperimentStore) -> None:
     assert one.state == "rolled_back"
     assert one.step == 0  # at 5 %
     event = store.events("e")[0]
-    assert event.reason.startswith("latency rose by +0.2")
+    assert event.reason.startswith("latency rose by +30.9 %")
     assert event.data["requests"]["challenger"] < 2000
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.report.markup import Markup, element, joined
-from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
+from rerankd.evaluation.report.svg_axes import COLOURS, LEGEND_ROW, Axes, curve_class, line, path, picture
 from rerankd.evaluation.run import Latency
 
 Values = npt.NDArray[np.float64]
@@ -117,14 +117,16 @@ def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
 def latency_curves(systems: Sequence[tuple[str, Latency]]) -> Markup:
     """Draw the share of requests answered within a time, per system; dots mark the median and the 95th percentile."""
     longest = max(latency.quantile(0.99) for _, latency in systems) * 1.08
-    axes = Axes((0, longest), (0, 1), height=260, width=900)
+    axes = Axes(
+        (0, longest), (0, 1), height=260 + LEGEND_ROW * len(systems), width=900, top=14 + LEGEND_ROW * len(systems)
+    )
     parts = [axes.frame("milliseconds for one request", "share of requests answered")]
     for number, (name, latency) in enumerate(systems):
         times = np.sort(np.array(latency.milliseconds))
         shares = np.arange(1, len(times) + 1) / len(times)
         shown = times <= longest
         points = [(axes.across(float(t)), axes.up(float(s))) for t, s in zip(times[shown], shares[shown], strict=True)]
-        parts.append(path([(axes.across(float(times[0])), axes.up(0)), *points], f"curve c{number % 4}"))
+        parts.append(path([(axes.across(float(times[0])), axes.up(0)), *points], curve_class(number)))
         for share in (0.5, 0.95):
             milliseconds = latency.quantile(share)
             parts.append(
@@ -134,12 +136,12 @@ def latency_curves(systems: Sequence[tuple[str, Latency]]) -> Markup:
                     cx=axes.across(milliseconds),
                     cy=axes.up(share),
                     r=4.5,
-                    class_=f"dot c{number % 4}",
+                    class_=f"dot c{number % COLOURS}",
                 )
             )
-        y = axes.up(0.08 + 0.09 * number)
-        parts.append(line(axes.width - 190, y - 4, axes.width - 168, y - 4, f"curve c{number % 4}"))
-        parts.append(element("text", _short(name, 24), x=axes.width - 162, y=y, class_="name"))
+        y = LEGEND_ROW * (number + 1) - 4
+        parts.append(line(axes.left, y - 4, axes.left + 44, y - 4, curve_class(number)))
+        parts.append(element("text", name, x=axes.left + 52, y=y, class_="name"))
     return axes.picture("Time of one request", *parts)
 
 
@@ -150,10 +152,6 @@ def legend() -> Markup:
         for kind, caption in (("better", "better after"), ("worse", "worse after"))
     ]
     return joined(*(element("span", Markup(entry), class_="key") for entry in entries))
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _width(text: str) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rerankd.evaluation.query_diff import QueryChange, RankChange
 from rerankd.evaluation.reliability import Reliability
 from rerankd.evaluation.report.markup import Markup, element
-from rerankd.evaluation.report.svg_axes import Axes, line, path, picture
+from rerankd.evaluation.report.svg_axes import COLOURS, Axes, curve_class, line, path, picture
 
 SHOWN = 10  # ranks drawn at full distance
 _STEP = 22.0
@@ -80,13 +80,15 @@ def reliability_diagram(curves: Sequence[tuple[str, Reliability]]) -> Markup:
     parts.append(line(axes.across(0), axes.up(0), axes.across(1), axes.up(1), "zero"))
     for number, (name, reliability) in enumerate(curves):
         points = [(axes.across(group.score), axes.up(group.relevant)) for group in reliability.bins]
-        parts.append(path(points, f"curve c{number}"))
+        parts.append(path(points, curve_class(number)))
         for group, (x, y) in zip(reliability.bins, points, strict=True):
             title = f"{name}, {group.pairs:,} pairs: score {group.score:.3f}, relevant {group.relevant:.3f}"
             radius = 3 + 9 * math.sqrt(group.pairs / reliability.pairs)
-            parts.append(element("circle", element("title", title), cx=x, cy=y, r=radius, class_=f"dot c{number}"))
+            parts.append(
+                element("circle", element("title", title), cx=x, cy=y, r=radius, class_=f"dot c{number % COLOURS}")
+            )
         y = axes.up(0.95 - 0.07 * number)
-        parts.append(line(axes.across(0.03), y - 4, axes.across(0.1), y - 4, f"curve c{number}"))
+        parts.append(line(axes.across(0.03), y - 4, axes.across(0.1), y - 4, curve_class(number)))
         label = f"{name}: ECE {reliability.ece.mean:.3f}, Brier {reliability.brier.mean:.3f}"
         parts.append(element("text", label, x=axes.across(0.12), y=y, class_="name"))
     return axes.picture("Reliability of scores", *parts)

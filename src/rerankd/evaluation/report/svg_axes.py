@@ -8,6 +8,19 @@ from dataclasses import dataclass
 
 from rerankd.evaluation.report.markup import Markup, element, joined
 
+COLOURS, DASHES = 4, 4
+LEGEND_ROW = 18  # height of a line of a legend
+
+
+def curve_class(number: int) -> str:
+    """Return the classes of a curve: its dashes tell it from the others, without its colour too.
+
+    Example:
+        >>> curve_class(0), curve_class(5)
+        ('curve c0 dash0', 'curve c1 dash2')
+    """
+    return f"curve c{number % COLOURS} dash{(number + number // COLOURS) % DASHES}"
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:

@@ -23,10 +23,7 @@ class FeedbackRoutes:
         self._service, self._meter = service, UsageMeter(service.quotas)
 
     async def add(self, request: Request) -> Response:
-        """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later.
-
-        A key is charged one request, and a token for every four bytes that are stored.
-        """
+        """Add feedback on rankings: clicks, citations, thumbs or grades; the trace of a request may arrive later."""
         from rerankd.feedback.events import validate_event
 
         self._service.check_traces()

@@ -12,11 +12,13 @@ from rerankd.evaluation.calibration import calibrate
 from rerankd.evaluation.calibration_pairs import LabelledPairs
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import Evaluation, evaluate
+from rerankd.evaluation.query_diff import QueryChange, RankChange
 from rerankd.evaluation.report.calibration_report import render_calibration_report
+from rerankd.evaluation.report.charts import latency_curves
 from rerankd.evaluation.report.markup import element, escaped
 from rerankd.evaluation.report.page import POLICY, write_report
 from rerankd.evaluation.report.report import render_report
-from rerankd.evaluation.report.svg_axes import ticks
+from rerankd.evaluation.report.svg_axes import curve_class, ticks
 from rerankd.evaluation.run import Latency, RankingRun, first_stage_run
 from tests.unit.evaluation.folders import made_up, shaken
 
@@ -157,3 +159,20 @@ def test_ticks_are_round() -> None:
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be written"):
         write_report(tmp_path / "gone" / "report.html", "")
+
+
+def test_what_left_the_first_five_is_shown() -> None:
+    reversed_ranks = tuple(RankChange(f"d{n}", f"text {n}", n == 1, n, 13 - n) for n in range(1, 13))
+    change = QueryChange("q", "q", 1.0, 0.0, reversed_ranks)
+    assert [document.doc_id for document in change.left_first(5)] == ["d1", "d2", "d3", "d4", "d5"]
+    gone = QueryChange("q", "q", 1.0, 0.0, (RankChange("d1", "", 1, 5, None), RankChange("d2", "", 0, None, 1)))
+    assert [document.doc_id for document in gone.left_first(5)] == ["d1"]
+    assert "Left the first five" in render_report(evaluation())
+
+
+def test_no_two_curves_look_alike_and_names_are_whole() -> None:
+    names = [f"a model with a long name that ends in {number}" for number in range(9)]
+    chart = latency_curves([(name, Latency((1.0, 2.0 + n, 3.0), 3, 0)) for n, name in enumerate(names)])
+    assert all(name in chart for name in names)
+    assert len(set(re.findall(r"curve c\d dash\d", chart))) == len(names)
+    assert len({curve_class(number) for number in range(16)}) == 16

@@ -64,8 +64,8 @@ async def test_without_keys_everybody_shares_the_bound(tmp_path: Path) -> None:
         assert (await client.post("/v1/feedback", json=clicks(10))).status_code == 429
 
 
-async def test_what_is_refused_as_invalid_costs_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path, {"requests_per_minute": 1}) as (client,):
+async def test_what_is_refused_as_invalid_counts_as_a_request_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"requests_per_minute": 2, "tokens_per_minute": 40}) as (client,):
         assert (await client.post("/v1/feedback", json=clicks(1, kind="grade", value=-1))).status_code == 400
         assert (await client.post("/v1/feedback", json=clicks(1))).status_code == 202
 
