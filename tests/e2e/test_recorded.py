@@ -13,6 +13,7 @@ STEPS = ["tokenization", "queue", "inference", "total"]
 DETECTED = ["chosen_low", "top_rejected", "demoted", "low_margin", "outlier"]
 GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "signature", "digest"]
 NESTED = "metadata beside a score counts for the rules, as in the service"
+WARNED = "what was cut or ignored is named"
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
     Accepted("commands/gate */out/0/(keys)", "a gate's record names the digest of the candidate's files", GATE),
@@ -50,6 +51,21 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("commands/rank *--no-activation/out/*/metadata/(keys)", NESTED, ["source", "status", "score"]),
     Accepted("commands/rank *--fusion-weight 0.3/out/*", NESTED),
     Accepted("commands/rules test */out/*", NESTED),
+    Accepted("service/answers/rank */other_headers", WARNED),
+    Accepted("service/answers/tei left/other_headers", WARNED),
+    Accepted("service/answers/score data/other_headers", WARNED),
+    Accepted("service/answers/rank */body/meta/(keys)", WARNED, only_more=True),
+    Accepted("service/answers/rank prompt tokens/body/meta/warnings/(length)", WARNED, 2),
+    Accepted("service/answers/score data/body/(keys)", WARNED, only_more=True),
+    Accepted("service/answers/*/document/(keys)", "documents come back as they were sent", only_more=True),
+    Accepted("service/answers/refused * /voyage/rerank/body/(keys)", "Voyage's errors hold the detail", ["detail"]),
+    Accepted("service/answers/refused *method/body/error/*", "a wrong method has its code", "method_not_allowed"),
+    Accepted("commands/eval */out/*/(keys)", "data that do not fit together are said", only_more=True),
+    Accepted("commands/index */out/*/(keys)", "indexing says what it did", only_more=True),
+    Accepted("commands/search */metadata/(keys)", "passages say on which line they begin", only_more=True),
+    Accepted("commands/ask */metadata/(keys)", "passages say on which line they begin", only_more=True),
+    Accepted("stores/traces list */out/*", "traces are shown without keys of the database"),
+    Accepted("stores/traces export */candidates/*/(keys)", "an export says what rules hid", only_more=True),
 )
 """Differences that are wanted, each with its reason; `path` is that of the failure below, `*` stands for anything."""
 
