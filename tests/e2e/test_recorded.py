@@ -13,6 +13,7 @@ STEPS = ["tokenization", "queue", "inference", "total"]
 DETECTED = ["chosen_low", "top_rejected", "demoted", "low_margin", "outlier"]
 GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "signature", "digest"]
 NESTED = "metadata beside a score counts for the rules, as in the service"
+REASONS = "a ranking is one case with all its reasons"
 WARNED = "what was cut or ignored is named"
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
@@ -64,6 +65,27 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("commands/index */out/*/(keys)", "indexing says what it did", only_more=True),
     Accepted("commands/search */metadata/(keys)", "passages say on which line they begin", only_more=True),
     Accepted("commands/ask */metadata/(keys)", "passages say on which line they begin", only_more=True),
+    Accepted("service/answers/search */metadata/(keys)", "passages say on which line they begin", only_more=True),
+    Accepted("service/answers/ask */metadata/(keys)", "passages say on which line they begin", only_more=True),
+    Accepted("service/answers/case* wrong state/*", "one shape of errors"),
+    Accepted("service/answers/case no number/*", "one shape of errors"),
+    Accepted("service/answers/case*/body/(keys)", REASONS, only_more=True),
+    Accepted("service/answers/cases*/body/data/*/(keys)", REASONS, only_more=True),
+    Accepted("service/answers/case*/body/candidates/(length)", "what a rule hid is in no case", 9),
+    Accepted("service/answers/models /v1/models/unknown/*", "an unknown model is an error"),
+    Accepted("service/shown/*/top_score", "the top score is that of the model, without pins and boosts"),
+    Accepted("service/shown/*/tau", "what a rule hid has no rank"),
+    Accepted("service/shown/*/candidates/*/(keys)", "a trace says what rules hid", only_more=True),
+    Accepted("service/monitor/*/(keys)", "requests and jobs have their own latency", only_more=True),
+    Accepted("service/monitor/*/top_score_*", "the top score is that of the model, without pins and boosts"),
+    Accepted("stores/traces show */candidates/*/(keys)", "a trace says what rules hid", only_more=True),
+    Accepted("stores/traces replay */out/*", "traces are shown without keys of the database"),
+    Accepted("stores/cases list */out/*", REASONS),
+    Accepted("stores/cases show */out/*", REASONS),
+    Accepted("stores/cases detect */out/*", "an order that rules asked for is no case"),
+    Accepted("stores/tables/traces/(keys)", REASONS, only_more=True),
+    Accepted("stores/tables/traces/bad_case/*", REASONS),
+    Accepted("stores/tables/traces/trace/columns/(length)", "traces know their bytes", 28),
     Accepted("stores/traces list */out/*", "traces are shown without keys of the database"),
     Accepted("stores/traces export */candidates/*/(keys)", "an export says what rules hid", only_more=True),
 )
