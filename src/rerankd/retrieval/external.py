@@ -11,11 +11,14 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from rerankd._common.logging import logger
 from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retriever import DEFAULT_K, with_score
 from rerankd.types import Document
+
+_log = logger(__name__)
 
 MAX_RESPONSE = 64_000_000  # bytes
 KEYS = ("url", "method", "body", "header", "hits", "text", "id", "score", "metadata", "timeout")
@@ -104,6 +107,8 @@ class ExternalRetriever:
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
         """Return the service's hits as documents.
 
+        Hits without a text are left out, and the log says how many.
+
         Raises:
             UnavailableError: the service cannot be reached, or its response does not match the mapping.
         """
@@ -123,8 +128,13 @@ class ExternalRetriever:
         hits = _get_path(content, mapping.hits)
         if not isinstance(hits, list):
             raise self._unavailable(f"its response has no list at {mapping.hits!r}")
-        documents = (self._document(hit, rank) for rank, hit in enumerate(hits[:k], 1))
-        return [document for document in documents if document is not None]
+        found = [self._document(hit, rank) for rank, hit in enumerate(hits[:k], 1)]
+        documents = [document for document in found if document is not None]
+        if found and not documents:
+            raise self._unavailable(f"none of its {len(found)} hits has a text at {mapping.text!r}")
+        if len(documents) < len(found):
+            _log.warning("%d of %d hits have no text at %r.", len(found) - len(documents), len(found), mapping.text)
+        return documents
 
     def _document(self, hit: Any, rank: int) -> Document | None:
         mapping = self._mapping

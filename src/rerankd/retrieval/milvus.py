@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from rerankd._common.error_text import first_line
+from rerankd._common.logging import logger
 from rerankd._common.optional import require
 from rerankd._common.validation import plain_metadata, to_query
 from rerankd.errors import ConflictError, NotFoundError, UnavailableError
@@ -18,6 +19,8 @@ from rerankd.retrieval.embedding import Embedder
 from rerankd.retrieval.keywords import keywords, query_keywords
 from rerankd.retrieval.retriever import DEFAULT_K, IndexedFile, IndexedPassage, reciprocal_rank_fusion, with_score
 from rerankd.types import Document
+
+_log = logger(__name__)
 
 PASSAGES, FILES = "rerankd_passages", "rerankd_files"
 MAX_TEXT = 65_535  # maximum bytes of a Milvus string
@@ -131,9 +134,9 @@ class MilvusIndex:
                 "source": row.source,
                 "digest": row.digest,
                 "part": row.part,
-                "text": _bounded(row.text),
-                "metadata": _bounded(orjson.dumps(plain_metadata(row.metadata)).decode(), "{}"),
-                "words": _bounded(" ".join(keywords(row.text))),
+                "text": _bounded(row.text, f"A passage of {row.source}"),
+                "metadata": _bounded_metadata(row),
+                "words": _bounded(" ".join(keywords(row.text)), f"The keywords of a passage of {row.source}"),
             }
             for row in rows
         ]
@@ -229,9 +232,22 @@ def _document(hit: dict[str, Any]) -> Document:
     )
 
 
-def _bounded(text: str, otherwise: str | None = None) -> str:
-    """Return the text, truncated (or replaced by `otherwise`) if it is too long for a Milvus string."""
+def _bounded(text: str, name: str) -> str:
+    """Return the text, truncated if it is too long for a Milvus string, which the log then says of what is named."""
     data = text.encode()
     if len(data) <= MAX_TEXT:
         return text
-    return data[:MAX_TEXT].decode(errors="ignore") if otherwise is None else otherwise
+    _log.warning("%s is cut: Milvus holds %d bytes of its %d.", name, MAX_TEXT, len(data))
+    return data[:MAX_TEXT].decode(errors="ignore")
+
+
+def _bounded_metadata(row: IndexedPassage) -> str:
+    """Return the metadata as JSON, without the longest values if it is too long, which the log then names."""
+    metadata, left_out = plain_metadata(row.metadata), []
+    while len(text := orjson.dumps(metadata)) > MAX_TEXT:
+        longest = max(metadata, key=lambda name: len(orjson.dumps(metadata[name])) + len(name))
+        left_out.append(longest)
+        del metadata[longest]
+    if left_out:
+        _log.warning("Metadata of %s too long for Milvus are left out: %s.", row.source, ", ".join(left_out)[:200])
+    return text.decode()
