@@ -69,6 +69,7 @@ def test_scores_do_not_depend_on_the_pairs_beside_them() -> None:
         assert one.tolist() == pytest.approx(other.tolist(), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("layers")
 def test_fewer_layers_learn_the_states_of_all() -> None:
     bank, teacher = a_bank(), a_ranker()
@@ -82,6 +83,7 @@ def test_fewer_layers_learn_the_states_of_all() -> None:
     assert torch.equal(embeddings, student.encoder.bert.embeddings.word_embeddings.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("layers")
 def test_it_learns_written_groups_in_which_shared_words_mislead() -> None:
     bank, teacher = with_written(12), a_ranker()
