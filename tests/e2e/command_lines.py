@@ -100,6 +100,8 @@ def check(line: CommandLine) -> None:
             context = command.context_class(command, info_name=name, parent=context)
             if arguments[:1] == ["[OPTIONS]"]:  # a usage line of the reference
                 return
+            if hasattr(command, "with_command") and arguments:
+                arguments = command.with_command(arguments)
             values, arguments, _ = command.make_parser(context).parse_args(arguments)
             if not hasattr(command, "commands"):
                 break

@@ -28,9 +28,13 @@ class IndexCommands(TyperGroup):
     """The commands, of which `add` may be left out: `rerankd index docs/` indexes a folder."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `add` before arguments that begin with no command."""
+        """Parse arguments, those of `add` too if they begin with no command."""
+        return super().parse_args(ctx, args if ctx.resilient_parsing else self.with_command(args))
+
+    def with_command(self, args: list[str]) -> list[str]:
+        """Return arguments that begin with a command: `add` unless they name one."""
         is_command = bool(args) and (args[0] in self.commands or args[0] == "--help")
-        return super().parse_args(ctx, args if is_command or ctx.resilient_parsing else ["add", *args])
+        return args if is_command else ["add", *args]
 
 
 app = typer.Typer(
