@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ _LEFT_OUT = frozenset(
      "softHyphen", "tblPr", "tblGrid", "trPr", "tcPr"]
 )  # fmt: skip
 _CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_READ_ROLES = ("footnotes", "endnotes", "header", "footer")
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 
 
@@ -128,9 +130,20 @@ class _Document:
         for text in margins:
             if len(re.findall(r"[^\W\d_]", text)) > 2:
                 self._outline.add(text)
-        comments = sum(len(root) for root in self._package.parts("comments"))
-        notes = (f"{comments} comments in the margin were left out.",) if comments else ()
-        return ParsedDocument(self._outline.finish(), metadata={"title": title} if title else {}, notes=notes)
+        return ParsedDocument(
+            self._outline.finish(), metadata={"title": title} if title else {}, notes=self._left_out()
+        )
+
+    def _left_out(self) -> tuple[str, ...]:
+        """Return a sentence for each kind of content that is not read."""
+        roots = [*self._package.main, *(root for role in _READ_ROLES for root in self._package.parts(role))]
+        found = Counter(name_of(element) for root in roots for element in root.iter())
+        counts = {
+            "comments in the margin": sum(len(root) for root in self._package.parts("comments")),
+            "embedded documents": found["altChunk"],
+            "characters of symbol fonts": found["sym"],
+        }
+        return tuple(f"{count} {kind} were left out." for kind, count in counts.items() if count)
 
     def _blocks(self, container: Any) -> None:
         """Add the blocks of a container: the body, a content control, an insertion, a note or a text box."""

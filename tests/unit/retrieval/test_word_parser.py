@@ -178,3 +178,31 @@ def test_entities_are_refused_and_size_is_limited(tmp_path: Path, monkeypatch: p
 
 def test_a_document_of_empty_paragraphs_is_quick(tmp_path: Path) -> None:
     assert texts(tmp_path, "<w:p/>" * 30_000 + p("The end.")) == ["The end."]
+
+
+@pytest.mark.parametrize(
+    ("body", "parts", "note"),
+    [
+        ('<w:altChunk r:id="r1" xmlns:r="urn:r"/>', {}, "1 embedded documents were left out."),
+        (
+            "<w:sdt><w:sdtContent><w:altChunk/></w:sdtContent></w:sdt><w:altChunk/>",
+            {},
+            "2 embedded documents were left out.",
+        ),
+        (
+            '<w:p><w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r></w:p>',
+            {},
+            "1 characters of symbol fonts were left out.",
+        ),
+        (
+            "",
+            {"footer": '<w:p><w:r><w:sym w:font="Wingdings" w:char="F0FC"/></w:r></w:p>'},
+            "1 characters of symbol fonts were left out.",
+        ),
+    ],
+)
+def test_what_is_not_read_is_named(tmp_path: Path, body: str, parts: dict[str, str], note: str) -> None:
+    write_word(tmp_path / "a.docx", p("Seven days.") + body, **parts)
+    document = parse_docx(tmp_path / "a.docx")
+    assert document.notes == (note,)
+    assert "Seven days." in document.blocks[0].text
