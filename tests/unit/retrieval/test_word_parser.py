@@ -205,4 +205,4 @@ def test_what_is_not_read_is_named(tmp_path: Path, body: str, parts: dict[str, s
     write_word(tmp_path / "a.docx", p("Seven days.") + body, **parts)
     document = parse_docx(tmp_path / "a.docx")
     assert document.notes == (note,)
-    assert "Seven days." in document.blocks[0].text
+    assert "Seven days." in next(iter(document.blocks)).text
