@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import RESULTS, bundled, model, peak, server, workload
 from benchmarks.contenders import Contender, Worker
 from benchmarks.machine import machine
-from rerankd.models.session import usable_cores
+from rerankd._common.processor import usable_cores
 
 BASELINE = "sentence-transformers"
 

@@ -21,8 +21,8 @@ from benchmarks import RESULTS
 from benchmarks.machine import machine
 from benchmarks.model import train_xlmr_tokenizer
 from benchmarks.timings import AlternatingTimings, rate
+from rerankd._common.processor import usable_cores
 from rerankd.demo import load_traps
-from rerankd.models.session import usable_cores
 
 # Prints what a run took of a core, without the loading of the model, and the peak memory of the process; the system's
 # own figure would count what the parent had before.

@@ -25,7 +25,7 @@ from benchmarks.load import Attempt, ClosedLoop
 from benchmarks.load_process import LoadProcess
 from benchmarks.machine import processor
 from benchmarks.timings import spread
-from rerankd.models.session import usable_cores
+from rerankd._common.processor import usable_cores
 from tests.integration.nginx import Instance, Proxy, instances, proxy
 
 RESULT = RESULTS / "failover.json"

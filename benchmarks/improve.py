@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.machine import flags, processor
+from benchmarks.machine import processor
+from rerankd._common.processor import cpu_flags
 
 RESULT = RESULTS / "improve.json"
 HELD_OUT = 0.35
@@ -195,7 +196,7 @@ def main() -> None:
             settings["base"] = Path(options.base).name if options.base else "mini"
             reports[-1] = {"options": json.loads(json.dumps(settings, default=str)), **reports[-1]}
             print(json.dumps(reports[-1], ensure_ascii=False), flush=True)
-            machine = {"cores": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in flags()}
+            machine = {"cores": os.cpu_count(), "processor": processor(), "amx": "amx_bf16" in cpu_flags()}
             text = json.dumps({"machine": machine, "runs": reports}, indent=1, ensure_ascii=False)
             options.out.write_text(text + "\n", encoding="utf-8")
 

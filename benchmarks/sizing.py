@@ -28,9 +28,9 @@ from benchmarks.load_process import LoadProcess
 from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread
+from rerankd._common.processor import usable_cores
 from rerankd.cli.bench import passage
 from rerankd.demo import load_traps
-from rerankd.models.session import usable_cores
 from tests.integration.nginx import Instance, instances, proxy
 
 RESULT = RESULTS / "sizing.json"

@@ -26,7 +26,7 @@ from benchmarks.machine import processor
 from benchmarks.metrics import fetch_metrics
 from benchmarks.timings import percentile, spread
 from benchmarks.usage import grew_not, processor_seconds, resident_megabytes
-from rerankd.models.session import usable_cores
+from rerankd._common.processor import usable_cores
 from tests.integration.serving import serve
 
 RESULT = RESULTS / "soak.json"

@@ -30,7 +30,7 @@ from benchmarks.jobs.faults import faults
 from benchmarks.jobs.interactive import interactive
 from benchmarks.jobs.throughput import throughput
 from benchmarks.machine import machine
-from rerankd.models.session import usable_cores
+from rerankd._common.processor import usable_cores
 
 MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "batching": batching,

@@ -11,6 +11,7 @@ import pytest
 
 from rerankd import AsyncReranker, Document, InvalidRequestError, Reranker, ScoringError
 from rerankd.ranking.activation import activate
+from rerankd.types import Precision
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +214,28 @@ async def test_event_loop_stays_free(mini: Reranker, texts: list[str]) -> None:
         assert turns > 1
 
 
-def test_half_precision_is_refused_on_a_cpu(checkpoint: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_needs_a_cpu_that_has_it(
+    precision: Precision, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rerankd.scoring.torch_backend.cpu_flags", lambda: frozenset({"avx2"}))
     with pytest.raises(
-        InvalidRequestError, match="fp16 on a CPU is several times slower than fp32. Use fp32, or compile"
+        InvalidRequestError,
+        match=rf"This CPU has no instructions for {precision} \(a.*slower than fp32. Use fp32, or compile",
     ):
-        Reranker(str(checkpoint), device="cpu", precision="fp16")
+        Reranker(str(checkpoint), device="cpu", precision=precision)
+    monkeypatch.setattr("rerankd.scoring.torch_backend.cpu_flags", lambda: frozenset({"avx512_bf16", "avx512_fp16"}))
+    half = Reranker(str(checkpoint), device="cpu", precision=precision)
+    assert half.backend == f"torch cpu {precision}"
+    pairs = [("capital of France", "Paris is the capital."), ("capital of France", "Pears."), ("q", "d " * 200)]
+    expected = Reranker(str(checkpoint), device="cpu", precision="fp32").score(pairs, activation="none")
+    together = half.score(pairs, activation="none")
+    alone = [half.score([pair], activation="none")[0] for pair in pairs]
+    np.testing.assert_allclose(together, expected, atol=0.05)
+    np.testing.assert_allclose(together, alone, atol=0.01)
+
+
+def test_use_fp16_is_ignored_on_a_cpu(checkpoint: Path) -> None:
     assert Reranker(str(checkpoint), device="cpu", use_fp16=True).backend == "torch cpu fp32"
 
 

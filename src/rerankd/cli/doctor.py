@@ -6,24 +6,23 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from rerankd._common.optional import install_command, installed
+from rerankd._common.processor import HALF_PRECISION_FLAGS, INT8_FLAGS, cpu_flags, cpu_quota, usable_cores
 from rerankd._common.version import __version__
 from rerankd.cli import options
 from rerankd.cli.output import cell, stdout, wants_json, write_rows
 from rerankd.errors import RerankdError
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
-from rerankd.models.session import usable_cores
 from rerankd.scoring.backend import choose_backend
 from rerankd.settings import load_settings
 
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
+_FLAGS = ("avx2", "avx512f", "asimd", *sorted(INT8_FLAGS.union(*HALF_PRECISION_FLAGS.values())))
 _EXTRAS = (
     ("torch", "torch", "checkpoints, GPUs, compiling"),
     ("onnx", "torch", "compiling"),
@@ -65,30 +64,20 @@ def doctor(
 
 
 def _machine() -> list[Check]:
-    flags = [flag for flag in _FLAGS if flag in _cpu_flags()]
-    fast = any("vnni" in flag or flag in ("amx_int8", "i8mm") for flag in flags)
+    flags, quota = [flag for flag in _FLAGS if flag in cpu_flags()], cpu_quota()
     return [
         Check("rerankd", __version__),
         Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(Check(name, _version(name)) for name in _PACKAGES),
-        Check("cores", f"{usable_cores()} usable"),
+        Check("cores", f"{usable_cores()} usable" + ("" if quota is None else f", CPU quota {quota:g}")),
         Check(
             "cpu flags",
             ", ".join(flags) or "unknown",
             None,
-            "" if fast else "no int8 instructions found: int8 models gain less here",
+            "" if INT8_FLAGS & set(flags) else "no int8 instructions found: int8 models gain less here",
         ),
         _gpu(),
     ]
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    line = next((row for row in text.splitlines() if row.lower().startswith(("flags", "features"))), "")
-    return set(line.partition(":")[2].split())
 
 
 def _version(package: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from rerankd._common.error_text import first_line
+from rerankd._common.processor import usable_cores
 from rerankd.errors import CorruptModelError
 
 # The operators that these produce are slower than the operators that they replace.
@@ -40,11 +40,3 @@ def open_session(model: str | bytes, threads: int = 0) -> Any:
         raise CorruptModelError(
             f"{where} cannot be loaded ({first_line(error)}).", hint="Compile the model again."
         ) from error
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

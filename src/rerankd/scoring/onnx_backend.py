@@ -17,8 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.processor import usable_cores
 from rerankd.models.files import ONNX, ModelFiles
-from rerankd.models.session import open_session, usable_cores
+from rerankd.models.session import open_session
 from rerankd.scoring.encoder import EncodedPair
 
 MAX_DUPLICATED_BYTES = 300_000_000  # weights up to this size are loaded twice, see above

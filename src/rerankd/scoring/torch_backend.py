@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rerankd._common.logging import logger
+from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags
 from rerankd.errors import InvalidRequestError
 from rerankd.models.checkpoint import Checkpoint
 from rerankd.models.files import ModelFiles
@@ -56,7 +57,7 @@ class TorchBackend:
         threads: CPU threads; 0 for torch's default.
 
     Raises:
-        InvalidRequestError: half precision on a CPU (six times slower than fp32), or int8.
+        InvalidRequestError: int8, or half precision on a CPU that has no instructions for it.
     """
 
     name = "torch"
@@ -75,10 +76,8 @@ class TorchBackend:
                 "The torch backend does not support int8.",
                 hint=f"Run: rerankd models compile {files.reference} --precision int8 --out DIR.",
             )
-        if device == "cpu" and self.precision != "fp32":
-            raise InvalidRequestError(
-                f"{self.precision} on a CPU is several times slower than fp32.", hint="Use fp32, or compile to int8."
-            )
+        if device == "cpu":
+            check_half_precision(self.precision)
         if threads and device == "cpu":
             torch.set_num_threads(threads)
         self._process = os.getpid()
@@ -197,6 +196,21 @@ class TorchBackend:
         parts = (torch.split_with_sizes(states, size) for states, size in zip((q, k, v), sizes, strict=True))
         outputs = [_attend_one(*states) for states in zip(*parts, strict=True)]
         return torch.cat(outputs)
+
+
+def check_half_precision(precision: str) -> None:
+    """Check that the CPU has instructions for a precision; without them it is several times slower than fp32.
+
+    Raises:
+        InvalidRequestError: the CPU has none. A system that does not list its instructions is trusted.
+    """
+    needed, flags = HALF_PRECISION_FLAGS.get(precision), cpu_flags()
+    if needed is None or not flags or needed & flags:
+        return
+    raise InvalidRequestError(
+        f"This CPU has no instructions for {precision} ({', '.join(sorted(needed))}), so it is slower than fp32.",
+        hint="Use fp32, or compile to int8.",
+    )
 
 
 def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
