@@ -53,10 +53,18 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
         outline.heading(1, columns[title_column])
     for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
         outline.add(part)
-    ids = (name for name in columns if name.lower() in ID_FIELDS)
-    row_id = next((str(columns[name]) for name in ids if isinstance(columns[name], str | int)), "")
-    metadata = {name: value for name, value in columns.items() if name != text_column and name.lower() not in ID_FIELDS}
-    return ParsedDocument(outline.finish(), row_id, metadata)
+    ids = {name: _id(value) for name, value in columns.items() if name.lower() in ID_FIELDS and name != text_column}
+    id_column = next((name for name, value in ids.items() if value), None)
+    read = {text_column, id_column, *(name for name in ids if columns[name] in (None, ""))}
+    metadata = {name: value for name, value in columns.items() if name not in read}
+    return ParsedDocument(outline.finish(), ids[id_column] if id_column else "", metadata)
+
+
+def _id(value: Any) -> str:
+    """Return an id as text; empty for a value that is none. Whole numbers may be floats, if other rows have no id."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _column(columns: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

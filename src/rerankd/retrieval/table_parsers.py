@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +23,7 @@ from rerankd.retrieval.row_text import row_document
 
 MAX_FIELD = 10_000_000
 _SAMPLE = 65_536
+_LONG_INTEGER = re.compile(r"\d{19}")
 
 
 def parse_csv(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
@@ -64,7 +68,7 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                 if not line.strip():
                     continue
                 try:
-                    row = orjson.loads(line.removeprefix("\ufeff"))
+                    row = _json(line.removeprefix("\ufeff"))
                 except orjson.JSONDecodeError as error:
                     raise InvalidInputFileError(
                         f"Line {number} is not valid JSON ({error}).", hint="Write one JSON object per line."
@@ -76,6 +80,15 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                 yield number, row
 
     yield from _documents(rows(), text_field)
+
+
+def _json(line: str) -> Any:
+    """Return the value of a line; integers of any length are exact, where orjson would round them."""
+    value = orjson.loads(line)
+    if _LONG_INTEGER.search(line):
+        with suppress(ValueError):  # an integer of thousands of digits
+            return json.loads(line)
+    return value
 
 
 def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.parsing import parse_here
+from rerankd.retrieval.table_parsers import parse_jsonl
 
 ROWS = "id,text\r\n1,The warranty lasts three years.\r\n2,保修期为三年。\r\n"
 
@@ -160,3 +161,21 @@ def test_every_word_of_a_row_is_in_its_document(rows: list[str]) -> None:
         for path in (table, lines):
             read = [" ".join(block.text for block in unit.blocks).split() for unit in parse_here(path)]
             assert read == [row.split() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "metadata"),
+    [
+        ('{"id": 123456789012345678901234567890, "text": "a"}', "123456789012345678901234567890", {}),
+        ('{"id": 7.0, "text": "a"}', "7", {}),
+        ('{"id": 1.5, "text": "a"}', "1.5", {}),
+        ('{"id": true, "text": "a"}', "", {"id": True}),
+        ('{"id": null, "docid": "d", "text": "a"}', "d", {}),
+        ('{"_id": "p", "id": "q", "text": "a"}', "p", {"id": "q"}),
+        ('{"ID": ["p"], "text": "a"}', "", {"ID": ["p"]}),
+    ],
+)
+def test_no_id_of_a_row_is_lost(tmp_path: Path, row: str, name: str, metadata: dict[str, object]) -> None:
+    (tmp_path / "a.jsonl").write_text(row)
+    [document] = parse_jsonl(tmp_path / "a.jsonl", None)
+    assert (document.id, document.metadata) == (name, metadata)
