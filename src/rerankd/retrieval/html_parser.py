@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import decode_html
 from rerankd.retrieval.html_content import content_roots, inline_text, is_left_out
+from rerankd.retrieval.html_lists import LISTS, item_numbers
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
 
@@ -20,42 +22,13 @@ BLOCK_TAGS = frozenset([
     "body", "br", "hr", "form", "fieldset", "details", "summary", "address", "caption", "hgroup", "center",
     "listing", "xmp", "option", "legend",
 ])
-# fmt: on
 # Tags that need no end, so that many of them may follow each other.
-_UNNESTED = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-        "path",
-        "p",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "td",
-        "th",
-        "thead",
-        "tbody",
-        "tfoot",
-        "colgroup",
-        "option",
-        "optgroup",
-        "rt",
-        "rp",
-    ]
-)
+_UNNESTED = frozenset([
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+    "path", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "option", "optgroup", "rt",
+    "rp",
+])
+# fmt: on
 _TAG = re.compile(r"<(?:(/?)([a-z][a-z0-9-]*)(?![^<>]*/>)|!--)")
 _RAW = {name: f"</{name}" for name in ("script", "style", "textarea", "title", "xmp", "noscript")} | {"!--": "-->"}
 MAX_DEPTH = 10_000
@@ -100,6 +73,8 @@ class _Walk:
         self._texts: list[str] = []
         self._verbatim = 0  # number of open elements that keep their lines
         self._content = 0  # number of open elements that hold content alone, such as `article`
+        self._lists: list[Iterator[str]] = []  # numbers of the items of the open lists
+        self._number = ""  # of the item that begins, until its first text
 
     def add(self, root: Any) -> None:
         """Add the text of an element and all below it."""
@@ -130,12 +105,17 @@ class _Walk:
             self._end_line()
         self._verbatim += tag in _VERBATIM
         self._content += tag in ("main", "article")
+        if tag in LISTS:
+            self._lists.append(item_numbers(node))
+        elif tag == "li" and self._lists:
+            self._number += next(self._lists[-1], "")
         return True
 
     def _close(self, tag: str) -> None:
         if tag in _HEADINGS and not self._verbatim:
-            title = "".join(self._texts)
+            title = self._number * any(map(str.strip, self._texts)) + "".join(self._texts)
             self._texts.clear()
+            self._number = ""
             self._outline.heading(int(tag[1]), _PERMALINK.sub("", spaced(title)))
         elif tag in _VERBATIM:
             self._verbatim -= 1
@@ -145,6 +125,10 @@ class _Walk:
         elif tag in BLOCK_TAGS and tag != "br":
             self._end_line()
         self._content -= tag in ("main", "article")
+        if tag in LISTS:
+            self._lists.pop()
+        elif tag == "li":
+            self._number = ""
 
     def _end_line(self) -> None:
         if not self._verbatim:
@@ -159,7 +143,9 @@ class _Walk:
     def _flush(self) -> None:
         text = spaced("".join(self._texts))
         self._texts.clear()
-        self._outline.add(text)
+        if text:
+            self._outline.add(self._number + text)
+            self._number = ""
 
     @staticmethod
     def _is_data(table: Any) -> bool:

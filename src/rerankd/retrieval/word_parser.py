@@ -19,6 +19,7 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_numbering import Numbering
 from rerankd.retrieval.word_styles import heading_levels
 from rerankd.retrieval.word_xml import attribute, child, name_of
 
@@ -36,8 +37,9 @@ _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 def parse_docx(path: Path) -> ParsedDocument:
     """Parse a Word document; headings are told by their style or outline level.
 
-    Tracked insertions are text, deletions are not. A footnote follows its paragraph, a text box the paragraph to which
-    it is anchored; headers and footers come last, once each.
+    Automatic numbers of lists and headings are text, as Word shows them. Tracked insertions are text, deletions are
+    not. A footnote follows its paragraph, a text box the paragraph to which it is anchored; headers and footers come
+    last, once each.
 
     Raises:
         InvalidInputFileError: the file is damaged or locked, or unpacks to more than `MAX_UNPACKED` bytes.
@@ -106,7 +108,9 @@ class _Document:
 
     def __init__(self, package: _Package) -> None:
         self._package = package
-        self._levels = heading_levels(package.parts("styles"))
+        styles = package.parts("styles")
+        self._levels = heading_levels(styles)
+        Numbering(package.parts("numbering"), styles).write(package.main)
         self._outline = Outline()
         self._notes = {
             (role, attribute(note, "id")): note

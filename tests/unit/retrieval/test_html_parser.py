@@ -143,3 +143,24 @@ def test_many_elements_beside_each_other_are_no_nesting(tmp_path: Path) -> None:
     row = f"<div><img src=x>a</div><p>b<br/><svg><path d=x /></svg><p>c{script}"
     assert len(blocks(tmp_path, f"{row * 10}{script * 11_000}")) == 30
     assert blocks(tmp_path, "<p>a<script>" * 11_000) == [("a", ())]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<ol><li>Drain it.</li><li><p>Fill it.</p></li></ol>", ["1. Drain it.", "2. Fill it."]),
+        ("<ol start=3><li>a<li value=7>b<li>c</ol>", ["3. a", "7. b", "8. c"]),
+        ("<ol reversed><li>a<li>b</ol>", ["2. a", "1. b"]),
+        ("<ol type=A><li>a<ol type=i><li>b</ol><li>c</ol>", ["A. a", "i. b", "B. c"]),
+        ("<ol><li>a<ul><li>b</ul><li>c</ol>", ["1. a", "b", "2. c"]),
+        ("<ul><li>a</ul>", ["a"]),
+        ("<ol style='list-style: none'><li>a</ol>", ["a"]),
+        ("<ol start=x><li value=''>a</ol>", ["1. a"]),
+        ("<ol><li>a<nav><ol><li>menu</ol></nav><li>b</ol><p>c", ["1. a", "2. b", "c"]),
+        ("<li>a", ["a"]),
+        ("<ol><li><ol type=a><li>a<li>b</ol><li><li>c</ol>", ["1. a. a", "b. b", "3. c"]),
+        ("<ol><li><pre>code</pre>text</ol><p>after", ["code", "1. text", "after"]),
+    ],
+)
+def test_items_of_lists_have_their_numbers(tmp_path: Path, html: str, expected: list[str]) -> None:
+    assert [block.text for block in parsed(tmp_path, html).blocks] == expected
