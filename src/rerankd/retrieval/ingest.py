@@ -199,20 +199,25 @@ class _Ingestion:
             raise _UnreadableError(f"It cannot be read ({reason}). Convert it to another format.{note}") from error
 
     def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
-        part = 0
+        part = rows_without_text = 0
         options = self._options
-        reserved = reserved_names(is_table=file.path.suffix.lower() in TABLES)
+        is_table = file.path.suffix.lower() in TABLES
+        reserved = reserved_names(is_table=is_table)
         for unit in parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter):
             file.lost += unit.lost_characters
             file.notes |= dict.fromkeys(unit.notes)
             own = renamed(unit.metadata, reserved) | ({"id": unit.id} if unit.id else {})
             if note := renaming_note(unit.metadata, reserved):
                 file.notes[note] = None
+            before = part
             for passage in split(unit.blocks, self._offsets, options.split):
                 metadata = well_formed(place_of(passage, unit.line) | own)
                 text = well_formed(passage.text)
                 yield IndexedPassage(f"{file.source}#{part}", file.source, part, file.digest, text, metadata)
                 part += 1
+            rows_without_text += is_table and part == before and any(map(str, own.values()))
+        if rows_without_text:
+            file.notes[f"{rows_without_text} rows have no text and were left out."] = None
 
     def _flush(self) -> None:
         """Write the queued passages and completed files in one step."""

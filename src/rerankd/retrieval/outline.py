@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rerankd._common.characters import is_blank
 from rerankd.retrieval.splitting import Block
 
 MAX_HEADING = 200
@@ -46,7 +47,7 @@ class Outline:
 
     def add(self, text: str, header_lines: int = 0, line: int = 0) -> None:
         """Add a block, which begins on a line of the file, under the open headings; blank text is ignored."""
-        if text.strip():
+        if not is_blank(text):
             headings = tuple(title for _, title, _ in self._open)
             self._blocks.append(Block(text, headings, header_lines=header_lines, line=line))
             self._written = len(self._open)

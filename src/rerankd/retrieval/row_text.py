@@ -50,7 +50,7 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
         )
     outline = Outline()
     if title_column is not None and title_column != text_column:
-        outline.heading(1, columns[title_column])
+        outline.heading(1, columns[title_column] or "")
     for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
         outline.add(part)
     ids = {name: _id(value) for name, value in columns.items() if name.lower() in ID_FIELDS and name != text_column}
@@ -68,7 +68,8 @@ def _id(value: Any) -> str:
 
 
 def _column(columns: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """Return the column with the first of some names that holds a text; capitals do not matter."""
+    """Return the column with the first of some names that holds a text, else nothing; capitals do not matter."""
     by_name = {name.strip().lower(): name for name in reversed(list(columns))}
-    found = (by_name[name] for name in names if name in by_name)
-    return next((column for column in found if isinstance(columns[column], str)), None)
+    found = [by_name[name] for name in names if name in by_name]
+    texts = (column for column in found if isinstance(columns[column], str))
+    return next(texts, next((column for column in found if columns[column] is None), None))

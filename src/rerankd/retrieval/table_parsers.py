@@ -122,14 +122,15 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
     )
     number = end = 0
     header: Sequence[str] = ()
+    named: Sequence[str] = ()  # the header as it is in the file
     try:
         for values in reader:
             line, end = end + 1 + dialect.has_separator_line, reader.line_num
             if not values:
                 continue
             if not header:
-                header = [name.strip() for name in values]
-                _check_header(header)
+                named = [value.strip() for value in values]
+                header = _header(named) if any(named) else ()
                 continue
             number += 1
             if any(value.strip() for value in values[len(header) :]):
@@ -138,7 +139,8 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
                     hint=f"Put values that contain {DELIMITERS.get(dialect.delimiter, dialect.delimiter)} in quotes,"
                     " or name the separator with --delimiter.",
                 )
-            yield line, dict(zip(header, values, strict=False))
+            cells = zip(header, named, values, strict=False)
+            yield line, {name: value for name, given, value in cells if given or value.strip()}
     except csv.Error as error:
         raise InvalidInputFileError(
             f"Row {number + 1} (line {reader.line_num}) of the CSV file cannot be read ({error}).",
@@ -146,10 +148,12 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
         ) from error
 
 
-def _check_header(header: Sequence[str]) -> None:
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+def _header(names: Sequence[str]) -> list[str]:
+    """Return the names of the columns; one without a name, as spreadsheets write, is named by its position."""
+    twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise InvalidInputFileError(f"The column {twice!r} appears twice.", hint="Give each column a name of its own.")
+    return [name or f"column {number}" for number, name in enumerate(names, 1)]
 
 
 def _whole_lines(lines: TextIO) -> str:

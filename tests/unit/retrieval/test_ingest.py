@@ -352,3 +352,20 @@ def test_metadata_that_json_cannot_carry_stop_no_run(
     index = opened(tmp_path)
     assert brought_in(folder, index).errors == []
     assert metadata_of(index, folder / name)[0]["big"] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.csv", "id,text,note\n1,row,\n2,,only a note\n3, ,\n,,\n"),
+        ("r.tsv", "text\tnote\nrow\t\n\tone\n \ttwo\n"),
+        ("r.jsonl", '{"text": null, "note": "a"}\n{"text": "row"}\n{"text": " \\u200b", "id": 3}\n{"text": ""}\n'),
+        ("r.jsonl", '{"question": "", "answer": null, "id": 1}\n{"question": "", "answer": "row"}\n'
+         '{"question": null, "answer": "", "id": 3}\n'),
+    ],
+)  # fmt: skip
+def test_rows_without_text_are_counted(folder: Path, tmp_path: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    report = brought_in(folder, opened(tmp_path))
+    assert report.errors == []
+    assert report.notes == [((folder / name).as_posix(), "2 rows have no text and were left out.")]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.parsing import parse_here
-from rerankd.retrieval.table_parsers import parse_jsonl
+from rerankd.retrieval.table_parsers import parse_csv, parse_jsonl
 
 ROWS = "id,text\r\n1,The warranty lasts three years.\r\n2,保修期为三年。\r\n"
 
@@ -179,3 +179,19 @@ def test_no_id_of_a_row_is_lost(tmp_path: Path, row: str, name: str, metadata: d
     (tmp_path / "a.jsonl").write_text(row)
     [document] = parse_jsonl(tmp_path / "a.jsonl", None)
     assert (document.id, document.metadata) == (name, metadata)
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata"),
+    [
+        (",text,\n1,hello,z\n", {"column 1": "1", "column 3": "z"}),
+        ("text,,\nhello,,b\n", {"column 3": "b"}),
+        ("text,a,\nhello,1,\n", {"a": "1"}),
+        (",,\ntext,a,\nhello,1\n", {"a": "1"}),
+        ('"",text\n0,hello\n', {"column 1": "0"}),
+    ],
+)
+def test_columns_without_a_name_keep_their_values(tmp_path: Path, content: str, metadata: dict[str, str]) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    [document] = parse_csv(tmp_path / "a.csv", None)
+    assert document.metadata == metadata
