@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from rerankd.retrieval.formulas import fraction, indexed, power, root, superscript_mark
+
 # fmt: off
 _SKIPPED_TAGS = frozenset([
     "script", "style", "title", "noscript", "template", "svg", "nav", "iframe", "head", "button", "select", "dialog",
@@ -24,6 +26,8 @@ _BANNER = re.compile(
     info|hint|law|sdk|widget|block|section))*$""",
     re.IGNORECASE | re.VERBOSE,
 )
+FORMULAS = frozenset(["mfrac", "msup", "msub", "msubsup", "msqrt", "mroot"])  # of MathML
+_MAX_FORMULA_DEPTH = 30
 _LINE_NUMBERS = frozenset(["linenos", "linenodiv", "lineno", "line-numbers", "gutter"])
 _MAX_BANNER = 1500  # letters; what is longer is content, whatever its class says
 
@@ -83,8 +87,36 @@ def inline_text(node: Any, breaks: frozenset[str]) -> str:
         elif item.tag not in _SKIPPED_TAGS:
             if item.tag in breaks:
                 texts.append(" ")
+            elif item.tag in FORMULAS:
+                texts.append(formula_text(item))
+                continue
+            elif item.tag == "sup":
+                texts.append(superscript_mark("".join(texts[-4:]), item.text()))
             stack += reversed(list(item.iter(include_text=True)))
     return " ".join("".join(texts).replace("\xad", "").split())
+
+
+def formula_text(node: Any, depth: int = 0) -> str:
+    """Return a part of a MathML formula on one line."""
+    if node.tag == "-text":
+        return "".join((node.text(deep=False) or "").split())
+    if node.tag in _SKIPPED_TAGS:
+        return ""
+    if depth == _MAX_FORMULA_DEPTH:
+        return "".join(node.text().split())
+    parts = [formula_text(item, depth + 1) for item in node.iter(include_text=True)]
+    if node.tag in FORMULAS and node.tag != "msqrt":
+        parts = [part for part in parts if part]
+    first, second, third = [*parts, "", "", ""][:3]
+    shown = {
+        "mfrac": lambda: fraction(first, second),
+        "msup": lambda: power(first, second),
+        "msub": lambda: indexed(first, second),
+        "msubsup": lambda: power(indexed(first, second), third),
+        "msqrt": lambda: root("".join(parts)),
+        "mroot": lambda: root(first, second),
+    }.get(node.tag)
+    return "".join(parts) if shown is None else shown()
 
 
 def _has_ancestor(node: Any, tags: tuple[str, ...], role: str) -> bool:

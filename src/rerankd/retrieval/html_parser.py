@@ -10,7 +10,8 @@ from typing import Any
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import decode_html
-from rerankd.retrieval.html_content import content_roots, inline_text, is_left_out
+from rerankd.retrieval.formulas import superscript_mark
+from rerankd.retrieval.html_content import FORMULAS, content_roots, formula_text, inline_text, is_left_out
 from rerankd.retrieval.html_lists import LISTS, item_numbers
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
@@ -99,7 +100,12 @@ class _Walk:
             self._flush()
             self._table(node)
             return False
-        if tag in ("td", "th"):
+        if tag in FORMULAS:
+            self._texts.append(formula_text(node))
+            return False
+        if tag == "sup":
+            self._texts.append(superscript_mark("".join(self._texts[-4:]), node.text()))
+        elif tag in ("td", "th"):
             self._texts.append(" ")
         if tag in BLOCK_TAGS or tag in _HEADINGS:
             self._end_line()

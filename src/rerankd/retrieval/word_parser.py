@@ -17,8 +17,10 @@ from typing import Any
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
+from rerankd.retrieval.formulas import superscript_mark
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_formulas import formula_text, is_formula
 from rerankd.retrieval.word_numbering import Numbering
 from rerankd.retrieval.word_styles import heading_levels
 from rerankd.retrieval.word_xml import attribute, child, name_of
@@ -30,7 +32,9 @@ _LEFT_OUT = frozenset(
      "softHyphen", "tblPr", "tblGrid", "trPr", "tcPr"]
 )  # fmt: skip
 _CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_RAISED = "\x11"  # begins a superscript; XML cannot have it
 _READ_ROLES = ("footnotes", "endnotes", "header", "footer")
+_INLINE = frozenset(["oMath", "oMathPara", "r", "hyperlink", "fldSimple"])  # Word reads them outside of paragraphs, too
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 
 
@@ -162,6 +166,8 @@ class _Document:
             elif name == "AlternateContent":
                 for chosen in element[:1]:
                     self._blocks(chosen)
+            elif name in _INLINE:
+                self._outline.add(_text(element))
             elif name not in _LEFT_OUT and not _is_placeholder(element):
                 self._blocks(element)
 
@@ -200,7 +206,10 @@ class _Document:
 
 
 def _text(element: Any) -> str:
-    return "".join(_pieces(element))
+    first, *raised = "".join(_pieces(element)).split(_RAISED)
+    for text in raised:
+        first += superscript_mark(first, text) + text
+    return first
 
 
 def _pieces(element: Any) -> Iterator[str]:
@@ -213,12 +222,16 @@ def _pieces(element: Any) -> Iterator[str]:
             yield _CHARACTERS[name]
         elif name == "sym":
             yield _symbol(item)
+        elif is_formula(item):
+            yield formula_text(item, _text)
         elif name == "AlternateContent":
             for chosen in item[:1]:
                 yield from _pieces(chosen)
         elif name == "tbl":
             yield "; ".join(row.replace(" | ", ", ") for row in _rows(item)) + " "
         elif name not in _LEFT_OUT and not _is_placeholder(item):
+            if name == "r" and _is_raised(item):
+                yield _RAISED
             yield from _pieces(item)
             if name == "p":
                 yield "\n"
@@ -264,6 +277,11 @@ def _header_rows(table: Any) -> int:
     style = child(table, "tblPr")
     look = child(style, "tblLook") if style is not None else None
     return count or int(look is not None and attribute(look, "firstRow") in ("1", "true"))
+
+
+def _is_raised(run: Any) -> bool:
+    alignment = child(child(run, "rPr"), "vertAlign")
+    return alignment is not None and attribute(alignment, "val") == "superscript"
 
 
 def _is_placeholder(element: Any) -> bool:

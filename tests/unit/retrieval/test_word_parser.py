@@ -206,3 +206,46 @@ def test_what_is_not_read_is_named(tmp_path: Path, body: str, parts: dict[str, s
     document = parse_docx(tmp_path / "a.docx")
     assert document.notes == (note,)
     assert "Seven days." in next(iter(document.blocks)).text
+
+
+def raised(text: str) -> str:
+    return f'<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>{text}</w:t></w:r>'
+
+
+def m(name: str, content: str) -> str:
+    return f"<m:{name}>{content}</m:{name}>"
+
+
+def mt(text: str) -> str:
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (p("a load of 10", raised("6"), " newton"), "a load of 10^6 newton"),
+        (p("10", raised("-6"), " m"), "10^-6 m"),
+        (p("10", raised("−"), raised("6")), "10^−6"),
+        (p("The warranty", raised("1"), " ends."), "The warranty^1 ends."),
+        (p("on May 1", raised("st"), ", 5 m", raised("2")), "on May 1st, 5 m2"),
+        (p("(a+b)", raised("2")), "(a+b)^2"),
+        (p(raised("2"), "H"), "2H"),
+        (table(cell(p("10", raised("3"))) + cell("b")), "10^3 | b"),
+        (p("x = ", m("f", m("num", mt("1")) + m("den", mt("2")))), "x = 1/2"),
+        (p(m("f", m("num", mt("a+b")) + m("den", mt("2a")))), "(a+b)/2a"),
+        (p(m("sSup", m("e", mt("10")) + m("sup", mt("6")))), "10^6"),
+        (p(m("sSubSup", m("e", mt("x")) + m("sub", mt("1")) + m("sup", mt("2")))), "x_1^2"),
+        (p(m("rad", m("deg", mt("3")) + m("e", mt("8")))), "3√8"),
+        (p(m("d", m("e", mt("a+b")))), "(a+b)"),
+        (p(m("d", '<m:dPr><m:begChr m:val="["/><m:endChr m:val=""/></m:dPr>' + m("e", mt("a")) + m("e", mt("b")))),
+         "[a|b"),
+        (p(m("nary", '<m:naryPr><m:chr m:val="∑"/></m:naryPr>' + m("sub", mt("i=1")) + m("sup", mt("n"))
+             + m("e", mt("i")))), "∑_(i=1)^n i"),
+        (p(m("m", m("mr", m("e", mt("1")) + m("e", mt("2"))) + m("mr", m("e", mt("3")) + m("e", mt("4"))))),
+         "1, 2; 3, 4"),
+        ("<m:oMathPara>" + m("oMath", mt("E=mc")) + "</m:oMathPara>", "E=mc"),
+        ("<w:ins>" + r("inserted run") + "</w:ins>", "inserted run"),
+    ],
+)  # fmt: skip
+def test_superscripts_and_formulas_change_no_number(tmp_path: Path, body: str, expected: str) -> None:
+    assert texts(tmp_path, body) == [expected]
