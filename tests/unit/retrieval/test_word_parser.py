@@ -190,13 +190,13 @@ def test_a_document_of_empty_paragraphs_is_quick(tmp_path: Path) -> None:
             "2 embedded documents were left out.",
         ),
         (
-            '<w:p><w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r></w:p>',
+            '<w:p><w:r><w:sym w:font="Webdings" w:char="F0B3"/></w:r></w:p>',
             {},
             "1 characters of symbol fonts were left out.",
         ),
         (
             "",
-            {"footer": '<w:p><w:r><w:sym w:font="Wingdings" w:char="F0FC"/></w:r></w:p>'},
+            {"footer": '<w:p><w:r><w:sym w:font="Wingdings" w:char="F04A"/></w:r></w:p>'},
             "1 characters of symbol fonts were left out.",
         ),
     ],
@@ -249,3 +249,63 @@ def mt(text: str) -> str:
 )  # fmt: skip
 def test_superscripts_and_formulas_change_no_number(tmp_path: Path, body: str, expected: str) -> None:
     assert texts(tmp_path, body) == [expected]
+
+
+def form(data: str) -> str:
+    return f'<w:r><w:fldChar w:fldCharType="begin"><w:ffData>{data}</w:ffData></w:fldChar></w:r>'
+
+
+def described(text: str) -> str:
+    return f'<w:r><w:drawing><wp:docPr xmlns:wp="urn:wp" id="1" descr="{text}"/></w:drawing></w:r>'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (p("Colour: ", form('<w:ddList><w:result w:val="1"/><w:listEntry w:val="Red"/><w:listEntry w:val="Blue"/>'
+                            "</w:ddList>")), "Colour: Blue"),
+        (p(form('<w:ddList><w:listEntry w:val="Red"/></w:ddList>')), "Red"),
+        (p(form("<w:checkBox><w:checked/></w:checkBox>"), " yes ", form('<w:checkBox><w:default w:val="0"/>'
+                                                                        "</w:checkBox>"), " no"), "☒ yes ☐ no"),
+        (p('<w:r><w:pict><v:shape><v:textpath string="CONFIDENTIAL"/></v:shape></w:pict></w:r>'), "CONFIDENTIAL"),
+        (p("See ", described("Wiring of the pump")), "See [Wiring of the pump]"),
+        (p("See", described("image1.PNG"), described("")), "See"),
+        (p('<w:r><w:t>20 </w:t><w:sym w:font="Symbol" w:char="F0B0"/><w:t>C </w:t><w:sym w:font="Symbol"'
+           ' w:char="F0A3"/><w:t> T </w:t><w:sym w:font="Wingdings" w:char="F0FC"/></w:r>'), "20 °C ≤ T ✓"),
+        (p('<w:r><w:rPr><w:rFonts w:ascii="Symbol"/></w:rPr><w:t>\uf0b1\uf06d</w:t></w:r>', " \uf0fc"), "±μ \uf0fc"),
+        (p('<w:r><w:sym w:font="Arial" w:char="00E9"/><w:sym w:char="zz"/></w:r>'), "é"),
+    ],
+)  # fmt: skip
+def test_text_of_objects_is_read(tmp_path: Path, body: str, expected: str) -> None:
+    assert texts(tmp_path, body) == [expected]
+
+
+def test_charts_are_read(tmp_path: Path) -> None:
+    def points(*values: str) -> str:
+        return "".join(f"<c:pt><c:v>{value}</c:v></c:pt>" for value in values)
+
+    chart = (
+        '<c:chart xmlns:c="urn:c" xmlns:a="urn:a"><c:title><a:t>Sales</a:t></c:title><c:ser><c:tx>'
+        f"{points('Pumps')}</c:tx><c:cat>{points('2024', '2025')}</c:cat><c:val>{points('4.2999999999999998', '7')}"
+        "</c:val></c:ser><c:ser><c:val>" + points("1") + "</c:val></c:ser></c:chart>"
+    )
+    assert texts(tmp_path, p("Body."), chart=chart) == ["Body.", "Sales Pumps: 2024 4.3, 2025 7 1"]
+
+
+def test_pictures_and_embedded_objects_are_counted(tmp_path: Path) -> None:
+    picture = '<w:r><w:drawing><a:blip xmlns:a="urn:a"/></w:drawing></w:r>'
+    old = "<mc:AlternateContent><mc:Choice>" + picture + "</mc:Choice><mc:Fallback><w:r><w:pict><v:imagedata/></w:pict>"
+    inner = '<w:r><w:object><v:imagedata/><o:OLEObject xmlns:o="urn:o"/></w:object></w:r>'
+    document = parsed(tmp_path, p("a", picture, old + "</w:r></mc:Fallback></mc:AlternateContent>", inner))
+    assert document.notes == ("1 embedded objects were left out.", "2 pictures were left out.")
+
+
+def test_cells_stay_below_their_headers(tmp_path: Path) -> None:
+    rows = (
+        cell("Name") + cell("Price") + cell("Unit"),
+        '<w:trPr><w:gridBefore w:val="1"/></w:trPr>' + cell("5") + cell("EUR"),
+        cell("Lid") + cell("deleted", "<w:cellDel/>") + cell("7") + cell("EUR"),
+        cell("both", '<w:gridSpan w:val="2"/>') + cell("EUR"),
+    )
+    [block] = parsed(tmp_path, table(*rows)).blocks
+    assert block.text.split("\n") == ["Name | Price | Unit", " | 5 | EUR", "Lid | 7 | EUR", "both |  | EUR"]
