@@ -187,3 +187,70 @@ def test_items_of_lists_have_their_numbers(tmp_path: Path, html: str, expected: 
 def test_superscripts_and_formulas_change_no_number(tmp_path: Path, html: str, expected: str) -> None:
     text = "\n".join(block.text for block in parsed(tmp_path, html).blocks)
     assert text == expected or (html.count("<mfrac>") > 100 and "1" in text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "header_lines"),
+    [
+        ("<tr><th colspan=2>Price<th>Unit<tr><td>1<td>2<td>kg", "Price |  | Unit\n1 | 2 | kg", 1),
+        ("<tr><th>A<th>B<tr><td rowspan=2>r<td>x<tr><td>y<tr><td>s<td>z", "A | B\nr | x\n | y\ns | z", 1),
+        ("<tr><th rowspan=2>A<th colspan=2>B<tr><th>c<th>d<tr><td>1<td>2<td>3", "A | B\n | c | d\n1 | 2 | 3", 2),
+        ("<tr><td>a<td rowspan=2 colspan=2>b<td>c<tr><td>d<td>e", "a | b |  | c\nd |  |  | e", 0),
+        ("<tr><td colspan=0>a<td rowspan=x>b<td colspan=9999999>c", "a | b | c", 0),
+        ("<tr><th>Model<th>Features<tr><td>X1<td><ul><li>fast<li>small</ul>", "Model | Features\nX1 | fast small", 1),
+        ("<tr><th>n<th>code<tr><td class=linenos>1<td>x=1", "n | code\nx=1", 1),
+        ("<tr><td>a<td><tr><td><td>b", "a\n | b", 0),
+    ],
+)
+def test_cells_stay_below_their_headers(tmp_path: Path, rows: str, expected: str, header_lines: int) -> None:
+    [block] = parsed(tmp_path, f"<table>{rows}</table>").blocks
+    assert (block.text, block.header_lines) == (expected, header_lines)
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        ("<p>a</p><aside>Hot.</aside><footer>Imprint</footer>", "Left out: asides, footers."),
+        ("<p>a</p><nav>Menu</nav><nav>Menu</nav>", "Left out: navigation."),
+        ("<p>a</p><noscript><p>Full text</p></noscript><template><p>x</p></template>",
+         "Left out: noscript, templates."),
+        ("<p>a</p><svg><text>Label</text></svg><button>Go</button><select><option>B</select>",
+         "Left out: form controls, labels of graphics."),
+        ("<p>a</p><div class=newsletter>Issue 14</div><div role=search>find</div>",
+         "Left out: boxes beside the content, form controls."),
+        ("<main><p>The text of the page.</p></main><div>more</div>", "Left out: text outside of main."),
+        ("<main><p>The text of the page.</p></main><nav>Menu</nav>", ""),
+        ("<p>a</p><nav> </nav><script>x=1</script><style>p{}</style><svg><path/></svg>", ""),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_named(tmp_path: Path, body: str, note: str) -> None:
+    assert parsed(tmp_path, body).notes == ((note,) if note else ())
+
+
+def test_main_that_is_no_more_than_a_frame_is_not_the_content(tmp_path: Path) -> None:
+    page = parsed(tmp_path, f"<main><h1>Boiler</h1></main><div>{'The real text stands outside. ' * 9}</div>")
+    assert next(iter(page.blocks)).headings == ("Boiler",)
+    assert page.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<p>See <img src=x alt='the  wiring'>.", "See [the wiring]."),
+        ("<p>See<img alt='a.PNG'><img alt><img aria-hidden=true alt=x>", "See"),
+        ("<table><tr><th>OK<tr><td><img alt=yes></table>", "OK\n[yes]"),
+    ],
+)
+def test_descriptions_of_images_are_text(tmp_path: Path, html: str, expected: str) -> None:
+    assert [block.text for block in parsed(tmp_path, html).blocks] == [expected]
+
+
+@pytest.mark.parametrize("empty", ["<title/>", '<script src="a.js" />', "<style/>", "<iframe src='x'/>"])
+@pytest.mark.parametrize(
+    "beginning",
+    ["<?xml version='1.0'?><html>", "<html xmlns='http://www.w3.org/1999/xhtml'>",
+     '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "x"><html>'],
+)  # fmt: skip
+def test_empty_elements_of_xhtml_take_in_no_text(tmp_path: Path, beginning: str, empty: str) -> None:
+    page = f"{beginning}<head>{empty}</head><body>{empty}<p>Text.</p></body></html>"
+    assert [block.text for block in parsed(tmp_path, page).blocks] == ["Text."]
