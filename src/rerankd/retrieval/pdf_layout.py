@@ -40,6 +40,18 @@ class Line:
     row: int
 
 
+def downwards(pieces: Sequence[Line]) -> list[Line]:
+    """Return pieces whose rows go down the page; PDFium begins with the last row if a page is shown turned."""
+    rows: dict[int, list[Line]] = {}
+    for piece in pieces:
+        rows.setdefault(piece.row, []).append(piece)
+    feet = [row[0].bottom for row in rows.values()]
+    rising = sum(below > above + 1 for above, below in itertools.pairwise(feet))
+    if len(feet) < _MIN_COLUMN_LINES or rising < 0.9 * (len(feet) - 1):
+        return list(pieces)
+    return [piece for row in reversed(rows.values()) for piece in row]
+
+
 def in_reading_order(pieces: Sequence[Line]) -> list[Line]:
     """Return the lines of a page, one column after the other; pieces of a row that are no columns are joined."""
     gutter = _gutter(pieces)
