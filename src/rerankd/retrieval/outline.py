@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rerankd._common.characters import is_blank
 from rerankd.retrieval.splitting import Block
 
 MAX_HEADING = 200
@@ -47,7 +46,7 @@ class Outline:
 
     def add(self, text: str, header_lines: int = 0, line: int = 0) -> None:
         """Add a block, which begins on a line of the file, under the open headings; blank text is ignored."""
-        if not is_blank(text):
+        if text.strip():
             headings = tuple(title for _, title, _ in self._open)
             self._blocks.append(Block(text, headings, header_lines=header_lines, line=line))
             self._written = len(self._open)

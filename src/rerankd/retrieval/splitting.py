@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from rerankd._common.characters import is_blank
 from rerankd._common.text import UNSPACED
 from rerankd.errors import InvalidRequestError
 from rerankd.retrieval.sentences import sentences
@@ -111,7 +110,7 @@ def split(blocks: Iterable[Block], offsets: TokenOffsets, options: SplitOptions 
         ['Top\\nOne two. Three four.']
     """
     options = options or SplitOptions()
-    written = (block for block in blocks if not is_blank(block.text))
+    written = (block for block in blocks if block.text.strip())
     for (headings, page), section in groupby(written, key=lambda block: (block.headings, block.page)):
         for text, line in _passages(headings, section, offsets, options):
             yield TextChunk(text, headings, page, line)

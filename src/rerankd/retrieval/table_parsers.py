@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 import orjson
 
 from rerankd._common.error_text import first_line
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import detect_file
@@ -87,7 +87,7 @@ def _json(line: str) -> Any:
     value = orjson.loads(line)
     if _LONG_INTEGER.search(line):
         with suppress(ValueError):  # an integer of thousands of digits
-            return json.loads(line)
+            return parse_json(line)
     return value
 
 

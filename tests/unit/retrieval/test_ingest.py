@@ -359,7 +359,7 @@ def test_metadata_that_json_cannot_carry_stop_no_run(
     [
         ("r.csv", "id,text,note\n1,row,\n2,,only a note\n3, ,\n,,\n"),
         ("r.tsv", "text\tnote\nrow\t\n\tone\n \ttwo\n"),
-        ("r.jsonl", '{"text": null, "note": "a"}\n{"text": "row"}\n{"text": " \\u200b", "id": 3}\n{"text": ""}\n'),
+        ("r.jsonl", '{"text": null, "note": "a"}\n{"text": "row"}\n{"text": " \\u00a0", "id": 3}\n{"text": ""}\n'),
         ("r.jsonl", '{"question": "", "answer": null, "id": 1}\n{"question": "", "answer": "row"}\n'
          '{"question": null, "answer": "", "id": 3}\n'),
     ],
