@@ -129,10 +129,11 @@ class _Document:
             for role in ("header", "footer", "diagramData")
             for root in self._package.parts(role)
         }
-        charts = ["\n".join(chart_lines(root)) for root in self._package.parts("chart")]
-        for text in [*margins, *charts]:
-            if len(re.findall(r"[^\W\d_]", text)) > 2:
+        for text in margins:
+            if len(re.findall(r"[^\W\d_]", text)) > 1:  # not just the number of the page
                 self._outline.add(text)
+        for root in self._package.parts("chart"):
+            self._outline.add("\n".join(chart_lines(root)))
         return ParsedDocument(
             self._outline.finish(), metadata={"title": title} if title else {}, notes=self._left_out()
         )

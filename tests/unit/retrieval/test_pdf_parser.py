@@ -200,3 +200,19 @@ def test_remarks_in_annotations_are_counted(tmp_path: Path) -> None:
     document = parse_pdf(tmp_path / "a.pdf")
     assert [block.text for block in document.blocks] == ["Body text."] * 3
     assert document.notes == ("2 remarks in annotations were left out.",)
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        (["Descale the kettle", "Replace the filter", "Check the seals of it", "Oil the bearings", "Return the unit"],
+         ["every single month", "every six months", "once in every year", "every two years", "when out of order"]),
+        (["2023 first quarter", "2023 second half", "2024 first quarter", "2024 second half"],
+         ["sold 4,000 kettles", "sold 5,000 kettles", "sold 6,000 kettles", "sold 7,000 kettles"]),
+    ],
+)  # fmt: skip
+def test_rows_of_a_table_stay_together(tmp_path: Path, names: list[str], values: list[str]) -> None:
+    rows = zip(column(72, names), column(330, values), strict=True)
+    path = drawn(tmp_path, [piece for row in rows for piece in row])
+    text = " ".join(block.text for block in parse_pdf(path).blocks)
+    assert text == " ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))

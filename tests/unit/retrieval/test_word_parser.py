@@ -309,3 +309,8 @@ def test_cells_stay_below_their_headers(tmp_path: Path) -> None:
     )
     [block] = parsed(tmp_path, table(*rows)).blocks
     assert block.text.split("\n") == ["Name | Price | Unit", " | 5 | EUR", "Lid | 7 | EUR", "both |  | EUR"]
+
+
+@pytest.mark.parametrize(("header", "read"), [("机密", True), ("QM 12.4", True), ("1 / 7", False), ("- 3 -", False)])
+def test_a_header_is_read_unless_it_is_the_number_of_the_page(tmp_path: Path, header: str, read: bool) -> None:
+    assert texts(tmp_path, p("Text."), header=p(header)) == ["Text.", *[header] * read]
