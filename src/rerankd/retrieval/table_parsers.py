@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -77,6 +79,8 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                     raise InvalidInputFileError(
                         f"Line {number} is not a JSON object.", hint="Write one JSON object per line."
                     )
+                if name := _repeated(line, row):
+                    raise InvalidInputFileError(f"Line {number} has the key {name!r} twice.", hint="Keep one of them.")
                 yield number, row
 
     yield from _documents(rows(), text_field)
@@ -91,11 +95,27 @@ def _json(line: str) -> Any:
     return value
 
 
+def _repeated(line: str, row: Mapping[str, Any]) -> str:
+    """Return a key that an object has twice, of whose values the first would be lost; empty if there is none."""
+    if not any(line.count(f'"{name}"') > 1 for name in row):
+        return ""
+    repeated: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        names = Counter(name for name, _ in pairs)
+        repeated.extend(name for name, count in names.items() if count > 1)
+
+    with suppress(ValueError, RecursionError):
+        json.loads(line.removeprefix("\ufeff"), object_pairs_hook=note)
+    return next(iter(repeated), "")
+
+
 def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
     """Parse Parquet, a batch of rows at a time."""
     parquet: Any = require("pyarrow.parquet", "rag", "Reading parquet")
     try:
         with parquet.ParquetFile(path) as file:
+            _check_header(file.schema_arrow.names)
             batches = ((0, row) for batch in file.iter_batches(1000) for row in batch.to_pylist())
             yield from _documents(batches, text_field)
     except (InvalidInputFileError, MemoryError):
@@ -150,10 +170,14 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
 
 def _header(names: Sequence[str]) -> list[str]:
     """Return the names of the columns; one without a name, as spreadsheets write, is named by its position."""
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    _check_header(names)
+    return [name or f"column {number}" for number, name in enumerate(names, 1)]
+
+
+def _check_header(names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
         raise InvalidInputFileError(f"The column {twice!r} appears twice.", hint="Give each column a name of its own.")
-    return [name or f"column {number}" for number, name in enumerate(names, 1)]
 
 
 def _whole_lines(lines: TextIO) -> str:

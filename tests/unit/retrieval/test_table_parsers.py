@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.parsing import parse_here
-from rerankd.retrieval.table_parsers import parse_csv, parse_jsonl
+from rerankd.retrieval.table_parsers import parse_csv, parse_jsonl, parse_parquet
 
 ROWS = "id,text\r\n1,The warranty lasts three years.\r\n2,保修期为三年。\r\n"
 
@@ -195,3 +197,38 @@ def test_columns_without_a_name_keep_their_values(tmp_path: Path, content: str, 
     (tmp_path / "a.csv").write_text(content)
     [document] = parse_csv(tmp_path / "a.csv", None)
     assert document.metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"text": "a", "text": "b"}', "Line 1 has the key 'text' twice"),
+        ('{"text": "a", "n": 1, "n": 2}', "Line 1 has the key 'n' twice"),
+        ('{"text": ["a"]}', "Row 1: the column 'text' holds a list, not a text"),
+        ('{"body": 5, "x": 1}', "Row 1: the column 'body' holds a int, not a text"),
+        ('{"name": "a"}', "Row 1 has no text column; its columns are name"),
+    ],
+)
+def test_what_would_be_lost_is_refused(tmp_path: Path, row: str, says: str) -> None:
+    (tmp_path / "a.jsonl").write_text(row)
+    with pytest.raises(InvalidInputFileError, match=says):
+        list(parse_jsonl(tmp_path / "a.jsonl", None))
+
+
+def test_a_key_may_be_said_in_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": 'say "text"', "x": ["text", {"x": 1}], "text2": "text"}))
+    [document] = parse_jsonl(tmp_path / "a.jsonl", None)
+    assert document.metadata == {"x": ["text", {"x": 1}], "text2": "text"}
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pyarrow.table([["a"], ["b"]], names=["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputFileError, match="The column 'text' appears twice"):
+        list(parse_parquet(tmp_path / "a.parquet", None))
+
+
+def test_parquet_of_bytes_is_said(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputFileError, match="the column 'text' holds a bytes, not a text"):
+        list(parse_parquet(tmp_path / "a.parquet", None))
