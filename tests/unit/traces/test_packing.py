@@ -85,8 +85,8 @@ def test_metadata_that_json_cannot_carry_are_kept_as_text() -> None:
         deep = [deep]
     given_ = Candidates(
         np.array([7]),
-        np.float32([1]),
-        np.float32([1]),
+        np.array([1], np.float32),
+        np.array([1], np.float32),
         np.array([1]),
         metadata=({"long": 10**30, "deep": deep, "a": 1},),
     )
