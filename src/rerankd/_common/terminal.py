@@ -15,18 +15,18 @@ from rerankd._common.fitted_table import fitted
 
 
 class TerminalConsole(Console):
-    r"""A console that shows control characters as escape sequences and leaves names such as `:bamboo:` as they are.
+    r"""A console that shows control characters as escape sequences, and `[bold]` and `:bamboo:` as they are.
 
     Args:
         stderr: True for standard error.
 
     Example:
-        >>> TerminalConsole().print("\x1b[2J", markup=False)
+        >>> TerminalConsole().print("\x1b[2J")
         \x1b[2J
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, emoji=False)
+        super().__init__(stderr=stderr, emoji=False, markup=False)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print objects, see rich; tables are fitted to the width."""

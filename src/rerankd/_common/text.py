@@ -14,6 +14,16 @@ _INVISIBLE = re.compile(
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
+# Places at which NFKC would join what reads as two: a word and its trade mark or footnote, a number and its fraction or
+# power, and numbers in circles: Kettle™, warranty¹, 5½, 10⁶, ①②.
+_RAISED = "\u00b2\u00b3\u00b9\u2070\u2074-\u2079"
+_CIRCLED = "\u2460-\u2473\u2776-\u2793\u24eb-\u24ff"
+_JOINT = re.compile(
+    "(?<=\\w)(?=[\u2120\u2122])|(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f\u2189])"
+    f"|(?<=\\d)(?=[\u207a\u207b]?[{_RAISED}])|(?<=[^\\W\\d_]{{4}})(?=[{_RAISED}])"
+    f"|(?<=[{_CIRCLED}])(?=\\w)|(?<=\\w)(?=[{_CIRCLED}])"
+)
+
 # Letters and marks of scripts that put no spaces between words, or, as Korean, join particles to them; the body of a
 # character class: Thai, Lao, Burmese, Khmer, kana, bopomofo, hangul, Yi and Han.
 UNSPACED = (
@@ -39,6 +49,16 @@ def normalized(text: str) -> str:
         return visible.lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", visible)).casefold()
     return _INVISIBLE.sub("", unicodedata.normalize("NFKC", folded))  # folding may leave what composes again
+
+
+def separated(text: str) -> str:
+    """Return a text with a space where its normalized form would join what reads as two.
+
+    Example:
+        >>> separated("Kettle™, 5½ cm, 10⁶ m²")
+        'Kettle ™, 5 ½ cm, 10 ⁶ m²'
+    """
+    return text if text.isascii() else _JOINT.sub(" ", text)
 
 
 def is_unspaced(char: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
+from rerankd._common.error_text import first_line
 from rerankd.errors import InvalidRequestError
 from rerankd.types import Document, Pair
 
@@ -16,6 +17,7 @@ _HINT = "A document is a string, a rerankd.Document, or a dict with 'text' and o
 _PAIR_HINT = "Pass a list of (query, document) pairs of strings."
 _TABLES: Mapping[str, tuple[str, ...]] = {"to_dicts": (), "to_pylist": (), "to_dict": ("records",)}
 """Methods that give the rows of a table: of polars, of Arrow and of pandas."""
+_MAX_DEPTH = 100  # JSON libraries read and write between 127 and 1000 levels
 _LENGTH_HINT = "Use a smaller max_length, or long_documents='chunk'."
 
 
@@ -210,24 +212,37 @@ def _is_integer(value: object) -> bool:
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata in a form that JSON can carry; other values become their text.
+    """Return metadata in a form that JSON can carry everywhere; other values become their text.
+
+    Such are integers of more than 64 bits, which most programs would round, and values nested deeper than 100 levels.
 
     Args:
         metadata: the metadata of a document.
 
     Example:
-        >>> plain_metadata({"a": 1, "b": {2}})
-        {'a': 1, 'b': '{2}'}
+        >>> plain_metadata({"a": 1, "b": {2}, "c": 2**64})
+        {'a': 1, 'b': '{2}', 'c': '18446744073709551616'}
     """
-    return {name: value if _is_plain(value) else str(value) for name, value in metadata.items()}
+    return {name: value if _is_plain(value) else _as_text(value) for name, value in metadata.items()}
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, list | dict) and depth == _MAX_DEPTH:
+        return False
     if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
+        return all(_is_plain(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
-    return value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value))
+        return all(isinstance(name, str) and _is_plain(item, depth + 1) for name, item in value.items())
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    return value is None or isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)
+    except (RecursionError, ValueError) as error:  # nested without end, or an integer of thousands of digits
+        return f"{type(value).__name__} ({first_line(error)})"
 
 
 def _name(value: object) -> str:

@@ -15,7 +15,7 @@ from rerankd._common.optional import install_command, installed
 from rerankd._common.processor import HALF_PRECISION_FLAGS, INT8_FLAGS, cpu_flags, cpu_quota, usable_cores
 from rerankd._common.version import __version__
 from rerankd.cli import options
-from rerankd.cli.output import cell, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, stdout, tick, wants_json, write_rows
 from rerankd.errors import RerankdError
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
@@ -56,7 +56,7 @@ def doctor(
     else:
         table = Table("", "what", "found", "advice")
         for check in checks:
-            mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: ""}[check.ok]
+            mark = "" if check.ok is None else tick(check.ok)
             table.add_row(mark, check.name, cell(check.value), cell(check.advice))
         stdout().print(table)
     if any(check.name == "model" and check.ok is False for check in checks):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import EXIT_BELOW, Depth, MaxQueries, open_datasets
-from rerankd.cli.output import cell, json_row, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, json_row, stderr, stdout, tick, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.gate_record import GateDecision, GateLimits, read_decision, write_decision
 from rerankd.evaluation.gate_runner import GateSets, run_gate
@@ -105,7 +105,7 @@ def print_decision(decision: GateDecision) -> None:
     title = f"{decision.candidate} against {decision.champion}: {'passed' if decision.passed else 'refused'}"
     table = Table("", "check", "measured", "limit", "", title=cell(title))
     for check in decision.checks:
-        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        mark = tick(check.passed)
         number = _NUMBERS.get(check.name, "+.4f")
         table.add_row(
             mark, cell(check.name), f"{check.measured:{number}}", f"{check.limit:{number}}", cell(check.message)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from rerankd._common.progress import progress_bar
@@ -178,7 +179,7 @@ def _print_report(report: IngestReport, total: int) -> None:
     _print_lines(
         "lost", [(source, f"{count} characters could not be decoded; they read \ufffd") for source, count in lost]
     )
-    _print_lines("note", report.notes)
+    _print_notes(report.notes)
     if report.empty_files:
         say(f"Without text: {_names(report.empty_files)}.")
     if report.unsupported:
@@ -199,7 +200,23 @@ def _print_report(report: IngestReport, total: int) -> None:
 
 def _print_lines(word: str, rows: Iterable[tuple[str, str]]) -> None:
     for source, text in rows:
-        stderr().print(f"[yellow]{word}[/] {cell(source, 200)}: {cell(text, 300)}", highlight=False, soft_wrap=True)
+        _print_line(word, f"{cell(source, 200)}: {cell(text, 300)}")
+
+
+def _print_notes(notes: Iterable[tuple[str, str]]) -> None:
+    """Print the notes; one that several files have stands once."""
+    sources: dict[str, list[str]] = {}
+    for source, note in notes:
+        sources.setdefault(note, []).append(source)
+    _print_lines("note", [(names[0], note) for note, names in sources.items() if len(names) == 1])
+    for note, names in sources.items():
+        if len(names) > 1:
+            _print_line("note", f"{len(names)} files: {cell(note, 300)} {_names(names)}")
+
+
+def _print_line(word: str, text: str) -> None:
+    """Print a line that begins with a coloured word; brackets in names of files are no markup."""
+    stderr().print(Text.assemble((word, "yellow"), f" {text}"), highlight=False, soft_wrap=True)
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from rerankd._common.characters import escape_controls
 from rerankd._common.version import __version__
@@ -157,7 +158,7 @@ def main() -> None:
     except RerankdError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
-        stderr().print(f"[red]Error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        stderr().print(Text.assemble(("Error:", "red"), f" {error}"), highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -170,7 +171,3 @@ def _handle_sigterm_as_first_process() -> None:
     """Handle SIGTERM as a container's first process, to which the kernel delivers no unhandled signals."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -71,6 +71,11 @@ def movement(before: int, after: int) -> Text:
     return Text(f"{before} ▲", style="green") if after < before else Text(f"{before} ▼", style="red")
 
 
+def tick(passed: bool) -> Text:
+    """Return the sign for what passed or failed."""
+    return Text("✓", style="green") if passed else Text("✗", style="red")
+
+
 def cell(text: str, limit: int = 400) -> Text:
     """Return text for a table cell: one line, no markup, control characters shown as escape sequences."""
     return Text(escape_controls(" ".join(text[:limit].split())))

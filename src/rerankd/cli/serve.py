@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from rerankd._common.urls import masked_urls
 from rerankd.cli.options import Config, Json, say_sources, setting_flags
@@ -58,7 +59,9 @@ def serve(config: Config = None, **flags: Any) -> None:
         stderr().print(f"{name:8} http://{reachable}:{port}{path}", highlight=False, soft_wrap=True)
     if not service.keys.required and not is_loopback(settings.host):
         stderr().print(
-            "[bold red]WARNING: no API key is set, so anyone who can reach this port can use the service.[/] "
+            Text(
+                "WARNING: no API key is set, so anyone who can reach this port can use the service.", style="bold red"
+            ),
             "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
             soft_wrap=True,
         )

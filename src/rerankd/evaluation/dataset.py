@@ -218,10 +218,14 @@ def _read_queries(folder: Path, qrels: Qrels, required: bool) -> dict[str, str]:
         if required:
             raise InvalidInputFileError(f"{folder}: queries.jsonl is missing.", hint="Models need texts to read.")
         return dict.fromkeys(qrels, "")
-    texts = {
-        required_field(row, ("_id", "id"), location): required_field(row, ("text",), location)
-        for location, row in json_rows(path)
-    }
+    texts: dict[str, str] = {}
+    for location, row in json_rows(path):
+        query_id = required_field(row, ("_id", "id"), location)
+        text = required_field(row, ("text",), location)
+        if texts.setdefault(query_id, text) != text and query_id in qrels:
+            raise InvalidInputFileError(
+                f"{location}: query {query_id} is there twice, with another text.", hint="Give each query its own id."
+            )
     if missing := [query_id for query_id in qrels if query_id not in texts]:
         raise InvalidInputFileError(
             f"{path}: {len(missing)} judged queries are not there, among them {missing[0]}.",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import InvalidInputFileError
 
 _GZIP = b"\x1f\x8b"
@@ -48,7 +48,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     for location, line in text_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise InvalidInputFileError(
                 f"{location}: not JSON ({error}).", hint="Write one JSON object per line."
@@ -67,9 +67,14 @@ def required_field(row: dict[str, Any], names: tuple[str, ...], location: str) -
         location: location of the row, for the error message.
 
     Raises:
-        InvalidInputFileError: the row has none of them.
+        InvalidInputFileError: the row has none of them, or a list or an object under the name.
     """
     for name in names:
-        if row.get(name) is not None:
-            return str(row[name])
+        value = row.get(name)
+        if isinstance(value, str | int | float):
+            return str(value)
+        if value is not None:
+            raise InvalidInputFileError(
+                f"{location}: {name!r} is a {type(value).__name__}.", hint="Write a text or a number."
+            )
     raise InvalidInputFileError(f"{location}: no {names[0]!r}.", hint=f"Each line has {' or '.join(names)}.")

@@ -32,11 +32,16 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Read judgements: `query 0 document grade`, `query<TAB>document<TAB>grade` with or without header, or jsonl.
 
     Raises:
-        InvalidInputFileError: the file cannot be read, a line has another shape, or there is no judgement.
+        InvalidInputFileError: the file cannot be read, a line has another shape, a document has two grades for a query,
+            or there is no judgement.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for query_id, doc_id, grade in _qrels_jsonl(path) if _is_json(path) else _qrels_text(path):
-        qrels.setdefault(query_id, {})[doc_id] = grade
+    for location, query_id, doc_id, grade in _qrels_jsonl(path) if _is_json(path) else _qrels_text(path):
+        if qrels.setdefault(query_id, {}).setdefault(doc_id, grade) != grade:
+            raise InvalidInputFileError(
+                f"{location}: document {doc_id} has another grade for query {query_id} before.",
+                hint="Keep one of the judgements.",
+            )
     if not qrels:
         raise InvalidInputFileError(f"{path} holds no judgements.", hint="Write query<TAB>document<TAB>grade lines.")
     return qrels
@@ -113,13 +118,13 @@ def _is_json(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
 
 
-def _qrels_jsonl(path: Path) -> Iterator[tuple[str, str, int]]:
+def _qrels_jsonl(path: Path) -> Iterator[tuple[str, str, str, int]]:
     for location, row in json_rows(path):
         grade = _grade(required_field(row, _GRADE, location), location)
-        yield required_field(row, _QUERY, location), required_field(row, _DOCUMENT, location), grade
+        yield location, required_field(row, _QUERY, location), required_field(row, _DOCUMENT, location), grade
 
 
-def _qrels_text(path: Path) -> Iterator[tuple[str, str, int]]:
+def _qrels_text(path: Path) -> Iterator[tuple[str, str, str, int]]:
     for number, (location, line) in enumerate(text_lines(path)):
         columns = line.split("\t") if line.count("\t") == 2 else line.split()
         if len(columns) not in (3, 4):
@@ -129,7 +134,7 @@ def _qrels_text(path: Path) -> Iterator[tuple[str, str, int]]:
             )
         if number == 0 and _is_header(columns[-1]):
             continue
-        yield columns[0], columns[-2], _grade(columns[-1], location)
+        yield location, columns[0], columns[-2], _grade(columns[-1], location)
 
 
 def _is_header(text: str) -> bool:

@@ -102,6 +102,7 @@ def detect_file(path: Path) -> str:
                     valid = False
             if len(wide) < _SAMPLE:
                 wide += _wide_lines(chunk)
+    valid = valid and not decoder.getstate()[0]  # bytes of a character that the end cuts off
     if not valid or b"\x1b" in head:
         return detect(wide if not valid else head[: head.rfind(b"\n") + 1] or head)
     detect(head[:_SAMPLE].decode("utf-8", "ignore").encode())  # refuses what is binary

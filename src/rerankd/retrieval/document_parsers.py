@@ -13,12 +13,15 @@ from rerankd.retrieval.outline import Outline
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.splitting import Block
 
+# Colours and titles of terminals, as in logs: they would join the words beside them.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\))")
+
 
 def parse_text(path: Path) -> ParsedDocument:
     """Parse plain text: a paragraph is a block."""
     blocks: list[Block] = []
     line = 1
-    for part in re.split(r"(\n\s*\n)", _decoded(path)):
+    for part in re.split(r"(\n\s*\n)", _TERMINAL.sub("", _decoded(path))):
         if part.strip():
             blocks.append(Block(part, line=line))
         line += part.count("\n")

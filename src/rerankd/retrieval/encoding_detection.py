@@ -19,6 +19,7 @@ from rerankd.errors import InvalidInputFileError
 # Encodings of other times and machines are accepted only for texts that are long enough to be certain.
 _RARE = re.compile(r"cp(?!932|949|874)\d+|mac|johab|koi8-t|kz|ptcp|hp|iso8859-(?:4|10|13|14|16)$|hz|euc_jis", re.I)
 _UNUSED = re.compile(r"utf|cp037|cp1006|cp1026|cp1140|cp273|cp424|cp500|cp875")  # UTF has byte order marks; EBCDIC
+_WESTERN = re.compile(r"windows-125[02]|iso-?8859-(?:1|2|15)|macroman", re.I)
 _RARE_BYTES = 100
 _RARE_CONFIDENCE = 0.05
 _FEW_BYTES = 8
@@ -32,8 +33,25 @@ _SIGNS = frozenset(["So", "Sm", "Sc", "Sk", "No"])
 _EAST_ASIAN = frozenset(
     ["CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "HALFWIDTH", "FULLWIDTH"]
 )
+# Signs of Windows-1252 where they stand in a text without accents; chardet knows letters only. Bytes of other encodings
+# that are letters there are not at such places: o-umlaut of DOS is a closing quote, but has letters on both sides.
+_WESTERN_SIGN = re.compile(
+    rb"""(?<![\x80-\xff]) (?:
+        (?<![A-Za-z]) [\x80\x84\x91\x93\x95\xa3\xa7\xa9\xb0\xb1\xb5\xbc-\xbe]
+        | [\x80\x85\x92\x94\x99\xa3\xae\xb0\xbc-\xbe] (?![A-Za-z])
+        | (?<=\s) [\x96\x97] (?=\s) | (?<=[A-Za-z\d]) [\x92\x96\x97\xb7\xd7] (?=[A-Za-z\d]) | (?<=\d\ ) \xd7 | \xa0
+        | \x85[\x92\x94]
+    ) (?![\x80-\xff@\[\\\]^`{|}~])""",
+    re.VERBOSE,
+)
+_LEAST_LETTERS = 5
+_BEGINNING = 1000
+# Words without any letter of ASCII, as those of other scripts among English; those of Western languages have some.
+_FOREIGN_WORD = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])")
+_ALPHABETS = frozenset(["åäö", "äöü", "äöüß", "æøå", "áéíóú", "àèìòù", "âêîôû"])
+_ICELANDIC = re.compile("[ðþÐÞ]")  # or Turkish, in a few words
 _ANY_SCRIPT = "µºª"
-_NEVER_IN_WORDS = "¡¿¶§†‡‰"
+_NEVER_IN_WORDS = "¡¿¶§†‡‰„“”‚‹›•¤"
 
 
 def detect_legacy(content: bytes) -> str:
@@ -43,6 +61,8 @@ def detect_legacy(content: bytes) -> str:
         InvalidInputFileError: no encoding is certain.
         MissingDependencyError: the extra `rag` is not installed.
     """
+    if _has_western_signs_alone(content):
+        return "cp1252"
     detector = require("chardet", "rag", "Reading a text that is not in UTF-8")
     best = 0.0
     readings: dict[str, list[tuple[float, str]]] = {}  # text: confidence and name of each encoding that gives it
@@ -55,12 +75,39 @@ def detect_legacy(content: bytes) -> str:
         best = max(best, confidence)
         if text and not _UNUSED.match(name) and is_plausible(text):
             readings.setdefault(text, []).append((confidence, name))
-    if readings and (name := _certain(list(readings.values()), best, sum(byte > 127 for byte in content))):
+    name = _certain(list(readings.values()), best, sum(byte > 127 for byte in content)) if readings else ""
+    if name and not (_WESTERN.fullmatch(name) and _is_foreign(content)):
         return _superset(name.lower())
     guesses = " or ".join(guesses[0][1] for guesses in list(readings.values())[:2])
     raise InvalidInputFileError(
         f"The encoding cannot be detected{f'; it may be {guesses}' if guesses else ''}.", hint="Save it as UTF-8."
     )
+
+
+def _has_western_signs_alone(content: bytes) -> bool:
+    """Return True for letters of ASCII with signs of Windows-1252, such as quotes, which chardet cannot weigh.
+
+    Example:
+        >>> _has_western_signs_alone("It\u2019s a Kettle\u2122 \u2013 add \u00bd cup".encode("cp1252"))
+        True
+    """
+    letters = re.findall(rb"[A-Za-z]", content[:_BEGINNING])
+    return not content.isascii() and len(letters) >= _LEAST_LETTERS and _WESTERN_SIGN.sub(b"", content).isascii()
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Return True if Windows-1252 reads no word of a Western language in what is not ASCII."""
+    words = [word.decode("cp1252", "replace") for word in _FOREIGN_WORD.findall(content)]
+    if any(_is_foreign_word(word) for word in words) and _FOREIGN_WORD.sub(b"", content).isascii():
+        return True
+    text = content.decode("cp1252", "replace")
+    return sum(byte > 127 for byte in content) < _FEW_BYTES and _ICELANDIC.search(text) is not None
+
+
+def _is_foreign_word(word: str) -> bool:
+    letters = sum(map(str.isalpha, word))
+    signs = sum(unicodedata.category(char) in _SIGNS for char in word)
+    return letters + signs >= 2 and letters > 0 and word.lower() not in _ALPHABETS
 
 
 def _certain(readings: list[list[tuple[float, str]]], best: float, evidence: int) -> str:
@@ -107,7 +154,7 @@ def _is_odd(word: str) -> bool:
     if len(scripts) > 1:
         return scripts != {"CJK", "LATIN"}
     has_case = scripts <= {"LATIN", "CYRILLIC", "GREEK"}
-    return has_case and any(a.islower() and b.isupper() and not b.isascii() for a, b in itertools.pairwise(word))
+    return has_case and any(a.islower() and b.isupper() and not (a + b).isascii() for a, b in itertools.pairwise(word))
 
 
 @functools.cache

@@ -13,8 +13,6 @@ from rerankd._common.optional import require
 _YAML = re.compile(r"---[ \t]*\n(?P<body>(?:(?!---|\.\.\.)\S.*\n)?(?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _TOML = re.compile(r"\+\+\+[ \t]*\n(?P<body>(?:.*\n)*?)\+\+\+[ \t]*(?:\n|\Z)")
 _MAX_LENGTH = 100_000
-# Keys that a passage has of its own.
-_RESERVED = frozenset(["id", "heading", "page"])
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -44,7 +42,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
             return ({}, text[match.end() :]) if body == "" else ({}, text)
         values = None if body.startswith("\n") and load is _load_yaml else load(body)
         if values is not None:
-            plain = {str(key): _plain(value) for key, value in values.items() if str(key) not in _RESERVED}
+            plain = {str(key): _plain(value) for key, value in values.items()}
             return {key: value for key, value in plain.items() if value is not None}, text[match.end() :]
     return {}, text
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from rerankd.retrieval.formulas import fraction, indexed, power, root, superscript_mark
+
 # fmt: off
 _SKIPPED_TAGS = frozenset([
     "script", "style", "title", "noscript", "template", "svg", "nav", "iframe", "head", "button", "select", "dialog",
@@ -24,16 +26,66 @@ _BANNER = re.compile(
     info|hint|law|sdk|widget|block|section))*$""",
     re.IGNORECASE | re.VERBOSE,
 )
+FORMULAS = frozenset(["mfrac", "msup", "msub", "msubsup", "msqrt", "mroot"])  # of MathML
+_MAX_FORMULA_DEPTH = 30
+_MIN_MAIN = 0.2  # share of a page's content; less is a frame around it
+_NO_TEXT = frozenset(
+    ["script", "style", "title", "head", "rt", "rp", "annotation", "annotation-xml", "datalist", "canvas", "td", "th"]
+)
+_KINDS = {
+    "nav": "navigation", "navigation": "navigation", "menu": "menus", "menubar": "menus", "footer": "footers",
+    "contentinfo": "footers", "aside": "asides", "complementary": "asides", "noscript": "noscript",
+    "template": "templates", "svg": "labels of graphics", "iframe": "frames", "object": "frames",
+    "dialog": "dialogs", "alertdialog": "dialogs", "button": "form controls", "select": "form controls",
+    "textarea": "form controls", "search": "form controls",
+}  # fmt: skip
+_IMAGE_FILE = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|avif|bmp|ico)", re.IGNORECASE)
 _LINE_NUMBERS = frozenset(["linenos", "linenodiv", "lineno", "line-numbers", "gutter"])
 _MAX_BANNER = 1500  # letters; what is longer is content, whatever its class says
 
 
-def content_roots(tree: Any) -> list[Any]:
-    """Return the elements that hold the content of a page: `main` if it has text, else the body."""
+def content_roots(tree: Any) -> tuple[list[Any], bool]:
+    """Return the elements that hold the content of a page, and True if other text of the page is left out with that.
+
+    These are the `main` elements, unless most of the page stands outside of them; then it is the body.
+    """
     if tree.body is None:
-        return []
+        return [], False
     mains = [node for node in tree.css("main, [role=main]") if not _has_ancestor(node, ("main",), role="main")]
-    return mains if sum(len(node.text().strip()) for node in mains) > 0 else [tree.body]
+    inside = sum(_content_length(node) for node in mains)
+    if not inside:
+        return [tree.body], False
+    length = _content_length(tree.body)
+    return ([tree.body], False) if inside < _MIN_MAIN * length else (mains, length > inside)
+
+
+def _content_length(root: Any) -> int:
+    """Return the number of characters of a root's content."""
+    count = 0
+    stack = [(root, False)]
+    while stack:
+        node, within = stack.pop()
+        if node.tag == "-text":
+            count += len((node.text(deep=False) or "").strip())
+        elif not node.tag.startswith(("-", "_")) and (node is root or not is_left_out(node, within_content=within)):
+            within = within or node.tag in ("main", "article")
+            stack += [(child, within) for child in node.iter(include_text=True)]
+    return count
+
+
+def left_out_kind(node: Any) -> str:
+    """Return what an element is that is left out, for a note; empty if a reader would miss no text."""
+    # The content of a template is a document of its own, whose text is not the element's.
+    text = re.sub(r"<[^>]*>", "", node.html or "") if node.tag == "template" else node.text()
+    if node.tag in _NO_TEXT or not text.strip():
+        return ""
+    return _KINDS.get(node.tag, _KINDS.get((node.attributes or {}).get("role") or "", "boxes beside the content"))
+
+
+def image_text(node: Any) -> str:
+    """Return the description of an image; empty if there is none but the name of its file."""
+    description = " ".join((node.attributes.get("alt") or "").split())
+    return f"[{description}]" if description and not _IMAGE_FILE.fullmatch(description) else ""
 
 
 def is_left_out(node: Any, *, within_content: bool) -> bool:
@@ -80,11 +132,41 @@ def inline_text(node: Any, breaks: frozenset[str]) -> str:
         item = stack.pop()
         if item.tag == "-text":
             texts.append(item.text(deep=False) or "")
+        elif item.tag == "img":
+            texts.append(image_text(item))
         elif item.tag not in _SKIPPED_TAGS:
             if item.tag in breaks:
                 texts.append(" ")
+            elif item.tag in FORMULAS:
+                texts.append(formula_text(item))
+                continue
+            elif item.tag == "sup":
+                texts.append(superscript_mark("".join(texts[-4:]), item.text()))
             stack += reversed(list(item.iter(include_text=True)))
     return " ".join("".join(texts).replace("\xad", "").split())
+
+
+def formula_text(node: Any, depth: int = 0) -> str:
+    """Return a part of a MathML formula on one line."""
+    if node.tag == "-text":
+        return "".join((node.text(deep=False) or "").split())
+    if node.tag in _SKIPPED_TAGS:
+        return ""
+    if depth == _MAX_FORMULA_DEPTH:
+        return "".join(node.text().split())
+    parts = [formula_text(item, depth + 1) for item in node.iter(include_text=True)]
+    if node.tag in FORMULAS and node.tag != "msqrt":
+        parts = [part for part in parts if part]
+    first, second, third = [*parts, "", "", ""][:3]
+    shown = {
+        "mfrac": lambda: fraction(first, second),
+        "msup": lambda: power(first, second),
+        "msub": lambda: indexed(first, second),
+        "msubsup": lambda: power(indexed(first, second), third),
+        "msqrt": lambda: root("".join(parts)),
+        "mroot": lambda: root(first, second),
+    }.get(node.tag)
+    return "".join(parts) if shown is None else shown()
 
 
 def _has_ancestor(node: Any, tags: tuple[str, ...], role: str) -> bool:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import decode_html
-from rerankd.retrieval.html_content import content_roots, inline_text, is_left_out
+from rerankd.retrieval.formulas import superscript_mark
+from rerankd.retrieval.html_content import (
+    FORMULAS,
+    content_roots,
+    formula_text,
+    image_text,
+    inline_text,
+    is_left_out,
+    left_out_kind,
+)
+from rerankd.retrieval.html_lists import LISTS, item_numbers
+from rerankd.retrieval.html_tables import data_rows, is_data
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
 
@@ -20,76 +32,55 @@ BLOCK_TAGS = frozenset([
     "body", "br", "hr", "form", "fieldset", "details", "summary", "address", "caption", "hgroup", "center",
     "listing", "xmp", "option", "legend",
 ])
-# fmt: on
 # Tags that need no end, so that many of them may follow each other.
-_UNNESTED = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-        "path",
-        "p",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "td",
-        "th",
-        "thead",
-        "tbody",
-        "tfoot",
-        "colgroup",
-        "option",
-        "optgroup",
-        "rt",
-        "rp",
-    ]
-)
+_UNNESTED = frozenset([
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+    "path", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "option", "optgroup", "rt",
+    "rp",
+])
+# fmt: on
 _TAG = re.compile(r"<(?:(/?)([a-z][a-z0-9-]*)(?![^<>]*/>)|!--)")
 _RAW = {name: f"</{name}" for name in ("script", "style", "textarea", "title", "xmp", "noscript")} | {"!--": "-->"}
+_XHTML = re.compile(r"<\?xml\s|//DTD XHTML|http://www\.w3\.org/1999/xhtml")
+_EMPTY_RAW = re.compile(
+    r"<(script|style|title|textarea|iframe|noscript|xmp|noframes|template)\b([^<>]*)/>", re.IGNORECASE
+)
+_BEGINNING = 2000
 MAX_DEPTH = 10_000
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 _VERBATIM = frozenset(["pre", "listing", "xmp"])
 _PERMALINK = re.compile(r"\s+[¶#§🔗]$|¶$")
 _DATES = ("date", "dc.date", "dcterms.date", "dcterms.created", "article:published_time", "datepublished")
-_MAX_CELL = 1000  # a table with a longer cell arranges a page
 
 
 def parse_html(path: Path) -> ParsedDocument:
     """Parse HTML: the content of `main` if there is one, else the page without navigation, banners and forms.
+
+    A note names what was left out.
 
     Raises:
         InvalidInputFileError: its elements are nested deeper than `MAX_DEPTH`.
         MissingDependencyError: the extra `rag` is not installed.
     """
     parser: Any = require("selectolax.lexbor", "rag", "Reading HTML")
-    page = decode_html(path.read_bytes())
+    page = _with_ends(decode_html(path.read_bytes()))
     _check_depth(page)
     tree = parser.LexborHTMLParser(page)
     found = tree.css_first("title")
     title = "" if found is None else spaced(found.text())
-    roots = content_roots(tree)
+    roots, has_more = content_roots(tree)
     outline = Outline()
     if not any(root.tag in _HEADINGS or root.css_first("h1") is not None for root in roots):
         heading = tree.css_first("h1")  # of the page's header, outside its content
         above = "" if heading is None else inline_text(heading, BLOCK_TAGS)
         outline.heading(0, above or ("" if any(root.css_first("h2, h3") is not None for root in roots) else title))
+    left_out = {"text outside of main"} if has_more else set[str]()
     for root in roots:
-        _Walk(outline).add(root)
+        left_out |= _Walk(outline).add(root)
     metadata = {"title": title or outline.title} if title or outline.title else {}
     date = _date(tree)
-    return ParsedDocument(outline.finish(), metadata=metadata | ({"date": date} if date else {}))
+    notes = (f"Left out: {', '.join(sorted(left_out))}.",) if left_out else ()
+    return ParsedDocument(outline.finish(), metadata=metadata | ({"date": date} if date else {}), notes=notes)
 
 
 class _Walk:
@@ -100,9 +91,12 @@ class _Walk:
         self._texts: list[str] = []
         self._verbatim = 0  # number of open elements that keep their lines
         self._content = 0  # number of open elements that hold content alone, such as `article`
+        self._left_out: set[str] = set()
+        self._lists: list[Iterator[str]] = []  # numbers of the items of the open lists
+        self._number = ""  # of the item that begins, until its first text
 
-    def add(self, root: Any) -> None:
-        """Add the text of an element and all below it."""
+    def add(self, root: Any) -> set[str]:
+        """Add the text of an element and all below it; return the kinds of elements with text that are left out."""
         stack: list[tuple[Any, bool]] = [(root, False)]  # True marks the end of an element
         while stack:
             node, is_end = stack.pop()
@@ -114,28 +108,44 @@ class _Walk:
                 stack.append((node, True))
                 stack += [(child, False) for child in reversed(list(node.iter(include_text=True)))]
         self._flush()
+        return self._left_out - {""}
 
     def _open(self, node: Any) -> bool:
         """Begin an element; return True if its children are to be read."""
         tag = node.tag
-        if tag.startswith(("-", "_")) or is_left_out(node, within_content=self._content > 0):
+        if tag.startswith(("-", "_")):
             return False
-        if tag == "table" and not self._verbatim and self._is_data(node):
+        if is_left_out(node, within_content=self._content > 0):
+            self._left_out.add(left_out_kind(node))
+            return False
+        if tag == "table" and not self._verbatim and is_data(node):
             self._flush()
             self._table(node)
             return False
-        if tag in ("td", "th"):
+        if tag in FORMULAS:
+            self._texts.append(formula_text(node))
+            return False
+        if tag == "img":
+            self._texts.append(image_text(node))
+        elif tag == "sup":
+            self._texts.append(superscript_mark("".join(self._texts[-4:]), node.text()))
+        elif tag in ("td", "th"):
             self._texts.append(" ")
         if tag in BLOCK_TAGS or tag in _HEADINGS:
             self._end_line()
         self._verbatim += tag in _VERBATIM
         self._content += tag in ("main", "article")
+        if tag in LISTS:
+            self._lists.append(item_numbers(node))
+        elif tag == "li" and self._lists:
+            self._number += next(self._lists[-1], "")
         return True
 
     def _close(self, tag: str) -> None:
         if tag in _HEADINGS and not self._verbatim:
-            title = "".join(self._texts)
+            title = self._number * any(map(str.strip, self._texts)) + "".join(self._texts)
             self._texts.clear()
+            self._number = ""
             self._outline.heading(int(tag[1]), _PERMALINK.sub("", spaced(title)))
         elif tag in _VERBATIM:
             self._verbatim -= 1
@@ -145,6 +155,10 @@ class _Walk:
         elif tag in BLOCK_TAGS and tag != "br":
             self._end_line()
         self._content -= tag in ("main", "article")
+        if tag in LISTS:
+            self._lists.pop()
+        elif tag == "li":
+            self._number = ""
 
     def _end_line(self) -> None:
         if not self._verbatim:
@@ -159,30 +173,24 @@ class _Walk:
     def _flush(self) -> None:
         text = spaced("".join(self._texts))
         self._texts.clear()
-        self._outline.add(text)
-
-    @staticmethod
-    def _is_data(table: Any) -> bool:
-        if table.css_first("table table, pre, h1, h2, h3, ul, ol") is not None:
-            return False
-        return all(len(cell.text()) <= _MAX_CELL for cell in table.css("td"))
+        if text:
+            self._outline.add(self._number + text)
+            self._number = ""
 
     def _table(self, table: Any) -> None:
         """Add a table as one block, a row on each line."""
         caption = table.css_first("caption")
-        rows: list[str] = []
-        header_lines = 0
-        for row in table.css("tr"):
-            cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
-            texts = [inline_text(cell, BLOCK_TAGS) for cell in cells]
-            if not any(texts):
-                continue
-            is_header = row.parent.tag == "thead" or all(cell.tag == "th" for cell in cells)
-            header_lines += is_header and header_lines == len(rows)
-            rows.append(" | ".join(texts))
         if caption is not None:
             self._outline.add(inline_text(caption, BLOCK_TAGS))
+        rows, header_lines = data_rows(table, BLOCK_TAGS)
         self._outline.add("\n".join(rows), header_lines)
+
+
+def _with_ends(page: str) -> str:
+    """Return XHTML as HTML reads it: without `<script/>` and the like, which take in the rest of a page of HTML."""
+    if not _XHTML.search(page, 0, _BEGINNING):
+        return page
+    return _EMPTY_RAW.sub(r"<\1\2></\1>", page)
 
 
 def _check_depth(page: str) -> None:

@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rerankd._common.error_text import first_line
 from rerankd.errors import RerankdError
 from rerankd.retrieval.found_files import FoundFiles, find_files, printable
 from rerankd.retrieval.ingest_report import IngestReport, kind_of
 from rerankd.retrieval.parsing import DEFAULT_MAX_MB, DOCUMENTS, PARSERS, TABLES, parse
+from rerankd.retrieval.passage_metadata import place_of, renamed, renaming_note, reserved_names, well_formed
 from rerankd.retrieval.retriever import Index, IndexedFile, IndexedPassage
-from rerankd.retrieval.splitting import SplitOptions, TextChunk, TokenOffsets, split
+from rerankd.retrieval.splitting import SplitOptions, TokenOffsets, split
 
 BATCH_ROWS = 2000
-FORMAT = 2  # increase when the same file would give different passages or keywords
+FORMAT = 3  # increase when the same file would give different passages or keywords
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,22 +199,25 @@ class _Ingestion:
             raise _UnreadableError(f"It cannot be read ({reason}). Convert it to another format.{note}") from error
 
     def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
-        part = 0
-        names: set[str] = set()
+        part = rows_without_text = 0
         options = self._options
         is_table = file.path.suffix.lower() in TABLES
+        reserved = reserved_names(is_table=is_table)
         for unit in parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter):
             file.lost += unit.lost_characters
             file.notes |= dict.fromkeys(unit.notes)
-            for number, passage in enumerate(split(unit.blocks, self._offsets, options.split)):
-                place = _place(passage, unit.line)
-                metadata = _well_formed({**place, **unit.metadata} if is_table else {**unit.metadata, **place})
-                if unit.id and unit.id not in names and not number:
-                    metadata["id"] = unit.id
-                    names.add(unit.id)
-                text = _well_formed(passage.text)
+            own = renamed(unit.metadata, reserved) | ({"id": unit.id} if unit.id else {})
+            if note := renaming_note(unit.metadata, reserved):
+                file.notes[note] = None
+            before = part
+            for passage in split(unit.blocks, self._offsets, options.split):
+                metadata = well_formed(place_of(passage, unit.line) | own)
+                text = well_formed(passage.text)
                 yield IndexedPassage(f"{file.source}#{part}", file.source, part, file.digest, text, metadata)
                 part += 1
+            rows_without_text += is_table and part == before and any(map(str, own.values()))
+        if rows_without_text:
+            file.notes[f"{rows_without_text} rows have no text and were left out."] = None
 
     def _flush(self) -> None:
         """Write the queued passages and completed files in one step."""
@@ -241,25 +244,6 @@ class _Ingestion:
         """Write what is queued and update the search indexes."""
         self._flush()
         self._index.refresh()
-
-
-def _place(passage: TextChunk, row_line: int) -> dict[str, Any]:
-    """Return where a passage stands, as metadata."""
-    place = {"heading": " > ".join(passage.headings), "page": passage.page, "line": passage.line or row_line}
-    return {name: value for name, value in place.items() if value}
-
-
-def _well_formed(value: Any) -> Any:
-    """Return a value whose texts can be stored: lone surrogates, which some PDF files have, become U+FFFD."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return value
-    if isinstance(value, dict):
-        return {_well_formed(name): _well_formed(item) for name, item in value.items()}
-    return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _is_below(source: str, folders: Sequence[str]) -> bool:

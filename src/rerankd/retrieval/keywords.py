@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rerankd._common.text import UNSPACED, is_unspaced, normalized
+from rerankd._common.text import UNSPACED, is_unspaced, normalized, separated
 from rerankd.errors import InvalidRequestError
 
 MAX_QUERY_KEYWORDS = 2048  # an index reads a list for each of them
@@ -31,7 +31,7 @@ def keywords(text: str) -> list[str]:
         ['kettlewarmer']
     """
     terms: list[str] = []
-    for run in _RUN.findall(normalized(text)):
+    for run in _RUN.findall(normalized(separated(text))):
         if is_unspaced(run[0]):
             terms += [char for char in run if char.isalnum()]
             terms += [run[start : start + 2] for start in range(len(run) - 1)]

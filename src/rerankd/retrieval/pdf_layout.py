@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _MIN_COLUMN_LINES = 4
 _MIN_COLUMN_CHARACTERS = 15  # mean length of the lines of a column; cells of tables are shorter
+_MANY_LINES = 8
 _HYPHENS = "-\u2010\u00ad"
 _BROKEN = re.compile(rf"([^\W\d_]+(?:[-\u2010][^\W\d_]+)*)[{_HYPHENS}]$")
 _SUSPENDED = re.compile(r"(?:und|oder|bzw|bis|and|or|to|et|ou|y|o|e)\b")  # "input- and output"
@@ -38,6 +39,18 @@ class Line:
     bottom: float
     top: float
     row: int
+
+
+def downwards(pieces: Sequence[Line]) -> list[Line]:
+    """Return pieces whose rows go down the page; PDFium begins with the last row if a page is shown turned."""
+    rows: dict[int, list[Line]] = {}
+    for piece in pieces:
+        rows.setdefault(piece.row, []).append(piece)
+    feet = [row[0].bottom for row in rows.values()]
+    rising = sum(below > above + 1 for above, below in itertools.pairwise(feet))
+    if len(feet) < _MIN_COLUMN_LINES or rising < 0.9 * (len(feet) - 1):
+        return list(pieces)
+    return [piece for row in reversed(rows.values()) for piece in row]
 
 
 def in_reading_order(pieces: Sequence[Line]) -> list[Line]:
@@ -142,6 +155,8 @@ def _gutter(pieces: Sequence[Line]) -> float | None:
     )
     if both < _MIN_COLUMN_LINES or crossing > both or not all(sides):
         return None
+    if _are_cells([piece.text for piece in pieces if piece.right <= middle]):
+        return None
     rows = (
         len({piece.row for piece in pieces if piece.right <= middle}),
         len({p.row for p in pieces if p.left >= middle}),
@@ -149,6 +164,12 @@ def _gutter(pieces: Sequence[Line]) -> float | None:
     lengths = [sum(side) / count for side, count in zip(sides, rows, strict=True)]
     pieces_per_row = max(len(side) / count for side, count in zip(sides, rows, strict=True))
     return middle if min(lengths) >= _MIN_COLUMN_CHARACTERS and pieces_per_row < 2.5 else None
+
+
+def _are_cells(lines: Sequence[str]) -> bool:
+    """Return True if nearly every line begins with a capital or a number: names of rows, not lines of running text."""
+    beginning = sum(line[:1].isupper() or line[:1].isdigit() for line in lines)
+    return beginning >= (0.9 if len(lines) < _MANY_LINES else 0.75) * len(lines)
 
 
 def _joined_rows(pieces: Iterable[Line]) -> list[Line]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +17,14 @@ from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.parsed_document import ParsedDocument
-from rerankd.retrieval.pdf_layout import Line, begins_broken, in_reading_order, join, paragraphs
+from rerankd.retrieval.pdf_layout import Line, begins_broken, downwards, in_reading_order, join, paragraphs
+from rerankd.retrieval.pdf_text import PdfText
 from rerankd.retrieval.splitting import Block
 
 _PASSWORD = 4  # FPDF_ERR_PASSWORD
 _SECURITY = 5  # FPDF_ERR_SECURITY
-_LINE_HYPHENS = frozenset(["\x02", "\ufffe"])  # PDFium's signs for a hyphen at a line's end
-_LIGATURES = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
-_GAP = 1.2  # a gap of so many heights of a letter separates columns
+_REMARKS = frozenset([1, *range(3, 16)])  # FPDF_ANNOT_*: text, free text, shapes, marked text, stamp, caret, ink
+_WIDE_STRING = ctypes.POINTER(ctypes.c_ushort)
 
 
 def parse_pdf(path: Path) -> ParsedDocument:
@@ -39,10 +38,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
     try:
         document = pdfium.PdfDocument(path)
         try:
-            pages = [
-                in_reading_order(list(_pieces(pdfium.raw, _page(pdfium.raw, document, number))))
-                for number in range(len(document))
-            ]
+            read = [_read(pdfium.raw, document, number) for number in range(len(document))]
             title = " ".join(document.get_metadata_value("Title").split())
         finally:
             document.close()
@@ -57,10 +53,13 @@ def parse_pdf(path: Path) -> ParsedDocument:
         raise InvalidInputFileError(
             f"The PDF cannot be read ({first_line(error)}).", hint="Open it and save it again."
         ) from error
+    pages = [lines for lines, _ in read]
     blocks = _blocks(pages)
     if not blocks:
         raise InvalidInputFileError("The PDF contains no text; its pages may be scanned images.", hint="Run OCR first.")
-    return ParsedDocument(blocks, metadata={"title": title} if title else {}, notes=_blank_pages(pages))
+    return ParsedDocument(
+        blocks, metadata={"title": title} if title else {}, notes=(*_blank_pages(pages), *_remarks(read))
+    )
 
 
 def _blocks(pages: list[list[Line]]) -> list[Block]:
@@ -80,63 +79,43 @@ def _blocks(pages: list[list[Line]]) -> list[Block]:
     return blocks
 
 
-def _page(raw: Any, document: Any, number: int) -> Any:
-    """Return a page, the values of its form fields and its text notes being part of it."""
+def _read(raw: Any, document: Any, number: int) -> tuple[list[Line], int]:
+    """Return the lines of a page in reading order, and the number of remarks whose text is not among them.
+
+    Values of form fields and visible text of annotations become part of the page.
+    """
     page = document[number]
+    remarks = list(_annotations(raw, page))
     if raw.FPDFPage_GetAnnotCount(page) > 0:
         raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
         page.close()
         page = document[number]
-    return page
-
-
-def _pieces(raw: Any, page: Any) -> Iterator[Line]:
-    """Yield the pieces of text of a page, line by line, cut at wide gaps."""
     text_page = page.get_textpage()
     try:
-        row = 0
-        letters: list[str] = []
-        box: list[float] = []
-        edges = [ctypes.c_double() for _ in range(4)]
-        for index in range(text_page.count_chars()):
-            char = _character(raw, text_page, index)
-            if char in _LINE_HYPHENS:
-                letters.append("-")
-            if char in "\r\n" or char in _LINE_HYPHENS:
-                if letters and box:
-                    yield _line(letters, box, row)
-                letters, box = [], []
-                row += char != "\r"
-                continue
-            if char == " " or not raw.FPDFText_GetCharBox(text_page, index, *map(ctypes.byref, edges)):
-                letters.append(char)
-                continue
-            left, right, bottom, top = (edge.value for edge in edges)
-            if box and left - box[1] > _GAP * (box[3] - box[2]) > 0:
-                yield _line(letters, box, row)
-                letters, box = [], []
-            letters.append(char)
-            box = [min(box[0], left), max(box[1], right), min(box[2], bottom), max(box[3], top)] if box else [
-                left, right, bottom, top,
-            ]  # fmt: skip
-        if letters and box:
-            yield _line(letters, box, row)
+        lines = in_reading_order(downwards(list(PdfText(raw, text_page).pieces())))
     finally:
         text_page.close()
         page.close()
+    text = "".join("".join(line.text.split()) for line in lines)
+    return lines, sum("".join(remark.split()) not in text for remark in remarks)
 
 
-def _character(raw: Any, text_page: Any, index: int) -> str:
-    code = raw.FPDFText_GetUnicode(text_page, index)
-    char = chr(code) if 0 < code < 0x110000 else "\ufffd"
-    if char in "\t\xa0\v\f":
-        return " "
-    return _LIGATURES.get(char, char)
+def _annotations(raw: Any, page: Any) -> Iterator[str]:
+    """Yield the texts of sticky notes, remarks on marked text and the like."""
+    for index in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, index)
+        if raw.FPDFAnnot_GetSubtype(annotation) in _REMARKS:
+            size = raw.FPDFAnnot_GetStringValue(annotation, b"Contents", None, 0)
+            buffer = ctypes.create_string_buffer(size)
+            raw.FPDFAnnot_GetStringValue(annotation, b"Contents", ctypes.cast(buffer, _WIDE_STRING), size)
+            if remark := buffer.raw.decode("utf-16-le", "replace").strip("\0 \t\r\n"):
+                yield remark
+        raw.FPDFPage_CloseAnnot(annotation)
 
 
-def _line(letters: list[str], box: list[float], row: int) -> Line:
-    text = " ".join("".join(letters).split())
-    return Line(text[:-1].replace("\xad", "") + text[-1:], box[0], box[1], box[2], box[3], row)
+def _remarks(read: list[tuple[list[Line], int]]) -> tuple[str, ...]:
+    count = sum(remarks for _, remarks in read)
+    return (f"{count} remarks in annotations were left out.",) if count else ()
 
 
 def _blank_pages(pages: list[list[Line]]) -> tuple[str, ...]:

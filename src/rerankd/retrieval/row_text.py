@@ -43,24 +43,47 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
         title_column = question if text_column is not None else title_column
     text = columns.get(text_column or "")
     if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
-        raise InvalidInputFileError(
-            f"Row {number} has no text column{f' {text_column!r}' if text_column else ''};"
-            f" its columns are {', '.join(columns)[:200]}.",
-            hint="Name the column with --field.",
-        )
+        raise _no_text(columns, number, text_field)
     outline = Outline()
     if title_column is not None and title_column != text_column:
-        outline.heading(1, columns[title_column])
+        outline.heading(1, columns[title_column] or "")
     for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
         outline.add(part)
-    ids = (name for name in columns if name.lower() in ID_FIELDS)
-    row_id = next((str(columns[name]) for name in ids if isinstance(columns[name], str | int)), "")
-    metadata = {name: value for name, value in columns.items() if name != text_column and name.lower() not in ID_FIELDS}
-    return ParsedDocument(outline.finish(), row_id, metadata)
+    ids = {name: _id(value) for name, value in columns.items() if name.lower() in ID_FIELDS and name != text_column}
+    id_column = next((name for name, value in ids.items() if value), None)
+    read = {text_column, id_column, *(name for name in ids if columns[name] in (None, ""))}
+    metadata = {name: value for name, value in columns.items() if name not in read}
+    return ParsedDocument(outline.finish(), ids[id_column] if id_column else "", metadata)
+
+
+def _no_text(columns: Mapping[str, Any], number: int, text_field: str | None) -> InvalidInputFileError:
+    named = text_field if text_field in columns else next(iter(_named(columns, TEXT_FIELDS)), None)
+    if named is not None and columns[named] is not None:
+        return InvalidInputFileError(
+            f"Row {number}: the column {named!r} holds a {type(columns[named]).__name__}, not a text.",
+            hint="Write texts there, or name another column with --field.",
+        )
+    return InvalidInputFileError(
+        f"Row {number} has no text column{f' {text_field!r}' if text_field else ''};"
+        f" its columns are {', '.join(columns)[:200]}.",
+        hint="Name the column with --field.",
+    )
+
+
+def _id(value: Any) -> str:
+    """Return an id as text; empty for a value that is none. Whole numbers may be floats, if other rows have no id."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _column(columns: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """Return the column with the first of some names that holds a text; capitals do not matter."""
+    """Return the column with the first of some names that holds a text, else nothing; capitals do not matter."""
+    found = _named(columns, names)
+    texts = (column for column in found if isinstance(columns[column], str))
+    return next(texts, next((column for column in found if columns[column] is None), None))
+
+
+def _named(columns: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     by_name = {name.strip().lower(): name for name in reversed(list(columns))}
-    found = (by_name[name] for name in names if name in by_name)
-    return next((column for column in found if isinstance(columns[column], str)), None)
+    return [by_name[name] for name in names if name in by_name]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +15,7 @@ from typing import Any, TextIO
 import orjson
 
 from rerankd._common.error_text import first_line
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import detect_file
@@ -20,6 +25,7 @@ from rerankd.retrieval.row_text import row_document
 
 MAX_FIELD = 10_000_000
 _SAMPLE = 65_536
+_LONG_INTEGER = re.compile(r"\d{19}")
 
 
 def parse_csv(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
@@ -64,7 +70,7 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                 if not line.strip():
                     continue
                 try:
-                    row = orjson.loads(line.removeprefix("\ufeff"))
+                    row = _json(line.removeprefix("\ufeff"))
                 except orjson.JSONDecodeError as error:
                     raise InvalidInputFileError(
                         f"Line {number} is not valid JSON ({error}).", hint="Write one JSON object per line."
@@ -73,9 +79,35 @@ def parse_jsonl(path: Path, text_field: str | None, delimiter: str | None = None
                     raise InvalidInputFileError(
                         f"Line {number} is not a JSON object.", hint="Write one JSON object per line."
                     )
+                if name := _repeated(line, row):
+                    raise InvalidInputFileError(f"Line {number} has the key {name!r} twice.", hint="Keep one of them.")
                 yield number, row
 
     yield from _documents(rows(), text_field)
+
+
+def _json(line: str) -> Any:
+    """Return the value of a line; integers of any length are exact, where orjson would round them."""
+    value = orjson.loads(line)
+    if _LONG_INTEGER.search(line):
+        with suppress(ValueError):  # an integer of thousands of digits
+            return parse_json(line)
+    return value
+
+
+def _repeated(line: str, row: Mapping[str, Any]) -> str:
+    """Return a key that an object has twice, of whose values the first would be lost; empty if there is none."""
+    if not any(line.count(f'"{name}"') > 1 for name in row):
+        return ""
+    repeated: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        names = Counter(name for name, _ in pairs)
+        repeated.extend(name for name, count in names.items() if count > 1)
+
+    with suppress(ValueError, RecursionError):
+        json.loads(line.removeprefix("\ufeff"), object_pairs_hook=note)
+    return next(iter(repeated), "")
 
 
 def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = None) -> Iterator[ParsedDocument]:
@@ -83,6 +115,7 @@ def parse_parquet(path: Path, text_field: str | None, delimiter: str | None = No
     parquet: Any = require("pyarrow.parquet", "rag", "Reading parquet")
     try:
         with parquet.ParquetFile(path) as file:
+            _check_header(file.schema_arrow.names)
             batches = ((0, row) for batch in file.iter_batches(1000) for row in batch.to_pylist())
             yield from _documents(batches, text_field)
     except (InvalidInputFileError, MemoryError):
@@ -109,14 +142,15 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
     )
     number = end = 0
     header: Sequence[str] = ()
+    named: Sequence[str] = ()  # the header as it is in the file
     try:
         for values in reader:
             line, end = end + 1 + dialect.has_separator_line, reader.line_num
             if not values:
                 continue
             if not header:
-                header = [name.strip() for name in values]
-                _check_header(header)
+                named = [value.strip() for value in values]
+                header = _header(named) if any(named) else ()
                 continue
             number += 1
             if any(value.strip() for value in values[len(header) :]):
@@ -125,7 +159,8 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
                     hint=f"Put values that contain {DELIMITERS.get(dialect.delimiter, dialect.delimiter)} in quotes,"
                     " or name the separator with --delimiter.",
                 )
-            yield line, dict(zip(header, values, strict=False))
+            cells = zip(header, named, values, strict=False)
+            yield line, {name: value for name, given, value in cells if given or value.strip()}
     except csv.Error as error:
         raise InvalidInputFileError(
             f"Row {number + 1} (line {reader.line_num}) of the CSV file cannot be read ({error}).",
@@ -133,8 +168,14 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
         ) from error
 
 
-def _check_header(header: Sequence[str]) -> None:
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+def _header(names: Sequence[str]) -> list[str]:
+    """Return the names of the columns; one without a name, as spreadsheets write, is named by its position."""
+    _check_header(names)
+    return [name or f"column {number}" for number, name in enumerate(names, 1)]
+
+
+def _check_header(names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
         raise InvalidInputFileError(f"The column {twice!r} appears twice.", hint="Give each column a name of its own.")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,25 +18,26 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_numbering import Numbering
+from rerankd.retrieval.word_objects import chart_lines
 from rerankd.retrieval.word_styles import heading_levels
+from rerankd.retrieval.word_symbols import symbol
+from rerankd.retrieval.word_text import LEFT_OUT, header_rows, is_placeholder, rows_of, text_of
 from rerankd.retrieval.word_xml import attribute, child, name_of
 
 MAX_UNPACKED = 200_000_000
 _OLE = b"\xd0\xcf\x11\xe0"
-_LEFT_OUT = frozenset(
-    ["del", "moveFrom", "delText", "instrText", "delInstrText", "rPr", "pPr", "rt", "sectPr", "sdtPr", "txbxContent",
-     "softHyphen", "tblPr", "tblGrid", "trPr", "tcPr"]
-)  # fmt: skip
-_CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _READ_ROLES = ("footnotes", "endnotes", "header", "footer")
+_INLINE = frozenset(["oMath", "oMathPara", "r", "hyperlink", "fldSimple"])  # Word reads them outside of paragraphs, too
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 
 
 def parse_docx(path: Path) -> ParsedDocument:
     """Parse a Word document; headings are told by their style or outline level.
 
-    Tracked insertions are text, deletions are not. A footnote follows its paragraph, a text box the paragraph to which
-    it is anchored; headers and footers come last, once each.
+    Automatic numbers of lists and headings are text, as Word shows them. Tracked insertions are text, deletions are
+    not. A footnote follows its paragraph, a text box the paragraph to which it is anchored; headers and footers come
+    last, once each.
 
     Raises:
         InvalidInputFileError: the file is damaged or locked, or unpacks to more than `MAX_UNPACKED` bytes.
@@ -106,7 +106,9 @@ class _Document:
 
     def __init__(self, package: _Package) -> None:
         self._package = package
-        self._levels = heading_levels(package.parts("styles"))
+        styles = package.parts("styles")
+        self._levels = heading_levels(styles)
+        Numbering(package.parts("numbering"), styles).write(package.main)
         self._outline = Outline()
         self._notes = {
             (role, attribute(note, "id")): note
@@ -123,13 +125,15 @@ class _Document:
         title = self._outline.title
         self._outline.heading(0, "")
         margins = {
-            spaced(_text(root)): None
+            spaced(text_of(root)): None
             for role in ("header", "footer", "diagramData")
             for root in self._package.parts(role)
         }
         for text in margins:
-            if len(re.findall(r"[^\W\d_]", text)) > 2:
+            if len(re.findall(r"[^\W\d_]", text)) > 1:  # not just the number of the page
                 self._outline.add(text)
+        for root in self._package.parts("chart"):
+            self._outline.add("\n".join(chart_lines(root)))
         return ParsedDocument(
             self._outline.finish(), metadata={"title": title} if title else {}, notes=self._left_out()
         )
@@ -137,11 +141,15 @@ class _Document:
     def _left_out(self) -> tuple[str, ...]:
         """Return a sentence for each kind of content that is not read."""
         roots = [*self._package.main, *(root for role in _READ_ROLES for root in self._package.parts(role))]
-        found = Counter(name_of(element) for root in roots for element in root.iter())
+        elements = [element for root in roots for element in root.iter()]
+        found = Counter(map(name_of, elements))
+        main = self._package.main.iter()
         counts = {
             "comments in the margin": sum(len(root) for root in self._package.parts("comments")),
-            "embedded documents": found["altChunk"],
-            "characters of symbol fonts": found["sym"],
+            "embedded documents": found["altChunk"] + found["subDoc"],
+            "embedded objects": found["OLEObject"],
+            "pictures": sum(name_of(item) in ("blip", "imagedata") and _is_read(item) for item in main),
+            "characters of symbol fonts": sum(name_of(item) == "sym" and not symbol(item) for item in elements),
         }
         return tuple(f"{count} {kind} were left out." for kind, count in counts.items() if count)
 
@@ -152,17 +160,19 @@ class _Document:
             if name == "p":
                 self._paragraph(element)
             elif name == "tbl":
-                rows = list(_rows(element))
-                self._outline.add("\n".join(rows), _header_rows(element))
+                rows = list(rows_of(element))
+                self._outline.add("\n".join(rows), header_rows(element))
                 self._attached(element)
             elif name == "AlternateContent":
                 for chosen in element[:1]:
                     self._blocks(chosen)
-            elif name not in _LEFT_OUT and not _is_placeholder(element):
+            elif name in _INLINE:
+                self._outline.add(text_of(element))
+            elif name not in LEFT_OUT and not is_placeholder(element):
                 self._blocks(element)
 
     def _paragraph(self, element: Any) -> None:
-        text = _text(element)
+        text = text_of(element)
         level = self._level(element)
         if level is not None and text.strip():
             self._outline.heading(level, text)
@@ -195,77 +205,10 @@ class _Document:
                     self._blocks(self._notes[key])
 
 
-def _text(element: Any) -> str:
-    return "".join(_pieces(element))
-
-
-def _pieces(element: Any) -> Iterator[str]:
-    """Yield the pieces of text of a paragraph or cell."""
-    for item in element:
-        name = name_of(item)
-        if name == "t":
-            yield (item.text or "").replace("\xad", "")
-        elif name in _CHARACTERS:
-            yield _CHARACTERS[name]
-        elif name == "sym":
-            yield _symbol(item)
-        elif name == "AlternateContent":
-            for chosen in item[:1]:
-                yield from _pieces(chosen)
-        elif name == "tbl":
-            yield "; ".join(row.replace(" | ", ", ") for row in _rows(item)) + " "
-        elif name not in _LEFT_OUT and not _is_placeholder(item):
-            yield from _pieces(item)
-            if name == "p":
-                yield "\n"
-
-
-def _rows(table: Any) -> Iterator[str]:
-    """Yield the rows of a table; a merged cell stands once, and the cells that it covers are blank."""
-    for row in _inside(table, "tr"):
-        properties = child(row, "trPr")
-        if properties is not None and child(properties, "del") is not None:
-            continue
-        cells: list[str] = []
-        for cell in _inside(row, "tc"):
-            properties = child(cell, "tcPr")
-            span = child(properties, "gridSpan") if properties is not None else None
-            cells.append(spaced(_text(cell)))
-            if span is not None and attribute(span, "val").isdigit():
-                cells += [""] * (min(int(attribute(span, "val")), 64) - 1)
-        while cells and not cells[-1]:
-            cells.pop()
-        if cells:
-            yield " | ".join(cells)
-
-
-def _inside(container: Any, wanted: str) -> Iterator[Any]:
-    """Yield rows of a table or cells of a row, also those within content controls and insertions."""
-    for element in container:
-        name = name_of(element)
-        if name == wanted:
-            yield element
-        elif name not in _LEFT_OUT and name not in ("tbl", "p", "tc"):
-            yield from _inside(element, wanted)
-
-
-def _header_rows(table: Any) -> int:
-    """Return the number of the first rows that Word repeats on each page, or that its table style sets apart."""
-    count = 0
-    for row in _inside(table, "tr"):
-        properties = child(row, "trPr")
-        if properties is None or child(properties, "tblHeader") is None:
-            break
-        count += 1
-    style = child(table, "tblPr")
-    look = child(style, "tblLook") if style is not None else None
-    return count or int(look is not None and attribute(look, "firstRow") in ("1", "true"))
-
-
-def _is_placeholder(element: Any) -> bool:
-    """Return True for a content control that nobody has filled in."""
-    properties = child(element, "sdtPr") if name_of(element) == "sdt" else None
-    return properties is not None and child(properties, "showingPlcHdr") is not None
+def _is_read(element: Any) -> bool:
+    """Return False for the second form of a drawing, and for the picture of an embedded object, which is counted."""
+    above = {name_of(parent) for parent in element.iterancestors()}
+    return not above & {"Fallback", "object"}
 
 
 def _is_fallback(element: Any, top: Any) -> bool:
@@ -278,9 +221,3 @@ def _is_fallback(element: Any, top: Any) -> bool:
             return True  # a text box within a text box, which is read with it
         parent = parent.getparent()
     return False
-
-
-def _symbol(element: Any) -> str:
-    """Return a character that is given by its code; those of pictorial fonts have no equivalent."""
-    code = int(attribute(element, "char") or "0", 16)
-    return "" if 0xF000 <= code <= 0xF0FF or not 0 < code < 0x110000 else chr(code)

@@ -17,5 +17,5 @@ def attribute(element: Any, name: str) -> str:
 
 
 def child(element: Any, name: str) -> Any:
-    """Return the first child with a local name; None if there is none."""
-    return next((item for item in element if name_of(item) == name), None)
+    """Return the first child with a local name; None if there is none, or no element."""
+    return next((item for item in element if name_of(item) == name), None) if element is not None else None

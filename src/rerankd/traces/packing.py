@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from rerankd._common.validation import plain_metadata
 from rerankd.errors import RerankdError
 from rerankd.types import Adjustment
 
@@ -182,8 +183,7 @@ def _labelled(labels: Iterable[str]) -> Adjustment:
 
 def _pack_metadata(metadata: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """Return the metadata, equal entries stored once since documents often share theirs; nothing if it is too large."""
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    encoded = [orjson.dumps(entry, default=str, option=options) for entry in metadata]
+    encoded = [_json(entry) for entry in metadata]
     distinct = list(dict.fromkeys(encoded))
     if sum(map(len, distinct)) > MAX_METADATA:
         return {}
@@ -192,6 +192,14 @@ def _pack_metadata(metadata: Sequence[Mapping[str, Any]]) -> dict[str, object]:
         "metadata": [orjson.Fragment(entry) for entry in distinct],
         "about": [numbers[entry] for entry in encoded],
     }
+
+
+def _json(entry: Mapping[str, Any]) -> bytes:
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(entry, default=str, option=options)
+    except TypeError:  # an integer of more than 64 bits, or nested too deep
+        return orjson.dumps(plain_metadata(entry), default=str, option=options)
 
 
 def passages_of(data: bytes) -> npt.NDArray[np.int64]:

@@ -152,3 +152,22 @@ def test_bad_pairs(pairs: Any, sentence: str) -> None:
 
 def test_metadata_is_what_json_can_hold() -> None:
     assert plain_metadata({"a": [1, {"b": None}], "c": object}) == {"a": [1, {"b": None}], "c": "<class 'object'>"}
+
+
+def test_metadata_that_json_cannot_carry_become_text() -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    given = {"long": 10**29, "least": -(2**63), "most": 2**64 - 1, "list": [2**64], "deep": deep}
+    assert plain_metadata(given) == {
+        "long": "1" + "0" * 29, "least": -(2**63), "most": 2**64 - 1, "list": "[18446744073709551616]",
+        "deep": "[" * 401 + "]" * 401,
+    }  # fmt: skip
+
+
+def test_metadata_without_end_are_named() -> None:
+    endless: list[Any] = []
+    for _ in range(200_000):
+        endless = [endless]
+    given = {"endless": endless, "digits": 10**5000}
+    assert [text.split(" (")[0] for text in plain_metadata(given).values()] == ["list", "int"]

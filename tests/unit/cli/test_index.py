@@ -121,3 +121,25 @@ def test_a_report_names_files_but_not_all_of_hundreds(capsys: pytest.CaptureFixt
     assert "note c.csv: Read with semicolons." in printed
     assert "2 hidden files and folders" in printed
     assert "No file of a supported type was found there." in printed
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    report = IngestReport(
+        errors=[("a[/red].csv", "Row [/1] is [bold]cut[/bold]."), ("[b].md", "Locked.")],
+        notes=[("[/x].html", "Left out: footers."), ("[y].html", "Left out: footers."), ("[z].html", "One [/note].")],
+    )
+    module._print_report(report, 0)
+    printed = capsys.readouterr().err
+    assert "skipped a[/red].csv: Row [/1] is [bold]cut[/bold]." in printed
+    assert "skipped [b].md: Locked." in printed
+    assert "note 2 files: Left out: footers. [/x].html, [y].html" in printed
+    assert "note [z].html: One [/note]." in printed
+
+
+@pytest.mark.parametrize("name", ["a[/red].txt", "[bold]b.txt", "[link=x]c.txt"])
+def test_a_file_with_brackets_in_its_name_is_listed_and_shown(folder: Path, name: str) -> None:
+    (folder / "docs" / name.replace("/", "")).write_text("A text [/with] brackets.")
+    assert run("index", "docs").exit_code == 0
+    assert run("index", "ls").exit_code == 0
+    shown = run("index", "show", name.replace("/", ""))
+    assert "A text [/with] brackets." in shown.stdout

@@ -242,3 +242,12 @@ def test_jsonl_keeps_every_text(texts: list[str]) -> None:
     rows = "\n".join(json.dumps({"text": text}) for text in texts)
     read = [inputs._document(row, "text", "x").text for _, row in inputs._jsonl(rows, "x") if isinstance(row, dict)]
     assert read == texts
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson"])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"text":' * 100_000])
+def test_json_nested_without_end_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path, name, content)
+    for read in (read_documents, read_pairs):
+        with pytest.raises(InvalidInputFileError, match="nested too deep"):
+            read(path)

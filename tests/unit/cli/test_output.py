@@ -81,3 +81,12 @@ def test_logs_and_tracebacks_control_no_terminal(capsys: pytest.CaptureFixture[s
 
 def is_safe(text: str) -> bool:
     return "\\x1b]0;owned" in text and not any(map(is_control, text))
+
+
+@pytest.mark.parametrize("text", ["a [/b] c", "[red]x[/red]", "[link=x]y", "C:\\[x]", ":bamboo: [1]"])
+def test_brackets_in_what_is_printed_are_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("what")
+    table.add_row(text)
+    stdout().print(text)
+    stdout().print(table)
+    assert capsys.readouterr().out.count(text) == 2

@@ -108,3 +108,31 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         open_dataset(folder)
     with pytest.raises(InvalidRequestError, match="--candidates is given 2 times for 3 data folders"):
         check_file_count(3, 2, "--candidates")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("queries.jsonl", '{"_id": "q1", "text": "another"}', "line 4: query q1 is there twice, with another text"),
+        ("corpus.jsonl", '{"_id": "d7", "text": ["a", "b"]}', ""),
+        ("corpus.jsonl", '{"_id": {"x": 1}, "text": "a"}', "line 7: '_id' is a dict"),
+        ("queries.jsonl", '{"_id": "q9", "text": ["a"]}', "line 4: 'text' is a list"),
+        ("corpus.jsonl", '{"_id": ' + "[" * 100_000, "line 7: not JSON .nested too deep"),
+    ],
+)
+def test_a_line_that_would_be_taken_for_another_is_refused(tmp_path: Path, name: str, line: str, says: str) -> None:
+    folder = write_folder(tmp_path / "tiny")
+    with (folder / name).open("a") as file:
+        file.write(f"\n{line}")
+    if not says:  # nobody reads this document
+        open_dataset(folder)
+        return
+    with pytest.raises(InvalidInputFileError, match=says):
+        open_dataset(folder)
+
+
+def test_a_query_may_be_repeated(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "tiny")
+    with (folder / "queries.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"_id": "q1", "text": QUERIES["q1"]}))
+    assert open_dataset(folder).queries == QUERIES

@@ -34,6 +34,7 @@ def test_qrels_of_every_kind_say_the_same(tmp_path: Path) -> None:
         ("q1 d1\n", "line 1: 2 columns"),
         ("q1\td1\t1\nq1\td2\thigh\n", "line 2: the grade is 'high'"),
         ("q1\td1\t0.5\n", "the grade is '0.5'"),
+        ("q1\td1\t1\nq1\td2\t1\nq1\td1\t0\n", "line 3: document d1 has another grade for query q1 before"),
     ],
 )
 def test_qrels_that_are_none(tmp_path: Path, text: str, sentence: str) -> None:
@@ -99,3 +100,8 @@ def test_a_run_that_was_written_reads_as_it_was(tmp_path: Path) -> None:
         write_run(tmp_path / "run.trec", {"q": ("a b",)}, "x")
     with pytest.raises(InvalidRequestError, match="cannot be written"):
         write_run(tmp_path / "gone" / "run.trec", rankings, "x")
+
+
+def test_a_judgement_may_be_repeated(tmp_path: Path) -> None:
+    (tmp_path / "qrels.tsv").write_text("q1\td1\t1\nq1\td1\t1.0\n")
+    assert read_qrels(tmp_path / "qrels.tsv") == {"q1": {"d1": 1}}

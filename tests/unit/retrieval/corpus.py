@@ -180,6 +180,7 @@ HTML = [
             "<p>The bridge is closed.</p><figure><img><figcaption>The bridge.</figcaption></figure></article>"
         )),
         ("Bridge closed > By A. Meier", "Bridge closed > The bridge is closed.", "Bridge closed > The bridge."),
+        notes=("Left out: asides, boxes beside the content, footers, navigation.",),
     ),
     CorpusFile(
         "shop.html",
@@ -196,6 +197,7 @@ HTML = [
             "<h2>Re&shy;turns?</h2><p>Yes.</p>"
         )),
         ("FAQ > How long?", "FAQ > Three years.", "FAQ > Returns? > Yes."),
+        notes=("Left out: asides, boxes beside the content, footers, navigation.",),
     ),
     CorpusFile(
         "forum.html",

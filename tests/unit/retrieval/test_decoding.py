@@ -14,6 +14,9 @@ from rerankd.retrieval.decoding import decode, detect_file
 CHINESE = "本产品的保修期为一年，自购买之日起计算。请保留发票。"
 
 
+ENGLISH = "The quick brown fox jumps over the lazy dog. This is a text about kettles and pumps. " * 3
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk", "gb2312"])
 def test_chinese_is_read(encoding: str) -> None:
     assert decode(CHINESE.encode(encoding)).removeprefix("\ufeff") == CHINESE
@@ -149,3 +152,38 @@ def test_utf_8_comes_back(text: str) -> None:
 def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     with contextlib.suppress(InvalidInputFileError):
         assert isinstance(decode(content), str)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["It’s open.", "Mon – Fri", "1990–1995", "add ½ cup", "Kettle™ and Pump® work.", "30 °C ± 2", "5 µm", "costs £5",
+     "costs 5 €", "§ 12 applies", "She said “stop”.", "wait…", "© Acme", "• item", "10\xa0kg", "2 × 3 m", "A·B",
+     "The café is open.", "Contact: Jürgen Müller, São Paulo", "SITUAÇÃO", "ÅÄÖ"],
+)  # fmt: skip
+def test_english_with_a_few_signs_or_accents_is_windows_1252(sentence: str) -> None:
+    text = f"{ENGLISH}{sentence}\n{ENGLISH}"
+    assert decode(text.encode("cp1252")) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "encoding"),
+    [("保修", "gb18030"), ("电话", "gb18030"), ("中文", "gb18030"), ("保証", "cp932"), ("さくら", "cp932"),
+     ("電話", "euc_jp"), ("서울", "cp949"), ("보증", "cp949"), ("中文", "big5"), ("Привет", "cp1251"), ("да", "cp1251"),
+     ("Erdoğan", "cp1254"), ("schön", "cp850"), ("30 °C", "cp850")],
+)  # fmt: skip
+def test_one_word_of_another_script_in_english_is_read_right_or_refused(word: str, encoding: str) -> None:
+    text = f"{ENGLISH} The term {word} means this. {ENGLISH}"
+    with contextlib.suppress(InvalidInputFileError):
+        assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("text", ["text\ncafé", "a,text\n1,Straße\n2,São", "text\nMüller für é"])
+def test_a_file_that_ends_with_an_accent_is_no_damaged_utf_8(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode("cp1252"))
+    name = detect_file(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text(encoding=name) == text
+
+
+def test_a_character_that_the_end_cuts_off_is_damaged_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("text\nStraße für Müller über Möbel\nö".encode()[:-1])
+    assert detect_file(tmp_path / "a.csv") == "utf-8"

@@ -65,7 +65,7 @@ def test_a_rule_at_the_top_takes_nothing_away(tmp_path: Path, text: str) -> None
         ("---\ndate: 2026-03-01T10:00:00+02:00\ntags: [a, b]\n...\n",
          {"date": "2026-03-01T10:00:00+02:00", "tags": ["a", "b"], "title": "Body"}),
         ("+++\ndate = 2026-03-01\ndraft = false\n+++\n", {"date": "2026-03-01", "draft": False, "title": "Body"}),
-        ("---  \r\ndate: 2026-03-01 \r\nid: 7\r\n---\r\n", {"date": "2026-03-01", "title": "Body"}),
+        ("---  \r\ndate: 2026-03-01 \r\nid: 7\r\n---\r\n", {"date": "2026-03-01", "id": 7, "title": "Body"}),
         ("---\n# a comment\ndate: 2026-03-01\nnested: {a: 2026-01-01}\n---\n",
          {"date": "2026-03-01", "nested": {"a": "2026-01-01"}, "title": "Body"}),
         ("---\n---\n", {"title": "Body"}),
@@ -116,3 +116,16 @@ def test_every_word_of_a_text_is_in_a_block(text: str) -> None:
         read = " ".join(" ".join((*block.headings, block.text)) for block in parse_markdown(path).blocks)
         letters = {word for word in words if word.isalnum()}
         assert letters <= set(read.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("\x1b[31mERROR\x1b[0m pump\n\n\x1b[1;32mok\x1b[m", ["ERROR pump", "ok"]),
+        ("\x1b]0;title\x07prompt$ ls", ["prompt$ ls"]),
+        ("an \x1b alone, [31m too", ["an \x1b alone, [31m too"]),
+    ],
+)
+def test_colours_of_a_terminal_are_no_text(tmp_path: Path, text: str, read: list[str]) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert [block.text for block in parse_text(tmp_path / "a.txt").blocks] == read

@@ -80,3 +80,21 @@ def test_a_query_that_is_too_long_to_search_is_refused() -> None:
     assert len(query_keywords(" ".join(words[1:] * 2))) == MAX_QUERY_KEYWORDS
     with pytest.raises(InvalidRequestError, match="2,049 different words; at most 2,048"):
         query_keywords(" ".join(words))
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Kettle™", ["kettle", "tm"]),
+        ("Care℠ plan", ["care", "sm", "plan"]),
+        ("Kettle®", ["kettle"]),
+        ("warranty¹", ["warranty", "1"]),
+        ("a load of 10⁶", ["a", "load", "of", "10", "6"]),
+        ("10⁻⁶", ["10", "6"]),
+        ("5½ cm", ["5", "1", "2", "cm"]),
+        ("①②步", ["1", "2", "步"]),
+        ("km² H₂O", ["km2", "h2o"]),
+    ],
+)
+def test_signs_join_no_word_and_no_number(text: str, terms: list[str]) -> None:
+    assert keywords(text) == terms

@@ -120,3 +120,99 @@ def test_pages_without_text_are_said(tmp_path: Path) -> None:
     assert document.metadata == {"title": "Manual"}
     with pytest.raises(InvalidInputFileError, match="OCR"):
         parse_pdf(drawn(tmp_path, [], []))
+
+
+LEFT_LINES = ("The pump is guaranteed for two", "years from the date of sale if it", "has been installed by a trained",
+              "person. Keep the invoice and the", "serial number of the housing.")  # fmt: skip
+RIGHT_LINES = ("Cleaning has to be done once a", "month with vinegar. Never use", "a metal brush, because it would",
+               "scratch the inner surface. Dry", "the housing before you close it.")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("turned", "matrix"),
+    [
+        (0, (1, 0, 0, 1, 0, 0)),
+        (90, (0, 1, -1, 0, 595, 0)),
+        (180, (-1, 0, 0, -1, 595, 842)),
+        (270, (0, -1, 1, 0, 0, 842)),
+        (0, (0, 1, -1, 0, 595, 0)),
+    ],
+)
+def test_pages_are_read_whichever_way_they_are_turned(tmp_path: Path, turned: int, matrix: tuple[int, ...]) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "a.pdf"), pagesize=(595, 842))
+    drawing.setPageRotation(turned)
+    drawing.transform(*matrix)
+    for x, lines in ((40, LEFT_LINES), (300, RIGHT_LINES)):
+        for number, line in enumerate(lines):
+            drawing.drawString(x, 500 - 14 * number, line)
+    drawing.save()
+    texts = [block.text for block in parse_pdf(tmp_path / "a.pdf").blocks]
+    assert texts == [" ".join(LEFT_LINES), " ".join(RIGHT_LINES)]
+
+
+def test_lines_go_down_a_page_that_is_shown_turned(tmp_path: Path) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "a.pdf"))
+    drawing.setPageRotation(90)
+    for number, line in enumerate(LEFT_LINES):
+        drawing.drawString(40, 500 - 14 * number, line)
+    drawing.save()
+    assert [block.text for block in parse_pdf(tmp_path / "a.pdf").blocks] == [" ".join(LEFT_LINES)]
+
+
+@pytest.mark.parametrize(
+    ("before", "raised", "after", "text"),
+    [
+        ("a load of 10", "6", " newton", "a load of 10^6 newton"),
+        ("10", "-6", " m", "10^-6 m"),
+        ("The warranty", "1", " ends.", "The warranty^1 ends."),
+        ("on May 1", "st", ", late", "on May 1st, late"),
+        ("an area of 5 m", "2", " wide", "an area of 5 m2 wide"),
+    ],
+)
+def test_superscripts_change_no_number(tmp_path: Path, before: str, raised: str, after: str, text: str) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "a.pdf"))
+    line = drawing.beginText(72, 700)
+    for part, size, rise in ((before, 12, 0), (raised, 7, 5), (after, 12, 0)):
+        line.setFont("Helvetica", size)
+        line.setRise(rise)
+        line.textOut(part)
+    drawing.drawText(line)
+    drawing.save()
+    assert [block.text for block in parse_pdf(tmp_path / "a.pdf").blocks] == [text]
+
+
+def test_remarks_in_annotations_are_counted(tmp_path: Path) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "a.pdf"))
+    for remarks in (["Ask the dealer", "Which one?"], ["Body text"], [" "]):
+        drawing.drawString(72, 700, "Body  text.")
+        for remark in remarks:
+            drawing.textAnnotation(remark, Rect=[100, 600, 150, 650])
+        drawing.showPage()
+    drawing.save()
+    document = parse_pdf(tmp_path / "a.pdf")
+    assert [block.text for block in document.blocks] == ["Body text."] * 3
+    assert document.notes == ("2 remarks in annotations were left out.",)
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        (["Descale the kettle", "Replace the filter", "Check the seals of it", "Oil the bearings", "Return the unit"],
+         ["every single month", "every six months", "once in every year", "every two years", "when out of order"]),
+        (["2023 first quarter", "2023 second half", "2024 first quarter", "2024 second half"],
+         ["sold 4,000 kettles", "sold 5,000 kettles", "sold 6,000 kettles", "sold 7,000 kettles"]),
+    ],
+)  # fmt: skip
+def test_rows_of_a_table_stay_together(tmp_path: Path, names: list[str], values: list[str]) -> None:
+    rows = zip(column(72, names), column(330, values), strict=True)
+    path = drawn(tmp_path, [piece for row in rows for piece in row])
+    text = " ".join(block.text for block in parse_pdf(path).blocks)
+    assert text == " ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))

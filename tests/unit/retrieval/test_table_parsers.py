@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.parsing import parse_here
+from rerankd.retrieval.table_parsers import parse_csv, parse_jsonl, parse_parquet
 
 ROWS = "id,text\r\n1,The warranty lasts three years.\r\n2,保修期为三年。\r\n"
 
@@ -160,3 +163,72 @@ def test_every_word_of_a_row_is_in_its_document(rows: list[str]) -> None:
         for path in (table, lines):
             read = [" ".join(block.text for block in unit.blocks).split() for unit in parse_here(path)]
             assert read == [row.split() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "metadata"),
+    [
+        ('{"id": 123456789012345678901234567890, "text": "a"}', "123456789012345678901234567890", {}),
+        ('{"id": 7.0, "text": "a"}', "7", {}),
+        ('{"id": 1.5, "text": "a"}', "1.5", {}),
+        ('{"id": true, "text": "a"}', "", {"id": True}),
+        ('{"id": null, "docid": "d", "text": "a"}', "d", {}),
+        ('{"_id": "p", "id": "q", "text": "a"}', "p", {"id": "q"}),
+        ('{"ID": ["p"], "text": "a"}', "", {"ID": ["p"]}),
+    ],
+)
+def test_no_id_of_a_row_is_lost(tmp_path: Path, row: str, name: str, metadata: dict[str, object]) -> None:
+    (tmp_path / "a.jsonl").write_text(row)
+    [document] = parse_jsonl(tmp_path / "a.jsonl", None)
+    assert (document.id, document.metadata) == (name, metadata)
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata"),
+    [
+        (",text,\n1,hello,z\n", {"column 1": "1", "column 3": "z"}),
+        ("text,,\nhello,,b\n", {"column 3": "b"}),
+        ("text,a,\nhello,1,\n", {"a": "1"}),
+        (",,\ntext,a,\nhello,1\n", {"a": "1"}),
+        ('"",text\n0,hello\n', {"column 1": "0"}),
+    ],
+)
+def test_columns_without_a_name_keep_their_values(tmp_path: Path, content: str, metadata: dict[str, str]) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    [document] = parse_csv(tmp_path / "a.csv", None)
+    assert document.metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"text": "a", "text": "b"}', "Line 1 has the key 'text' twice"),
+        ('{"text": "a", "n": 1, "n": 2}', "Line 1 has the key 'n' twice"),
+        ('{"text": ["a"]}', "Row 1: the column 'text' holds a list, not a text"),
+        ('{"body": 5, "x": 1}', "Row 1: the column 'body' holds a int, not a text"),
+        ('{"name": "a"}', "Row 1 has no text column; its columns are name"),
+    ],
+)
+def test_what_would_be_lost_is_refused(tmp_path: Path, row: str, says: str) -> None:
+    (tmp_path / "a.jsonl").write_text(row)
+    with pytest.raises(InvalidInputFileError, match=says):
+        list(parse_jsonl(tmp_path / "a.jsonl", None))
+
+
+def test_a_key_may_be_said_in_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": 'say "text"', "x": ["text", {"x": 1}], "text2": "text"}))
+    [document] = parse_jsonl(tmp_path / "a.jsonl", None)
+    assert document.metadata == {"x": ["text", {"x": 1}], "text2": "text"}
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pyarrow.table([["a"], ["b"]], names=["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputFileError, match="The column 'text' appears twice"):
+        list(parse_parquet(tmp_path / "a.parquet", None))
+
+
+def test_parquet_of_bytes_is_said(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputFileError, match="the column 'text' holds a bytes, not a text"):
+        list(parse_parquet(tmp_path / "a.parquet", None))

@@ -77,3 +77,17 @@ def test_corrupt_bytes() -> None:
     for damaged in (b"", packed[:9], b"\x63" + packed[1:]):
         with pytest.raises(RerankdError, match="corrupt"):
             unpack(damaged)
+
+
+def test_metadata_that_json_cannot_carry_are_kept_as_text() -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    given_ = Candidates(
+        np.array([7]),
+        np.array([1], np.float32),
+        np.array([1], np.float32),
+        np.array([1]),
+        metadata=({"long": 10**30, "deep": deep, "a": 1},),
+    )
+    assert unpack(pack(given_)).metadata == ({"long": str(10**30), "deep": str(deep), "a": 1},)
