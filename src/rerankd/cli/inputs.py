@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import sys
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.validation import to_document
@@ -158,7 +158,7 @@ def _kind_of_text(text: str) -> str:
     beginning = text.lstrip()[:1]
     if beginning == "[":
         try:
-            return "json" if isinstance(json.loads(text), list) else "txt"
+            return "json" if isinstance(parse_json(text), list) else "txt"
         except ValueError:
             return "txt"
     return "jsonl" if beginning and beginning in '{"' else "txt"
@@ -206,7 +206,7 @@ def _read_bytes(source: str, name: str) -> bytes:
 def _json(text: str, name: str) -> Iterator[Row]:
     """Yield the items of an array, or the one object; JSON lines under this name are read as such."""
     try:
-        content = json.loads(text or "[]")
+        content = parse_json(text or "[]")
     except ValueError as error:
         if _is_json(next((line for line in split_lines(text) if line.strip()), "")):
             yield from _jsonl(text, name)
@@ -218,7 +218,7 @@ def _json(text: str, name: str) -> Iterator[Row]:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True
@@ -229,7 +229,7 @@ def _jsonl(text: str, name: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            yield f"{name}, line {number}", json.loads(line)
+            yield f"{name}, line {number}", parse_json(line)
         except ValueError as error:
             raise InvalidInputFileError(
                 f"{name}, line {number}: not JSON ({error}).", hint="Write one JSON value per line."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import InvalidInputFileError
 
 _GZIP = b"\x1f\x8b"
@@ -48,7 +48,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     for location, line in text_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise InvalidInputFileError(
                 f"{location}: not JSON ({error}).", hint="Write one JSON object per line."

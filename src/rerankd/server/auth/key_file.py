@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankd._common.files import writable, write_atomic
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.server.auth.keys import ApiKey
 
@@ -21,7 +22,7 @@ def read_keys(path: Path) -> list[ApiKey]:
         InvalidInputFileError: it cannot be read, or is malformed; the message names the file and the fix.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InvalidInputFileError(
             f"The key file {path} does not exist.", hint=f"Create it: rerankd keys add NAME --file {path}"
@@ -31,7 +32,7 @@ def read_keys(path: Path) -> list[ApiKey]:
             f"The key file {path} cannot be read ({error.strerror}).",
             hint="Give the service's group access: chgrp GROUP FILE && chmod 640 FILE.",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _malformed(path, f"is not JSON ({error})") from error
     items = content.get("keys") if isinstance(content, dict) and set(content) == {"keys"} else None
     if not isinstance(items, list):
