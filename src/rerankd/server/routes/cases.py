@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
-from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
+from rerankd.server.schemas.cases import MAX_LISTED, NO_NUL, CaseRequestBody, FlagRequestBody, StateName
 from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
@@ -34,7 +34,9 @@ class CaseRoutes:
     async def list(
         self,
         state: Annotated[StateName | None, Query(description="Only cases in this state.")] = None,
-        detector: Annotated[str | None, Query(max_length=40, description="Only cases of this detector.")] = None,
+        detector: Annotated[
+            str | None, Query(max_length=40, pattern=NO_NUL, description="Only cases of this detector.")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Maximum number of cases.")] = 50,
     ) -> Response:
         """List cases, the worst first."""
