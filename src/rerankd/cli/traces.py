@@ -225,15 +225,28 @@ def erase(
     ] = None,
     document: Annotated[str | None, typer.Option(help="Erase the texts of documents with this id.")] = None,
     text_hash: Annotated[str | None, typer.Option(help="Erase the text with this SHA-256, in hexadecimal.")] = None,
+    without_key: Annotated[
+        bool,
+        typer.Option("--without-key", help="Erase everything of requests without a key; with --document, only that."),
+    ] = False,
     yes: Yes = False,
     traces_url: Url = None,
 ) -> None:
     """Erase a tenant, a document or a text, so that no byte of it remains in the database files."""
     from rerankd.feedback import retention
 
+    if "" in (tenant, document, text_hash):  # perhaps a variable of the shell that is not set
+        raise InvalidRequestError(
+            "What to erase is empty.", hint="Name it, or use --without-key for requests that were sent without a key."
+        )
+    if without_key and tenant is not None:
+        raise InvalidRequestError("Both a key and no key are named.", hint="Use --tenant or --without-key.")
+    tenant = "" if without_key else tenant
     if (text_hash is None) == (tenant is None and document is None):
-        raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
-    of_tenant = "" if tenant is None else f" of key {tenant!r}"
+        raise InvalidRequestError(
+            "Nothing to erase is named.", hint="Use --tenant, --without-key, --document or --text-hash."
+        )
+    of_tenant = "" if tenant is None else f" of key {tenant!r}" if tenant else " of requests without a key"
     target = (
         f"text {text_hash}" if text_hash else f"document {document!r}{of_tenant}" if document else f"data{of_tenant}"
     )
