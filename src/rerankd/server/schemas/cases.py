@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rerankd.feedback.cases import MAX_NOTE
 from rerankd.feedback.events import MAX_GRADE, MAX_NAME
@@ -45,6 +45,15 @@ class CaseRequestBody(BaseModel):
     labels: list[LabelItem] = Field(default_factory=list, max_length=MAX_LABELS, description="Grades of documents.")
     state: StateName | None = Field(None, description="New state; labels make an open case labelled.")
     note: Note = Field("", description="Text that is appended to the note.")
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: list[LabelItem]) -> list[LabelItem]:
+        grades: dict[int, int] = {}
+        for label in labels:
+            if grades.setdefault(label.index, label.grade) != label.grade:
+                raise ValueError(f"document {label.index} has two grades")
+        return labels
 
     @property
     def grades(self) -> dict[int, int]:
