@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -18,7 +19,6 @@ from typing import Any, get_origin
 from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from rerankd._common.json_parsing import parse_json
 from rerankd.errors import InvalidRequestError
 from rerankd.settings.checks import check_hosts, check_origins, check_url
 from rerankd.settings.topics import (
@@ -221,8 +221,8 @@ def _parse_collection(value: Any, kind: object) -> Any:
         return value
     if value.lstrip().startswith(("[", "{")):
         try:
-            return parse_json(value)
-        except ValueError as error:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not valid JSON ({error})") from error
     parts = [part.strip() for part in value.split(",") if part.strip()]
     if kind is list:
