@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.settings import describe_sources, load_settings, settings_file, unknown_variables
+from rerankd.settings import Settings, describe_sources, load_settings, settings_file, unknown_variables
 
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def with_flag(name: str, value: object) -> Settings:
+    flags: dict[str, Any] = {name: value}
+    return load_settings(**flags)
 
 
 def test_flags_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +119,7 @@ def test_a_variable_that_names_no_setting_is_known(
 def test_a_url_that_cannot_be_read_is_refused_without_its_password(name: str, rest: str) -> None:
     scheme = {"redis_url": "redis", "queue_url": "rediss", "traces_url": "postgresql"}.get(name, "https")
     with pytest.raises(InvalidRequestError, match=rf"Setting {name}: .*%2F.*Check rerankd\.toml") as caught:
-        load_settings(**{name: f"{scheme}://{rest}"})
+        with_flag(name, f"{scheme}://{rest}")
     assert "cret" not in str(caught.value)
 
 
@@ -125,7 +131,7 @@ def test_urls_that_are_files_or_complete_are_kept() -> None:
         "milvus_url": "./milvus.db",
         "otel_endpoint": "http://[::1]:4318/v1/traces",
     }.items():
-        assert getattr(load_settings(**{name: url}), name) == url
+        assert getattr(with_flag(name, url), name) == url
     with pytest.raises(InvalidRequestError, match="Setting otel_endpoint"):
         load_settings(otel_endpoint="localhost:4318")
 
@@ -136,7 +142,7 @@ def test_urls_that_are_files_or_complete_are_kept() -> None:
 )
 def test_a_host_that_would_match_nothing_is_refused(name: str, host: str) -> None:
     with pytest.raises(InvalidRequestError, match=rf"Setting {name}: .*without scheme, port and path"):
-        load_settings(**{name: ["good.example.com", host]})
+        with_flag(name, ["good.example.com", host])
 
 
 def test_hosts_and_origins_are_kept_as_they_are_compared() -> None:
