@@ -35,7 +35,7 @@ def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
 
 def test_config_show_hides_passwords_wherever_a_url_stands(tmp_path: Path) -> None:
     url = "https://user:hush-hush@host.example.org/v1?token=hush-hush"
-    (tmp_path / "other.toml").write_text(f'cors_origins = ["{url}"]\n[models]\nbig = "{url}"\n')
+    (tmp_path / "other.toml").write_text(f'[models]\nbig = "{url}"\n')
     names = ("LLM_URL", "EMBEDDING_URL", "MILVUS_URL", "OTEL_ENDPOINT", "REGISTRY", "CACHE_DIR")
     env = {f"RERANKD_{name}": url for name in names} | {"RERANKD_MILVUS_TOKEN": "root:hush-hush"}
     completed = rerankd("config", "show", "--config", "other.toml", folder=tmp_path, env=env)

@@ -18,7 +18,7 @@ from rerankd.errors import InvalidRequestError, RerankdError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)}
 _umask_lock = threading.Lock()
 _umask_before = 0
 _private_blocks = 0  # number of blocks of `private_files` that are being run
@@ -52,7 +52,7 @@ def writable(
     try:
         yield
     except OSError as error:
-        fix = full_hint if error.errno in _DISK_FULL else hint
+        fix = full_hint if error.errno in DISK_FULL else hint
         raise raises(f"{path} cannot be written ({error.strerror or first_line(error)}).", hint=fix) from error
 
 

@@ -1,4 +1,4 @@
-"""Parsing of JSON that users give, whatever it holds."""
+"""JSON of files that people and other programs wrote."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import json
 from typing import Any
 
 
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON; whatever is wrong with it is a `ValueError`.
 
     Raises:
-        ValueError: it is not JSON, or nested too deep for Python.
+        ValueError: not JSON, not UTF-8, or nested too deeply, which Python reports in another way.
 
     Example:
-        >>> parse_json("[1, null]")
-        [1, None]
+        >>> parse_json("[" * 200_000)
+        Traceback (most recent call last):
+        ValueError: it is nested too deeply
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("it is nested too deeply") from None

@@ -16,7 +16,7 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
-from rerankd.server.auth.key_file import read_keys, write_keys
+from rerankd.server.auth.key_file import exclusive_access, read_keys, write_keys
 from rerankd.server.auth.keys import LIMITS, ApiKey, new_key
 from rerankd.settings import FILE_NAME, load_settings
 
@@ -56,31 +56,32 @@ def add(
     Each key is a tenant of its own, unless `--tenant` names another key.
     """
     path, configured = _file(file)
-    kept = read_keys(path) if path.exists() else []
-    if any(key.name == name for key in kept):
-        raise InvalidRequestError(
-            f"There is a key named {name!r} in {path}.",
-            hint=f"Replace it: rerankd keys rotate NAME. For a second key of its tenant: rerankd keys add OTHER "
-            f"--tenant {shlex.quote(name)}",
+    with exclusive_access(path):
+        kept = read_keys(path) if path.exists() else []
+        if any(key.name == name for key in kept):
+            raise InvalidRequestError(
+                f"There is a key named {name!r} in {path}.",
+                hint=f"Replace it: rerankd keys rotate NAME. For a second key of its tenant: rerankd keys add OTHER "
+                f"--tenant {shlex.quote(name)}",
+            )
+        limits: dict[str, int | None] = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+            "requests_per_day": requests_per_day,
+            "tokens_per_day": tokens_per_day,
+        }
+        joined = _find(tenant, kept, path, lasting=True) if tenant is not None else None
+        if joined is not None:
+            limits = {label: getattr(joined, label) if limit is None else limit for label, limit in limits.items()}
+        clear, key = new_key(
+            name,
+            admin=admin,
+            metrics=metrics,
+            tenant=joined.tenant_id if joined else "",
+            expires=_future(expires) if expires is not None else "",
+            **limits,
         )
-    limits: dict[str, int | None] = {
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "requests_per_day": requests_per_day,
-        "tokens_per_day": tokens_per_day,
-    }
-    joined = _find(tenant, kept, path, lasting=True) if tenant is not None else None
-    if joined is not None:
-        limits = {label: getattr(joined, label) if limit is None else limit for label, limit in limits.items()}
-    clear, key = new_key(
-        name,
-        admin=admin,
-        metrics=metrics,
-        tenant=joined.tenant_id if joined else "",
-        expires=_expiry(expires) if expires is not None else "",
-        **limits,
-    )
-    write_keys(path, [*kept, key])
+        write_keys(path, [*kept, key])
     _show_new(clear, key, path, as_json)
     if not configured:
         full = str(path.resolve())
@@ -100,20 +101,21 @@ def rotate(
 ) -> None:
     """Replace a key by a new one of the same tenant, with the same name, rights and limits, and print it."""
     path, _ = _file(file)
-    keys = read_keys(path)
-    old = _find(key, keys, path, lasting=True)
-    until = _expiry(keep)
-    clear, new = new_key(
-        old.name,
-        admin=old.admin,
-        metrics=old.metrics,
-        tenant=old.tenant_id,
-        expires=_expiry(expires) if expires is not None else "",
-        **{label: getattr(old, label) for label in LIMITS},
-    )
-    is_kept = not dataclasses.replace(old, expires=until).expired(datetime.now(UTC).timestamp())
-    replaced = [dataclasses.replace(old, expires=until)] if is_kept else []
-    write_keys(path, [other for entry in keys for other in (replaced if entry.id == old.id else [entry])] + [new])
+    with exclusive_access(path):
+        keys = read_keys(path)
+        old = _find(key, keys, path, lasting=True)
+        until = _expiry(keep)
+        clear, new = new_key(
+            old.name,
+            admin=old.admin,
+            metrics=old.metrics,
+            tenant=old.tenant_id,
+            expires=_future(expires) if expires is not None else "",
+            **{label: getattr(old, label) for label in LIMITS},
+        )
+        is_kept = not dataclasses.replace(old, expires=until).expired(datetime.now(UTC).timestamp())
+        replaced = [dataclasses.replace(old, expires=until)] if is_kept else []
+        write_keys(path, [other for entry in keys for other in (replaced if entry.id == old.id else [entry])] + [new])
     _show_new(clear, new, path, as_json)
     say(f"Key {old.id} is refused from {until} on." if is_kept else f"Key {old.id} is revoked.")
 
@@ -140,9 +142,10 @@ def list_keys(file: File = None, as_json: options.Json = False) -> None:
 def revoke(key: Key, file: File = None, as_json: options.Json = False) -> None:
     """Remove a key from the file; a running service rejects it within a second."""
     path, _ = _file(file)
-    keys = read_keys(path)
-    revoked = _find(key, keys, path)
-    write_keys(path, [other for other in keys if other.id != revoked.id])
+    with exclusive_access(path):
+        keys = read_keys(path)
+        revoked = _find(key, keys, path)
+        write_keys(path, [other for other in keys if other.id != revoked.id])
     if wants_json(as_json):
         write_rows([_row(revoked) | {"revoked": True}])
     say(f"Key {revoked.id} ({revoked.name}) is revoked.")
@@ -157,6 +160,14 @@ def _show_new(clear: str, key: ApiKey, path: Path, as_json: bool) -> None:
     say(f"Key {key.id} ({key.name}) is in {path}. Store the key now: it is not shown again.{end}")
 
 
+def _future(text: str) -> str:
+    """Return the time at which a new key expires."""
+    moment = _expiry(text)
+    if datetime.fromisoformat(moment) <= datetime.now(UTC):
+        raise InvalidRequestError(f"{text!r} is not in the future.", hint="Write 12h, 30d, 8w or a later date.")
+    return moment
+
+
 def _expiry(text: str) -> str:
     """Return the time that a duration from now, or a date, stands for."""
     if match := _DURATION.fullmatch(text.strip()):
@@ -169,7 +180,10 @@ def _expiry(text: str) -> str:
                 f"{text!r} is neither a duration nor a date.", hint="Write 12h, 30d, 8w or 2027-01-31."
             ) from None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
+    try:
+        return moment.astimezone(UTC).isoformat(timespec="seconds")
+    except OverflowError:
+        raise InvalidRequestError(f"{text!r} is out of range.", hint="Write a year from 1 to 9998.") from None
 
 
 def _find(id_or_name: str, keys: list[ApiKey], path: Path, *, lasting: bool = False) -> ApiKey:

@@ -8,11 +8,14 @@ is unavailable, or `improve` waits for requests; 9 `eval --fail-below`, a gate o
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Annotated
 
@@ -20,6 +23,7 @@ import typer
 from rich.text import Text
 
 from rerankd._common.characters import escape_controls
+from rerankd._common.files import DISK_FULL
 from rerankd._common.version import __version__
 from rerankd.cli import (
     bench,
@@ -48,7 +52,7 @@ from rerankd.cli import (
     tune,
     worker,
 )
-from rerankd.cli.output import stderr
+from rerankd.cli.output import is_utf8, stderr
 from rerankd.errors import (
     ConflictError,
     InvalidRequestError,
@@ -152,19 +156,61 @@ def exit_code(error: RerankdError) -> int:
 def main() -> None:
     """Run the program."""
     _handle_sigterm_as_first_process()
+    prepare_streams()
     sys.excepthook = _print_traceback
     try:
-        app()
-    except RerankdError as error:
+        with _closed_pipe_is_no_error():
+            app()
+    except (RerankdError, OSError) as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
+        if isinstance(error, OSError):
+            error = _disk_full(error)
         stderr().print(Text.assemble(("Error:", "red"), f" {error}"), highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def prepare_streams() -> None:
+    """Make the standard streams take any text.
+
+    Those that the caller has closed (`>&-`), as a daemon's may be, are opened on nothing: the first file that is opened
+    would else take their place, and get what is printed. In an encoding that lacks a character, its escape is written.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for the whole run
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper) and not is_utf8(stream):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _closed_pipe_is_no_error() -> Iterator[None]:
+    """End with status 0 where the reader of the output closed the pipe, as `head` does once it has enough."""
+    try:
+        yield
+    except (SystemExit, BrokenPipeError) as end:
+        # The command line library turns the error into its own exit.
+        if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         sys.exit(0)
+
+
+def _disk_full(error: OSError) -> RerankdError:
+    """Return the error for a full disk behind standard output or another file.
+
+    Raises:
+        OSError: it is another one, which nobody expected.
+    """
+    if error.errno not in DISK_FULL:
+        raise error
+    return InvalidRequestError(
+        f"{error.filename or 'Standard output'} cannot be written ({error.strerror}).",
+        hint="Free disk space, then try again.",
+    )
 
 
 def _handle_sigterm_as_first_process() -> None:

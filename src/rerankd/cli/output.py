@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -45,17 +46,23 @@ def json_row(record: Any, names: Mapping[str, str]) -> dict[str, Any]:
 def write_rows(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> int:
     """Write one JSON object per line, to standard output or a file.
 
-    Control characters, and text that is not valid UTF-8, are escaped; the values stay the same.
+    Control characters, and text that is not valid UTF-8, are escaped; the values stay the same. Where the output has
+    another encoding, all that is not ASCII is escaped.
 
     Returns:
         Number of rows.
     """
     out = out or sys.stdout
-    count = 0
+    count, ascii_only = 0, not is_utf8(out)
     for count, row in enumerate(rows, start=1):  # noqa: B007  the last value is returned
-        out.write(escape_json_controls(json.dumps(row, ensure_ascii=False, default=str)) + "\n")
+        out.write(escape_json_controls(json.dumps(row, ensure_ascii=ascii_only, default=str)) + "\n")
     out.flush()
     return count
+
+
+def is_utf8(out: TextIO) -> bool:
+    """Return True if a stream takes any text: its encoding is UTF-8, or it has none."""
+    return not out.encoding or codecs.lookup(out.encoding).name == "utf-8"
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> Text:

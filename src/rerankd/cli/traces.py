@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +12,7 @@ from rich.text import Text
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
 from rerankd.cli.replays import models_of, print_replays
-from rerankd.cli.tenants import resolve_tenant
+from rerankd.cli.tenants import erasure_target, resolve_tenant
 from rerankd.cli.trace_options import (
     Model,
     Since,
@@ -28,7 +27,7 @@ from rerankd.cli.trace_options import (
     trace_row,
     when,
 )
-from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.errors import NotFoundError
 
 if TYPE_CHECKING:
     from rerankd.traces.store import FullTrace
@@ -225,20 +224,17 @@ def erase(
     ] = None,
     document: Annotated[str | None, typer.Option(help="Erase the texts of documents with this id.")] = None,
     text_hash: Annotated[str | None, typer.Option(help="Erase the text with this SHA-256, in hexadecimal.")] = None,
+    without_key: Annotated[
+        bool,
+        typer.Option("--without-key", help="Erase everything of requests without a key; with --document, only that."),
+    ] = False,
     yes: Yes = False,
     traces_url: Url = None,
 ) -> None:
     """Erase a tenant, a document or a text, so that no byte of it remains in the database files."""
     from rerankd.feedback import retention
 
-    if (text_hash is None) == (tenant is None and document is None):
-        raise InvalidRequestError("Nothing to erase is named.", hint="Use --tenant, --document or --text-hash.")
-    of_tenant = "" if tenant is None else f" of key {tenant!r}"
-    target = (
-        f"text {text_hash}" if text_hash else f"document {document!r}{of_tenant}" if document else f"data{of_tenant}"
-    )
-    if text_hash is not None and not re.fullmatch("[0-9a-fA-F]{64}", text_hash):
-        raise InvalidRequestError(f"{text_hash[:80]!r} is not a SHA-256.", hint="Write 64 hexadecimal digits.")
+    tenant, target = erasure_target(tenant, document, text_hash, without_key=without_key)
     if not yes:
         typer.confirm(f"Erase {target}?", abort=True, err=True)
     with opened(traces_url) as (store, _):

@@ -119,7 +119,7 @@ def open_engine(url: str) -> Engine:
     """
     try:
         address = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise InvalidRequestError(
             "traces_url is not a database URL.",
             hint="Write sqlite:////folder/file or postgresql://user@host/database.",

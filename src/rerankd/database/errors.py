@@ -38,6 +38,8 @@ def translate_errors() -> Iterator[None]:
         raise InvalidRequestError(
             f"The trace database cannot be used ({first_line(error.orig or error)}).", hint="Check traces_url."
         ) from error
+    except OverflowError as error:
+        raise InvalidRequestError("A number is too large for the database.", hint="Use a smaller one.") from error
     except OSError as error:
         raise InvalidRequestError(
             f"The trace database cannot be written ({error}).",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from rerankd._common.logging import logger
 from rerankd._common.optional import require
+from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 
@@ -122,11 +123,17 @@ class RedisCache:
 
     Raises:
         MissingDependencyError: the package redis is not installed.
+        InvalidRequestError: `url` is not a Redis URL.
     """
 
     def __init__(self, url: str, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         redis = require("redis", "redis", "Sharing scores")
-        self._redis: Any = redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+        try:
+            self._redis: Any = redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+        except ValueError as error:  # its text may hold the password
+            raise InvalidRequestError(
+                "Setting redis_url is not a Redis URL.", hint="It looks like redis://host:6379/0."
+            ) from error
         self._errors: type[Exception] = redis.RedisError
         self._seconds, self._clock = max(1, int(seconds)), clock
         self._paused_until = 0.0

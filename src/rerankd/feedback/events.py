@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Literal, get_args
@@ -98,6 +99,26 @@ def read_csv(lines: IO[str], tenant: str = "") -> Iterator[FeedbackEvent]:
         [3]
     """
     reader = csv.DictReader(lines, restkey="~more")
+    with _readable(reader):
+        yield from _events(reader, tenant)
+
+
+@contextmanager
+def _readable(reader: csv.DictReader[str]) -> Iterator[None]:
+    """Name the line at which a file cannot be read."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InvalidInputFileError(
+            f"After line {reader.line_num}: not UTF-8.", hint="Save the file as CSV in UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise InvalidInputFileError(
+            f"Line {reader.reader.line_num}: not CSV ({error}).", hint="Save the file as CSV in UTF-8."
+        ) from error
+
+
+def _events(reader: csv.DictReader[str], tenant: str) -> Iterator[FeedbackEvent]:
     names = set(reader.fieldnames or ())
     if not {"request_id", "kind"} <= names or names - set(COLUMNS):
         raise InvalidInputFileError(
@@ -120,17 +141,34 @@ def _event_of(row: Mapping[str, str | None], tenant: str) -> FeedbackEvent:
     return FeedbackEvent(
         request_id=cell("request_id"),
         kind=cell("kind"),  # type: ignore[arg-type]  # validated next
-        index=int(cell("index")) if cell("index") else None,
+        index=_index(cell("index")) if cell("index") else None,
         document_id=cell("document_id") or None,
-        value=float(cell("value") or 1),
+        value=_number(cell("value") or "1"),
         time=_seconds(cell("time")) if cell("time") else 0.0,
         tenant=cell("tenant") or tenant,
         source="csv",
     )
 
 
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"index {text[:40]!r} is not a whole number from 0.")
+    return int(text[:20])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"value {text[:40]!r} is not a number.") from None
+
+
 def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
+        pass
+    try:
         return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(f"time {text[:40]!r} is neither seconds since 1970 nor a date of ISO 8601.") from None

@@ -150,6 +150,8 @@ class SqliteFile:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except OverflowError as error:
+        raise InvalidRequestError("A number is too large for the file of jobs.", hint="Use a smaller one.") from error
     except sqlite3.OperationalError as error:
         raise UnavailableError(
             f"The file of jobs cannot be used ({error}).",

@@ -33,7 +33,12 @@ MAX_URL = 2048
 # The schedule that docs/jobs.md promises to receivers.
 RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
 PREFIX = "whsec_"
-_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96")))
+# Addresses that a network or a cloud keeps for itself, which not every version of Python knows as private: local
+# translation to IPv4, addresses for protocols and the metadata services of clouds among them, relays.
+_INTERNAL = tuple(
+    map(ipaddress.ip_network, ("64:ff9b:1::/48", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "fec0::/10"))
+)
 
 _log = logger(__name__)
 
@@ -86,7 +91,8 @@ def validate_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        _ = parts.port, httpx.URL(url).host.encode("idna")
+        is_valid = is_valid and parts.port != 0
+        _ = httpx.URL(url).host.encode("idna")
     except (ValueError, httpx.InvalidURL):
         is_valid = False
     if not is_valid or len(url) > MAX_URL or not url.isprintable() or " " in url:
@@ -224,6 +230,11 @@ def _public(address: str) -> bool:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         elif embedded := ip.ipv4_mapped or ip.sixtofour:
             ip = embedded
-        elif ip.is_site_local:
+        elif _is_isatap(ip) or ip.is_reserved:
             return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _INTERNAL)
+
+
+def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
+    """Return True for an address of a tunnel that ends at the IPv4 address in its last 32 bits."""
+    return (int(ip) >> 32) & 0xFDFFFFFF == 0x00005EFE

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rerankd.errors import UnsupportedModelError
 
+MAX_SIZE = 10_000_000
 SUPPORTED = "XLMRobertaForSequenceClassification or BertForSequenceClassification with one label"
 
 _ENCODERS = {"xlm-roberta": "XLMRobertaModel", "bert": "BertModel"}
@@ -112,10 +113,16 @@ def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _labels(config: Mapping[str, Any]) -> int:
-    if "num_labels" in config:
-        return int(config["num_labels"])
+    if (number := config.get("num_labels")) is not None:
+        return int(number)
     labels = config.get("id2label")
-    return len(labels) if labels is not None else 2
+    return len(labels) if isinstance(labels, Sequence | Mapping) else 2
+
+
+def _named_classes(config: Mapping[str, Any]) -> list[str]:
+    """Return the classes that a model was saved from."""
+    named = config.get("architectures")
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architecture:
@@ -133,7 +140,7 @@ def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architec
         Traceback (most recent call last):
         rerankd.errors.UnsupportedModelError: some/model: model type 't5' is not supported. ...
     """
-    named = config.get("architectures") or []
+    named = _named_classes(config)
     family = str(config.get("model_type", ""))
     if family in _ENCODERS and _ENCODERS[family] not in named:
         raise UnsupportedModelError(
@@ -142,6 +149,23 @@ def read_encoder_architecture(config: Mapping[str, Any], where: str) -> Architec
         )
     headed = {"architectures": [_FAMILIES.get(family)], "num_labels": 1}
     return read_architecture({**config, **headed}, where)
+
+
+def _check_sizes(architecture: Architecture, where: str) -> None:
+    """Check that all sizes are positive, and none is larger than that of any model."""
+    sizes = {
+        "num_hidden_layers": architecture.layers,
+        "hidden_size": architecture.hidden,
+        "num_attention_heads": architecture.heads,
+        "intermediate_size": architecture.intermediate,
+        "vocab_size": architecture.vocabulary,
+        "max_position_embeddings": architecture.positions,
+        "type_vocab_size": architecture.segment_types,
+    }
+    if (wrong := next((name for name, size in sizes.items() if not 0 < size <= MAX_SIZE), None)) is not None:
+        raise UnsupportedModelError(
+            f"{where}: {wrong} of config.json is {sizes[wrong]}.", hint="Use the model's own config.json."
+        )
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
@@ -162,14 +186,20 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
     family = str(config.get("model_type", ""))
     if family not in _FAMILIES:
         raise UnsupportedModelError(f"{where}: model type {family!r} is not supported.", hint=f"Use {SUPPORTED}.")
-    named = config.get("architectures") or []
+    named = _named_classes(config)
     if _FAMILIES[family] not in named:
         raise UnsupportedModelError(
             f"{where}: {', '.join(named) or 'no architecture named'}: this is an encoder without a ranking head "
             "(a bi-encoder or a base model); it cannot score pairs.",
             hint=f"Use {SUPPORTED}.",
         )
-    if (labels := _labels(config)) != 1:
+    try:
+        labels = _labels(config)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"{where}: config.json has no valid value for num_labels.", hint="Use the model's own config.json."
+        ) from error
+    if labels != 1:
         raise UnsupportedModelError(
             f"{where}: the head has {labels} labels; a reranker has one.", hint=f"Use {SUPPORTED}."
         )
@@ -191,10 +221,11 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
             layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
             pad_id=int(config.get("pad_token_id", 1 if family == "xlm-roberta" else 0)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnsupportedModelError(
             f"{where}: config.json has no valid value for {error}.", hint="Use the model's own config.json."
         ) from error
+    _check_sizes(architecture, where)
     if architecture.hidden % architecture.heads:
         raise UnsupportedModelError(
             f"{where}: hidden_size {architecture.hidden} is not a multiple of "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import install_command
 from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
@@ -29,8 +29,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.exists():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+            names = sorted({str(name) for name in parse_json(index.read_bytes())["weight_map"].values()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptModelError(f"{index} is not a valid index.", hint="Fetch the model again.") from error
         missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
         if missing:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub, sources
 from rerankd.models.architecture import Architecture, read_architecture
@@ -152,7 +152,7 @@ def read_config(folder: Path) -> dict[str, object]:
             f"{folder} is not a model folder: config.json is missing.", hint="Pass the folder that contains it."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not an object")
     except ValueError as error:
@@ -170,7 +170,7 @@ def check_no_adapter(folder: Path) -> None:
     if not adapter.is_file() or any((folder / name).is_file() for name in (ONNX, "model.safetensors", INDEX)):
         return
     try:
-        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = parse_json(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (ValueError, AttributeError):
         base = None
     raise UnsupportedModelError(

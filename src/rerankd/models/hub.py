@@ -6,13 +6,14 @@ Only safetensors, ONNX, tokenizer and configuration files are fetched; what is c
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rerankd._common.error_text import first_line
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.proxies import is_loopback, uses_proxies
 from rerankd.errors import ModelError, ModelNotFoundError, RerankdError
 from rerankd.models.architecture import read_architecture
@@ -53,6 +54,7 @@ def fetch(reference: ModelReference, *, token: str | None = None, cache_dir: str
         ModelNotFoundError: the repository or revision does not exist, access is denied, or the hub cannot be reached
             and the model is not in the cache.
     """
+    _check_endpoint()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -115,6 +117,18 @@ def _obstacle() -> RerankdError | None:
     return None
 
 
+def _check_endpoint() -> None:
+    """Check the URL of the mirror, without which the hub's client cannot even be imported.
+
+    Raises:
+        ModelNotFoundError: its host or port is not valid.
+    """
+    try:
+        _ = urlsplit(endpoint() or "").port
+    except ValueError as error:
+        raise ModelNotFoundError(f"HF_ENDPOINT is {endpoint()!r} ({error}).", hint="Set it to a URL.") from error
+
+
 @contextmanager
 def _direct_connections() -> Iterator[None]:
     """Hide the environment's proxies from the hub's client, which would use them for this machine too."""
@@ -175,6 +189,7 @@ def _reach(reference: ModelReference) -> str:
 
 def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
     """Return the supported models in the hub's cache as pairs of name and snapshot folder."""
+    _check_endpoint()
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -189,7 +204,7 @@ def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
             if repository.repo_type != "model" or not config.is_file():
                 continue
             try:
-                read_architecture(json.loads(config.read_text(encoding="utf-8")), repository.repo_id)
+                read_architecture(parse_json(config.read_text(encoding="utf-8")), repository.repo_id)
             except (ModelError, ValueError):
                 continue
             models.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.template import PairTemplate
@@ -72,7 +73,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if (written := content.pop("format")) > FORMAT:
             raise CorruptModelError(
                 f"{path}: manifest format {written} is newer than this rerankd.", hint="Upgrade rerankd."

@@ -59,18 +59,26 @@ def parse_reference(text: str) -> ModelReference:
         return ModelReference("bundled", text)
     if text.startswith(REGISTRY):
         return _registry_reference(text)
-    path = Path(text).expanduser()
-    if text and path.is_dir():
+    if text and (path := _folder(text)) is not None:
         return ModelReference("folder", str(path))
     looks_local = text.startswith((".", "/", "~")) or "\\" in text
     if not looks_local and (match := _HUB.match(text)):
         return ModelReference("hub", match["name"], match["revision"])
     problem = "This folder does not exist" if looks_local else "This is not a model reference"
     raise ModelNotFoundError(
-        f"{problem}: {text!r}.",
+        f"{problem}: {text[:200]!r}.",
         hint=f"Use a bundled model ({', '.join(BUNDLED)}), a folder, org/name[@revision] on the hub, "
         "or registry:NAME[@ALIAS].",
     )
+
+
+def _folder(text: str) -> Path | None:
+    """Return the folder of a path; None if there is none, or the system cannot name one so."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, a user without a home, a NUL character
+        return None
 
 
 def _registry_reference(text: str) -> ModelReference:

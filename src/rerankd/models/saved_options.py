@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rerankd._common.json_parsing import parse_json
 
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
 TOKENIZER, TRANSFORMER = "tokenizer_config.json", "sentence_bert_config.json"
@@ -52,7 +53,7 @@ def saved_activation(folder: Path) -> str:
 def _read(path: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file; an empty one if there is none, since other files say what is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.lines import split_lines
 from rerankd.errors import InvalidInputFileError
 from rerankd.models.files import ModelFiles
@@ -57,10 +58,10 @@ def read_metrics(path: Path) -> Mapping[str, float]:
             raise ValueError("too large")
         text = path.read_bytes().decode("utf-8-sig")
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError:
-            content = [json.loads(line) for line in split_lines(text) if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
+            content = [parse_json(line) for line in split_lines(text) if line.strip()]
+    except (OSError, ValueError) as error:
         raise InvalidInputFileError(
             f"{path} is not JSON ({error}).", hint="Make one: rerankd eval ... --json > eval.json"
         ) from error

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import require
 from rerankd.compiler.encoder_graph import Pooling, graph_bytes
-from rerankd.errors import ModelNotFoundError, UnsupportedModelError
+from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub
 from rerankd.models.architecture import Architecture, read_encoder_architecture
 from rerankd.models.checkpoint import Checkpoint
@@ -87,7 +87,11 @@ def read_pooling(folder: Path) -> Pooling:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise CorruptModelError(f"{path} is not valid JSON ({error}).", hint="Fetch the model again.") from error
+    config = config if isinstance(config, dict) else {}
     modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
     known: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from rerankd._common.json_parsing import parse_json
 from rerankd._common.logging import logger
 from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import plain_metadata
@@ -73,7 +73,7 @@ def parse_mapping(values: Mapping[str, str]) -> ExternalMapping:
     if method not in ("GET", "POST"):
         raise InvalidRequestError(f"external.method is {method!r}.", hint="Use GET or POST.")
     try:
-        json.loads(values.get("body", "{}"))
+        parse_json(values.get("body", "{}"))
         timeout = float(values["timeout"]) if values.get("timeout") else 10.0
     except ValueError as error:
         raise InvalidRequestError(
@@ -102,7 +102,7 @@ class ExternalRetriever:
         headers = {name.strip(): value.strip()} if name else {}
         trust_env = transport is None and uses_proxies(mapping.url)
         self._http = httpx.Client(headers=headers, timeout=mapping.timeout, transport=transport, trust_env=trust_env)
-        self._body = json.loads(mapping.body)
+        self._body = parse_json(mapping.body)
 
     def search(self, query: str, k: int = DEFAULT_K) -> list[Document]:
         """Return the service's hits as documents.

@@ -17,6 +17,7 @@ from rerankd.jobs.worker import JobWorker
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.auth.job_usage import JobUsage
 from rerankd.server.auth.quotas import QuotaStore
+from rerankd.server.store_calls import StoreCaller
 from rerankd.settings import Settings
 from rerankd.wiring.jobs import jobs_file, open_job_store, open_notifier, worker_options
 
@@ -53,6 +54,7 @@ class JobService:
         self._depth_task: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
         self.usage = JobUsage(quotas)
+        self.call = StoreCaller("job queue").call
         self.waiting = QueueDepth(0, 0)
         self.totals: dict[str, int] = {}
 
@@ -86,10 +88,10 @@ class JobService:
 
     async def _open(self) -> JobQueue:
         settings = self._settings
-        store = await asyncio.to_thread(open_job_store, settings)
+        store = await self.call(open_job_store, settings)
         limit, hosts = settings.max_jobs_mb * 1_000_000, settings.webhook_hosts
         if settings.queue_url:
-            notifier = await asyncio.to_thread(open_notifier, settings)
+            notifier = await self.call(open_notifier, settings)
             return JobQueue(store, notifier, settings.webhook_secret, limit, hosts)
         webhooks = WebhookSender(store, settings.webhook_secret, hosts)
         options = worker_options(settings, slots=SLOTS, bulk_slots=BULK_SLOTS)
@@ -109,16 +111,16 @@ class JobService:
             return
         store = self._queue.store
         with contextlib.suppress(RerankdError):
-            job = await asyncio.to_thread(store.get, job_id)
+            job = await self.call(store.get, job_id)
             if job is not None and job.final:
-                await self.usage.settle(job, await asyncio.to_thread(store.interrupted_requests, job_id))
+                await self.usage.settle(job, await self.call(store.interrupted_requests, job_id))
 
     async def _poll_depth(self) -> None:
         """Poll the queue depth for the metrics, in the background, since Redis may be slow."""
         while self._queue is not None:
             with contextlib.suppress(RerankdError):
-                self.waiting = await asyncio.to_thread(self._queue.store.queue_depth)
-                self.totals = await asyncio.to_thread(self._queue.store.totals)
+                self.waiting = await self.call(self._queue.store.queue_depth)
+                self.totals = await self.call(self._queue.store.totals)
             await asyncio.sleep(DEPTH_SECONDS)
 
     async def close(self, seconds: float) -> None:

@@ -20,6 +20,7 @@ def _refusal(status: str, code: str, message: str) -> bytes:
     return head.encode() + (b"retry-after: 1\r\n" if status.startswith("503") else b"") + b"\r\n" + body
 
 
+MALFORMED = _refusal("400 Bad Request", "invalid_request", "This is not a valid HTTP/1.1 request.")
 TOO_LARGE_HEAD = _refusal("431 Request Header Fields Too Large", "too_large", "The headers are too large.")
 SLOW_HEAD = _refusal("408 Request Timeout", "head_timeout", "The headers did not arrive in time. Send them at once.")
 TOO_MANY_CONNECTIONS = _refusal(
@@ -104,6 +105,10 @@ class LimitedProtocol(_Protocol):
             self._stop_timer()
         elif self._head_timer is None:
             self._start_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser cannot read, in JSON as all errors."""
+        self._refuse(MALFORMED)
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_timed_out)

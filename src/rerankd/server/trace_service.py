@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rerankd.server.store_calls import StoreCaller
 from rerankd.settings import Settings
 from rerankd.wiring.traces import open_trace_store
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TraceService:
-    """Trace store, opened for the first request that needs it; its methods block.
+    """Trace store, opened for the first request that needs it; its methods block, and `call` runs them in threads.
 
     Args:
         settings: settings of the service.
@@ -28,6 +29,7 @@ class TraceService:
         self._settings = settings
         self._opening = threading.Lock()
         self._store: TraceStore | None = None
+        self.call = StoreCaller("trace database").call
 
     @property
     def store(self) -> TraceStore:

@@ -10,7 +10,9 @@ import ipaddress
 import json
 import os
 import re
+import tomllib
 from contextvars import ContextVar
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -18,6 +20,7 @@ from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from rerankd.errors import InvalidRequestError
+from rerankd.settings.checks import check_hosts, check_origins, check_url
 from rerankd.settings.topics import (
     AccessSettings,
     BatchingSettings,
@@ -35,6 +38,10 @@ from rerankd.settings.topics import (
 
 FILE_NAME = "rerankd.toml"
 CONFIG_VARIABLE = "RERANKD_CONFIG"
+URLS = (
+    *("redis_url", "queue_url", "traces_url", "registry"),
+    *("embedding_url", "llm_url", "milvus_url", "otel_endpoint"),
+)
 # Variables of the client and of Kubernetes, which names variables after a service called rerankd.
 _FOREIGN = re.compile(r"RERANKD_(CONFIG|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
 _file: ContextVar[Path] = ContextVar("settings_file")
@@ -84,6 +91,21 @@ class Settings(
                 raise ValueError(f"{error}; write addresses and networks, such as 10.0.0.7 and 10.1.0.0/16") from None
         return value
 
+    @field_validator(*URLS)
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_url(value)
+
+    @field_validator("allowed_hosts", "webhook_hosts")
+    @classmethod
+    def _check_hosts(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        return check_hosts(value, wildcards=info.field_name == "allowed_hosts")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: list[str]) -> list[str]:
+        return check_origins(value)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -94,7 +116,17 @@ class Settings(
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources in order of precedence: flags, environment, file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_file.get(Path(FILE_NAME)))
+        return init_settings, env_settings, _TomlFile(settings_cls, toml_file=_file.get(Path(FILE_NAME)))
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """A file of settings in UTF-8, with or without the byte order mark that some editors write."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
 def settings_file(config: Path | None = None) -> Path:
@@ -158,17 +190,29 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        flag = f"--{name.replace('_', '-')}"
-        raise InvalidRequestError(
-            f"Setting {name}: {first['msg']}.",
-            hint=f"Check {path.name}, the variable RERANKD_{name.upper()}, and the flag {flag}.",
-        ) from error
+        raise _invalid(error, path) from error
     except ValueError as error:  # raised by the TOML parser
         raise InvalidRequestError(f"{path.resolve()} is not valid TOML ({error}).", hint="Correct the file.") from error
     finally:
         _file.reset(token)
+
+
+def _invalid(error: ValidationError, path: Path) -> InvalidRequestError:
+    """Return the error for the first fault of the settings."""
+    fault = error.errors()[0]
+    setting = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        similar = difflib.get_close_matches(setting, Settings.model_fields, 1, 0.7)
+        is_section = isinstance(fault["input"], dict) and not similar
+        advice = f"Did you mean {similar[0]}? " if similar else ""
+        advice += "Settings stand in no section. " if is_section else ""
+        return InvalidRequestError(f"Setting {setting} does not exist.", hint=f"{advice}Check {path.name}.")
+    name = ".".join(str(part) for part in fault["loc"])
+    flag = f"--{setting.replace('_', '-')}"
+    return InvalidRequestError(
+        f"Setting {name}: {fault['msg'].removeprefix('Value error, ')}.",
+        hint=f"Check {path.name}, the variable RERANKD_{setting.upper()}, and the flag {flag}.",
+    )
 
 
 def _parse_collection(value: Any, kind: object) -> Any:
@@ -178,7 +222,7 @@ def _parse_collection(value: Any, kind: object) -> Any:
     if value.lstrip().startswith(("[", "{")):
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not valid JSON ({error})") from error
     parts = [part.strip() for part in value.split(",") if part.strip()]
     if kind is list:
@@ -202,7 +246,7 @@ def describe_sources(config: Path | None = None) -> list[tuple[str, Any, str]]:
         InvalidRequestError: as `load_settings`.
     """
     settings, path = load_settings(config), settings_file(config)
-    in_file = TomlConfigSettingsSource(Settings, toml_file=path)()
+    in_file = _TomlFile(Settings, toml_file=path)()
     environment = {name.upper() for name, value in os.environ.items() if value}
     rows: list[tuple[str, Any, str]] = []
     for name in Settings.model_fields:

@@ -287,7 +287,9 @@ class LoggingSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="level of log messages: debug, info, warning or error"
     )
-    otel_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none")
+    otel_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none"
+    )
 
 
 TOPICS: tuple[type[BaseModel], ...] = (

@@ -3,17 +3,21 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from rerankd.cli.keys import app
+from rerankd.cli.keys import add, app
 from rerankd.errors import InvalidRequestError
-from rerankd.server.auth.key_file import read_keys
+from rerankd.server.auth.key_file import exclusive_access, read_keys
 from rerankd.server.auth.key_ring import KeyRing
+from rerankd.server.auth.keys import ApiKey
 
 
 @pytest.fixture
@@ -113,3 +117,43 @@ def test_a_new_file_in_a_folder_that_passes_its_group_on_is_for_the_group(path: 
     path.parent.chmod(0o2750)
     run(path, "add", "one")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_date_beyond_the_calendar_is_refused(path: Path, when: str) -> None:
+    with pytest.raises(InvalidRequestError, match="out of range"):
+        run(path, "add", "team", "--expires", when)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("when", ["2020-01-01", "0h"])
+def test_a_new_key_that_has_expired_already_is_refused(path: Path, when: str) -> None:
+    with pytest.raises(InvalidRequestError, match="is not in the future"):
+        run(path, "add", "team", "--expires", when)
+    run(path, "add", "team")
+    with pytest.raises(InvalidRequestError, match="is not in the future"):
+        run(path, "rotate", "team", "--expires", when)
+    assert len(read_keys(path)) == 1
+
+
+def test_keys_that_are_added_at_the_same_time_are_all_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = threading.Barrier(4)
+
+    def read_together(file: Path) -> list[ApiKey]:
+        keys = read_keys(file)
+        with suppress(threading.BrokenBarrierError):  # without a lock all have read before the first one writes
+            reading.wait(0.2)
+        return keys
+
+    run(path, "add", "first")
+    monkeypatch.setattr("rerankd.cli.keys.read_keys", read_together)
+    options = {"admin": False, "metrics": False, "file": path, "as_json": True}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: add(name, **options), ["a", "b", "c", "d"]))
+    assert {key.name for key in read_keys(path)} == {"first", "a", "b", "c", "d"}
+
+
+def test_a_process_that_keeps_the_file_is_waited_for_in_vain(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rerankd.server.auth.key_file.LOCK_SECONDS", 0.01)
+    with exclusive_access(path), pytest.raises(InvalidRequestError, match="Another process is changing"):
+        run(path, "add", "team")

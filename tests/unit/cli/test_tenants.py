@@ -52,8 +52,9 @@ def test_a_tenant_is_erased_by_the_name_or_the_id_of_its_key(
     "arguments",
     [
         ("--tenant", "serach team"),
-        ("--tenant", ""),
+        ("--without-key",),
         ("--document", "d9"),
+        ("--document", "d1", "--without-key"),
         ("--document", "d1", "--tenant", "nobody"),
         ("--text-hash", text_hash("never")),
     ],
@@ -63,6 +64,41 @@ def test_erasing_nothing_is_an_error(tmp_path: Path, store: TraceStore, argument
     assert erased.returncode != 0
     assert "Nothing was erased" in erased.stderr
     assert len(store.list_traces()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--tenant", ""), "What to erase is empty"),
+        (("--document", ""), "What to erase is empty"),
+        (("--text-hash", ""), "What to erase is empty"),
+        (("--document", "", "--tenant", "shop"), "What to erase is empty"),
+        (("--tenant", "shop", "--without-key"), "Both a key and no key"),
+        ((), "Nothing to erase is named"),
+    ],
+)
+def test_an_empty_name_erases_nothing_also_where_no_keys_are_used(
+    tmp_path: Path, store: TraceStore, arguments: tuple[str, ...], message: str
+) -> None:
+    write(store, "r-open", 2, 1, tenant="")
+    refused = run(tmp_path, "traces", "erase", *arguments, "--yes")
+    assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    assert len(store.list_traces()) == 3
+
+
+def test_requests_without_a_key_are_erased_by_an_option_of_their_own(tmp_path: Path, store: TraceStore) -> None:
+    write(store, "r-open", 2, 1, tenant="")
+    erased = run(tmp_path, "traces", "erase", "--without-key", "--yes")
+    assert (erased.returncode, "1 traces" in erased.stderr) == (0, True), erased.stderr
+    assert {trace.request_id for trace in store.list_traces()} == {"r-shop", "r-search team"}
+
+
+@pytest.mark.parametrize("command", [("traces", "list"), ("cases", "list"), ("feedback", "list")])
+def test_a_number_that_no_database_holds_is_a_sentence(
+    tmp_path: Path, store: TraceStore, command: tuple[str, ...]
+) -> None:
+    refused = run(tmp_path, *command, "--limit", "9" * 20)
+    assert (refused.returncode, "too large" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_hash_that_is_none_is_refused(tmp_path: Path, store: TraceStore) -> None:

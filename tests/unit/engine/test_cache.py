@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.engine.cache import LayeredCache, MemoryCache, pair_keys
+from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, pair_keys
+from rerankd.errors import InvalidRequestError
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import PairScore
 
@@ -42,3 +44,10 @@ def test_layers() -> None:
     assert near.get([b"a"]) == {b"a": SCORE}
     both.put({b"b": SCORE})
     assert far.get([b"b"]) == {b"b": SCORE}
+
+
+@pytest.mark.parametrize("url", ["redis://host?db=x", "redis://:hidden@host:port/0", "http://:hidden@host"])
+def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="redis_url is not a Redis URL") as caught:
+        RedisCache(url, 60)
+    assert "hidden" not in str(caught.value)

@@ -247,3 +247,30 @@ def test_addresses_that_are_none(url: str) -> None:
 def test_weak_secrets(secret: str) -> None:
     with pytest.raises(InvalidRequestError, match="rerankd jobs secret"):
         sign(secret, "", 0, b"")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[64:ff9b:1:7f00:0:100:808:808]",  # a local gateway to IPv4, which reads other bits than the last 32
+        "[::5efe:127.0.0.1]",
+        "[2606:4700::5efe:7f00:1]",
+        "[2606:4700::200:5efe:a00:1]",
+        "[1::1]",
+        "192.0.0.192",
+        "168.63.129.16",
+        "192.88.99.1",
+        "[::ffff:192.0.0.192]",
+        "[64:ff9b::168.63.129.16]",
+        "[fec0::1]",
+    ],
+)
+def test_addresses_that_clouds_and_tunnels_keep_for_themselves_are_not_public(host: str) -> None:
+    with pytest.raises(InvalidRequestError, match="private address"):
+        check_receiver(f"http://{host}/", [])
+
+
+@pytest.mark.parametrize("url", ["http://1.1.1.1:0/", "https://example.com:0/"])
+def test_a_port_that_nobody_listens_on_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="not an http or https URL"):
+        validate_url(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,3 +104,21 @@ async def test_an_address_has_a_limited_number_of_connections(parser: Any) -> No
 async def test_a_head_that_is_too_large_is_refused() -> None:
     with served(_httptools_protocol(ConnectionLimits(30.0, 0))) as port:
         assert b"431 " in await answer(port, HEAD, b"x-a: " + b"b" * MAX_HEAD)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        HEAD + b"x-a: b\x00c\r\n\r\n",
+        HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_answered_in_json(parser: Any, request_bytes: bytes) -> None:
+    with served(parser(ConnectionLimits(5, 0))) as port:
+        head, _, body = (await answer(port, request_bytes)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert f"content-length: {len(body)}".encode() in head
+    assert json.loads(body)["error"]["code"] == "invalid_request"

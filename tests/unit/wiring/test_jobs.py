@@ -31,6 +31,6 @@ def test_an_account_without_a_home_is_told_what_to_set(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("url", ["redis://:hidden@host:port/0", "redis://host:99999999/0", "redis://host?db=x"])
 def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidRequestError, match="not a Redis URL") as error:
+    with pytest.raises(InvalidRequestError, match="queue_url") as error:
         open_job_store(load_settings(queue_url=url))
     assert "hidden" not in str(error.value)

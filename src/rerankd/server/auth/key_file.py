@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rerankd._common.files import writable, write_atomic
+from rerankd._common.files import lock_file, writable, write_atomic
+from rerankd._common.json_parsing import parse_json
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.server.auth.keys import ApiKey
+
+LOCK_SECONDS = 10.0
+HINT = "Create its folder, fix the permissions, or name another file with --file."
 
 
 def read_keys(path: Path) -> list[ApiKey]:
@@ -21,7 +27,7 @@ def read_keys(path: Path) -> list[ApiKey]:
         InvalidInputFileError: it cannot be read, or is malformed; the message names the file and the fix.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InvalidInputFileError(
             f"The key file {path} does not exist.", hint=f"Create it: rerankd keys add NAME --file {path}"
@@ -31,7 +37,7 @@ def read_keys(path: Path) -> list[ApiKey]:
             f"The key file {path} cannot be read ({error.strerror}).",
             hint="Give the service's group access: chgrp GROUP FILE && chmod 640 FILE.",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _malformed(path, f"is not JSON ({error})") from error
     items = content.get("keys") if isinstance(content, dict) and set(content) == {"keys"} else None
     if not isinstance(items, list):
@@ -51,10 +57,36 @@ def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
     """
     _refuse_duplicates(path, keys)
     text = json.dumps({"keys": [_to_json(key) for key in keys]}, ensure_ascii=False, indent=2) + "\n"
-    hint = "Create its folder, fix the permissions, or name another file with --file."
-    with writable(f"The key file {path}", hint=hint, raises=InvalidInputFileError):
+    with writable(f"The key file {path}", hint=HINT, raises=InvalidInputFileError):
         # An administrator who edits the file must not take it away from the account that the service runs as.
         write_atomic(path, text.encode(), mode=_mode(path), keep_owner=True)
+
+
+@contextmanager
+def exclusive_access(path: Path) -> Iterator[None]:
+    """Keep other processes from changing the file between reading and writing it, which would lose a key.
+
+    Raises:
+        InvalidInputFileError: the folder cannot be written, or another process does not finish.
+    """
+    from filelock import Timeout
+
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():  # writing says so
+        yield
+        return
+    lock = lock_file(target.with_name(f".{target.name}.lock"), timeout=LOCK_SECONDS, mode=0o600)
+    with writable(f"The key file {path}", hint=HINT, raises=InvalidInputFileError):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InvalidInputFileError(
+                f"Another process is changing the key file {path}.", hint="Try again when it has ended."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _parse_key(path: Path, number: int, item: Any) -> ApiKey:

@@ -55,8 +55,12 @@ class TextFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
-    """Return a value without line ends and control characters, so that no caller writes lines of its own."""
-    return str(value).encode("unicode_escape").decode("ascii")
+    """Return a value without line ends and control characters, quoted where it has spaces or an equals sign.
+
+    So no caller writes lines or fields of its own.
+    """
+    text = str(value).encode("unicode_escape").decode("ascii")
+    return json.dumps(text) if set(text) & set(' ="') else text
 
 
 def configure(kind: str, level: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
-from rerankd.server.schemas.cases import MAX_LISTED, CaseRequestBody, FlagRequestBody, StateName
+from rerankd.server.schemas.cases import MAX_LISTED, NO_NUL, CaseRequestBody, FlagRequestBody, StateName
 from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
@@ -29,13 +28,15 @@ class CaseRoutes:
         self._service.check_traces()
         body = await read_body(request, FlagRequestBody, self._service.settings)
         flag = self._service.trace_service.flag
-        new = await asyncio.to_thread(flag, body.request_id, _tenant(), body.index, body.note)
+        new = await self._service.trace_service.call(flag, body.request_id, _tenant(), body.index, body.note)
         return json_response({"object": "case", "new": new}, 202)
 
     async def list(
         self,
         state: Annotated[StateName | None, Query(description="Only cases in this state.")] = None,
-        detector: Annotated[str | None, Query(max_length=40, description="Only cases of this detector.")] = None,
+        detector: Annotated[
+            str | None, Query(max_length=40, pattern=NO_NUL, description="Only cases of this detector.")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Maximum number of cases.")] = 50,
     ) -> Response:
         """List cases, the worst first."""
@@ -43,13 +44,13 @@ class CaseRoutes:
 
         self._service.check_traces()
         case_filter = CaseFilter(_tenant(), state, detector)
-        cases = await asyncio.to_thread(self._service.trace_service.cases, case_filter, limit)
+        cases = await self._service.trace_service.call(self._service.trace_service.cases, case_filter, limit)
         return json_response({"object": "list", "data": [_summary(asdict(case)) for case in cases]})
 
     async def get(self, case: Number) -> Response:
         """Show a case with its candidates and labels."""
         self._service.check_traces()
-        bad_case = await asyncio.to_thread(self._service.trace_service.case, case, _tenant())
+        bad_case = await self._service.trace_service.call(self._service.trace_service.case, case, _tenant())
         return json_response({"object": "case", **asdict(bad_case)})
 
     async def change(self, case: Number, request: Request) -> Response:
@@ -57,7 +58,7 @@ class CaseRoutes:
         self._service.check_traces()
         body = await read_body(request, CaseRequestBody, self._service.settings)
         update = self._service.trace_service.update_case
-        updated = await asyncio.to_thread(update, case, _tenant(), body.grades, body.state, body.note)
+        updated = await self._service.trace_service.call(update, case, _tenant(), body.grades, body.state, body.note)
         return json_response({"object": "case", **asdict(updated)})
 
     async def activity(self) -> Response:
@@ -67,7 +68,7 @@ class CaseRoutes:
         self._service.check_traces()
         settings = self._service.settings
         windows = MonitorWindows(settings.monitor_window, settings.monitor_reference)
-        rows = await asyncio.to_thread(self._service.trace_service.activity, _tenant(), windows)
+        rows = await self._service.trace_service.call(self._service.trace_service.activity, _tenant(), windows)
         return json_response({"object": "list", "data": [asdict(row) for row in rows]})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
 from rerankd.server.auth.feedback_limit import check_feedback_rate, feedback_tokens
@@ -37,7 +35,7 @@ class FeedbackRoutes:
         async with self._meter.refund_on_error():
             if (charge := self._meter.charge()) is not None:
                 await charge(feedback_tokens(events))
-            stored = await asyncio.to_thread(self._service.trace_service.add_feedback, events)
+            stored = await self._service.trace_service.call(self._service.trace_service.add_feedback, events)
         self._service.metrics.feedback.inc(len(events))
         content = {"object": "feedback", "accepted": len(events), "pending": len(events) - stored}
         return json_response(content, 202)

@@ -43,13 +43,13 @@ class JobRoutes:
         options = submission.options
         queue = await self._service.job_service.queue()
         if options.webhook:  # its host is resolved
-            await asyncio.to_thread(queue.check, options.webhook, options.idempotency_key)
+            await self._service.job_service.call(queue.check, options.webhook, options.idempotency_key)
         else:
             queue.check(None, options.idempotency_key)
         parts, charged = await self._charged_parts(submission)
         several = sum(part.requests for part in parts) > 1
         try:
-            job, new = await asyncio.to_thread(
+            job, new = await self._service.job_service.call(
                 queue.enqueue_parts,
                 parts,
                 tenant=current_request.get().tenant,
@@ -82,7 +82,7 @@ class JobRoutes:
             raise InvalidRequestError(f"limit is not a number from 1 to {MAX_LISTED}.")
         queue = await self._service.job_service.queue()
         tenant = None if self._is_admin else current_request.get().tenant
-        jobs = await asyncio.to_thread(queue.store.jobs, tenant=tenant, states=states, limit=int(limit))
+        jobs = await self._service.job_service.call(queue.store.jobs, tenant=tenant, states=states, limit=int(limit))
         return json_response({"object": "list", "data": [_card(job) for job in jobs]})
 
     async def get(self, request: Request, job: str) -> Response:
@@ -104,7 +104,7 @@ class JobRoutes:
         """Cancel a job; computing stops within a batch. A job that has ended stays as it is."""
         await self._get(job)
         queue = await self._service.job_service.queue()
-        ended = await asyncio.to_thread(queue.store.cancel, job)
+        ended = await self._service.job_service.call(queue.store.cancel, job)
         return json_response(_card(ended or await self._get(job)))
 
     async def retry(self, job: str) -> Response:
@@ -113,7 +113,7 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         tokens = remaining_charge(record) if record.final else 0
         await self._add(tokens)
-        retried = await asyncio.to_thread(queue.retry, job)
+        retried = await self._service.job_service.call(queue.retry, job)
         if retried is None or retried.final:
             await self._meter.settle(0)
         else:
@@ -128,14 +128,14 @@ class JobRoutes:
     async def _get(self, job: str) -> Job:
         """Return a job that the request may see."""
         queue = await self._service.job_service.queue()
-        record = await asyncio.to_thread(queue.store.get, job[:200])
+        record = await self._service.job_service.call(queue.store.get, job[:200])
         if record is None or not (self._is_admin or record.tenant == current_request.get().tenant):
             raise NotFoundError(f"There is no job {job[:100]!r}.", hint="It may have expired, or be another key's.")
         return record
 
     async def _parts(self, job: str) -> list[PartResult]:
         queue = await self._service.job_service.queue()
-        return await asyncio.to_thread(queue.store.results, job)
+        return await self._service.job_service.call(queue.store.results, job)
 
     async def _charged_parts(self, submission: JobSubmission) -> tuple[list[Part], int]:
         """Return the work of a submission in parts, and its estimated tokens, which are charged; 0 without a key."""

@@ -9,7 +9,13 @@ from fastapi import APIRouter, Request, Response
 
 from rerankd._common.logging import logger
 from rerankd._common.version import __version__
-from rerankd.errors import ModelNotFoundError, PermissionDeniedError
+from rerankd.errors import (
+    CorruptModelError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    UnsupportedModelError,
+)
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
@@ -120,7 +126,10 @@ class ModelRoutes:
         self._check_admin()
         self._check_exists(name)
         body = await read_body(request, SwapRequestBody, self._service.settings)
-        await self._pool.swap(name, body.source)
+        try:
+            await self._pool.swap(name, body.source)
+        except (CorruptModelError, UnsupportedModelError) as error:  # the client's choice, not a fault of the service
+            raise InvalidRequestError(f"source: {error.message}", hint=error.hint) from error
         setting = "model" if name == self._pool.default else f"models.{name}"
         warning = (
             f"This instance serves it until it restarts. To keep it, set {setting} to this source in its settings."

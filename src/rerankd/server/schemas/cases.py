@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rerankd.feedback.cases import MAX_NOTE
 from rerankd.feedback.events import MAX_GRADE, MAX_NAME
 
 MAX_LABELS = 1000
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none
 MAX_LISTED = 200
 StateName = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 Note = Annotated[str, Field(max_length=MAX_NOTE)]
@@ -21,7 +22,7 @@ class FlagRequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     request_id: str = Field(
-        min_length=1, max_length=MAX_NAME, description="`id` of the response, also its X-Request-Id."
+        min_length=1, max_length=MAX_NAME, pattern=NO_NUL, description="`id` of the response, also its X-Request-Id."
     )
     index: int | None = Field(None, ge=0, lt=2**31, description="Index of the misplaced document, from 0.")
     note: Note = Field("", description="Reason.")
@@ -44,6 +45,15 @@ class CaseRequestBody(BaseModel):
     labels: list[LabelItem] = Field(default_factory=list, max_length=MAX_LABELS, description="Grades of documents.")
     state: StateName | None = Field(None, description="New state; labels make an open case labelled.")
     note: Note = Field("", description="Text that is appended to the note.")
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: list[LabelItem]) -> list[LabelItem]:
+        grades: dict[int, int] = {}
+        for label in labels:
+            if grades.setdefault(label.index, label.grade) != label.grade:
+                raise ValueError(f"document {label.index} has two grades")
+        return labels
 
     @property
     def grades(self) -> dict[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
@@ -65,6 +65,14 @@ class RerankRequestBody(ScoringRequestBody):
         None, description="Alias of max_length; -1 for the model's own maximum. Values below 8 are raised to 8."
     )
     truncation_side: Literal["left", "right"] | None = Field(None, description="Side that is truncated.")
+
+    @field_validator("truncation", mode="wrap")
+    @classmethod
+    def _check_truncation(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:  # it has one fault for each of the types
+            raise ValueError("Input should be true, false, 'only_second' or 'longest_first'") from None
 
     @property
     def ranking_query(self) -> str:

@@ -129,3 +129,9 @@ def test_a_field_that_would_change_the_results_is_not_ignored_in_silence(
     model: type[RerankRequestBody], content: dict[str, object], ignored: list[str]
 ) -> None:
     assert validated(model, content).warnings == [f"{name} is not supported here and was ignored" for name in ignored]
+
+
+@pytest.mark.parametrize("value", ["left", 2, [], {}, "ONLY_SECOND"])
+def test_a_truncation_that_is_none_is_named_with_what_there_is(value: object) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^truncation: Input should be true, false, 'only_second' or 'long"):
+        validated(RerankRequestBody, {"query": "q", "documents": ["d"], "truncation": value})
