@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.mini import contrast, data, judge
+from recipes.mini import calibrate, contrast, data, judge
 from recipes.mini import written as groups_file
 from recipes.mini.evaluate import TRAPS
 from rerankd.demo import load_traps
@@ -112,6 +112,13 @@ def test_translated_queries_are_of_groups_to_train_on(groups: list[groups_file.W
     for group in crossed:
         assert group.language[3:] == passages[group.answer]
         assert data.is_chinese(group.query) or group.language[:2] == "en"
+
+
+def test_calibration_sees_no_group_to_train_on(groups: list[groups_file.WrittenGroup]) -> None:
+    trained, _ = groups_file.split(groups)
+    rows = calibrate.written_pairs(groups)
+    assert sum(label for *_, label in rows) == 2 * calibrate.WRITTEN
+    assert not {group.query for group in trained} & {query for query, *_ in rows}
 
 
 @pytest.mark.parametrize("change", [{"language": "fr"}, {"kind": "other"}, {"others": ["one"]}])
