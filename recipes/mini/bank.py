@@ -250,7 +250,7 @@ class Bank:
         return query, texts
 
     def _crosslingual_group(self, draw: random.Random) -> tuple[int, list[int]]:
-        """Draw a query with its passage and others in the passage's language, half of them close to it in the source."""
+        """Draw a query with its passage and others in the passage's language, half of them close to it."""
         listed = self.crosslingual[draw.choice(sorted(self.crosslingual))]
         position = draw.randrange(len(listed))
         query, answer = listed[position]

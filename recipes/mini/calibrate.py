@@ -3,9 +3,9 @@
 Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
 validation cut and on written groups that are kept apart, which training never sees, positives and other candidates
 weighing the same, gives scale and offset; both are folded into the last step, so the order stays as it is and the model
-needs no extra step at run time. So 0.5 is where a passage is as likely an answer as a candidate that keyword search found
-by mistake. Passages of the packs are long and many of their labels are missing: without written groups, whose passages
-are short, a plain answer in one sentence scored 0.1.
+needs no extra step at run time. So 0.5 is where a passage is as likely an answer as a candidate that keyword search
+found by mistake. Passages of the packs are long and many of their labels are missing: without written groups, whose
+passages are short, a plain answer in one sentence scored 0.1.
 """
 
 from __future__ import annotations

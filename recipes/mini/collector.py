@@ -74,7 +74,7 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
     content: dict[str, Any] = {
         "examples": listed,
         "crosslingual": _by_direction(number, examples_by_source.get("pairs-xling", [])),
-        "sentences": [(number(one), number(other)) for one, other in data.parallel(root)],
+        "sentences": [(number(one), number(other)) for one, other, _ in data.parallel_sources(root)],
         "plain": [number(text) for lang in ("zh", "en") for text in data.paragraphs(root, lang, PLAIN)],
         "asked": asked,
         "traps": [(t["language"], number(t["query"]), [number(d) for d in t["documents"]], t["answer"]) for t in traps],

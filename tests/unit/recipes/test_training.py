@@ -76,7 +76,9 @@ def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:
 
 def test_crosslingual_groups_have_passages_of_one_language() -> None:
     step = a_bank().step("s", 700, sentences=0.0, crosslingual=1.0)
-    rows = {int(position): row for part in step.passages for position, row in zip(part.positions, part.ids, strict=True)}
+    rows = {
+        int(position): row for part in step.passages for position, row in zip(part.positions, part.ids, strict=True)
+    }
     for position, query in zip(step.queries.positions, step.queries.ids, strict=True):
         passages = [rows[int(position) * SIZE + number].tolist() for number in range(SIZE)]
         assert 33 in query
