@@ -26,6 +26,7 @@ PARTS = 4  # passages of a step are padded in so many parts, by length
 LONGEST = 500
 WIDTH = 32  # texts are padded to multiples of it: each new shape costs allocations and a choice of kernels
 WRITTEN_LENGTH = 112  # tokens of written passages
+NEAR = 40  # pairs of a source that count as close
 PLAIN = 1500  # paragraphs of running text from each source
 
 Ids = np.ndarray[Any, np.dtype[np.uint16]]
@@ -83,6 +84,7 @@ class Bank:
         self._flat, self._starts = content["flat"], content["starts"]
         self.examples: dict[str, list[tuple[int, list[int], list[int], float]]] = content["examples"]
         self.sentences: list[tuple[int, int]] = content["sentences"]
+        self.crosslingual: dict[str, list[tuple[int, int]]] = content.get("crosslingual", {})
         self.plain: list[int] = content["plain"]
         self.asked: dict[str, dict[str, list[JudgedQuery]]] = {
             split: {name: [JudgedQuery(*row) for row in rows] for name, rows in packs.items()}
@@ -140,9 +142,10 @@ class Bank:
         draw = random.Random(seed)
         texts: list[Ids] = []
         queries: list[Ids] = []
-        count = 0
+        languages, count = sorted(self.written), 0
         while count < tokens:
-            listed = self.written[draw.choice(sorted(self.written))]
+            (language,) = draw.choices(languages, [len(self.written[language]) for language in languages])
+            listed = self.written[language]
             query, answer, others = draw.choice(listed)
             chosen = [answer, *draw.sample(others, min(SIZE - 1, len(others)))]
             while len(chosen) < SIZE:
@@ -161,6 +164,8 @@ class Bank:
         leave_out: frozenset[str] = frozenset(),
         lengths: Sequence[tuple[int, float]] = LENGTHS,
         shares: Mapping[str, float] = WEIGHTS,
+        sentences: float = SENTENCES,
+        crosslingual: float = 0.0,
     ) -> Step:
         """Draw a step of about `tokens` tokens; steps of one length have equally many groups.
 
@@ -170,6 +175,8 @@ class Bank:
             leave_out: packs that are not drawn from.
             lengths: tokens of passages, and the share of steps.
             shares: sampling weights of the sources.
+            sentences: share of groups that ask for a sentence's translation.
+            crosslingual: share of groups whose query is in one language and all passages in the other.
         """
         draw = random.Random(seed)
         names = [name for name in shares if name in self.examples and name not in leave_out]
@@ -178,9 +185,13 @@ class Bank:
         queries: list[Ids] = []
         passages: list[Ids] = []
         for _ in range(max(1, tokens // (SIZE * length))):
-            query, texts = (
-                self._sentence_group(draw) if draw.random() < SENTENCES else self._group(draw, names, weights)
-            )
+            kind = draw.random()
+            if kind < sentences:
+                query, texts = self._sentence_group(draw)
+            elif kind < sentences + crosslingual and self.crosslingual:
+                query, texts = self._crosslingual_group(draw)
+            else:
+                query, texts = self._group(draw, names, weights)
             asked, whole = self[query][:QUERY], draw.random() < WHOLE
             queries.append(asked)
             for text in texts:
@@ -236,6 +247,24 @@ class Bank:
         texts = [draw.choice(positives), *draw.sample(negatives, min(SIZE - 1, len(negatives)))]
         while len(texts) < SIZE:
             texts.append(draw.choice(draw.choice(listed)[1]))
+        return query, texts
+
+    def _crosslingual_group(self, draw: random.Random) -> tuple[int, list[int]]:
+        """Draw a query with its passage and others in the passage's language, half of them close to it."""
+        listed = self.crosslingual[draw.choice(sorted(self.crosslingual))]
+        position = draw.randrange(len(listed))
+        query, answer = listed[position]
+        texts, others = [answer], {answer}
+        for tries in range(20 * SIZE):
+            near = max(0, min(len(listed) - 1, position + draw.randint(-NEAR, NEAR)))
+            other = listed[near][1] if tries % 2 else draw.choice(listed)[1]
+            if other not in others:
+                texts.append(other)
+                others.add(other)
+            if len(texts) == SIZE:
+                break
+        while len(texts) < SIZE:
+            texts.append(draw.choice(self.sentences)[draw.randrange(2)])
         return query, texts
 
     def _sentence_group(self, draw: random.Random) -> tuple[int, list[int]]:

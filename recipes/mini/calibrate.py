@@ -1,9 +1,11 @@
 """Step 5: calibrate the ranker, so that a score of 0.5 has a meaning.
 
 Group training fixes differences of logits, not their level. A logistic regression (Platt 1999) on queries of the
-validation cut, which training never sees, positives and BM25's candidates weighing the same, gives scale and offset;
-both are folded into the last step, so the order stays as it is and the model needs no extra step at run time.
-So 0.5 is where a passage is as likely an answer as a candidate that keyword search found by mistake.
+validation cut and on written groups that are kept apart, which training never sees, positives and other candidates
+weighing the same, gives scale and offset; both are folded into the last step, so the order stays as it is and the model
+needs no extra step at run time. So 0.5 is where a passage is as likely an answer as a candidate that keyword search
+found by mistake. Passages of the packs are long and many of their labels are missing: without written groups, whose
+passages are short, a plain answer in one sentence scored 0.1.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +22,11 @@ from tokenizers import Tokenizer
 
 from rerankd.training.late_interaction import load
 
-from . import data, tokens
+from . import data, tokens, written
 
 PER_PACK = 25
 NEGATIVES = 4
+WRITTEN = 100  # groups in each language
 LENGTH = 384
 
 
@@ -49,11 +53,22 @@ def labelled_pairs(root: Path) -> list[tuple[str, str, int]]:
     return rows
 
 
+def written_pairs(groups: Sequence[written.WrittenGroup]) -> list[tuple[str, str, int]]:
+    """Return (query, passage, label) rows of groups that are kept apart from training."""
+    _, held_out = written.split(groups)
+    rows = []
+    for language in ("zh", "en"):
+        for group in [one for one in held_out if one.language == language][:WRITTEN]:
+            rows.append((group.query, group.answer, 1))
+            rows += [(group.query, other, 0) for other in group.others[:NEGATIVES]]
+    return rows
+
+
 def calibrate(root: Path, start: Path, out: Path) -> None:
     """Fold the calibration into the head of the ranker in `start` and write it to `out`."""
     model, quick = load(start).eval(), load(start).eval().bfloat16()
     ids = tokens.Tokens(Tokenizer.from_file(str(start / "tokenizer.json")))
-    pairs = labelled_pairs(root)
+    pairs = [*labelled_pairs(root), *written_pairs(written.read())]
     by_query: dict[str, list[int]] = {}
     for position, (query, _, _) in enumerate(pairs):
         by_query.setdefault(query, []).append(position)

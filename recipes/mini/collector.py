@@ -54,7 +54,8 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
     translate = data.script_map(data.dictionary(root))
     draw = random.Random(31)
     listed: dict[str, list[tuple[int, list[int], list[int], float]]] = {}
-    for name, pack_examples in examples(root).items():
+    examples_by_source = examples(root)
+    for name, pack_examples in examples_by_source.items():
         rows = []
         for example in pack_examples:
             rows.append(_numbered(number, example, None))
@@ -72,7 +73,8 @@ def build(root: Path, tokenizer: Path, queries: int) -> dict[str, Any]:
     traps = [json.loads(line) for line in TRAPS.read_text(encoding="utf-8").splitlines()]
     content: dict[str, Any] = {
         "examples": listed,
-        "sentences": [(number(one), number(other)) for one, other in data.parallel(root)],
+        "crosslingual": _by_direction(number, examples_by_source.get("pairs-xling", [])),
+        "sentences": [(number(one), number(other)) for one, other, _ in data.parallel_sources(root)],
         "plain": [number(text) for lang in ("zh", "en") for text in data.paragraphs(root, lang, PLAIN)],
         "asked": asked,
         "traps": [(t["language"], number(t["query"]), [number(d) for d in t["documents"]], t["answer"]) for t in traps],
@@ -90,6 +92,15 @@ def _numbered(
 
     positives, negatives = [one(text) for text in example.positives], [one(text) for text in example.negatives]
     return one(example.query), positives, negatives, max(example.positive_scores)
+
+
+def _by_direction(number: Collector, pairs: list[data.Example]) -> dict[str, list[tuple[int, int]]]:
+    """Return queries and their passages in the other language, by direction, those of a source side by side."""
+    directions: dict[str, list[tuple[int, int]]] = {}
+    for pair in sorted(pairs, key=lambda example: example.origin):
+        direction = "zh-en" if data.is_chinese(pair.query) else "en-zh"
+        directions.setdefault(direction, []).append((number(pair.query), number(pair.positives[0])))
+    return directions
 
 
 def _asked(number: Collector, pack: data.Pack, query: str, seen: frozenset[str]) -> tuple[Any, ...]:

@@ -236,6 +236,11 @@ def pair_texts(root: Path, name: str) -> Iterator[str]:
         yield row["positive"]
 
 
+def is_chinese(text: str) -> bool:
+    """Return True if a text has a Chinese character."""
+    return any("一" <= char <= "鿿" for char in text)
+
+
 def crosslingual_held_out(row_query: str) -> bool:
     """Return True if a query of the cross-lingual pairs is held out for the cross-lingual test."""
     return unit_hash(f"xling:{row_query}") < 0.04
@@ -246,8 +251,8 @@ def crosslingual_test(root: Path) -> dict[str, list[tuple[str, str, str]]]:
     pairs: dict[str, list[tuple[str, str, str]]] = {"zh-en": [], "en-zh": []}
     for row in _read_jsonl(root / "corpora" / "pairs" / "xling.jsonl.xz"):
         if crosslingual_held_out(row["query"]):
-            chinese = any("一" <= char <= "鿿" for char in row["query"])
-            pairs["zh-en" if chinese else "en-zh"].append((row["query"], row["positive"], row["source"]))
+            direction = "zh-en" if is_chinese(row["query"]) else "en-zh"
+            pairs[direction].append((row["query"], row["positive"], row["source"]))
     return pairs
 
 
@@ -255,11 +260,6 @@ def parallel_sources(root: Path) -> list[tuple[str, str, str]]:
     """Return Chinese-English sentence pairs with their sources."""
     with lzma.open(root / "corpora" / "parallel" / "zh-en.tsv.xz", "rt", encoding="utf-8") as lines:
         return [(row[0], row[1], row[2]) for row in (line.rstrip("\n").split("\t") for line in lines)]
-
-
-def parallel(root: Path) -> list[tuple[str, str]]:
-    """Return Chinese-English sentence pairs."""
-    return [(chinese, english) for chinese, english, _ in parallel_sources(root)]
 
 
 def dictionary(root: Path) -> list[tuple[str, str, str]]:

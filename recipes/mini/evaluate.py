@@ -26,6 +26,7 @@ from rerankd.types import Fusion
 
 from . import data
 
+AGAINST = "against "
 QUERIES = 200
 FUSION = Fusion().weight  # the product's default
 OTHER_WEIGHTS = (0.25, 1.0, 2.0)
@@ -132,7 +133,9 @@ def evaluate_pack(
     for prefix, difference in (("", differences["alone"]), ("fused ", differences["fused"])):
         row |= {f"{prefix}delta": round(float(difference.mean()), 4), f"{prefix}interval": interval(difference)}
     if others:
-        row["against"] = compared(pack, {q: logits[q] for q in sample(chosen, compare)}, others, unseen)
+        against = compared(pack, {q: logits[q] for q in sample(chosen, compare)}, others, unseen)
+        row["against"] = {name: summarised([difference]) for name, difference in against.items()}
+        differences |= {f"{AGAINST}{name}": difference for name, difference in against.items()}
     return row, differences
 
 
@@ -157,6 +160,11 @@ def evaluate(
         summary["packs"].append(row)
         print(json.dumps(row), flush=True)
         summary["together"] = together(differences)
+        if others:
+            summary["against"] = {
+                other: summarised([by_kind[f"{AGAINST}{other}"] for by_kind in differences.values()])
+                for other in others
+            }
         if out is not None:
             out.write_text(json.dumps(summary, indent=1) + "\n")
     for row in summary["together"]:
@@ -171,9 +179,7 @@ def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, An
         for kind in ("alone", "fused"):
             parts = [differences[name][kind] for name in names if name in differences]
             if parts:
-                joined = np.concatenate(parts)
-                rows.append({"language": language, "kind": kind, "queries": len(joined)})
-                rows[-1] |= {"delta": round(float(joined.mean()), 4), "interval": interval(*parts)}
+                rows.append({"language": language, "kind": kind, **summarised(parts)})
     return rows
 
 
@@ -217,18 +223,19 @@ def crosslingual(root: Path, score: Scorer, limit: int = 60) -> dict[str, Any]:
 
 def compared(
     pack: data.Pack, logits: dict[str, list[float]], others: dict[str, Scorer], unseen: bool
-) -> dict[str, dict[str, Any]]:
-    """Return nDCG@10 of the model minus that of its other files (float32 against int8, say), on the same queries."""
+) -> dict[str, np.ndarray]:
+    """Return nDCG@10 of the model minus that of its other files (float32 against int8, say), for the same queries."""
     own = nested(pack, list(logits), logits, unseen)[nDCG @ 10]
-    rows = {}
-    for name, score in others.items():
-        difference = own - nested(pack, list(logits), logits_of(pack, list(logits), score), unseen)[nDCG @ 10]
-        rows[name] = {
-            "queries": len(difference),
-            "delta": round(float(difference.mean()), 4),
-            "interval": interval(difference),
-        }
-    return rows
+    return {
+        name: own - nested(pack, list(logits), logits_of(pack, list(logits), score), unseen)[nDCG @ 10]
+        for name, score in others.items()
+    }
+
+
+def summarised(parts: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Return number, mean and interval of differences, each part resampled separately."""
+    joined = np.concatenate(parts)
+    return {"queries": len(joined), "delta": round(float(joined.mean()), 4), "interval": interval(*parts)}
 
 
 def main() -> None:

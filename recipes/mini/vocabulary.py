@@ -51,7 +51,7 @@ def _texts(root: Path) -> Iterable[str]:
     yield from data.paragraphs(root, "en", 6000)
     for simplified, traditional, gloss in entries:
         yield f"{simplified} {traditional} {gloss}"
-    for one, other in data.parallel(root):
+    for one, other, _ in data.parallel_sources(root):
         yield one
         yield other
     for name in ("zh", "en"):

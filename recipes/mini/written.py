@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .data import unit_hash
 
 GROUPS = Path(__file__).parent / "written" / "groups.jsonl"
 KINDS = ("meaning", "aspect", "lexical", "keyword")
+QUERIES = Path(__file__).parent / "written" / "queries.jsonl"
+CROSSED = {"zh": "en-zh", "en": "zh-en"}  # query's and passages' language
 HELD_OUT = 0.08  # share of groups that measure and are never trained on
 
 
@@ -26,7 +28,7 @@ class WrittenGroup:
     """A query with judged passages.
 
     Attributes:
-        language: `zh` or `en`.
+        language: `zh` or `en`; of a translated query its language and that of the passages, like `zh-en`.
         kind: one of `KINDS`.
         query: the query.
         answer: passage that answers it.
@@ -59,6 +61,24 @@ def read(path: Path = GROUPS) -> list[WrittenGroup]:
             raise ValueError(f"{path}, line {number}: not a group of a known language and kind with two others.")
         groups.append(group)
     return groups
+
+
+def translated(groups: Sequence[WrittenGroup], path: Path = QUERIES) -> list[WrittenGroup]:
+    """Return groups whose query is in the other language than their passages, for queries with a translation.
+
+    Pass the groups to train on only: what `held_out` says is decided by the original query.
+
+    Args:
+        groups: groups in one language.
+        path: JSON Lines of `query` and `translation`.
+    """
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    translations = {row["query"]: row["translation"] for row in rows}
+    return [
+        replace(group, language=CROSSED[group.language], query=translations[group.query])
+        for group in groups
+        if group.query in translations
+    ]
 
 
 def split(groups: Sequence[WrittenGroup]) -> tuple[list[WrittenGroup], list[WrittenGroup]]:

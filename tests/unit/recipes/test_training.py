@@ -35,6 +35,7 @@ def a_bank() -> Bank:
     content: dict[str, Any] = {
         "examples": {next(iter(WEIGHTS)): examples},
         "sentences": sentences,
+        "crosslingual": {"en-zh": [(number([n + 10, 33]), number([n + 10, 34])) for n in range(20)]},
         "plain": [number(draw.choices(range(10, 60), k=90)) for _ in range(5)],
         "asked": {"any": {"pack": [(q, [*p, *n], [0.0] * 9, [1] + [0] * 8, [1]) for q, p, n, _ in examples]}},
         "traps": [("zh", examples[0][0], [*examples[0][2][:3], examples[0][1][0]], 3)],
@@ -71,6 +72,19 @@ def test_steps_have_the_answer_first_and_can_be_drawn_again() -> None:
         query_tokens = {int(token) for token in query if token >= 10}
         if 31 not in query_tokens and 32 not in query_tokens:  # a sentence's answer is its translation
             assert query_tokens <= {int(token) for token in rows[int(position) * SIZE]}
+
+
+def test_crosslingual_groups_have_passages_of_one_language() -> None:
+    step = a_bank().step("s", 700, sentences=0.0, crosslingual=1.0)
+    rows = {
+        int(position): row for part in step.passages for position, row in zip(part.positions, part.ids, strict=True)
+    }
+    for position, query in zip(step.queries.positions, step.queries.ids, strict=True):
+        passages = [rows[int(position) * SIZE + number].tolist() for number in range(SIZE)]
+        assert 33 in query
+        assert all(34 in passage for passage in passages)
+        matching = [number for number, passage in enumerate(passages) if set(query) & set(passage) & set(range(10, 30))]
+        assert matching == [0]
 
 
 def test_the_window_shares_most_with_the_query() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.mini import contrast, data, judge
+from recipes.mini import calibrate, contrast, data, judge
 from recipes.mini import written as groups_file
 from recipes.mini.evaluate import TRAPS
 from rerankd.demo import load_traps
@@ -48,6 +48,8 @@ def texts(written: list[contrast.Written], groups: list[groups_file.WrittenGroup
         collected[one.language] += [one.question, one.answer, one.other]
     for group in groups:
         collected[group.language] += [group.query, group.answer, *group.others]
+    for group in groups_file.translated(groups):
+        collected[group.language[:2]].append(group.query)
     return collected
 
 
@@ -99,6 +101,24 @@ def test_groups_are_of_every_kind_and_some_are_kept_to_measure(groups: list[grou
     trained, held_out = groups_file.split(groups)
     assert 0.04 < len(held_out) / len(groups) < 0.12
     assert not {group.query for group in trained} & {group.query for group in held_out}
+
+
+def test_translated_queries_are_of_groups_to_train_on(groups: list[groups_file.WrittenGroup]) -> None:
+    trained, held_out = groups_file.split(groups)
+    crossed = groups_file.translated(trained)
+    assert {group.language for group in crossed} == {"zh-en", "en-zh"}
+    assert not groups_file.translated(held_out)
+    passages = {group.answer: group.language for group in trained}
+    for group in crossed:
+        assert group.language[3:] == passages[group.answer]
+        assert data.is_chinese(group.query) or group.language[:2] == "en"
+
+
+def test_calibration_sees_no_group_to_train_on(groups: list[groups_file.WrittenGroup]) -> None:
+    trained, _ = groups_file.split(groups)
+    rows = calibrate.written_pairs(groups)
+    assert sum(label for *_, label in rows) == 2 * calibrate.WRITTEN
+    assert not {group.query for group in trained} & {query for query, *_ in rows}
 
 
 @pytest.mark.parametrize("change", [{"language": "fr"}, {"kind": "other"}, {"others": ["one"]}])
