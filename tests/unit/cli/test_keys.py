@@ -147,7 +147,7 @@ def test_keys_that_are_added_at_the_same_time_are_all_kept(path: Path, monkeypat
 
     run(path, "add", "first")
     monkeypatch.setattr("rerankd.cli.keys.read_keys", read_together)
-    options = {"admin": False, "metrics": False, "file": path, "as_json": True}
+    options: dict[str, Any] = {"admin": False, "metrics": False, "file": path, "as_json": True}
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: add(name, **options), ["a", "b", "c", "d"]))
     assert {key.name for key in read_keys(path)} == {"first", "a", "b", "c", "d"}
