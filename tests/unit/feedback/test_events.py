@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,6 +10,15 @@ from rerankd.errors import InvalidInputFileError
 from rerankd.feedback.events import read_csv
 
 
+@pytest.fixture
+def longest_cell() -> Iterator[None]:
+    """Set Python's own limit, which the whole process shares and which reading other files raises."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("longest_cell")
 @pytest.mark.parametrize(
     ("row", "message"),
     [
