@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 SHARE = 0.7  # of the trained weights; the rest are those before training
 LOWERED = 1.0  # by hand, of the weight of repeated pieces, against keyword traps
 JOINT_SHARE = 0.75  # of the weights after the first training with joint layers; the rest are those before it
-FEWER = 0.15  # share of written steps in the second
+FEWER = 0.18  # share of written steps in the second training
 FOLDS = (
     frozenset({"toyhom-zh", "medquad-en"}),
     frozenset({"dureader-zh", "tatqa-en"}),
@@ -47,7 +47,7 @@ def main() -> None:
         help="seconds of training without the packs of a fold, and with all packs, on one H100",
     )  # fmt: skip
     parser.add_argument(
-        "--joint-seconds", type=float, nargs=3, default=(1080, 1860, 4700), metavar=("SHORTEN", "JOINT", "MORE"),
+        "--joint-seconds", type=float, nargs=3, default=(1080, 1860, 11300), metavar=("SHORTEN", "JOINT", "MORE"),
         help="seconds of teaching half the layers, and of training them to read both texts, first with many and then "
         "with few written groups; on two cores with AMX",
     )  # fmt: skip
@@ -135,7 +135,7 @@ def join(
     student = copy.deepcopy(before)
     joint.train_joint("joint", bank, teacher, student, to_join, device)
     student = train.between(before, student, JOINT_SHARE)
-    joint.train_joint("more", bank, teacher, student, to_go_on, device, written_share=FEWER, rate=0.4)
+    joint.train_joint("more", bank, teacher, student, to_go_on, device, written_share=FEWER, rate=0.5)
     student.cpu().save(out, tokenizer)
 
 
