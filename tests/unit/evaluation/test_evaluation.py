@@ -14,6 +14,8 @@ from rerankd.evaluation.summary import result_rows
 from rerankd.evaluation.trec import Qrels, Rankings
 from tests.unit.evaluation.folders import made_up, shaken
 
+pytestmark = pytest.mark.slow
+
 
 def dataset(name: str, qrels: Qrels, candidates: Rankings) -> Dataset:
     return Dataset(name, {query: f"text of {query}" for query in qrels}, {}, qrels, candidates, "a run")

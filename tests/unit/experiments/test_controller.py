@@ -22,6 +22,8 @@ from rerankd.experiments.traffic import request_metrics
 from rerankd.traces.store import TraceStore
 from rerankd.types import RerankRequest
 
+pytestmark = pytest.mark.slow
+
 PLAN = ExperimentPlan(steps=(0.05, 0.25, 0.5, 1.0), min_requests=200, min_seconds=0.0)
 
 

@@ -20,6 +20,8 @@ from rerankd.jobs.work import (
 )
 from rerankd.types import Activation, Document, Fusion, RerankRequest, TruncationOverrides
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TRUNCATION = st.builds(
     TruncationOverrides,

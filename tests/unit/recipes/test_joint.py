@@ -20,6 +20,8 @@ from recipes.mini.written import WrittenGroup
 from rerankd.compiler.late_interaction_graph import MASKED
 from tests.unit.recipes.test_training import CPU, a_bank, a_ranker
 
+pytestmark = pytest.mark.slow
+
 TOKENS = SIZE * 112
 
 

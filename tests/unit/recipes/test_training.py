@@ -13,6 +13,8 @@ from recipes.mini.bank import Bank, JudgedQuery
 from recipes.mini.groups import SIZE, WEIGHTS
 from rerankd.training.late_interaction import LateInteractionRanker
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -15,6 +15,8 @@ from recipes.mini.evaluate import TRAPS
 from rerankd.demo import load_traps
 from tests.conftest import shared
 
+pytestmark = pytest.mark.slow
+
 WRITTEN = TRAPS.parent / "written"
 WINDOW = {"zh": 12, "en": 40}  # characters; shorter ones are phrases that anybody writes
 STRIDE = 6  # of windows of the packs' texts: they are long

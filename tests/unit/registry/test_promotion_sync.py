@@ -27,6 +27,8 @@ from rerankd.registry.version import ModelVersion
 from rerankd.traces.store import TraceStore
 from tests.registered import fresh_name, gate_record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def experiments(tmp_path: Path) -> Iterator[ExperimentStore]:

@@ -20,6 +20,8 @@ from rerankd.registry.registration import SuppliedEvidence, register
 from rerankd.registry.registry import Registry
 from tests.registered import broken, files_of, fresh_name, gate_record, with_parity
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_a_version_holds_the_files_and_what_they_are(registry: Registry, models: list[Path], tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from rerankd.registry.registry import Registry
 from rerankd.registry.version import ModelVersion
 from tests.registered import KEY, fresh_name, gate_record, with_parity
 
+pytestmark = pytest.mark.slow
+
 
 def stored(registry: Registry, version: ModelVersion) -> Path:
     """Return the registry's own folder of a version's files."""

@@ -10,6 +10,8 @@ import pytest
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.retrieval.encoder import ModelEmbedder, open_encoder, read_pooling
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["手机的保修期为一年", "the warranty of phones", "pandas eat bamboo and nothing else at all"]
 
 

@@ -17,6 +17,8 @@ from rerankd.retrieval import parser_process
 from rerankd.retrieval.parser_process import ParseLimits
 from rerankd.retrieval.parsing import parse
 
+pytestmark = pytest.mark.slow
+
 WORD = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{}</w:body></w:document>'
 
 

@@ -16,6 +16,8 @@ import uvicorn
 from rerankd.server.protocol import MAX_HEAD, ConnectionLimits, _h11_protocol, _httptools_protocol
 from rerankd.server.run import listen
 
+pytestmark = pytest.mark.slow
+
 HEAD = b"GET /path HTTP/1.1\r\nhost: test\r\n"
 PARSERS = [_httptools_protocol, _h11_protocol]
 

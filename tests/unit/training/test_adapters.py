@@ -17,6 +17,8 @@ from rerankd.training.export import verification_pairs
 from rerankd.training.network import Network, logits_of, open_network
 from tests.unit.training.material import files_of, late_interaction_model
 
+pytestmark = pytest.mark.slow
+
 PER_LAYER = (
     "attention.self.query",
     "attention.self.key",

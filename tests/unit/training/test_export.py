@@ -14,6 +14,8 @@ from rerankd.training.export import verification_pairs, write_candidate
 from rerankd.training.network import logits_of, open_network
 from tests.unit.training.material import files_of, late_interaction_model
 
+pytestmark = pytest.mark.slow
+
 
 def silent(sentence: str) -> None:
     """Say nothing."""

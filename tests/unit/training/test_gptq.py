@@ -20,6 +20,8 @@ from rerankd.training.network import Network, logits_of, open_network
 from rerankd.training.weights import read_weights
 from tests.unit.training.material import files_of, late_interaction_model
 
+pytestmark = pytest.mark.slow
+
 
 def nearest(weight: torch.Tensor) -> torch.Tensor:
     """Return a matrix after the rounding of the graph."""

@@ -15,6 +15,8 @@ from rerankd.training.network import cross_encoder, open_network
 from rerankd.training.options import TrainOptions
 from tests.unit.training.material import animals, files_of
 
+pytestmark = pytest.mark.slow
+
 SCORED = Example("q", ("a",), ("b", "c"), (3.0,), (1.0, -2.0))
 
 

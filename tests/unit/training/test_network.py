@@ -11,6 +11,8 @@ from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.network import LateInteractionNetwork, cross_encoder, logits_of, open_network
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [("what does the panda eat", text) for text in ("bamboo", "the tiger eats deer", "")] + [("熊猫", "竹子 " * 30)]
 
 

@@ -19,6 +19,8 @@ from rerankd.training.network import logits_of, open_network
 from rerankd.training.weights import embedding_precision, is_late_interaction, read_weights
 from tests.unit.training.material import files_of, late_interaction_model
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {"fp32": 1e-3, "int8": 0.7}  # of a logit; int8 files also round what passes between layers
 
 

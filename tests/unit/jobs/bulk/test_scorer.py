@@ -15,6 +15,8 @@ from rerankd.scoring.scorer import Scorer
 from rerankd.settings import load_settings
 from rerankd.wiring.bulk import open_scorer
 
+pytestmark = pytest.mark.slow
+
 
 class CountingBackend:
     """Says how many sequences came; a sequence's length is its logit."""
