@@ -128,7 +128,9 @@ def join(
         out: folder to save to.
     """
     groups, _ = written.split(written.read())
-    bank.add_written([*groups, *written.translated(groups)], Tokenizer.from_file(str(tokenizer)))
+    bank.add_written(
+        [*groups, *written.plain(groups), *written.translated(groups)], Tokenizer.from_file(str(tokenizer))
+    )
     shorter = joint.begun(teacher).to(device)
     joint.shorten("shorten", bank, teacher, shorter, to_shorten, device)
     before = joint.with_joint_layers(shorter, joint.JOINT_LAYERS).to(device)

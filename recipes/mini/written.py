@@ -19,6 +19,7 @@ from .data import unit_hash
 GROUPS = Path(__file__).parent / "written" / "groups.jsonl"
 KINDS = ("meaning", "aspect", "lexical", "keyword")
 QUERIES = Path(__file__).parent / "written" / "queries.jsonl"
+PLAIN = Path(__file__).parent / "written" / "plain.jsonl"
 CROSSED = {"zh": "en-zh", "en": "zh-en"}  # query's and passages' language
 HELD_OUT = 0.08  # share of groups that measure and are never trained on
 
@@ -29,7 +30,7 @@ class WrittenGroup:
 
     Attributes:
         language: `zh` or `en`; of a translated query its language and that of the passages, like `zh-en`.
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or `plain`.
         query: the query.
         answer: passage that answers it.
         others: passages that do not.
@@ -79,6 +80,20 @@ def translated(groups: Sequence[WrittenGroup], path: Path = QUERIES) -> list[Wri
         for group in groups
         if group.query in translations
     ]
+
+
+def plain(groups: Sequence[WrittenGroup], path: Path = PLAIN) -> list[WrittenGroup]:
+    """Return groups whose answer has the query's own words, for queries that have such an answer too.
+
+    The others stay: some of them have these words as well and do not answer, so that words decide nothing.
+
+    Args:
+        groups: groups in one language.
+        path: JSON Lines of `query` and `plain`, the answer.
+    """
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    answers = {row["query"]: row["plain"] for row in rows}
+    return [replace(group, kind="plain", answer=answers[group.query]) for group in groups if group.query in answers]
 
 
 def split(groups: Sequence[WrittenGroup]) -> tuple[list[WrittenGroup], list[WrittenGroup]]:

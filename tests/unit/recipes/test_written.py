@@ -52,6 +52,8 @@ def texts(written: list[contrast.Written], groups: list[groups_file.WrittenGroup
         collected[group.language] += [group.query, group.answer, *group.others]
     for group in groups_file.translated(groups):
         collected[group.language[:2]].append(group.query)
+    for group in groups_file.plain(groups):
+        collected[group.language].append(group.answer)
     return collected
 
 
@@ -114,6 +116,18 @@ def test_translated_queries_are_of_groups_to_train_on(groups: list[groups_file.W
     for group in crossed:
         assert group.language[3:] == passages[group.answer]
         assert data.is_chinese(group.query) or group.language[:2] == "en"
+
+
+def test_plain_answers_have_the_words_of_their_query(groups: list[groups_file.WrittenGroup]) -> None:
+    trained, held_out = groups_file.split(groups)
+    assert len(groups_file.plain(trained)) > 1500
+    assert len(groups_file.plain(held_out)) > 200
+    shares = []
+    for group in groups_file.plain(groups):
+        words, answer = set(data.bm25_tokens(group.query)), set(data.bm25_tokens(group.answer))
+        shares.append(len(words & answer) / len(words))
+        assert group.answer not in group.others
+    assert sum(shares) / len(shares) > 0.5
 
 
 def test_calibration_sees_no_group_to_train_on(groups: list[groups_file.WrittenGroup]) -> None:
