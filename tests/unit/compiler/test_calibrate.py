@@ -12,6 +12,8 @@ from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import load_model
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [("what eats bamboo?", "A panda eats bamboo."), ("what eats bamboo?", "A car."), ("熊猫吃什么?", "竹子")]
 PLATT = Platt(0.5, -1.25)
 

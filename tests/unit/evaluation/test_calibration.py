@@ -12,6 +12,8 @@ from rerankd.evaluation.calibration import calibrate
 from rerankd.evaluation.calibration_pairs import LabelledPairs, concatenate_pairs, labelled_pairs, read_labelled_pairs
 from rerankd.evaluation.reliability import measure_reliability
 
+pytestmark = pytest.mark.slow
+
 
 def made_up(pairs: int, scale: float, offset: float, seed: int = 1) -> LabelledPairs:
     """Logits whose labels follow sigmoid(scale * logit + offset)."""

@@ -7,6 +7,8 @@ from scipy import stats
 
 from rerankd.evaluation.significance import holm, permutation_test
 
+pytestmark = pytest.mark.slow
+
 
 def theirs(differences: npt.NDArray[np.float64], resamples: int = 9_999) -> float:
     def mean_difference(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:

@@ -15,6 +15,8 @@ from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import PendingTrace, build_trace
 from tests.unit.traces.rankings import ranking
 
+pytestmark = pytest.mark.slow
+
 NOW = time.time()
 TEXT = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(400))  # does not compress
 

@@ -18,6 +18,8 @@ from rerankd.types import Document, RerankRequest
 from tests.faults import ScriptedBackend, token_id
 from tests.unit.jobs.scripted_worker import new_job, ranking, scoring, working
 
+pytestmark = pytest.mark.slow
+
 
 def stands(store: SqliteStore, job: str) -> Job:
     stored = store.get(job)

@@ -17,6 +17,8 @@ from rerankd.registry.mlflow_client import FILE_TIMEOUT_SECONDS, TIMEOUT, _exten
 from rerankd.registry.store import Store, redacted
 from tests.registered import fresh_name
 
+pytestmark = pytest.mark.slow
+
 
 def test_addresses_are_shown_without_passwords() -> None:
     assert redacted("http://u:p@h:1/x") == "http://***@h:1/x"

@@ -22,6 +22,8 @@ from rerankd.evaluation.report.svg_axes import curve_class, ticks
 from rerankd.evaluation.run import Latency, RankingRun, first_stage_run
 from tests.unit.evaluation.folders import made_up, shaken
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = (
     "</title></style><script>alert(1)</script><img src=x onerror='1'>\"&\u202e\x00\ud800 熊猫 http://evil.example/"
 )
