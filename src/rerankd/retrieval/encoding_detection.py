@@ -118,6 +118,9 @@ def _certain(readings: list[list[tuple[float, str]]], best: float, evidence: int
         best: highest confidence of any encoding, also of one whose text is implausible.
         evidence: number of bytes above 127.
     """
+    if evidence < _FEW_BYTES:  # an accent or two are Windows-1252's before they are those of an old machine
+        frequent = [reading for reading in readings if not all(_RARE.match(name) for _, name in reading)]
+        readings = frequent if frequent and _WESTERN.fullmatch(frequent[0][0][1]) else readings
     common = [guess for guess in readings[0] if not _RARE.match(guess[1])]
     confidence, name = (common or readings[0])[0]
     if not common and (evidence < _RARE_BYTES or confidence < _RARE_CONFIDENCE):

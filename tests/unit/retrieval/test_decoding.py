@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidInputFileError
-from rerankd.retrieval.decoding import decode, detect_file
+from rerankd.retrieval.decoding import decode, detect, detect_file
 
 CHINESE = "本产品的保修期为一年，自购买之日起计算。请保留发票。"
 
@@ -187,3 +187,9 @@ def test_a_file_that_ends_with_an_accent_is_no_damaged_utf_8(tmp_path: Path, tex
 def test_a_character_that_the_end_cuts_off_is_damaged_utf_8(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("text\nStraße für Müller über Möbel\nö".encode()[:-1])
     assert detect_file(tmp_path / "a.csv") == "utf-8"
+
+
+@pytest.mark.parametrize("text", ["It\u2019s café time", "El niño come pan", "Smörgåsbord today", "Le café est fermé"])
+def test_an_accent_or_two_are_windows_before_an_old_machine(text: str) -> None:
+    content = text.encode("cp1252")
+    assert content.decode(detect(content)) == text
