@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ File = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Limit.  [default: none; with --tenant, that of the tenant]")]
 Key = Annotated[str, typer.Argument(metavar="ID_OR_NAME", help="Id or name of the key.")]
-EXPIRES = "Time from which the key is refused: 12h, 30d, 8w, or a date such as 2027-01-31 (UTC).  [default: never]"
+EXPIRES = "Time from which the key is refused: 12h, 30d, 8w, a date such as 2027-01-31 (UTC), or never."
 
 
 @app.command()
@@ -43,7 +44,7 @@ def add(
         str | None,
         typer.Option(metavar="ID_OR_NAME", help="Key whose tenant this one joins: it shares its limits and its data."),
     ] = None,
-    expires: Annotated[str | None, typer.Option(metavar="WHEN", help=EXPIRES)] = None,
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help=f"{EXPIRES}  [default: never]")] = None,
     requests_per_minute: Limit = None,
     tokens_per_minute: Limit = None,
     requests_per_day: Limit = None,
@@ -95,22 +96,27 @@ def rotate(
     keep: Annotated[
         str, typer.Option(metavar="WHEN", help="How long the old key still works: 24h, 7d, or until a date.")
     ] = "0h",
-    expires: Annotated[str | None, typer.Option(metavar="WHEN", help=EXPIRES)] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="WHEN", help=f"{EXPIRES}  [default: that of the old key]")
+    ] = None,
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
-    """Replace a key by a new one of the same tenant, with the same name, rights and limits, and print it."""
+    """Replace a key by a new one of the same tenant, with the same name, rights, limits and expiry, and print it.
+
+    `--keep` never lets the old key outlive its own expiry.
+    """
     path, _ = _file(file)
     with exclusive_access(path):
         keys = read_keys(path)
         old = _find(key, keys, path, lasting=True)
-        until = _expiry(keep)
+        until = _earlier(_expiry(keep), old.expires)
         clear, new = new_key(
             old.name,
             admin=old.admin,
             metrics=old.metrics,
             tenant=old.tenant_id,
-            expires=_future(expires) if expires is not None else "",
+            expires=_future(expires) if expires is not None else _unexpired(old),
             **{label: getattr(old, label) for label in LIMITS},
         )
         is_kept = not dataclasses.replace(old, expires=until).expired(datetime.now(UTC).timestamp())
@@ -161,11 +167,28 @@ def _show_new(clear: str, key: ApiKey, path: Path, as_json: bool) -> None:
 
 
 def _future(text: str) -> str:
-    """Return the time at which a new key expires."""
+    """Return the time at which a new key expires; empty for never."""
+    if text.strip().lower() == "never":
+        return ""
     moment = _expiry(text)
     if datetime.fromisoformat(moment) <= datetime.now(UTC):
         raise InvalidRequestError(f"{text!r} is not in the future.", hint="Write 12h, 30d, 8w or a later date.")
     return moment
+
+
+def _unexpired(old: ApiKey) -> str:
+    """Return the time at which a key expires, which its successor takes over; empty for never."""
+    if old.expired(datetime.now(UTC).timestamp()):
+        raise InvalidRequestError(
+            f"Key {old.id} ({old.name}) expired at {old.expires}.",
+            hint="Say how long the new key is valid: --expires 30d, or --expires never.",
+        )
+    return old.expires
+
+
+def _earlier(moment: str, other: str) -> str:
+    """Return the earlier of two times; the other one may be empty for never."""
+    return min(moment, other or moment, key=datetime.fromisoformat)
 
 
 def _expiry(text: str) -> str:
@@ -187,10 +210,11 @@ def _expiry(text: str) -> str:
 
 
 def _find(id_or_name: str, keys: list[ApiKey], path: Path, *, lasting: bool = False) -> ApiKey:
-    """Return the key with an id or a name; of several with that name, with `lasting`, the one that does not expire."""
+    """Return the key with an id or a name; of several with that name, with `lasting`, the one that expires last."""
     matches = [key for key in keys if key.id == id_or_name] or [key for key in keys if key.name == id_or_name]
-    if lasting and len(unlimited := [key for key in matches if not key.expires]) == 1:
-        matches = unlimited  # the others were rotated, and expire
+    if lasting and matches:
+        last = max(map(_end, matches))
+        matches = [key for key in matches if _end(key) == last]  # the others were rotated
     if not matches:
         raise InvalidRequestError(f"No key in {path} has the id or name {id_or_name!r}.", hint="See: rerankd keys list")
     if len(matches) > 1:
@@ -199,6 +223,11 @@ def _find(id_or_name: str, keys: list[ApiKey], path: Path, *, lasting: bool = Fa
             f"{len(matches)} keys have the name {id_or_name!r}: {ids}.", hint="Name one by its id."
         )
     return matches[0]
+
+
+def _end(key: ApiKey) -> float:
+    """Return the time at which a key expires, in seconds since 1970."""
+    return datetime.fromisoformat(key.expires).timestamp() if key.expires else math.inf
 
 
 def _file(path: Path | None) -> tuple[Path, bool]:

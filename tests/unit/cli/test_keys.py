@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from rerankd.cli.keys import add, app
 from rerankd.errors import InvalidRequestError
-from rerankd.server.auth.key_file import exclusive_access, read_keys
+from rerankd.server.auth.key_file import exclusive_access, read_keys, write_keys
 from rerankd.server.auth.key_ring import KeyRing
-from rerankd.server.auth.keys import ApiKey
+from rerankd.server.auth.keys import ApiKey, new_key
 
 
 @pytest.fixture
@@ -68,6 +68,45 @@ def test_a_rotated_key_can_stay_for_a_while(path: Path) -> None:
     (again,) = run(path, "rotate", old["id"])  # an id means that key, also one that expires
     assert again["tenant"] == old["id"]
     assert [key.name for key in read_keys(path)].count("other") == 1
+
+
+def test_a_rotated_key_expires_when_the_old_one_would_have(path: Path) -> None:
+    (old,) = run(path, "add", "team", "--expires", "30d")
+    (new,) = run(path, "rotate", "team", "--keep", "24h")
+    assert new["expires"] == old["expires"]
+    (newest,) = run(path, "rotate", "team")  # the name means the key that expires last
+    assert newest["expires"] == old["expires"]
+    assert [key.id for key in read_keys(path)] == [old["id"], newest["id"]]
+
+
+@pytest.mark.parametrize(("when", "expires"), [("2999-01-01", "2999-01-01T00:00:00+00:00"), ("never", "")])
+def test_rotating_changes_the_expiry_only_where_that_is_asked_for(path: Path, when: str, expires: str) -> None:
+    run(path, "add", "team", "--expires", "30d")
+    (new,) = run(path, "rotate", "team", "--expires", when)
+    assert new["expires"] == expires
+
+
+def test_the_old_key_is_not_kept_beyond_its_own_expiry(path: Path) -> None:
+    (old,) = run(path, "add", "team", "--expires", "2d")
+    run(path, "rotate", "team", "--keep", "8w", "--expires", "never")
+    kept, _ = read_keys(path)
+    assert (kept.id, kept.expires) == (old["id"], old["expires"])
+
+
+def test_the_expiry_of_the_new_key_is_printed(path: Path) -> None:
+    run(path, "add", "team", "--expires", "2999-01-01")
+    result = CliRunner().invoke(app, ["rotate", "team", "--file", str(path)])
+    assert "It is refused from 2999-01-01T00:00:00+00:00 on." in result.stderr
+
+
+def test_an_expired_key_is_rotated_only_with_a_term_for_the_new_one(path: Path) -> None:
+    _, key = new_key("team", expires="2020-01-01T00:00:00+00:00")
+    write_keys(path, [key])
+    with pytest.raises(InvalidRequestError, match=r"expired at 2020-01-01T00:00:00\+00:00\."):
+        run(path, "rotate", "team")
+    assert read_keys(path) == [key]
+    (new,) = run(path, "rotate", "team", "--expires", "30d")
+    assert [kept.id for kept in read_keys(path)] == [new["id"]]
 
 
 def test_one_tenant_with_several_keys_shares_its_limits(path: Path) -> None:
