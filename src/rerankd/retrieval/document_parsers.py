@@ -32,19 +32,22 @@ def parse_markdown(path: Path) -> ParsedDocument:
     """Parse Markdown; blocks are slices of the source, so that code and tables keep their form.
 
     The front matter becomes metadata; its title stands above the text if the text has no heading of the first level.
+    Front matter that is not valid is read as far as it can be, else as text; a note says how.
 
     Raises:
         MissingDependencyError: the extra `rag` is not installed.
     """
     markdown_it: Any = require("markdown_it", "rag", "Reading Markdown")
     source_text = _decoded(path)
-    metadata, text = split_front_matter(source_text)
+    front = split_front_matter(source_text)
+    metadata, text = front.values, front.text
     first = source_text.count("\n") - text.count("\n") + 1  # line of the file on which the text begins
     lines = text.split("\n")  # as markdown-it; splitlines() would split at form feeds and U+2028 too
     outline = Outline()
     tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(text)
     if not any(token.type == "heading_open" and token.tag == "h1" and not token.level for token in tokens):
         outline.heading(0, str(metadata.get("title") or ""))
+    outline.add(front.unread, line=2)
     end = 0  # of the lines that were read
     for position, token in enumerate(tokens):
         if token.level or token.map is None:
@@ -61,7 +64,7 @@ def parse_markdown(path: Path) -> ParsedDocument:
     outline.add("\n".join(lines[end:]), line=first + end)
     if outline.title:
         metadata = {"title": outline.title} | metadata
-    return ParsedDocument(outline.finish(), metadata=metadata)
+    return ParsedDocument(outline.finish(), metadata=metadata, notes=front.notes)
 
 
 def _decoded(path: Path) -> str:

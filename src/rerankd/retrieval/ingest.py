@@ -24,7 +24,7 @@ from rerankd.retrieval.retriever import Index, IndexedFile, IndexedPassage
 from rerankd.retrieval.splitting import SplitOptions, TokenOffsets, split
 
 BATCH_ROWS = 2000
-FORMAT = 3  # increase when the same file would give different passages or keywords
+FORMAT = 4  # increase when the same file would give different passages or keywords
 
 
 @dataclass(frozen=True, slots=True)
