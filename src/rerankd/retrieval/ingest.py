@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from rerankd._common.error_text import first_line
+from rerankd._common.plural import counted
 from rerankd.errors import RerankdError
 from rerankd.retrieval.found_files import FoundFiles, find_files, printable
 from rerankd.retrieval.ingest_report import IngestReport, kind_of
@@ -53,6 +55,15 @@ class IngestOptions:
         options = f"{FORMAT} {sizes} {self.text_field} {self.delimiter}".encode()
         return hashlib.sha256(options + content).hexdigest()[:32]
 
+
+_ROW_FAULTS = {
+    "no text": ("row has no text and was left out", "rows have no text and were left out"),
+    "no answer": (
+        "row has a question without an answer and was left out",
+        "rows have a question without an answer and were left out",
+    ),
+    "no question": ("row has an answer without a question", "rows have an answer without a question"),
+}
 
 Progress = Callable[[int, int], None]
 
@@ -199,7 +210,8 @@ class _Ingestion:
             raise _UnreadableError(f"It cannot be read ({reason}). Convert it to another format.{note}") from error
 
     def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
-        part = rows_without_text = 0
+        part = 0
+        faults = Counter[str]()  # of rows
         options = self._options
         is_table = file.path.suffix.lower() in TABLES
         reserved = reserved_names(is_table=is_table)
@@ -215,9 +227,13 @@ class _Ingestion:
                 text = well_formed(passage.text)
                 yield IndexedPassage(f"{file.source}#{part}", file.source, part, file.digest, text, metadata)
                 part += 1
-            rows_without_text += is_table and part == before and any(map(str, own.values()))
-        if rows_without_text:
-            file.notes[f"{rows_without_text} rows have no text and were left out."] = None
+            if unit.fault:
+                faults[unit.fault] += 1
+            elif is_table and part == before and any(map(str, own.values())):
+                faults["no text"] += 1
+        for fault, (one, many) in _ROW_FAULTS.items():
+            if faults[fault]:
+                file.notes[f"{counted(faults[fault], one, many)}."] = None
 
     def _flush(self) -> None:
         """Write the queued passages and completed files in one step."""

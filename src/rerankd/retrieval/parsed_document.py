@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rerankd.retrieval.splitting import Block
+
+RowFault = Literal["", "no answer", "no question"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class ParsedDocument:
         line: line of the file on which a row begins, from 1; 0 in documents, whose blocks know their lines.
         lost_characters: number of characters that could not be decoded; each stands as U+FFFD in the text.
         notes: what was left out or assumed, one sentence each: pages without text, a delimiter that was detected.
+        fault: what a row of questions and answers lacks; one without an answer has no blocks.
     """
 
     blocks: Iterable[Block]
@@ -28,3 +31,4 @@ class ParsedDocument:
     line: int = 0
     lost_characters: int = 0
     notes: tuple[str, ...] = ()
+    fault: RowFault = ""

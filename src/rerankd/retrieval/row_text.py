@@ -8,7 +8,7 @@ from typing import Any
 
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.outline import Outline
-from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.parsed_document import ParsedDocument, RowFault
 
 TEXT_FIELDS = ("text", "content", "contents", "body", "passage", "document")
 ID_FIELDS = ("id", "_id", "doc_id", "docid")
@@ -21,7 +21,7 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
     """Return a row as a document; all columns but the text and the id are metadata.
 
     A row with a question and an answer, and without a text, becomes the answer under its question, so that both are
-    searched.
+    searched. A question without an answer has no text, because who asks it would only get it back.
 
     Args:
         row: its values by column.
@@ -44,16 +44,33 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
     text = columns.get(text_column or "")
     if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
         raise _no_text(columns, number, text_field)
+    text = text or ""
+    title = columns[title_column] or "" if title_column not in (None, text_column) else ""
+    fault = _fault(columns, text, title_column, text_column)
     outline = Outline()
-    if title_column is not None and title_column != text_column:
-        outline.heading(1, columns[title_column] or "")
-    for part in re.split(r"\n\s*\n", (text or "").replace("\r\n", "\n")):
-        outline.add(part)
+    if fault != "no answer":
+        outline.heading(1, title)
+        for part in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
+            outline.add(part)
     ids = {name: _id(value) for name, value in columns.items() if name.lower() in ID_FIELDS and name != text_column}
     id_column = next((name for name, value in ids.items() if value), None)
     read = {text_column, id_column, *(name for name in ids if columns[name] in (None, ""))}
     metadata = {name: value for name, value in columns.items() if name not in read}
-    return ParsedDocument(outline.finish(), ids[id_column] if id_column else "", metadata)
+    return ParsedDocument(outline.finish(), ids[id_column] if id_column else "", metadata, fault=fault)
+
+
+def _fault(columns: Mapping[str, Any], text: str, title_column: str | None, text_column: str) -> RowFault:
+    """Return what a row lacks whose title is a question, or whose text is an answer."""
+    question = columns.get(title_column or "")
+    has_question = isinstance(question, str) and bool(question.strip())
+    if not text.strip():
+        return "no answer" if has_question and _is(title_column, QUESTION_FIELDS) else ""
+    is_answer = _is(text_column, ANSWER_FIELDS) and bool(_named(columns, QUESTION_FIELDS))
+    return "no question" if is_answer and not has_question else ""
+
+
+def _is(column: str | None, names: tuple[str, ...]) -> bool:
+    return column is not None and column.strip().lower() in names
 
 
 def _no_text(columns: Mapping[str, Any], number: int, text_field: str | None) -> InvalidInputFileError:

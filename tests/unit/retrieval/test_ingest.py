@@ -295,7 +295,7 @@ def test_files_below_a_folder_that_cannot_be_read_stay(
         ("r.csv", "id,text,note\n1,row,\n2,,only a note\n3, ,\n,,\n"),
         ("r.tsv", "text\tnote\nrow\t\n\tone\n \ttwo\n"),
         ("r.jsonl", '{"text": null, "note": "a"}\n{"text": "row"}\n{"text": " \\u00a0", "id": 3}\n{"text": ""}\n'),
-        ("r.jsonl", '{"question": "", "answer": null, "id": 1}\n{"question": "", "answer": "row"}\n'
+        ("r.jsonl", '{"question": "", "answer": null, "id": 1}\n{"question": "Which?", "answer": "row"}\n'
          '{"question": null, "answer": "", "id": 3}\n'),
     ],
 )  # fmt: skip
@@ -304,3 +304,17 @@ def test_rows_without_text_are_counted(folder: Path, tmp_path: Path, name: str, 
     report = brought_in(folder, opened(tmp_path))
     assert report.errors == []
     assert report.notes == [((folder / name).as_posix(), "2 rows have no text and were left out.")]
+
+
+def test_rows_without_an_answer_or_a_question_are_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "faq.csv").write_text("question,answer,id\nWhy?,,1\nHow?,,2\n,Three years.,3\n,,4\nWhat?,That.,5\n")
+    index = opened(tmp_path)
+    assert brought_in(folder, index).notes == [
+        ((folder / "faq.csv").as_posix(), note)
+        for note in (
+            "1 row has no text and was left out.",
+            "2 rows have a question without an answer and were left out.",
+            "1 row has an answer without a question.",
+        )
+    ]
+    assert [row["text"] for row in index.rows((folder / "faq.csv").as_posix())] == ["Three years.", "What?\nThat."]

@@ -126,9 +126,32 @@ def test_questions_and_answers_are_both_text(tmp_path: Path, name: str, content:
     assert "Three years." not in unit.metadata.values()
 
 
-def test_a_title_or_question_without_text_is_kept(tmp_path: Path) -> None:
+def test_a_title_without_text_is_kept(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.csv", "title,text\nOnly a title,\n") == ["Only a title"]
-    assert texts(tmp_path / "a.jsonl", '{"question": "Why?", "answer": ""}') == ["Why?"]
+    assert [unit.fault for unit in units(tmp_path / "b.csv", "title,text\n,Only a text\n")] == [""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "question,answer\nWhy?,Because.\nHow long?,\n,Three years.\n"),
+        ("a.tsv", "Frage\tAntwort\nWhy?\tBecause.\nHow long?\t \n\tThree years.\n"),
+        ("a.csv", "问题,答案\nWhy?,Because.\nHow long?,\u3000\n ,Three years.\n"),
+        (
+            "a.jsonl",
+            '{"q": "Why?", "a": "Because."}\n{"q": "How long?", "a": null}\n{"q": null, "a": "Three years."}\n',
+        ),
+    ],
+)
+def test_a_question_without_an_answer_is_no_document(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    assert texts(path, content) == ["Because.", "", "Three years."]
+    assert [unit.fault for unit in units(path, content)] == ["", "no answer", "no question"]
+
+
+def test_a_question_above_an_empty_text_column_has_no_answer_either(tmp_path: Path) -> None:
+    assert texts(tmp_path / "a.csv", "question,text\nWhy?,\n,Three years.\n") == ["", "Three years."]
+    assert texts(tmp_path / "b.csv", "question,reply\nWhy?,\nHow?,So.\n", text_field="reply") == ["", "So."]
 
 
 def test_lost_characters_are_counted_by_row(tmp_path: Path) -> None:
