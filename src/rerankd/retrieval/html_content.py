@@ -39,6 +39,15 @@ _KINDS = {
     "dialog": "dialogs", "alertdialog": "dialogs", "button": "form controls", "select": "form controls",
     "textarea": "form controls", "search": "form controls",
 }  # fmt: skip
+HIDDEN = "hidden text"
+_NOT_DISPLAYED = re.compile(r"(?:^|;)\s*display\s*:\s*none\b", re.IGNORECASE)
+_INVISIBLE = re.compile(r"(?:^|;)\s*visibility\s*:\s*(?:hidden|collapse)\b", re.IGNORECASE)
+_CELLS = ("td", "th")
+_REVEALED = frozenset(["tabpanel", "region"])  # roles of what a click shows: tabs and accordions
+# What assistive technology is told to skip because it is no text, or is there twice: icons, links to a heading itself,
+# the drawn form of formulas.
+_DECORATION_TAGS = frozenset(["a", "i", "img", "svg", "use"])
+_DECORATION = re.compile(r"icon|symbols?\b|glyph|katex|mathjax|mjx|anchor|permalink|\bfa[srbl]?\b", re.IGNORECASE)
 _IMAGE_FILE = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|avif|bmp|ico)", re.IGNORECASE)
 _LINE_NUMBERS = frozenset(["linenos", "linenodiv", "lineno", "line-numbers", "gutter"])
 _MAX_BANNER = 1500  # letters; what is longer is content, whatever its class says
@@ -52,6 +61,7 @@ def content_roots(tree: Any) -> tuple[list[Any], bool]:
     if tree.body is None:
         return [], False
     mains = [node for node in tree.css("main, [role=main]") if not _has_ancestor(node, ("main",), role="main")]
+    mains = [node for node in mains if not _hides(node)] or mains  # of several views, the one that is shown
     inside = sum(_content_length(node) for node in mains)
     if not inside:
         return [tree.body], False
@@ -79,7 +89,39 @@ def left_out_kind(node: Any) -> str:
     text = re.sub(r"<[^>]*>", "", node.html or "") if node.tag == "template" else node.text()
     if node.tag in _NO_TEXT or not text.strip():
         return ""
-    return _KINDS.get(node.tag, _KINDS.get((node.attributes or {}).get("role") or "", "boxes beside the content"))
+    other = HIDDEN if is_hidden(node) else "boxes beside the content"
+    return _KINDS.get(node.tag, _KINDS.get((node.attributes or {}).get("role") or "", other))
+
+
+def is_hidden(node: Any) -> bool:
+    """Return True for an element that says itself that it is not shown, and that no click is known to show.
+
+    A page that is hidden as a whole is one that a script shows once it is loaded.
+    """
+    return node.tag not in ("html", "body", "main") and _hides(node)
+
+
+def has_hidden(root: Any) -> bool:
+    """Return True if an element or one below it is hidden, and a reader misses its text."""
+    nodes = [root, *root.css("[hidden], [style]")]
+    return any(
+        is_hidden(node) and ((node.tag in _CELLS and node.text().strip()) or left_out_kind(node) == HIDDEN)
+        for node in nodes
+    )
+
+
+def is_invisible(node: Any) -> bool:
+    """Return True for an element that is not seen, but keeps its place."""
+    return _INVISIBLE.search((node.attributes or {}).get("style") or "") is not None
+
+
+def _hides(node: Any) -> bool:
+    attributes = node.attributes
+    if not attributes or (attributes.get("role") or "") in _REVEALED:
+        return False
+    if "hidden" in attributes:
+        return (attributes["hidden"] or "").strip().lower() != "until-found"
+    return is_invisible(node) or _NOT_DISPLAYED.search(attributes.get("style") or "") is not None
 
 
 def image_text(node: Any) -> str:
@@ -108,7 +150,7 @@ def is_left_out(node: Any, *, within_content: bool) -> bool:
     role = attributes.get("role") or ""
     if role in _SKIPPED_ROLES or (role == "complementary" and not within_content):
         return True
-    if attributes.get("aria-hidden") == "true" and tag not in ("body", "main", "div", "section", "article"):
+    if is_hidden(node) or (attributes.get("aria-hidden") == "true" and _is_decoration(node)):
         return True
     names = (attributes.get("class") or "").split()
     if any(name in _LINE_NUMBERS for name in names):
@@ -117,6 +159,12 @@ def is_left_out(node: Any, *, within_content: bool) -> bool:
         return False
     names.append(attributes.get("id") or "")
     return any(_BANNER.match(name) for name in names) and len(node.text()) <= _MAX_BANNER
+
+
+def _is_decoration(node: Any) -> bool:
+    if node.tag in _DECORATION_TAGS or _DECORATION.search(node.attributes.get("class") or ""):
+        return True
+    return not any(char.isalnum() for char in node.text())
 
 
 def inline_text(node: Any, breaks: frozenset[str]) -> str:
@@ -134,7 +182,7 @@ def inline_text(node: Any, breaks: frozenset[str]) -> str:
             texts.append(item.text(deep=False) or "")
         elif item.tag == "img":
             texts.append(image_text(item))
-        elif item.tag not in _SKIPPED_TAGS:
+        elif item.tag not in _SKIPPED_TAGS and not is_hidden(item):
             if item.tag in breaks:
                 texts.append(" ")
             elif item.tag in FORMULAS:

@@ -13,8 +13,10 @@ from rerankd.retrieval.decoding import decode_html
 from rerankd.retrieval.formulas import superscript_mark
 from rerankd.retrieval.html_content import (
     FORMULAS,
+    HIDDEN,
     content_roots,
     formula_text,
+    has_hidden,
     image_text,
     inline_text,
     is_left_out,
@@ -56,7 +58,7 @@ _DATES = ("date", "dc.date", "dcterms.date", "dcterms.created", "article:publish
 def parse_html(path: Path) -> ParsedDocument:
     """Parse HTML: the content of `main` if there is one, else the page without navigation, banners and forms.
 
-    A note names what was left out.
+    Hidden elements are left out. A note names what was left out.
 
     Raises:
         InvalidInputFileError: its elements are nested deeper than `MAX_DEPTH`.
@@ -179,6 +181,8 @@ class _Walk:
 
     def _table(self, table: Any) -> None:
         """Add a table as one block, a row on each line."""
+        if has_hidden(table):
+            self._left_out.add(HIDDEN)
         caption = table.css_first("caption")
         if caption is not None:
             self._outline.add(inline_text(caption, BLOCK_TAGS))

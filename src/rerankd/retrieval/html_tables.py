@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rerankd.retrieval.html_content import inline_text, is_left_out
+from rerankd.retrieval.html_content import inline_text, is_hidden, is_invisible, is_left_out
 
 _MAX_CELL = 1000  # letters; a table with a longer cell arranges a page
 _MAX_SPAN = 100  # columns or rows; a browser takes a thousand columns
@@ -32,6 +32,8 @@ def data_rows(table: Any, breaks: frozenset[str]) -> tuple[list[str], int]:
     header_lines = 0
     covered: dict[int, int] = {}  # number of further rows that a cell above covers, by column
     for row in table.css("tr"):
+        if is_hidden(row) or is_hidden(row.parent):
+            continue
         cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
         texts = _cells(cells, covered, breaks)
         if not any(texts):
@@ -52,7 +54,7 @@ def _cells(cells: list[Any], covered: dict[int, int], breaks: frozenset[str]) ->
             texts.append("")
 
     for cell in cells:
-        if is_left_out(cell, within_content=True):
+        if is_left_out(cell, within_content=True) and not is_invisible(cell):
             continue
         skip_covered()
         first = len(texts)

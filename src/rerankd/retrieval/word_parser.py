@@ -18,6 +18,7 @@ from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
+from rerankd.retrieval.word_hidden import HiddenText
 from rerankd.retrieval.word_numbering import Numbering
 from rerankd.retrieval.word_objects import chart_lines
 from rerankd.retrieval.word_styles import heading_levels
@@ -68,14 +69,18 @@ class _Package:
         self._archive, self._etree = archive, etree
         self._names = set(archive.namelist())
         self._room = MAX_UNPACKED
+        self._parts: dict[str, list[Any]] = {}
         main = next(iter(self._targets("_rels/.rels", "officeDocument")), "word/document.xml")
         folder, name = PurePosixPath(main).parent, PurePosixPath(main).name
         self.main = self._read(main)
         self._relations = f"{folder}/_rels/{name}.rels" if str(folder) != "." else f"_rels/{name}.rels"
 
     def parts(self, role: str) -> list[Any]:
-        """Return the roots of the parts in a role, such as `footnotes`."""
-        return [self._read(name) for name in self._targets(self._relations, role) if name in self._names]
+        """Return the roots of the parts in a role, such as `footnotes`; each is read once."""
+        if role not in self._parts:
+            names = self._targets(self._relations, role)
+            self._parts[role] = [self._read(name) for name in names if name in self._names]
+        return self._parts[role]
 
     def _targets(self, relations: str, role: str) -> list[str]:
         if relations not in self._names:
@@ -108,6 +113,9 @@ class _Document:
         self._package = package
         styles = package.parts("styles")
         self._levels = heading_levels(styles)
+        hidden = HiddenText(styles)
+        roots = [package.main, *(root for role in _READ_ROLES for root in package.parts(role))]
+        self._has_hidden = sum(map(hidden.remove, roots)) > 0
         Numbering(package.parts("numbering"), styles).write(package.main)
         self._outline = Outline()
         self._notes = {
@@ -151,7 +159,8 @@ class _Document:
             "pictures": sum(name_of(item) in ("blip", "imagedata") and _is_read(item) for item in main),
             "characters of symbol fonts": sum(name_of(item) == "sym" and not symbol(item) for item in elements),
         }
-        return tuple(f"{count} {kind} were left out." for kind, count in counts.items() if count)
+        notes = [f"{count} {kind} were left out." for kind, count in counts.items() if count]
+        return tuple([*notes, "Left out: hidden text."] if self._has_hidden else notes)
 
     def _blocks(self, container: Any) -> None:
         """Add the blocks of a container: the body, a content control, an insertion, a note or a text box."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from rerankd.retrieval.word_xml import attribute, child, name_of
 
+_T = TypeVar("_T")
 _HEADING = re.compile(
     r"(?:heading|标题|標題|überschrift|titre|título|titolo|заголовок|見出し|제목) ?([1-9])", re.IGNORECASE
 )
@@ -21,7 +22,7 @@ def heading_levels(roots: Iterable[Any]) -> dict[str, int]:
     Args:
         roots: root elements of the part with the styles.
     """
-    own: dict[str, int | None] = {}
+    own: dict[str, int] = {}
     based_on: dict[str, str] = {}
     for style in (item for root in roots for item in root if name_of(item) == "style"):
         key = attribute(style, "styleId")
@@ -33,16 +34,25 @@ def heading_levels(roots: Iterable[Any]) -> dict[str, int]:
             own[key] = level
         if base is not None:
             based_on[key] = attribute(base, "val")
-    levels: dict[str, int] = {}
+    return {key: level for key, level in inherited(own, based_on).items() if level < 10}
+
+
+def inherited(own: Mapping[str, _T], based_on: Mapping[str, str]) -> dict[str, _T]:
+    """Return a property of each style that has it, of its own or from the style that it is based on.
+
+    Args:
+        own: the property by the id of a style that sets it.
+        based_on: the id of the style that a style is based on.
+    """
+    result: dict[str, _T] = {}
     for key in {*own, *based_on}:
         origin, seen = key, {key}
         while origin not in own and based_on.get(origin, "") not in seen:
             origin = based_on.get(origin, "")
             seen.add(origin)
-        level = own.get(origin)
-        if level is not None and level < 10:
-            levels[key] = level
-    return levels
+        if origin in own:
+            result[key] = own[origin]
+    return result
 
 
 def _outline_level(style: Any) -> int | None:
