@@ -1,25 +1,30 @@
 """Feedback in the database, joined with traces when it is read.
 
 An event may arrive before its trace is written, so every event is stored; retention deletes those that nobody traced
-after a day. Events are joined with traces of the same tenant only: feedback of one API key on another key's request has
+after a day. An event on a document that the ranking does not have is refused, or deleted when its trace arrives. Events
+are joined with traces of the same tenant only: feedback of one API key on another key's request has
 no effect, and reveals nothing about that request.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, insert, select
+from sqlalchemy import ScalarSelect, and_, delete, insert, select
 
+from rerankd._common.logging import logger
+from rerankd._common.plural import counted
 from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
+from rerankd.errors import InvalidRequestError
 from rerankd.feedback.events import FeedbackEvent, validate_event
 from rerankd.traces.store import TRACE_COLUMNS, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
+_log = logger(__name__)
 SOURCES = ("api", "csv")
 BATCH_SIZE = 1000
 
@@ -39,22 +44,71 @@ def add_feedback(store: TraceStore, events: Sequence[FeedbackEvent]) -> int:
         Number of events whose request was traced already; the others are joined when their trace arrives.
 
     Raises:
-        InvalidRequestError: `validate_event` rejects an event.
+        InvalidRequestError: `validate_event` rejects an event, or a traced ranking does not have its document.
         UnavailableError: the database cannot be reached.
     """
     now = time.time()
     rows = [_row(validate_event(event), now) for event in events]
     if not rows:
         return 0
+    documents = _document_counts(store, {event.request_id for event in events})
+    for event in events:
+        _check_index(event, documents.get((event.tenant, event.request_id)))
     with translate_errors(), store.begin() as connection:
         connection.execute(insert(tables.feedback), rows)
-    traced: set[tuple[str, str]] = set()
+    return sum((event.tenant, event.request_id) in documents for event in events)
+
+
+def _document_counts(store: TraceStore, request_ids: Collection[str]) -> dict[tuple[str, str], int]:
+    """Return the number of documents of the newest ranking with each tenant and request id."""
+    counts: dict[tuple[str, str], int] = {}
     columns = tables.trace.c
     with store.connect() as connection:
-        for batch in batched(sorted({event.request_id for event in events})):
-            query = select(columns.tenant, columns.request_id).where(columns.request_id.in_(batch))
-            traced |= {(tenant, request_id) for tenant, request_id in connection.execute(query)}
-    return sum((event.tenant, event.request_id) in traced for event in events)
+        for batch in batched(sorted(request_ids)):
+            query = select(columns.tenant, columns.request_id, columns.documents).where(columns.request_id.in_(batch))
+            for tenant, request_id, documents in connection.execute(query.order_by(columns.time)):
+                counts[tenant, request_id] = documents
+    return counts
+
+
+def _check_index(event: FeedbackEvent, documents: int | None) -> None:
+    if documents is not None and event.index is not None and event.index >= documents:
+        raise InvalidRequestError(
+            f"index is {event.index}, but the ranking {event.request_id!r} has {counted(documents, 'document')}.",
+            hint="Documents of a request are counted from 0.",
+        )
+
+
+def drop_impossible_feedback(store: TraceStore, since: float) -> int:
+    """Delete feedback on documents that its ranking turned out not to have: it came before its trace was written.
+
+    Args:
+        store: store of the events and traces.
+        since: time of the oldest event that is looked at, in seconds since 1970.
+
+    Returns:
+        Number of deleted events, which is logged too.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    feedback, trace = tables.feedback.c, tables.trace.c
+    query = (
+        select(feedback.id)
+        .join_from(tables.feedback, tables.trace, trace.id == _newest_trace())
+        .where(feedback.time >= since, feedback.position >= trace.documents)
+    )
+    with store.connect() as connection:
+        ids = list(connection.scalars(query))
+    for batch in batched(ids):
+        with translate_errors(), store.begin() as connection:
+            connection.execute(delete(tables.feedback).where(feedback.id.in_(batch)))
+    if ids:
+        _log.warning(
+            "%s dropped: the ranking does not have the document",
+            counted(len(ids), "item of feedback was", "items of feedback were"),
+        )
+    return len(ids)
 
 
 def import_feedback(store: TraceStore, events: Iterable[FeedbackEvent]) -> tuple[int, int]:
@@ -64,7 +118,7 @@ def import_feedback(store: TraceStore, events: Iterable[FeedbackEvent]) -> tuple
         Number of events, and of those whose request was traced already.
 
     Raises:
-        InvalidRequestError: `validate_event` rejects an event; earlier batches are stored.
+        InvalidRequestError: `add_feedback` rejects an event; earlier batches are stored.
         UnavailableError: the database cannot be reached.
     """
     count = traced = 0
@@ -86,16 +140,8 @@ def read_feedback(store: TraceStore, where: TraceFilter | None = None, *, limit:
         limit: events at most.
     """
     feedback, trace = tables.feedback.c, tables.trace.c
-    newest = (
-        select(trace.id)
-        .where(trace.request_id == feedback.request_id, trace.tenant == feedback.tenant)
-        .order_by(trace.time.desc())
-        .limit(1)
-        .correlate(tables.feedback)
-        .scalar_subquery()
-    )
     query = select(tables.feedback, *TRACE_COLUMNS).select_from(
-        tables.feedback.outerjoin(tables.trace, trace.id == newest)
+        tables.feedback.outerjoin(tables.trace, trace.id == _newest_trace())
     )
     where = where or TraceFilter()
     conditions = [
@@ -110,6 +156,19 @@ def read_feedback(store: TraceStore, where: TraceFilter | None = None, *, limit:
         rows = connection.execute(query.order_by(feedback.time.desc(), feedback.id.desc()).limit(limit)).all()
     size = len(feedback)
     return [TracedFeedback(_event(row[:size]), Trace(*row[size:]) if row[size] is not None else None) for row in rows]
+
+
+def _newest_trace() -> ScalarSelect[int]:
+    """Return the query for the newest trace of an event's request and tenant."""
+    feedback, trace = tables.feedback.c, tables.trace.c
+    return (
+        select(trace.id)
+        .where(trace.request_id == feedback.request_id, trace.tenant == feedback.tenant)
+        .order_by(trace.time.desc())
+        .limit(1)
+        .correlate(tables.feedback)
+        .scalar_subquery()
+    )
 
 
 def feedback_on(store: TraceStore, trace: Trace) -> list[FeedbackEvent]:

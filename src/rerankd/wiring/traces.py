@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 DAY, HOUR = 86_400.0, 3600.0
+LATE_SECONDS = 600.0  # by which a trace may be written after the feedback on it was looked at
 
 
 def traces_url(settings: Settings) -> str:
@@ -108,16 +110,21 @@ def _maintenance(
 ) -> Callable[[TraceStore], bool]:
     """Return the function that runs about every minute: retention, detection of bad cases, and monitoring."""
     detector: CaseDetector | None = None
+    checked_until = time.time() - settings.feedback_hours * HOUR  # time of the feedback whose index was checked
 
     def maintain(store: TraceStore) -> bool:
         from rerankd.feedback.detection import CaseDetector
         from rerankd.feedback.monitoring import MonitorWindows, monitor
         from rerankd.feedback.retention import prune
+        from rerankd.feedback.store import drop_impossible_feedback
 
-        nonlocal detector
+        nonlocal detector, checked_until
         _, has_more = prune(store, retention_policy(settings))
         if has_more:
             return True  # retention goes first until it has caught up
+        now = time.time()
+        drop_impossible_feedback(store, checked_until)
+        checked_until = now - LATE_SECONDS
         if settings.cases:
             detector = detector or CaseDetector()
             detector(store)

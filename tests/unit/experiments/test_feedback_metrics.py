@@ -51,7 +51,6 @@ def test_each_ranking_counts_once(store: TraceStore) -> None:
         [
             FeedbackEvent("c", "thumb", value=-1),
             FeedbackEvent("c", "grade", 0, value=0),
-            FeedbackEvent("c", "click", 99),
         ],
     )
     for _ in range(2):

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
-from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
-from rerankd.feedback.store import add_feedback, import_feedback, read_feedback
+from rerankd.feedback.events import FeedbackEvent, Kind, read_csv, validate_event
+from rerankd.feedback.store import add_feedback, drop_impossible_feedback, import_feedback, read_feedback
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from tests.unit.traces.rankings import ranking
+
+CLICKS: list[tuple[Kind, int]] = [("click", 2), ("citation", 3)]
 
 
 @pytest.fixture
@@ -92,3 +94,51 @@ def test_csv(store: TraceStore) -> None:
 def test_csv_that_cannot_be_read(lines: str, message: str) -> None:
     with pytest.raises(InvalidInputFileError, match=message):
         list(read_csv(io.StringIO(lines)))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        FeedbackEvent("r1", "click", 77, tenant="search"),
+        FeedbackEvent("r1", "thumb", 3, value=-1, tenant="search"),
+        FeedbackEvent("r1", "grade", 2**31 - 1, value=2, tenant="search"),
+        FeedbackEvent("r1", "citation", 3, document_id="d1", tenant="search", source="csv"),
+    ],
+)
+def test_a_document_that_the_ranking_does_not_have_is_refused(store: TraceStore, event: FeedbackEvent) -> None:
+    good = FeedbackEvent("r1", "click", 2, tenant="search")
+    with pytest.raises(InvalidRequestError, match=rf"index is {event.index}, but the ranking 'r1' has 3 documents\."):
+        add_feedback(store, [good, event])
+    assert read_feedback(store) == []  # all or none
+
+
+def test_the_newest_ranking_of_a_request_counts(store: TraceStore) -> None:
+    store.write([build_trace(ranking(request_id="r1", documents=["a", "b", "c", "d"], at=300.0))])
+    assert add_feedback(store, [FeedbackEvent("r1", "click", 3, tenant="search")]) == 1
+    store.write([build_trace(ranking(request_id="r1", documents=["a"], at=400.0))])
+    with pytest.raises(InvalidRequestError, match=r"has 1 document\."):
+        add_feedback(store, [FeedbackEvent("r1", "click", 1, tenant="search")])
+
+
+def test_an_index_of_another_tenant_or_of_an_unknown_ranking_waits(store: TraceStore) -> None:
+    events = [FeedbackEvent("r1", "click", 77, tenant="other"), FeedbackEvent("later", "click", 77, tenant="search")]
+    assert add_feedback(store, events) == 0
+
+
+def test_feedback_that_waited_is_dropped_when_its_ranking_lacks_the_document(
+    store: TraceStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_feedback(
+        store,
+        [FeedbackEvent("later", kind, index, tenant="search") for kind, index in CLICKS]
+        + [FeedbackEvent("later", "thumb", value=-1, tenant="search"), FeedbackEvent("later", "click", 9)]
+        + [FeedbackEvent("never", "click", 9, tenant="search")],
+    )
+    assert drop_impossible_feedback(store, 0.0) == 0
+    store.write([build_trace(ranking(request_id="later"))])
+    assert drop_impossible_feedback(store, 1e11) == 0  # none of these is so new
+    assert drop_impossible_feedback(store, 0.0) == 1
+    assert "1 item of feedback was dropped: the ranking does not have the document" in caplog.text
+    kept = {(item.feedback.request_id, item.feedback.index) for item in read_feedback(store)}
+    assert kept == {("later", 2), ("later", None), ("later", 9), ("never", 9)}
+    assert drop_impossible_feedback(store, 0.0) == 0
