@@ -81,7 +81,7 @@ def add(
     if wants_json(as_json):
         write_rows([_report_row(report, total)])
     _print_report(report, total)
-    if report.errors and not (report.added or report.changed or report.unchanged):
+    if report.errors and not (report.added or report.changed or report.unchanged or report.partly_read):
         raise typer.Exit(2)
 
 
@@ -166,6 +166,7 @@ def _report_row(report: IngestReport, total: int) -> dict[str, Any]:
         "total": total,
         "kinds": dict(report.kinds),
         "errors": [{"source": source, "error": reason} for source, reason in report.errors],
+        "partly_read": [{"source": source, "error": reason} for source, reason in report.partly_read],
         "links": [{"source": source, "target": target} for source, target in report.links],
         "lost_characters": report.lost_characters,
         "notes": [{"source": source, "note": note} for source, note in report.notes],
@@ -174,6 +175,7 @@ def _report_row(report: IngestReport, total: int) -> dict[str, Any]:
 
 def _print_report(report: IngestReport, total: int) -> None:
     _print_lines("skipped", report.errors)
+    _print_lines("partly read", report.partly_read)
     _print_lines("followed", [(source, f"a symbolic link to {target}") for source, target in report.links])
     lost = report.lost_characters.items()
     _print_lines(
@@ -187,14 +189,17 @@ def _print_report(report: IngestReport, total: int) -> None:
         say(f"Not supported: {len(report.unsupported)} files ({kinds}): {_names(report.unsupported)}.")
     if report.hidden:
         say(f"Left out: {report.hidden} hidden files and folders.")
-    if not (report.added or report.changed or report.unchanged or report.removed or report.errors):
+    if not (
+        report.added or report.changed or report.unchanged or report.removed or report.errors or report.partly_read
+    ):
         say("No file of a supported type was found there.")
         return
     if report.kinds:
         say(f"In the index: {_counted(report.kinds)}.")
     say(
         f"{report.added} files added, {report.changed} changed, {report.unchanged} unchanged, "
-        f"{report.removed} removed, {len(report.errors)} skipped; {report.passages} new passages, {total} in total."
+        f"{report.removed} removed, {len(report.partly_read)} partly read, {len(report.errors)} skipped; "
+        f"{report.passages} new passages, {total} in total."
     )
 
 

@@ -106,6 +106,10 @@ class _UnreadableError(Exception):
     """A file cannot be read; the message is for the report."""
 
 
+class _CutOffError(_UnreadableError):
+    """A table cannot be read to its end; the passages before that are in the index."""
+
+
 @dataclass(slots=True)
 class _File:
     """A file that is being read."""
@@ -115,6 +119,7 @@ class _File:
     digest: str
     lost: int = 0
     notes: dict[str, None] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)  # of its rows
 
 
 class _Ingestion:
@@ -145,6 +150,10 @@ class _Ingestion:
                 passages = indexed.passages
             else:
                 passages = self._read(file)
+        except _CutOffError as error:
+            self._note(file)
+            self.report.partly_read.append((printable(path), str(error)))
+            return
         except _UnreadableError as error:
             self.report.errors.append((printable(path), str(error)))
             return
@@ -173,21 +182,28 @@ class _Ingestion:
             self._index.remove([file.source], keep=file.digest)
         indexed = self._present.get((file.source, file.digest), 0)
         count = 0
-        for row in chain([] if first is None else [first], rows):
-            self._put(row, indexed)
-            count += 1
+        try:
+            for row in chain([] if first is None else [first], rows):
+                self._put(row, indexed)
+                count += 1
+        finally:  # also of a table that is cut off
+            self.report.passages += max(0, count - indexed)
         self._completed.append(IndexedFile(file.source, file.digest, count))
         if len(self._completed) >= BATCH_ROWS:
             self._flush()
-        self.report.passages += max(0, count - indexed)
         if file.source in self._known:
             self.report.changed += 1
         else:
             self.report.added += 1
-        self.report.notes += [(file.source, note) for note in file.notes]
+        self._note(file)
+        return count
+
+    def _note(self, file: _File) -> None:
+        """Report what was left out of a file, or lost."""
+        counts = [counted(file.faults[fault], *phrases) for fault, phrases in _ROW_FAULTS.items() if file.faults[fault]]
+        self.report.notes += [(file.source, note) for note in (*file.notes, *(f"{count}." for count in counts))]
         if file.lost:
             self.report.lost_characters[file.source] = file.lost
-        return count
 
     def _put(self, row: IndexedPassage, indexed: int) -> None:
         """Queue a passage, unless it is among the first `indexed`, which an interrupted run has written."""
@@ -198,24 +214,27 @@ class _Ingestion:
 
     def _passages(self, file: _File) -> Iterator[IndexedPassage]:
         """Yield the passages of a file; whatever a parser raises becomes one sentence."""
-        note = " The rows before it are in the index." if file.path.suffix.lower() in TABLES else ""
+        count = 0
         try:
-            yield from self._parsed(file)
+            for row in self._parsed(file):
+                yield row
+                count += 1
         except RerankdError as error:
-            raise _UnreadableError(f"{error}{note}") from error
+            raise _unreadable(file, str(error), count) from error
         except MemoryError as error:
-            raise _UnreadableError(f"It takes more memory than there is. Split it.{note}") from error
+            raise _unreadable(file, "It takes more memory than there is. Split it.", count) from error
         except Exception as error:  # of a library, on a damaged file: the other files are read all the same
             reason = f"{type(error).__name__}: {first_line(error)}"
-            raise _UnreadableError(f"It cannot be read ({reason}). Convert it to another format.{note}") from error
+            fault = f"It cannot be read ({reason}). Convert it to another format."
+            raise _unreadable(file, fault, count) from error
 
     def _parsed(self, file: _File) -> Iterator[IndexedPassage]:
         part = 0
-        faults = Counter[str]()  # of rows
         options = self._options
         is_table = file.path.suffix.lower() in TABLES
         reserved = reserved_names(is_table=is_table)
-        for unit in parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter):
+        units = parse(file.path, text_field=options.text_field, max_mb=options.max_mb, delimiter=options.delimiter)
+        for unit in units:
             file.lost += unit.lost_characters
             file.notes |= dict.fromkeys(unit.notes)
             own = renamed(unit.metadata, reserved) | ({"id": unit.id} if unit.id else {})
@@ -228,12 +247,9 @@ class _Ingestion:
                 yield IndexedPassage(f"{file.source}#{part}", file.source, part, file.digest, text, metadata)
                 part += 1
             if unit.fault:
-                faults[unit.fault] += 1
+                file.faults[unit.fault] += 1
             elif is_table and part == before and any(map(str, own.values())):
-                faults["no text"] += 1
-        for fault, (one, many) in _ROW_FAULTS.items():
-            if faults[fault]:
-                file.notes[f"{counted(faults[fault], one, many)}."] = None
+                file.faults["no text"] += 1
 
     def _flush(self) -> None:
         """Write the queued passages and completed files in one step."""
@@ -260,6 +276,13 @@ class _Ingestion:
         """Write what is queued and update the search indexes."""
         self._flush()
         self._index.refresh()
+
+
+def _unreadable(file: _File, fault: str, passages: int) -> _UnreadableError:
+    """Return the error for a file that cannot be read after some passages, which stay in the index if it is a table."""
+    if passages and file.path.suffix.lower() in TABLES:
+        return _CutOffError(f"{fault} The rows before it are in the index.")
+    return _UnreadableError(fault)
 
 
 def _is_below(source: str, folders: Sequence[str]) -> bool:

@@ -17,7 +17,8 @@ class IngestReport:
         unchanged: number of files that were indexed already.
         removed: number of files that were removed from the index.
         passages: number of passages added.
-        errors: each skipped file with the reason.
+        errors: each skipped file with the reason; nothing of it was added.
+        partly_read: each table that could not be read to its end, with the reason; its first rows are in the index.
         kinds: number of indexed files by suffix, without the dot.
         empty_files: files without text.
         unsupported: files of types that are not supported.
@@ -33,6 +34,7 @@ class IngestReport:
     removed: int = 0
     passages: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
+    partly_read: list[tuple[str, str]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     empty_files: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)

@@ -205,9 +205,12 @@ def test_whatever_a_parser_raises_the_other_files_are_indexed(
     monkeypatch.setattr(module, "parse", failing)
     index = opened(tmp_path)
     report = brought_in(folder, index)
-    assert [Path(source).name for source, _ in report.errors] == ["a.md", "c.jsonl"]
-    assert all(type(error).__name__ in reason for _, reason in report.errors)
-    assert "The rows before it are in the index." in report.errors[1][1]
+    [(document, why), (table, cut)] = [*report.errors, *report.partly_read]
+    assert (Path(document).name, Path(table).name) == ("a.md", "c.jsonl")
+    assert type(error).__name__ in why
+    assert type(error).__name__ in cut
+    assert "The rows before it are in the index." not in why
+    assert "The rows before it are in the index." in cut
     assert {Path(row["source"]).name for row in index.rows()} == {"b.txt", "c.jsonl"}
 
 
@@ -318,3 +321,48 @@ def test_rows_without_an_answer_or_a_question_are_counted(folder: Path, tmp_path
         )
     ]
     assert [row["text"] for row in index.rows((folder / "faq.csv").as_posix())] == ["Three years.", "What?\nThat."]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "bad"),
+    [
+        ("r.csv", "id,text\n1,One.\n", "2,two,three\n"),
+        ("r.tsv", "id\ttext\n1\tOne.\n", "2\ttwo\tthree\n"),
+        ("r.jsonl", '{"text": "One."}\n', "{broken\n"),
+        ("r.ndjson", '{"text": "One."}\n', '{"name": "no text"}\n'),
+        ("faq.csv", "question,answer\nWhy?,\n,One.\n", "a,b,c\n"),
+    ],
+)
+def test_a_table_that_cannot_be_read_to_its_end_is_partly_read(
+    folder: Path, tmp_path: Path, name: str, first: str, bad: str
+) -> None:
+    path = folder / name
+    path.write_text(first + bad)
+    index = opened(tmp_path)
+    report = brought_in(folder, index)
+    [(source, reason)] = report.partly_read
+    assert (source, report.errors, report.added) == (path.as_posix(), [], 3)
+    assert reason.endswith(" The rows before it are in the index.")
+    assert [row["text"] for row in index.rows(source)] == ["One."]
+    assert report.passages == len(index)
+    assert len(report.notes) == 2 * (name == "faq.csv")
+    again = brought_in(folder, index)
+    assert (again.partly_read, again.passages, again.unchanged) == (report.partly_read, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.csv", "id,text\n1,two,three\n"),
+        ("r.csv", "name,note\n1,two\n"),
+        ("r.jsonl", "{broken\n"),
+        ("r.jsonl", '{"text": ""}\n{broken\n'),
+        ("r.parquet", "no parquet"),
+    ],
+)
+def test_a_table_without_a_good_row_is_skipped(folder: Path, tmp_path: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    report = brought_in(folder, opened(tmp_path))
+    [(source, reason)] = report.errors
+    assert (Path(source).name, report.partly_read) == (name, [])
+    assert "before it" not in reason
