@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import tables
 from benchmarks.headlines import headlines
 from rerankd import errors
-from rerankd.cli.main import exit_code
+from rerankd.cli.main import EXIT_MEANINGS, exit_code
 from rerankd.models.reference import bundled_folder
 from rerankd.server.app import create_app
 from rerankd.server.middleware import OPEN_PATHS
@@ -90,7 +90,9 @@ def _errors() -> str:
         meaning = (cls.__doc__ or "").splitlines()[0]
         rows.append(f"| `{cls.__name__}` | `{cls.code}` | {cls.status} | {exit_code(cls(''))} | {meaning} |")
     table = ["| class | code | HTTP status | exit code | meaning |", "| --- | --- | --- | --- | --- |"]
-    return "\n".join(["# Errors", "", *table, *rows]) + "\n"
+    codes = ["", "## Exit codes", "", "| code | meaning |", "| --- | --- |"]
+    codes += [f"| {code} | {meaning} |" for code, meaning in EXIT_MEANINGS.items()]
+    return "\n".join(["# Errors", "", *table, *rows, *codes]) + "\n"
 
 
 def _http() -> str:

@@ -15,7 +15,7 @@ import typer
 
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import duration, show_progress, unscored
-from rerankd.cli.output import stderr, write_rows
+from rerankd.cli.output import EXIT_INCOMPLETE, stderr, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS
 from rerankd.jobs.bulk.executor import Executor
@@ -27,8 +27,6 @@ from rerankd.settings import Settings, load_settings
 from rerankd.types import TruncationOverrides
 from rerankd.wiring.bulk import open_scorer
 from rerankd.wiring.jobs import open_queue
-
-EXIT_UNSCORED = 7
 
 
 class OnError(StrEnum):
@@ -118,7 +116,7 @@ def bulk(
         speed = {"seconds": round(seconds, 3), "pairs_per_second": round(pairs / max(seconds, 1e-9), 1)}
         write_rows([asdict(total) | speed])
     if total.unscored:
-        raise typer.Exit(EXIT_UNSCORED)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
-from rerankd.cli.output import cell, say, stderr, stdout, wants_json, write_rows
+from rerankd.cli.output import EXIT_INCOMPLETE, cell, say, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.settings import load_settings
 
@@ -66,7 +66,10 @@ def add(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Index documents; unchanged files are not read again, and passages of deleted files are removed."""
+    """Index documents; unchanged files are not read again, and passages of deleted files are removed.
+
+    Exit code 7: finished, but some files were skipped or only partly read. Exit code 2: none could be read.
+    """
     from rerankd.retrieval.ingest import IngestOptions, ingest
     from rerankd.retrieval.splitting import SplitOptions
     from rerankd.wiring.retrieval import open_index, open_token_offsets
@@ -81,8 +84,8 @@ def add(
     if wants_json(as_json):
         write_rows([_report_row(report, total)])
     _print_report(report, total)
-    if report.errors and not (report.added or report.changed or report.unchanged or report.partly_read):
-        raise typer.Exit(2)
+    if report.errors or report.partly_read:
+        raise typer.Exit(EXIT_INCOMPLETE if _in_index(report) else 2)
 
 
 @app.command()
@@ -189,9 +192,7 @@ def _print_report(report: IngestReport, total: int) -> None:
         say(f"Not supported: {len(report.unsupported)} files ({kinds}): {_names(report.unsupported)}.")
     if report.hidden:
         say(f"Left out: {report.hidden} hidden files and folders.")
-    if not (
-        report.added or report.changed or report.unchanged or report.removed or report.errors or report.partly_read
-    ):
+    if not (_in_index(report) or report.removed or report.errors):
         say("No file of a supported type was found there.")
         return
     if report.kinds:
@@ -201,6 +202,11 @@ def _print_report(report: IngestReport, total: int) -> None:
         f"{report.removed} removed, {len(report.partly_read)} partly read, {len(report.errors)} skipped; "
         f"{report.passages} new passages, {total} in total."
     )
+
+
+def _in_index(report: IngestReport) -> int:
+    """Return the number of files that are in the index, some of them in part."""
+    return report.added + report.changed + report.unchanged + len(report.partly_read)
 
 
 def _print_lines(word: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -2,8 +2,9 @@
 
 Exit codes: 0 success; 1 unexpected error, or `doctor` found that the model cannot run; 2 invalid arguments or input;
 3 a model cannot be found, is damaged or not supported; 4 an optional package is missing; 5 a compiled model failed
-its verification; 6 the model gave no usable score; 7 `bulk` finished, but some rows have no score; 8 a queue or service
-is unavailable, or `improve` waits for requests; 9 `eval --fail-below`, a gate or a guardrail refused; 130 interrupted.
+its verification; 6 the model gave no usable score; 7 `bulk` finished, but some rows have no score, or `index` finished,
+but some files were skipped or only partly read; 8 a queue or service is unavailable, or `improve` waits for requests;
+9 `eval --fail-below`, a gate or a guardrail refused; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -78,13 +79,28 @@ EXIT_CODES: tuple[tuple[type[RerankdError], int], ...] = (
     (PromotionRefusedError, 9),
 )
 
+EXIT_MEANINGS = {
+    0: "Success.",
+    1: "An unexpected error, or `doctor` found that the model cannot run.",
+    2: "Invalid arguments or input; `index`: none of the files could be read.",
+    3: "A model cannot be found, is damaged or is not supported.",
+    4: "An optional package is missing.",
+    5: "A compiled model failed its verification.",
+    6: "The model gave no usable score.",
+    7: "Finished, but not whole. `bulk`: some rows have no score; `index`: some files were skipped or only partly "
+    "read, the others are in the index.",
+    8: "A queue or service is unavailable, or `improve` waits for requests.",
+    9: "`eval --fail-below`, a gate or a guardrail refused.",
+    130: "Interrupted.",
+}
+
 app = typer.Typer(
     help="Rerank search results with cross-encoders: library, service and tools.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are literal
     epilog="Exit codes: 0 success, 1 unexpected error, 2 invalid input, 3 model, 4 missing package, 5 verification, "
-    "6 scoring, 7 rows without a score, 8 unavailable, 9 refused.",
+    "6 scoring, 7 rows or files left out, 8 unavailable, 9 refused.",
 )
 app.command()(rank.rank)
 app.command()(rank.score)

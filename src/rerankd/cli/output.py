@@ -16,6 +16,7 @@ from rerankd._common.characters import escape_controls, escape_json_controls
 from rerankd._common.terminal import TerminalConsole
 
 BAR_WIDTH = 12
+EXIT_INCOMPLETE = 7  # finished, but some rows or files were left out
 
 
 def stdout() -> Console:

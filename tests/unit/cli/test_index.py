@@ -102,7 +102,7 @@ def test_a_link_is_followed_if_asked_and_said(folder: Path) -> None:
 def test_a_name_in_another_encoding_can_be_printed(folder: Path) -> None:
     Path(os.fsdecode(b"docs/caf\xe9.txt")).touch()
     result = run("index", "docs")
-    assert (result.exit_code, json.loads(result.stdout)["added"]) == (0, 3)
+    assert (result.exit_code, json.loads(result.stdout)["added"]) == (7, 3)
     assert "skipped docs/caf\\xe9.txt: Its name is not valid UTF-8. Rename the file." in result.stderr
 
 
@@ -143,3 +143,27 @@ def test_a_file_with_brackets_in_its_name_is_listed_and_shown(folder: Path, name
     assert run("index", "ls").exit_code == 0
     shown = run("index", "show", name.replace("/", ""))
     assert "A text [/with] brackets." in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "counts"),
+    [
+        ({"good.txt": "Fine."}, 0, "0 partly read, 0 skipped"),
+        ({"good.txt": "Fine.", "bad.jsonl": "{"}, 7, "0 partly read, 1 skipped"),
+        ({"bad.jsonl": '{"text": "One."}\n{'}, 7, "1 partly read, 0 skipped"),
+        ({"good.txt": "Fine.", "bad.csv": "text\na\nb,c\n", "other.pdf": "x"}, 7, "1 partly read, 1 skipped"),
+        ({"bad.jsonl": "{", "other.pdf": "x"}, 2, "0 partly read, 2 skipped"),
+        ({"empty.txt": "", "image.png": "x", ".hidden": "x"}, 0, "0 partly read, 0 skipped"),
+    ],
+)
+def test_the_exit_code_says_whether_every_file_is_in_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], code: int, counts: str
+) -> None:
+    monkeypatch.setenv("RERANKD_INDEX", str(tmp_path / "index"))
+    (tmp_path / "docs").mkdir()
+    for name, content in files.items():
+        (tmp_path / "docs" / name).write_text(content)
+    result = run("index", str(tmp_path / "docs"))
+    assert (result.exit_code, counts in result.stderr) == (code, True), result.output
+    report = json.loads(result.stdout)
+    assert f"{len(report['partly_read'])} partly read, {len(report['errors'])} skipped" == counts
