@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from pathlib import Path
 
 from rerankd._common.optional import require
@@ -21,6 +22,12 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_UNMARKED = (
+    ("UTF-32", "utf-32-le", 4),
+    ("UTF-32", "utf-32-be", 4),
+    ("UTF-16", "utf-16-le", 2),
+    ("UTF-16", "utf-16-be", 2),
 )
 _SAMPLE = 65_536
 _CHUNK = 1_000_000
@@ -72,9 +79,7 @@ def detect(content: bytes) -> str:
     for mark, name in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return name
-    sample = content[:_SAMPLE]
-    if sample.count(0) > 0.002 * len(sample) or sum(byte in _CONTROL for byte in sample) > 2 + 0.01 * len(sample):
-        raise InvalidInputFileError("The file is binary, not text.", hint="Convert it to a supported format.")
+    _refuse_binary(content[:_SAMPLE])
     if _is_utf8(content):
         return detect_legacy(content) if re.search(rb"\x1b[$(]", content) else "utf-8"
     return "utf-8" if _is_damaged_utf8(content) else detect_legacy(_wide_lines(content))
@@ -94,6 +99,7 @@ def detect_file(path: Path) -> str:
                 head = chunk
                 if any(head.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
                     return detect(head)
+                _refuse_binary(head[:_SAMPLE])
             chunk += file.readline(_CHUNK)
             if valid:
                 try:
@@ -107,6 +113,34 @@ def detect_file(path: Path) -> str:
         return detect(wide if not valid else head[: head.rfind(b"\n") + 1] or head)
     detect(head[:_SAMPLE].decode("utf-8", "ignore").encode())  # refuses what is binary
     return "utf-8"
+
+
+def _refuse_binary(sample: bytes) -> None:
+    if sample.count(0) <= 0.002 * len(sample) and sum(byte in _CONTROL for byte in sample) <= 2 + 0.01 * len(sample):
+        return
+    letters = sum(32 <= byte < 127 for byte in sample)
+    is_ascii = letters > 0.75 * len(sample)  # which reads as Chinese, two letters at a time
+    for name, codec, size in () if is_ascii else _UNMARKED:
+        if _reads_as(sample[: len(sample) // size * size], codec):
+            raise InvalidInputFileError(
+                "The file is not UTF-8.", hint=f"It looks like {name} without a byte order mark; save it as UTF-8."
+            )
+    raise InvalidInputFileError("The file is binary, not text.", hint="Convert it to a supported format.")
+
+
+def _reads_as(sample: bytes, codec: str) -> bool:
+    """Return True if a sample reads as text in a codec: common characters, most of them in one or two scripts."""
+    try:
+        text = sample.decode(codec)
+    except UnicodeDecodeError as error:
+        if error.start < len(sample) - 4:  # not just a character that the end of the sample cuts off
+            return False
+        text = sample[: error.start].decode(codec)
+    blocks = Counter(ord(char) >> 8 for char in text if char.isalpha())
+    common = sum(char.isprintable() or char.isspace() for char in text)
+    most = sum(count for block, count in blocks.items() if block == 0 or 0x30 <= block < 0xD8)
+    most = max(most, blocks[0] + max((count for block, count in blocks.items() if block), default=0))
+    return common >= 0.98 * len(text) and most >= 0.9 * blocks.total() > 0
 
 
 def _decode_as(content: bytes, encoding: str) -> str:

@@ -193,3 +193,42 @@ def test_a_character_that_the_end_cuts_off_is_damaged_utf_8(tmp_path: Path) -> N
 def test_an_accent_or_two_are_windows_before_an_old_machine(text: str) -> None:
     content = text.encode("cp1252")
     assert content.decode(detect(content)) == text
+
+
+UNMARKED = [
+    "The warranty lasts three years.\nDescale it monthly.\n",
+    "保修期为三年。\r\n每月除垢一次。\r\n",
+    "Гарантия три года.\nЧистить ежемесячно.\n",
+    "id,text\r\n1,Größe und Maß\r\n",
+]
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", UNMARKED)
+@pytest.mark.parametrize("times", [1, 3000])
+def test_unicode_without_a_byte_order_mark_is_named(tmp_path: Path, text: str, codec: str, times: int) -> None:
+    content = (text * times).encode(codec)
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    says = f"It looks like {codec[:6].upper()} without a byte order mark; save it as UTF-8"
+    with pytest.raises(InvalidInputFileError, match=says):
+        decode(content)
+    with pytest.raises(InvalidInputFileError, match=says):
+        detect_file(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bytes(range(256)) * 4,
+        b"\x00" * 1000,
+        b"%PDF-1.4\x00\x01\x02" * 100,
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x01\x00\x00\x00\x01\x00\x08\x06\x00\x00\x00" * 9,
+        b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00" * 20,
+        b"text with\x00zeros\x00in it " * 50,
+        b"text with\x00zeros\x00in it" * 50,
+    ],
+)
+def test_what_is_binary_is_called_so(content: bytes) -> None:
+    with pytest.raises(InvalidInputFileError, match="The file is binary, not text"):
+        decode(content)
