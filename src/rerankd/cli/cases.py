@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json, logits_of, open_reranker
-from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, movement, readable, say, stdout, wants_json, write_rows
 from rerankd.cli.trace_options import Since, Tenant, Until, Url, moment, opened, trace_filter, when
 from rerankd.errors import InvalidRequestError
 
@@ -120,7 +120,7 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
         return
     summary = Table("", "", show_header=False)
     for name in ("id", "state", "request_id", "tenant", "model", "query"):
-        summary.add_row(name, cell(str(getattr(details, name))))
+        summary.add_row(name, cell(readable(getattr(details, name))))
     for reason in details.reasons:
         summary.add_row(reason.detector, cell(reason.note))
     own_notes = [line for line in details.note.splitlines() if line not in {reason.note for reason in details.reasons}]

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from rerankd.cli.options import Json
-from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, readable, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.jobs.job import STATES, Job
 from rerankd.jobs.queue import JobQueue
@@ -73,7 +73,7 @@ def show(job: Name, queue_url: Queue = None, jobs_path: Path = None, as_json: Js
     table = Table("", "", show_header=False)
     for name, value in summary.items():
         if name != "errors":
-            table.add_row(name, _when(value) if name in _TIMES else cell(str(value)))
+            table.add_row(name, _when(value) if name in _TIMES else cell(readable(value)))
     for index, error in errors[:20]:
         table.add_row(f"request {index}", cell(error))
     stdout().print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
@@ -87,6 +87,35 @@ def tick(passed: bool) -> Text:
 def cell(text: str, limit: int = 400) -> Text:
     """Return text for a table cell: one line, no markup, control characters shown as escape sequences."""
     return Text(escape_controls(" ".join(text[:limit].split())))
+
+
+def readable(value: object) -> str:
+    """Return a value as people read it: numbers to three decimals, mappings as `name=value`, nothing for None.
+
+    Example:
+        >>> readable(24.271982998470776), readable({"top_n": 3, "fusion": {"method": "rrf"}}), readable([0.5, None])
+        ('24.272', 'top_n=3, fusion.method=rrf', '0.5, ')
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={readable(item)}" for name, item in _flat(value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(readable, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if value == round(value, 3):
+            return f"{value:.15g}"
+        return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"
+    return "" if value is None else str(value)
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the entries of a mapping and of those within it, under their path."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def say(sentence: str) -> None:

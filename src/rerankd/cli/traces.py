@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rerankd.cli.options import Json, logits_of, open_reranker
-from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
+from rerankd.cli.output import cell, movement, readable, say, stdout, wants_json, write_rows
 from rerankd.cli.replays import models_of, print_replays
 from rerankd.cli.tenants import erasure_target, resolve_tenant
 from rerankd.cli.trace_options import (
@@ -112,7 +112,7 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
     summary = Table("", "", show_header=False)
     for name, value in row.items():
         if name not in ("candidates", "feedback"):
-            summary.add_row(name, when(value) if name == "time" else cell(str(value)))
+            summary.add_row(name, when(value) if name == "time" else cell(readable(value)))
     for entry in feedback_items:
         item = entry.feedback
         document = item.document_id if item.index is None else item.index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -159,3 +160,19 @@ def test_means_are_shown_in_units_and_unknown_bounds_in_words(
     assert "inf" not in shown
     for text in (f"{math.exp(mean):.1f} ms", "+50.0 %", "12.50 %", "not known yet", "negative feedback"):
         assert text in shown
+
+
+def test_a_trace_is_shown_with_round_numbers_and_named_parameters(
+    url: str, store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ranking(request_id=REQUEST)
+    store.write([build_trace(replace(record, timings=record.timings | {"inference": 24.271982998470776}))])
+    exact = json.loads(run(url, "traces", "show", REQUEST, "--json").stdout)
+    assert exact["inference_ms"] == 24.271982998470776
+    assert isinstance(exact["parameters"], dict)
+    monkeypatch.setattr(traces, "wants_json", lambda flag: False)
+    shown = run(url, "traces", "show", REQUEST, columns=200).stdout
+    assert "24.272 " in shown
+    assert "24.2719" not in shown
+    assert "activation=sigmoid, max_length=512, top_n=2" in shown
+    assert "None" not in shown

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rerankd.cli import main
-from rerankd.cli.output import bar, cell, movement, stderr, stdout, write_rows
+from rerankd.cli.output import bar, cell, movement, readable, stderr, stdout, write_rows
 
 
 def test_rows_are_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +90,18 @@ def test_brackets_in_what_is_printed_are_no_markup(text: str, capsys: pytest.Cap
     stdout().print(text)
     stdout().print(table)
     assert capsys.readouterr().out.count(text) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (24.271982998470776, "24.272"), (0.00012345, "0.00012"), (6.0, "6"), (0.5, "0.5"), (-3.14159, "-3.142"),
+        (1234567.891234, "1234567.891"), (7, "7"), (True, "yes"), (None, ""), ("a text", "a text"),
+        (float("nan"), "nan"),
+        ({"activation": "sigmoid", "top_n": None, "max_length": 512}, "activation=sigmoid, top_n=, max_length=512"),
+        ({"fusion": {"method": "rrf", "k": 60}, "rules": {}}, "fusion.method=rrf, fusion.k=60, rules="),
+        (["a", 0.33333], "a, 0.333"), ({}, ""),
+    ],
+)  # fmt: skip
+def test_values_are_shown_as_people_read_them(value: object, shown: str) -> None:
+    assert readable(value) == shown
