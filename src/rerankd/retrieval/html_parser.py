@@ -24,7 +24,7 @@ from rerankd.retrieval.html_content import (
 )
 from rerankd.retrieval.html_lists import LISTS, item_numbers
 from rerankd.retrieval.html_tables import data_rows, is_data
-from rerankd.retrieval.outline import Outline, spaced
+from rerankd.retrieval.outline import Outline, given_title, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
 
 # fmt: off
@@ -69,7 +69,7 @@ def parse_html(path: Path) -> ParsedDocument:
     _check_depth(page)
     tree = parser.LexborHTMLParser(page)
     found = tree.css_first("title")
-    title = "" if found is None else spaced(found.text())
+    title = "" if found is None else given_title(found.text())
     roots, has_more = content_roots(tree)
     outline = Outline()
     if not any(root.tag in _HEADINGS or root.css_first("h1") is not None for root in roots):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from rerankd.retrieval.splitting import Block
 
 MAX_HEADING = 200
+# What programs write where nobody gave a title.
+_NO_TITLE = re.compile(
+    r"\(?(?:anonymous|unspecified|unknown|no title|untitled(?:[ _-]?(?:document|presentation|page|design))?|unbenannt|"
+    r"ohne titel|sans titre|sin título|senza titolo|sem título|без названия|无标题|未命名|無題|无题|제목 없음|new page|"
+    r"document|dokument|文档|演示文稿|presentation|powerpoint(?: presentation|-präsentation)?)"
+    r"[ _-]?\d{0,3}\)?",
+    re.IGNORECASE,
+)
 
 
 class Outline:
@@ -62,6 +72,17 @@ class Outline:
             if len(self._open) >= self._written:
                 self.add(title, line=line)
             self._written = min(self._written, len(self._open))
+
+
+def given_title(text: str) -> str:
+    """Return the title that a file gives in its properties; empty for what a program writes where there is none.
+
+    Example:
+        >>> given_title("Boiler  manual"), given_title("(anonymous)"), given_title("Untitled-1")
+        ('Boiler manual', '', '')
+    """
+    title = spaced(text)
+    return "" if _NO_TITLE.fullmatch(title) else title
 
 
 def spaced(text: str) -> str:

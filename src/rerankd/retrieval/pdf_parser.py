@@ -16,6 +16,7 @@ from typing import Any
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
+from rerankd.retrieval.outline import given_title
 from rerankd.retrieval.parsed_document import ParsedDocument
 from rerankd.retrieval.pdf_layout import Line, begins_broken, downwards, in_reading_order, join, paragraphs
 from rerankd.retrieval.pdf_text import PdfText
@@ -39,7 +40,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
         document = pdfium.PdfDocument(path)
         try:
             read = [_read(pdfium.raw, document, number) for number in range(len(document))]
-            title = " ".join(document.get_metadata_value("Title").split())
+            title = given_title(document.get_metadata_value("Title"))
         finally:
             document.close()
     except (InvalidInputFileError, MissingDependencyError, MemoryError, OSError):

@@ -100,12 +100,14 @@ def r(text: str) -> str:
     return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
 
 
-def draw_pdf(path: Path, pages: Sequence[Sequence[tuple[float, float, str]]], **password: Any) -> None:
+def draw_pdf(
+    path: Path, pages: Sequence[Sequence[tuple[float, float, str]]], title: str = "Manual", **password: Any
+) -> None:
     """Write a PDF with texts at x and y in points on each page, and encrypt it with AES-256 if passwords are given."""
     from reportlab.pdfgen import canvas
 
     drawing = canvas.Canvas(str(path))
-    drawing.setTitle("Manual")
+    drawing.setTitle(title)
     for texts in pages:
         for x, y, text in texts:
             drawing.drawString(x, y, text)

@@ -254,3 +254,10 @@ def test_descriptions_of_images_are_text(tmp_path: Path, html: str, expected: st
 def test_empty_elements_of_xhtml_take_in_no_text(tmp_path: Path, beginning: str, empty: str) -> None:
     page = f"{beginning}<head>{empty}</head><body>{empty}<p>Text.</p></body></html>"
     assert [block.text for block in parsed(tmp_path, page).blocks] == ["Text."]
+
+
+@pytest.mark.parametrize("title", ["Untitled Document", "untitled", "Document", "New Page 1"])
+def test_a_page_without_a_title_of_its_own_has_none(tmp_path: Path, title: str) -> None:
+    page = parsed(tmp_path, f"<title>{title}</title><p>Text.</p>")
+    assert page.metadata == {}
+    assert [block.headings for block in page.blocks] == [()]

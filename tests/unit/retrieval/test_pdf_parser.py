@@ -216,3 +216,17 @@ def test_rows_of_a_table_stay_together(tmp_path: Path, names: list[str], values:
     path = drawn(tmp_path, [piece for row in rows for piece in row])
     text = " ".join(block.text for block in parse_pdf(path).blocks)
     assert text == " ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        ("(anonymous)", ""), ("untitled", ""), ("Untitled Document", ""), ("Untitled-1", ""), ("Unbenannt", ""),
+        ("无标题", ""), ("PowerPoint Presentation", ""), ("Document1", ""), ("  ", ""),
+        ("Anonymous functions", "Anonymous functions"), ("The untitled book", "The untitled book"),
+        ("Document retention", "Document retention"), ("保修手册", "保修手册"),
+    ],
+)  # fmt: skip
+def test_what_a_program_writes_where_there_is_no_title_is_none(tmp_path: Path, title: str, kept: str) -> None:
+    draw_pdf(tmp_path / "a.pdf", [[(72.0, 700.0, "Text.")]], title=title)
+    assert parse_pdf(tmp_path / "a.pdf").metadata == ({"title": kept} if kept else {})
