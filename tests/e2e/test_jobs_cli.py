@@ -67,7 +67,7 @@ def test_steering_jobs(file: Path) -> None:
     assert "nothing to retry" in run(file, "retry", completed.id, status=2)[1]
     assert "cannot be purged" in run(file, "purge", "--state", "queued", status=2)[1]
     assert "0 jobs" in run(file, "purge", "--yes", "--older", "1")[1]
-    assert "1 jobs" in run(file, "purge", "--yes", "--state", "cancelled")[1]
+    assert "1 job was deleted" in run(file, "purge", "--yes", "--state", "cancelled")[1]
     assert listed(file) == [completed.id, failed.id]
 
 

@@ -129,10 +129,10 @@ def test_a_preview_on_traces_says_what_would_move(url: str, tmp_path: Path) -> N
     moves = {move["id"]: (move["then"], move["now"]) for move in row["moves"]}
     assert moves["paris"] == (2, 1)
     assert moves["berlin"][1] == 4
-    assert "1 of 1 rankings change" in completed.stderr
+    assert "1 of 1 ranking would change" in completed.stderr
     same = tmp_path / "same.yaml"
     same.write_text(RULES)
-    assert "0 of 1 rankings change" in command("rules", "preview", str(same), *flags).stderr
+    assert "0 of 1 ranking would change" in command("rules", "preview", str(same), *flags).stderr
 
 
 def test_a_bad_file_never_replaces_a_good_one(url: str, rules: Path) -> None:

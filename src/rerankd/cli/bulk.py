@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rerankd._common.plural import counted
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import duration, show_progress, unscored
 from rerankd.cli.output import EXIT_INCOMPLETE, stderr, write_rows
@@ -102,7 +103,7 @@ def bulk(
                 if not initial:
                     initial.append(progress)
                     if progress.rows:
-                        console.print(f"Resuming after {progress.rows:,} rows.", highlight=False)
+                        console.print(f"Resuming after {counted(progress.rows, 'row')}.", highlight=False)
                 show(progress)
 
             total = run_bulk(run, executor, on_progress)
@@ -138,7 +139,7 @@ def open_executor(
 
 
 def _summary(run: BulkRun, total: BulkProgress, pairs: int, seconds: float) -> str:
-    parts = [f"{total.rows:,} rows, {total.pairs:,} pairs, {total.tokens:,} tokens"]
+    parts = [counted(total.rows, "row"), counted(total.pairs, "pair"), counted(total.tokens, "token")]
     if total.truncated:
         parts.append(f"{total.truncated:,} truncated")
     if pairs:

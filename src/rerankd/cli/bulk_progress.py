@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from rerankd._common.plural import counted
 from rerankd.jobs.bulk.run import BulkProgress, OnProgress
 
 LINE_SECONDS = 10.0
@@ -88,7 +89,7 @@ def unscored(rows: int) -> str:
         >>> unscored(1)
         '1 row without a score'
     """
-    return f"{rows:,} {'row' if rows == 1 else 'rows'} without a score"
+    return counted(rows, "row without a score", "rows without a score")
 
 
 def describe(progress: BulkProgress, pairs_per_second: float | None, seconds_left: float | None = None) -> str:
@@ -103,7 +104,7 @@ def describe(progress: BulkProgress, pairs_per_second: float | None, seconds_lef
         >>> describe(BulkProgress(10, 512, 0, 9000, 0, 0.5), 51.2, 10.0)
         '512 pairs, 51 pairs/s, 10 s left'
     """
-    parts = [f"{progress.pairs:,} pairs"]
+    parts = [counted(progress.pairs, "pair")]
     if pairs_per_second is not None:
         parts.append(f"{pairs_per_second:,.0f} pairs/s")
     if seconds_left is not None:

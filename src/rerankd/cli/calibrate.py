@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from rerankd._common.plural import counted
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, MaxQueries, Qrels, open_datasets
@@ -102,7 +103,8 @@ def _row(model: str, result: Calibration, balanced: bool) -> dict[str, object]:
 def _print(model: str, result: Calibration) -> None:
     console, platt = stdout(), result.platt
     console.print(
-        f"{result.before.pairs:,} pairs of {result.queries:,} queries, {result.before.relevant:,} relevant. "
+        f"{counted(result.before.pairs, 'pair')} of {counted(result.queries, 'query', 'queries')}, "
+        f"{result.before.relevant:,} relevant. "
         f"{model}: probability = sigmoid({platt.scale:.4f} x logit {platt.offset:+.4f})",
         highlight=False,
     )

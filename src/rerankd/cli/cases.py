@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, readable, say, stdout, wants_json, write_rows
 from rerankd.cli.trace_options import Since, Tenant, Until, Url, moment, opened, trace_filter, when
@@ -183,7 +184,7 @@ def label(
         raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
     with opened(traces_url) as (store, _):
         updated = update_case(store, case, grades=grades)
-    say(f"Case {case} is {updated.state}: {len(updated.grades)} documents have a grade.")
+    say(f"Case {case} is {updated.state}: {counted(len(updated.grades), 'document has', 'documents have')} a grade.")
 
 
 @app.command("state")
@@ -227,11 +228,14 @@ def export(
         times = request_times(store, graded)
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24], times)
-            say(f"{count} queries in {beir}; rerankd eval --data {beir} --candidates {beir}/candidates.trec")
+            say(
+                f"{counted(count, 'query', 'queries')} in {beir}; "
+                f"rerankd eval --data {beir} --candidates {beir}/candidates.trec"
+            )
         if training is not None:
             with training.open("w", encoding="utf-8") as out:
                 count = write_rows(training_lines(graded, times), out)
-            say(f"{count} lines in {training}.")
+            say(f"{counted(count, 'line')} in {training}.")
         if mark:
             set_state(store, [case.id for case in graded], "in_training")
 

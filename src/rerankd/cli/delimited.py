@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
 COMMA, TAB = ",", "\t"
@@ -57,7 +58,7 @@ class Delimited:
                         continue
                 if len(row) != len(names):
                     raise InvalidInputFileError(
-                        f"{position}: {len(row)} columns, expected {len(names)} ({', '.join(names)}).",
+                        f"{position}: {counted(len(row), 'column')}, expected {len(names)} ({', '.join(names)}).",
                         hint="Quote fields that contain the separator.",
                     )
                 yield position, dict(zip(names, row, strict=True))

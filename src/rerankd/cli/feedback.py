@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.cli.tenants import resolve_tenant
@@ -31,7 +32,8 @@ def import_csv(
 
     with opened(traces_url) as (store, _), file.open(encoding="utf-8-sig", newline="") as lines:
         count, known = import_feedback(store, read_csv(lines, tenant))
-    say(f"{count} items imported; {known} of them belong to known rankings.")
+    belong = counted(known, "of them belongs to a known ranking", "of them belong to known rankings")
+    say(f"{counted(count, 'item')} imported; {belong}.")
 
 
 @app.command("list")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from rerankd._common.plural import counted
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.output import EXIT_INCOMPLETE, cell, say, stderr, stdout, wants_json, write_rows
@@ -109,7 +110,7 @@ def ls(folder: options.Index = None, as_json: options.Json = False) -> None:
     for row in rows:
         table.add_row(cell(str(row["source"])), f"{row['passages']}{'' if row['complete'] else ' (incomplete)'}")
     stdout().print(table)
-    say(f"{len(rows)} files, {sum(counts.values())} passages.")
+    say(f"{counted(len(rows), 'file')}, {counted(sum(counts.values()), 'passage')}.")
 
 
 @app.command()
@@ -134,7 +135,7 @@ def show(
     for row in rows:
         stdout().print(_title(row), markup=False, highlight=False, style="bold", soft_wrap=True)
         stdout().print(f"{_visible(row['text'])}\n", markup=False, highlight=False, soft_wrap=True)
-    say(f"{len(rows)} passages." if rows else "The file has no text.")
+    say(f"{counted(len(rows), 'passage')}." if rows else "The file has no text.")
 
 
 def _indexed_file(name: str, sources: Iterable[str]) -> str:
@@ -180,27 +181,25 @@ def _print_report(report: IngestReport, total: int) -> None:
     _print_lines("skipped", report.errors)
     _print_lines("partly read", report.partly_read)
     _print_lines("followed", [(source, f"a symbolic link to {target}") for source, target in report.links])
-    lost = report.lost_characters.items()
-    _print_lines(
-        "lost", [(source, f"{count} characters could not be decoded; they read \ufffd") for source, count in lost]
-    )
+    lost = ("character could not be decoded; it reads \ufffd", "characters could not be decoded; they read \ufffd")
+    _print_lines("lost", [(source, counted(count, *lost)) for source, count in report.lost_characters.items()])
     _print_notes(report.notes)
     if report.empty_files:
         say(f"Without text: {_names(report.empty_files)}.")
     if report.unsupported:
         kinds = _counted(report.unsupported_kinds)
-        say(f"Not supported: {len(report.unsupported)} files ({kinds}): {_names(report.unsupported)}.")
+        say(f"Not supported: {counted(len(report.unsupported), 'file')} ({kinds}): {_names(report.unsupported)}.")
     if report.hidden:
-        say(f"Left out: {report.hidden} hidden files and folders.")
+        say(f"Left out: {counted(report.hidden, 'hidden file or folder', 'hidden files and folders')}.")
     if not (_in_index(report) or report.removed or report.errors):
         say("No file of a supported type was found there.")
         return
     if report.kinds:
         say(f"In the index: {_counted(report.kinds)}.")
     say(
-        f"{report.added} files added, {report.changed} changed, {report.unchanged} unchanged, "
+        f"{counted(report.added, 'file')} added, {report.changed} changed, {report.unchanged} unchanged, "
         f"{report.removed} removed, {len(report.partly_read)} partly read, {len(report.errors)} skipped; "
-        f"{report.passages} new passages, {total} in total."
+        f"{counted(report.passages, 'new passage')}, {total} in total."
     )
 
 
@@ -222,7 +221,7 @@ def _print_notes(notes: Iterable[tuple[str, str]]) -> None:
     _print_lines("note", [(names[0], note) for note, names in sources.items() if len(names) == 1])
     for note, names in sources.items():
         if len(names) > 1:
-            _print_line("note", f"{len(names)} files: {cell(note, 300)} {_names(names)}")
+            _print_line("note", f"{counted(len(names), 'file')}: {cell(note, 300)} {_names(names)}")
 
 
 def _print_line(word: str, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, readable, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError, NotFoundError
@@ -113,9 +114,11 @@ def purge(
     with _queue(queue_url, jobs_path) as queue:
         jobs = [job for job in queue.store.jobs(states=final, limit=100_000) if job.finished <= before]
         if jobs and not yes:
-            typer.confirm(f"Delete {len(jobs)} jobs and their results?", abort=True, err=True)
+            typer.confirm(
+                f"Delete {counted(len(jobs), 'job and its results', 'jobs and their results')}?", abort=True, err=True
+            )
         gone = sum(queue.store.delete(job.id) for job in jobs)
-    say(f"{gone} jobs were deleted.")
+    say(f"{counted(gone, 'job was', 'jobs were')} deleted.")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli import options, registry
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.compiler.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
@@ -75,7 +76,9 @@ def verify(reference: Reference) -> None:
     files = _load(reference)
     files.tokenizer()
     if files.manifest.files:
-        summary = f"{len(files.manifest.files)} files match their SHA-256 in {FILE_NAME}"
+        summary = (
+            f"{counted(len(files.manifest.files), 'file matches its', 'files match their')} SHA-256 in {FILE_NAME}"
+        )
     else:
         summary = f"all weights have the expected shape; there is no {FILE_NAME} with hashes to compare"
     stdout().print(f"{files.manifest.name}: {summary}.", highlight=False)

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from rerankd._common.plural import counted
 from rerankd.async_reranker import AsyncReranker
 from rerankd.cli import options
 from rerankd.cli.output import cell, movement, say, stderr, stdout, wants_json, write_rows
@@ -150,7 +151,9 @@ def _print_passages(result: SearchResult, explain: bool) -> None:
         stdout().print(table)
     timings = ", ".join(f"{name} {value:.0f} ms" for name, value in result.timings.items())
     total = len(result.passages) + len(result.dropped)
-    stderr().print(f"{total} candidates, {len(result.passages)} kept; {timings}", style="dim", highlight=False)
+    stderr().print(
+        f"{counted(total, 'candidate')}, {len(result.passages)} kept; {timings}", style="dim", highlight=False
+    )
 
 
 def _cells(passage: Passage, explain: bool) -> list[str | Text]:

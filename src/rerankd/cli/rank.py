@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli import options
 from rerankd.cli.inputs import read_documents, read_pairs
 from rerankd.cli.output import bar, cell, movement, say, stderr, stdout, wants_json, write_rows
@@ -63,8 +64,8 @@ def rank(
     stdout().print(_table(query, result, not no_activation))
     truncated = f", {result.usage.truncated} truncated" if result.usage.truncated else ""
     stderr().print(
-        f"{result.usage.pairs} documents, {result.usage.tokens} tokens{truncated}, {result.timings['total']:.0f} ms, "
-        f"{result.model} ({reranker.backend})",
+        f"{counted(result.usage.pairs, 'document')}, {counted(result.usage.tokens, 'token')}{truncated}, "
+        f"{result.timings['total']:.0f} ms, {result.model} ({reranker.backend})",
         style="dim",
         highlight=False,
     )

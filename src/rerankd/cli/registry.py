@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli import options
 from rerankd.cli.output import cell, json_row, stderr, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
@@ -70,7 +71,9 @@ def register(
         write_rows([asdict(version)])
         return
     called = f", {', '.join(version.aliases)}" if version.aliases else ""
-    stdout().print(f"{version}{called}: {len(version.files)} files, {version.size / 1e6:.1f} MB.", highlight=False)
+    stdout().print(
+        f"{version}{called}: {counted(len(version.files), 'file')}, {version.size / 1e6:.1f} MB.", highlight=False
+    )
     if not version.verified:
         stderr().print(
             "It is not verified: no alias can point to it unless it is promoted with --force.", style="yellow"

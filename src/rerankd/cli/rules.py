@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd.cli import options
 from rerankd.cli.inputs import read_documents
 from rerankd.cli.output import cell, movement, say, stdout, wants_json, write_rows
@@ -31,8 +32,8 @@ def check(file: File) -> None:
     """Check a rule file; an error names its line, and the exit code is 2."""
     rules = read_rules(file)
     kinds = Counter(rule.action for rule in rules.rules)
-    counted = ", ".join(f"{count} {action}" for action, count in sorted(kinds.items()))
-    say(f"{file} is valid: {len(rules)} rules ({counted or 'none'}), version {rules.version}.")
+    actions = ", ".join(f"{count} {action}" for action, count in sorted(kinds.items()))
+    say(f"{file} is valid: {counted(len(rules), 'rule')} ({actions or 'none'}), version {rules.version}.")
 
 
 @app.command("test")
@@ -113,8 +114,9 @@ def preview(
         print_replays([replay for replay in replays if replay.moves or replay.skipped][:50])
     totals = summarize(replays)
     say(
-        f"Rules {rules.version}: {len(changed)} of {totals.replayed} rankings change, {totals.skipped} skipped. The "
-        f"first document changes in {totals.top_changed:.1%}; on average {totals.entered:.2f} documents "
+        f"Rules {rules.version}: {len(changed)} of {counted(totals.replayed, 'ranking')} would change, "
+        f"{totals.skipped} skipped. The first document changes in {totals.top_changed:.1%}; "
+        f"on average {totals.entered:.2f} documents "
         "enter the results."
     )
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from rerankd._common.plural import counted
 from rerankd.cli.options import Json, logits_of, open_reranker
 from rerankd.cli.output import cell, movement, readable, say, stdout, wants_json, write_rows
 from rerankd.cli.replays import models_of, print_replays
@@ -180,8 +181,8 @@ def replay(
     print_replays(replays)
     totals = summarize(replays)
     say(
-        f"{totals.replayed} rankings of {models_of(replays)} replayed on {against}, {totals.skipped} skipped. "
-        f"With {against} the first document changes in "
+        f"{counted(totals.replayed, 'ranking')} of {models_of(replays)} replayed on {against}, "
+        f"{totals.skipped} skipped. With {against} the first document changes in "
         f"{totals.top_changed:.1%}; Kendall's tau {totals.tau:.3f}; on average {totals.entered:.2f} documents "
         f"enter the results and {totals.moved:.1f} move."
     )
@@ -210,7 +211,10 @@ def prune(
         while more:
             deleted, more = pruned(store, retention_policy(settings))
             total += deleted
-    say(f"{total.traces} traces, {total.texts} texts and {total.feedback} items of feedback deleted.")
+    say(
+        f"{counted(total.traces, 'trace')}, {counted(total.texts, 'text')} and "
+        f"{counted(total.feedback, 'item')} of feedback deleted."
+    )
 
 
 @app.command()
@@ -250,8 +254,8 @@ def erase(
             hint="See: rerankd keys list, for the ids of keys." if tenant else "See: rerankd traces list.",
         )
     say(
-        f"{erased.traces} traces, {erased.texts} texts, {erased.feedback} items of feedback and {erased.cases} cases "
-        "are erased."
+        f"Erased: {counted(erased.traces, 'trace')}, {counted(erased.texts, 'text')}, "
+        f"{counted(erased.feedback, 'item')} of feedback and {counted(erased.cases, 'case')}."
     )
 
 

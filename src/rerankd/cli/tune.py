@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rerankd._common.plural import counted
 from rerankd._common.progress import progress_bar
 from rerankd.cli import options
 from rerankd.cli.evaluate import Candidates, Data, Depth, MaxQueries, Qrels, open_datasets
@@ -48,7 +49,11 @@ def tune_command(
 
 def _print(tuning: Tuning, model: str) -> None:
     table = Table(
-        "fusion", "first stage x", *tuning.datasets, "mean", title=f"{tuning.measure}, {tuning.queries:,} queries"
+        "fusion",
+        "first stage x",
+        *tuning.datasets,
+        "mean",
+        title=f"{tuning.measure}, {counted(tuning.queries, 'query', 'queries')}",
     )
     table.add_row(
         "first stage alone",

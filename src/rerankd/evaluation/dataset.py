@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.dataset_checks import (
     check_judged_documents,
@@ -141,7 +142,8 @@ def open_dataset(folder: Path, options: DatasetOptions | None = None, extra: Ite
     notices.append(check_judged_documents(folder, in_corpus) if corpus else unranked_notice(qrels, runs))
     if options.require_texts and (missing := ranked - documents.keys()):
         raise InvalidInputFileError(
-            f"{folder}: {len(missing)} candidates are not in the corpus, among them {min(missing)}.",
+            f"{folder}: {counted(len(missing), 'candidate is', 'candidates are')} not in the corpus, "
+            f"among them {min(missing)}.",
             hint="Pass the run that was made from this corpus.",
         )
     return Dataset(
@@ -179,7 +181,7 @@ def _read_candidates(
             hint="Pass a run with --candidates, or compare others with --no-first-stage.",
         )
     rankings = bm25_candidates(queries, documents, _depth(options, queries, documents))
-    return _Candidates(rankings, f"BM25 in memory over {len(documents):,} documents", generated=True)
+    return _Candidates(rankings, f"BM25 in memory over {counted(len(documents), 'document')}", generated=True)
 
 
 def _depth(options: DatasetOptions, queries: Mapping[str, str], documents: Mapping[str, str]) -> int:
@@ -228,7 +230,8 @@ def _read_queries(folder: Path, qrels: Qrels, required: bool) -> dict[str, str]:
             )
     if missing := [query_id for query_id in qrels if query_id not in texts]:
         raise InvalidInputFileError(
-            f"{path}: {len(missing)} judged queries are not there, among them {missing[0]}.",
+            f"{path}: {counted(len(missing), 'judged query is', 'judged queries are')} not there, "
+            f"among them {missing[0]}.",
             hint="Pass the queries that the judgements were made for.",
         )
     return {query_id: texts[query_id] for query_id in qrels}

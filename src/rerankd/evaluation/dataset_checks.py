@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError
 from rerankd.evaluation.trec import Qrels, Rankings
 
@@ -46,7 +47,7 @@ def own_document_notice(rankings: Iterable[Rankings], qrels: Qrels) -> str:
     }
     if not queries:
         return ""
-    subject = "1 query is a document" if len(queries) == 1 else f"{len(queries):,} queries are documents"
+    subject = counted(len(queries), "query is a document", "queries are documents")
     return f"{subject} of the corpus, by id; a query is left out of its own results, as in BEIR."
 
 

@@ -13,6 +13,7 @@ import orjson
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from rerankd._common.files import writable, write_atomic
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 
 MIN_KEY = 16
@@ -119,7 +120,8 @@ class GateDecision:
         """
         if len(key) < MIN_KEY:
             raise InvalidRequestError(
-                f"The signing key has {len(key)} characters.", hint=f"Use a key of at least {MIN_KEY} characters."
+                f"The signing key has {counted(len(key), 'character')}.",
+                hint=f"Use a key of at least {MIN_KEY} characters.",
             )
         signature = hmac.new(key.encode(), self.content(), hashlib.sha256).hexdigest()
         return replace(self, signature=signature)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rerankd._common.files import writable, write_atomic
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.evaluation.text_io import json_rows, required_field, text_lines
 
@@ -129,7 +130,7 @@ def _qrels_text(path: Path) -> Iterator[tuple[str, str, str, int]]:
         columns = line.split("\t") if line.count("\t") == 2 else line.split()
         if len(columns) not in (3, 4):
             raise InvalidInputFileError(
-                f"{location}: {len(columns)} columns.",
+                f"{location}: {counted(len(columns), 'column')}.",
                 hint="Write query<TAB>document<TAB>grade, or TREC's four columns.",
             )
         if number == 0 and _is_header(columns[-1]):
@@ -166,7 +167,8 @@ def _run_text(path: Path) -> Iterator[tuple[str, str, str, float]]:
         columns = line.split()
         if len(columns) not in (5, 6):
             raise InvalidInputFileError(
-                f"{location}: {len(columns)} columns.", hint="A TREC run has query Q0 document rank score tag."
+                f"{location}: {counted(len(columns), 'column')}.",
+                hint="A TREC run has query Q0 document rank score tag.",
             )
         yield location, columns[0], columns[2], _score(columns[4], location)
 

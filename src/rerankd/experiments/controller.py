@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rerankd._common.logging import logger
+from rerankd._common.plural import counted
 from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
 from rerankd.experiments.feedback_metrics import FeedbackAggregator, merge_sums
 from rerankd.experiments.guardrails import ExperimentDecision, Observations, check_guardrails, next_step
@@ -163,7 +164,7 @@ def decide(experiment: Experiment, stats: ExperimentStats) -> ExperimentDecision
     if guarded.action in ("roll_back", "stop"):
         return guarded
     wins, losses = stats.wins, stats.losses
-    score = f"{wins} rankings won and {losses} lost"
+    score = f"{counted(wins, 'ranking')} won and {losses} lost"
     if sign_evidence(wins, losses) < 2 / plan.alpha:
         return ExperimentDecision("wait", f"{score} so far.", guarded.bounds)
     if losses > wins:

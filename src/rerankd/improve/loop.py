@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from rerankd._common.plural import counted
 from rerankd._common.user import current_user
 from rerankd.errors import InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
@@ -73,7 +74,8 @@ class Loop:
         options, base = self.options, self._base()
         general = _names(options.general) or "nothing"
         intents = {
-            "collect": f"read {len(options.data)} paths" + (" and labelled bad cases" if options.cases else ""),
+            "collect": f"read {counted(len(options.data), 'path')}"
+            + (" and labelled bad cases" if options.cases else ""),
             "train": f"fine-tune {base} with {options.training.method}, loss {options.training.loss}",
             "gate": f"compare with {base} on {_names(options.domain)}; no loss on {general}",
             "register": f"register as the challenger of {options.name}",
@@ -130,7 +132,7 @@ class Loop:
                 "There are no training examples.", hint="Pass --data, or label cases: rerankd cases label."
             )
         outputs = {"cases": len(case_ids), "case_ids": case_ids}
-        return StepResult("done", f"{examples} examples and {len(case_ids)} bad cases.", outputs)
+        return StepResult("done", f"{counted(examples, 'example')} and {counted(len(case_ids), 'bad case')}.", outputs)
 
     def _export_cases(self) -> list[int]:
         store = self._resources.open_traces()
@@ -215,7 +217,7 @@ class Loop:
                 return StepResult("waiting", message)
             stop_experiment(store, experiment.name, current_user())
         status = f"rerankd rollout status {experiment.name}"
-        return StepResult("done", f"{experiment.name} compared {compared} rankings: {status}.")
+        return StepResult("done", f"{experiment.name} compared {counted(compared, 'ranking')}: {status}.")
 
     def _online(self) -> StepResult:
         kind = self.options.online

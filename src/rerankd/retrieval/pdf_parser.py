@@ -15,6 +15,7 @@ from typing import Any
 
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.outline import given_title
 from rerankd.retrieval.parsed_document import ParsedDocument
@@ -116,7 +117,7 @@ def _annotations(raw: Any, page: Any) -> Iterator[str]:
 
 def _remarks(read: list[tuple[list[Line], int]]) -> tuple[str, ...]:
     count = sum(remarks for _, remarks in read)
-    return (f"{count} remarks in annotations were left out.",) if count else ()
+    return (f"{counted(count, 'remark in annotations was', 'remarks in annotations were')} left out.",) if count else ()
 
 
 def _blank_pages(pages: list[list[Line]]) -> tuple[str, ...]:

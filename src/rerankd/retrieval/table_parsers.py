@@ -17,6 +17,7 @@ import orjson
 from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import require
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError
 from rerankd.retrieval.decoding import detect_file
 from rerankd.retrieval.delimiters import DELIMITERS, Dialect, detect_dialect, parse_delimiter
@@ -155,7 +156,8 @@ def _csv_rows(lines: TextIO, dialect: Dialect) -> Iterator[tuple[int, Mapping[st
             number += 1
             if any(value.strip() for value in values[len(header) :]):
                 raise InvalidInputFileError(
-                    f"Row {number} (line {reader.line_num}) has {len(values)} values for {len(header)} columns.",
+                    f"Row {number} (line {reader.line_num}) has {counted(len(values), 'value')} "
+                    f"for {counted(len(header), 'column')}.",
                     hint=f"Put values that contain {DELIMITERS.get(dialect.delimiter, dialect.delimiter)} in quotes,"
                     " or name the separator with --delimiter.",
                 )

@@ -15,6 +15,7 @@ from typing import Any
 
 from rerankd._common.error_text import first_line
 from rerankd._common.optional import require
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, MissingDependencyError
 from rerankd.retrieval.outline import Outline, spaced
 from rerankd.retrieval.parsed_document import ParsedDocument
@@ -153,13 +154,17 @@ class _Document:
         found = Counter(map(name_of, elements))
         main = self._package.main.iter()
         counts = {
-            "comments in the margin": sum(len(root) for root in self._package.parts("comments")),
-            "embedded documents": found["altChunk"] + found["subDoc"],
-            "embedded objects": found["OLEObject"],
-            "pictures": sum(name_of(item) in ("blip", "imagedata") and _is_read(item) for item in main),
-            "characters of symbol fonts": sum(name_of(item) == "sym" and not symbol(item) for item in elements),
+            ("comment in the margin", "comments in the margin"): sum(
+                len(root) for root in self._package.parts("comments")
+            ),
+            ("embedded document", "embedded documents"): found["altChunk"] + found["subDoc"],
+            ("embedded object", "embedded objects"): found["OLEObject"],
+            ("picture", "pictures"): sum(name_of(item) in ("blip", "imagedata") and _is_read(item) for item in main),
+            ("character of a symbol font", "characters of symbol fonts"): sum(
+                name_of(item) == "sym" and not symbol(item) for item in elements
+            ),
         }
-        notes = [f"{count} {kind} were left out." for kind, count in counts.items() if count]
+        notes = [f"{counted(n, f'{one} was', f'{many} were')} left out." for (one, many), n in counts.items() if n]
         return tuple([*notes, "Left out: hidden text."] if self._has_hidden else notes)
 
     def _blocks(self, container: Any) -> None:

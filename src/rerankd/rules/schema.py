@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from rerankd._common.plural import counted
 from rerankd._common.text import normalized
 from rerankd.rules.pattern import Pattern
 from rerankd.rules.rule import DEFAULT_MAX_SHIFT, Action, Rule, When, Which
@@ -223,7 +224,7 @@ class RuleSection(_Section):
     def _check(self) -> RuleSection:
         actions = [action for action in ACTIONS if action in self.model_fields_set]
         if len(actions) != 1:
-            count = f"{len(actions) or 'no'} action{'s' * (len(actions) != 1)}"
+            count = counted(len(actions), "action") if actions else "no actions"
             fail(f"has {count}; give one of {', '.join(ACTIONS)}.")
         if actions == ["synonyms"]:
             if "documents" in self.model_fields_set:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rerankd._common.plural import counted
 from rerankd.models.files import load_model
 from rerankd.models.manifest import sha256, write_manifest
 
@@ -39,7 +40,7 @@ def card(record: Mapping[str, Any], licence: str = "") -> str:
         "",
         f"- **Data**: {record['training']} training queries, {record['validation']} for validation,"
         f" {record['general']} general ones for replay; excluded: {dropped},"
-        f" {record['examples']['leaked']} evaluation queries."
+        f" {counted(record['examples']['leaked'], 'evaluation query', 'evaluation queries')}."
         f" SHA-256 {record['data'][:16]}.",
         f"- **Method**: {options['method']}, loss {options['loss']}, {record['steps']} steps of"
         f" {options['groups_per_step']} groups of {options['group_size']},"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.reranker import Reranker
@@ -72,8 +73,8 @@ def prepare(
     if not training or not validation:
         raise InvalidRequestError("No example has a negative.", hint="Add neg to the examples, or mine negatives.")
     report(
-        f"{len(training)} training and {len(validation)} validation examples, {leaks.leaked} excluded as "
-        "evaluation queries"
+        f"{len(training)} training and {counted(len(validation), 'validation example')}, "
+        f"{counted(leaks.leaked, 'excluded as an evaluation query', 'excluded as evaluation queries')}"
     )
     return PreparedData(training, validation, replayed, cleaning, leaks)
 

@@ -138,7 +138,7 @@ def test_a_replay_names_both_models(url: str, store: TraceStore, monkeypatch: py
     monkeypatch.setattr(traces, "wants_json", lambda flag: False)
     write(store, REQUEST, 3, 2, 1)
     said = run(url, "traces", "replay", "mini").stderr
-    assert "1 rankings of mini (version v1) replayed on mini" in said
+    assert "1 ranking of mini (version v1) replayed on mini" in said
 
 
 @pytest.mark.parametrize("mean", [math.log(20.0), 0.0])

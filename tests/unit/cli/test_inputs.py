@@ -96,7 +96,7 @@ def test_bad_documents(name: str, content: str | bytes, sentence: str, tmp_path:
 
 
 def test_bad_pairs(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputFileError, match="a.tsv, line 1: 1 columns, expected 2"):
+    with pytest.raises(InvalidInputFileError, match="a.tsv, line 1: 1 column, expected 2"):
         read_pairs(write(tmp_path, "a.tsv", "no tab\n"))
     with pytest.raises(InvalidInputFileError, match="not a pair. Write query<TAB>document"):
         read_pairs(write(tmp_path, "a.jsonl", '{"query": "q"}'))
@@ -175,7 +175,7 @@ def test_records_of_every_format(name: str, content: str | bytes, expected: list
         ("a.csv", "id;text\n1;a\n", "line 1: no text .* separated by ';': pass --separator ';'"),
         ("a.csv", "id\ttext\n1\ta\n", "pass --separator TAB"),
         ("a.tsv", "id\ttext\n1\ta\tb\n", "line 2: 3 columns, expected 2"),
-        ("a.tsv", "id\ttext\n1\n", "line 2: 1 columns, expected 2"),
+        ("a.tsv", "id\ttext\n1\n", "line 2: 1 column, expected 2"),
         ("a.csv", "id,text\n1,a, b\n", "line 2: 3 columns, expected 2 .id, text.. Quote fields"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_tenant_is_erased_by_the_name_or_the_id_of_its_key(
 ) -> None:
     erased = run(tmp_path, "traces", "erase", "--tenant", getattr(keys["search team"], by), "--yes")
     assert erased.returncode == 0, erased.stderr
-    assert "1 traces" in erased.stderr
+    assert "1 trace," in erased.stderr
     assert [trace.request_id for trace in store.list_traces()] == ["r-shop"]
 
 
@@ -89,7 +89,7 @@ def test_an_empty_name_erases_nothing_also_where_no_keys_are_used(
 def test_requests_without_a_key_are_erased_by_an_option_of_their_own(tmp_path: Path, store: TraceStore) -> None:
     write(store, "r-open", 2, 1, tenant="")
     erased = run(tmp_path, "traces", "erase", "--without-key", "--yes")
-    assert (erased.returncode, "1 traces" in erased.stderr) == (0, True), erased.stderr
+    assert (erased.returncode, "1 trace," in erased.stderr) == (0, True), erased.stderr
     assert {trace.request_id for trace in store.list_traces()} == {"r-shop", "r-search team"}
 
 

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputFileError, match="ranks none of the judged queries"):
         open_dataset(folder, DatasetOptions(other))
     other.write_text("q1 Q0 d99 1 1 r\n")
-    with pytest.raises(InvalidInputFileError, match="1 candidates are not in the corpus, among them d99"):
+    with pytest.raises(InvalidInputFileError, match="1 candidate is not in the corpus, among them d99"):
         open_dataset(folder, DatasetOptions(other))
     corpus = folder / "corpus.jsonl"
     content = corpus.read_text()

@@ -111,7 +111,7 @@ WORD = [
         "review.docx",
         word(p("Only the text."), comments=f'<w:comment w:id="0">{p("Really?")}</w:comment>'),
         ("Only the text.",),
-        notes=("1 comments in the margin were left out.",),
+        notes=("1 comment in the margin was left out.",),
     ),
 ]  # fmt: skip
 

@@ -132,7 +132,7 @@ def test_notes_follow_their_paragraph_and_margins_come_last_once(tmp_path: Path)
     )
     expected = ["First.", "Foot.", "Second.", "End.", "Contract 4711, confidential"]
     assert [block.text for block in document.blocks] == expected
-    assert document.notes == ("1 comments in the margin were left out.",)
+    assert document.notes == ("1 comment in the margin was left out.",)
 
 
 def test_headings_by_name_by_outline_level_and_by_the_style_they_are_based_on(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_document_of_empty_paragraphs_is_quick(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "parts", "note"),
     [
-        ('<w:altChunk r:id="r1" xmlns:r="urn:r"/>', {}, "1 embedded documents were left out."),
+        ('<w:altChunk r:id="r1" xmlns:r="urn:r"/>', {}, "1 embedded document was left out."),
         (
             "<w:sdt><w:sdtContent><w:altChunk/></w:sdtContent></w:sdt><w:altChunk/>",
             {},
@@ -192,12 +192,12 @@ def test_a_document_of_empty_paragraphs_is_quick(tmp_path: Path) -> None:
         (
             '<w:p><w:r><w:sym w:font="Webdings" w:char="F0B3"/></w:r></w:p>',
             {},
-            "1 characters of symbol fonts were left out.",
+            "1 character of a symbol font was left out.",
         ),
         (
             "",
             {"footer": '<w:p><w:r><w:sym w:font="Wingdings" w:char="F04A"/></w:r></w:p>'},
-            "1 characters of symbol fonts were left out.",
+            "1 character of a symbol font was left out.",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_pictures_and_embedded_objects_are_counted(tmp_path: Path) -> None:
     old = "<mc:AlternateContent><mc:Choice>" + picture + "</mc:Choice><mc:Fallback><w:r><w:pict><v:imagedata/></w:pict>"
     inner = '<w:r><w:object><v:imagedata/><o:OLEObject xmlns:o="urn:o"/></w:object></w:r>'
     document = parsed(tmp_path, p("a", picture, old + "</w:r></mc:Fallback></mc:AlternateContent>", inner))
-    assert document.notes == ("1 embedded objects were left out.", "2 pictures were left out.")
+    assert document.notes == ("1 embedded object was left out.", "2 pictures were left out.")
 
 
 def test_cells_stay_below_their_headers(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_card_says_what_the_model_is_made_of() -> None:
         "license: mit",
         "# zoo",
         "9 training queries",
-        "2 empty texts, 1 evaluation queries",
+        "2 empty texts, 1 evaluation query",
         "12,345",
         "0.988",
         "2.0e-06",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.plural import counted
 from rerankd.evaluation.bootstrap import Interval
 from rerankd.evaluation.report.markup import Markup, element, joined
 from rerankd.evaluation.report.svg_axes import COLOURS, LEGEND_ROW, Axes, curve_class, line, path, picture
@@ -63,7 +64,7 @@ def scatter(before: Values, after: Values, measure: str, names: tuple[str, str])
     parts = [axes.frame(f"{measure}, {names[0]}", f"{measure}, {names[1]}")]
     parts.append(line(axes.across(0), axes.up(0), axes.across(1), axes.up(1), "zero"))
     for (x, y), count in sorted(spots.items(), key=lambda item: -item[1]):
-        caption = f"{count} {'query' if count == 1 else 'queries'}: {x:.2f} → {y:.2f}"
+        caption = f"{counted(count, 'query', 'queries')}: {x:.2f} → {y:.2f}"
         radius = min(24.0, 3.4 + 1.5 * (count**0.5 - 1))
         parts.append(
             element(
@@ -83,7 +84,9 @@ def delta_bars(deltas: Values, labels: Sequence[str], measure: str) -> Markup:
     order = np.argsort(-deltas, kind="stable")
     reach = max(0.05, float(np.abs(deltas).max(initial=0)))
     axes = Axes((0, len(deltas)), (-reach * 1.05, reach * 1.05), height=380)
-    parts = [axes.frame(f"{len(deltas):,} queries, sorted", f"difference of {measure}", x_ticks=False)]
+    parts = [
+        axes.frame(f"{counted(len(deltas), 'query', 'queries')}, sorted", f"difference of {measure}", x_ticks=False)
+    ]
     if len(deltas) <= _BARS:
         width = (axes.across(1) - axes.across(0)) * 0.84
         for column, query in enumerate(order.tolist()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from rerankd._common.plural import counted
 from rerankd.evaluation.query_diff import QueryChange, RankChange
 from rerankd.evaluation.reliability import Reliability
 from rerankd.evaluation.report.markup import Markup, element
@@ -82,7 +83,7 @@ def reliability_diagram(curves: Sequence[tuple[str, Reliability]]) -> Markup:
         points = [(axes.across(group.score), axes.up(group.relevant)) for group in reliability.bins]
         parts.append(path(points, curve_class(number)))
         for group, (x, y) in zip(reliability.bins, points, strict=True):
-            title = f"{name}, {group.pairs:,} pairs: score {group.score:.3f}, relevant {group.relevant:.3f}"
+            title = f"{name}, {counted(group.pairs, 'pair')}: score {group.score:.3f}, relevant {group.relevant:.3f}"
             radius = 3 + 9 * math.sqrt(group.pairs / reliability.pairs)
             parts.append(
                 element("circle", element("title", title), cx=x, cy=y, r=radius, class_=f"dot c{number % COLOURS}")

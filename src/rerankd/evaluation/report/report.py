@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rerankd._common.plural import counted
 from rerankd.compiler.platt import Platt
 from rerankd.evaluation.bootstrap import LEVEL, SAMPLES
 from rerankd.evaluation.calibration_pairs import labelled_pairs
@@ -99,12 +100,14 @@ def _dataset_view(evaluation: Evaluation, result: DatasetResult, queries: int) -
 def _description(result: DatasetResult) -> str:
     dataset = result.dataset
     without_candidates = len(result.query_ids) - len(dataset.candidates)
-    description = f"{len(result.query_ids):,} judged queries. First stage: {dataset.first_stage or 'none'}. "
+    queries = counted(len(result.query_ids), "judged query", "judged queries")
+    description = f"{queries}. First stage: {dataset.first_stage or 'none'}. "
     if dataset.candidates:
         recall = dataset.candidate_recall
         description += f"{recall:.1%} of the relevant documents are among the candidates; no order can find more. "
         if without_candidates:
-            description += f"{without_candidates:,} queries have no candidates and count 0. "
+            phrases = ("query has no candidates and counts 0", "queries have no candidates and count 0")
+            description += f"{counted(without_candidates, *phrases)}. "
     else:
         description += "No query has candidates, so every measure is 0. "
     return description + " ".join(dataset.notices)

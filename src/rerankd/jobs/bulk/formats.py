@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rerankd._common.plural import counted
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.jobs.bulk.jsonl_reader import JsonlReader
 from rerankd.jobs.bulk.parquet_reader import ParquetReader
@@ -66,6 +67,6 @@ def detect_kind(reader: Reader, path: Path) -> RowKind:
     if not seen:
         return "pairs"
     raise InvalidInputFileError(
-        f"{path}: none of the first {seen:,} rows is a query with documents, or a pair.",
+        f"{path}: none of the first {counted(seen, 'row')} is a query with documents, or a pair.",
         hint="Write rows with 'query' and 'documents', or rows with 'query' and 'document'.",
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rerankd._common.plural import counted
 from rerankd._common.validation import to_documents, to_query
 from rerankd.engine.request import QueryGroup
 from rerankd.errors import InvalidRequestError
@@ -100,7 +101,7 @@ def parse_row(
         documents = to_documents([content["document"] if "document" in content else content["text"]])
     if len(documents) > max_documents:
         raise InvalidRequestError(
-            f"{len(documents):,} documents, more than {max_documents:,}.",
+            f"{counted(len(documents), 'document')}, more than {max_documents:,}.",
             hint="Raise it with RERANKD_MAX_DOCUMENTS, or split the row.",
         )
     return InputRow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from rerankd._common.plural import counted
 from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none, prompt_tokens_warnings
@@ -46,7 +47,7 @@ class ScoreRequestBody(ScoringRequestBody):
             return [(queries[0], document) for document in documents]
         if len(queries) != len(documents):
             raise InvalidRequestError(
-                f"{len(queries)} queries and {len(documents)} documents do not match.",
+                f"{counted(len(queries), 'query', 'queries')} and {counted(len(documents), 'document')} do not match.",
                 hint="Send one query with any number of documents, or as many of each.",
             )
         return list(zip(queries, documents, strict=True))

@@ -131,7 +131,7 @@ def test_kind_is_told_by_the_first_row_that_tells(tmp_path: Path) -> None:
     with JsonlReader(path) as reader:
         assert detect_kind(reader, path) == "queries"
     path.write_text('{"question": "q"}\n')
-    with JsonlReader(path) as reader, pytest.raises(InvalidInputFileError, match="none of the first 1 rows"):
+    with JsonlReader(path) as reader, pytest.raises(InvalidInputFileError, match="none of the first 1 row is"):
         detect_kind(reader, path)
     path.write_text("")
     with JsonlReader(path) as reader:
