@@ -180,7 +180,7 @@ def _load_yaml(body: str) -> _Values | None:
         values = yaml.load(body, Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 0
+        line = min(mark.line, body.rstrip().count("\n")) + 1 if mark is not None else 0  # the end is after the last
         raise _InvalidError(f"is not valid YAML: {error.problem or error.context}", line) from error
     except yaml.reader.ReaderError as error:
         line = body.count("\n", 0, error.position) + 1

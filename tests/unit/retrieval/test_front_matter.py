@@ -61,7 +61,10 @@ def test_an_impossible_date_is_kept_as_text_beside_the_other_keys(value: str, ki
 @pytest.mark.parametrize(
     ("lines", "note"),
     [
-        ("title: x\ntags: [a, b", "Its front matter is not valid YAML: "),
+        (
+            "title: x\ntags: [a, b",
+            "Its front matter is not valid YAML: expected ',' or ']', but got '<stream end>' (line 3)",
+        ),
         ("title: x\n  - a\n b: c: d", "Its front matter is not valid YAML: "),
         ("title: x\nThis is prose: with: colons", "Its front matter is not valid YAML: "),
         ("title: &a [x]\nother: [*a, *a]", "Its front matter has aliases, which are not followed (line 3)"),
