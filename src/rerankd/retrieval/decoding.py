@@ -118,14 +118,19 @@ def detect_file(path: Path) -> str:
 def _refuse_binary(sample: bytes) -> None:
     if sample.count(0) <= 0.002 * len(sample) and sum(byte in _CONTROL for byte in sample) <= 2 + 0.01 * len(sample):
         return
-    letters = sum(32 <= byte < 127 for byte in sample)
-    is_ascii = letters > 0.75 * len(sample)  # which reads as Chinese, two letters at a time
-    for name, codec, size in () if is_ascii else _UNMARKED:
-        if _reads_as(sample[: len(sample) // size * size], codec):
-            raise InvalidInputFileError(
-                "The file is not UTF-8.", hint=f"It looks like {name} without a byte order mark; save it as UTF-8."
-            )
+    if name := _unmarked(sample):
+        raise InvalidInputFileError(
+            "The file is not UTF-8.", hint=f"It looks like {name} without a byte order mark; save it as UTF-8."
+        )
     raise InvalidInputFileError("The file is binary, not text.", hint="Convert it to a supported format.")
+
+
+def _unmarked(sample: bytes) -> str:
+    """Return the encoding that a sample seems to be in without saying so; empty for none."""
+    if sum(32 <= byte < 127 for byte in sample) > 0.75 * len(sample):  # ASCII reads as Chinese, two letters at a time
+        return ""
+    readings = (name for name, codec, size in _UNMARKED if _reads_as(sample[: len(sample) // size * size], codec))
+    return next(readings, "")
 
 
 def _reads_as(sample: bytes, codec: str) -> bool:

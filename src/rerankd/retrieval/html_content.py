@@ -120,7 +120,7 @@ def _hides(node: Any) -> bool:
     if not attributes or (attributes.get("role") or "") in _REVEALED:
         return False
     if "hidden" in attributes:
-        return (attributes["hidden"] or "").strip().lower() != "until-found"
+        return str(attributes["hidden"] or "").strip().lower() != "until-found"
     return is_invisible(node) or _NOT_DISPLAYED.search(attributes.get("style") or "") is not None
 
 

@@ -45,7 +45,7 @@ def row_document(row: Mapping[str, Any], number: int, text_field: str | None = N
     if text_column is None or (text is not None and not isinstance(text, str)) or text_column not in columns:
         raise _no_text(columns, number, text_field)
     text = text or ""
-    title = columns[title_column] or "" if title_column not in (None, text_column) else ""
+    title = "" if title_column == text_column else columns.get(title_column or "") or ""
     fault = _fault(columns, text, title_column, text_column)
     outline = Outline()
     if fault != "no answer":
