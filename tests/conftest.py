@@ -152,7 +152,7 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def _random_model(model: Any, folder: Path) -> Path:
+def random_model(model: Any, folder: Path) -> Path:
     import torch
 
     with torch.no_grad():
@@ -177,7 +177,7 @@ def _xlmr_model(folder: Path, vocabulary: int) -> Path:
         layer_norm_eps=1e-5,
         **SHAPE,
     )
-    return _random_model(XLMRobertaForSequenceClassification(config), folder)
+    return random_model(XLMRobertaForSequenceClassification(config), folder)
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +211,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
     vocabulary = _bert_tokenizer(folder, texts)
     torch.manual_seed(2)
     config = BertConfig(vocab_size=vocabulary, max_position_embeddings=512, **SHAPE)
-    return _random_model(BertForSequenceClassification(config), folder)
+    return random_model(BertForSequenceClassification(config), folder)
 
 
 @pytest.fixture(scope="session", params=["xlmr", "bert"])

@@ -50,9 +50,9 @@ class Reranker:
 
     Args:
         model: `mini` (bundled), a folder, `org/name[@revision]` on the hub, or `registry:name[@alias or number]`.
-        backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; sequences packed without padding).
+        backend: `auto`, `onnx` (compiled models), or for checkpoints `amx` (CPUs with AMX) or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16`, `bf16` or `int8`; None for the best of model and device.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; `auto` for the best of model and machine.
         use_fp16: same as `precision="fp16"`, as FlagEmbedding names it; ignored on a CPU.
         max_length: longest pair in tokens, special tokens included; None for what the model was saved with.
         truncation: `only_second` (cut the document, and a query beyond 3/4 of max_length) or `longest_first`.
@@ -86,7 +86,7 @@ class Reranker:
         *,
         backend: str = "auto",
         device: str = "auto",
-        precision: Precision | None = None,
+        precision: Precision = "auto",
         use_fp16: bool = False,
         max_length: int | None = None,
         truncation: Truncation = "only_second",
@@ -109,7 +109,7 @@ class Reranker:
         )
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
-        if use_fp16 and precision is None:
+        if use_fp16 and precision == "auto":
             precision = half_precision(self.files, backend, device)
         runtime = open_backend(self.files, backend, device, precision, threads)
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), runtime)
