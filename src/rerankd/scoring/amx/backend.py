@@ -17,7 +17,7 @@ from rerankd._common.processor import usable_cores
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.amx import library
-from rerankd.scoring.amx.weights import PackedWeights, pointer
+from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.packed import packed_rows
 
@@ -32,6 +32,7 @@ class AmxBackend:
     Args:
         files: a folder with safetensors weights.
         precision: `bf16` or `int8`; None for `bf16`.
+        weights: weights that were packed before; None to pack those of the checkpoint.
         threads: calls that run at once; 0 for one per core this process may use.
 
     Raises:
@@ -45,8 +46,15 @@ class AmxBackend:
     max_batch_tokens: int | None = BATCH_TOKENS
     max_padding: float | None = None
 
-    def __init__(self, files: ModelFiles, *, precision: str | None = None, threads: int = 0) -> None:
-        self.precision = precision or "bf16"
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        precision: str | None = None,
+        threads: int = 0,
+        weights: PackedWeights | None = None,
+    ) -> None:
+        self.precision = weights.precision if weights else precision or "bf16"
         architecture = files.manifest.architecture
         if problem := library.unavailable() or library.unsupported(architecture):
             raise InvalidRequestError(problem, hint="Use backend auto.")
@@ -57,7 +65,10 @@ class AmxBackend:
         self.workers = threads or usable_cores()
         self._architecture = architecture
         self._library = library.library()
-        self._weights = PackedWeights(architecture, files.checkpoint().tensor, self.precision)
+        if weights is None:
+            arrays = dict(packed_arrays(architecture, files.checkpoint().tensor, self.precision))
+            weights = PackedWeights(architecture, arrays, self.precision)
+        self._weights = weights
         self._memory = threading.local()
 
     @property

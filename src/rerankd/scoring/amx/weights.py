@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,81 +62,95 @@ def panels(rows: Array) -> npt.NDArray[np.uint32]:
     return np.ascontiguousarray(tiles)
 
 
-class PackedWeights:
-    """Weights of a cross-encoder and the structures that point to them.
+def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays that the kernels read, by name.
+
+    Attention, normalization and the head are not quantized.
 
     Args:
         architecture: shape of the network.
         weight: function that returns a weight as float32 by its name.
-        precision: `bf16` or `int8`; attention, normalization and the head are not quantized.
+        precision: `bf16` or `int8`.
+    """
+    embeddings = f"{architecture.prefix}.embeddings"
+    yield "words", bfloat16(weight(f"{embeddings}.word_embeddings.weight"))
+    yield "positions", weight(f"{embeddings}.position_embeddings.weight")
+    yield "segments", weight(f"{embeddings}.token_type_embeddings.weight")
+    yield "norm", _norm(weight, f"{embeddings}.LayerNorm")
+    # The scores' divisor, and the logarithm of base 2 that softmax needs, are part of the query's weights.
+    query_scale = 1 / math.sqrt(architecture.hidden // architecture.heads) / math.log(2)
+    for n in range(architecture.layers):
+        prefix = f"{architecture.prefix}.encoder.layer.{n}"
+        attention = f"{prefix}.attention"
+        linear = {
+            "projection": [(f"{attention}.self.query", query_scale)]
+            + [(f"{attention}.self.{part}", 1.0) for part in ("key", "value")],
+            "output": [(f"{attention}.output.dense", 1.0)],
+            "up": [(f"{prefix}.intermediate.dense", 1.0)],
+            "down": [(f"{prefix}.output.dense", 1.0)],
+        }
+        for name, parts in linear.items():
+            yield from _linear(weight, f"{n}.{name}", parts, precision)
+        yield f"{n}.attention_norm", _norm(weight, f"{attention}.output.LayerNorm")
+        yield f"{n}.norm", _norm(weight, f"{prefix}.output.LayerNorm")
+    for name, layer in zip(("dense", "out"), architecture.head, strict=True):
+        yield name, weight(f"{layer}.weight")
+        yield f"{name}_bias", weight(f"{layer}.bias")
+
+
+def _linear(
+    weight: Weights, name: str, parts: Sequence[tuple[str, float]], precision: str
+) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of linear layers with the same input, each multiplied by a number."""
+    matrix = np.concatenate([weight(f"{layer}.weight") * np.float32(factor) for layer, factor in parts])
+    if precision == "int8":
+        matrix, scale = quantized(matrix)
+        yield f"{name}.scale", scale
+    else:
+        matrix = bfloat16(matrix)
+    yield f"{name}.panels", panels(matrix)
+    yield f"{name}.bias", np.concatenate([weight(f"{layer}.bias") * np.float32(factor) for layer, factor in parts])
+
+
+def _norm(weight: Weights, name: str) -> Array:
+    return np.concatenate([weight(f"{name}.weight"), weight(f"{name}.bias")])
+
+
+class PackedWeights:
+    """The structures that the kernels read, and the arrays they point to.
+
+    Args:
+        architecture: shape of the network.
+        arrays: what `packed_arrays` yields, contiguous.
+        precision: `bf16` or `int8`.
     """
 
-    def __init__(self, architecture: Architecture, weight: Weights, precision: str) -> None:
-        self._weight, self._int8 = weight, precision == "int8"
-        self._arrays: list[Array] = []  # keeps what the structures point to
+    def __init__(self, architecture: Architecture, arrays: Mapping[str, Array], precision: str) -> None:
+        self.arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self.precision = precision
         self.shape = Shape(
             architecture.hidden,
             architecture.intermediate,
             architecture.heads,
             architecture.layers,
-            self._int8,
+            precision == "int8",
             BLOCK,
             architecture.layer_norm_eps,
         )
-        prefix = f"{architecture.prefix}.embeddings"
-        self.embeddings = Embeddings(
-            self._address(bfloat16(weight(f"{prefix}.word_embeddings.weight"))),
-            self._address(weight(f"{prefix}.position_embeddings.weight")),
-            self._address(weight(f"{prefix}.token_type_embeddings.weight")),
-            self._norm(f"{prefix}.LayerNorm"),
-        )
-        layers = [self._layer(architecture, n) for n in range(architecture.layers)]
-        self.layers = (Layer * architecture.layers)(*layers)
-        names = [f"{layer}.{part}" for layer in architecture.head for part in ("weight", "bias")]
-        self.head = Head(*(self._address(weight(name)) for name in names))
+        self.embeddings = Embeddings(*map(self._address, ("words", "positions", "segments", "norm")))
+        self.layers = (Layer * architecture.layers)(*map(self._layer, range(architecture.layers)))
+        self.head = Head(*map(self._address, ("dense", "dense_bias", "out", "out_bias")))
 
-    @property
-    def size(self) -> int:
-        """Bytes of all weights."""
-        return sum(array.nbytes for array in self._arrays)
+    def _layer(self, n: int) -> Layer:
+        linear = [
+            Linear(*(self._address(f"{n}.{name}.{part}") for part in ("panels", "scale", "bias")))
+            for name in ("projection", "output", "up", "down")
+        ]
+        return Layer(*linear, self._address(f"{n}.attention_norm"), self._address(f"{n}.norm"))
 
-    def _layer(self, architecture: Architecture, n: int) -> Layer:
-        prefix = f"{architecture.prefix}.encoder.layer.{n}"
-        attention = f"{prefix}.attention"
-        # The scores' divisor, and the logarithm of base 2 that softmax needs, are part of the query's weights.
-        scale = 1 / math.sqrt(architecture.hidden // architecture.heads) / math.log(2)
-        return Layer(
-            self._linear([f"{attention}.self.{part}" for part in ("query", "key", "value")], [scale, 1.0, 1.0]),
-            self._linear([f"{attention}.output.dense"]),
-            self._linear([f"{prefix}.intermediate.dense"]),
-            self._linear([f"{prefix}.output.dense"]),
-            self._norm(f"{attention}.output.LayerNorm"),
-            self._norm(f"{prefix}.output.LayerNorm"),
-        )
-
-    def _linear(self, names: Sequence[str], factors: Sequence[float] = (1.0,)) -> Linear:
-        def joined(part: str) -> Array:
-            parts = [self._weight(f"{name}.{part}") * np.float32(f) for name, f in zip(names, factors, strict=True)]
-            return np.concatenate(parts)
-
-        matrix, scale = joined("weight"), None
-        if self._int8:
-            matrix, scale = quantized(matrix)
-        else:
-            matrix = bfloat16(matrix)
-        return Linear(
-            self._address(panels(matrix)),
-            None if scale is None else self._address(scale),
-            self._address(joined("bias")),
-        )
-
-    def _norm(self, name: str) -> int:
-        return self._address(np.concatenate([self._weight(f"{name}.weight"), self._weight(f"{name}.bias")]))
-
-    def _address(self, array: Array) -> int:
-        kept = np.ascontiguousarray(array)
-        self._arrays.append(kept)
-        return int(kept.ctypes.data)
+    def _address(self, name: str) -> int | None:
+        array = self.arrays.get(name)
+        return None if array is None else int(array.ctypes.data)
 
 
 def pointer(structure: ctypes.Structure | ctypes.Array[Any]) -> int:
