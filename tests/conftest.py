@@ -221,6 +221,23 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", params=["bert", "xlmr"])
+def amx_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a random checkpoint that the AMX kernels compute: BERT with heads of 32, XLM-RoBERTa with heads of 64."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    source: Path = request.getfixturevalue(request.param)
+    made = tmp_path_factory.mktemp("amx") / request.param
+    shutil.copytree(source, made, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = AutoConfig.from_pretrained(source)
+    config.num_attention_heads, config.intermediate_size = 2, 192
+    if request.param == "xlmr":
+        config.hidden_size, config.intermediate_size = 128, 256
+    torch.manual_seed(3)
+    return random_model(AutoModelForSequenceClassification.from_config(config), made)
+
+
 _compiled: dict[Path, dict[str, Path]] = {}
 
 

@@ -19,13 +19,14 @@ from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
 from rerankd._common.validation import DocumentLike, check_max_length, check_positive, to_pairs
+from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.finish import RequestScores, finish
 from rerankd.ranking.requests import RequestOptions, build_requests
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
-from rerankd.scoring.backend import half_precision, open_backend
+from rerankd.scoring.backend import half_precision
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -62,6 +63,7 @@ class Reranker:
         batch_size: sequences computed together at most; None for no limit but tokens.
         max_batch_tokens: tokens computed together at most.
         threads: CPU threads; 0 for one per core.
+        compile: False to run a checkpoint on the CPU as it is; True to compile it at its first use, and keep the result.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
         registry: tracking URI of MLflow; None for `RERANKD_REGISTRY`, or the user's own store.
@@ -96,6 +98,7 @@ class Reranker:
         batch_size: int | None = None,
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         threads: int = 0,
+        compile: bool = True,  # noqa: A002  the word for it
         token: str | None = None,
         cache_dir: str | None = None,
         registry: str | None = None,
@@ -111,7 +114,7 @@ class Reranker:
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
         if use_fp16 and precision == "auto":
             precision = half_precision(self.files, backend, device)
-        runtime = open_backend(self.files, backend, device, precision, threads)
+        runtime = open_compiled(self.files, FirstUse(backend, device, precision, threads, compile, cache_dir))
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), runtime)
         self._recorder = recorder
         _log.info("Loaded %s on %s, max_length %d", self.model, self.backend, self.max_length)

@@ -27,6 +27,10 @@ class ModelSettings(BaseModel):
         "auto", description="precision: fp32, fp16, bf16 or int8; auto or empty for the best of model and machine"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
+    compile: bool = Field(
+        True,
+        description="compile: true compiles a checkpoint that runs on the CPU at its first use, and keeps the result",
+    )
     max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for what the model has saved")
     truncation: Truncation = Field(
         "only_second", description="truncation strategy: only_second (the document) or longest_first (the longer side)"

@@ -98,6 +98,12 @@ def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -
         yield f"{name}_bias", weight(f"{layer}.bias")
 
 
+def array_count(architecture: Architecture, precision: str) -> int:
+    """Return the number of arrays that `packed_arrays` yields."""
+    linear = 4 * (3 if precision == "int8" else 2)
+    return 8 + architecture.layers * (linear + 2)
+
+
 def _linear(
     weight: Weights, name: str, parts: Sequence[tuple[str, float]], precision: str
 ) -> Iterator[tuple[str, Array]]:

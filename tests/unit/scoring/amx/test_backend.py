@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,14 @@ from rerankd.scoring.amx import library
 from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.backend import choose_backend
 from rerankd.scoring.encoder import EncodedPair
-from tests.conftest import random_model
 
 LENGTHS = (3, 15, 16, 17, 31, 32, 33, 48, 64, 65, 100, 190, 300, 512)
 pytestmark = pytest.mark.skipif(library.unavailable() is not None, reason=str(library.unavailable()))
 
 
-@pytest.fixture(scope="module", params=["bert", "xlmr"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a random checkpoint: BERT with heads of 32 numbers, XLM-RoBERTa with heads of 64."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    source: Path = request.getfixturevalue(request.param)
-    made = tmp_path_factory.mktemp("amx") / request.param
-    shutil.copytree(source, made, ignore=shutil.ignore_patterns("*.safetensors"))
-    config = AutoConfig.from_pretrained(source)
-    config.num_attention_heads, config.intermediate_size = 2, 192
-    if request.param == "xlmr":
-        config.hidden_size, config.intermediate_size = 128, 256
-    torch.manual_seed(3)
-    return random_model(AutoModelForSequenceClassification.from_config(config), made)
-
-
 @pytest.fixture(scope="module")
-def files(folder: Path) -> ModelFiles:
-    return load_model(str(folder))
+def files(amx_checkpoint: Path) -> ModelFiles:
+    return load_model(str(amx_checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +81,16 @@ def test_working_memory_is_reused_and_released(files: ModelFiles, pairs: list[En
     assert backend.logits([]).shape == (0,)
 
 
-def test_one_thread_or_many(folder: Path, texts: list[str]) -> None:
+def test_one_thread_or_many(amx_checkpoint: Path, texts: list[str]) -> None:
     pairs = [(texts[0], text) for text in texts]
     scores = [
-        Reranker(str(folder), backend="amx", precision="int8", threads=threads).score(pairs, activation="none").tolist()
+        Reranker(str(amx_checkpoint), backend="amx", precision="int8", threads=threads)
+        .score(pairs, activation="none")
+        .tolist()
         for threads in (1, 2, 3)
     ]
     assert scores[0] == scores[1] == scores[2]
-    assert Reranker(str(folder), backend="amx").backend == "amx cpu bf16"
+    assert Reranker(str(amx_checkpoint), backend="amx").backend == "amx cpu bf16"
 
 
 def test_choice(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
