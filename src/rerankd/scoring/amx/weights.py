@@ -16,7 +16,7 @@ from rerankd.scoring.amx.library import Embeddings, Head, Layer, Linear, Shape
 Array = npt.NDArray[Any]
 Weights = Callable[[str], Array]
 
-BLOCK = 256  # rows whose feed-forward part is computed at a time: the inner states stay in the second-level cache
+BLOCK = 128  # rows whose feed-forward part is computed at a time: the inner states stay in the second-level cache
 
 
 def bfloat16(values: Array) -> npt.NDArray[np.uint16]:
