@@ -63,7 +63,7 @@ class Reranker:
         batch_size: sequences computed together at most; None for no limit but tokens.
         max_batch_tokens: tokens computed together at most.
         threads: CPU threads; 0 for one per core.
-        compile: False to run a checkpoint on the CPU as it is; True to compile it at its first use, and keep the result.
+        compile: True to compile a checkpoint for the CPU at its first use, and keep the result; False to run it as is.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
         registry: tracking URI of MLflow; None for `RERANKD_REGISTRY`, or the user's own store.

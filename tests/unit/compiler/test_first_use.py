@@ -129,7 +129,8 @@ def counted(*arguments):
 first_use._packed = counted
 print("ready", flush=True)
 sys.stdin.readline()
-first_use.open_compiled(load_model(sys.argv[1]), first_use.FirstUse(device="cpu", precision="int8", cache_dir=sys.argv[2]))
+use = first_use.FirstUse(device="cpu", precision="int8", cache_dir=sys.argv[2])
+first_use.open_compiled(load_model(sys.argv[1]), use)
 print("opened", flush=True)
 """
 
