@@ -235,7 +235,8 @@ def amx_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     if request.param == "xlmr":
         config.hidden_size, config.intermediate_size = 128, 256
     torch.manual_seed(3)
-    return random_model(AutoModelForSequenceClassification.from_config(config), made)
+    network = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    return random_model(network, made)
 
 
 _compiled: dict[Path, dict[str, Path]] = {}

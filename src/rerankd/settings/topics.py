@@ -29,7 +29,7 @@ class ModelSettings(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
     compile: bool = Field(
         True,
-        description="compile: true compiles a checkpoint that runs on the CPU at its first use, and keeps the result",
+        description="compile: compile a checkpoint that runs on the CPU at its first use, and keep the result",
     )
     max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for what the model has saved")
     truncation: Truncation = Field(

@@ -90,6 +90,6 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
     loaded.rerankd_logits.restype = None
     pointers = [ctypes.c_void_p]
     loaded.rerankd_logits.argtypes = [*pointers * 8, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
-    if error := loaded.rerankd_start():
-        return None, f"The system does not grant this process the tile registers of AMX ({os.strerror(error)})."
+    if code := loaded.rerankd_start():
+        return None, f"The system does not grant this process the tile registers of AMX ({os.strerror(code)})."
     return loaded, None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankd._common.processor import cpu_flags
 from rerankd.scoring.amx import library
 
 
@@ -24,4 +25,4 @@ def test_reasons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="this machine has no C compiler")
 def test_an_installed_package_has_the_kernels() -> None:
-    assert library.LIBRARY.is_file() or not library.cpu_flags() >= library.FLAGS
+    assert library.LIBRARY.is_file() or not cpu_flags() >= library.FLAGS

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +38,7 @@ def test_quantized_rows_have_their_own_scale() -> None:
 @pytest.mark.parametrize("kind", [np.int8, np.uint16])
 def test_panels_hold_groups_of_four_bytes(kind: type) -> None:
     inputs = 128 // np.dtype(kind).itemsize
-    matrix = np.arange(64 * inputs).astype(kind).reshape(64, inputs)
+    matrix: npt.NDArray[Any] = np.arange(64 * inputs).astype(kind).reshape(64, inputs)
     tiles = panels(matrix)
     assert tiles.shape == (2, 2, 2, 16, 16)
     groups = matrix.view(np.uint32)
