@@ -18,6 +18,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # torch's threads would spin between the steps of tiny models, and take the processor from servers beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Expected and recorded scores are those of ONNX Runtime, on every processor; the tests of the kernels switch them on.
+os.environ["RERANKD_AMX"] = "off"
+
 import hypothesis
 import pytest
 
@@ -219,6 +222,16 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     """Both families, one after the other."""
     folder: Path = request.getfixturevalue(request.param)
     return folder
+
+
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch the AMX kernels on, or skip the test where there are none."""
+    from rerankd.scoring.amx import library
+
+    monkeypatch.delenv(library.SWITCH)
+    if (problem := library.unavailable()) is not None:
+        pytest.skip(problem)
 
 
 @pytest.fixture(scope="session", params=["bert", "xlmr"])

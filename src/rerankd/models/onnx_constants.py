@@ -1,7 +1,7 @@
 """Constants of an ONNX file, read without the onnx package, which is not part of the base install.
 
-Only what is needed of protocol buffers is decoded: fields of a message are skipped or read by their numbers, as onnx.proto
-gives them.
+Only what is needed of protocol buffers is decoded: fields of a message are skipped or read by their numbers, which
+onnx.proto gives.
 """
 
 from __future__ import annotations

@@ -144,11 +144,18 @@ def _amx_choice(files: ModelFiles, backend: str, wanted: str | None) -> BackendC
     from rerankd.scoring.amx import library  # loads a C library
 
     problem = library.unavailable() or library.unsupported(files.manifest.architecture)
+    if problem is None and files.compiled and files.manifest.precision != "int8":
+        problem = (
+            f"{files.manifest.name} is compiled to {files.manifest.precision}; the AMX kernels compute int8 files."
+        )
     if backend == "amx" and problem is not None:
         raise InvalidRequestError(problem, hint="Use backend auto.")
-    if problem is not None or backend == "torch" or wanted not in (None, "bf16", "int8"):
+    if problem is not None or backend not in ("auto", "amx") or wanted not in (None, "bf16", "int8"):
         return None
-    return BackendChoice("amx", "cpu", wanted or "bf16", "a checkpoint, and a CPU with matrix instructions (AMX)")
+    if files.compiled:
+        return BackendChoice("amx", "cpu", "int8", "a compiled model, and a CPU with matrix instructions (AMX)")
+    reason = "a checkpoint, and a CPU with matrix instructions (AMX)"
+    return BackendChoice("amx", "cpu", wanted or "bf16", reason)
 
 
 def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:
@@ -161,16 +168,18 @@ def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:
 
 def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool, wanted: str | None) -> BackendChoice:
     source = files.manifest.source or "the checkpoint it was compiled from"
-    if backend in ("torch", "amx") or wants_gpu:
-        place = "a GPU" if wants_gpu else f"the {backend} backend"
+    if backend == "torch" or wants_gpu:
+        place = "a GPU" if wants_gpu else "the torch backend"
         raise InvalidRequestError(
-            f"{files.manifest.name} is compiled for ONNX on the CPU, it cannot run on {place}.", hint=f"Use {source}."
+            f"{files.manifest.name} is compiled for CPUs, it cannot run on {place}.", hint=f"Use {source}."
         )
     if wanted not in (None, files.manifest.precision):
         raise InvalidRequestError(
             f"{files.manifest.name} is compiled to {files.manifest.precision}, not {wanted}.",
             hint=f"Compile {files.manifest.source or 'its checkpoint'} again with --precision {wanted}.",
         )
+    if (choice := _amx_choice(files, backend, wanted)) is not None:
+        return choice
     return BackendChoice("onnx", "cpu", files.manifest.precision, "a compiled model: ONNX Runtime on the CPU")
 
 

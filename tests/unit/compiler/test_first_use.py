@@ -14,10 +14,9 @@ from rerankd import Reranker
 from rerankd.compiler import first_use
 from rerankd.compiler.first_use import FirstUse, cache_folder, open_compiled
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.scoring.amx import library
 from rerankd.scoring.amx.storage import INDEX, WEIGHTS
 
-needs_amx = pytest.mark.skipif(library.unavailable() is not None, reason=str(library.unavailable()))
+pytestmark = pytest.mark.usefixtures("amx")
 
 
 @pytest.fixture
@@ -30,7 +29,6 @@ def use(tmp_path: Path) -> FirstUse:
     return FirstUse(device="cpu", cache_dir=str(tmp_path / "cache"))
 
 
-@needs_amx
 @pytest.mark.parametrize("precision", [None, "bf16", "int8"])
 def test_second_use_compiles_nothing(
     files: ModelFiles, use: FirstUse, precision: str | None, caplog: pytest.LogCaptureFixture
@@ -49,7 +47,6 @@ def test_second_use_compiles_nothing(
         assert first.precision == precision
 
 
-@needs_amx
 def test_scores_are_those_of_weights_that_were_not_kept(amx_checkpoint: Path, tmp_path: Path) -> None:
     pairs = [("capital of France", "Paris is the capital."), ("capital of France", "Pears."), ("q", "d " * 200)]
     scores = [
@@ -62,14 +59,12 @@ def test_scores_are_those_of_weights_that_were_not_kept(amx_checkpoint: Path, tm
     assert len(list((tmp_path / "compiled").glob("*-amx-*/"))) == 1
 
 
-@needs_amx
 def test_without_compilation_nothing_is_written(files: ModelFiles, use: FirstUse) -> None:
     backend = open_compiled(files, replace(use, compile=False))
     assert backend.name == "amx"
     assert not Path(str(use.cache_dir)).exists()
 
 
-@needs_amx
 @pytest.mark.parametrize("damage", ["cut", "missing", "index"])
 def test_damaged_weights_are_made_again(
     files: ModelFiles, use: FirstUse, damage: str, caplog: pytest.LogCaptureFixture
@@ -89,7 +84,6 @@ def test_damaged_weights_are_made_again(
     assert (folder / WEIGHTS).read_bytes() == whole
 
 
-@needs_amx
 def test_a_cache_that_cannot_be_written_is_no_failure(
     files: ModelFiles, use: FirstUse, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,7 +92,6 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     assert "cannot be kept compiled in" in caplog.text
 
 
-@needs_amx
 def test_another_checkpoint_has_another_folder(files: ModelFiles, use: FirstUse, tmp_path: Path) -> None:
     first = cache_folder(files, use, "amx")
     assert cache_folder(files, replace(use, precision="int8"), "amx") != first
@@ -107,7 +100,6 @@ def test_another_checkpoint_has_another_folder(files: ModelFiles, use: FirstUse,
     assert cache_folder(files, use, "amx") != first
 
 
-@needs_amx
 def test_int8_that_ranks_differently_is_not_chosen(
     files: ModelFiles, use: FirstUse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +132,6 @@ def _start(files: ModelFiles, use: FirstUse) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-@needs_amx
 @pytest.mark.slow
 def test_eight_processes_compile_once(files: ModelFiles, use: FirstUse) -> None:
     programs = [_start(files, use) for _ in range(8)]
@@ -155,7 +146,6 @@ def test_eight_processes_compile_once(files: ModelFiles, use: FirstUse) -> None:
     assert sorted(outputs) == ["opened\n"] * 7 + ["packed\nopened\n"]
 
 
-@needs_amx
 @pytest.mark.slow
 def test_killed_process_leaves_nothing_that_is_loaded(files: ModelFiles, use: FirstUse) -> None:
     use = replace(use, precision="int8")

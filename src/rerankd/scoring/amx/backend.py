@@ -15,25 +15,29 @@ import numpy.typing as npt
 
 from rerankd._common.processor import usable_cores
 from rerankd.errors import InvalidRequestError
-from rerankd.models.files import ModelFiles
+from rerankd.models.files import ONNX, ModelFiles
+from rerankd.models.onnx_constants import onnx_constants
 from rerankd.scoring.amx import library
+from rerankd.scoring.amx.compiled import compiled_arrays, is_late_interaction
 from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
 from rerankd.scoring.encoder import EncodedPair
-from rerankd.scoring.packed import packed_rows
+from rerankd.scoring.packed import PackedRows, packed_rows
 
 PRECISIONS = ("bf16", "int8")
 BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the second-level cache
 KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
 
+Int32 = npt.NDArray[np.int32]
+
 
 class AmxBackend:
-    """Backend of checkpoints of BERT and XLM-RoBERTa. Thread-safe.
+    """Backend of checkpoints of BERT and XLM-RoBERTa, and of compiled int8 models. Thread-safe.
 
     Args:
-        files: a folder with safetensors weights.
-        precision: `bf16` or `int8`; None for `bf16`.
-        weights: weights that were packed before; None to pack those of the checkpoint.
+        files: a folder with safetensors weights, or with an int8 `model.onnx`.
+        precision: `bf16` or `int8`; None for `bf16`, or as compiled.
         threads: calls that run at once; 0 for one per core this process may use.
+        weights: weights that were packed before; None to pack those of the folder.
 
     Raises:
         InvalidRequestError: another precision, an architecture that the kernels do not compute, or a machine that does
@@ -54,22 +58,40 @@ class AmxBackend:
         threads: int = 0,
         weights: PackedWeights | None = None,
     ) -> None:
-        self.precision = weights.precision if weights else precision or "bf16"
         architecture = files.manifest.architecture
         if problem := library.unavailable() or library.unsupported(architecture):
             raise InvalidRequestError(problem, hint="Use backend auto.")
+        self.precision = weights.precision if weights else precision or (files.compiled and "int8") or "bf16"
         if self.precision not in PRECISIONS:
             raise InvalidRequestError(
                 f"The AMX backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
             )
         self.workers = threads or usable_cores()
         self._architecture = architecture
+        self._template = files.manifest.template
         self._library = library.library()
-        if weights is None:
+        self._late_interaction = False
+        if weights is not None:
+            self._weights = weights
+        elif files.compiled:
+            self._weights = self._compiled_weights(files)
+        else:
             arrays = dict(packed_arrays(architecture, files.checkpoint().tensor, self.precision))
-            weights = PackedWeights(architecture, arrays, self.precision)
-        self._weights = weights
+            self._weights = PackedWeights(architecture, arrays, self.precision)
         self._memory = threading.local()
+
+    def _compiled_weights(self, files: ModelFiles) -> PackedWeights:
+        constants = onnx_constants(files.folder / ONNX)
+        self._late_interaction = is_late_interaction(constants)
+        try:
+            arrays = dict(compiled_arrays(constants, self._architecture))
+        except KeyError as error:
+            raise InvalidRequestError(
+                f"{files.manifest.name} is no int8 model that this version compiled: {error} is missing.",
+                hint="Compile it again, or use backend onnx.",
+            ) from error
+        prefix, end = len(self._template.start) - 1, self._template.end[-1]
+        return PackedWeights(self._architecture, arrays, self.precision, prefix, end)
 
     @property
     def single_thread(self) -> AmxBackend | None:
@@ -82,23 +104,37 @@ class AmxBackend:
         if not pairs:
             return logits
         rows = packed_rows(pairs, self._architecture)
-        arrays = [values.astype(np.int32, copy=False) for values in (rows.ids, rows.positions, rows.segments)]
         weights, longest = self._weights, max(rows.lengths)
         size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest)
         memory = self._working_memory(size + 64)
-        self._library.rerankd_logits(
+        if self._late_interaction:
+            compute, head, arrays = self._library.rerankd_compare, weights.comparison, self._sides(pairs, rows)
+        else:
+            compute, head = self._library.rerankd_logits, weights.head
+            arrays = [rows.ids, rows.positions, rows.segments, rows.starts]
+        arrays = [np.ascontiguousarray(values, np.int32) for values in arrays]
+        compute(
             pointer(weights.shape),
             pointer(weights.embeddings),
             pointer(weights.layers),
-            pointer(weights.head),
+            pointer(head),
             *(values.ctypes.data for values in arrays),
-            rows.starts.ctypes.data,
             len(pairs),
             longest,
             -(-memory.ctypes.data // 64) * 64,
             logits.ctypes.data,
         )
         return logits
+
+    def _sides(self, pairs: Sequence[EncodedPair], rows: PackedRows) -> list[npt.NDArray[np.integer]]:
+        """Return what is needed to encode both texts of each pair separately; each side has its own positions."""
+        texts = np.array([pair.document_start for pair in pairs], np.int32)
+        splits = texts - (len(self._template.middle) - 1)  # the document's side begins with a [CLS] of its own
+        starts = rows.starts[:-1]
+        parts = np.append(np.stack([starts, starts + splits], axis=1).reshape(-1), rows.starts[-1])
+        lengths = np.diff(parts)
+        positions = np.arange(rows.starts[-1]) - np.repeat(parts[:-1], lengths)
+        return [rows.ids, positions, np.zeros_like(rows.ids), rows.starts, parts, splits, texts]
 
     def release(self) -> None:
         """Free the working memory of the calling thread."""

@@ -5,8 +5,11 @@
  * [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32 columns) as [column / 32][byte / 64][2][16][64],
  * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes.
  *
- * int8: weights have one scale per output column, activations one per row, computed when they are quantized, so no row
- * depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and normalization in float32.
+ * A cross-encoder's head reads the first row of each sequence; a late-interaction model encodes both texts of a pair
+ * separately, but in its last layers if it has joint ones, and compares them row by row.
+ *
+ * int8: weights have one scale per output column; activations have a scale and a least number per row, found when they
+ * are quantized, so no row depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and normalization in float32.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +38,7 @@ typedef struct {
 
 typedef struct { /* one linear layer */
     const uint8_t *panels;
-    const float *scale; /* int8: of each column */
+    const float *scale, *sum; /* int8: scale of each column, and sum of its integers */
     const float *bias;
 } Linear;
 
@@ -49,6 +52,15 @@ typedef struct {
     const float *positions, *segments; /* (.., hidden) */
     const float *norm;                 /* weight, then bias */
 } Embeddings;
+
+typedef struct { /* head of a late-interaction model; float32 */
+    const float *meaning, *piece; /* what a token of the query weighs, by its state and by its embedding: (hidden), bias */
+    const float *mix;             /* of the cosine of both sums of states, similar tokens, equal tokens; bias */
+    const float *cross_bias;      /* (joint layers, heads), times the logarithm of e to base 2 */
+    const float *joint_dense, *joint_dense_bias, *joint_out, *joint_out_bias; /* on both first states; joint layers only */
+    int32_t joint;                /* last layers in which the two texts attend to each other */
+    int32_t prefix, end;          /* tokens between the first one and the query; id of the token that ends a text */
+} Comparison;
 
 typedef struct { /* dense layer, hyperbolic tangent, linear layer; float32 */
     const float *dense, *dense_bias; /* (hidden, hidden), (hidden) */
@@ -142,30 +154,32 @@ static void configure(void) {
 enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16 };
 
 typedef struct {
-    const float *row_scale; /* int8 */
-    const float *column_scale, *bias;
+    const float *row_scale, *row_low;                 /* int8 */
+    const float *column_scale, *column_sum, *bias;
     bf16 *out;      /* TO_BF16, GELU_BF16: (rows, stride) */
     uint8_t *cells; /* GELU_ROWS: left operand of the next product, bfloat16 */
     float *sum;     /* ADD: (rows, stride) */
-    float *largest; /* GELU_BF16: 16 partial maxima of each row */
+    float *least, *most; /* GELU_BF16: 16 partial minima and maxima of each row */
     long stride;    /* of out and sum in elements, or of cells in steps */
 } Target;
 
 INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8, const Target *t, const Gelu *g) {
     __m512 bias0 = _mm512_loadu_ps(t->bias + column), bias1 = _mm512_loadu_ps(t->bias + column + 16);
-    __m512 scale0 = bias0, scale1 = bias1;
+    __m512 scale0 = bias0, scale1 = bias1, sum0 = bias0, sum1 = bias1;
     if (int8) {
+        sum0 = _mm512_loadu_ps(t->column_sum + column);
+        sum1 = _mm512_loadu_ps(t->column_sum + column + 16);
         scale0 = _mm512_loadu_ps(t->column_scale + column);
         scale1 = _mm512_loadu_ps(t->column_scale + column + 16);
     }
     for (int r = 0; r < ROWS; r++) {
         __m512 v0, v1;
         if (int8) {
-            __m512 row_scale = _mm512_set1_ps(t->row_scale[row + r]);
+            __m512 row_scale = _mm512_set1_ps(t->row_scale[row + r]), low = _mm512_set1_ps(t->row_low[row + r]);
             v0 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS));
             v1 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS + 16));
-            v0 = _mm512_fmadd_ps(_mm512_mul_ps(v0, scale0), row_scale, bias0);
-            v1 = _mm512_fmadd_ps(_mm512_mul_ps(v1, scale1), row_scale, bias1);
+            v0 = _mm512_fmadd_ps(_mm512_fmadd_ps(v0, row_scale, _mm512_mul_ps(low, sum0)), scale0, bias0);
+            v1 = _mm512_fmadd_ps(_mm512_fmadd_ps(v1, row_scale, _mm512_mul_ps(low, sum1)), scale1, bias1);
         } else {
             v0 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS), bias0);
             v1 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS + 16), bias1);
@@ -182,9 +196,9 @@ INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8
             if (kind == GELU_ROWS) {
                 _mm512_store_si512(cell(t->cells, t->stride, row + r, column >> 5), two_bf16(v0, v1));
             } else {
-                float *m = t->largest + (row + r) * 16;
-                __m512 most = _mm512_max_ps(_mm512_abs_ps(v0), _mm512_abs_ps(v1));
-                _mm512_store_ps(m, _mm512_max_ps(_mm512_load_ps(m), most));
+                float *least = t->least + (row + r) * 16, *most = t->most + (row + r) * 16;
+                _mm512_store_ps(least, _mm512_min_ps(_mm512_load_ps(least), _mm512_min_ps(v0, v1)));
+                _mm512_store_ps(most, _mm512_max_ps(_mm512_load_ps(most), _mm512_max_ps(v0, v1)));
                 _mm512_storeu_si512(t->out + (row + r) * t->stride + column, two_bf16(v0, v1));
             }
         }
@@ -218,7 +232,7 @@ INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long fro
             _tile_zero(2);
             _tile_zero(3);
             if (int8) {
-                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbssd) }
+                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbusd) }
             } else {
                 for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbf16ps) }
             }
@@ -240,6 +254,7 @@ INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long fro
     static __attribute__((noinline)) void NAME(const uint8_t *rows, long m, const Linear *l, long from, long to,   \
                                                long steps, int int8, Target *t) {                                   \
         t->column_scale = l->scale;                                                                                 \
+        t->column_sum = l->sum;                                                                                     \
         t->bias = l->bias;                                                                                          \
         if (int8) product(rows, m, l->panels, from, to, steps, KIND, 1, t);                                         \
         else product(rows, m, l->panels, from, to, steps, KIND, 0, t);                                              \
@@ -251,23 +266,30 @@ PRODUCT(product_gelu_bf16, GELU_BF16)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-INLINE void quantize_16x4(uint8_t *to, __m512 a, __m512 b, __m512 c, __m512 d) {
-    _mm_store_si128((__m128i *)to, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
-    _mm_store_si128((__m128i *)(to + 16), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(b)));
-    _mm_store_si128((__m128i *)(to + 32), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(c)));
-    _mm_store_si128((__m128i *)(to + 48), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(d)));
+/* int8 activations are integers from 0 to 255, the number is low + scale * integer. */
+typedef struct { float *scale, *low; } Ranges;
+
+INLINE __m512 set_range(Ranges ranges, long row, float least, float most) {
+    float scale = fmaxf(most - least, 1e-12f) / 255.0f;
+    ranges.scale[row] = scale;
+    ranges.low[row] = least;
+    return _mm512_set1_ps(1.0f / scale);
+}
+
+INLINE __m128i quantized(__m512 v, __m512 low, __m512 by) {
+    __m512 from_zero = _mm512_max_ps(_mm512_mul_ps(_mm512_sub_ps(v, low), by), _mm512_setzero_ps());
+    return _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(from_zero));
 }
 
 /* Store a row of float32 as the left operand. */
-INLINE void store_row(const float *v, long size, int int8, uint8_t *rows, float *scale, long row, float largest) {
+INLINE void store_row(const float *v, long size, int int8, uint8_t *rows, Ranges ranges, long row, float least,
+                      float most) {
     if (int8) {
-        float s = fmaxf(largest, 1e-12f) / 127.0f;
-        __m512 by = _mm512_set1_ps(1.0f / s);
-        scale[row] = s;
+        __m512 by = set_range(ranges, row, least, most), low = _mm512_set1_ps(least);
         for (long c = 0; c < size; c += 64)
-            quantize_16x4(cell(rows, size >> 6, row, c >> 6), _mm512_mul_ps(_mm512_loadu_ps(v + c), by),
-                          _mm512_mul_ps(_mm512_loadu_ps(v + c + 16), by), _mm512_mul_ps(_mm512_loadu_ps(v + c + 32), by),
-                          _mm512_mul_ps(_mm512_loadu_ps(v + c + 48), by));
+            for (long i = 0; i < 64; i += 16)
+                _mm_store_si128((__m128i *)(cell(rows, size >> 6, row, c >> 6) + i),
+                                quantized(_mm512_loadu_ps(v + c + i), low, by));
     } else {
         for (long c = 0; c < size; c += 32)
             _mm512_store_si512(cell(rows, size >> 5, row, c >> 5),
@@ -275,31 +297,38 @@ INLINE void store_row(const float *v, long size, int int8, uint8_t *rows, float 
     }
 }
 
-/* Store rows of bfloat16 as the left operand; largest: 16 partial maxima of each row, or NULL. */
-static void store_rows(const bf16 *v, long m, long size, int int8, uint8_t *rows, float *scale, const float *largest) {
+/* Store rows of bfloat16 as the left operand; least, most: 16 partial minima and maxima of each row, or NULL. */
+static void store_rows(const bf16 *v, long m, long size, int int8, uint8_t *rows, Ranges ranges, const float *least,
+                       const float *most) {
     for (long r = 0; r < m; r++, v += size) {
         if (!int8) {
             for (long c = 0; c < size; c += 32)
                 _mm512_store_si512(cell(rows, size >> 5, r, c >> 5), _mm512_loadu_si512(v + c));
             continue;
         }
-        __m512 most = _mm512_setzero_ps();
-        if (largest) most = _mm512_load_ps(largest + r * 16);
-        else
-            for (long c = 0; c < size; c += 16) most = _mm512_max_ps(most, _mm512_abs_ps(load_bf16(v + c)));
-        float s = fmaxf(_mm512_reduce_max_ps(most), 1e-12f) / 127.0f;
-        __m512 by = _mm512_set1_ps(1.0f / s);
-        scale[r] = s;
+        __m512 lows = load_bf16(v), highs = lows;
+        if (least) {
+            lows = _mm512_load_ps(least + r * 16);
+            highs = _mm512_load_ps(most + r * 16);
+        } else {
+            for (long c = 16; c < size; c += 16) {
+                lows = _mm512_min_ps(lows, load_bf16(v + c));
+                highs = _mm512_max_ps(highs, load_bf16(v + c));
+            }
+        }
+        const float lowest = _mm512_reduce_min_ps(lows);
+        __m512 by = set_range(ranges, r, lowest, _mm512_reduce_max_ps(highs)), low = _mm512_set1_ps(lowest);
         for (long c = 0; c < size; c += 64)
-            quantize_16x4(cell(rows, size >> 6, r, c >> 6), _mm512_mul_ps(load_bf16(v + c), by),
-                          _mm512_mul_ps(load_bf16(v + c + 16), by), _mm512_mul_ps(load_bf16(v + c + 32), by),
-                          _mm512_mul_ps(load_bf16(v + c + 48), by));
+            for (long i = 0; i < 64; i += 16)
+                _mm_store_si128((__m128i *)(cell(rows, size >> 6, r, c >> 6) + i),
+                                quantized(load_bf16(v + c + i), low, by));
     }
 }
 
-/* Normalize a row in place; return its largest absolute value. */
-INLINE float normalize(float *v, long size, const float *norm, float eps) {
-    __m512 sum = _mm512_setzero_ps(), squares = sum, most = sum;
+/* Normalize a row in place; return its least and largest number. */
+INLINE void normalize(float *v, long size, const float *norm, float eps, float *least, float *most) {
+    __m512 sum = _mm512_setzero_ps(), squares = sum;
+    __m512 lows = _mm512_set1_ps(INFINITY), highs = _mm512_set1_ps(-INFINITY);
     for (long c = 0; c < size; c += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(v + c));
     __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / size);
     for (long c = 0; c < size; c += 16) {
@@ -310,17 +339,20 @@ INLINE float normalize(float *v, long size, const float *norm, float eps) {
     for (long c = 0; c < size; c += 16) {
         __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(v + c), mean), by);
         d = _mm512_fmadd_ps(d, _mm512_loadu_ps(norm + c), _mm512_loadu_ps(norm + size + c));
-        most = _mm512_max_ps(most, _mm512_abs_ps(d));
+        lows = _mm512_min_ps(lows, d);
+        highs = _mm512_max_ps(highs, d);
         _mm512_storeu_ps(v + c, d);
     }
-    return _mm512_reduce_max_ps(most);
+    *least = _mm512_reduce_min_ps(lows);
+    *most = _mm512_reduce_max_ps(highs);
 }
 
 static void normalize_rows(float *hidden, long m, long size, const float *norm, float eps, int int8, uint8_t *rows,
-                           float *scale) {
+                           Ranges ranges) {
     for (long r = 0; r < m; r++) {
-        float largest = normalize(hidden + r * size, size, norm, eps);
-        store_row(hidden + r * size, size, int8, rows, scale, r, largest);
+        float least, most;
+        normalize(hidden + r * size, size, norm, eps, &least, &most);
+        store_row(hidden + r * size, size, int8, rows, ranges, r, least, most);
     }
 }
 
@@ -417,9 +449,19 @@ INLINE float softmax(const float *scores, long length, bf16 *weights) {
     return 1.0f / _mm512_reduce_add_ps(_mm512_add_ps(sum, sum1));
 }
 
-/* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride). */
+INLINE void add_to(float *scores, long from, long to, float number) {
+    for (long c = from; c < to; c += 16) {
+        __mmask16 mask = (__mmask16)(to - c >= 16 ? 0xffff : (1u << (to - c)) - 1);
+        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, scores + c), _mm512_set1_ps(number));
+        _mm512_mask_storeu_ps(scores + c, mask, sum);
+    }
+}
+
+/* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride).
+ * across: added to the scores between rows before `split` and others. */
 static void attend(const bf16 *queries, long query_stride, long count, const bf16 *keys, const bf16 *values,
-                   long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s) {
+                   long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
+                   long split) {
     const long padded = UP(length, 32), depth = width / 32;
     float part[ROWS * ROWS] __attribute__((aligned(64))), inverse[ROWS];
     pack_keys(keys, stride, length, width, s->keys);
@@ -453,6 +495,8 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
                 _tile_stored(3, s->scores + 16 * padded + column + 16, padded * 4);
             }
         }
+        for (long r = 0; r < rows && across != 0.0f; r++)
+            add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
         for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
         for (long n = 0; n < width; n += 32) {
             _tile_zero(0);
@@ -500,7 +544,8 @@ static void *take(Arena *arena, size_t bytes) {
 }
 
 typedef struct {
-    float *hidden, *scale, *inner_scale, *largest;
+    float *hidden, *least, *most;
+    Ranges ranges, inner_ranges;
     uint8_t *rows, *inner_rows;
     bf16 *projected, *context, *inner;
     Scratch scratch;
@@ -511,13 +556,16 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
     const long padded = UP(m, ROWS) + ROWS, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
     b->hidden = take(&arena, padded * s->hidden * 4);
     b->rows = take(&arena, padded * s->hidden * bytes);
-    b->scale = take(&arena, padded * 4);
+    b->ranges.scale = take(&arena, padded * 4);
+    b->ranges.low = take(&arena, padded * 4);
     b->projected = take(&arena, padded * s->hidden * 3 * 2);
     b->context = take(&arena, padded * s->hidden * 2);
     b->inner = take(&arena, s->int8 ? (long)s->block * s->inner * 2 : 0);
     b->inner_rows = take(&arena, (long)s->block * s->inner * bytes);
-    b->inner_scale = take(&arena, s->block * 4);
-    b->largest = take(&arena, s->block * 64);
+    b->inner_ranges.scale = take(&arena, s->block * 4);
+    b->inner_ranges.low = take(&arena, s->block * 4);
+    b->least = take(&arena, s->block * 64);
+    b->most = take(&arena, s->block * 64);
     b->scratch.keys = take(&arena, long_rows * s->hidden / s->heads * 2);
     b->scratch.values = take(&arena, long_rows * s->hidden / s->heads * 2);
     b->scratch.scores = take(&arena, ROWS * long_rows * 4);
@@ -529,63 +577,74 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
 static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, Buffers *b) {
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
     const long bytes = s->int8 ? 1 : 2;
-    store_rows(context, m, s->hidden, s->int8, b->rows, b->scale, NULL);
-    Target t = {.row_scale = b->scale, .sum = hidden, .stride = s->hidden};
+    store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .sum = hidden, .stride = s->hidden};
     product_add(b->rows, m, &l->output, 0, s->hidden, steps, s->int8, &t);
-    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->scale);
+    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges);
     for (long row = 0; row < m; row += s->block) {
         const long count = m - row < s->block ? m - row : s->block;
         const uint8_t *rows = b->rows + row * s->hidden * bytes;
-        Target up = {.row_scale = b->scale + row, .largest = b->largest};
+        Target up = {.row_scale = b->ranges.scale + row, .row_low = b->ranges.low + row, .least = b->least, .most = b->most};
         if (s->int8) {
             up.out = b->inner;
             up.stride = s->inner;
-            memset(b->largest, 0, count * 64);
+            memset(b->least, 0, count * 64); /* GELU is negative somewhere in a row, and positive somewhere else */
+            memset(b->most, 0, count * 64);
             product_gelu_bf16(rows, count, &l->up, 0, s->inner, steps, 1, &up);
-            store_rows(b->inner, count, s->inner, 1, b->inner_rows, b->inner_scale, b->largest);
+            store_rows(b->inner, count, s->inner, 1, b->inner_rows, b->inner_ranges, b->least, b->most);
         } else {
             up.cells = b->inner_rows;
             up.stride = inner_steps;
             product_gelu_rows(rows, count, &l->up, 0, s->inner, steps, 0, &up);
         }
-        Target down = {.row_scale = b->inner_scale, .sum = hidden + row * s->hidden, .stride = s->hidden};
+        Target down = {.row_scale = b->inner_ranges.scale, .row_low = b->inner_ranges.low,
+                       .sum = hidden + row * s->hidden, .stride = s->hidden};
         product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
     }
-    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->scale);
+    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges);
 }
 
-static void run_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, int last, Buffers *b) {
+/* A layer for all rows; across: biases of the heads between the rows before and after `splits` of each sequence. */
+static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, const float *across,
+                            const int32_t *splits, Buffers *b) {
+    const long h = s->hidden, width = h / s->heads, m = UP(starts[count], ROWS);
+    const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
+    product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
+    for (long i = 0; i < count; i++)
+        for (long head = 0; head < s->heads; head++) {
+            const bf16 *q = b->projected + starts[i] * stride + head * width;
+            const long length = starts[i + 1] - starts[i];
+            attend(q, stride, length, q + h, q + 2 * h, stride, length, width, b->context + starts[i] * h + head * width,
+                   h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0);
+        }
+    finish_layer(s, l, b->hidden, b->context, m, b);
+}
+
+/* The last layer of a cross-encoder, whose head reads the first row of each sequence: keys and values of all rows,
+ * everything else of those. */
+static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, Buffers *b) {
     const long h = s->hidden, width = h / s->heads, total = starts[count], m = UP(total, ROWS);
     const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
-    Target t = {.row_scale = b->scale, .out = b->projected, .stride = stride};
-    if (!last) {
-        product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
-        for (long i = 0; i < count; i++)
-            for (long head = 0; head < s->heads; head++) {
-                const bf16 *q = b->projected + starts[i] * stride + head * width;
-                const long length = starts[i + 1] - starts[i];
-                attend(q, stride, length, q + h, q + 2 * h, stride, length, width,
-                       b->context + starts[i] * h + head * width, h, &b->scratch);
-            }
-        finish_layer(s, l, b->hidden, b->context, m, b);
-        return;
-    }
-    /* The head reads the first row of each sequence: keys and values of all rows, everything else of those. */
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, m, &l->projection, h, 3 * h, steps, s->int8, &t);
     const long kept = UP(count, ROWS);
     for (long i = 0; i < count; i++) memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
     for (long i = 0; i < count; i++) {
-        __m512 most = _mm512_setzero_ps();
-        for (long c = 0; c < h; c += 16)
-            most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(b->hidden + i * h + c)));
-        store_row(b->hidden + i * h, h, s->int8, b->rows, b->scale, i, _mm512_reduce_max_ps(most));
+        __m512 lows = _mm512_loadu_ps(b->hidden + i * h), highs = lows;
+        for (long c = 16; c < h; c += 16) {
+            lows = _mm512_min_ps(lows, _mm512_loadu_ps(b->hidden + i * h + c));
+            highs = _mm512_max_ps(highs, _mm512_loadu_ps(b->hidden + i * h + c));
+        }
+        store_row(b->hidden + i * h, h, s->int8, b->rows, b->ranges, i, _mm512_reduce_min_ps(lows),
+                  _mm512_reduce_max_ps(highs));
     }
     product_to_bf16(b->rows, kept, &l->projection, 0, h, steps, s->int8, &t);
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *k = b->projected + starts[i] * stride + h + head * width;
             attend(b->projected + i * stride + head * width, stride, 1, k, k + h, stride, starts[i + 1] - starts[i],
-                   width, b->context + i * h + head * width, h, &b->scratch);
+                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0);
         }
     finish_layer(s, l, b->hidden, b->context, kept, b);
 }
@@ -616,26 +675,115 @@ static float logit(const Head *head, const float *state, long size) {
     return sum;
 }
 
-/* Write the logit of each sequence.
- * ids, positions, segments: of all rows; starts: (count + 1) offsets of the sequences; memory: aligned to 64. */
-API void rerankd_logits(const Shape *shape, const Embeddings *e, const Layer *layers, const Head *head,
-                        const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
-                        int64_t count, int64_t longest, void *memory, float *logits) {
-    Buffers b;
-    const long h = shape->hidden, total = starts[count];
-    lay_out(shape, total, longest, memory, &b);
-    configure();
+/* Sums of embeddings, normalized, as the rows of the first layer. */
+static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const int32_t *positions,
+                  const int32_t *segments, long total, Buffers *b) {
+    const long h = s->hidden, padded = UP(total, ROWS);
     for (long r = 0; r < total; r++) {
-        float *v = b.hidden + r * h;
+        float *v = b->hidden + r * h;
         const bf16 *word = e->words + (long)ids[r] * h;
         const float *position = e->positions + (long)positions[r] * h, *segment = e->segments + (long)segments[r] * h;
         for (long c = 0; c < h; c += 16)
             _mm512_store_ps(v + c, _mm512_add_ps(load_bf16(word + c), _mm512_add_ps(_mm512_loadu_ps(position + c),
                                                                                     _mm512_loadu_ps(segment + c))));
     }
-    memset(b.hidden + total * h, 0, (UP(total, ROWS) - total) * h * 4);
-    normalize_rows(b.hidden, UP(total, ROWS), h, e->norm, shape->eps, shape->int8, b.rows, b.scale);
-    for (long l = 0; l < shape->layers; l++) run_layer(shape, layers + l, starts, count, l == shape->layers - 1, &b);
+    memset(b->hidden + total * h, 0, (padded - total) * h * 4);
+    normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges);
+}
+
+/* Write the logit of each sequence.
+ * ids, positions, segments: of all rows; starts: (count + 1) offsets of the sequences; memory: aligned to 64. */
+API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Head *head,
+                        const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
+                        int64_t count, int64_t longest, void *memory, float *logits) {
+    Buffers b;
+    const long h = shape->hidden, last = shape->layers - 1;
+    lay_out(shape, starts[count], longest, memory, &b);
+    configure();
+    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
+    for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, &b);
+    run_last_layer(shape, layers + last, starts, count, &b);
     _tile_release();
     for (long i = 0; i < count; i++) logits[i] = logit(head, b.hidden + i * h, h);
+}
+
+/* ------------------------------------------------------------------------------------------------ late interaction */
+
+INLINE float dot(const float *a, const float *b, long size) {
+    __m512 sum = _mm512_setzero_ps();
+    for (long c = 0; c < size; c += 16) sum = _mm512_fmadd_ps(_mm512_loadu_ps(a + c), _mm512_loadu_ps(b + c), sum);
+    return _mm512_reduce_add_ps(sum);
+}
+
+INLINE float dot_bf16(const bf16 *a, const float *b, long size) {
+    __m512 sum = _mm512_setzero_ps();
+    for (long c = 0; c < size; c += 16) sum = _mm512_fmadd_ps(load_bf16(a + c), _mm512_loadu_ps(b + c), sum);
+    return _mm512_reduce_add_ps(sum);
+}
+
+INLINE float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+
+static float *sum_of(const float *states, long rows, long size, float *to) {
+    memset(to, 0, size * 4);
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < size; c += 16)
+            _mm512_storeu_ps(to + c, _mm512_add_ps(_mm512_loadu_ps(to + c), _mm512_loadu_ps(states + r * size + c)));
+    return to;
+}
+
+/* Logit of one pair of `length` rows: the document's side begins at `split`, its text at `text`. */
+static float compare(const Comparison *c, const Embeddings *e, const int32_t *ids, const float *states, long length,
+                     long split, long text, long h, float *inverse, float *sums) {
+    const float *first = sum_of(states, split, h, sums), *second = sum_of(states + split * h, length - split, h, sums + h);
+    const float norms = sqrtf(dot(first, first, h)) * sqrtf(dot(second, second, h));
+    const float cosine = dot(first, second, h) / fmaxf(norms, 1e-12f);
+    for (long j = text; j < length; j++) inverse[j] = 1.0f / sqrtf(dot(states + j * h, states + j * h, h));
+    float similar = 0, equal = 0, meanings = 0, pieces = 0;
+    for (long i = c->prefix + 1; i < split; i++) {
+        if (ids[i] == c->end) continue;
+        const float *state = states + i * h, by = 1.0f / sqrtf(dot(state, state, h));
+        float best = -1.0f, same = 0.0f;
+        for (long j = text; j < length; j++) {
+            if (ids[j] == c->end) continue;
+            best = fmaxf(best, dot(state, states + j * h, h) * by * inverse[j]);
+            if (ids[j] == ids[i]) same = 1.0f;
+        }
+        const float meaning = softplus(dot(state, c->meaning, h) + c->meaning[h]);
+        const float piece = softplus(dot_bf16(e->words + (long)ids[i] * h, c->piece, h) + c->piece[h]);
+        similar += meaning * best;
+        equal += piece * same;
+        meanings += meaning;
+        pieces += piece;
+    }
+    float sum = c->mix[0] * cosine + c->mix[1] * similar / fmaxf(meanings, 1e-6f) +
+                c->mix[2] * equal / fmaxf(pieces, 1e-6f) + c->mix[3];
+    if (!c->joint) return sum;
+    sum += *c->joint_out_bias;
+    for (long o = 0; o < h; o++) {
+        const float *row = c->joint_dense + o * 2 * h;
+        const float x = dot(row, states, h) + dot(row + h, states + split * h, h) + c->joint_dense_bias[o];
+        sum += c->joint_out[o] * 0.5f * x * (1.0f + erff(x * (float)M_SQRT1_2));
+    }
+    return sum;
+}
+
+/* Write the logit of each pair, whose texts are encoded separately but in the joint layers.
+ * starts: (count + 1) offsets of the pairs; parts: (2 count + 1) offsets of their sides; texts: (count) rows of each
+ * pair before the document's text; splits: (count) rows of its query's side; the rest as for rerankd_logits. */
+API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Comparison *head,
+                         const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
+                         const int32_t *parts, const int32_t *splits, const int32_t *texts, int64_t count,
+                         int64_t longest, void *memory, float *logits) {
+    Buffers b;
+    const long h = shape->hidden, separate = shape->layers - head->joint;
+    lay_out(shape, starts[count], longest, memory, &b);
+    configure();
+    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
+    for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, &b);
+    for (long l = separate; l < shape->layers; l++)
+        run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, &b);
+    _tile_release();
+    for (long i = 0; i < count; i++)
+        logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],
+                            splits[i], texts[i], h, b.ranges.scale, (float *)b.context);
 }

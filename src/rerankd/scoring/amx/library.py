@@ -11,6 +11,7 @@ from rerankd._common.processor import cpu_flags
 from rerankd.models.architecture import Architecture
 
 LIBRARY = Path(__file__).with_name("libencoder.so")  # made by scripts/build_kernels.py when the package is built
+SWITCH = "RERANKD_AMX"
 FLAGS = frozenset({"amx_tile", "amx_bf16", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
 
@@ -24,9 +25,9 @@ class Shape(ctypes.Structure):
 
 
 class Linear(ctypes.Structure):
-    """Addresses of a linear layer's weights, scales and bias."""
+    """Addresses of a linear layer's weights, scales, sums and bias."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("panels", "scale", "bias")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("panels", "scale", "sum", "bias")]
 
 
 class Layer(ctypes.Structure):
@@ -50,6 +51,16 @@ class Head(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("dense", "dense_bias", "out", "out_bias")]
 
 
+class Comparison(ctypes.Structure):
+    """Head of a late-interaction model; see `encoder.c`."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("meaning", "piece", "mix", "cross_bias")),
+        *((name, ctypes.c_void_p) for name in ("joint_dense", "joint_dense_bias", "joint_out", "joint_out_bias")),
+        *((name, ctypes.c_int32) for name in ("joint", "prefix", "end")),
+    ]
+
+
 def unsupported(architecture: Architecture) -> str | None:
     """Return why the kernels cannot compute an architecture, a sentence; None if they can."""
     width = architecture.hidden // architecture.heads
@@ -59,7 +70,12 @@ def unsupported(architecture: Architecture) -> str | None:
 
 
 def unavailable() -> str | None:
-    """Return why this machine cannot run the kernels, a sentence; None if it can."""
+    """Return why this process does not run the kernels, a sentence; None if it does.
+
+    `RERANKD_AMX=off` switches them off, so that machines with and without AMX compute the same scores.
+    """
+    if os.environ.get(SWITCH, "").lower() in ("0", "off", "false", "no"):
+        return f"The AMX kernels are switched off by the environment variable {SWITCH}."
     if not cpu_flags() >= FLAGS:
         return "This CPU has no AMX instructions for bf16 and int8."
     if not LIBRARY.is_file():
@@ -90,6 +106,8 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
     loaded.rerankd_logits.restype = None
     pointers = [ctypes.c_void_p]
     loaded.rerankd_logits.argtypes = [*pointers * 8, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
+    loaded.rerankd_compare.restype = None
+    loaded.rerankd_compare.argtypes = [*pointers * 11, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
     if code := loaded.rerankd_start():
         return None, f"The system does not grant this process the tile registers of AMX ({os.strerror(code)})."
     return loaded, None

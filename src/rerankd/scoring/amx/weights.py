@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.models.architecture import Architecture
-from rerankd.scoring.amx.library import Embeddings, Head, Layer, Linear, Shape
+from rerankd.scoring.amx.library import Comparison, Embeddings, Head, Layer, Linear, Shape
 
 Array = npt.NDArray[Any]
 Weights = Callable[[str], Array]
@@ -47,6 +47,11 @@ def quantized(matrix: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float
     return np.rint(matrix / scale[:, None]).astype(np.int8), scale
 
 
+def column_sums(matrix: Array) -> npt.NDArray[np.float32]:
+    """Return the sums of the integers of each output, shape (outputs,): activations are not symmetric around zero."""
+    return matrix.sum(axis=1, dtype=np.int64).astype(np.float32)
+
+
 def panels(rows: Array) -> npt.NDArray[np.uint32]:
     """Arrange a matrix as the right operand of the kernels.
 
@@ -77,8 +82,7 @@ def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -
     yield "positions", weight(f"{embeddings}.position_embeddings.weight")
     yield "segments", weight(f"{embeddings}.token_type_embeddings.weight")
     yield "norm", _norm(weight, f"{embeddings}.LayerNorm")
-    # The scores' divisor, and the logarithm of base 2 that softmax needs, are part of the query's weights.
-    query_scale = 1 / math.sqrt(architecture.hidden // architecture.heads) / math.log(2)
+    query_scale = query_factor(architecture)
     for n in range(architecture.layers):
         prefix = f"{architecture.prefix}.encoder.layer.{n}"
         attention = f"{prefix}.attention"
@@ -98,9 +102,14 @@ def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -
         yield f"{name}_bias", weight(f"{layer}.bias")
 
 
+def query_factor(architecture: Architecture) -> float:
+    """Return what the query's weights are multiplied by: the divisor of the scores, and base 2 for the softmax."""
+    return 1 / math.sqrt(architecture.hidden // architecture.heads) / math.log(2)
+
+
 def array_count(architecture: Architecture, precision: str) -> int:
     """Return the number of arrays that `packed_arrays` yields."""
-    linear = 4 * (3 if precision == "int8" else 2)
+    linear = 4 * (4 if precision == "int8" else 2)
     return 8 + architecture.layers * (linear + 2)
 
 
@@ -112,6 +121,7 @@ def _linear(
     if precision == "int8":
         matrix, scale = quantized(matrix)
         yield f"{name}.scale", scale
+        yield f"{name}.sum", column_sums(matrix)
     else:
         matrix = bfloat16(matrix)
     yield f"{name}.panels", panels(matrix)
@@ -127,11 +137,15 @@ class PackedWeights:
 
     Args:
         architecture: shape of the network.
-        arrays: what `packed_arrays` yields, contiguous.
+        arrays: what `packed_arrays` or `compiled_arrays` yields; a name that is missing is a null pointer.
         precision: `bf16` or `int8`.
+        prefix: tokens between the first one and the query, in a late-interaction model.
+        end: id of the token that ends a text, in a late-interaction model.
     """
 
-    def __init__(self, architecture: Architecture, arrays: Mapping[str, Array], precision: str) -> None:
+    def __init__(
+        self, architecture: Architecture, arrays: Mapping[str, Array], precision: str, prefix: int = 0, end: int = 0
+    ) -> None:
         self.arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self.precision = precision
         self.shape = Shape(
@@ -146,10 +160,18 @@ class PackedWeights:
         self.embeddings = Embeddings(*map(self._address, ("words", "positions", "segments", "norm")))
         self.layers = (Layer * architecture.layers)(*map(self._layer, range(architecture.layers)))
         self.head = Head(*map(self._address, ("dense", "dense_bias", "out", "out_bias")))
+        joint = len(self.arrays["cross_bias"]) if "cross_bias" in self.arrays else 0
+        self.comparison = Comparison(
+            *map(self._address, ("meaning", "piece", "mix", "cross_bias")),
+            *map(self._address, ("joint_dense", "joint_dense_bias", "joint_out", "joint_out_bias")),
+            joint,
+            prefix,
+            end,
+        )
 
     def _layer(self, n: int) -> Layer:
         linear = [
-            Linear(*(self._address(f"{n}.{name}.{part}") for part in ("panels", "scale", "bias")))
+            Linear(*(self._address(f"{n}.{name}.{part}") for part in ("panels", "scale", "sum", "bias")))
             for name in ("projection", "output", "up", "down")
         ]
         return Layer(*linear, self._address(f"{n}.attention_norm"), self._address(f"{n}.norm"))

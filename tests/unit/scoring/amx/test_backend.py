@@ -18,7 +18,7 @@ from rerankd.scoring.backend import choose_backend
 from rerankd.scoring.encoder import EncodedPair
 
 LENGTHS = (3, 15, 16, 17, 31, 32, 33, 48, 64, 65, 100, 190, 300, 512)
-pytestmark = pytest.mark.skipif(library.unavailable() is not None, reason=str(library.unavailable()))
+pytestmark = pytest.mark.usefixtures("amx")
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +110,10 @@ def test_refused(files: ModelFiles) -> None:
     narrow = replace(files.manifest.architecture, heads=8)
     with pytest.raises(InvalidRequestError, match="attention heads of a multiple of 32"):
         AmxBackend(replace(files, manifest=replace(files.manifest, architecture=narrow)))
+
+
+def test_switched_off(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKD_AMX", "off")
+    assert choose_backend(files, device="cpu").name == "torch"
+    with pytest.raises(InvalidRequestError, match="switched off by the environment variable RERANKD_AMX. Use backend"):
+        AmxBackend(files)

@@ -10,6 +10,7 @@ from rerankd.scoring.amx import library
 
 
 def test_reasons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(library.SWITCH)
     monkeypatch.setattr(library, "cpu_flags", lambda: library.FLAGS - {"amx_int8"})
     assert library.unavailable() == "This CPU has no AMX instructions for bf16 and int8."
     monkeypatch.setattr(library, "cpu_flags", lambda: library.FLAGS | {"sse"})
