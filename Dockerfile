@@ -4,7 +4,7 @@
 # `make image` takes the version from the git tag. What each folder and variable is: docs/deploy.md.
 
 FROM python:3.11.14-slim-bookworm AS tools
-# Wheels only: nothing is compiled here, so that no stage needs a compiler.
+# Wheels only: no dependency is compiled. The kernels of rerankd are, by a compiler that is a wheel, too.
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
@@ -31,10 +31,13 @@ RUN python scripts/requirements.py redis queue otel parquet registry torch > req
     && python -m uv pip install --python /opt/venv --only-binary :all: --requirement requirements.txt
 
 FROM tools AS package
+RUN pip install ziglang==0.17.1
 COPY README.md LICENSE NOTICE ./
+COPY scripts/build_kernels.py scripts/
 COPY src src
 ARG VERSION=""
-RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RERANKD="${VERSION}" python -m uv build --wheel --out-dir /wheels . \
+RUN CC="/usr/local/bin/python -m ziglang cc -target x86_64-linux-gnu.2.17" \
+    SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RERANKD="${VERSION}" python -m uv build --wheel --out-dir /wheels . \
     && python -m uv pip install --python /opt/venv --no-deps --no-index --prefix /opt/app /wheels/rerankd-*.whl
 
 FROM python:3.11.14-slim-bookworm AS runtime

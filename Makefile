@@ -15,7 +15,7 @@ IMAGE = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo unit test check bench soak docs mini quality image clean
+.PHONY: help demo unit test check bench gpu soak docs mini quality image clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ check: $(VENV)/.dev ## lint, types, layers, import circles, generated documents
 bench: $(VENV)/.dev ## measure speed and memory against sentence-transformers on this machine
 	@$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 
+gpu: $(VENV)/.dev ## test and measure on a CUDA GPU, six minutes at most; results in benchmarks/results/gpu.json
+	@$(BIN)/python -m benchmarks.gpu
+
 soak: $(VENV)/.dev ## long load and fault runs; results in benchmarks/results/
 	@$(BIN)/python -m benchmarks.soak $(SOAK_FLAGS)
 	@$(BIN)/python -m benchmarks.failover
@@ -64,7 +67,7 @@ image: ## build the images rerankd:VERSION and rerankd:VERSION-cuda (needs docke
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache
 
-$(VENV)/.base: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml constraints.txt scripts/build_kernels.py src/rerankd/scoring/amx/encoder.c
 	@test -n "$(PYTHON)" || { echo "rerankd needs Python 3.11 or newer with the venv module; set PYTHON=/path/to/python3"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing rerankd (base)"

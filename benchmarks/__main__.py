@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, bundled, model, peak, server, workload
+from benchmarks import RESULTS, bundled, model, peak, peers, server, workload
 from benchmarks.contenders import Contender, Worker
 from benchmarks.machine import machine
-from rerankd._common.processor import usable_cores
+from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags, usable_cores
+from rerankd.scoring.amx import library
 
 BASELINE = "sentence-transformers"
 
@@ -27,12 +28,20 @@ def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
             Contender(f"{BASELINE} fp16, padded", BASELINE, checkpoint, device, "fp16"),
             Contender("rerankd torch fp16, packed", "rerankd", checkpoint, device, "fp16"),
         ]
-    return [
-        Contender(f"{BASELINE} fp32", BASELINE, checkpoint),
-        Contender("rerankd torch fp32, packed", "rerankd", checkpoint),
-        Contender("rerankd onnx fp32", "rerankd", model.make_compiled(shape, "fp32", folder)),
-        Contender("rerankd onnx int8", "rerankd", model.make_compiled(shape, "int8", folder)),
-    ]
+    compiled = {precision: model.make_compiled(shape, precision, folder) for precision in ("fp32", "int8")}
+    half = bool(HALF_PRECISION_FLAGS["bf16"] & cpu_flags())
+    found = [Contender(f"{BASELINE} fp32", BASELINE, checkpoint)]
+    if half:
+        found.append(Contender(f"{BASELINE} bf16", BASELINE, checkpoint, precision="bf16"))
+    found.append(Contender("ONNX Runtime fp32, padded", "onnxruntime", compiled["fp32"]))
+    if peers.install_openvino():
+        for precision in ("bf16" if half else "fp32", "int8"):
+            found.append(Contender(f"OpenVINO {precision}", "openvino", checkpoint, precision=precision))
+    found += [Contender(f"rerankd onnx {precision}", "rerankd", compiled[precision]) for precision in compiled]
+    if library.unavailable() is None:
+        for precision in ("bf16", "int8"):
+            found.append(Contender(f"rerankd amx {precision}", "rerankd", checkpoint, precision=precision))
+    return found
 
 
 def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -50,10 +59,13 @@ def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
         worker.close()
     ours = next(name for name in answers if name.startswith("rerankd"))
     tokens = [answer.tokens for answer in answers[ours]]
-    base = statistics.median(a.seconds for a in answers[next(iter(answers))])
+    medians = {name: statistics.median(a.seconds for a in own) for name, own in answers.items()}
+    base = medians[next(iter(answers))]
+    best = min(seconds for name, seconds in medians.items() if not name.startswith("rerankd"))
     lengths = _lengths(shape, arguments, made[1:])
     flops = model.executed_flops(shape, lengths)
-    for name, own in answers.items():
+    # The fastest peer first, then the others, then rerankd.
+    for name, own in sorted(answers.items(), key=lambda item: (item[0].startswith("rerankd"), medians[item[0]])):
         seconds = [a.seconds for a in own]
         yield {
             "shape": shape,
@@ -62,8 +74,9 @@ def measure(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
             "tokens_per_pair": round(sum(tokens) / (len(tokens) * arguments.documents), 1),
             "pairs_per_second": round(arguments.documents * len(own) / sum(seconds), 2),
             "tokens_per_second": round(sum(tokens) / sum(seconds)),
-            "ratio": round(base / statistics.median(seconds), 2),
-            "gflops": round(flops / sum(seconds) / 1e9, 1) if name.startswith("rerankd") else None,
+            "ratio": round(base / medians[name], 2),
+            "to_best_peer": round(best / medians[name], 2),
+            "gops": round(flops / sum(seconds) / 1e9, 1) if name.startswith("rerankd") else None,
             "peak_megabytes": round(max(a.peak_bytes for a in own) / 1e6),
             "gpu_megabytes": round(max(a.gpu_bytes for a in own) / 1e6) or None,
         }
@@ -86,17 +99,22 @@ def _lengths(shape: str, arguments: argparse.Namespace, made: list[workload.Requ
 
 def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Return the latency of one pair of 64 tokens on v2-m3's shape."""
+    checkpoint = model.make_checkpoint("m3", arguments.models)
     for precision in ("fp32", "int8"):
         folder = model.make_compiled("m3", precision, arguments.models)
-        yield {"shape": "m3", "precision": precision} | _latency(folder, arguments.threads)
+        yield {"shape": "m3", "backend": "onnx", "precision": precision} | _latency(folder, arguments.threads, None)
+    if library.unavailable() is None:
+        for precision in ("bf16", "int8"):
+            row = {"shape": "m3", "backend": "amx", "precision": precision}
+            yield row | _latency(checkpoint, arguments.threads, precision)
 
 
-def _latency(folder: Path, threads: int) -> dict[str, Any]:
+def _latency(folder: Path, threads: int, precision: str | None) -> dict[str, Any]:
     from time import perf_counter
 
     from rerankd import Reranker
 
-    reranker = Reranker(str(folder), max_length=64, threads=threads)
+    reranker = Reranker(str(folder), max_length=64, threads=threads, precision=precision or "auto", compile=False)  # type: ignore[arg-type]
     documents = [f"panda {turn} bamboo 熊猫 " * 40 for turn in range(12)]
     milliseconds = []
     for document in documents:
@@ -107,7 +125,7 @@ def _latency(folder: Path, threads: int) -> dict[str, Any]:
         "tokens": tokens,
         "p50_ms": round(statistics.median(milliseconds[2:]), 1),
         "max_ms": round(max(milliseconds[2:]), 1),
-        "file_megabytes": round(sum(p.stat().st_size for p in folder.glob("model.onnx*")) / 1e6),
+        "file_megabytes": round(reranker.files.size / 1e6),
     }
 
 
@@ -143,12 +161,15 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
     parser.add_argument("--name", default=None, help="name of the result file (default: the device)")
     parser.add_argument(
+        "--only-throughput", action="store_true", help="measure only the libraries in process, and one pair of v2-m3's"
+    )
+    parser.add_argument(
         "--only-bundled", action="store_true", help="measure only the bundled models against the int8 peak"
     )
     server.add_flags(parser)
     arguments = parser.parse_args()
     path = RESULTS / f"{arguments.name or arguments.device.partition(':')[0]}.json"
-    if arguments.only_bundled or arguments.only_server:
+    if arguments.only_bundled or arguments.only_server or arguments.only_throughput:
         known = path.exists()
         kept = json.loads(path.read_text(encoding="utf-8")) if known else {"machine": machine(arguments.threads)}
     if arguments.only_bundled:
@@ -158,26 +179,28 @@ def main() -> None:
         _write(path, kept | {"server": _server(arguments)})
         return
     report: dict[str, Any] = {"machine": machine(arguments.threads)}
+    if arguments.only_throughput:
+        arguments.memory_requests, arguments.no_server = 0, True
     if arguments.device == "cpu":
-        report["peak_gflops"] = {name: round(rate) for name, rate in peak.peak_gflops(arguments.threads).items()}
+        report["peak_gops"] = {precision: round(rate) for precision, rate in peak.peaks(arguments.threads).items()}
     rows = [row for shape in arguments.shapes for row in measure(shape, arguments)]
     if arguments.device == "cpu":
-        top = max(report["peak_gflops"].values())
         for row in rows:
-            row["share_of_peak"] = round(row["gflops"] / top, 2) if row["gflops"] else None
+            top = report["peak_gops"][row["contender"].split()[2]] if row["gops"] else 1
+            row["share_of_peak"] = round(row["gops"] / top, 2) if row["gops"] else None
     report["documents"], report["requests"], report["rows"] = arguments.documents, arguments.requests, rows
     if arguments.device == "cpu" and arguments.memory_requests:
         report["memory"] = memory(arguments)
     if arguments.device == "cpu" and not arguments.no_m3:
         report["single_pair"] = list(single_pair(arguments))
-    if arguments.device == "cpu":
+    if arguments.device == "cpu" and not arguments.only_throughput:
         report["bundled"] = _bundled(arguments.threads)
     if arguments.device == "cpu" and not arguments.no_server:
         report["server"] = _server(arguments)
     for row in rows:
         print(json.dumps(row))
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))
-    _write(path, report)
+    _write(path, (kept | report) if arguments.only_throughput else report)
 
 
 def _bundled(threads: int) -> dict[str, Any]:

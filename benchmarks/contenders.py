@@ -11,7 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-MAX_LENGTH = 512
+from benchmarks import peers
+from benchmarks.peers import MAX_LENGTH
+
 PEER_BATCH = 32
 
 
@@ -62,9 +64,7 @@ class Worker:
 
 def _serve(contender: Contender, threads: int, connection: Connection) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
-    score = (
-        _rerankd(contender, threads) if contender.library == "rerankd" else _sentence_transformers(contender, threads)
-    )
+    score = _LIBRARIES[contender.library](contender, threads)
     connection.send("ready")
     while (request := connection.recv()) is not None:
         started = time.perf_counter()
@@ -76,6 +76,7 @@ def _rerankd(contender: Contender, threads: int) -> Callable[[str, list[str]], i
     from rerankd import Reranker
 
     options: dict[str, Any] = {"precision": contender.precision} if contender.precision else {}
+    options["compile"] = False
     reranker = Reranker(
         str(contender.model), max_length=MAX_LENGTH, device=contender.device, threads=threads,
         truncation="longest_first", **options,
@@ -88,7 +89,7 @@ def _sentence_transformers(contender: Contender, threads: int) -> Callable[[str,
     from sentence_transformers import CrossEncoder
 
     torch.set_num_threads(threads)
-    dtype = {None: torch.float32, "fp16": torch.float16}[contender.precision]
+    dtype = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[contender.precision]
     model = CrossEncoder(
         str(contender.model), max_length=MAX_LENGTH, device=contender.device, activation_fn=torch.nn.Identity(),
         model_kwargs={"dtype": dtype},
@@ -99,6 +100,14 @@ def _sentence_transformers(contender: Contender, threads: int) -> Callable[[str,
         return 0
 
     return score
+
+
+_LIBRARIES: dict[str, Callable[[Contender, int], Callable[[str, list[str]], int]]] = {
+    "rerankd": _rerankd,
+    "sentence-transformers": _sentence_transformers,
+    "openvino": lambda contender, threads: peers.openvino(contender.model, contender.precision or "fp32", threads),
+    "onnxruntime": lambda contender, threads: peers.onnxruntime(contender.model, threads),
+}
 
 
 def _peak_bytes() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from rerankd._common.processor import cpu_flags, processor_name
 
 PACKAGES = ("rerankd", "onnxruntime", "torch", "transformers", "sentence-transformers")
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 def machine(threads: int) -> dict[str, Any]:

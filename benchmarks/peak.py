@@ -1,4 +1,4 @@
-"""Peak matrix-product rates of this machine, fp32 and int8, as limits for CPU runs."""
+"""Peak matrix-product rates of this machine by precision, as limits for CPU runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import numpy as np
 SIZES = (1024, 2048, 4096)
 
 
-def peak_gflops(threads: int) -> dict[str, float]:
-    """Return the best rate of each installed library, in GFLOP/s; the machine's peak is the highest."""
-    return {"torch": _best(_torch(threads)), "onnxruntime": _best(_onnxruntime(threads))}
+def peaks(threads: int) -> dict[str, float]:
+    """Return the best rate of any installed library by precision, in 10^9 operations/s: fp32, bf16 and int8."""
+    return {
+        "fp32": max(_best(_torch(threads, "fp32")), _best(_onnxruntime(threads))),
+        "bf16": _best(_torch(threads, "bf16")),
+        "int8": max(_best(_torch(threads, "int8")), int8_gops(threads)),
+    }
 
 
 def int8_gops(threads: int) -> float:
@@ -32,13 +36,18 @@ def _best(product: Callable[[int], Callable[[], object]]) -> float:
     return best
 
 
-def _torch(threads: int) -> Callable[[int], Callable[[], object]]:
+def _torch(threads: int, precision: str) -> Callable[[int], Callable[[], object]]:
     import torch
 
     torch.set_num_threads(threads)
 
     def product(size: int) -> Callable[[], object]:
         left, right = torch.randn(size, size), torch.randn(size, size)
+        if precision == "int8":
+            left, right = (torch.randint(-127, 128, (size, size), dtype=torch.int8) for _ in range(2))
+            return lambda: torch._int_mm(left, right)
+        if precision == "bf16":
+            left, right = left.bfloat16(), right.bfloat16()
         return lambda: left @ right
 
     return product

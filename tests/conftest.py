@@ -18,6 +18,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # torch's threads would spin between the steps of tiny models, and take the processor from servers beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Expected and recorded scores are those of ONNX Runtime, on every processor; the tests of the kernels switch them on.
+os.environ["RERANKD_AMX"] = "off"
+
 import hypothesis
 import pytest
 
@@ -152,7 +155,7 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def _random_model(model: Any, folder: Path) -> Path:
+def random_model(model: Any, folder: Path) -> Path:
     import torch
 
     with torch.no_grad():
@@ -177,7 +180,7 @@ def _xlmr_model(folder: Path, vocabulary: int) -> Path:
         layer_norm_eps=1e-5,
         **SHAPE,
     )
-    return _random_model(XLMRobertaForSequenceClassification(config), folder)
+    return random_model(XLMRobertaForSequenceClassification(config), folder)
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +214,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
     vocabulary = _bert_tokenizer(folder, texts)
     torch.manual_seed(2)
     config = BertConfig(vocab_size=vocabulary, max_position_embeddings=512, **SHAPE)
-    return _random_model(BertForSequenceClassification(config), folder)
+    return random_model(BertForSequenceClassification(config), folder)
 
 
 @pytest.fixture(scope="session", params=["xlmr", "bert"])
@@ -219,6 +222,34 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     """Both families, one after the other."""
     folder: Path = request.getfixturevalue(request.param)
     return folder
+
+
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch the AMX kernels on, or skip the test where there are none."""
+    from rerankd.scoring.amx import library
+
+    monkeypatch.delenv(library.SWITCH)
+    if (problem := library.unavailable()) is not None:
+        pytest.skip(problem)
+
+
+@pytest.fixture(scope="session", params=["bert", "xlmr"])
+def amx_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a random checkpoint that the AMX kernels compute: BERT with heads of 32, XLM-RoBERTa with heads of 64."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    source: Path = request.getfixturevalue(request.param)
+    made = tmp_path_factory.mktemp("amx") / request.param
+    shutil.copytree(source, made, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = AutoConfig.from_pretrained(source)
+    config.num_attention_heads, config.intermediate_size = 2, 192
+    if request.param == "xlmr":
+        config.hidden_size, config.intermediate_size = 128, 256
+    torch.manual_seed(3)
+    network = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    return random_model(network, made)
 
 
 _compiled: dict[Path, dict[str, Path]] = {}

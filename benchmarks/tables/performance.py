@@ -14,7 +14,8 @@ def speed() -> str:
         [
             {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}[row["shape"]],
             row["contender"],
-            f"**{row['ratio']:.1f} x**",
+            f"**{row['to_best_peer']:.2f} x**",
+            f"{row['ratio']:.1f} x",
             f"{row['pairs_per_second']:.1f}",
             f"{row['tokens_per_second']:,}",
             f"{row['share_of_peak']:.0%}" if row.get("share_of_peak") else "",
@@ -22,25 +23,28 @@ def speed() -> str:
         ]
         for row in report["rows"]
     ]
-    head = ["shape", "", "ratio", "pairs/s", "tokens/s", "share of peak", "peak memory"]
+    ratios = ["to the best peer", "to sentence-transformers fp32"]
+    head = ["shape", "", *ratios, "pairs/s", "tokens/s", "share of peak", "peak memory"]
     return f"{table(head, rows)}\n\n{_conditions(report)}"
 
 
 def _conditions(report: dict[str, Any]) -> str:
     machine, first = report["machine"], report["rows"][0]
     packages = machine["packages"]
-    peaks = " and ".join(f"{rate} GFLOP/s ({name})" for name, rate in report["peak_gflops"].items())
+    peaks = ", ".join(f"{rate:,} in {precision}" for precision, rate in report["peak_gops"].items())
     lines = [
         f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
-        f"peak of fp32 matrix products {peaks}, the higher of which is 100 %; "
+        f"peak of matrix products, in 10^9 operations/s: {peaks}; "
         f"{report['requests']} requests of {report['documents']} documents in sequence, "
         f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
         f"onnxruntime {packages['onnxruntime']}, torch {packages['torch']}, "
-        f"sentence-transformers {packages['sentence-transformers']} (batch 32). `make bench`.",
+        f"sentence-transformers {packages['sentence-transformers']} and plain ONNX Runtime in batches of 32, "
+        "OpenVINO in batches of 8 of similar length, int8 by NNCF. `make bench`.",
     ]
     for row in report.get("single_pair", []):
         lines.append(
-            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['precision']}: {row['p50_ms']} ms "
+            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['backend']} {row['precision']}: "
+            f"{row['p50_ms']} ms "
             f"(slowest of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
         )
     if memory := report.get("memory"):

@@ -19,13 +19,14 @@ from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
 from rerankd._common.validation import DocumentLike, check_max_length, check_positive, to_pairs
+from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.finish import RequestScores, finish
 from rerankd.ranking.requests import RequestOptions, build_requests
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
-from rerankd.scoring.backend import half_precision, open_backend
+from rerankd.scoring.backend import half_precision
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -50,9 +51,9 @@ class Reranker:
 
     Args:
         model: `mini` (bundled), a folder, `org/name[@revision]` on the hub, or `registry:name[@alias or number]`.
-        backend: `auto`, `onnx` (CPU, compiled models) or `torch` (checkpoints; sequences packed without padding).
+        backend: `auto`, `onnx` (compiled models), or for checkpoints `amx` (CPUs with AMX) or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16`, `bf16` or `int8`; None for the best of model and device.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; `auto` for the best of model and machine.
         use_fp16: same as `precision="fp16"`, as FlagEmbedding names it; ignored on a CPU.
         max_length: longest pair in tokens, special tokens included; None for what the model was saved with.
         truncation: `only_second` (cut the document, and a query beyond 3/4 of max_length) or `longest_first`.
@@ -62,6 +63,7 @@ class Reranker:
         batch_size: sequences computed together at most; None for no limit but tokens.
         max_batch_tokens: tokens computed together at most.
         threads: CPU threads; 0 for one per core.
+        compile: True to compile a checkpoint for the CPU at its first use, and keep the result; False to run it as is.
         token: access token for the hub; None for `HF_TOKEN`.
         cache_dir: the hub's cache folder; None for its default.
         registry: tracking URI of MLflow; None for `RERANKD_REGISTRY`, or the user's own store.
@@ -86,7 +88,7 @@ class Reranker:
         *,
         backend: str = "auto",
         device: str = "auto",
-        precision: Precision | None = None,
+        precision: Precision = "auto",
         use_fp16: bool = False,
         max_length: int | None = None,
         truncation: Truncation = "only_second",
@@ -96,6 +98,7 @@ class Reranker:
         batch_size: int | None = None,
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         threads: int = 0,
+        compile: bool = True,  # noqa: A002  the word for it
         token: str | None = None,
         cache_dir: str | None = None,
         registry: str | None = None,
@@ -109,9 +112,9 @@ class Reranker:
         )
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
-        if use_fp16 and precision is None:
+        if use_fp16 and precision == "auto":
             precision = half_precision(self.files, backend, device)
-        runtime = open_backend(self.files, backend, device, precision, threads)
+        runtime = open_compiled(self.files, FirstUse(backend, device, precision, threads, compile, cache_dir))
         self._scorer = Scorer(PairEncoder(self.files.tokenizer(), self.files.manifest.template), runtime)
         self._recorder = recorder
         _log.info("Loaded %s on %s, max_length %d", self.model, self.backend, self.max_length)

@@ -12,7 +12,7 @@ Activation = Literal["sigmoid", "none", "softmax"]
 Truncation = Literal["only_second", "longest_first"]
 TruncationSide = Literal["right", "left"]
 LongDocuments = Literal["truncate", "chunk"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 FusionMethod = Literal["weighted", "rrf"]
 
 

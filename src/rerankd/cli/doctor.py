@@ -143,6 +143,6 @@ def _model(reference: str) -> list[Check]:
     megabytes = files.size / 1e6
     return [
         Check("model", f"{files.manifest.name}, {files.manifest.precision}, {megabytes:.0f} MB, files verified", True),
-        Check("backend", f"{choice.name} on {choice.device}", True, choice.reason),
+        Check("backend", f"{choice.name} on {choice.device} in {choice.precision}", True, choice.reason),
         Check("python path", sys.executable),
     ]

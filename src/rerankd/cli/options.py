@@ -41,6 +41,7 @@ MODEL_FLAGS = (
     "truncation",
     "long_documents",
     "threads",
+    "compile",
 )
 
 
@@ -101,7 +102,7 @@ def open_reranker(settings: Settings) -> Reranker:
         settings.model,
         backend=settings.backend,
         device=settings.device,
-        precision=settings.precision,
+        precision=settings.precision or "auto",
         max_length=settings.max_length,
         truncation=settings.truncation,
         long_documents=settings.long_documents,
@@ -109,6 +110,7 @@ def open_reranker(settings: Settings) -> Reranker:
         max_chunks=settings.max_chunks,
         max_batch_tokens=settings.max_batch_tokens,
         threads=settings.threads,
+        compile=settings.compile,
         cache_dir=settings.cache_dir,
         registry=settings.registry,
         rules=settings.rules,

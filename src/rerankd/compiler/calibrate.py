@@ -21,11 +21,11 @@ from rerankd._common.optional import require
 from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.models.checkpoint import weight_files
+from rerankd.models.compiled_weights import OFFSET, SCALE
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 
 _FOREIGN = (".bin", ".h5", ".msgpack", ".ot", ".pt")
-SCALE, OFFSET = "calibration.scale", "calibration.offset"
 
 
 def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mapping[str, float]) -> Manifest:

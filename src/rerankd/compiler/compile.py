@@ -108,7 +108,7 @@ def compile_model(
                 shutil.copyfile(files.folder / name, working / name)
         manifest = _manifest(files, working, options)
         say("Scoring with the source (transformers, fp32)")
-        encoded = _encode(files, groups)
+        encoded = verification_pairs(files, groups)
         expected, reference_seconds = _reference(files, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
         scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
@@ -205,7 +205,8 @@ def _manifest(files: ModelFiles, folder: Path, options: CompileOptions) -> Manif
     )
 
 
-def _encode(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[EncodedPair]]:
+def verification_pairs(files: ModelFiles, groups: dict[str, list[str]]) -> list[list[EncodedPair]]:
+    """Encode the pairs of `read_pairs`, cut to `VERIFY_LENGTH` tokens; one list per query."""
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
     truncation = TruncationOptions(min(VERIFY_LENGTH, files.manifest.max_length))
     return [

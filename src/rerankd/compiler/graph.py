@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rerankd.models.architecture import Architecture
+from rerankd.models.compiled_weights import BLOCK
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,7 +29,6 @@ Weights = Callable[[str], "np.ndarray[Any, Any]"]
 
 OPSET = 17
 INT8_LIMIT = 63
-BLOCK = 32
 
 
 def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -9,21 +9,26 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.logging import logger
 from rerankd._common.optional import install_command, installed
+from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags
 from rerankd.errors import InvalidRequestError, MissingDependencyError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.types import Precision
 
-BACKENDS = ("auto", "onnx", "torch")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+_log = logger(__name__)
+
+BACKENDS = ("auto", "onnx", "amx", "torch")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+MIN_HALF_PARAMETERS = 10_000_000  # of a smaller model, products are not what takes the time
 
 
 class Backend(Protocol):
     """Computes logits; knows nothing of texts, requests or order.
 
     Attributes:
-        name: `onnx` or `torch`.
+        name: `onnx`, `amx` or `torch`.
         device: `cpu`, `cuda:0`, ...
         precision: precision of the matrix products.
         max_batch_pairs: sequences of one call at most; None for no limit.
@@ -57,16 +62,18 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendChoice:
-    """Backend and device for a model.
+    """Backend, device and precision for a model.
 
     Attributes:
-        name: `onnx` or `torch`.
+        name: `onnx`, `amx` or `torch`.
         device: `cpu`, `cuda` or `cuda:N`.
-        reason: why it was chosen, a sentence for people.
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        reason: why they were chosen, a sentence for people.
     """
 
     name: str
     device: str
+    precision: str
     reason: str
 
 
@@ -79,59 +86,106 @@ def cuda_available() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def choose_backend(files: ModelFiles, backend: str = "auto", device: str = "auto") -> BackendChoice:
-    """Choose the backend and the device for a model on this machine.
+def choose_backend(
+    files: ModelFiles, backend: str = "auto", device: str = "auto", precision: str | None = None
+) -> BackendChoice:
+    """Choose backend, device and precision for a model on this machine.
 
     Args:
         files: a checked model folder.
-        backend: `auto`, `onnx` or `torch`.
+        backend: `auto`, `onnx`, `amx` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; None or `auto` for the best one that keeps the order of fp32.
 
     Raises:
-        InvalidRequestError: an unknown backend or device, or a device that cannot run this model's files.
+        InvalidRequestError: an unknown argument, or one that this machine or this model's files do not support.
         MissingDependencyError: the only backend that can run the model is not installed.
     """
+    wanted = None if precision == "auto" else precision
     if backend not in BACKENDS:
         raise InvalidRequestError(f"Unknown backend {backend!r}.", hint=f"Use one of {', '.join(BACKENDS)}.")
+    if wanted is not None and wanted not in PRECISIONS:
+        raise InvalidRequestError(f"Unknown precision {wanted!r}.", hint=f"Use one of {', '.join(PRECISIONS)}.")
     wants_gpu = device.startswith("cuda")
     if device not in ("auto", "cpu") and not wants_gpu:
         raise InvalidRequestError(f"Unknown device {device!r}.", hint="Use auto, cpu, cuda or cuda:N.")
     if files.compiled:
-        return _compiled_choice(files, backend, wants_gpu)
+        return _compiled_choice(files, backend, wants_gpu, wanted)
     if backend == "onnx":
         raise InvalidRequestError(
             f"{files.manifest.name} is a checkpoint without an ONNX file.",
-            hint=f"Run: rerankd models compile {files.reference} --out DIR, then use DIR; or use backend torch.",
+            hint=f"Run: rerankd models compile {files.reference} --out DIR, then use DIR; or use backend auto.",
         )
+    on_gpu = backend != "amx" and device != "cpu" and cuda_available()
+    if wants_gpu and not on_gpu:
+        raise InvalidRequestError(
+            f"device={device!r}, but {'backend amx computes on the CPU' if backend == 'amx' else 'torch sees no GPU'}.",
+            hint="Use device cpu, or check the driver: rerankd doctor.",
+        )
+    if on_gpu:
+        reason = "a checkpoint and a CUDA GPU: packed on the GPU"
+        return BackendChoice("torch", device if wants_gpu else "cuda", wanted or "fp16", reason)
+    if (choice := _amx_choice(files, backend, wanted)) is not None:
+        return choice
     if not installed("torch"):
         raise MissingDependencyError(
             f"{files.manifest.name} is a checkpoint, which needs the torch backend, and torch is not installed.",
             hint=f"Run: {install_command('torch')}; or pass a compiled model.",
         )
-    gpu = cuda_available()
-    if wants_gpu and not gpu:
-        raise InvalidRequestError(
-            f"device={device!r}, but torch sees no CUDA GPU.",
-            hint="Use device cpu, or check the driver: rerankd doctor.",
+    return _torch_choice(files, wanted)
+
+
+def _amx_choice(files: ModelFiles, backend: str, wanted: str | None) -> BackendChoice | None:
+    """Return the choice of the AMX backend; None where another one computes the model.
+
+    Raises:
+        InvalidRequestError: the AMX backend is asked for, and cannot compute the model here.
+    """
+    from rerankd.scoring.amx import library  # loads a C library
+
+    problem = library.unavailable() or library.unsupported(files.manifest.architecture)
+    if problem is None and files.compiled and files.manifest.precision != "int8":
+        problem = (
+            f"{files.manifest.name} is compiled to {files.manifest.precision}; the AMX kernels compute int8 files."
         )
-    if gpu and device != "cpu":
-        return BackendChoice("torch", device if wants_gpu else "cuda", "a checkpoint and a CUDA GPU: packed on the GPU")
-    return BackendChoice("torch", "cpu", "a checkpoint and no GPU: packed on the CPU; compile it to be faster")
+    if backend == "amx" and problem is not None:
+        raise InvalidRequestError(problem, hint="Use backend auto.")
+    if problem is not None or backend not in ("auto", "amx") or wanted not in (None, "bf16", "int8"):
+        return None
+    if files.compiled:
+        return BackendChoice("amx", "cpu", "int8", "a compiled model, and a CPU with matrix instructions (AMX)")
+    reason = "a checkpoint, and a CPU with matrix instructions (AMX)"
+    return BackendChoice("amx", "cpu", wanted or "bf16", reason)
 
 
-def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool) -> BackendChoice:
+def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:
+    precision, reason = wanted or "fp32", "a checkpoint and no GPU: packed on the CPU; compile it to be faster"
+    large = files.manifest.architecture.parameters >= MIN_HALF_PARAMETERS
+    if wanted is None and large and HALF_PRECISION_FLAGS["bf16"] & cpu_flags():
+        precision, reason = "bf16", "a checkpoint, and a CPU with instructions for bf16; compile it to be faster"
+    return BackendChoice("torch", "cpu", precision, reason)
+
+
+def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool, wanted: str | None) -> BackendChoice:
+    source = files.manifest.source or "the checkpoint it was compiled from"
     if backend == "torch" or wants_gpu:
-        wanted = "the torch backend" if backend == "torch" else "a GPU"
-        source = files.manifest.source or "the checkpoint it was compiled from"
+        place = "a GPU" if wants_gpu else "the torch backend"
         raise InvalidRequestError(
-            f"{files.manifest.name} is compiled for ONNX on the CPU, it cannot run on {wanted}.", hint=f"Use {source}."
+            f"{files.manifest.name} is compiled for CPUs, it cannot run on {place}.", hint=f"Use {source}."
         )
-    return BackendChoice("onnx", "cpu", "a compiled model: ONNX Runtime on the CPU")
+    if wanted not in (None, files.manifest.precision):
+        raise InvalidRequestError(
+            f"{files.manifest.name} is compiled to {files.manifest.precision}, not {wanted}.",
+            hint=f"Compile {files.manifest.source or 'its checkpoint'} again with --precision {wanted}.",
+        )
+    if (choice := _amx_choice(files, backend, wanted)) is not None:
+        return choice
+    return BackendChoice("onnx", "cpu", files.manifest.precision, "a compiled model: ONNX Runtime on the CPU")
 
 
-def half_precision(files: ModelFiles, backend: str, device: str) -> Precision | None:
-    """Return `fp16` if the model would run on a CUDA GPU; None elsewhere."""
-    return "fp16" if choose_backend(files, backend, device).device.startswith("cuda") else None
+def half_precision(files: ModelFiles, backend: str, device: str) -> Precision:
+    """Return `fp16` if the model would run on a CUDA GPU; `auto` elsewhere."""
+    return "fp16" if choose_backend(files, backend, device).device.startswith("cuda") else "auto"
 
 
 def open_backend(
@@ -141,29 +195,29 @@ def open_backend(
 
     Args:
         files: a checked model folder.
-        backend: `auto`, `onnx` or `torch`.
+        backend: `auto`, `onnx`, `amx` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16`, `bf16`, `int8`; None for the backend's own (CPU fp32, CUDA fp16, or as compiled).
+        precision: `fp32`, `fp16`, `bf16`, `int8`; None or `auto` for the best of model and machine.
         threads: CPU threads; 0 for one per core.
 
     Raises:
         InvalidRequestError: arguments that this model or this machine does not support.
         MissingDependencyError: the backend is not installed.
     """
-    choice = choose_backend(files, backend, device)
-    if precision is not None and precision not in PRECISIONS:
-        raise InvalidRequestError(f"Unknown precision {precision!r}.", hint=f"Use one of {', '.join(PRECISIONS)}.")
+    choice = choose_backend(files, backend, device, precision)
+    _log.info(
+        "%s: %s on %s in %s (%s)", files.manifest.name, choice.name, choice.device, choice.precision, choice.reason
+    )
     if choice.name == "onnx":
-        if precision not in (None, files.manifest.precision):
-            raise InvalidRequestError(
-                f"{files.manifest.name} is compiled to {files.manifest.precision}, not {precision}.",
-                hint=f"Compile {files.manifest.source or 'its checkpoint'} again with --precision {precision}.",
-            )
         from rerankd.scoring.onnx_backend import OnnxBackend
 
         return OnnxBackend(files, threads=threads)
+    if choice.name == "amx":
+        from rerankd.scoring.amx.backend import AmxBackend
+
+        return AmxBackend(files, precision=choice.precision, threads=threads)
     if choice.name == "torch":
         from rerankd.scoring.torch_backend import TorchBackend
 
-        return TorchBackend(files, device=choice.device, precision=precision, threads=threads)
+        return TorchBackend(files, device=choice.device, precision=choice.precision, threads=threads)
     raise RuntimeError(f"No class opens the backend {choice.name!r}.")

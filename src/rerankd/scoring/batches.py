@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ class BatchLimits:
         max_tokens: tokens of a batch at most; padding counts, unless `max_padding` is None.
         max_pairs: sequences of a batch at most; None for no limit.
         max_padding: share of a batch that may be padding, 0 to 1; None for packed batches, which have none.
+        workers: packed batches that are computed side by side; they get equal shares of the tokens.
     """
 
     max_tokens: int
     max_pairs: int | None = None
     max_padding: float | None = None
+    workers: int = 1
 
 
 def plan_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
@@ -47,6 +50,8 @@ def plan_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]
         raise InvalidRequestError(
             "A batch must hold at least one token and one pair.", hint="Use a max_batch_tokens and batch_size from 1."
         )
+    if limits.workers > 1 and limits.max_padding is None:
+        return _equal_batches(lengths, limits)
     batches: list[list[int]] = []
     tokens = longest = 0
     for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -66,3 +71,26 @@ def plan_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]
             batch.append(position)
             tokens += length
     return batches
+
+
+def _equal_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
+    """Divide sequences into a multiple of `workers` batches of nearly equal tokens: longest first, to the emptiest."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    count = limits.workers * max(1, -(-sum(lengths) // (limits.workers * limits.max_tokens)))
+    while count < len(order):
+        batches: list[list[int]] = [[] for _ in range(count)]
+        emptiest = [(0, number) for number in range(count)]
+        for position in order:
+            tokens, number = heapq.heappop(emptiest)
+            batches[number].append(position)
+            heapq.heappush(emptiest, (tokens + lengths[position], number))
+        if all(_fits([lengths[i] for i in batch], limits) for batch in batches):
+            return sorted(batches, key=lambda batch: -lengths[batch[0]])
+        count += limits.workers
+    return [[position] for position in order]
+
+
+def _fits(lengths: Sequence[int], limits: BatchLimits) -> bool:
+    return len(lengths) == 1 or (
+        sum(lengths) <= limits.max_tokens and (limits.max_pairs is None or len(lengths) <= limits.max_pairs)
+    )

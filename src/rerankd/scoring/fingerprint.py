@@ -27,10 +27,14 @@ def model_fingerprint(files: ModelFiles, backend: Backend) -> str:
 
 def fingerprint_for(files: ModelFiles, backend: str, device: str, precision: str) -> str:
     """Return the fingerprint that a model has on a backend, without opening the backend."""
-    manifest = files.manifest
-    content: object = dict(manifest.files) or manifest.revision
-    if not content:
-        paths = sorted(path for path in files.folder.iterdir() if path.is_file())
-        content = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    text = json.dumps([manifest.name, content, backend, device, precision], sort_keys=True)
+    text = json.dumps([files.manifest.name, content_of(files), backend, device, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_of(files: ModelFiles) -> object:
+    """Return what tells the content of a model's files from others, as a value for JSON."""
+    content: object = dict(files.manifest.files) or files.manifest.revision
+    if content:
+        return content
+    paths = sorted(path for path in files.folder.iterdir() if path.is_file())
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

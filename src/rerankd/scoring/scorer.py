@@ -87,6 +87,7 @@ class Scorer:
             max_tokens=min(max_batch_tokens, self.backend.max_batch_tokens or max_batch_tokens),
             max_pairs=min(pairs) if pairs else None,
             max_padding=self.backend.max_padding,
+            workers=self.backend.workers,
         )
 
     def _compute(

@@ -24,21 +24,14 @@ from rerankd.errors import InvalidRequestError
 from rerankd.models.checkpoint import Checkpoint
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.packed import packed_rows
 
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Concatenated sequences.
-
-    Attributes:
-        ids: shape (tokens,).
-        positions: rows of the position table, shape (tokens,).
-        segments: 0 for the query's side, 1 for the document's, shape (tokens,).
-        starts: offset of each sequence, and the total at the end, shape (sequences + 1,), int32.
-        lengths: tokens of each sequence.
-    """
+    """`PackedRows` on the device of the model."""
 
     ids: Tensor
     positions: Tensor
@@ -130,24 +123,13 @@ class TorchBackend:
             torch.cuda.empty_cache()
 
     def _pack(self, pairs: Sequence[EncodedPair]) -> PackedBatch:
-        lengths = [len(pair) for pair in pairs]
-        offset = self._architecture.position_offset
-        begin = offset + 1 if offset else 0
-        positions = np.concatenate([np.arange(begin, begin + n) for n in lengths])
-        segments = np.concatenate([np.arange(len(pair)) >= pair.document_start for pair in pairs])
-        if not self._architecture.segments:
-            segments[:] = False
+        rows = packed_rows(pairs, self._architecture)
 
-        def move(values: npt.NDArray[np.generic], dtype: torch.dtype) -> Tensor:
-            return torch.from_numpy(values).to(dtype).to(self.device, non_blocking=True)
+        def move(values: npt.NDArray[np.generic]) -> Tensor:
+            return torch.from_numpy(values).to(self.device, non_blocking=True)
 
-        return PackedBatch(
-            move(np.concatenate([pair.ids for pair in pairs]), torch.int64),
-            move(positions, torch.int64),
-            move(segments, torch.int64),
-            move(np.cumsum([0, *lengths]), torch.int32),
-            lengths,
-        )
+        ids, positions, segments = (move(values) for values in (rows.ids, rows.positions, rows.segments))
+        return PackedBatch(ids, positions, segments, move(rows.starts), rows.lengths)
 
     def _embed(self, batch: PackedBatch) -> Tensor:
         words, positions, segments = self._tables

@@ -42,8 +42,8 @@ URLS = (
     *("redis_url", "queue_url", "traces_url", "registry"),
     *("embedding_url", "llm_url", "milvus_url", "otel_endpoint"),
 )
-# Variables of the client and of Kubernetes, which names variables after a service called rerankd.
-_FOREIGN = re.compile(r"RERANKD_(CONFIG|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
+# Variables of the library, the client and of Kubernetes, which names variables after a service called rerankd.
+_FOREIGN = re.compile(r"RERANKD_(CONFIG|AMX|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
 _file: ContextVar[Path] = ContextVar("settings_file")
 
 

@@ -19,12 +19,18 @@ class ModelSettings(BaseModel):
     model: str = Field(
         "mini", description="model to use: mini, a folder, org/name[@revision], or registry:NAME[@ALIAS]"
     )
-    backend: str = Field("auto", description="backend: auto, onnx or torch")
+    backend: str = Field(
+        "auto", description="backend: auto, onnx (compiled models), or for checkpoints amx (CPUs with AMX) or torch"
+    )
     device: str = Field("auto", description="device: auto, cpu, cuda or cuda:N")
     precision: Precision | None = Field(
-        None, description="precision: fp32, fp16, bf16 or int8; empty for the best that model and device support"
+        "auto", description="precision: fp32, fp16, bf16 or int8; auto or empty for the best of model and machine"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 for one per core")
+    compile: bool = Field(
+        True,
+        description="compile: compile a checkpoint that runs on the CPU at its first use, and keep the result",
+    )
     max_length: int | None = Field(None, ge=8, description="longest pair in tokens; empty for what the model has saved")
     truncation: Truncation = Field(
         "only_second", description="truncation strategy: only_second (the document) or longest_first (the longer side)"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rerankd._common.validation import check_max_length
+from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
 from rerankd.engine.engine import Engine, EngineOptions
 from rerankd.engine.observer import EngineObserver
@@ -13,7 +14,7 @@ from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.reference import REGISTRY, parse_reference
-from rerankd.scoring.backend import Backend, open_backend
+from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -93,7 +94,10 @@ class SettingsLoader(ModelLoader):
         """Open the backend that computes a model."""
         settings = self._settings
         precision = settings.precision if not files.compiled else None
-        return open_backend(files, settings.backend, settings.device, precision, settings.threads)
+        use = FirstUse(
+            settings.backend, settings.device, precision, settings.threads, settings.compile, settings.cache_dir
+        )
+        return open_compiled(files, use)
 
 
 def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:

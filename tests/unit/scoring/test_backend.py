@@ -32,13 +32,13 @@ def test_choices(checkpoint: Path, compiled: dict[str, Path], gpu: bool) -> None
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [
-        ("bare", {"backend": "tensorrt"}, "Unknown backend 'tensorrt'. Use one of auto, onnx, torch."),
+        ("bare", {"backend": "tensorrt"}, "Unknown backend 'tensorrt'. Use one of auto, onnx, amx, torch."),
         ("bare", {"device": "tpu"}, "Unknown device 'tpu'. Use auto, cpu, cuda or cuda:N."),
         ("bare", {"backend": "onnx"}, "is a checkpoint without an ONNX file. Run: rerankd models compile"),
-        ("bare", {"device": "cuda"}, "but torch sees no CUDA GPU. Use device cpu"),
-        ("bare", {"precision": "fp8"}, "Unknown precision 'fp8'. Use one of fp32, fp16, bf16, int8."),
+        ("bare", {"device": "cuda"}, "but torch sees no GPU. Use device cpu"),
+        ("bare", {"precision": "fp8"}, "Unknown precision 'fp8'. Use one of auto, fp32, fp16, bf16, int8."),
         ("bare", {"precision": "int8"}, "The torch backend does not support int8. Run: rerankd models compile"),
-        ("done", {"backend": "torch"}, "is compiled for ONNX on the CPU, it cannot run on the torch backend"),
+        ("done", {"backend": "torch"}, "is compiled for CPUs, it cannot run on the torch backend"),
         ("done", {"device": "cuda"}, "it cannot run on a GPU. Use "),
         ("done", {"precision": "fp32"}, "is compiled to int8, not fp32. Compile .* again with --precision fp32"),
     ],

@@ -48,3 +48,16 @@ def test_longer_than_the_budget_stands_alone() -> None:
 def test_limits_must_be_positive() -> None:
     with pytest.raises(InvalidRequestError, match="at least one token and one pair"):
         plan_batches([1], BatchLimits(0))
+
+
+@given(lengths, st.integers(1, 2000), st.none() | st.integers(1, 20), st.integers(2, 5))
+def test_workers_get_equal_shares(sizes: list[int], tokens: int, pairs: int | None, workers: int) -> None:
+    batches = plan_batches(sizes, BatchLimits(tokens, pairs, workers=workers))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(sizes)))
+    for batch in batches:
+        assert len(batch) == 1 or sum(sizes[i] for i in batch) <= tokens
+        assert pairs is None or len(batch) <= pairs
+    assert len(batches) % workers == 0 or len(batches) == len(sizes)
+    if batches and len(batches) < len(sizes):
+        totals = [sum(sizes[i] for i in batch) for batch in batches]
+        assert max(totals) - min(totals) <= max(sizes)

@@ -37,7 +37,7 @@ def animals(count: int = 12) -> list[Example]:
 
 
 def late_interaction_model(
-    bert: Path, out: Path, precision: str = "fp32", seed: int = 0, joint_layers: int = 0
+    bert: Path, out: Path, precision: str = "fp32", seed: int = 0, joint_layers: int = 0, size: int = 32, heads: int = 4
 ) -> Path:
     """Return a random model of the bundled one's kind, with the tokenizer of another."""
     from tokenizers import Tokenizer
@@ -46,13 +46,13 @@ def late_interaction_model(
     shutil.copyfile(bert / "tokenizer.json", out / "tokenizer.json")
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     cls, sep = tokenizer.encode("").ids
-    architecture = Architecture("bert", 2, 32, 4, 64, tokenizer.get_vocab_size(), 128, 2, 1e-5, 0)
+    architecture = Architecture("bert", 2, size, heads, 64, tokenizer.get_vocab_size(), 128, 2, 1e-5, 0)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=architecture.vocabulary,
-        hidden_size=32,
+        hidden_size=size,
         num_hidden_layers=2,
-        num_attention_heads=4,
+        num_attention_heads=heads,
         intermediate_size=64,
         max_position_embeddings=128,
         initializer_range=0.2,

@@ -1,0 +1,151 @@
+"""AMX backend, on CPUs with Intel's matrix instructions.
+
+Sequences are packed, so nothing is padded, and each call runs on one core: several calls at once share the weights
+and never wait for each other. A score does not depend on what else is in the batch, bit for bit: every row has its own
+scale, and attention sees one sequence.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rerankd._common.processor import usable_cores
+from rerankd.errors import InvalidRequestError
+from rerankd.models.files import ONNX, ModelFiles
+from rerankd.models.onnx_constants import onnx_constants
+from rerankd.scoring.amx import library
+from rerankd.scoring.amx.compiled import compiled_arrays, is_late_interaction
+from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
+from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.packed import PackedRows, packed_rows
+
+PRECISIONS = ("bf16", "int8")
+BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the second-level cache
+KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
+
+Int32 = npt.NDArray[np.int32]
+
+
+class AmxBackend:
+    """Backend of checkpoints of BERT and XLM-RoBERTa, and of compiled int8 models. Thread-safe.
+
+    Args:
+        files: a folder with safetensors weights, or with an int8 `model.onnx`.
+        precision: `bf16` or `int8`; None for `bf16`, or as compiled.
+        threads: calls that run at once; 0 for one per core this process may use.
+        weights: weights that were packed before; None to pack those of the folder.
+
+    Raises:
+        InvalidRequestError: another precision, an architecture that the kernels do not compute, or a machine that does
+            not run them.
+    """
+
+    name = "amx"
+    device = "cpu"
+    max_batch_pairs: int | None = None
+    max_batch_tokens: int | None = BATCH_TOKENS
+    max_padding: float | None = None
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        precision: str | None = None,
+        threads: int = 0,
+        weights: PackedWeights | None = None,
+    ) -> None:
+        architecture = files.manifest.architecture
+        if problem := library.unavailable() or library.unsupported(architecture):
+            raise InvalidRequestError(problem, hint="Use backend auto.")
+        self.precision = weights.precision if weights else precision or (files.compiled and "int8") or "bf16"
+        if self.precision not in PRECISIONS:
+            raise InvalidRequestError(
+                f"The AMX backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
+            )
+        self.workers = threads or usable_cores()
+        self._architecture = architecture
+        self._template = files.manifest.template
+        self._library = library.library()
+        self._late_interaction = False
+        if weights is not None:
+            self._weights = weights
+        elif files.compiled:
+            self._weights = self._compiled_weights(files)
+        else:
+            arrays = dict(packed_arrays(architecture, files.checkpoint().tensor, self.precision))
+            self._weights = PackedWeights(architecture, arrays, self.precision)
+        self._memory = threading.local()
+
+    def _compiled_weights(self, files: ModelFiles) -> PackedWeights:
+        constants = onnx_constants(files.folder / ONNX)
+        self._late_interaction = is_late_interaction(constants)
+        try:
+            arrays = dict(compiled_arrays(constants, self._architecture))
+        except KeyError as error:
+            raise InvalidRequestError(
+                f"{files.manifest.name} is no int8 model that this version compiled: {error} is missing.",
+                hint="Compile it again, or use backend onnx.",
+            ) from error
+        prefix, end = len(self._template.start) - 1, self._template.end[-1]
+        return PackedWeights(self._architecture, arrays, self.precision, prefix, end)
+
+    @property
+    def single_thread(self) -> AmxBackend | None:
+        """This backend: each of its calls runs on one core; None where only one may run."""
+        return self if self.workers > 1 else None
+
+    def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
+        """Return the logits of the pairs, computed together, shape (pairs,), float32."""
+        logits = np.empty(len(pairs), dtype=np.float32)
+        if not pairs:
+            return logits
+        rows = packed_rows(pairs, self._architecture)
+        weights, longest = self._weights, max(rows.lengths)
+        size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest)
+        memory = self._working_memory(size + 64)
+        if self._late_interaction:
+            compute, head, arrays = self._library.rerankd_compare, weights.comparison, self._sides(pairs, rows)
+        else:
+            compute, head = self._library.rerankd_logits, weights.head
+            arrays = [rows.ids, rows.positions, rows.segments, rows.starts]
+        arrays = [np.ascontiguousarray(values, np.int32) for values in arrays]
+        compute(
+            pointer(weights.shape),
+            pointer(weights.embeddings),
+            pointer(weights.layers),
+            pointer(head),
+            *(values.ctypes.data for values in arrays),
+            len(pairs),
+            longest,
+            -(-memory.ctypes.data // 64) * 64,
+            logits.ctypes.data,
+        )
+        return logits
+
+    def _sides(self, pairs: Sequence[EncodedPair], rows: PackedRows) -> list[npt.NDArray[np.integer]]:
+        """Return what is needed to encode both texts of each pair separately; each side has its own positions."""
+        texts = np.array([pair.document_start for pair in pairs], np.int32)
+        splits = texts - (len(self._template.middle) - 1)  # the document's side begins with a [CLS] of its own
+        starts = rows.starts[:-1]
+        parts = np.append(np.stack([starts, starts + splits], axis=1).reshape(-1), rows.starts[-1])
+        lengths = np.diff(parts)
+        positions = np.arange(rows.starts[-1]) - np.repeat(parts[:-1], lengths)
+        return [rows.ids, positions, np.zeros_like(rows.ids), rows.starts, parts, splits, texts]
+
+    def release(self) -> None:
+        """Free the working memory of the calling thread."""
+        self._memory.array = None
+
+    def _working_memory(self, size: int) -> npt.NDArray[np.uint8]:
+        """Return memory of at least `size` bytes; up to `KEPT_BYTES` are kept for the thread's next call."""
+        kept: npt.NDArray[np.uint8] | None = getattr(self._memory, "array", None)
+        if kept is not None and len(kept) >= size:
+            return kept
+        memory = np.empty(size, dtype=np.uint8)
+        if size <= KEPT_BYTES:
+            self._memory.array = memory
+        return memory

@@ -1,0 +1,789 @@
+/* Transformer encoder (BERT, XLM-RoBERTa: layer normalization after each block) on Intel AMX, in int8 or bfloat16.
+ *
+ * Sequences are packed: their rows follow each other, so there is no padding. A call uses one thread; the weights are
+ * shared by all callers. Matrix products use tiles of 16 rows of 64 bytes. Their left operand ("rows") is stored as
+ * [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32 columns) as [column / 32][byte / 64][2][16][64],
+ * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes.
+ *
+ * A cross-encoder's head reads the first row of each sequence; a late-interaction model encodes both texts of a pair
+ * separately, but in its last layers if it has joint ones, and compares them row by row.
+ *
+ * int8: weights have one scale per output column; activations have a scale and a least number per row, found when they
+ * are quantized, so no row depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and normalization in float32.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define API __attribute__((visibility("default")))
+#define INLINE static inline __attribute__((always_inline))
+#define TILE 1024 /* bytes */
+#define ROWS 32   /* rows and columns of a block of 2 x 2 tiles */
+#define UP(x, n) (((x) + (n)-1) / (n) * (n))
+
+typedef uint16_t bf16;
+
+typedef struct {
+    int32_t hidden, inner, heads, layers;
+    int32_t int8;  /* 1: int8 products; 0: bfloat16 */
+    int32_t block; /* rows of which the feed-forward part is computed at a time, a multiple of 32 */
+    float eps;
+} Shape;
+
+typedef struct { /* one linear layer */
+    const uint8_t *panels;
+    const float *scale, *sum; /* int8: scale of each column, and sum of its integers */
+    const float *bias;
+} Linear;
+
+typedef struct {
+    Linear projection, output, up, down; /* columns of projection: query, key, value */
+    const float *attention_norm, *norm;  /* weight, then bias */
+} Layer;
+
+typedef struct {
+    const bf16 *words;                 /* (vocabulary, hidden) */
+    const float *positions, *segments; /* (.., hidden) */
+    const float *norm;                 /* weight, then bias */
+} Embeddings;
+
+typedef struct { /* head of a late-interaction model; float32 */
+    const float *meaning, *piece; /* what a token of the query weighs, by its state and by its embedding: (hidden), bias */
+    const float *mix;             /* of the cosine of both sums of states, similar tokens, equal tokens; bias */
+    const float *cross_bias;      /* (joint layers, heads), times the logarithm of e to base 2 */
+    const float *joint_dense, *joint_dense_bias, *joint_out, *joint_out_bias; /* on both first states; joint layers only */
+    int32_t joint;                /* last layers in which the two texts attend to each other */
+    int32_t prefix, end;          /* tokens between the first one and the query; id of the token that ends a text */
+} Comparison;
+
+typedef struct { /* dense layer, hyperbolic tangent, linear layer; float32 */
+    const float *dense, *dense_bias; /* (hidden, hidden), (hidden) */
+    const float *out, *out_bias;     /* (hidden), (1) */
+} Head;
+
+/* ------------------------------------------------------------------------------------------------ small parts */
+
+INLINE __m512 load_bf16(const bf16 *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+
+INLINE void store_bf16(bf16 *p, __m512 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
+
+INLINE __m512i two_bf16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+
+/* 2^x for x <= 0, relative error 4e-6 */
+INLINE __m512 exp2_negative(__m512 x) {
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
+    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 f = _mm512_sub_ps(x, whole);
+    __m512 y = _mm512_set1_ps(9.6180980e-3f);
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.5480747e-2f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.4022651e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.9314718e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(y, whole);
+}
+
+/* x * normal distribution function of x: cubic pieces of width 1/4 from 0 to 4, whose coefficients are below */
+static float gelu_table[4][16] __attribute__((aligned(64)));
+
+static void fill_gelu_table(void) {
+    for (int i = 0; i < 16; i++) {
+        /* the cubic through four Chebyshev points of the piece, in t from 0 to 1 */
+        double t[4], y[4], c[4] = {0, 0, 0, 0};
+        for (int j = 0; j < 4; j++) {
+            t[j] = 0.5 - 0.5 * cos(M_PI * (j + 0.5) / 4);
+            y[j] = 0.5 * erf((i + t[j]) * 0.25 / sqrt(2.0));
+        }
+        for (int j = 0; j < 4; j++) { /* Lagrange */
+            double p[4] = {1, 0, 0, 0}, denominator = 1;
+            int degree = 0;
+            for (int k = 0; k < 4; k++) {
+                if (k == j) continue;
+                for (int d = degree + 1; d > 0; d--) p[d] = p[d - 1] - t[k] * p[d];
+                p[0] *= -t[k];
+                degree++;
+                denominator *= t[j] - t[k];
+            }
+            for (int d = 0; d < 4; d++) c[d] += y[j] * p[d] / denominator;
+        }
+        for (int d = 0; d < 4; d++) gelu_table[d][i] = (float)c[d];
+    }
+}
+
+typedef struct { __m512 c0, c1, c2, c3; } Gelu;
+
+INLINE Gelu gelu_coefficients(void) {
+    Gelu g = {_mm512_load_ps(gelu_table[0]), _mm512_load_ps(gelu_table[1]), _mm512_load_ps(gelu_table[2]),
+              _mm512_load_ps(gelu_table[3])};
+    return g;
+}
+
+INLINE __m512 gelu(__m512 x, const Gelu *g) {
+    __m512 a = _mm512_min_ps(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(4.0f)), _mm512_set1_ps(15.9999f));
+    __m512i piece = _mm512_cvttps_epi32(a);
+    __m512 t = _mm512_sub_ps(a, _mm512_cvtepi32_ps(piece));
+    __m512 y = _mm512_permutexvar_ps(piece, g->c3);
+    y = _mm512_fmadd_ps(y, t, _mm512_permutexvar_ps(piece, g->c2));
+    y = _mm512_fmadd_ps(y, t, _mm512_permutexvar_ps(piece, g->c1));
+    y = _mm512_fmadd_ps(y, t, _mm512_permutexvar_ps(piece, g->c0)); /* of |x|: the function less 1/2 */
+    return _mm512_fmadd_ps(_mm512_abs_ps(x), y, _mm512_mul_ps(x, _mm512_set1_ps(0.5f)));
+}
+
+/* Address of 64 bytes of a row of the left operand. */
+INLINE uint8_t *cell(uint8_t *rows, long steps, long row, long step) {
+    return rows + ((row >> 4) * steps + step) * TILE + (row & 15) * 64;
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+static void configure(void) {
+    struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } __attribute__((packed)) c;
+    memset(&c, 0, sizeof c);
+    c.palette = 1;
+    for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
+    _tile_loadconfig(&c);
+}
+
+enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16 };
+
+typedef struct {
+    const float *row_scale, *row_low;                 /* int8 */
+    const float *column_scale, *column_sum, *bias;
+    bf16 *out;      /* TO_BF16, GELU_BF16: (rows, stride) */
+    uint8_t *cells; /* GELU_ROWS: left operand of the next product, bfloat16 */
+    float *sum;     /* ADD: (rows, stride) */
+    float *least, *most; /* GELU_BF16: 16 partial minima and maxima of each row */
+    long stride;    /* of out and sum in elements, or of cells in steps */
+} Target;
+
+INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8, const Target *t, const Gelu *g) {
+    __m512 bias0 = _mm512_loadu_ps(t->bias + column), bias1 = _mm512_loadu_ps(t->bias + column + 16);
+    __m512 scale0 = bias0, scale1 = bias1, sum0 = bias0, sum1 = bias1;
+    if (int8) {
+        sum0 = _mm512_loadu_ps(t->column_sum + column);
+        sum1 = _mm512_loadu_ps(t->column_sum + column + 16);
+        scale0 = _mm512_loadu_ps(t->column_scale + column);
+        scale1 = _mm512_loadu_ps(t->column_scale + column + 16);
+    }
+    for (int r = 0; r < ROWS; r++) {
+        __m512 v0, v1;
+        if (int8) {
+            __m512 row_scale = _mm512_set1_ps(t->row_scale[row + r]), low = _mm512_set1_ps(t->row_low[row + r]);
+            v0 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS));
+            v1 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS + 16));
+            v0 = _mm512_fmadd_ps(_mm512_fmadd_ps(v0, row_scale, _mm512_mul_ps(low, sum0)), scale0, bias0);
+            v1 = _mm512_fmadd_ps(_mm512_fmadd_ps(v1, row_scale, _mm512_mul_ps(low, sum1)), scale1, bias1);
+        } else {
+            v0 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS), bias0);
+            v1 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS + 16), bias1);
+        }
+        if (kind == ADD) {
+            float *s = t->sum + (row + r) * t->stride + column;
+            _mm512_storeu_ps(s, _mm512_add_ps(_mm512_loadu_ps(s), v0));
+            _mm512_storeu_ps(s + 16, _mm512_add_ps(_mm512_loadu_ps(s + 16), v1));
+        } else if (kind == TO_BF16) {
+            _mm512_storeu_si512(t->out + (row + r) * t->stride + column, two_bf16(v0, v1));
+        } else {
+            v0 = gelu(v0, g);
+            v1 = gelu(v1, g);
+            if (kind == GELU_ROWS) {
+                _mm512_store_si512(cell(t->cells, t->stride, row + r, column >> 5), two_bf16(v0, v1));
+            } else {
+                float *least = t->least + (row + r) * 16, *most = t->most + (row + r) * 16;
+                _mm512_store_ps(least, _mm512_min_ps(_mm512_load_ps(least), _mm512_min_ps(v0, v1)));
+                _mm512_store_ps(most, _mm512_max_ps(_mm512_load_ps(most), _mm512_max_ps(v0, v1)));
+                _mm512_storeu_si512(t->out + (row + r) * t->stride + column, two_bf16(v0, v1));
+            }
+        }
+    }
+}
+
+#define STEP(DP)                                                                                                    \
+    _tile_loadd(4, a, 64);                                                                                          \
+    _tile_loadd(6, b, 64);                                                                                          \
+    _tile_loadd(7, b + TILE, 64);                                                                                   \
+    DP(0, 4, 6);                                                                                                    \
+    _tile_loadd(5, a + across, 64);                                                                                 \
+    DP(1, 4, 7);                                                                                                    \
+    DP(2, 5, 6);                                                                                                    \
+    DP(3, 5, 7);
+
+/* rows (m, a multiple of 32) times columns from..to (multiples of 32), steps of 64 bytes deep */
+INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long from, long to, long steps, int kind,
+                    int int8, const Target *target) {
+    int32_t acc[2][ROWS * ROWS] __attribute__((aligned(64)));
+    Gelu g = {0};
+    if (kind == GELU_ROWS || kind == GELU_BF16) g = gelu_coefficients();
+    const long across = steps * TILE;
+    long turn = 0, last_row = -1, last_column = 0;
+    for (long column = from; column < to; column += ROWS) {
+        const uint8_t *panel = panels + column / ROWS * steps * 2 * TILE;
+        for (long row = 0; row < m; row += ROWS, turn ^= 1) {
+            const uint8_t *a = rows + (row >> 4) * across, *b = panel;
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            if (int8) {
+                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbusd) }
+            } else {
+                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbf16ps) }
+            }
+            /* the block before is finished while the tiles of this one are computed */
+            if (last_row >= 0) finish(acc[turn ^ 1], last_row, last_column, kind, int8, target, &g);
+            int32_t *out = acc[turn];
+            _tile_stored(0, out, ROWS * 4);
+            _tile_stored(1, out + 16, ROWS * 4);
+            _tile_stored(2, out + 16 * ROWS, ROWS * 4);
+            _tile_stored(3, out + 16 * ROWS + 16, ROWS * 4);
+            last_row = row;
+            last_column = column;
+        }
+    }
+    if (last_row >= 0) finish(acc[turn ^ 1], last_row, last_column, kind, int8, target, &g);
+}
+
+#define PRODUCT(NAME, KIND)                                                                                         \
+    static __attribute__((noinline)) void NAME(const uint8_t *rows, long m, const Linear *l, long from, long to,   \
+                                               long steps, int int8, Target *t) {                                   \
+        t->column_scale = l->scale;                                                                                 \
+        t->column_sum = l->sum;                                                                                     \
+        t->bias = l->bias;                                                                                          \
+        if (int8) product(rows, m, l->panels, from, to, steps, KIND, 1, t);                                         \
+        else product(rows, m, l->panels, from, to, steps, KIND, 0, t);                                              \
+    }
+PRODUCT(product_to_bf16, TO_BF16)
+PRODUCT(product_add, ADD)
+PRODUCT(product_gelu_rows, GELU_ROWS)
+PRODUCT(product_gelu_bf16, GELU_BF16)
+
+/* ------------------------------------------------------------------------------------------------ rows */
+
+/* int8 activations are integers from 0 to 255, the number is low + scale * integer. */
+typedef struct { float *scale, *low; } Ranges;
+
+INLINE __m512 set_range(Ranges ranges, long row, float least, float most) {
+    float scale = fmaxf(most - least, 1e-12f) / 255.0f;
+    ranges.scale[row] = scale;
+    ranges.low[row] = least;
+    return _mm512_set1_ps(1.0f / scale);
+}
+
+INLINE __m128i quantized(__m512 v, __m512 low, __m512 by) {
+    __m512 from_zero = _mm512_max_ps(_mm512_mul_ps(_mm512_sub_ps(v, low), by), _mm512_setzero_ps());
+    return _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(from_zero));
+}
+
+/* Store a row of float32 as the left operand. */
+INLINE void store_row(const float *v, long size, int int8, uint8_t *rows, Ranges ranges, long row, float least,
+                      float most) {
+    if (int8) {
+        __m512 by = set_range(ranges, row, least, most), low = _mm512_set1_ps(least);
+        for (long c = 0; c < size; c += 64)
+            for (long i = 0; i < 64; i += 16)
+                _mm_store_si128((__m128i *)(cell(rows, size >> 6, row, c >> 6) + i),
+                                quantized(_mm512_loadu_ps(v + c + i), low, by));
+    } else {
+        for (long c = 0; c < size; c += 32)
+            _mm512_store_si512(cell(rows, size >> 5, row, c >> 5),
+                               two_bf16(_mm512_loadu_ps(v + c), _mm512_loadu_ps(v + c + 16)));
+    }
+}
+
+/* Store rows of bfloat16 as the left operand; least, most: 16 partial minima and maxima of each row, or NULL. */
+static void store_rows(const bf16 *v, long m, long size, int int8, uint8_t *rows, Ranges ranges, const float *least,
+                       const float *most) {
+    for (long r = 0; r < m; r++, v += size) {
+        if (!int8) {
+            for (long c = 0; c < size; c += 32)
+                _mm512_store_si512(cell(rows, size >> 5, r, c >> 5), _mm512_loadu_si512(v + c));
+            continue;
+        }
+        __m512 lows = load_bf16(v), highs = lows;
+        if (least) {
+            lows = _mm512_load_ps(least + r * 16);
+            highs = _mm512_load_ps(most + r * 16);
+        } else {
+            for (long c = 16; c < size; c += 16) {
+                lows = _mm512_min_ps(lows, load_bf16(v + c));
+                highs = _mm512_max_ps(highs, load_bf16(v + c));
+            }
+        }
+        const float lowest = _mm512_reduce_min_ps(lows);
+        __m512 by = set_range(ranges, r, lowest, _mm512_reduce_max_ps(highs)), low = _mm512_set1_ps(lowest);
+        for (long c = 0; c < size; c += 64)
+            for (long i = 0; i < 64; i += 16)
+                _mm_store_si128((__m128i *)(cell(rows, size >> 6, r, c >> 6) + i),
+                                quantized(load_bf16(v + c + i), low, by));
+    }
+}
+
+/* Normalize a row in place; return its least and largest number. */
+INLINE void normalize(float *v, long size, const float *norm, float eps, float *least, float *most) {
+    __m512 sum = _mm512_setzero_ps(), squares = sum;
+    __m512 lows = _mm512_set1_ps(INFINITY), highs = _mm512_set1_ps(-INFINITY);
+    for (long c = 0; c < size; c += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(v + c));
+    __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / size);
+    for (long c = 0; c < size; c += 16) {
+        __m512 d = _mm512_sub_ps(_mm512_loadu_ps(v + c), mean);
+        squares = _mm512_fmadd_ps(d, d, squares);
+    }
+    __m512 by = _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(squares) / size + eps));
+    for (long c = 0; c < size; c += 16) {
+        __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(v + c), mean), by);
+        d = _mm512_fmadd_ps(d, _mm512_loadu_ps(norm + c), _mm512_loadu_ps(norm + size + c));
+        lows = _mm512_min_ps(lows, d);
+        highs = _mm512_max_ps(highs, d);
+        _mm512_storeu_ps(v + c, d);
+    }
+    *least = _mm512_reduce_min_ps(lows);
+    *most = _mm512_reduce_max_ps(highs);
+}
+
+static void normalize_rows(float *hidden, long m, long size, const float *norm, float eps, int int8, uint8_t *rows,
+                           Ranges ranges) {
+    for (long r = 0; r < m; r++) {
+        float least, most;
+        normalize(hidden + r * size, size, norm, eps, &least, &most);
+        store_row(hidden + r * size, size, int8, rows, ranges, r, least, most);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ attention */
+
+INLINE void transpose_16x16(__m512i r[16]) {
+    __m512i t[16];
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 8; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    }
+}
+
+/* Scratch memory of attention for a sequence of at most `longest` rows. */
+typedef struct {
+    uint8_t *keys, *values; /* right operands */
+    float *scores;          /* (32, longest) */
+    bf16 *weights;          /* (32, longest) */
+} Scratch;
+
+/* keys: tiles [row / 16][width / 32], the columns are rows of the sequence */
+static void pack_keys(const bf16 *keys, long stride, long length, long width, uint8_t *to) {
+    for (long n = 0; n < UP(length, 32); n += 16)
+        for (long k = 0; k < width; k += 32, to += TILE) {
+            __m512i r[16];
+            for (int i = 0; i < 16; i++)
+                r[i] = n + i < length ? _mm512_loadu_si512(keys + (n + i) * stride + k) : _mm512_setzero_si512();
+            transpose_16x16(r);
+            for (int i = 0; i < 16; i++) _mm512_store_si512(to + i * 64, r[i]);
+        }
+}
+
+/* values: tiles [row / 32][width / 16], the columns are those of the head */
+static void pack_values(const bf16 *values, long stride, long length, long width, uint8_t *to) {
+    for (long k = 0; k < length; k += 32)
+        for (long n = 0; n < width; n += 16, to += TILE)
+            for (int i = 0; i < 16; i++) {
+                const bf16 *p = values + (k + 2 * i) * stride + n;
+                __m512i pair = _mm512_setzero_si512();
+                if (k + 2 * i < length) pair = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+                if (k + 2 * i + 1 < length)
+                    pair = _mm512_or_si512(pair, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(
+                                                                       (const __m256i *)(p + stride))), 16));
+                _mm512_store_si512(to + i * 64, pair);
+            }
+}
+
+/* scores (base-2 logarithms) to unnormalized weights; return 1 / sum */
+INLINE float softmax(const float *scores, long length, bf16 *weights) {
+    long whole = length & ~31L;
+    __mmask16 left0 = (__mmask16)(length - whole >= 16 ? 0xffff : (1u << (length - whole)) - 1);
+    __mmask16 left1 = (__mmask16)(length - whole >= 16 ? (1u << (length - whole - 16)) - 1 : 0);
+    __m512 low = _mm512_set1_ps(-INFINITY), most = low, most1 = low;
+    for (long c = 0; c < whole; c += 32) {
+        most = _mm512_max_ps(most, _mm512_load_ps(scores + c));
+        most1 = _mm512_max_ps(most1, _mm512_load_ps(scores + c + 16));
+    }
+    if (whole < length) {
+        most = _mm512_max_ps(most, _mm512_mask_loadu_ps(low, left0, scores + whole));
+        most1 = _mm512_max_ps(most1, _mm512_mask_loadu_ps(low, left1, scores + whole + 16));
+    }
+    __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(most, most1)));
+    __m512 sum = _mm512_setzero_ps(), sum1 = sum;
+    for (long c = 0; c < whole; c += 32) {
+        __m512 a = exp2_negative(_mm512_sub_ps(_mm512_load_ps(scores + c), top));
+        __m512 b = exp2_negative(_mm512_sub_ps(_mm512_load_ps(scores + c + 16), top));
+        sum = _mm512_add_ps(sum, a);
+        sum1 = _mm512_add_ps(sum1, b);
+        _mm512_store_si512(weights + c, two_bf16(a, b));
+    }
+    if (whole < length) {
+        __m512 a = _mm512_maskz_mov_ps(left0, exp2_negative(_mm512_sub_ps(_mm512_load_ps(scores + whole), top)));
+        __m512 b = _mm512_maskz_mov_ps(left1, exp2_negative(_mm512_sub_ps(_mm512_load_ps(scores + whole + 16), top)));
+        sum = _mm512_add_ps(sum, a);
+        sum1 = _mm512_add_ps(sum1, b);
+        _mm512_store_si512(weights + whole, two_bf16(a, b));
+    }
+    return 1.0f / _mm512_reduce_add_ps(_mm512_add_ps(sum, sum1));
+}
+
+INLINE void add_to(float *scores, long from, long to, float number) {
+    for (long c = from; c < to; c += 16) {
+        __mmask16 mask = (__mmask16)(to - c >= 16 ? 0xffff : (1u << (to - c)) - 1);
+        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, scores + c), _mm512_set1_ps(number));
+        _mm512_mask_storeu_ps(scores + c, mask, sum);
+    }
+}
+
+/* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride).
+ * across: added to the scores between rows before `split` and others. */
+static void attend(const bf16 *queries, long query_stride, long count, const bf16 *keys, const bf16 *values,
+                   long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
+                   long split) {
+    const long padded = UP(length, 32), depth = width / 32;
+    float part[ROWS * ROWS] __attribute__((aligned(64))), inverse[ROWS];
+    pack_keys(keys, stride, length, width, s->keys);
+    pack_values(values, stride, length, width, s->values);
+    for (long row = 0; row < count; row += ROWS) {
+        const long rows = count - row < ROWS ? count - row : ROWS;
+        const bf16 *q = queries + row * query_stride;
+        const int two = rows > 16;
+        for (long column = 0; column < padded; column += 32) {
+            const uint8_t *b = s->keys + column / 16 * depth * TILE;
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            for (long k = 0; k < depth; k++) {
+                _tile_loadd(4, q + k * 32, query_stride * 2);
+                _tile_loadd(6, b + k * TILE, 64);
+                _tile_loadd(7, b + (depth + k) * TILE, 64);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_dpbf16ps(1, 4, 7);
+                if (two) {
+                    _tile_loadd(5, q + 16 * query_stride + k * 32, query_stride * 2);
+                    _tile_dpbf16ps(2, 5, 6);
+                    _tile_dpbf16ps(3, 5, 7);
+                }
+            }
+            _tile_stored(0, s->scores + column, padded * 4);
+            _tile_stored(1, s->scores + column + 16, padded * 4);
+            if (two) {
+                _tile_stored(2, s->scores + 16 * padded + column, padded * 4);
+                _tile_stored(3, s->scores + 16 * padded + column + 16, padded * 4);
+            }
+        }
+        for (long r = 0; r < rows && across != 0.0f; r++)
+            add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
+        for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
+        for (long n = 0; n < width; n += 32) {
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            for (long k = 0; k < padded; k += 32) {
+                const uint8_t *b = s->values + (k / 32 * (width / 16) + n / 16) * TILE;
+                _tile_loadd(4, s->weights + k, padded * 2);
+                _tile_loadd(6, b, 64);
+                _tile_loadd(7, b + TILE, 64);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_dpbf16ps(1, 4, 7);
+                if (two) {
+                    _tile_loadd(5, s->weights + 16 * padded + k, padded * 2);
+                    _tile_dpbf16ps(2, 5, 6);
+                    _tile_dpbf16ps(3, 5, 7);
+                }
+            }
+            _tile_stored(0, part, ROWS * 4);
+            _tile_stored(1, part + 16, ROWS * 4);
+            if (two) {
+                _tile_stored(2, part + 16 * ROWS, ROWS * 4);
+                _tile_stored(3, part + 16 * ROWS + 16, ROWS * 4);
+            }
+            for (long r = 0; r < rows; r++) {
+                __m512 by = _mm512_set1_ps(inverse[r]);
+                __m512 a = _mm512_mul_ps(_mm512_load_ps(part + r * ROWS), by);
+                __m512 b = _mm512_mul_ps(_mm512_load_ps(part + r * ROWS + 16), by);
+                _mm512_storeu_si512(out + (row + r) * out_stride + n, two_bf16(a, b));
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ encoder */
+
+typedef struct { uint8_t *at; size_t size; } Arena;
+
+static void *take(Arena *arena, size_t bytes) {
+    void *p = arena->at ? arena->at + arena->size : NULL;
+    arena->size += UP(bytes, 4096) + 64; /* no two buffers start in the same set of the cache */
+    arena->size = UP(arena->size, 64);
+    return p;
+}
+
+typedef struct {
+    float *hidden, *least, *most;
+    Ranges ranges, inner_ranges;
+    uint8_t *rows, *inner_rows;
+    bf16 *projected, *context, *inner;
+    Scratch scratch;
+} Buffers;
+
+static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buffers *b) {
+    Arena arena = {memory, 0};
+    const long padded = UP(m, ROWS) + ROWS, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
+    b->hidden = take(&arena, padded * s->hidden * 4);
+    b->rows = take(&arena, padded * s->hidden * bytes);
+    b->ranges.scale = take(&arena, padded * 4);
+    b->ranges.low = take(&arena, padded * 4);
+    b->projected = take(&arena, padded * s->hidden * 3 * 2);
+    b->context = take(&arena, padded * s->hidden * 2);
+    b->inner = take(&arena, s->int8 ? (long)s->block * s->inner * 2 : 0);
+    b->inner_rows = take(&arena, (long)s->block * s->inner * bytes);
+    b->inner_ranges.scale = take(&arena, s->block * 4);
+    b->inner_ranges.low = take(&arena, s->block * 4);
+    b->least = take(&arena, s->block * 64);
+    b->most = take(&arena, s->block * 64);
+    b->scratch.keys = take(&arena, long_rows * s->hidden / s->heads * 2);
+    b->scratch.values = take(&arena, long_rows * s->hidden / s->heads * 2);
+    b->scratch.scores = take(&arena, ROWS * long_rows * 4);
+    b->scratch.weights = take(&arena, ROWS * long_rows * 2);
+    return arena.size;
+}
+
+/* Everything after attention, for m rows (a multiple of 32) of context; hidden is the residual. */
+static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, Buffers *b) {
+    const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
+    const long bytes = s->int8 ? 1 : 2;
+    store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .sum = hidden, .stride = s->hidden};
+    product_add(b->rows, m, &l->output, 0, s->hidden, steps, s->int8, &t);
+    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges);
+    for (long row = 0; row < m; row += s->block) {
+        const long count = m - row < s->block ? m - row : s->block;
+        const uint8_t *rows = b->rows + row * s->hidden * bytes;
+        Target up = {.row_scale = b->ranges.scale + row, .row_low = b->ranges.low + row, .least = b->least, .most = b->most};
+        if (s->int8) {
+            up.out = b->inner;
+            up.stride = s->inner;
+            memset(b->least, 0, count * 64); /* GELU is negative somewhere in a row, and positive somewhere else */
+            memset(b->most, 0, count * 64);
+            product_gelu_bf16(rows, count, &l->up, 0, s->inner, steps, 1, &up);
+            store_rows(b->inner, count, s->inner, 1, b->inner_rows, b->inner_ranges, b->least, b->most);
+        } else {
+            up.cells = b->inner_rows;
+            up.stride = inner_steps;
+            product_gelu_rows(rows, count, &l->up, 0, s->inner, steps, 0, &up);
+        }
+        Target down = {.row_scale = b->inner_ranges.scale, .row_low = b->inner_ranges.low,
+                       .sum = hidden + row * s->hidden, .stride = s->hidden};
+        product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
+    }
+    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges);
+}
+
+/* A layer for all rows; across: biases of the heads between the rows before and after `splits` of each sequence. */
+static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, const float *across,
+                            const int32_t *splits, Buffers *b) {
+    const long h = s->hidden, width = h / s->heads, m = UP(starts[count], ROWS);
+    const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
+    product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
+    for (long i = 0; i < count; i++)
+        for (long head = 0; head < s->heads; head++) {
+            const bf16 *q = b->projected + starts[i] * stride + head * width;
+            const long length = starts[i + 1] - starts[i];
+            attend(q, stride, length, q + h, q + 2 * h, stride, length, width, b->context + starts[i] * h + head * width,
+                   h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0);
+        }
+    finish_layer(s, l, b->hidden, b->context, m, b);
+}
+
+/* The last layer of a cross-encoder, whose head reads the first row of each sequence: keys and values of all rows,
+ * everything else of those. */
+static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, Buffers *b) {
+    const long h = s->hidden, width = h / s->heads, total = starts[count], m = UP(total, ROWS);
+    const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
+    product_to_bf16(b->rows, m, &l->projection, h, 3 * h, steps, s->int8, &t);
+    const long kept = UP(count, ROWS);
+    for (long i = 0; i < count; i++) memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
+    for (long i = 0; i < count; i++) {
+        __m512 lows = _mm512_loadu_ps(b->hidden + i * h), highs = lows;
+        for (long c = 16; c < h; c += 16) {
+            lows = _mm512_min_ps(lows, _mm512_loadu_ps(b->hidden + i * h + c));
+            highs = _mm512_max_ps(highs, _mm512_loadu_ps(b->hidden + i * h + c));
+        }
+        store_row(b->hidden + i * h, h, s->int8, b->rows, b->ranges, i, _mm512_reduce_min_ps(lows),
+                  _mm512_reduce_max_ps(highs));
+    }
+    product_to_bf16(b->rows, kept, &l->projection, 0, h, steps, s->int8, &t);
+    for (long i = 0; i < count; i++)
+        for (long head = 0; head < s->heads; head++) {
+            const bf16 *k = b->projected + starts[i] * stride + h + head * width;
+            attend(b->projected + i * stride + head * width, stride, 1, k, k + h, stride, starts[i + 1] - starts[i],
+                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0);
+        }
+    finish_layer(s, l, b->hidden, b->context, kept, b);
+}
+
+/* ------------------------------------------------------------------------------------------------ interface */
+
+/* Ask the system for the tile registers; 0, or an errno. */
+API int rerankd_start(void) {
+    fill_gelu_table();
+    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XTILEDATA */) ? errno : 0;
+}
+
+/* Bytes of memory that a call needs, for `rows` rows in sequences of at most `longest`. */
+API size_t rerankd_memory(const Shape *shape, int64_t rows, int64_t longest) {
+    Buffers b;
+    return lay_out(shape, rows, longest, NULL, &b);
+}
+
+/* Logit of a state. */
+static float logit(const Head *head, const float *state, long size) {
+    float sum = *head->out_bias;
+    for (long o = 0; o < size; o++) {
+        __m512 product = _mm512_setzero_ps();
+        for (long c = 0; c < size; c += 16)
+            product = _mm512_fmadd_ps(_mm512_loadu_ps(head->dense + o * size + c), _mm512_loadu_ps(state + c), product);
+        sum += head->out[o] * tanhf(_mm512_reduce_add_ps(product) + head->dense_bias[o]);
+    }
+    return sum;
+}
+
+/* Sums of embeddings, normalized, as the rows of the first layer. */
+static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const int32_t *positions,
+                  const int32_t *segments, long total, Buffers *b) {
+    const long h = s->hidden, padded = UP(total, ROWS);
+    for (long r = 0; r < total; r++) {
+        float *v = b->hidden + r * h;
+        const bf16 *word = e->words + (long)ids[r] * h;
+        const float *position = e->positions + (long)positions[r] * h, *segment = e->segments + (long)segments[r] * h;
+        for (long c = 0; c < h; c += 16)
+            _mm512_store_ps(v + c, _mm512_add_ps(load_bf16(word + c), _mm512_add_ps(_mm512_loadu_ps(position + c),
+                                                                                    _mm512_loadu_ps(segment + c))));
+    }
+    memset(b->hidden + total * h, 0, (padded - total) * h * 4);
+    normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges);
+}
+
+/* Write the logit of each sequence.
+ * ids, positions, segments: of all rows; starts: (count + 1) offsets of the sequences; memory: aligned to 64. */
+API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Head *head,
+                        const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
+                        int64_t count, int64_t longest, void *memory, float *logits) {
+    Buffers b;
+    const long h = shape->hidden, last = shape->layers - 1;
+    lay_out(shape, starts[count], longest, memory, &b);
+    configure();
+    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
+    for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, &b);
+    run_last_layer(shape, layers + last, starts, count, &b);
+    _tile_release();
+    for (long i = 0; i < count; i++) logits[i] = logit(head, b.hidden + i * h, h);
+}
+
+/* ------------------------------------------------------------------------------------------------ late interaction */
+
+INLINE float dot(const float *a, const float *b, long size) {
+    __m512 sum = _mm512_setzero_ps();
+    for (long c = 0; c < size; c += 16) sum = _mm512_fmadd_ps(_mm512_loadu_ps(a + c), _mm512_loadu_ps(b + c), sum);
+    return _mm512_reduce_add_ps(sum);
+}
+
+INLINE float dot_bf16(const bf16 *a, const float *b, long size) {
+    __m512 sum = _mm512_setzero_ps();
+    for (long c = 0; c < size; c += 16) sum = _mm512_fmadd_ps(load_bf16(a + c), _mm512_loadu_ps(b + c), sum);
+    return _mm512_reduce_add_ps(sum);
+}
+
+INLINE float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+
+static float *sum_of(const float *states, long rows, long size, float *to) {
+    memset(to, 0, size * 4);
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < size; c += 16)
+            _mm512_storeu_ps(to + c, _mm512_add_ps(_mm512_loadu_ps(to + c), _mm512_loadu_ps(states + r * size + c)));
+    return to;
+}
+
+/* Logit of one pair of `length` rows: the document's side begins at `split`, its text at `text`. */
+static float compare(const Comparison *c, const Embeddings *e, const int32_t *ids, const float *states, long length,
+                     long split, long text, long h, float *inverse, float *sums) {
+    const float *first = sum_of(states, split, h, sums), *second = sum_of(states + split * h, length - split, h, sums + h);
+    const float norms = sqrtf(dot(first, first, h)) * sqrtf(dot(second, second, h));
+    const float cosine = dot(first, second, h) / fmaxf(norms, 1e-12f);
+    for (long j = text; j < length; j++) inverse[j] = 1.0f / sqrtf(dot(states + j * h, states + j * h, h));
+    float similar = 0, equal = 0, meanings = 0, pieces = 0;
+    for (long i = c->prefix + 1; i < split; i++) {
+        if (ids[i] == c->end) continue;
+        const float *state = states + i * h, by = 1.0f / sqrtf(dot(state, state, h));
+        float best = -1.0f, same = 0.0f;
+        for (long j = text; j < length; j++) {
+            if (ids[j] == c->end) continue;
+            best = fmaxf(best, dot(state, states + j * h, h) * by * inverse[j]);
+            if (ids[j] == ids[i]) same = 1.0f;
+        }
+        const float meaning = softplus(dot(state, c->meaning, h) + c->meaning[h]);
+        const float piece = softplus(dot_bf16(e->words + (long)ids[i] * h, c->piece, h) + c->piece[h]);
+        similar += meaning * best;
+        equal += piece * same;
+        meanings += meaning;
+        pieces += piece;
+    }
+    float sum = c->mix[0] * cosine + c->mix[1] * similar / fmaxf(meanings, 1e-6f) +
+                c->mix[2] * equal / fmaxf(pieces, 1e-6f) + c->mix[3];
+    if (!c->joint) return sum;
+    sum += *c->joint_out_bias;
+    for (long o = 0; o < h; o++) {
+        const float *row = c->joint_dense + o * 2 * h;
+        const float x = dot(row, states, h) + dot(row + h, states + split * h, h) + c->joint_dense_bias[o];
+        sum += c->joint_out[o] * 0.5f * x * (1.0f + erff(x * (float)M_SQRT1_2));
+    }
+    return sum;
+}
+
+/* Write the logit of each pair, whose texts are encoded separately but in the joint layers.
+ * starts: (count + 1) offsets of the pairs; parts: (2 count + 1) offsets of their sides; texts: (count) rows of each
+ * pair before the document's text; splits: (count) rows of its query's side; the rest as for rerankd_logits. */
+API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Comparison *head,
+                         const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
+                         const int32_t *parts, const int32_t *splits, const int32_t *texts, int64_t count,
+                         int64_t longest, void *memory, float *logits) {
+    Buffers b;
+    const long h = shape->hidden, separate = shape->layers - head->joint;
+    lay_out(shape, starts[count], longest, memory, &b);
+    configure();
+    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
+    for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, &b);
+    for (long l = separate; l < shape->layers; l++)
+        run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, &b);
+    _tile_release();
+    for (long i = 0; i < count; i++)
+        logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],
+                            splits[i], texts[i], h, b.ranges.scale, (float *)b.context);
+}

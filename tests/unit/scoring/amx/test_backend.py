@@ -1,0 +1,119 @@
+"""The AMX backend against transformers, on networks small enough for unit tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from rerankd import InvalidRequestError, Reranker
+from rerankd.models.files import ModelFiles, load_model
+from rerankd.scoring.amx import library
+from rerankd.scoring.amx.backend import AmxBackend
+from rerankd.scoring.backend import choose_backend
+from rerankd.scoring.encoder import EncodedPair
+
+LENGTHS = (3, 15, 16, 17, 31, 32, 33, 48, 64, 65, 100, 190, 300, 512)
+pytestmark = pytest.mark.usefixtures("amx")
+
+
+@pytest.fixture(scope="module")
+def files(amx_checkpoint: Path) -> ModelFiles:
+    return load_model(str(amx_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def pairs(files: ModelFiles) -> list[EncodedPair]:
+    draw = np.random.default_rng(0)
+    vocabulary = files.manifest.architecture.vocabulary
+    return [EncodedPair(draw.integers(5, vocabulary, length), length // 3, False) for length in LENGTHS]
+
+
+@pytest.fixture(scope="module")
+def expected(files: ModelFiles, pairs: list[EncodedPair]) -> npt.NDArray[np.floating[Any]]:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    network = AutoModelForSequenceClassification.from_pretrained(files.folder).eval()
+
+    def logit(pair: EncodedPair) -> float:
+        feed = {"input_ids": torch.from_numpy(pair.ids)[None]}
+        if files.manifest.architecture.segments:
+            feed["token_type_ids"] = (torch.arange(len(pair)) >= pair.document_start).long()[None]
+        with torch.inference_mode():
+            return float(network(**feed).logits[0, 0])
+
+    return np.array([logit(pair) for pair in pairs])
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("int8", 0.25)])
+def test_logits_are_those_of_transformers(
+    files: ModelFiles, pairs: list[EncodedPair], expected: npt.NDArray[np.floating[Any]], precision: str,
+    tolerance: float,
+) -> None:  # fmt: skip
+    backend = AmxBackend(files, precision=precision)
+    logits = backend.logits(pairs)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance * expected.std())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_scores_do_not_depend_on_the_batch(files: ModelFiles, pairs: list[EncodedPair], precision: str) -> None:
+    backend = AmxBackend(files, precision=precision)
+    alone = [float(backend.logits([pair])[0]) for pair in pairs]
+    assert backend.logits(pairs).tolist() == alone
+    assert backend.logits(pairs[::-1]).tolist() == alone[::-1]
+    assert backend.logits(pairs * 5).tolist() == alone * 5
+
+
+def test_working_memory_is_reused_and_released(files: ModelFiles, pairs: list[EncodedPair]) -> None:
+    backend = AmxBackend(files)
+    before = backend.logits(pairs).tolist()
+    kept = backend._memory.array
+    assert backend.logits(pairs[:3]).tolist() == before[:3]
+    assert backend._memory.array is kept
+    backend.release()
+    assert backend._memory.array is None
+    assert backend.logits(pairs).tolist() == before
+    assert backend.logits([]).shape == (0,)
+
+
+def test_one_thread_or_many(amx_checkpoint: Path, texts: list[str]) -> None:
+    pairs = [(texts[0], text) for text in texts]
+    scores = [
+        Reranker(str(amx_checkpoint), backend="amx", precision="int8", threads=threads)
+        .score(pairs, activation="none")
+        .tolist()
+        for threads in (1, 2, 3)
+    ]
+    assert scores[0] == scores[1] == scores[2]
+    assert Reranker(str(amx_checkpoint), backend="amx").backend == "amx cpu bf16"
+
+
+def test_choice(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_backend(files, device="cpu").precision == "bf16"
+    assert choose_backend(files, device="cpu", precision="int8").name == "amx"
+    assert choose_backend(files, device="cpu", precision="fp32").name == "torch"
+    assert choose_backend(files, device="cpu", backend="torch").name == "torch"
+    monkeypatch.setattr(library, "unavailable", lambda: "This CPU has no AMX.")
+    assert choose_backend(files, device="cpu").name == "torch"
+    with pytest.raises(InvalidRequestError, match=r"This CPU has no AMX\. Use backend auto\."):
+        choose_backend(files, backend="amx")
+
+
+def test_refused(files: ModelFiles) -> None:
+    with pytest.raises(InvalidRequestError, match=r"does not support fp32\. Use bf16 or int8"):
+        AmxBackend(files, precision="fp32")
+    narrow = replace(files.manifest.architecture, heads=8)
+    with pytest.raises(InvalidRequestError, match="attention heads of a multiple of 32"):
+        AmxBackend(replace(files, manifest=replace(files.manifest, architecture=narrow)))
+
+
+def test_switched_off(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKD_AMX", "off")
+    assert choose_backend(files, device="cpu").name == "torch"
+    with pytest.raises(InvalidRequestError, match="switched off by the environment variable RERANKD_AMX. Use backend"):
+        AmxBackend(files)
