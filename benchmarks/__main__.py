@@ -37,7 +37,9 @@ def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
     if peers.install_openvino():
         for precision in ("bf16" if half else "fp32", "int8"):
             found.append(Contender(f"OpenVINO {precision}", "openvino", checkpoint, precision=precision))
-    found += [Contender(f"rerankd onnx {precision}", "rerankd", compiled[precision]) for precision in compiled]
+    found += [
+        Contender(f"rerankd onnx {precision}", "rerankd", compiled[precision], backend="onnx") for precision in compiled
+    ]
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
             found.append(Contender(f"rerankd amx {precision}", "rerankd", checkpoint, precision=precision))
@@ -102,19 +104,22 @@ def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     checkpoint = model.make_checkpoint("m3", arguments.models)
     for precision in ("fp32", "int8"):
         folder = model.make_compiled("m3", precision, arguments.models)
-        yield {"shape": "m3", "backend": "onnx", "precision": precision} | _latency(folder, arguments.threads, None)
+        yield {"shape": "m3", "backend": "onnx", "precision": precision} | _latency(
+            folder, arguments.threads, "onnx", precision
+        )
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
             row = {"shape": "m3", "backend": "amx", "precision": precision}
-            yield row | _latency(checkpoint, arguments.threads, precision)
+            yield row | _latency(checkpoint, arguments.threads, "amx", precision)
 
 
-def _latency(folder: Path, threads: int, precision: str | None) -> dict[str, Any]:
+def _latency(folder: Path, threads: int, backend: str, precision: str) -> dict[str, Any]:
     from time import perf_counter
 
     from rerankd import Reranker
 
-    reranker = Reranker(str(folder), max_length=64, threads=threads, precision=precision or "auto", compile=False)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
+    reranker = Reranker(str(folder), max_length=64, compile=False, **options)
     documents = [f"panda {turn} bamboo 熊猫 " * 40 for turn in range(12)]
     milliseconds = []
     for document in documents:

@@ -26,6 +26,7 @@ class Contender:
     model: Path
     device: str = "cpu"
     precision: str | None = None
+    backend: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _rerankd(contender: Contender, threads: int) -> Callable[[str, list[str]], i
     from rerankd import Reranker
 
     options: dict[str, Any] = {"precision": contender.precision} if contender.precision else {}
-    options["compile"] = False
+    options |= {"compile": False, "backend": contender.backend}
     reranker = Reranker(
         str(contender.model), max_length=MAX_LENGTH, device=contender.device, threads=threads,
         truncation="longest_first", **options,
