@@ -21,8 +21,8 @@ _TEXTS = {
     "zh": (
         "- **速度**：int8 的吞吐量是最快的同类（{small_peer}）的 **{small_peer_ratio:.1f} 倍**、",
         "  sentence-transformers（fp32）的 {small_ratio:.0f} 倍（6 x 384 模型）；12 x 768 模型为",
-        "  **{base_peer_ratio:.1f} 倍**（{base_peer}）和 {base_ratio:.0f} 倍。{processor}，{threads} 线程，一个客户端，",
-        "  每个请求 {documents} 篇文档，每对 {tokens:.0f} 个 token。`make bench`",
+        "  **{base_peer_ratio:.1f} 倍**（{base_peer}）和 {base_ratio:.0f} 倍。{processor}，{threads} 线程，",
+        "  一个客户端，每个请求 {documents} 篇文档，每对 {tokens:.0f} 个 token。`make bench`",
         "- **公平**：{clients} 个客户端不停发送 {large} 篇文档的请求时，只含 {small} 篇文档的请求 p95 延迟为",
         "  **{fair:,.0f} ms**（用普通队列：{fcfs:,.0f} ms）。模型：6 层，宽 384，int8；每篇 {characters} 个字符，",
         "  {processor}，{threads} 线程。`make bench BENCH_FLAGS=--only-server`",

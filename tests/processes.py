@@ -20,6 +20,13 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+
+def without_settings() -> dict[str, str]:
+    """Return the environment of this process without settings; whether AMX is used stays as it is here."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_") or name == AMX}
+
+
+AMX = "RERANKD_AMX"
 IMPORTED = [
     "rerankd.cli.main",
     "rerankd.server.run",

@@ -21,7 +21,7 @@ from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate
 from rerankd.settings import load_settings
 from tests.integration.serving import END_SECONDS, START_SECONDS, Served, free_port, wait_ready
-from tests.processes import Process, start_program
+from tests.processes import Process, start_program, without_settings
 
 MISSING = "nginx is not installed. Install it: apt-get install nginx-light"
 
@@ -52,8 +52,7 @@ class Instance:
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str], core: int | None = None) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
-        self._env, self._folder = {**inherited, **env}, folder
+        self._env, self._folder = {**without_settings(), **env}, folder
         self._core = core
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"

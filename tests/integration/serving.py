@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.processes import Process, start_program
+from tests.processes import Process, start_program, without_settings
 
 API_KEY = "secret"
 START_SECONDS = 60.0
@@ -51,13 +51,13 @@ def serve(
 
     Args:
         flags: more arguments of the program.
-        env: variables to set; `RERANKD_*` of this process are not handed on.
+        env: variables to set; `RERANKD_*` of this process are not handed on, but for `RERANKD_AMX`.
         program: arguments of the interpreter.
 
     Raises:
         RuntimeError: it did not become ready, did not end on SIGTERM, or left processes behind.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
+    inherited = without_settings()
     with tempfile.TemporaryDirectory(prefix="rerankd-serve-") as folder:
         port = free_port()
         work, stderr = Path(folder, "work"), Path(folder, "stderr")

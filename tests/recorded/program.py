@@ -100,7 +100,12 @@ def environment(folder: Path) -> dict[str, str]:
     return (
         kept
         | quiet
-        | {"PYTHONPATH": str(PACKAGE.parent), "XDG_STATE_HOME": str(folder / "state"), "RERANKD_THREADS": "2"}
+        | {
+            "PYTHONPATH": str(PACKAGE.parent),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "RERANKD_THREADS": "2",
+            "RERANKD_AMX": "off",
+        }
     )
 
 
