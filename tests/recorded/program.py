@@ -97,16 +97,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Variables of programs that belong to a recording: no settings of the user, state below a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RERANKD_", "MLFLOW_"))}
     quiet = {"HF_HUB_OFFLINE": "1", "GIT_CEILING_DIRECTORIES": str(folder.parent), "NO_COLOR": "1", "COLUMNS": "200"}
-    return (
-        kept
-        | quiet
-        | {
-            "PYTHONPATH": str(PACKAGE.parent),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "RERANKD_THREADS": "2",
-            "RERANKD_AMX": "off",
-        }
-    )
+    ours = {"PYTHONPATH": str(PACKAGE.parent), "XDG_STATE_HOME": str(folder / "state")}
+    return kept | quiet | ours | {"RERANKD_THREADS": "2", "RERANKD_AMX": "off"}
 
 
 def parsed(line: str) -> Any:
