@@ -190,6 +190,8 @@ def main() -> None:
         report["peak_gops"] = {precision: round(rate) for precision, rate in peak.peaks(arguments.threads).items()}
     rows = [row for shape in arguments.shapes for row in measure(shape, arguments)]
     if arguments.device == "cpu":
+        after = peak.peaks(arguments.threads)  # the machine may have been slower before
+        report["peak_gops"] = {kind: max(rate, round(after[kind])) for kind, rate in report["peak_gops"].items()}
         for row in rows:
             top = report["peak_gops"][row["contender"].split()[2]] if row["gops"] else 1
             row["share_of_peak"] = round(row["gops"] / top, 2) if row["gops"] else None

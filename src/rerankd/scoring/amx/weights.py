@@ -16,6 +16,7 @@ from rerankd.scoring.amx.library import Comparison, Embeddings, Head, Layer, Lin
 Array = npt.NDArray[Any]
 Weights = Callable[[str], Array]
 
+PART = 1 << 20  # numbers that are rounded at a time
 BLOCK = 128  # rows whose feed-forward part is computed at a time: the inner states stay in the second-level cache
 
 
@@ -29,9 +30,12 @@ def bfloat16(values: Array) -> npt.NDArray[np.uint16]:
         >>> hex(bfloat16(np.array([1.0], np.float32))[0])
         '0x3f80'
     """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded: npt.NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return rounded
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).reshape(-1)
+    rounded = np.empty(bits.shape, np.uint16)
+    for start in range(0, len(bits), PART):  # in parts: the sums need several times the memory of the table
+        part = bits[start : start + PART]
+        rounded[start : start + PART] = (part + 0x7FFF + ((part >> 16) & 1)) >> 16
+    return rounded.reshape(np.shape(values))
 
 
 def quantized(matrix: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
