@@ -207,7 +207,9 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row))
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))
-    _write(path, (kept | report) if arguments.only_throughput else report)
+    if arguments.only_throughput:  # what another machine measured in process is dropped
+        report = {key: value for key, value in kept.items() if key not in ("memory", "single_pair")} | report
+    _write(path, report)
 
 
 def _bundled(threads: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from benchmarks import RESULTS
 
@@ -15,7 +16,7 @@ _TEXTS = {
         "  request, {tokens:.0f} tokens per pair. `make bench`",
         "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
         "  documents have a p95 latency of **{fair:,.0f} ms** (with a plain queue: {fcfs:,.0f} ms). Model: 6",
-        "  layers, width 384, int8; {characters} characters per document, {processor}, {threads} threads.",
+        "  layers, width 384, int8; {characters} characters per document, {server_processor}, {server_threads} threads.",
         "  `make bench BENCH_FLAGS=--only-server`",
     ),
     "zh": (
@@ -25,7 +26,7 @@ _TEXTS = {
         "  一个客户端，每个请求 {documents} 篇文档，每对 {tokens:.0f} 个 token。`make bench`",
         "- **公平**：{clients} 个客户端不停发送 {large} 篇文档的请求时，只含 {small} 篇文档的请求 p95 延迟为",
         "  **{fair:,.0f} ms**（用普通队列：{fcfs:,.0f} ms）。模型：6 层，宽 384，int8；每篇 {characters} 个字符，",
-        "  {processor}，{threads} 线程。`make bench BENCH_FLAGS=--only-server`",
+        "  {server_processor}，{server_threads} 线程。`make bench BENCH_FLAGS=--only-server`",
     ),
 }
 
@@ -37,12 +38,12 @@ def headlines(language: str) -> str:
         language: `en` or `zh`.
     """
     report = json.loads((RESULTS / "cpu.json").read_text(encoding="utf-8"))
-    ours, peers = {}, {}
+    ours, peers = dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
     for row in report["rows"]:
         kept = ours if row["contender"].startswith("rerankd") else peers
         if row["shape"] not in kept or row["ratio"] > kept[row["shape"]]["ratio"]:
             kept[row["shape"]] = row
-    fairness = report["server"]["fairness"]
+    fairness, served_on = report["server"]["fairness"], report["server"].get("machine", report["machine"])
     p95 = {row["order"]: row["p95_ms"] for row in fairness["rows"]}
     return "\n".join(_TEXTS[language]).format(
         small_peer_ratio=ours["mini"]["to_best_peer"],
@@ -56,6 +57,8 @@ def headlines(language: str) -> str:
         documents=report["documents"],
         tokens=report["rows"][0]["tokens_per_pair"],
         clients=fairness["clients"],
+        server_processor=served_on["processor"],
+        server_threads=served_on["threads"],
         large=fairness["documents"],
         small=fairness["small_documents"],
         characters=fairness["characters"],

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.bodies import FixedBodies
-from benchmarks.contenders import MAX_LENGTH, Contender, Worker
+from benchmarks.contenders import Contender, Worker
 from benchmarks.load import Attempt, ClosedLoop
 from benchmarks.load_process import LoadProcess
 from benchmarks.metrics import fetch_metrics
+from benchmarks.peers import MAX_LENGTH
 from benchmarks.usage import processor_seconds
 from tests.integration.serving import free_port, serve
 

@@ -22,8 +22,9 @@ from rerankd._common.files import atomic_folder
 from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
-from rerankd.compiler.graph import BLOCK, GraphBuilder
+from rerankd.compiler.graph import GraphBuilder
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
+from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.saved_options import OPTION_FILES

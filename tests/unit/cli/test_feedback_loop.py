@@ -166,7 +166,7 @@ def test_a_trace_is_shown_with_round_numbers_and_named_parameters(
     url: str, store: TraceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = ranking(request_id=REQUEST)
-    store.write([build_trace(replace(record, timings=record.timings | {"inference": 24.271982998470776}))])
+    store.write([build_trace(replace(record, timings=dict(record.timings) | {"inference": 24.271982998470776}))])
     exact = json.loads(run(url, "traces", "show", REQUEST, "--json").stdout)
     assert exact["inference_ms"] == 24.271982998470776
     assert isinstance(exact["parameters"], dict)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerankd.compiler.graph import BLOCK, four_bit_blocks
+from rerankd.compiler.graph import four_bit_blocks
+from rerankd.models.compiled_weights import BLOCK
 
 
 def opened(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:

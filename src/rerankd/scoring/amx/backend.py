@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,6 @@ from rerankd.scoring.packed import PackedRows, packed_rows
 PRECISIONS = ("bf16", "int8")
 BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the second-level cache
 KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
-
-Int32 = npt.NDArray[np.int32]
 
 
 class AmxBackend:
@@ -108,17 +107,18 @@ class AmxBackend:
         size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest)
         memory = self._working_memory(size + 64)
         if self._late_interaction:
-            compute, head, arrays = self._library.rerankd_compare, weights.comparison, self._sides(pairs, rows)
+            compute, head = self._library.rerankd_compare, pointer(weights.comparison)
+            arrays: list[npt.NDArray[Any]] = self._sides(pairs, rows)
         else:
-            compute, head = self._library.rerankd_logits, weights.head
+            compute, head = self._library.rerankd_logits, pointer(weights.head)
             arrays = [rows.ids, rows.positions, rows.segments, rows.starts]
-        arrays = [np.ascontiguousarray(values, np.int32) for values in arrays]
+        narrow = [np.ascontiguousarray(values, np.int32) for values in arrays]
         compute(
             pointer(weights.shape),
             pointer(weights.embeddings),
             pointer(weights.layers),
-            pointer(head),
-            *(values.ctypes.data for values in arrays),
+            head,
+            *(values.ctypes.data for values in narrow),
             len(pairs),
             longest,
             -(-memory.ctypes.data // 64) * 64,
@@ -126,7 +126,7 @@ class AmxBackend:
         )
         return logits
 
-    def _sides(self, pairs: Sequence[EncodedPair], rows: PackedRows) -> list[npt.NDArray[np.integer]]:
+    def _sides(self, pairs: Sequence[EncodedPair], rows: PackedRows) -> list[npt.NDArray[Any]]:
         """Return what is needed to encode both texts of each pair separately; each side has its own positions."""
         texts = np.array([pair.document_start for pair in pairs], np.int32)
         splits = texts - (len(self._template.middle) - 1)  # the document's side begins with a [CLS] of its own

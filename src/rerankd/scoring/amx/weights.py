@@ -53,7 +53,8 @@ def quantized(matrix: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float
 
 def column_sums(matrix: Array) -> npt.NDArray[np.float32]:
     """Return the sums of the integers of each output, shape (outputs,): activations are not symmetric around zero."""
-    return matrix.sum(axis=1, dtype=np.int64).astype(np.float32)
+    sums: npt.NDArray[np.float32] = matrix.sum(axis=1, dtype=np.int64).astype(np.float32)
+    return sums
 
 
 def panels(rows: Array) -> npt.NDArray[np.uint32]:
