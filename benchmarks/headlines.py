@@ -16,8 +16,8 @@ _TEXTS = {
         "  request, {tokens:.0f} tokens per pair. `make bench`",
         "- **Fairness**: while {clients} clients keep sending requests of {large} documents, requests of {small}",
         "  documents have a p95 latency of **{fair:,.0f} ms** (with a plain queue: {fcfs:,.0f} ms). Model: 6",
-        "  layers, width 384, int8; {characters} characters per document, {server_processor}, {server_threads} threads.",
-        "  `make bench BENCH_FLAGS=--only-server`",
+        "  layers, width 384, int8; {characters} characters per document, {server_processor}, {server_threads}",
+        "  threads. `make bench BENCH_FLAGS=--only-server`",
     ),
     "zh": (
         "- **速度**：int8 的吞吐量是最快的同类（{small_peer}）的 **{small_peer_ratio:.1f} 倍**、",
