@@ -19,6 +19,7 @@ from rerankd.cli.output import cell, stdout, tick, wants_json, write_rows
 from rerankd.errors import RerankdError
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
+from rerankd.scoring.amx import library
 from rerankd.scoring.backend import choose_backend
 from rerankd.settings import load_settings
 
@@ -74,10 +75,18 @@ def _machine() -> list[Check]:
             "cpu flags",
             ", ".join(flags) or "unknown",
             None,
-            "" if INT8_FLAGS & set(flags) else "no int8 instructions found: int8 models gain less here",
+            _cpu_advice(flags),
         ),
         _gpu(),
     ]
+
+
+def _cpu_advice(flags: list[str]) -> str:
+    if not INT8_FLAGS & set(flags):
+        return "no int8 instructions found: int8 models gain less here"
+    if library.built_without_kernels():
+        return f"{library.unavailable()} Install cc, gcc or clang, then install rerankd again."
+    return (library.unavailable() or "") if library.FLAGS <= cpu_flags() else ""
 
 
 def _version(package: str) -> str:

@@ -78,9 +78,14 @@ def unavailable() -> str | None:
         return f"The AMX kernels are switched off by the environment variable {SWITCH}."
     if not cpu_flags() >= FLAGS:
         return "This CPU has no AMX instructions for bf16 and int8."
-    if not LIBRARY.is_file():
+    if built_without_kernels():
         return "rerankd was installed without its AMX kernels, since no C compiler was found."
     return _loaded()[1]
+
+
+def built_without_kernels() -> bool:
+    """Return whether this CPU could run the kernels, but the package was built without them."""
+    return cpu_flags() >= FLAGS and not LIBRARY.is_file()
 
 
 def library() -> ctypes.CDLL:
