@@ -18,7 +18,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/rerankd/scoring/amx")
-SOURCE, LIBRARY = FOLDER / "encoder.c", FOLDER / "libencoder.so"
+SOURCE, LIBRARY = FOLDER / "encoder.c", FOLDER / "libencoder.so.1"
 FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "amx-tile", "amx-int8", "amx-bf16", "fma")
 OPTIONS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", *(f"-m{feature}" for feature in FEATURES))
 

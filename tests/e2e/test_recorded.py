@@ -24,6 +24,7 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("stores/exported cases/training/*", "exported cases say when they were found", added="time"),
     Accepted("stores/cases detect */out/0/(keys)", "detectors that found nothing are counted too", DETECTED),
     Accepted("commands/config show --json/(keys)", "there are more settings", only_more=True),
+    Accepted("commands/config show --json/precision/value", "the best precision has a name", "auto"),
     Accepted(
         "commands/keys *--json/out/*/(keys)", "a key has a tenant and may expire or be for metrics", only_more=True
     ),

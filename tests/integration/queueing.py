@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import redis
 
 from tests.integration.serving import free_port, until
-from tests.processes import Process, start_program
+from tests.processes import Process, start_program, without_settings
 
 START_SECONDS = 60.0
 
@@ -102,7 +101,7 @@ def running_worker(
     url: str, *flags: str, env: Mapping[str, str] | None = None, program: tuple[str, ...] = ("-m", "rerankd", "worker")
 ) -> Iterator[Worker]:
     """Run a worker program until the block ends."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_")}
+    inherited = without_settings()
     with tempfile.TemporaryDirectory(prefix="rerankd-worker-") as folder:
         stderr = Path(folder, "stderr")
         with stderr.open("wb") as sink:

@@ -100,7 +100,7 @@ def test_pairs_are_over_length(checkpoint: Path, mixed_pairs: list[tuple[str, st
 def test_torch_agrees_with_transformers(
     checkpoint: Path, truncation: Truncation, expected: Scores, mixed_pairs: list[tuple[str, str]]
 ) -> None:
-    logits = ours(checkpoint, mixed_pairs, backend="torch", device="cpu", truncation=truncation)
+    logits = ours(checkpoint, mixed_pairs, backend="torch", device="cpu", precision="fp32", truncation=truncation)
     assert np.std(expected) > 0.01
     np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
 

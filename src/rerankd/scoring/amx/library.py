@@ -10,7 +10,7 @@ from pathlib import Path
 from rerankd._common.processor import cpu_flags
 from rerankd.models.architecture import Architecture
 
-LIBRARY = Path(__file__).with_name("libencoder.so")  # made by scripts/build_kernels.py when the package is built
+LIBRARY = Path(__file__).with_name("libencoder.so.1")  # made by scripts/build_kernels.py; no module to import
 SWITCH = "RERANKD_AMX"
 FLAGS = frozenset({"amx_tile", "amx_bf16", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
