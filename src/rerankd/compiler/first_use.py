@@ -7,9 +7,11 @@ the one that compiles.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -44,6 +46,9 @@ _log = logger(__name__)
 FORMAT = 1  # of what is kept; another number makes everything be compiled anew
 MIN_KENDALL_TAU = 0.98  # of int8 against bf16, for int8 to be the automatic choice
 UNUSED_SECONDS = 30 * 86_400  # after which a folder of the cache is deleted
+PARTIAL_SECONDS = 86_400  # after which what a killed process left is deleted
+_MADE = re.compile(r".+-(amx|onnx)-[0-9a-f]{16}")
+_LEFT = re.compile(r"\..+-(amx|onnx)-[0-9a-f]{16}\..+\.(partial|old)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +133,10 @@ def _kept(folder: Path, make: Callable[[Path], None], name: str) -> bool:
     """Make a folder of the cache unless it exists; return False if the cache cannot be written."""
     try:
         if folder.is_dir():
-            os.utime(folder)
+            with contextlib.suppress(OSError):  # it may be read-only
+                os.utime(folder)
             return True
-        with lock_file(folder.with_suffix(".lock"), timeout=-1):
+        with lock_file(_lock(folder)):
             if not folder.is_dir():
                 _remove_leftovers(folder.parent)
                 started = time.perf_counter()
@@ -138,7 +144,7 @@ def _kept(folder: Path, make: Callable[[Path], None], name: str) -> bool:
                     make(working)
                 _log.info("Compiled %s in %.1f s; kept in %s", name, time.perf_counter() - started, folder)
         return True
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
         _log.warning(
             "%s cannot be kept compiled in %s (%s); each start compiles it again",
             name,
@@ -148,30 +154,40 @@ def _kept(folder: Path, make: Callable[[Path], None], name: str) -> bool:
         return False
 
 
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def _remove_leftovers(root: Path) -> None:
     """Delete what killed processes left, and models that were not used for a month."""
     for path in root.iterdir():
-        partial = path.name.startswith(".") and path.name.endswith((".partial", ".old"))
-        age = time.time() - path.stat().st_mtime
-        if path.is_dir() and ((partial and age > 3600) or age > UNUSED_SECONDS):
-            shutil.rmtree(path, ignore_errors=True)
+        made, left = _MADE.fullmatch(path.name), _LEFT.fullmatch(path.name)
+        with contextlib.suppress(OSError):  # another process may have moved it
+            age = time.time() - path.stat().st_mtime
+            if path.is_dir() and ((left and age > PARTIAL_SECONDS) or (made and age > UNUSED_SECONDS)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 # --- AMX: packed weights -------------------------------------------------------------------------------------------
 
 
 def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Backend:
-    folder = cache_folder(files, use, "amx")
-    if _kept(folder, lambda working: _write_packed(files, use, working), files.manifest.name):
+    folder, name = cache_folder(files, use, "amx"), files.manifest.name
+    for last in (False, True):
+        if not _kept(folder, lambda working: _write_packed(files, use, working), name):
+            break
         try:
             weights = read_weights(folder, files.manifest.architecture)
         except CorruptModelError as error:
-            _log.warning("%s Compiling it again.", error.message)
-            shutil.rmtree(folder, ignore_errors=True)
-            return _open_packed(files, use, choice)
-        backend = AmxBackend(files, threads=use.threads, weights=weights)
-        _log.info("%s: amx on cpu in %s (%s)", files.manifest.name, backend.precision, choice.reason)
-        return backend
+            _log.warning("%s%s", error.message, "" if last else " Compiling it again.")
+            with lock_file(_lock(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
+            continue
+        except OSError as error:
+            _log.warning("%s cannot be read (%s)", folder, first_line(error))
+            break
+        _log.info("%s: amx on cpu in %s (%s)", name, weights.precision, choice.reason)
+        return AmxBackend(files, threads=use.threads, weights=weights)
     return AmxBackend(files, precision=choice.precision, threads=use.threads)
 
 

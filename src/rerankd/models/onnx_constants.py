@@ -6,6 +6,7 @@ onnx.proto gives.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,8 @@ def onnx_constants(path: Path) -> dict[str, Array]:
         >>> onnx_constants(bundled_folder("mini") / "model.onnx")["meaning.weight"].shape
         (384, 1)
     """
-    data = np.memmap(path, dtype=np.uint8, mode="r")
     try:
+        data = np.memmap(path, dtype=np.uint8, mode="r")
         found = {}
         for number, graph in _fields(data):
             if number == _MODEL_GRAPH:
@@ -82,7 +83,9 @@ def _tensor(message: Array, folder: Path) -> tuple[str, Array]:
     if raw is None:
         values = np.concatenate(numbers) if numbers else np.empty(0)
         return name, values.astype(dtype).reshape(dims)
-    return name, raw.view(dtype).reshape(dims) if raw.size else np.empty(dims, dtype)
+    if raw.size != math.prod(dims) * dtype.itemsize:
+        raise ValueError(f"{name} has {raw.size} bytes for a shape of {dims}")
+    return name, raw.view(dtype).reshape(dims)
 
 
 def _external(folder: Path, place: dict[str, str]) -> Array:

@@ -215,7 +215,15 @@ def open_backend(
     if choice.name == "amx":
         from rerankd.scoring.amx.backend import AmxBackend
 
-        return AmxBackend(files, precision=choice.precision, threads=threads)
+        try:
+            return AmxBackend(files, precision=choice.precision, threads=threads)
+        except InvalidRequestError as error:
+            if backend == "amx" or not files.compiled:
+                raise
+            _log.warning("%s ONNX Runtime computes it.", error.message)
+            from rerankd.scoring.onnx_backend import OnnxBackend
+
+            return OnnxBackend(files, threads=threads)
     if choice.name == "torch":
         from rerankd.scoring.torch_backend import TorchBackend
 

@@ -86,7 +86,7 @@ def _equal_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int
             heapq.heappush(emptiest, (tokens + lengths[position], number))
         if all(_fits([lengths[i] for i in batch], limits) for batch in batches):
             return sorted(batches, key=lambda batch: -lengths[batch[0]])
-        count += limits.workers
+        count += limits.workers * max(1, count // (8 * limits.workers))
     return [[position] for position in order]
 
 

@@ -36,7 +36,8 @@ class WorkerPool:
     def map(self, compute: Callable[[Backend, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield the results in the order of the items.
 
-        At least `Backend.workers` items run in parallel, one core each; fewer run one after the other on all cores. The
+        At least `Backend.workers` items run in parallel, one core each; fewer run one after the other on all cores, but
+        also in parallel if a call of the backend uses one core anyway. The
         first failure is raised, and items that were not begun are skipped.
 
         Args:
@@ -44,7 +45,8 @@ class WorkerPool:
             items: batches to compute.
         """
         backend = self._backend.single_thread
-        if backend is None or len(items) < self._backend.workers:
+        fewest = 2 if backend is self._backend else self._backend.workers
+        if backend is None or len(items) < fewest:
             return (compute(self._backend, item) for item in items)
         return self._map_parallel(backend, compute, items)
 

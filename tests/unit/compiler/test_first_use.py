@@ -65,7 +65,7 @@ def test_without_compilation_nothing_is_written(files: ModelFiles, use: FirstUse
     assert not Path(str(use.cache_dir)).exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "index"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "index", "empty"])
 def test_damaged_weights_are_made_again(
     files: ModelFiles, use: FirstUse, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -77,6 +77,8 @@ def test_damaged_weights_are_made_again(
         (folder / WEIGHTS).write_bytes(whole[:-1])
     elif damage == "missing":
         (folder / WEIGHTS).unlink()
+    elif damage == "empty":
+        (folder / INDEX).write_text(json.dumps({"precision": "int8", "bytes": len(whole), "arrays": {}}))
     else:
         (folder / INDEX).write_text("{")
     open_compiled(files, use)
@@ -90,6 +92,28 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     Path(str(use.cache_dir)).write_text("a file where the folder should be")
     assert open_compiled(files, use).name == "amx"
     assert "cannot be kept compiled in" in caplog.text
+
+
+def test_only_its_own_folders_are_removed(files: ModelFiles, use: FirstUse) -> None:
+    root = cache_folder(files, use, "amx").parent
+    names = ["my-own-model", "old-amx-0123456789abcdef", ".old-amx-0123456789abcdef.x1.partial", ".notes.partial"]
+    for name in names:
+        (root / name).mkdir(parents=True)
+        os.utime(root / name, (1, 1))
+    open_compiled(files, use)
+    assert [(root / name).exists() for name in names] == [True, False, False, True]
+
+
+def test_a_read_only_cache_is_used(files: ModelFiles, use: FirstUse, monkeypatch: pytest.MonkeyPatch) -> None:
+    use = replace(use, precision="int8")
+    open_compiled(files, use)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(first_use, "_packed", refuse)
+    assert open_compiled(files, use).precision == "int8"
 
 
 def test_another_checkpoint_has_another_folder(files: ModelFiles, use: FirstUse, tmp_path: Path) -> None:

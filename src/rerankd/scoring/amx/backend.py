@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.processor import usable_cores
-from rerankd.errors import InvalidRequestError
+from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 from rerankd.scoring.amx import library
@@ -84,13 +84,13 @@ class AmxBackend:
         self._late_interaction = is_late_interaction(constants)
         try:
             arrays = dict(compiled_arrays(constants, self._architecture))
-        except KeyError as error:
+            prefix, end = len(self._template.start) - 1, self._template.end[-1]
+            return PackedWeights(self._architecture, arrays, self.precision, prefix, end)
+        except (KeyError, ValueError) as error:
             raise InvalidRequestError(
-                f"{files.manifest.name} is no int8 model that this version compiled: {error} is missing.",
+                f"{files.manifest.name} is no int8 model that this version compiled ({error}).",
                 hint="Compile it again, or use backend onnx.",
             ) from error
-        prefix, end = len(self._template.start) - 1, self._template.end[-1]
-        return PackedWeights(self._architecture, arrays, self.precision, prefix, end)
 
     @property
     def single_thread(self) -> AmxBackend | None:
@@ -112,6 +112,7 @@ class AmxBackend:
         else:
             compute, head = self._library.rerankd_logits, pointer(weights.head)
             arrays = [rows.ids, rows.positions, rows.segments, rows.starts]
+        self._check(*arrays[:3])
         narrow = [np.ascontiguousarray(values, np.int32) for values in arrays]
         compute(
             pointer(weights.shape),
@@ -125,6 +126,21 @@ class AmxBackend:
             logits.ctypes.data,
         )
         return logits
+
+    def _check(self, ids: npt.NDArray[Any], positions: npt.NDArray[Any], segments: npt.NDArray[Any]) -> None:
+        """Check that all rows exist, since the kernels do not.
+
+        Raises:
+            CorruptModelError: one does not.
+        """
+        shape = self._architecture
+        limits = ((ids, shape.vocabulary), (positions, shape.positions), (segments, shape.segment_types))
+        for (values, rows), name in zip(limits, ("token", "position", "segment"), strict=True):
+            if values.min() < 0 or values.max() >= rows:
+                raise CorruptModelError(
+                    f"The tokenizer gives {name} {int(values.max())}, but the model has {rows} of them.",
+                    hint="Use tokenizer.json and config.json from the repository of the weights.",
+                )
 
     def _sides(self, pairs: Sequence[EncodedPair], rows: PackedRows) -> list[npt.NDArray[Any]]:
         """Return what is needed to encode both texts of each pair separately; each side has its own positions."""

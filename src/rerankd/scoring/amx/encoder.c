@@ -25,6 +25,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define TILE 1024 /* bytes */
 #define ROWS 32   /* rows and columns of a block of 2 x 2 tiles */
+#define BARRIER __asm__ volatile("" ::: "memory") /* stores are done before tiles are loaded */
 #define UP(x, n) (((x) + (n)-1) / (n) * (n))
 
 typedef uint16_t bf16;
@@ -148,7 +149,7 @@ static void configure(void) {
     memset(&c, 0, sizeof c);
     c.palette = 1;
     for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
-    _tile_loadconfig(&c);
+    __asm__ volatile("ldtilecfg %0" ::"m"(c)); /* the intrinsic of some compilers does not read all of it */
 }
 
 enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16 };
@@ -222,6 +223,7 @@ INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long fro
     Gelu g = {0};
     if (kind == GELU_ROWS || kind == GELU_BF16) g = gelu_coefficients();
     const long across = steps * TILE;
+    BARRIER;
     long turn = 0, last_row = -1, last_column = 0;
     for (long column = from; column < to; column += ROWS) {
         const uint8_t *panel = panels + column / ROWS * steps * 2 * TILE;
@@ -466,6 +468,7 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
     float part[ROWS * ROWS] __attribute__((aligned(64))), inverse[ROWS];
     pack_keys(keys, stride, length, width, s->keys);
     pack_values(values, stride, length, width, s->values);
+    BARRIER;
     for (long row = 0; row < count; row += ROWS) {
         const long rows = count - row < ROWS ? count - row : ROWS;
         const bf16 *q = queries + row * query_stride;
@@ -498,6 +501,7 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
         for (long r = 0; r < rows && across != 0.0f; r++)
             add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
         for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
+        BARRIER;
         for (long n = 0; n < width; n += 32) {
             _tile_zero(0);
             _tile_zero(1);

@@ -49,6 +49,7 @@ def read_weights(folder: Path, architecture: Architecture) -> PackedWeights:
 
     Raises:
         CorruptModelError: a file is missing or damaged.
+        OSError: a file cannot be read now.
     """
     try:
         index = parse_json((folder / INDEX).read_bytes())
@@ -57,7 +58,7 @@ def read_weights(folder: Path, architecture: Architecture) -> PackedWeights:
             raise ValueError(f"{WEIGHTS} has {data.size} bytes instead of {index['bytes']}")
         arrays = {name: _part(data, *place) for name, place in index["arrays"].items()}
         return PackedWeights(architecture, arrays, str(index["precision"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CorruptModelError(
             f"{folder} is damaged ({first_line(error)}).", hint="Delete it; it is made again."
         ) from error

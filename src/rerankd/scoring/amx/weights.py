@@ -137,6 +137,30 @@ def _norm(weight: Weights, name: str) -> Array:
     return np.concatenate([weight(f"{name}.weight"), weight(f"{name}.bias")])
 
 
+def _sizes(architecture: Architecture, precision: str) -> dict[str, int]:
+    """Return the bytes of each array of the embeddings and layers by name."""
+    hidden, inner = architecture.hidden, architecture.intermediate
+    sizes = {
+        "words": 2 * architecture.vocabulary * hidden,
+        "positions": 4 * architecture.positions * hidden,
+        "segments": 4 * architecture.segment_types * hidden,
+        "norm": 8 * hidden,
+    }
+    layers = {
+        "projection": (3 * hidden, hidden),
+        "output": (hidden, hidden),
+        "up": (inner, hidden),
+        "down": (hidden, inner),
+    }
+    for n in range(architecture.layers):
+        for name, (outputs, inputs) in layers.items():
+            sizes[f"{n}.{name}.panels"] = outputs * inputs * (1 if precision == "int8" else 2)
+            parts = ("bias", "scale", "sum") if precision == "int8" else ("bias",)
+            sizes |= {f"{n}.{name}.{part}": 4 * outputs for part in parts}
+        sizes |= {f"{n}.attention_norm": 8 * hidden, f"{n}.norm": 8 * hidden}
+    return sizes
+
+
 class PackedWeights:
     """The structures that the kernels read, and the arrays they point to.
 
@@ -146,6 +170,10 @@ class PackedWeights:
         precision: `bf16` or `int8`.
         prefix: tokens between the first one and the query, in a late-interaction model.
         end: id of the token that ends a text, in a late-interaction model.
+
+    Raises:
+        KeyError: an array is missing.
+        ValueError: an array has another size than the architecture says.
     """
 
     def __init__(
@@ -153,6 +181,9 @@ class PackedWeights:
     ) -> None:
         self.arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self.precision = precision
+        for name, size in _sizes(architecture, precision).items():
+            if self.arrays[name].nbytes != size:
+                raise ValueError(f"{name} has {self.arrays[name].nbytes} bytes instead of {size}")
         self.shape = Shape(
             architecture.hidden,
             architecture.intermediate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rerankd import InvalidRequestError, Reranker
+from rerankd import CorruptModelError, InvalidRequestError, Reranker
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.amx import library
 from rerankd.scoring.amx.backend import AmxBackend
-from rerankd.scoring.backend import choose_backend
+from rerankd.scoring.backend import Backend, choose_backend
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.parallel import WorkerPool
 
 LENGTHS = (3, 15, 16, 17, 31, 32, 33, 48, 64, 65, 100, 190, 300, 512)
 pytestmark = pytest.mark.usefixtures("amx")
@@ -117,3 +119,22 @@ def test_switched_off(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_backend(files, device="cpu").name == "torch"
     with pytest.raises(InvalidRequestError, match="switched off by the environment variable RERANKD_AMX. Use backend"):
         AmxBackend(files)
+
+
+def test_tokens_beyond_the_model_are_refused(files: ModelFiles, pairs: list[EncodedPair]) -> None:
+    backend = AmxBackend(files)
+    beyond = replace(pairs[3], ids=pairs[3].ids + files.manifest.architecture.vocabulary)
+    with pytest.raises(CorruptModelError, match=r"The tokenizer gives token \d+, but the model has \d+ of them"):
+        backend.logits([pairs[0], beyond])
+
+
+def test_few_batches_use_several_cores(files: ModelFiles, pairs: list[EncodedPair]) -> None:
+    backend, threads = AmxBackend(files, threads=8), set()
+
+    def compute(own: Backend, batch: EncodedPair) -> float:
+        threads.add(threading.current_thread().name)
+        return float(own.logits([batch])[0])
+
+    alone = [float(backend.logits([pair])[0]) for pair in pairs[:3]]
+    assert list(WorkerPool(backend).map(compute, pairs[:3])) == alone
+    assert "MainThread" not in threads
