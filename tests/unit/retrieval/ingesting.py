@@ -18,3 +18,18 @@ def brought_in(folder: Path, index: LanceIndex, **options: Any) -> IngestReport:
 
 def opened(tmp_path: Path, name: str = "index") -> LanceIndex:
     return LanceIndex(tmp_path / name, create=True)
+
+
+def written(root: Path) -> Path:
+    """Write a folder of files of several kinds: three are documents, one is hidden, one is binary."""
+    (root / "sub").mkdir(parents=True)
+    (root / "a.md").write_text(
+        "# 保修\n\n手机的保修期为一年。\n\n# Returns\n\nGoods may be returned within seven days."
+    )
+    (root / "sub" / "b.txt").write_text("Pandas eat bamboo. " * 20)
+    (root / "c.jsonl").write_text(
+        "\n".join(f'{{"id": "{i}", "text": "row number {i} about topic{i % 7}"}}' for i in range(50))
+    )
+    (root / ".hidden.md").write_text("secret")
+    (root / "x.bin").write_bytes(b"\0\1")
+    return root
