@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from rerankd._common.rank_correlation import agreement
 from rerankd.compiler.compile import DEFAULT_PAIRS, read_pairs
 from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
@@ -34,10 +34,10 @@ QUERIES_ROUNDED = 12  # of each pack
 NEVER = -1000.0  # score of a piece that no text is cut into
 
 
-def architecture_of(folder: Path) -> Architecture:
+def architecture_of(folder: Path) -> BertArchitecture:
     """Return the architecture of the ranker in `folder`."""
     config = json.loads((folder / "config.json").read_text())
-    return Architecture(
+    return BertArchitecture(
         family="bert",
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],

@@ -218,13 +218,13 @@ async def test_event_loop_stays_free(mini: Reranker, texts: list[str]) -> None:
 def test_half_precision_needs_a_cpu_that_has_it(
     precision: Precision, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rerankd.scoring.torch_backend.cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr("rerankd.scoring.torch.backend.cpu_flags", lambda: frozenset({"avx2"}))
     with pytest.raises(
         InvalidRequestError,
         match=rf"This CPU has no instructions for {precision} \(a.*slower than fp32. Use fp32, or compile",
     ):
         Reranker(str(checkpoint), device="cpu", precision=precision)
-    monkeypatch.setattr("rerankd.scoring.torch_backend.cpu_flags", lambda: frozenset({"avx512_bf16", "avx512_fp16"}))
+    monkeypatch.setattr("rerankd.scoring.torch.backend.cpu_flags", lambda: frozenset({"avx512_bf16", "avx512_fp16"}))
     half = Reranker(str(checkpoint), device="cpu", precision=precision)
     assert half.backend == f"torch cpu {precision}"
     pairs = [("capital of France", "Paris is the capital."), ("capital of France", "Pears."), ("q", "d " * 200)]

@@ -52,7 +52,7 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
         if files.compiled:
             _fold_graph(working / ONNX, platt)
         else:
-            layer, checkpoint = files.manifest.architecture.head[1], files.checkpoint()
+            layer, checkpoint = files.manifest.architecture.head_prefixes[-1], files.checkpoint()
             _fold_checkpoint(working, [checkpoint.stored_name(f"{layer}.{part}") for part in ("weight", "bias")], platt)
         manifest = replace(
             files.manifest,

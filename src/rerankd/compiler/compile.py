@@ -22,7 +22,7 @@ from rerankd._common.files import atomic_folder
 from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
-from rerankd.compiler.graph import GraphBuilder
+from rerankd.compiler.families import GRAPHS
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
@@ -188,7 +188,7 @@ def _write_graph(files: ModelFiles, path: Path, options: CompileOptions, weights
     def weight(name: str) -> Array:
         return weights[name] if name in weights else checkpoint.tensor(name)
 
-    model = GraphBuilder(architecture, weight, options.precision, options.embedding_precision).build()
+    model = GRAPHS[type(architecture)](architecture, weight, options.precision, options.embedding_precision).build()
     size = architecture.parameters * (1 if options.precision == "int8" else 4)
     onnx.save(model, str(path), save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{path.name}.data")
 

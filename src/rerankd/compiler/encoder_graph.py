@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rerankd.compiler.graph import GraphBuilder, Weights
-from rerankd.models.architecture import Architecture
+from rerankd.compiler.bert_graph import BertGraph
+from rerankd.compiler.graph import Weights
+from rerankd.models.families.bert import BertArchitecture
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "cls"]
 
 
-class EncoderGraph(GraphBuilder):
+class EncoderGraph(BertGraph):
     """Builder of `input_ids`, `attention_mask` (and `token_type_ids` for BERT) -> `vectors`, shape (batch, hidden).
 
     Args:
@@ -27,7 +28,7 @@ class EncoderGraph(GraphBuilder):
 
     output_name = "vectors"
 
-    def __init__(self, architecture: Architecture, weights: Weights, precision: str, pooling: Pooling) -> None:
+    def __init__(self, architecture: BertArchitecture, weights: Weights, precision: str, pooling: Pooling) -> None:
         super().__init__(architecture, weights, precision)
         self.pooling = pooling
         self.first_token_only = pooling == "cls"
@@ -48,7 +49,7 @@ class EncoderGraph(GraphBuilder):
         self.op("LpNormalization", pooled, output="vectors", axis=-1, p=2)
 
 
-def graph_bytes(architecture: Architecture, weights: Weights, precision: str, pooling: Pooling) -> bytes:
+def graph_bytes(architecture: BertArchitecture, weights: Weights, precision: str, pooling: Pooling) -> bytes:
     """Return the graph of an encoder as serialized ONNX, of at most 2 GiB."""
     model: Any = EncoderGraph(architecture, weights, precision, pooling).build()
     data: bytes = model.SerializeToString()

@@ -33,6 +33,7 @@ from rerankd._common.progress import progress_bar
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs, verification_pairs
 from rerankd.errors import CorruptModelError, VerificationError
+from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.amx.storage import read_weights, write_weights
@@ -173,11 +174,12 @@ def _remove_leftovers(root: Path) -> None:
 
 def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Backend:
     folder, name = cache_folder(files, use, "amx"), files.manifest.name
+    architecture = as_bert(files.manifest.architecture, "The AMX backend")
     for last in (False, True):
         if not _kept(folder, lambda working: _write_packed(files, use, working), name):
             break
         try:
-            weights = read_weights(folder, files.manifest.architecture)
+            weights = read_weights(folder, architecture)
         except CorruptModelError as error:
             _log.warning("%s%s", error.message, "" if last else " Compiling it again.")
             with lock_file(_lock(folder)):
@@ -204,7 +206,8 @@ def _write_packed(files: ModelFiles, use: FirstUse, folder: Path) -> None:
 
 
 def _packed(files: ModelFiles, precision: str) -> PackedWeights:
-    architecture, arrays = files.manifest.architecture, dict[str, npt.NDArray[Any]]()
+    architecture = as_bert(files.manifest.architecture, "The AMX backend")
+    arrays = dict[str, npt.NDArray[Any]]()
     title = f"Compiling {files.manifest.name} to {precision}"
     _log.info("%s", title)
     with progress_bar(title, sys.stderr.isatty()) as progress:

@@ -1,9 +1,10 @@
 """ONNX graph of a cross-encoder, built from its weights.
 
-It supports XLM-RoBERTa and BERT encoders with a one-label head, in float32 or dynamic int8, with any batch size and
-length. It reads no files and runs nothing.
+`GraphBuilder` has what all families share: float32 or dynamic int8 products, embeddings, normalization. Each family's
+builder adds its layers and its head (`compiler.families` names it). Graphs take any batch size and length. Nothing here
+reads files or runs a graph.
 
-Two properties make it faster than a traced graph. Attention, and an int8 product with its scales and bias, are fused
+Two properties make a graph faster than a traced one. Attention, and an int8 product with its scales and bias, are fused
 operators of ONNX Runtime's CPU provider; residual and layer normalization are not fused, because
 `SkipLayerNormalization` takes six times as long as the two operators. And the last layer computes query, output and
 feed-forward only for the first token, because the head reads nothing else; that saves about five sixths of a layer.
@@ -14,6 +15,7 @@ int8 quantizes weights per output channel to 7 bits, so that the 16-bit sums of 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +71,15 @@ def four_bit_blocks(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], 
     return packed, scales
 
 
-class GraphBuilder:
-    """Builder of one graph: it collects nodes and constants."""
+class GraphBuilder(ABC):
+    """Builder of one graph: it collects nodes and constants.
+
+    Args:
+        architecture: shape of the network.
+        weights: function that returns a weight by name, float32.
+        precision: `fp32` or `int8`.
+        embedding_precision: with `int8`, word embeddings in `int8` or `int4`.
+    """
 
     output_name = "logits"
     first_token_only = True  # in the last layer
@@ -129,29 +138,17 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
+    @abstractmethod
     def _embeddings(self) -> str:
-        prefix = f"{self.architecture.prefix}.embeddings"
-        words = self._lookup(f"{prefix}.word_embeddings.weight", "input_ids")
-        positions = self._lookup(f"{prefix}.position_embeddings.weight", self._positions())
-        table = self.weights(f"{prefix}.token_type_embeddings.weight")
-        if self.architecture.segments:
-            kinds = self.op("Gather", self.constant("segments", table), "token_type_ids")
-        else:
-            kinds = self.constant("segment", table[0])
-        total = self.op("Add", self.op("Add", words, kinds), positions)
-        return self._normalise(total, f"{prefix}.LayerNorm")
+        """Add the embeddings and return their name, shape (batch, length, hidden)."""
 
-    def _positions(self) -> str:
-        """Add the position ids: from 0 for BERT; for XLM-R after the padding id, without counting padding."""
-        if self.architecture.position_offset == 0:
-            ones = self.op("Sign", "attention_mask")
-            every = self.op("Or", self.op("Cast", ones, to=9), self.constant("always", np.array(True)))
-            counted = self.op("Cast", every, to=7)
-            running = self.op("CumSum", counted, self.constant("axis", np.array(1, np.int64)))
-            return self.op("Sub", running, self.constant("one", np.array(1, np.int64)))
-        running = self.op("CumSum", "attention_mask", self.constant("axis", np.array(1, np.int64)))
-        masked = self.op("Mul", running, "attention_mask")
-        return self.op("Add", masked, self.constant("offset", np.array(self.architecture.position_offset, np.int64)))
+    @abstractmethod
+    def _layer(self, hidden: str, layer: int, *, last: bool) -> str:
+        """Add a layer; the last one is computed for the first token only."""
+
+    @abstractmethod
+    def _head(self, hidden: str) -> None:
+        """Add what turns the states of the last layer into the graph's output."""
 
     def _lookup(self, name: str, ids: str) -> str:
         """Look up rows of an embedding table; int8 quantizes it with one scale per row."""
@@ -178,34 +175,6 @@ class GraphBuilder:
         wide = self.op("Unsqueeze", scales, self.constant(f"{name}.axis", np.array([-1], np.int64)))
         rows = self.constant(f"{name}.row", np.array([0, 0, -1], np.int64))
         return self.op("Reshape", self.op("Mul", numbers, wide), rows)
-
-    def _layer(self, hidden: str, layer: int, *, last: bool) -> str:
-        prefix = f"{self.architecture.prefix}.encoder.layer.{layer}"
-        attention = f"{prefix}.attention"
-        query, key, value = (f"{attention}.self.{part}" for part in ("query", "key", "value"))
-        kept = hidden
-        if last:
-            kept = self._first_token(hidden)
-            q = self._matmul(kept, [query])
-            k, v = self._split(self._matmul(hidden, [key, value]), 2)
-        else:
-            q, k, v = self._split(self._matmul(hidden, [query, key, value]), 3)
-        bias = np.concatenate([self.weights(f"{part}.bias") for part in (query, key, value)])
-        context = self.fused(
-            "MultiHeadAttention",
-            q,
-            k,
-            v,
-            self.constant(f"{attention}.bias", bias),
-            self._mask,
-            num_heads=self.architecture.heads,
-            mask_filter_value=-10000.0,
-        )
-        attended = self._dense(context, f"{attention}.output.dense")
-        mixed = self._normalise(self.op("Add", attended, kept), f"{attention}.output.LayerNorm")
-        active = self.fused("Gelu", self._dense(mixed, f"{prefix}.intermediate.dense"))
-        fed = self._dense(active, f"{prefix}.output.dense")
-        return self._normalise(self.op("Add", fed, mixed), f"{prefix}.output.LayerNorm")
 
     def _first_token(self, hidden: str) -> str:
         bounds = [self.constant(n, np.array([v], np.int64)) for n, v in (("from", 0), ("to", 1), ("along", 1))]
@@ -236,22 +205,10 @@ class GraphBuilder:
     def _vector(self, name: str) -> str:
         return self.constant(name, self.weights(name))
 
-    def _normalise(self, value: str, name: str) -> str:
-        return self.op(
-            "LayerNormalization",
-            value,
-            self._vector(f"{name}.weight"),
-            self._vector(f"{name}.bias"),
-            axis=-1,
-            epsilon=self.architecture.layer_norm_eps,
-        )
-
-    def _head(self, hidden: str) -> None:
-        """Add the head: first token, dense, tanh, linear; always in float32."""
-        first = self.op("Squeeze", hidden, self.constant("middle", np.array([1], np.int64)))
-        dense, out = self.architecture.head
-        inner = self._linear(first, dense)
-        self._linear(self.op("Tanh", inner), out, output="logits")
+    def _layer_norm(self, value: str, name: str, epsilon: float) -> str:
+        """Normalize over the last axis, with the weights `name`."""
+        weight, bias = self._vector(f"{name}.weight"), self._vector(f"{name}.bias")
+        return self.op("LayerNormalization", value, weight, bias, axis=-1, epsilon=epsilon)
 
     def _linear(self, value: str, layer: str, output: str = "") -> str:
         return self.op(

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from rerankd.compiler.graph import GraphBuilder
+from rerankd.compiler.bert_graph import BertGraph
 
 CLS, SEP = 2, 3  # ids of the special tokens in such a model's vocabulary
 FLOAT, INT64 = 1, 7
 MASKED = -10000.0  # added to attention scores and similarities that must not count
 
 
-class LateInteractionGraph(GraphBuilder):
+class LateInteractionGraph(BertGraph):
     """Builder that encodes query and document separately and compares them in the head.
 
     int8 gives an activation tensor one scale. In layers where the activations of [CLS] and [SEP] are many times those

@@ -13,6 +13,7 @@ from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import install_command
 from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
+from rerankd.models.families import StoredWeight, family
 
 INDEX = "model.safetensors.index.json"
 _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -73,22 +74,27 @@ class Checkpoint:
                     f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
                 ) from error
             stored |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
-        self._stored = _stored_names(stored, f"{architecture.prefix}.", head=head)
+        shapes = architecture.shapes()
+        self._stored = _stored_names(stored, architecture, next(iter(shapes)), head=head)
         self._files = {name: stored[stored_name] for name, stored_name in self._stored.items()}
-        for name, shape in architecture.shapes().items():
-            if not head and name.startswith(architecture.head):
+        self._places = dict(family(architecture.family).stored_weights(architecture, list(self._stored)))
+        for name, shape in shapes.items():
+            if not head and name.startswith(architecture.head_prefixes):
                 continue
             self._check(folder, name, shape, architecture)
 
     def _check(self, folder: Path, name: str, shape: tuple[int, ...], architecture: Architecture) -> None:
-        if name not in self._files:
-            if name.startswith(architecture.head):
+        place = self._place(name)
+        if place.name not in self._files:
+            if name.startswith(architecture.head_prefixes):
                 raise CorruptModelError(
-                    f"{folder}: the ranking head is missing ({name}): these are the weights of a bi-encoder.",
+                    f"{folder}: the ranking head is missing ({place.name}): these are the weights of a bi-encoder.",
                     hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
                 )
-            raise CorruptModelError(f"{folder}: the weight {name} is missing.", hint="Fetch the model again.")
-        actual = tuple(self._files[name].get_slice(self._stored[name]).get_shape())
+            raise CorruptModelError(f"{folder}: the weight {place.name} is missing.", hint="Fetch the model again.")
+        actual = tuple(self._files[place.name].get_slice(self._stored[place.name]).get_shape())
+        if place.rows is not None and len(actual) == len(shape) and actual[0] >= place.rows[1]:
+            actual = (place.rows[1] - place.rows[0], *actual[1:])
         if actual != shape:
             raise CorruptModelError(
                 f"{folder}: the weight {name} has shape {actual}, but config.json says {shape}.",
@@ -102,9 +108,12 @@ class Checkpoint:
         stored = str(opened.get_slice(self._stored[name]).get_dtype())
         return _DTYPES.get(stored, stored)
 
+    def _place(self, name: str) -> StoredWeight:
+        return self._places.get(name, StoredWeight(name))
+
     def stored_name(self, name: str) -> str:
         """Return the name under which a weight is stored."""
-        return self._stored[name]
+        return self._stored[self._place(name).name]
 
     @property
     def key_mapping(self) -> dict[str, str]:
@@ -116,7 +125,8 @@ class Checkpoint:
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         """Return a weight as float32."""
-        opened, name = self._files[name], self._stored[name]
+        place = self._place(name)
+        opened, name = self._files[place.name], self._stored[place.name]
         if str(opened.get_slice(name).get_dtype()) == "BF16":
             try:
                 import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
@@ -125,25 +135,29 @@ class Checkpoint:
                     "Reading bfloat16 weights needs the package 'ml_dtypes', which is not installed.",
                     hint=f"Run: {install_command('torch')}",
                 ) from error
+        if place.rows is not None:
+            return np.asarray(opened.get_slice(name)[place.rows[0] : place.rows[1]], dtype=np.float32)
         return np.asarray(opened.get_tensor(name), dtype=np.float32)
 
 
 _COMPILED = "_orig_mod."
-_FIRST = "embeddings.word_embeddings.weight"
 
 
-def _stored_names(stored: Iterable[str], prefix: str, *, head: bool) -> dict[str, str]:
-    """Return the names under which weights are stored, by the architecture's names.
+def _stored_names(stored: Iterable[str], architecture: Architecture, first: str, *, head: bool) -> dict[str, str]:
+    """Return the names under which weights are stored, without the prefixes of wrappers.
 
     Args:
         stored: names of all stored tensors.
-        prefix: prefix of the encoder's weights.
-        head: False for an encoder, whose weights may lack the prefix.
+        architecture: expected architecture.
+        first: name of the word embeddings, by which a wrapper's prefix is recognised.
+        head: False for an encoder, whose weights may lack the encoder's prefix.
     """
     names = {name.replace(_COMPILED, ""): name for name in stored}
-    wrapped = [name for name in names if name.endswith(f".{prefix}{_FIRST}") or (not head and name.endswith(_FIRST))]
-    if len(wrapped) != 1 or f"{prefix}{_FIRST}" in names:
+    prefix = f"{architecture.prefix}."
+    bare = first.removeprefix(prefix)
+    wrapped = [name for name in names if name.endswith(f".{first}") or (not head and name.endswith(bare))]
+    if len(wrapped) != 1 or first in names:
         return names
-    inner = _FIRST if not wrapped[0].endswith(f".{prefix}{_FIRST}") else f"{prefix}{_FIRST}"
-    wrapper, added = wrapped[0].removesuffix(inner), prefix if inner == _FIRST else ""
+    inner = first if wrapped[0].endswith(f".{first}") else bare
+    wrapper, added = wrapped[0].removesuffix(inner), prefix if inner == bare else ""
     return {added + name.removeprefix(wrapper): stored_name for name, stored_name in names.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
 
 Array = npt.NDArray[Any]
 Constants = Mapping[str, Array]
@@ -24,7 +24,7 @@ def dequantized(value: Array, scale: Array | None) -> Array:
     return value if scale is None else value.astype(np.float32) * scale
 
 
-def word_embeddings(constants: Constants, architecture: Architecture) -> Array:
+def word_embeddings(constants: Constants, architecture: BertArchitecture) -> Array:
     """Return the table of word embeddings, shape (vocabulary, hidden), float32, from 4-bit blocks, int8 or float32."""
     name = f"{architecture.prefix}.embeddings.word_embeddings.weight"
     if f"{name}.packed" not in constants:
@@ -35,7 +35,7 @@ def word_embeddings(constants: Constants, architecture: Architecture) -> Array:
     return table.reshape(architecture.vocabulary, architecture.hidden)
 
 
-def segment_embeddings(constants: Constants, architecture: Architecture) -> Array:
+def segment_embeddings(constants: Constants, architecture: BertArchitecture) -> Array:
     """Return the table of segment embeddings; rows that the compiled model does not read are zero."""
     if "segments" in constants:
         return constants["segments"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub, sources
-from rerankd.models.architecture import Architecture, read_architecture
+from rerankd.models.architecture import Architecture
 from rerankd.models.checkpoint import INDEX, Checkpoint, weight_files
+from rerankd.models.families import ModelConfig, recognise
 from rerankd.models.manifest import Manifest, check_hashes, read_manifest
 from rerankd.models.reference import ModelReference, bundled_folder, parse_reference
 from rerankd.models.saved_options import saved_activation, saved_max_length
-from rerankd.models.template import pair_template
 from rerankd.types import Activation
 
 if TYPE_CHECKING:
@@ -181,9 +181,11 @@ def check_no_adapter(folder: Path) -> None:
 
 
 def _bare_manifest(reference: ModelReference, folder: Path) -> Manifest:
-    architecture = read_architecture(read_config(folder), str(reference))
+    config = ModelConfig(read_config(folder), str(reference), folder)
+    family = recognise(config)
+    architecture = family.read(config)
     tokenizer = load_tokenizer(folder)
-    template = pair_template(architecture.family, tokenizer.token_to_id)
+    template = family.template(architecture, tokenizer, folder)
     _check_vocabulary(folder, tokenizer, architecture)
     repository = hub.repository_of(folder)
     return Manifest(

@@ -16,7 +16,7 @@ from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd._common.proxies import is_loopback, uses_proxies
 from rerankd.errors import ModelError, ModelNotFoundError, RerankdError
-from rerankd.models.architecture import read_architecture
+from rerankd.models.families import read_architecture
 from rerankd.models.reference import ModelReference
 
 _PATTERNS = [

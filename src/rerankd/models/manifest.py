@@ -13,6 +13,7 @@ from typing import Any
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
+from rerankd.models.families import family
 from rerankd.models.template import PairTemplate
 
 FILE_NAME = "rerankd.json"
@@ -81,9 +82,9 @@ def read_manifest(folder: Path) -> Manifest | None:
         if any(Path(name).name != name for name in content["files"]):
             raise ValueError("a file outside the folder")
         template = {key: tuple(ids) for key, ids in content.pop("template").items()}
-        return Manifest(
-            **content | {"architecture": Architecture(**content["architecture"]), "template": PairTemplate(**template)}
-        )
+        shape = content.pop("architecture")
+        architecture = family(shape["family"]).architecture(**shape)
+        return Manifest(**content, architecture=architecture, template=PairTemplate(**template))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptModelError(
             f"{path} is not a valid manifest ({error}).", hint="Compile the model again: rerankd models compile."

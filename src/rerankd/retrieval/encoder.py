@@ -13,8 +13,8 @@ from rerankd._common.optional import require
 from rerankd.compiler.encoder_graph import Pooling, graph_bytes
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models import hub
-from rerankd.models.architecture import Architecture, read_encoder_architecture
 from rerankd.models.checkpoint import Checkpoint
+from rerankd.models.families.bert import read_encoder_architecture
 from rerankd.models.files import load_tokenizer, read_config
 from rerankd.models.reference import parse_reference
 from rerankd.models.session import open_session
@@ -43,7 +43,7 @@ class ModelEmbedder:
         precision: str = "int8",
     ) -> None:
         require("onnx", "torch", "Running an encoder")
-        self._architecture: Architecture = read_encoder_architecture(read_config(folder), str(folder))
+        self._architecture = read_encoder_architecture(read_config(folder), str(folder))
         checkpoint = Checkpoint(folder, self._architecture, head=False)
         pooling = read_pooling(folder)
         self._session = open_session(graph_bytes(self._architecture, checkpoint.tensor, precision, pooling), threads)

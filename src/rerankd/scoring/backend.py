@@ -225,7 +225,7 @@ def open_backend(
 
             return OnnxBackend(files, threads=threads)
     if choice.name == "torch":
-        from rerankd.scoring.torch_backend import TorchBackend
+        from rerankd.scoring.torch.backend import TorchBackend
 
         return TorchBackend(files, device=choice.device, precision=choice.precision, threads=threads)
     raise RuntimeError(f"No class opens the backend {choice.name!r}.")

@@ -44,6 +44,7 @@ class TruncationOptions:
         truncation_side: `right` cuts the end of a text, `left` its beginning.
         max_query_tokens: tokens of the query that are read at most; None for as many as fit.
         max_document_tokens: tokens of a document that are read at most; None for as many as fit.
+        instruction: what counts as relevant, for templates with a place for it; None for the template's default.
 
     Raises:
         InvalidRequestError: an unknown option or a value out of range.
@@ -57,6 +58,7 @@ class TruncationOptions:
     truncation_side: TruncationSide = "right"
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         if self.truncation not in ("only_second", "longest_first"):
@@ -80,7 +82,8 @@ class TruncationOptions:
     @property
     def identity(self) -> str:
         """Text that identifies the options in cache keys and in the checkpoints of bulk runs."""
-        return repr(self).removeprefix(type(self).__name__)
+        options = repr(self).removeprefix(type(self).__name__)
+        return options.replace(", instruction=None)", ")")  # identities of options without one stay what they were
 
 
 @dataclass(frozen=True, slots=True)

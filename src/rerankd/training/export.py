@@ -15,7 +15,7 @@ from rerankd._common.rank_correlation import agreement
 from rerankd.compiler.compile import DEFAULT_PAIRS, MIN_KENDALL_TAU, CompileOptions, compile_model, read_pairs
 from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.errors import VerificationError
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ONNX, ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.template import PairTemplate
@@ -130,7 +130,7 @@ def write_late_interaction(
         report("Writing the graph")
         save_graph(
             weights,
-            files.manifest.architecture,
+            as_bert(files.manifest.architecture, "Late interaction"),
             files.manifest.template,
             working / ONNX,
             precision=precision,
@@ -163,7 +163,7 @@ def write_late_interaction(
 
 def save_graph(
     weights: dict[str, Any],
-    architecture: Architecture,
+    architecture: BertArchitecture,
     template: PairTemplate,
     path: Path,
     *,

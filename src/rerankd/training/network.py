@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.errors import CorruptModelError
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
@@ -185,7 +185,7 @@ def sequence_classifier(files: ModelFiles, weights: Mapping[str, Any]) -> PreTra
         XLMRobertaForSequenceClassification,
     )
 
-    shape = files.manifest.architecture
+    shape = as_bert(files.manifest.architecture, "A compiled model as start of training")
     config = _encoder_config(shape) | {"num_labels": 1}
     model: PreTrainedModel
     if shape.family == "bert":
@@ -208,7 +208,7 @@ def _load_weights(module: ModuleT, weights: Mapping[str, Any], files: ModelFiles
     return module
 
 
-def _encoder_config(shape: Architecture) -> dict[str, Any]:
+def _encoder_config(shape: BertArchitecture) -> dict[str, Any]:
     """Return the configuration of a transformers encoder."""
     return {
         "vocab_size": shape.vocabulary,
@@ -227,7 +227,7 @@ def late_interaction(files: ModelFiles, weights: Mapping[str, Any]) -> LateInter
     """Return the network of a late-interaction model with these weights; word embeddings are frozen."""
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(**_encoder_config(files.manifest.architecture))
+    config = BertConfig(**_encoder_config(as_bert(files.manifest.architecture, "Late interaction")))
     model = LateInteractionRanker(BertModel(config, add_pooling_layer=False), joint_layers(weights))
     ranker = _load_weights(model, weights, files)
     ranker.encoder.bert.embeddings.word_embeddings.requires_grad_(False)

@@ -13,7 +13,6 @@ import numpy as np
 
 from rerankd.compiler.late_interaction_graph import named
 from rerankd.errors import InvalidRequestError
-from rerankd.models.architecture import Architecture
 from rerankd.models.compiled_weights import (
     LATE_INTERACTION_CONSTANT,
     calibration,
@@ -22,6 +21,7 @@ from rerankd.models.compiled_weights import (
     segment_embeddings,
     word_embeddings,
 )
+from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 
@@ -50,7 +50,7 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
     constants = onnx_constants(files.folder / ONNX)
     read = _late_interaction if LATE_INTERACTION_CONSTANT in constants else _cross_encoder
     try:
-        weights = read(constants, files.manifest.architecture)
+        weights = read(constants, as_bert(files.manifest.architecture, "Reading compiled weights back"))
     except (KeyError, ValueError) as error:
         raise InvalidRequestError(
             f"{files.reference} is compiled, and its weights cannot be read back ({error}).",
@@ -59,7 +59,7 @@ def read_weights(files: ModelFiles) -> dict[str, Array]:
     return {name: np.require(value, np.float32, ["C", "W", "O"]) for name, value in weights.items()}
 
 
-def _late_interaction(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+def _late_interaction(constants: Mapping[str, Array], architecture: BertArchitecture) -> dict[str, Array]:
     weights = _encoder(constants, architecture)
     for weigher in ("meaning", "piece"):
         weights |= {
@@ -75,7 +75,7 @@ def _late_interaction(constants: Mapping[str, Array], architecture: Architecture
     return {named(name): value for name, value in weights.items()}
 
 
-def _cross_encoder(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+def _cross_encoder(constants: Mapping[str, Array], architecture: BertArchitecture) -> dict[str, Array]:
     weights = _encoder(constants, architecture)
     scale, offset = calibration(constants)
     dense, out = architecture.head
@@ -92,7 +92,7 @@ def _cross_encoder(constants: Mapping[str, Array], architecture: Architecture) -
     return weights
 
 
-def _encoder(constants: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
+def _encoder(constants: Mapping[str, Array], architecture: BertArchitecture) -> dict[str, Array]:
     """Return the weights of embeddings and layers."""
     prefix = f"{architecture.prefix}."
     weights: dict[str, Array] = {}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rerankd.errors import UnsupportedModelError
-from rerankd.models.architecture import read_architecture
+from rerankd.models.families import read_architecture
 
 V2_M3: dict[str, Any] = {
     "model_type": "xlm-roberta",

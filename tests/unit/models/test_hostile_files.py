@@ -10,8 +10,8 @@ import pytest
 from rerankd.errors import CorruptModelError, InvalidInputFileError, ModelNotFoundError, UnsupportedModelError
 from rerankd.evaluation.text_io import json_rows
 from rerankd.models import hub
-from rerankd.models.architecture import read_architecture
 from rerankd.models.checkpoint import weight_files
+from rerankd.models.families import read_architecture
 from rerankd.models.files import read_config
 from rerankd.models.manifest import read_manifest
 from rerankd.models.reference import parse_reference

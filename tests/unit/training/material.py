@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel
 
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.reference import ModelReference
@@ -46,7 +46,7 @@ def late_interaction_model(
     shutil.copyfile(bert / "tokenizer.json", out / "tokenizer.json")
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     cls, sep = tokenizer.encode("").ids
-    architecture = Architecture("bert", 2, size, heads, 64, tokenizer.get_vocab_size(), 128, 2, 1e-5, 0)
+    architecture = BertArchitecture("bert", 2, size, heads, 64, tokenizer.get_vocab_size(), 0, 128, 2, 1e-5)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=architecture.vocabulary,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rerankd._common.processor import usable_cores
 from rerankd.errors import CorruptModelError, InvalidRequestError
+from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 from rerankd.scoring.amx import library
@@ -66,7 +67,7 @@ class AmxBackend:
                 f"The AMX backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
             )
         self.workers = threads or usable_cores()
-        self._architecture = architecture
+        self._architecture = architecture = as_bert(architecture, "The AMX backend")
         self._template = files.manifest.template
         self._library = library.library()
         self._late_interaction = False

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.models.architecture import Architecture
 from rerankd.models.compiled_weights import (
     LATE_INTERACTION_CONSTANT,
     calibration,
@@ -17,6 +16,7 @@ from rerankd.models.compiled_weights import (
     segment_embeddings,
     word_embeddings,
 )
+from rerankd.models.families.bert import BertArchitecture
 from rerankd.scoring.amx.weights import bfloat16, column_sums, panels, query_factor
 
 Array = npt.NDArray[Any]
@@ -28,7 +28,7 @@ def is_late_interaction(constants: Constants) -> bool:
     return LATE_INTERACTION_CONSTANT in constants
 
 
-def compiled_arrays(constants: Constants, architecture: Architecture) -> Iterator[tuple[str, Array]]:
+def compiled_arrays(constants: Constants, architecture: BertArchitecture) -> Iterator[tuple[str, Array]]:
     """Yield the arrays that the kernels read, by name.
 
     Args:
@@ -64,7 +64,7 @@ def compiled_arrays(constants: Constants, architecture: Architecture) -> Iterato
 
 
 def _projection(
-    constants: Constants, architecture: Architecture, attention: str, name: str
+    constants: Constants, architecture: BertArchitecture, attention: str, name: str
 ) -> Iterator[tuple[str, Array]]:
     query, key, value = (f"{attention}.self.{part}" for part in ("query", "key", "value"))
     joined = f"{query}+{key}+{value}.weight" in constants
@@ -89,7 +89,7 @@ def _norm(constants: Constants, name: str) -> Array:
     return np.concatenate([constants[f"{name}.weight"], constants[f"{name}.bias"]])
 
 
-def _head(constants: Constants, architecture: Architecture) -> Iterator[tuple[str, Array]]:
+def _head(constants: Constants, architecture: BertArchitecture) -> Iterator[tuple[str, Array]]:
     dense, out = architecture.head
     scale, offset = calibration(constants)
     yield "dense", constants[f"{dense}.weight"]
@@ -98,7 +98,7 @@ def _head(constants: Constants, architecture: Architecture) -> Iterator[tuple[st
     yield "out_bias", (scale * constants[f"{out}.bias"] + offset).astype(np.float32)
 
 
-def _comparison(constants: Constants, architecture: Architecture) -> Iterator[tuple[str, Array]]:
+def _comparison(constants: Constants, architecture: BertArchitecture) -> Iterator[tuple[str, Array]]:
     scale, offset = calibration(constants)
     for weigher in ("meaning", "piece"):
         parts = [constants[f"{weigher}.{part}"].reshape(-1) for part in ("weight", "bias")]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rerankd._common.processor import cpu_flags
 from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
 
 LIBRARY = Path(__file__).with_name("libencoder.so.1")  # made by scripts/build_kernels.py; no module to import
 SWITCH = "RERANKD_AMX"
@@ -63,6 +64,8 @@ class Comparison(ctypes.Structure):
 
 def unsupported(architecture: Architecture) -> str | None:
     """Return why the kernels cannot compute an architecture, a sentence; None if they can."""
+    if not isinstance(architecture, BertArchitecture):
+        return "The AMX kernels compute BERT and XLM-RoBERTa."
     width = architecture.hidden // architecture.heads
     if architecture.hidden % 64 or architecture.intermediate % 64 or width % 32:
         return "The AMX kernels need sizes that are multiples of 64, and attention heads of a multiple of 32."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
 from rerankd.scoring.amx.library import Comparison, Embeddings, Head, Layer, Linear, Shape
 
 Array = npt.NDArray[Any]
@@ -72,7 +72,7 @@ def panels(rows: Array) -> npt.NDArray[np.uint32]:
     return np.ascontiguousarray(tiles)
 
 
-def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -> Iterator[tuple[str, Array]]:
+def packed_arrays(architecture: BertArchitecture, weight: Weights, precision: str) -> Iterator[tuple[str, Array]]:
     """Yield the arrays that the kernels read, by name.
 
     Attention, normalization and the head are not quantized.
@@ -107,12 +107,12 @@ def packed_arrays(architecture: Architecture, weight: Weights, precision: str) -
         yield f"{name}_bias", weight(f"{layer}.bias")
 
 
-def query_factor(architecture: Architecture) -> float:
+def query_factor(architecture: BertArchitecture) -> float:
     """Return what the query's weights are multiplied by: the divisor of the scores, and base 2 for the softmax."""
     return 1 / math.sqrt(architecture.hidden // architecture.heads) / math.log(2)
 
 
-def array_count(architecture: Architecture, precision: str) -> int:
+def array_count(architecture: BertArchitecture, precision: str) -> int:
     """Return the number of arrays that `packed_arrays` yields."""
     linear = 4 * (4 if precision == "int8" else 2)
     return 8 + architecture.layers * (linear + 2)
@@ -137,7 +137,7 @@ def _norm(weight: Weights, name: str) -> Array:
     return np.concatenate([weight(f"{name}.weight"), weight(f"{name}.bias")])
 
 
-def _sizes(architecture: Architecture, precision: str) -> dict[str, int]:
+def _sizes(architecture: BertArchitecture, precision: str) -> dict[str, int]:
     """Return the bytes of each array of the embeddings and layers by name."""
     hidden, inner = architecture.hidden, architecture.intermediate
     sizes = {
@@ -177,7 +177,7 @@ class PackedWeights:
     """
 
     def __init__(
-        self, architecture: Architecture, arrays: Mapping[str, Array], precision: str, prefix: int = 0, end: int = 0
+        self, architecture: BertArchitecture, arrays: Mapping[str, Array], precision: str, prefix: int = 0, end: int = 0
     ) -> None:
         self.arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self.precision = precision

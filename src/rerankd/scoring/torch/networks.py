@@ -1,0 +1,29 @@
+"""Network of the torch backend for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from rerankd.models.architecture import Architecture
+from rerankd.models.families.bert import BertArchitecture
+from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
+from rerankd.scoring.torch.bert import BertNetwork
+
+
+class PackedNetwork(Protocol):
+    """Network that computes the logits of packed sequences."""
+
+    def logits(self, batch: PackedBatch) -> Tensor:
+        """Return the logits of the sequences, shape (sequences,), float32."""
+        ...
+
+
+NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwork]] = {BertArchitecture: BertNetwork}
+
+
+def open_network(architecture: Architecture, weights: DeviceWeights) -> PackedNetwork:
+    """Return the network of an architecture with these weights."""
+    return NETWORKS[type(architecture)](architecture, weights)
