@@ -65,7 +65,7 @@ def test_a_crash_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: p
     def crash(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_reference", crash)
+    monkeypatch.setattr(module, "open_reference", crash)
     with pytest.raises(KeyboardInterrupt):
         compile_model(load_model(str(checkpoint)), tmp_path / "out")
     assert entries(tmp_path) == []

@@ -24,6 +24,7 @@ from rerankd.models.checkpoint import weight_files
 from rerankd.models.compiled_weights import OFFSET, SCALE
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.modules import check_one_folder
 
 _FOREIGN = (".bin", ".h5", ".msgpack", ".ot", ".pt")
 
@@ -42,11 +43,12 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
     Raises:
         InvalidRequestError: `out` exists or cannot be written.
-        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32.
+        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32, or are in a folder of their own.
         MissingDependencyError: `onnx` is needed for a compiled model and not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
+    check_one_folder(files.folder, "Calibrating")
     with writable(out), atomic_folder(out) as working:
         _copy(files.folder, working)
         if files.compiled:

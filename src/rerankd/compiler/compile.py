@@ -1,7 +1,7 @@
 """Compile a checkpoint to one ONNX file and verify that it ranks like its source.
 
-The model folder appears only when the verification has passed, so it is either complete or absent. The reference is the
-checkpoint run by transformers in float32.
+The model folder appears only when the verification has passed, so it is either complete or absent. `reference` runs
+the source in float32.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.families import GRAPHS
+from rerankd.compiler.reference import Reference, open_reference
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
@@ -108,13 +108,14 @@ def compile_model(
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, working / name)
         manifest = _manifest(files, working, options)
-        say("Scoring with the source (transformers, fp32)")
+        reference = open_reference(files)
+        say(f"Scoring with the source ({reference.name})")
         encoded = verification_pairs(files, groups)
-        expected, reference_seconds = _reference(files, encoded)
+        expected, reference_seconds = _timed(encoded, reference.score)
         say(f"Scoring with the compiled model ({options.precision})")
         scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
         report = agreement(expected, scores)
-        manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, options))
+        manifest = replace(manifest, parity=_parity(report, reference, reference_seconds / seconds, options))
         if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
             raise VerificationError(
                 f"The compiled model does not rank like its source: Kendall tau {report.kendall_tau:.3f} "
@@ -225,30 +226,6 @@ def _timed(
     return scores, time.perf_counter() - started
 
 
-def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    model = AutoModelForSequenceClassification.from_pretrained(
-        files.folder,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
-    ).eval()
-    segmented = model.config.model_type == "bert"
-
-    def score(pair: EncodedPair) -> float:
-        ids = torch.from_numpy(pair.ids)[None]
-        feed = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if segmented:
-            feed["token_type_ids"] = (torch.arange(len(pair)) >= pair.document_start).long()[None]
-        with torch.inference_mode():
-            return float(model(**feed).logits[0, 0])
-
-    return _timed(encoded, score)
-
-
 def _compiled(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
     backend = OnnxBackend(files)
     return _timed(encoded, lambda pair: float(backend.logits([pair])[0]))
@@ -258,13 +235,13 @@ def _threshold(options: CompileOptions) -> float:
     return MIN_KENDALL_TAU[options.precision] if options.min_kendall_tau is None else options.min_kendall_tau
 
 
-def _parity(report: Agreement, speedup: float, options: CompileOptions) -> dict[str, Any]:
+def _parity(report: Agreement, reference: Reference, speedup: float, options: CompileOptions) -> dict[str, Any]:
     passed = report.kendall_tau >= _threshold(options)
     rounded = {
         key: round(value, 6) if isinstance(value, float) else value for key, value in dataclasses.asdict(report).items()
     }
     return rounded | {
-        "reference": f"transformers {version('transformers')} fp32",
+        "reference": reference.name,
         "speedup": round(speedup, 2),
         "min_kendall_tau": _threshold(options),
         "passed": passed,

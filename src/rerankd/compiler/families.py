@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 from rerankd.compiler.bert_graph import BertGraph
 from rerankd.compiler.graph import GraphBuilder
+from rerankd.compiler.modernbert_graph import ModernBertGraph
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
+from rerankd.models.families.modernbert import ModernBertArchitecture
 
-GRAPHS: Mapping[type[Architecture], type[GraphBuilder]] = {BertArchitecture: BertGraph}
+GRAPHS: Mapping[type[Architecture], type[GraphBuilder]] = {
+    BertArchitecture: BertGraph,
+    ModernBertArchitecture: ModernBertGraph,
+}

@@ -14,6 +14,7 @@ from rerankd._common.optional import install_command
 from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families import StoredWeight, family
+from rerankd.models.modules import weight_folders
 
 INDEX = "model.safetensors.index.json"
 _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -51,7 +52,8 @@ class Checkpoint:
     """Tensors of a checkpoint by name, read from disk on access.
 
     Every weight of the architecture must be present with its shape; other tensors are ignored. Names may carry the
-    prefixes of a wrapper, such as `_orig_mod.` of `torch.compile` or `module.` of data-parallel training.
+    prefixes of a wrapper, such as `_orig_mod.` of `torch.compile` or `module.` of data-parallel training. Weights of a
+    chain of modules that are in folders of their own are named after the module, such as `2_Dense.linear.weight`.
 
     Args:
         folder: folder of the files.
@@ -63,20 +65,13 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, architecture: Architecture, *, head: bool = True) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        stored: dict[str, Any] = {}
-        for path in weight_files(folder):
-            try:
-                opened = safe_open(str(path), framework="np")
-            except (SafetensorError, OSError) as error:
-                raise CorruptModelError(
-                    f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
-                ) from error
-            stored |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
+        stored = _open_files(folder)
         shapes = architecture.shapes()
         self._stored = _stored_names(stored, architecture, next(iter(shapes)), head=head)
         self._files = {name: stored[stored_name] for name, stored_name in self._stored.items()}
+        for prefix, place in (weight_folders(folder) if head else {}).items():
+            for stored_name, opened in _open_files(place).items():
+                self._stored[f"{prefix}.{stored_name}"], self._files[f"{prefix}.{stored_name}"] = stored_name, opened
         self._places = dict(family(architecture.family).stored_weights(architecture, list(self._stored)))
         for name, shape in shapes.items():
             if not head and name.startswith(architecture.head_prefixes):
@@ -141,6 +136,22 @@ class Checkpoint:
 
 
 _COMPILED = "_orig_mod."
+
+
+def _open_files(folder: Path) -> dict[str, Any]:
+    """Return the open safetensors file of each stored tensor of a folder."""
+    from safetensors import SafetensorError, safe_open
+
+    stored: dict[str, Any] = {}
+    for path in weight_files(folder):
+        try:
+            opened = safe_open(str(path), framework="np")
+        except (SafetensorError, OSError) as error:
+            raise CorruptModelError(
+                f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
+            ) from error
+        stored |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
+    return stored
 
 
 def _stored_names(stored: Iterable[str], architecture: Architecture, first: str, *, head: bool) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME, sha256
+from rerankd.models.modules import module_files
 
 _SUFFIXES = (".json", ".onnx", ".data", ".safetensors", ".txt", ".model")
 
@@ -21,6 +22,7 @@ def content_digest(files: ModelFiles) -> str:
     if not hashes:
         paths = sorted(path for path in files.folder.iterdir() if path.is_file() and path.suffix in _SUFFIXES)
         hashes = {path.name: sha256(path) for path in paths if path.name != FILE_NAME}
+        hashes |= {name: sha256(path) for name, path in module_files(files.folder).items() if path.suffix in _SUFFIXES}
     return content_of(hashes)
 
 

@@ -21,7 +21,8 @@ from rerankd.models.reference import ModelReference
 
 _PATTERNS = [
     "config.json",
-    "1_Pooling/config.json",
+    "modules.json",
+    "[0-9]*_*/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",
@@ -204,7 +205,8 @@ def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
             if repository.repo_type != "model" or not config.is_file():
                 continue
             try:
-                read_architecture(parse_json(config.read_text(encoding="utf-8")), repository.repo_id)
+                values = parse_json(config.read_text(encoding="utf-8"))
+                read_architecture(values, repository.repo_id, revision.snapshot_path)
             except (ModelError, ValueError):
                 continue
             models.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))

@@ -13,6 +13,7 @@ from rerankd.errors import InvalidRequestError, RerankdError, VerificationError
 from rerankd.models.digest import content_of
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
+from rerankd.models.modules import check_one_folder
 from rerankd.registry import evidence, gates
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
 from rerankd.registry.verification import is_verified, probe
@@ -131,6 +132,7 @@ def same_content(store: Store, made: ModelVersion) -> ModelVersion | None:
 
 def _own_copy(files: ModelFiles, work: Path) -> Path:
     """Return a folder with the files of the model and a manifest with their hashes; links become files."""
+    check_one_folder(files.folder, "The registry")
     folder = work / MODEL_FOLDER
     folder.mkdir()
     paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and _belongs(path, files)]

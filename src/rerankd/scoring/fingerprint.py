@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from rerankd.models.files import ModelFiles
+from rerankd.models.modules import module_files
 from rerankd.scoring.backend import Backend
 
 
@@ -37,4 +38,5 @@ def content_of(files: ModelFiles) -> object:
     if content:
         return content
     paths = sorted(path for path in files.folder.iterdir() if path.is_file())
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    paths += module_files(files.folder).values()
+    return [(path.relative_to(files.folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

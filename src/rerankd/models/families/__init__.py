@@ -8,14 +8,16 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
+from rerankd.models.families.modernbert import MODERNBERT
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT)}
+FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, MODERNBERT)}
 
 __all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
 
@@ -50,12 +52,13 @@ def recognise(config: ModelConfig) -> Family:
     raise UnsupportedModelError(f"{config.where}: model type {config.model_type!r} is not supported.", hint=hint)
 
 
-def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
+def read_architecture(config: Mapping[str, Any], where: str, folder: Path | None = None) -> Architecture:
     """Read the shape of a model from a parsed `config.json`.
 
     Args:
         config: the parsed file.
         where: name of the model, for error messages.
+        folder: folder of the model's other files, such as `modules.json`; None if there are none.
 
     Raises:
         UnsupportedModelError: the architecture, its head, the number of labels or an option is not supported.
@@ -65,5 +68,5 @@ def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
         Traceback (most recent call last):
         rerankd.errors.UnsupportedModelError: some/model: model type 't5' is not supported. ...
     """
-    given = ModelConfig(config, where)
+    given = ModelConfig(config, where, folder)
     return recognise(given).read(given)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn import functional
 from rerankd.models.checkpoint import Checkpoint
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+WINDOWS_PER_BLOCK = 4  # larger blocks compute more scores that the window hides, smaller ones are many products
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ def attend(
     *,
     heads: int,
     last: bool = False,
+    window: int | None = None,
 ) -> Tensor:
     """Compute attention inside each sequence.
 
@@ -80,25 +82,52 @@ def attend(
         batch: the sequences.
         heads: attention heads.
         last: True if there is one query for each sequence.
+        window: distance to the farthest token that a query sees on each side; None for the whole sequence. With `last`
+            the query is the first token.
 
     Returns:
         Shape of `query`.
     """
     q, k, v = (states.view(len(states), heads, -1) for states in (query, key, value))
-    if q.is_cuda and q.dtype != torch.float32 and (kernel := _varlen_kernel()) is not None:
+    windowed = window is not None
+    kernel = _varlen_kernel() if q.is_cuda and q.dtype != torch.float32 and not (windowed and last) else None
+    if kernel is not None:
         starts = torch.arange(len(batch.lengths) + 1, dtype=torch.int32, device=q.device) if last else batch.starts
         longest = max(batch.lengths)
-        return kernel(q, k, v, starts, batch.starts, 1 if last else longest, longest).reshape(len(q), -1)
+        sides = {"window_size": (window, window)} if windowed else {}
+        return kernel(q, k, v, starts, batch.starts, 1 if last else longest, longest, **sides).reshape(len(q), -1)
     counts = [1] * len(batch.lengths) if last else batch.lengths
     sizes = (counts, batch.lengths, batch.lengths)
     parts = (torch.split_with_sizes(states, size) for states, size in zip((q, k, v), sizes, strict=True))
-    return torch.cat([_attend_one(*states) for states in zip(*parts, strict=True)])
+    sequences = zip(*parts, strict=True)
+    if window is not None:
+        return torch.cat([part for states in sequences for part in _attend_blocks(*states, window)])
+    return torch.cat([_attend_one(*states) for states in sequences])
 
 
-def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attend_blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> Iterator[Tensor]:
+    """Compute the attention of one sequence inside a window, for blocks of queries and the keys that they see."""
+    step = WINDOWS_PER_BLOCK * window
+    for start in range(0, len(query), step):
+        block = query[start : start + step]
+        first, end = max(0, start - window), min(start + len(block) + window, len(key))
+        mask = None
+        if end - first > window + 1:
+            mask = _window_mask(len(block), end - first, start - first, window, query.device)
+        yield _attend_one(block, key[first:end], value[first:end], mask)
+
+
+@lru_cache(maxsize=64)
+def _window_mask(queries: int, keys: int, offset: int, window: int, device: torch.device) -> Tensor:
+    """Return True where a query sees a key, shape (queries, keys); the first query is at the key `offset`."""
+    distance = torch.arange(queries, device=device)[:, None] + offset - torch.arange(keys, device=device)
+    return distance.abs() <= window
+
+
+def _attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Compute the attention of one sequence: (length, heads, width) in, (length, heads * width) out."""
     first, second, third = (states.transpose(0, 1)[None] for states in (query, key, value))
-    context = functional.scaled_dot_product_attention(first, second, third)[0]
+    context = functional.scaled_dot_product_attention(first, second, third, attn_mask=mask)[0]
     return context.transpose(0, 1).reshape(len(query), -1)
 
 
