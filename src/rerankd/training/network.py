@@ -12,7 +12,8 @@ from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
-from rerankd.errors import CorruptModelError
+from rerankd.errors import CorruptModelError, UnsupportedModelError
+from rerankd.models.families import FAMILIES, family
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
@@ -158,8 +159,15 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
 
     Raises:
         InvalidRequestError: the weights of a compiled model cannot be read back, or `max_length` is above its limit.
+        UnsupportedModelError: the model's family cannot be trained.
         CorruptModelError: the weights do not fit the architecture.
     """
+    name = files.manifest.architecture.family
+    if not family(name).trained:
+        raise UnsupportedModelError(
+            f"{files.manifest.name} is of the family {name}, which cannot be trained yet.",
+            hint=f"Start from a model of {' or '.join(known for known, other in FAMILIES.items() if other.trained)}.",
+        )
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
     if files.compiled:

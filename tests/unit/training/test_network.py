@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from rerankd import Reranker
+from rerankd.errors import UnsupportedModelError
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.network import LateInteractionNetwork, cross_encoder, logits_of, open_network
+from tests.families.modernbert import write_reranker
 from tests.unit.training.material import animals, files_of, late_interaction_model
 
 pytestmark = pytest.mark.slow
@@ -98,3 +100,9 @@ def test_a_compiled_cross_encoder_is_the_network_it_was_compiled_from(
 ) -> None:
     before, after = (open_network(files_of(path), 64) for path in (checkpoint, compiled["fp32"]))
     np.testing.assert_allclose(logits_of(after, PAIRS).numpy(), logits_of(before, PAIRS).numpy(), atol=1e-5)
+
+
+def test_a_family_without_training_is_refused_before_anything_is_loaded(tmp_path: Path, texts: list[str]) -> None:
+    files = files_of(write_reranker(tmp_path / "m", texts, "chain", by_library=False))
+    with pytest.raises(UnsupportedModelError, match="the family modernbert, which cannot be trained yet. Start from"):
+        open_network(files, 24)
