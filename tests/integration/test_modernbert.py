@@ -15,6 +15,7 @@ from rerankd import Reranker
 from rerankd.cli.main import app
 from rerankd.compiler.compile import CompileOptions, compile_model
 from rerankd.models.files import load_model
+from rerankd.scoring.backend import cuda_available
 from tests.conftest import compile_twice
 from tests.families.modernbert import FORMS, write_reranker
 
@@ -107,3 +108,10 @@ def test_commands(checkpoint: Path, tmp_path: Path) -> None:
         row = json.loads(shown.stdout)
         assert (row["family"], row["compiled"]) == ("modernbert", is_compiled)
     assert runner.invoke(app, ["models", "verify", str(out)]).exit_code == 0
+
+
+@pytest.mark.skipif(not cuda_available(), reason="torch sees no CUDA GPU on this machine")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 0.02), ("bf16", 0.1)])
+def test_gpu_agrees(checkpoint: Path, expected: Scores, mixed_pairs: Pairs, precision: str, tolerance: float) -> None:
+    logits = ours(checkpoint, mixed_pairs[:100], device="cuda", precision=precision)
+    np.testing.assert_allclose(logits, expected, atol=tolerance)

@@ -71,3 +71,17 @@ def test_a_mirror_on_this_machine_is_asked_without_a_proxy(
         hub.fetch(REFERENCE, cache_dir=str(tmp_path))
     snapshot = cache()
     assert hub.fetch(REFERENCE, cache_dir=str(tmp_path)) == snapshot
+
+
+def test_folders_of_modules_are_fetched_and_pickles_are_not() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = [
+        "config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+    ]
+    other = ["pytorch_model.bin", "2_Dense/pytorch_model.bin", "onnx/config.json", "modeling_new.py"]
+    assert list(filter_repo_objects(wanted + other, allow_patterns=hub._PATTERNS)) == wanted

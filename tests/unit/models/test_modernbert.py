@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.platt import Platt
 from rerankd.errors import CorruptModelError, UnsupportedModelError
 from rerankd.models.digest import content_digest
 from rerankd.models.families import read_architecture
@@ -113,6 +115,29 @@ def test_a_chain_and_its_manifest(chain: Path) -> None:
     assert files.manifest.template == PairTemplate((1,), (2,), (2,))
     write_manifest(chain, files.manifest)
     assert read_manifest(chain) == files.manifest
+
+
+@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.", "_orig_mod.model."])
+def test_names_of_other_classes_and_wrappers(chain: Path, prefix: str) -> None:
+    before = load_model(str(chain)).checkpoint().tensor("model.layers.1.mlp.Wi.weight")
+    path = chain / "model.safetensors"
+    save_file({prefix + name: value for name, value in load_file(path).items()}, path)
+    config = json.loads((chain / "config.json").read_text())
+    (chain / "config.json").write_text(json.dumps(config | {"architectures": ["ModernBertForMaskedLM"]}))
+    np.testing.assert_array_equal(load_model(str(chain)).checkpoint().tensor("model.layers.1.mlp.Wi.weight"), before)
+
+
+def test_a_bi_encoder_saved_as_a_chain(chain: Path) -> None:
+    modules = json.loads((chain / "modules.json").read_text())
+    (chain / "modules.json").write_text(json.dumps(modules[:2]))
+    with pytest.raises(UnsupportedModelError, match="ModernBertModel: this is an encoder without a ranking head"):
+        load_model(str(chain))
+
+
+def test_what_copies_one_folder_says_so(chain: Path, tmp_path: Path) -> None:
+    files = load_model(str(chain))
+    with pytest.raises(UnsupportedModelError, match=r"Calibrating needs a model in one folder.*Compile it first"):
+        write_calibrated(files, tmp_path / "out", Platt(2.0, 1.0), {})
 
 
 def test_merged_and_renamed_weights(chain: Path) -> None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _CLASS = "ModernBertForSequenceClassification"
-_ENCODER = "ModernBertModel"
 _EMBEDDINGS = "model.embeddings.tok_embeddings.weight"
 _KINDS = {"full_attention": "g", "sliding_attention": "l"}
 _HEAD = {
@@ -230,7 +229,7 @@ def _chain(config: ModelConfig) -> list[Module]:
 def _recognises(config: ModelConfig) -> bool:
     if config.model_type != "modernbert":
         return False
-    return _CLASS in config.classes or (_ENCODER in config.classes and bool(_chain(config)))
+    return _CLASS in config.classes or bool(_chain(config))
 
 
 def _stored_weights(architecture: Architecture, names: Sequence[str]) -> Mapping[str, StoredWeight]:
