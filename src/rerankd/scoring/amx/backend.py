@@ -45,6 +45,7 @@ class AmxBackend:
     """
 
     name = "amx"
+    reason = ""
     device = "cpu"
     max_batch_pairs: int | None = None
     max_batch_tokens: int | None = BATCH_TOKENS

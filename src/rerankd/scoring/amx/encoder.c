@@ -655,6 +655,9 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
 
 /* ------------------------------------------------------------------------------------------------ interface */
 
+/* Number of this interface; `library.py` loads no library with another one. */
+API int rerankd_interface(void) { return 1; }
+
 /* Ask the system for the tile registers; 0, or an errno. */
 API int rerankd_start(void) {
     fill_gelu_table();
