@@ -32,6 +32,7 @@ class ScriptedBackend:
     max_batch_tokens: int | None = None
     max_padding: float | None = None
     workers = 1
+    reason = ""
     single_thread = None
 
     def __init__(self) -> None:

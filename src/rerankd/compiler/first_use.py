@@ -33,17 +33,18 @@ from rerankd._common.progress import progress_bar
 from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs, verification_pairs
 from rerankd.errors import CorruptModelError, VerificationError
+from rerankd.models.digest import remembered_digest
 from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.amx.backend import AmxBackend
-from rerankd.scoring.amx.storage import read_weights, write_weights
+from rerankd.scoring.amx.storage import read_facts, read_weights, write_weights
 from rerankd.scoring.amx.weights import PackedWeights, array_count, packed_arrays
 from rerankd.scoring.backend import MIN_HALF_PARAMETERS, Backend, BackendChoice, choose_backend, open_backend
 from rerankd.scoring.encoder import EncodedPair
-from rerankd.scoring.fingerprint import content_of
 
 _log = logger(__name__)
 
+DIGESTS = "digests.json"
 FORMAT = 1  # of what is kept; another number makes everything be compiled anew
 MIN_KENDALL_TAU = 0.98  # of int8 against bf16, for int8 to be the automatic choice
 UNUSED_SECONDS = 30 * 86_400  # after which a folder of the cache is deleted
@@ -113,10 +114,12 @@ def cache_folder(files: ModelFiles, use: FirstUse, kind: str) -> Path:
         kind: `amx` or `onnx`.
     """
     flags = sorted(INT8_FLAGS & cpu_flags())
-    key = json.dumps([FORMAT, content_of(files), kind, use.wanted, flags], sort_keys=True)
-    root = Path(use.cache_dir).expanduser() if use.cache_dir else state_folder()
+    root = (Path(use.cache_dir).expanduser() if use.cache_dir else state_folder()) / "compiled"
+    known = dict(files.manifest.files) or files.manifest.revision
+    content = known or remembered_digest(files, root / DIGESTS)
+    key = json.dumps([FORMAT, content, kind, use.wanted, flags], sort_keys=True)
     name = files.manifest.name.replace("/", "--")
-    return root / "compiled" / f"{name}-{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return root / f"{name}-{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _compiles_to_onnx(files: ModelFiles, use: FirstUse) -> bool:
@@ -180,6 +183,7 @@ def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Bac
             break
         try:
             weights = read_weights(folder, architecture)
+            tau = read_facts(folder).get("kendall_tau")
         except CorruptModelError as error:
             _log.warning("%s%s", error.message, "" if last else " Compiling it again.")
             with lock_file(_lock(folder)):
@@ -189,7 +193,9 @@ def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Bac
             _log.warning("%s cannot be read (%s)", folder, first_line(error))
             break
         _log.info("%s: amx on cpu in %s (%s)", name, weights.precision, choice.reason)
-        return AmxBackend(files, threads=use.threads, weights=weights)
+        opened = AmxBackend(files, threads=use.threads, weights=weights)
+        opened.reason = choice.reason if tau is None else f"{choice.reason}; Kendall's tau of int8 to bf16 is {tau:.3f}"
+        return opened
     return AmxBackend(files, precision=choice.precision, threads=use.threads)
 
 

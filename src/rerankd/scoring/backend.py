@@ -36,6 +36,7 @@ class Backend(Protocol):
         max_padding: share of a batch that may be padding, 0 to 1; None for packed batches, which have none.
         workers: calls that run in parallel, one core each, faster than one after the other; 1 for none.
         single_thread: backend that such calls use; None where `workers` is 1.
+        reason: why this backend and precision were chosen, a sentence for people; empty if they were asked for.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Backend(Protocol):
     max_batch_tokens: int | None
     max_padding: float | None
     workers: int
+    reason: str
 
     @property
     def single_thread(self) -> Backend | None:
@@ -208,6 +210,12 @@ def open_backend(
     _log.info(
         "%s: %s on %s in %s (%s)", files.manifest.name, choice.name, choice.device, choice.precision, choice.reason
     )
+    opened = _opened(files, choice, backend, threads)
+    opened.reason = choice.reason
+    return opened
+
+
+def _opened(files: ModelFiles, choice: BackendChoice, backend: str, threads: int) -> Backend:
     if choice.name == "onnx":
         from rerankd.scoring.onnx_backend import OnnxBackend
 

@@ -34,6 +34,7 @@ class OnnxBackend:
     """
 
     name = "onnx"
+    reason = ""
     device = "cpu"
     max_batch_tokens: int | None = 384
     max_padding: float | None = 0.05

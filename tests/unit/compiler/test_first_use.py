@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,8 +44,17 @@ def test_second_use_compiles_nothing(
     second = open_compiled(files, use)
     assert "Compil" not in caplog.text
     assert (first.name, first.precision) == (second.name, second.precision)
+    assert first.reason == second.reason
+    assert "matrix instructions (AMX)" in first.reason
+    assert ("Kendall's tau of int8 to bf16 is" in first.reason) == (precision is None)
     if precision is not None:
         assert first.precision == precision
+
+
+def test_copies_share_what_was_compiled(files: ModelFiles, use: FirstUse, tmp_path: Path) -> None:
+    shutil.copytree(files.folder, tmp_path / "deeper" / files.folder.name)
+    copy = load_model(str(tmp_path / "deeper" / files.folder.name))
+    assert cache_folder(copy, use, "amx") == cache_folder(files, use, "amx")
 
 
 def test_scores_are_those_of_weights_that_were_not_kept(amx_checkpoint: Path, tmp_path: Path) -> None:
@@ -120,8 +130,15 @@ def test_another_checkpoint_has_another_folder(files: ModelFiles, use: FirstUse,
     first = cache_folder(files, use, "amx")
     assert cache_folder(files, replace(use, precision="int8"), "amx") != first
     assert cache_folder(files, use, "onnx") != first
-    os.utime(files.folder / "model.safetensors", ns=(1, 1))
-    assert cache_folder(files, use, "amx") != first
+    changed = tmp_path / files.folder.name
+    shutil.copytree(files.folder, changed)
+    assert cache_folder(load_model(str(changed)), use, "amx") == first
+    os.utime(changed / "model.safetensors", ns=(1, 1))
+    assert cache_folder(load_model(str(changed)), use, "amx") == first
+    weights = bytearray((changed / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (changed / "model.safetensors").write_bytes(weights)
+    assert cache_folder(load_model(str(changed)), use, "amx") != first
 
 
 def test_int8_that_ranks_differently_is_not_chosen(

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
-from rerankd.models.digest import content_digest, content_of
+import pytest
+
+from rerankd.models.digest import content_digest, content_of, remembered_digest
 from rerankd.models.files import load_model
 
 
@@ -21,3 +25,27 @@ def test_a_manifest_without_hashes_gives_the_digest_of_the_files(tmp_path: Path)
     (tmp_path / "README.md").write_bytes(b"nor this")
     bare = dataclasses.replace(files, folder=tmp_path, manifest=dataclasses.replace(files.manifest, files={}))
     assert content_digest(bare) == content_of({"config.json": hashlib.sha256(b"{}").hexdigest()})
+
+
+def test_a_folder_that_did_not_change_is_read_once(xlmr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(xlmr, tmp_path / "a")
+    shutil.copytree(xlmr, tmp_path / "b")
+    memory = tmp_path / "made" / "digests.json"
+    first, copy = (load_model(str(tmp_path / name)) for name in "ab")
+    digest = remembered_digest(first, memory)
+    assert digest == content_digest(first) == remembered_digest(copy, memory)
+    read: list[Path] = []
+    monkeypatch.setattr("rerankd.models.digest.sha256", lambda path: read.append(path) or "0")
+    assert remembered_digest(first, memory) == digest
+    assert not read
+    (tmp_path / "a" / "config.json").write_text((tmp_path / "a" / "config.json").read_text() + " ")
+    assert remembered_digest(first, memory) != digest
+    assert read
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"x": 5}', b"\xff"])
+def test_a_memory_that_is_damaged_is_written_again(xlmr: Path, tmp_path: Path, content: bytes) -> None:
+    memory, files = tmp_path / "digests.json", load_model(str(xlmr))
+    memory.write_bytes(content)
+    assert remembered_digest(files, memory) == content_digest(files)
+    assert str(files.folder.resolve()) in json.loads(memory.read_bytes())

@@ -20,7 +20,7 @@ from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 from rerankd.scoring.amx import library
-from rerankd.scoring.amx.compiled import compiled_arrays, is_late_interaction
+from rerankd.scoring.amx.compiled import compiled_arrays
 from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.packed import PackedRows, packed_rows
@@ -45,6 +45,7 @@ class AmxBackend:
     """
 
     name = "amx"
+    reason = ""
     device = "cpu"
     max_batch_pairs: int | None = None
     max_batch_tokens: int | None = BATCH_TOKENS
@@ -70,7 +71,6 @@ class AmxBackend:
         self._architecture = architecture = as_bert(architecture, "The AMX backend")
         self._template = files.manifest.template
         self._library = library.library()
-        self._late_interaction = False
         if weights is not None:
             self._weights = weights
         elif files.compiled:
@@ -78,11 +78,11 @@ class AmxBackend:
         else:
             arrays = dict(packed_arrays(architecture, files.checkpoint().tensor, self.precision))
             self._weights = PackedWeights(architecture, arrays, self.precision)
+        self._late_interaction = "mix" in self._weights.arrays
         self._memory = threading.local()
 
     def _compiled_weights(self, files: ModelFiles) -> PackedWeights:
         constants = onnx_constants(files.folder / ONNX)
-        self._late_interaction = is_late_interaction(constants)
         try:
             arrays = dict(compiled_arrays(constants, self._architecture))
             prefix, end = len(self._template.start) - 1, self._template.end[-1]

@@ -60,7 +60,7 @@ def compiled_arrays(constants: Constants, architecture: BertArchitecture) -> Ite
             yield f"{n}.{name}.bias", constants[f"{source}.bias"]
         yield f"{n}.attention_norm", _norm(constants, f"{attention}.output.LayerNorm")
         yield f"{n}.norm", _norm(constants, f"{layer}.output.LayerNorm")
-    yield from (_comparison if is_late_interaction(constants) else _head)(constants, architecture)
+    yield from comparison_arrays(constants) if is_late_interaction(constants) else _head(constants, architecture)
 
 
 def _projection(
@@ -98,7 +98,8 @@ def _head(constants: Constants, architecture: BertArchitecture) -> Iterator[tupl
     yield "out_bias", (scale * constants[f"{out}.bias"] + offset).astype(np.float32)
 
 
-def _comparison(constants: Constants, architecture: BertArchitecture) -> Iterator[tuple[str, Array]]:
+def comparison_arrays(constants: Constants) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of the head of a late-interaction model."""
     scale, offset = calibration(constants)
     for weigher in ("meaning", "piece"):
         parts = [constants[f"{weigher}.{part}"].reshape(-1) for part in ("weight", "bias")]

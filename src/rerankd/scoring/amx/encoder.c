@@ -22,6 +22,20 @@
 #include <unistd.h>
 
 #define API __attribute__((visibility("default")))
+
+/* With PROFILE, one thread counts the ticks of each part; see benchmarks/profile.py. */
+enum { EMBEDDING, PRODUCTS, GELU_PRODUCTS, ATTENTION, SOFTMAX, QUANTIZATION, NORMALIZATION, COMPARISON, PARTS };
+#ifdef PROFILE
+#include <x86intrin.h>
+API uint64_t rerankd_ticks[PARTS];
+static uint64_t last_tick;
+#define LAP(part) do { uint64_t now = __rdtsc(); rerankd_ticks[part] += now - last_tick; last_tick = now; } while (0)
+#define START_CLOCK() (last_tick = __rdtsc())
+API uint64_t rerankd_ticks_now(void) { return __rdtsc(); }
+#else
+#define LAP(part) ((void)0)
+#define START_CLOCK() ((void)0)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 #define TILE 1024 /* bytes */
 #define ROWS 32   /* rows and columns of a block of 2 x 2 tiles */
@@ -500,7 +514,9 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
         }
         for (long r = 0; r < rows && across != 0.0f; r++)
             add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
+        LAP(ATTENTION);
         for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
+        LAP(SOFTMAX);
         BARRIER;
         for (long n = 0; n < width; n += 32) {
             _tile_zero(0);
@@ -582,9 +598,12 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
     const long bytes = s->int8 ? 1 : 2;
     store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
+    LAP(QUANTIZATION);
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .sum = hidden, .stride = s->hidden};
     product_add(b->rows, m, &l->output, 0, s->hidden, steps, s->int8, &t);
+    LAP(PRODUCTS);
     normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges);
+    LAP(NORMALIZATION);
     for (long row = 0; row < m; row += s->block) {
         const long count = m - row < s->block ? m - row : s->block;
         const uint8_t *rows = b->rows + row * s->hidden * bytes;
@@ -595,17 +614,22 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
             memset(b->least, 0, count * 64); /* GELU is negative somewhere in a row, and positive somewhere else */
             memset(b->most, 0, count * 64);
             product_gelu_bf16(rows, count, &l->up, 0, s->inner, steps, 1, &up);
+            LAP(GELU_PRODUCTS);
             store_rows(b->inner, count, s->inner, 1, b->inner_rows, b->inner_ranges, b->least, b->most);
+            LAP(QUANTIZATION);
         } else {
             up.cells = b->inner_rows;
             up.stride = inner_steps;
             product_gelu_rows(rows, count, &l->up, 0, s->inner, steps, 0, &up);
+            LAP(GELU_PRODUCTS);
         }
         Target down = {.row_scale = b->inner_ranges.scale, .row_low = b->inner_ranges.low,
                        .sum = hidden + row * s->hidden, .stride = s->hidden};
         product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
+        LAP(PRODUCTS);
     }
     normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges);
+    LAP(NORMALIZATION);
 }
 
 /* A layer for all rows; across: biases of the heads between the rows before and after `splits` of each sequence. */
@@ -615,6 +639,7 @@ static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *start
     const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
+    LAP(PRODUCTS);
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *q = b->projected + starts[i] * stride + head * width;
@@ -622,6 +647,7 @@ static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *start
             attend(q, stride, length, q + h, q + 2 * h, stride, length, width, b->context + starts[i] * h + head * width,
                    h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0);
         }
+    LAP(ATTENTION);
     finish_layer(s, l, b->hidden, b->context, m, b);
 }
 
@@ -632,6 +658,7 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
     const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, m, &l->projection, h, 3 * h, steps, s->int8, &t);
+    LAP(PRODUCTS);
     const long kept = UP(count, ROWS);
     for (long i = 0; i < count; i++) memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
     for (long i = 0; i < count; i++) {
@@ -643,17 +670,23 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
         store_row(b->hidden + i * h, h, s->int8, b->rows, b->ranges, i, _mm512_reduce_min_ps(lows),
                   _mm512_reduce_max_ps(highs));
     }
+    LAP(QUANTIZATION);
     product_to_bf16(b->rows, kept, &l->projection, 0, h, steps, s->int8, &t);
+    LAP(PRODUCTS);
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *k = b->projected + starts[i] * stride + h + head * width;
             attend(b->projected + i * stride + head * width, stride, 1, k, k + h, stride, starts[i + 1] - starts[i],
                    width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0);
         }
+    LAP(ATTENTION);
     finish_layer(s, l, b->hidden, b->context, kept, b);
 }
 
 /* ------------------------------------------------------------------------------------------------ interface */
+
+/* Number of this interface; `library.py` loads no library with another one. */
+API int rerankd_interface(void) { return 1; }
 
 /* Ask the system for the tile registers; 0, or an errno. */
 API int rerankd_start(void) {
@@ -693,6 +726,7 @@ static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const
     }
     memset(b->hidden + total * h, 0, (padded - total) * h * 4);
     normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges);
+    LAP(EMBEDDING);
 }
 
 /* Write the logit of each sequence.
@@ -703,12 +737,14 @@ API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const 
     Buffers b;
     const long h = shape->hidden, last = shape->layers - 1;
     lay_out(shape, starts[count], longest, memory, &b);
+    START_CLOCK();
     configure();
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
     for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, &b);
     run_last_layer(shape, layers + last, starts, count, &b);
     _tile_release();
     for (long i = 0; i < count; i++) logits[i] = logit(head, b.hidden + i * h, h);
+    LAP(COMPARISON);
 }
 
 /* ------------------------------------------------------------------------------------------------ late interaction */
@@ -781,6 +817,7 @@ API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const
     Buffers b;
     const long h = shape->hidden, separate = shape->layers - head->joint;
     lay_out(shape, starts[count], longest, memory, &b);
+    START_CLOCK();
     configure();
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
     for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, &b);
@@ -790,4 +827,5 @@ API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const
     for (long i = 0; i < count; i++)
         logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],
                             splits[i], texts[i], h, b.ranges.scale, (float *)b.context);
+    LAP(COMPARISON);
 }

@@ -12,6 +12,7 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
 
 LIBRARY = Path(__file__).with_name("libencoder.so.1")  # made by scripts/build_kernels.py; no module to import
+INTERFACE = 1  # of the library: signatures and structures below and in encoder.c
 SWITCH = "RERANKD_AMX"
 FLAGS = frozenset({"amx_tile", "amx_bf16", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
@@ -109,6 +110,8 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
         loaded = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
         return None, f"The AMX kernels cannot be loaded ({error})."
+    if getattr(loaded, "rerankd_interface", lambda: 0)() != INTERFACE:
+        return None, "The AMX kernels were built for another version of rerankd; install the package again."
     loaded.rerankd_memory.restype = ctypes.c_size_t
     loaded.rerankd_memory.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
     loaded.rerankd_logits.restype = None

@@ -64,6 +64,15 @@ def read_weights(folder: Path, architecture: BertArchitecture) -> PackedWeights:
         ) from error
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what `write_weights` noted about the weights of a folder; empty if it cannot be read."""
+    try:
+        index = parse_json((folder / INDEX).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in index.items() if name != "arrays"} if isinstance(index, dict) else {}
+
+
 def _part(data: npt.NDArray[np.uint8], start: int, kind: str, shape: list[int]) -> npt.NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
     return data[start : start + size].view(kind).reshape(shape)

@@ -82,6 +82,14 @@ def packed_arrays(architecture: BertArchitecture, weight: Weights, precision: st
         weight: function that returns a weight as float32 by its name.
         precision: `bf16` or `int8`.
     """
+    yield from packed_layers(architecture, weight, precision)
+    for name, layer in zip(("dense", "out"), architecture.head, strict=True):
+        yield name, weight(f"{layer}.weight")
+        yield f"{name}_bias", weight(f"{layer}.bias")
+
+
+def packed_layers(architecture: BertArchitecture, weight: Weights, precision: str) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of embeddings and layers, without those of the head; arguments as for `packed_arrays`."""
     embeddings = f"{architecture.prefix}.embeddings"
     yield "words", bfloat16(weight(f"{embeddings}.word_embeddings.weight"))
     yield "positions", weight(f"{embeddings}.position_embeddings.weight")
@@ -102,9 +110,6 @@ def packed_arrays(architecture: BertArchitecture, weight: Weights, precision: st
             yield from _linear(weight, f"{n}.{name}", parts, precision)
         yield f"{n}.attention_norm", _norm(weight, f"{attention}.output.LayerNorm")
         yield f"{n}.norm", _norm(weight, f"{prefix}.output.LayerNorm")
-    for name, layer in zip(("dense", "out"), architecture.head, strict=True):
-        yield name, weight(f"{layer}.weight")
-        yield f"{name}_bias", weight(f"{layer}.bias")
 
 
 def query_factor(architecture: BertArchitecture) -> float:

@@ -40,6 +40,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    reason = ""
     max_batch_pairs: int | None = None
     max_batch_tokens: int | None = None
     max_padding: float | None = None

@@ -16,6 +16,7 @@ from rerankd.errors import (
     PermissionDeniedError,
     UnsupportedModelError,
 )
+from rerankd.scoring.backend import Backend
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
@@ -48,7 +49,7 @@ class ModelRoutes:
             card |= {
                 "max_model_len": model.files.manifest.architecture.max_length,
                 "max_length": model.truncation.max_length,
-                "precision": model.engine.scorer.backend.precision,
+                **_computation(model.engine.scorer.backend),
                 "version": model.engine.version,
                 "bytes": model.files.size,
             }
@@ -118,6 +119,7 @@ class ModelRoutes:
                     "version": __version__,
                     "sha": None,
                     "docker_label": None,
+                    "rerankd": _computation(model.engine.scorer.backend),
                 }
             )
 
@@ -153,6 +155,16 @@ class ModelRoutes:
             raise ModelNotFoundError(
                 f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self._pool.names)}."
             )
+
+
+def _computation(backend: Backend) -> dict[str, str]:
+    """Return how a model is computed, and why so."""
+    return {
+        "backend": backend.name,
+        "device": backend.device,
+        "precision": backend.precision,
+        "reason": backend.reason,
+    }
 
 
 def model_router(service: Service) -> APIRouter:

@@ -25,6 +25,7 @@ class CountingBackend:
     max_batch_tokens: int | None = None
     max_padding: float | None = None
     workers = 1
+    reason = ""
     single_thread = None
 
     def __init__(self, max_batch_pairs: int | None) -> None:

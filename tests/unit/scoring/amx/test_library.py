@@ -27,3 +27,11 @@ def test_reasons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("cc") is None, reason="this machine has no C compiler")
 def test_an_installed_package_has_the_kernels() -> None:
     assert library.LIBRARY.is_file() or not cpu_flags() >= library.FLAGS
+
+
+@pytest.mark.usefixtures("amx")
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "INTERFACE", library.INTERFACE + 1)
+    library._loaded.cache_clear()
+    assert "built for another version" in str(library.unavailable())
+    library._loaded.cache_clear()
