@@ -1,12 +1,13 @@
 """Compile a checkpoint to one ONNX file and verify that it ranks like its source.
 
 The model folder appears only when the verification has passed, so it is either complete or absent. The reference is the
-checkpoint run by transformers in float32.
+checkpoint run by transformers in float32, or by the torch backend if transformers does not read its weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.saved_options import OPTION_FILES
+from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
@@ -108,13 +110,14 @@ def compile_model(
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, working / name)
         manifest = _manifest(files, working, options)
-        say("Scoring with the source (transformers, fp32)")
+        runner = "the torch backend" if files.checkpoint().own_layout else f"transformers {version('transformers')}"
+        say(f"Scoring with the source ({runner}, fp32)")
         encoded = verification_pairs(files, groups)
         expected, reference_seconds = _reference(files, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
         scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
         report = agreement(expected, scores)
-        manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, options))
+        manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, runner, options))
         if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
             raise VerificationError(
                 f"The compiled model does not rank like its source: Kendall tau {report.kendall_tau:.3f} "
@@ -227,6 +230,11 @@ def _timed(
 
 def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
     import torch
+
+    if (checkpoint := files.checkpoint()).own_layout:  # transformers does not read it
+        from rerankd.scoring.torch.backend import TorchBackend
+
+        return _timed(encoded, functools.partial(_score, TorchBackend(files, device="cpu", precision="fp32")))
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -234,7 +242,7 @@ def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[lis
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
-        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
+        **({"key_mapping": renamed} if (renamed := checkpoint.key_mapping) else {}),
     ).eval()
     segmented = model.config.model_type == "bert"
 
@@ -250,21 +258,24 @@ def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[lis
 
 
 def _compiled(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
-    backend = OnnxBackend(files)
-    return _timed(encoded, lambda pair: float(backend.logits([pair])[0]))
+    return _timed(encoded, functools.partial(_score, OnnxBackend(files)))
+
+
+def _score(backend: Backend, pair: EncodedPair) -> float:
+    return float(backend.logits([pair])[0])
 
 
 def _threshold(options: CompileOptions) -> float:
     return MIN_KENDALL_TAU[options.precision] if options.min_kendall_tau is None else options.min_kendall_tau
 
 
-def _parity(report: Agreement, speedup: float, options: CompileOptions) -> dict[str, Any]:
+def _parity(report: Agreement, speedup: float, runner: str, options: CompileOptions) -> dict[str, Any]:
     passed = report.kendall_tau >= _threshold(options)
     rounded = {
         key: round(value, 6) if isinstance(value, float) else value for key, value in dataclasses.asdict(report).items()
     }
     return rounded | {
-        "reference": f"transformers {version('transformers')} fp32",
+        "reference": f"{runner} fp32",
         "speedup": round(speedup, 2),
         "min_kendall_tau": _threshold(options),
         "passed": passed,

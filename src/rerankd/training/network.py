@@ -12,7 +12,8 @@ from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
-from rerankd.errors import CorruptModelError
+from rerankd.errors import CorruptModelError, UnsupportedModelError
+from rerankd.models.families import family
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
@@ -159,11 +160,20 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     Raises:
         InvalidRequestError: the weights of a compiled model cannot be read back, or `max_length` is above its limit.
         CorruptModelError: the weights do not fit the architecture.
+        UnsupportedModelError: models of this family cannot be trained.
     """
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
     if files.compiled:
         return Network(files, sequence_classifier(files, read_weights(files)), max_length)
+    checkpoint = files.checkpoint()
+    if not family(files.manifest.architecture.family).trained:
+        raise UnsupportedModelError(
+            f"{files.reference}: models of the family {files.manifest.architecture.family} cannot be trained.",
+            hint="Train a model of another family: rerankd models families.",
+        )
+    if checkpoint.own_layout:
+        return Network(files, sequence_classifier(files, checkpoint.tensors()), max_length)
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
@@ -171,7 +181,7 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
-        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
+        **({"key_mapping": renamed} if (renamed := checkpoint.key_mapping) else {}),
     )
     return Network(files, model, max_length)
 
