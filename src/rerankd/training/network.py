@@ -101,7 +101,9 @@ class Network(Module):
     @property
     def adapted_layers(self) -> str:
         """Pattern of the encoder's linear layers, which get adapters; never the head."""
-        layers = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
+        layers = (
+            r"attention\.self\.(query|key|value)(_proj)?|attention\.output\.dense|intermediate\.dense|output\.dense"
+        )
         return rf".*encoder\.layer\.\d+\.({layers})"
 
 

@@ -13,9 +13,10 @@ from typing import Any
 from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
+from rerankd.models.families.deberta import DEBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT)}
+FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, DEBERTA)}
 
 __all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
 
