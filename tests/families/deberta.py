@@ -50,15 +50,15 @@ def deberta_checkpoint(folder: Path, texts: list[str], **changes: Any) -> Path:
         "type_vocab_size": 0,
     }
     model = DebertaV2ForSequenceClassification(DebertaV2Config(**SHAPE | options | changes))
-    return random_model(spread(model), folder)
+    return random_model(spread(model, 0.2), folder)
 
 
-def spread(model: Any) -> Any:
+def spread(model: Any, size: float) -> Any:
     """Spread the weights of linear layers: with small ones, attention looks everywhere alike."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embeddings" not in name:
-                parameter.add_(torch.randn_like(parameter) * 0.2)
+                parameter.add_(torch.randn_like(parameter) * size)
     return model

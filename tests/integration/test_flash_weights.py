@@ -17,15 +17,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def flash(whole_xlmr: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return flash_checkpoint(whole_xlmr, tmp_path_factory.mktemp("models") / "flash")
+def flash(xlmr: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flash_checkpoint(xlmr, tmp_path_factory.mktemp("models") / "flash")
 
 
 @pytest.fixture(scope="module")
-def expected(whole_xlmr: Path, mixed_pairs: list[tuple[str, str]]) -> Scores:
+def expected(xlmr: Path, mixed_pairs: list[tuple[str, str]]) -> Scores:
     import torch
 
-    tokenizer, model = loaded(whole_xlmr)
+    tokenizer, model = loaded(xlmr)
     with torch.inference_mode():
         ids = [reference_ids(tokenizer, *pair, "only_second")[0] for pair in mixed_pairs[:100]]
         return np.array([float(model(input_ids=torch.tensor([row])).logits) for row in ids])
@@ -52,10 +52,8 @@ def test_compiled(
     assert parity["kendall_tau"] > 0.8
 
 
-def test_training_starts_from_the_same_weights(
-    flash: Path, whole_xlmr: Path, mixed_pairs: list[tuple[str, str]]
-) -> None:
+def test_training_starts_from_the_same_weights(flash: Path, xlmr: Path, mixed_pairs: list[tuple[str, str]]) -> None:
     from rerankd.training.network import logits_of, open_network
 
-    logits = [logits_of(open_network(load_model(str(f)), LENGTH), mixed_pairs[:8]) for f in (flash, whole_xlmr)]
+    logits = [logits_of(open_network(load_model(str(f)), LENGTH), mixed_pairs[:8]) for f in (flash, xlmr)]
     np.testing.assert_allclose(*(values.numpy() for values in logits), atol=1e-5)

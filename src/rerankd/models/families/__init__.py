@@ -15,8 +15,9 @@ from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
 from rerankd.models.families.deberta import DEBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
+from rerankd.models.families.gte import GTE
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, DEBERTA)}
+FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, DEBERTA, GTE)}
 
 __all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
 

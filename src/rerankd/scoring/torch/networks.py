@@ -10,9 +10,11 @@ from torch import Tensor
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
 from rerankd.models.families.deberta import DebertaArchitecture
+from rerankd.models.families.gte import GteArchitecture
 from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
 from rerankd.scoring.torch.bert import BertNetwork
 from rerankd.scoring.torch.deberta import DebertaNetwork
+from rerankd.scoring.torch.gte import GteNetwork
 
 
 class PackedNetwork(Protocol):
@@ -26,6 +28,7 @@ class PackedNetwork(Protocol):
 NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwork]] = {
     BertArchitecture: BertNetwork,
     DebertaArchitecture: DebertaNetwork,
+    GteArchitecture: GteNetwork,
 }
 
 
