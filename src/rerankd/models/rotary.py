@@ -21,7 +21,7 @@ def rotary_tables(width: int, theta: float, length: int, divisor: float = 1.0) -
         Two tables of shape (length, width / 2), float32.
 
     Example:
-        >>> rotary_tables(4, 10000.0, 2)[1].round(4).tolist()
+        >>> rotary_tables(4, 10000.0, 2)[1].astype(float).round(4).tolist()
         [[0.0, 0.0], [0.8415, 0.01]]
     """
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)

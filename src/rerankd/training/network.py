@@ -12,15 +12,14 @@ from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
-from rerankd.errors import CorruptModelError, UnsupportedModelError
-from rerankd.models.families import family
+from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side
-from rerankd.training.options import check_length
+from rerankd.training.options import check_family, check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
@@ -164,16 +163,12 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
         CorruptModelError: the weights do not fit the architecture.
         UnsupportedModelError: models of this family cannot be trained.
     """
+    check_family(files)
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
     if files.compiled:
         return Network(files, sequence_classifier(files, read_weights(files)), max_length)
     checkpoint = files.checkpoint()
-    if not family(files.manifest.architecture.family).trained:
-        raise UnsupportedModelError(
-            f"{files.reference}: models of the family {files.manifest.architecture.family} cannot be trained.",
-            hint="Train a model of another family: rerankd models families.",
-        )
     if checkpoint.own_layout:
         return Network(files, sequence_classifier(files, checkpoint.tensors()), max_length)
     from transformers import AutoModelForSequenceClassification
