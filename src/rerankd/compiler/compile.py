@@ -7,6 +7,7 @@ the source in float32.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.saved_options import OPTION_FILES
+from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
 
@@ -227,8 +229,11 @@ def _timed(
 
 
 def _compiled(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
-    backend = OnnxBackend(files)
-    return _timed(encoded, lambda pair: float(backend.logits([pair])[0]))
+    return _timed(encoded, functools.partial(_score, OnnxBackend(files)))
+
+
+def _score(backend: Backend, pair: EncodedPair) -> float:
+    return float(backend.logits([pair])[0])
 
 
 def _threshold(options: CompileOptions) -> float:

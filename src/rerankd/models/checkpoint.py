@@ -15,6 +15,7 @@ from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families import StoredWeight, family
 from rerankd.models.modules import weight_folders
+from rerankd.models.weight_names import missing_weight
 
 INDEX = "model.safetensors.index.json"
 _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -66,7 +67,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, architecture: Architecture, *, head: bool = True) -> None:
         stored = _open_files(folder)
-        shapes = architecture.shapes()
+        self._architecture, shapes = architecture, architecture.shapes()
         self._stored = _stored_names(stored, architecture, next(iter(shapes)), head=head)
         self._files = {name: stored[stored_name] for name, stored_name in self._stored.items()}
         for prefix, place in (weight_folders(folder) if head else {}).items():
@@ -76,19 +77,21 @@ class Checkpoint:
         for name, shape in shapes.items():
             if not head and name.startswith(architecture.head_prefixes):
                 continue
-            self._check(folder, name, shape, architecture)
+            self._check(folder, name, shape)
 
-    def _check(self, folder: Path, name: str, shape: tuple[int, ...], architecture: Architecture) -> None:
+    def _check(self, folder: Path, name: str, shape: tuple[int, ...]) -> None:
         place = self._place(name)
         if place.name not in self._files:
-            if name.startswith(architecture.head_prefixes):
+            if name.startswith(self._architecture.head_prefixes):
                 raise CorruptModelError(
                     f"{folder}: the ranking head is missing ({place.name}): these are the weights of a bi-encoder.",
                     hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
                 )
-            raise CorruptModelError(f"{folder}: the weight {place.name} is missing.", hint="Fetch the model again.")
+            raise missing_weight(folder, place.name, list(self._files), self._architecture, self._places)
         actual = tuple(self._files[place.name].get_slice(self._stored[place.name]).get_shape())
-        if place.rows is not None and len(actual) == len(shape) and actual[0] >= place.rows[1]:
+        if place.total is not None:
+            name, shape = place.name, (place.total, *shape[1:])
+        elif place.rows is not None and len(actual) == len(shape) and actual[0] >= place.rows[1]:
             actual = (place.rows[1] - place.rows[0], *actual[1:])
         if actual != shape:
             raise CorruptModelError(
@@ -109,6 +112,15 @@ class Checkpoint:
     def stored_name(self, name: str) -> str:
         """Return the name under which a weight is stored."""
         return self._stored[self._place(name).name]
+
+    @property
+    def own_layout(self) -> bool:
+        """True if weights are merged, or stored under other names than transformers gives them."""
+        return bool(self._places)
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return all weights of the architecture by name, as float32 arrays that may be changed."""
+        return {name: np.array(self.tensor(name)) for name in self._architecture.shapes()}
 
     @property
     def key_mapping(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ from rerankd.evaluation.dataset import Dataset
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.training.examples import Example, data_hash
-from rerankd.training.options import TrainOptions, check_length, check_options
+from rerankd.training.options import TrainOptions, check_family, check_length, check_options
 from rerankd.training.preparation import PreparedData, prepare
 
 RECORD = "train.json"
@@ -80,6 +80,7 @@ def fine_tune(
 
     Raises:
         InvalidRequestError: invalid options, a `max_length` above the base model's limit, or too few usable examples.
+        UnsupportedModelError: models of this family cannot be trained.
         MissingDependencyError: the extra `train` is not installed.
         VerificationError: the merged or the compiled model does not agree with the trained one.
 
@@ -94,6 +95,7 @@ def fine_tune(
         require(package, "train", "Training")
     started = time.monotonic()
     files = load_model(base, registry=registry)
+    check_family(files)
     check_length(options.max_length, files)
     data = prepare(str(files.folder), examples, general, evaluation_sets, options, report)
     from rerankd.training.card import write_card

@@ -57,7 +57,8 @@ def gptq_quantize(model: torch.nn.Module, layers: str, run: Callable[[], object]
         mask[:] = [kwargs["attention_mask"].bool()]
 
     def add_input(layer: Any, args: tuple[torch.Tensor, ...]) -> None:
-        hessians.add(layer, args[0][mask[0]])
+        if args[0].shape[:2] == mask[0].shape:  # DeBERTa's layers also project positions
+            hessians.add(layer, args[0][mask[0]])
 
     handles = [model.register_forward_pre_hook(keep_mask, with_kwargs=True)]
     handles += [layer.register_forward_pre_hook(add_input) for layer in names]

@@ -12,15 +12,14 @@ from sentence_transformers.base.modules import Module
 from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
-from rerankd.errors import CorruptModelError, UnsupportedModelError
-from rerankd.models.families import FAMILIES, family
+from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side
-from rerankd.training.options import check_length
+from rerankd.training.options import check_family, check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
@@ -101,7 +100,9 @@ class Network(Module):
     @property
     def adapted_layers(self) -> str:
         """Pattern of the encoder's linear layers, which get adapters; never the head."""
-        layers = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
+        layers = (
+            r"attention\.self\.(query|key|value)(_proj)?|attention\.output\.dense|intermediate\.dense|output\.dense"
+        )
         return rf".*encoder\.layer\.\d+\.({layers})"
 
 
@@ -161,17 +162,16 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
         InvalidRequestError: the weights of a compiled model cannot be read back, or `max_length` is above its limit.
         UnsupportedModelError: the model's family cannot be trained.
         CorruptModelError: the weights do not fit the architecture.
+        UnsupportedModelError: models of this family cannot be trained.
     """
-    name = files.manifest.architecture.family
-    if not family(name).trained:
-        raise UnsupportedModelError(
-            f"{files.manifest.name} is of the family {name}, which cannot be trained yet.",
-            hint=f"Start from a model of {' or '.join(known for known, other in FAMILIES.items() if other.trained)}.",
-        )
+    check_family(files)
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
     if files.compiled:
         return Network(files, sequence_classifier(files, read_weights(files)), max_length)
+    checkpoint = files.checkpoint()
+    if checkpoint.own_layout:
+        return Network(files, sequence_classifier(files, checkpoint.tensors()), max_length)
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
@@ -179,7 +179,7 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
-        **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
+        **({"key_mapping": renamed} if (renamed := checkpoint.key_mapping) else {}),
     )
     return Network(files, model, max_length)
 

@@ -14,10 +14,12 @@ from typing import Any
 from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
+from rerankd.models.families.deberta import DEBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
+from rerankd.models.families.gte import GTE
 from rerankd.models.families.modernbert import MODERNBERT
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, MODERNBERT)}
+FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, MODERNBERT, DEBERTA, GTE)}
 
 __all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
 

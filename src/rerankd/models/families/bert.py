@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from rerankd.models.architecture import (
     linear_shapes,
     norm_shapes,
 )
-from rerankd.models.families.family import Family, ModelConfig
+from rerankd.models.families.family import Family, ModelConfig, StoredWeight
+from rerankd.models.families.flash_weights import FLASH_MARK, flash_weights
 from rerankd.models.template import PairTemplate, special_token_template
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def read_bert(config: ModelConfig) -> BertArchitecture:
     Raises:
         UnsupportedModelError: the head, the number of labels or an option is not supported.
     """
-    values, where, family = config.values, config.where, config.model_type
+    values, where, family = config.values, config.where, config.model_type or "xlm-roberta"
     check_one_label(config)
     check_options(values, where, hidden_act="gelu", position_embedding_type="absolute")
     try:
@@ -152,7 +154,7 @@ def read_encoder_architecture(config: Mapping[str, Any], where: str) -> BertArch
     Example:
         >>> read_encoder_architecture({"model_type": "t5"}, "some/model")
         Traceback (most recent call last):
-        rerankd.errors.UnsupportedModelError: some/model: this is not a text encoder ...
+        rerankd.errors.UnsupportedModelError: some/model: no architecture named: this is not a text encoder. ...
     """
     given = ModelConfig(config, where)
     if _ENCODERS.get(given.model_type) not in given.classes:
@@ -211,7 +213,17 @@ def _template(architecture: Architecture, tokenizer: Tokenizer, folder: Path) ->
     return special_token_template(architecture.family, _TOKENS[architecture.family], tokenizer.token_to_id)
 
 
-def _family(name: str, examples: tuple[str, ...], languages: str, licence: str) -> Family:
+def _recognises(name: str, config: ModelConfig) -> bool:
+    # A config.json written by a model's own code may have no model_type; the class then says which family it is.
+    types = (name, "") if name == "xlm-roberta" else (name,)
+    return config.model_type in types and _CLASSES[name] in config.classes
+
+
+def _stored_weights(architecture: Architecture, names: Sequence[str]) -> Mapping[str, StoredWeight]:
+    return flash_weights(architecture, names) if architecture.family == "xlm-roberta" else {}
+
+
+def _family(name: str, examples: tuple[str, ...], languages: str, licence: str, marks: tuple[str, ...]) -> Family:
     return Family(
         name=name,
         classes=(_CLASSES[name],),
@@ -219,9 +231,11 @@ def _family(name: str, examples: tuple[str, ...], languages: str, licence: str) 
         languages=languages,
         licence=licence,
         architecture=BertArchitecture,
-        recognises=lambda config: config.model_type == name and _CLASSES[name] in config.classes,
+        recognises=partial(_recognises, name),
         read=read_bert,
         template=_template,
+        stored_weights=_stored_weights,
+        weight_marks=marks,
     )
 
 
@@ -233,9 +247,11 @@ XLM_ROBERTA = _family(
         "BAAI/bge-reranker-large",
         "maidalun1020/bce-reranker-base_v1",
         "cross-encoder/mmarco-mMiniLMv2-L12-H384-v1",
+        "jinaai/jina-reranker-v2-base-multilingual",
     ),
-    "100 languages (v2-m3); Chinese and English (base, large, bce)",
-    "Apache-2.0, MIT",
+    "100 languages (v2-m3, jina); Chinese and English (base, large, bce)",
+    "Apache-2.0, MIT; CC-BY-NC-4.0 (jina)",
+    ("roberta.encoder.layer.", FLASH_MARK),
 )
 BERT = _family(
     "bert",
@@ -246,4 +262,5 @@ BERT = _family(
     ),
     "English",
     "Apache-2.0",
+    ("bert.encoder.layer.",),
 )

@@ -47,10 +47,32 @@ class StoredWeight:
     Attributes:
         name: name of the stored tensor.
         rows: first and last row (exclusive) that belong to the weight; None for all.
+        total: rows of the stored tensor; None if they are not checked.
     """
 
     name: str
     rows: tuple[int, int] | None = None
+    total: int | None = None
+
+
+def merged_weights(stored: str, parts: Sequence[str], rows: int, kinds: Sequence[str]) -> dict[str, StoredWeight]:
+    """Return the places of layers that are stored as one, such as query, key and value.
+
+    Args:
+        stored: name of the stored layer.
+        parts: names of the layers, in the order of their rows.
+        rows: rows of each layer.
+        kinds: what is stored: `weight`, `bias`.
+
+    Example:
+        >>> merged_weights("qkv", ("q", "k"), 8, ("weight",))["k.weight"]
+        StoredWeight(name='qkv.weight', rows=(8, 16), total=16)
+    """
+    return {
+        f"{part}.{kind}": StoredWeight(f"{stored}.{kind}", (rows * n, rows * (n + 1)), rows * len(parts))
+        for n, part in enumerate(parts)
+        for kind in kinds
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +92,7 @@ class Family:
         stored_weights: function that returns where a checkpoint with these tensor names stores each weight; weights
             that it leaves out are stored under their own names.
         instruction: True if the input has a place for an instruction.
+        weight_marks: beginnings of the names of a layer's weights, by which files of another family are recognised.
         compiled: True if `rerankd models compile` supports the family.
         trained: True if `rerankd train` supports the family.
     """
@@ -85,5 +108,6 @@ class Family:
     template: Callable[[Architecture, Tokenizer, Path], Template]
     stored_weights: Callable[[Architecture, Sequence[str]], Mapping[str, StoredWeight]] = lambda *_: {}
     instruction: bool = False
+    weight_marks: tuple[str, ...] = ()
     compiled: bool = True
     trained: bool = True

@@ -9,9 +9,13 @@ from torch import Tensor
 
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
+from rerankd.models.families.deberta import DebertaArchitecture
+from rerankd.models.families.gte import GteArchitecture
 from rerankd.models.families.modernbert import ModernBertArchitecture
 from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
 from rerankd.scoring.torch.bert import BertNetwork
+from rerankd.scoring.torch.deberta import DebertaNetwork
+from rerankd.scoring.torch.gte import GteNetwork
 from rerankd.scoring.torch.modernbert import ModernBertNetwork
 
 
@@ -26,6 +30,8 @@ class PackedNetwork(Protocol):
 NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwork]] = {
     BertArchitecture: BertNetwork,
     ModernBertArchitecture: ModernBertNetwork,
+    DebertaArchitecture: DebertaNetwork,
+    GteArchitecture: GteNetwork,
 }
 
 
