@@ -22,10 +22,10 @@ def test_another_model_moves_documents(tmp_path: Path) -> None:
     store.write([build_trace(ranking(documents=["gone", "stays"], request_id="r2"))])
     erase_text(store, text_hash("gone"))
     newest = store.load(store.list_traces(order="oldest"))
-    same, skipped = replay_traces(newest, lambda _, texts: [-float(position) for position in range(len(texts))])
+    same, skipped = replay_traces(newest, lambda query, texts, _: [-float(position) for position in range(len(texts))])
     assert (same.top_changed, same.tau, same.moves, same.entered) == (False, 1.0, (), 0)
     assert skipped.skipped == "one of its texts was erased"
-    by_length, _ = replay_traces(newest, lambda _, texts: [float(len(text)) for text in texts])
+    by_length, _ = replay_traces(newest, lambda query, texts, _: [float(len(text)) for text in texts])
     assert (by_length.top_changed, by_length.entered) == (True, 2)
     assert by_length.tau == pytest.approx(-1 / 3 * 1.0, abs=0.34)
     assert by_length.moves[0] in (
@@ -54,7 +54,7 @@ def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
     )
     assert len(trace.trace.version) == 16
     (again,) = replay_traces(
-        [trace], lambda query, texts: reranker.score([(query, text) for text in texts], activation="none").tolist()
+        [trace], lambda query, texts, _: reranker.score([(query, text) for text in texts], activation="none").tolist()
     )
     assert (again.top_changed, again.tau) == (False, 1.0)
     writer.close()
