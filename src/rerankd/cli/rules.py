@@ -37,7 +37,7 @@ def check(file: File) -> None:
 
 
 @app.command("test")
-@options.setting_flags("model")
+@options.setting_flags("model", "instruction")
 def try_rules(
     file: File,
     query: Annotated[str, typer.Argument(help="The question.")],
