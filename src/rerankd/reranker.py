@@ -148,6 +148,11 @@ class Reranker:
         return self._truncation.max_length
 
     @property
+    def instruction(self) -> str | None:
+        """Instruction of calls that pass none; None for the model's own, or for none."""
+        return self._truncation.instruction
+
+    @property
     def takes_instruction(self) -> bool:
         """True if the model reads an instruction with each pair."""
         return self.files.manifest.template.takes_instruction

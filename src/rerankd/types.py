@@ -240,7 +240,8 @@ class RerankResult(ResultViews):
         rules: version of the rule file in force; empty for none.
         version: fingerprint of the model that scored; empty for a local ranking without a recorder.
         experiment: experiment and variant of the request, as `name/variant`; empty for none.
-        warnings: what was asked for and not done, such as an instruction that the model does not read.
+        warnings: what was asked for and not done, such as an instruction that the model does not read; a service also
+            names texts that were cut.
     """
 
     results: tuple[RankedDocument, ...]

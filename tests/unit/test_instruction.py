@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,13 +17,18 @@ from rerankd.engine.cache import MemoryCache, pair_keys
 from rerankd.engine.engine import Engine
 from rerankd.engine.request import ScoreRequest
 from rerankd.errors import InvalidRequestError
+from rerankd.evaluation.dataset import open_dataset
+from rerankd.evaluation.run import rerank_dataset
 from rerankd.integrations.ranker import LocalRanker, kept
+from rerankd.jobs.results import result_rows
 from rerankd.jobs.work import RankWork, ScoreWork, decode_work, encode_work
 from rerankd.ranking.requests import build_request
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import Document, RankingRecord, TruncationOverrides
 from tests.faults import ScriptedBackend, scripted_scorer
 from tests.instructions import ASKED, read_instructions
+from tests.unit.evaluation.test_dataset_checks import write
+from tests.unit.jobs.scripted_worker import new_job, working
 
 TEXTS = ["A car.", "A panda eats bamboo."]
 SECONDS = 20
@@ -178,3 +186,36 @@ def test_requests_are_checked_where_they_are_built() -> None:
     with pytest.raises(InvalidRequestError, match="The instruction has 5000 characters"):
         build_request("q", [], truncation=TruncationOverrides(instruction="x" * 5000))
     assert dataclasses.fields(TruncationOverrides)[-1].name == "instruction"
+
+
+def test_its_tokens_are_estimated_for_each_document(engine: Engine) -> None:
+    """Quotas and the queue reckon with the estimate."""
+
+    def estimate(instruction: str | None) -> int:
+        options = TruncationOptions(512, instruction=instruction)
+        return engine.estimate_tokens([("q", ["a", "b", "c"])], options)
+
+    assert estimate("word " * 100) >= estimate(None) + 3 * 100
+
+
+def test_pairs_of_a_job_say_what_was_ignored(tmp_path: Path) -> None:
+    work = ScoreWork([("q", ["a"])], None, TruncationOverrides(instruction=ASKED))
+
+    async def rows() -> list[Any]:
+        async with working(ScriptedBackend(), tmp_path) as (store, worker):
+            job, _ = store.create(new_job(work, ScoreWork([("q", ["a"])])))
+            await worker.work_until()
+            return list(result_rows(store.results(job.id)))
+
+    first, second = asyncio.run(rows())
+    assert first["meta"] == {"warnings": [IGNORED]}
+    assert "meta" not in second
+    assert first["scores"] == second["scores"]
+
+
+def test_an_evaluation_names_it(seen: list[str | None], tmp_path: Path) -> None:
+    reranker = Reranker(threads=1, instruction=ASKED)
+    folder = write(tmp_path / "set", {"q1": "pandas"}, {"d1": "pandas eat bamboo"}, {"q1": {"d1": 1}})
+    run = rerank_dataset("mini", reranker, open_dataset(folder))
+    assert run.description.endswith(f", instruction {ASKED!r}")
+    assert set(seen) == {ASKED}
