@@ -24,6 +24,7 @@ class ResultViews:
         model: str
         usage: Usage
         timings: Mapping[str, float]
+        warnings: tuple[str, ...]
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)
@@ -46,6 +47,7 @@ class ResultViews:
             "results": [_row(ranked) for ranked in self],
             "usage": asdict(self.usage),
             "timings": dict(self.timings),
+            "warnings": list(self.warnings),
         }
 
     def to_pandas(self) -> Any:

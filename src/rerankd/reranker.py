@@ -6,6 +6,7 @@ It ranks queries and scores pairs, from several threads at once; the engine and 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Unpack
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.instruction import IGNORED, check_instruction
 from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
@@ -60,6 +62,7 @@ class Reranker:
         long_documents: `truncate`, or `chunk`: overlapping chunks are scored, and the best one counts.
         chunk_overlap: tokens that neighbouring chunks share.
         max_chunks: chunks of one document that are read at most.
+        instruction: what counts as relevant, for models that read an instruction; None for the model's own.
         batch_size: sequences computed together at most; None for no limit but tokens.
         max_batch_tokens: tokens computed together at most.
         threads: CPU threads; 0 for one per core.
@@ -95,6 +98,7 @@ class Reranker:
         long_documents: LongDocuments = "truncate",
         chunk_overlap: int = 64,
         max_chunks: int = 16,
+        instruction: str | None = None,
         batch_size: int | None = None,
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         threads: int = 0,
@@ -110,6 +114,9 @@ class Reranker:
         self._truncation = TruncationOptions(
             self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
         )
+        self._ignored, self._warned = False, False
+        self._truncation = self._changed_truncation(None, instruction)
+        self._ignored = self._ignores(instruction)
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
         if use_fp16 and precision == "auto":
@@ -140,6 +147,16 @@ class Reranker:
         """Longest pair that is read, in tokens, special tokens included."""
         return self._truncation.max_length
 
+    @property
+    def instruction(self) -> str | None:
+        """Instruction of calls that pass none; None for the model's own, or for none."""
+        return self._truncation.instruction
+
+    @property
+    def takes_instruction(self) -> bool:
+        """True if the model reads an instruction with each pair."""
+        return self.files.manifest.template.takes_instruction
+
     def rank(
         self,
         query: str,
@@ -157,6 +174,8 @@ class Reranker:
             threshold: lowest sigmoid score to return, 0 to 1; a probability for calibrated models. None returns all.
             fusion: `weighted` or `rrf` fuses the ranking with the first stage's order, or with the documents' `score`.
             fusion_weight: weight of the first stage, the model's is 1; None for the method's default.
+            instruction: overrides the reranker's instruction for this call. A model that reads none ignores it, and
+                `RerankResult.warnings` says so.
             max_length: overrides the reranker's max_length for this call.
             batch_size: overrides the reranker's batch_size for this call.
             show_progress: True draws a progress bar on standard error.
@@ -202,22 +221,23 @@ class Reranker:
         """
         options["activation"] = options.get("activation") or self.files.activation
         requests = build_requests(queries, documents, top_n, options)
-        max_length = options.get("max_length")
+        instruction = options.get("instruction")
+        truncation = self._changed_truncation(options.get("max_length"), instruction)
+        ignored = (IGNORED,) if self._ignores(instruction) else ()
         timer = StepTimer()
         scores = self._score(
             [
                 (self.rules.expand_query(request.query), [document.text for document in request.documents])
                 for request in requests
             ],
-            max_length,
+            truncation,
             options.get("batch_size"),
             options.get("show_progress", False),
             timer,
         )
         timings = {**timer.milliseconds, "total": sum(timer.milliseconds.values())}
-        length = self.max_length if max_length is None else max_length
         return [
-            self._finish(request, request_scores, timings, length)
+            self._finish(request, request_scores, timings, truncation, ignored)
             for request, request_scores in zip(requests, scores, strict=True)
         ]
 
@@ -226,6 +246,7 @@ class Reranker:
         pairs: Iterable[tuple[str, str]],
         *,
         activation: Activation | None = None,
+        instruction: str | None = None,
         max_length: int | None = None,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -235,6 +256,8 @@ class Reranker:
         Args:
             pairs: pairs of strings, also the rows of an array or of a data frame with `query` and `document`.
             activation: `sigmoid`, `none`, or `softmax` over all pairs; None for what the model was saved with.
+            instruction: overrides the reranker's instruction for this call; a model that reads none ignores it, with a
+                `UserWarning`.
             max_length: overrides the reranker's max_length for this call.
             batch_size: overrides the reranker's batch_size for this call.
             show_progress: True draws a progress bar on standard error.
@@ -258,7 +281,8 @@ class Reranker:
             positions.setdefault(pair.query, []).append(position)
         groups = [(query, [checked[i].document for i in members]) for query, members in positions.items()]
         logits = np.empty(len(checked), dtype=np.float64)
-        scored = self._score(groups, max_length, batch_size, show_progress, StepTimer())
+        truncation = self._changed_truncation(max_length, instruction)
+        scored = self._score(groups, truncation, batch_size, show_progress, StepTimer())
         for members, scores in zip(positions.values(), scored, strict=True):
             logits[members] = [score.raw_score for score in scores]
         return activate(logits.tolist(), activation)
@@ -266,15 +290,12 @@ class Reranker:
     def _score(
         self,
         groups: list[tuple[str, list[str]]],
-        max_length: int | None,
+        truncation: TruncationOptions,
         batch_size: int | None,
         show_progress: bool,
         timer: StepTimer,
     ) -> list[list[PairScore]]:
         check_positive(batch_size=batch_size)
-        truncation = self._truncation
-        if max_length is not None:
-            truncation = replace(truncation, max_length=self._checked_length(max_length))
         with progress_bar("scoring", show_progress) as advance:
             return self._scorer.score(
                 groups,
@@ -286,16 +307,47 @@ class Reranker:
             )
 
     def _finish(
-        self, request: RerankRequest, scores: list[PairScore], timings: Mapping[str, float], max_length: int
+        self,
+        request: RerankRequest,
+        scores: list[PairScore],
+        timings: Mapping[str, float],
+        truncation: TruncationOptions,
+        ignored: tuple[str, ...],
     ) -> RerankResult:
         rules = self.rules
         adjustments = rules.adjustments(request.query, request.documents) if rules.rules else ()
         version = self.version if self._recorder is not None else ""  # hashing the model's files takes time
-        scored = RequestScores(scores, self.model, version, max_length, timings)
+        scored = RequestScores(
+            scores,
+            self.model,
+            version,
+            truncation.max_length,
+            timings,
+            instruction=truncation.instruction,
+            warnings=ignored,
+        )
         result, record = finish(request, scored, adjustments, rules=rules.version, now=time.time())
         if self._recorder is not None:
             self._recorder.record(record)
         return result
+
+    def _changed_truncation(self, max_length: int | None, instruction: str | None) -> TruncationOptions:
+        """Return the truncation of a call; an instruction that the model does not read is left out, with a warning."""
+        truncation, instruction = self._truncation, check_instruction(instruction)
+        if max_length is not None:
+            truncation = replace(truncation, max_length=self._checked_length(max_length))
+        if instruction is None:
+            return truncation
+        if self.takes_instruction:
+            return replace(truncation, instruction=instruction)
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"{self.model}: {IGNORED}", stacklevel=3)
+        return truncation
+
+    def _ignores(self, instruction: str | None) -> bool:
+        """Return True if an instruction, that of the call or of the reranker, is not read."""
+        return self._ignored or (check_instruction(instruction) is not None and not self.takes_instruction)
 
     def _checked_length(self, max_length: int | None) -> int:
         manifest = self.files.manifest

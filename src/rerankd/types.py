@@ -15,6 +15,8 @@ LongDocuments = Literal["truncate", "chunk"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 FusionMethod = Literal["weighted", "rrf"]
 
+MAX_INSTRUCTION = 4096  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -40,7 +42,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TruncationOverrides:
-    """Truncation of one request's pairs where it differs from the model's own; None keeps the model's value.
+    """Truncation and instruction of one request where they differ from the model's; None keeps the model's value.
 
     Attributes:
         max_length: longest pair in tokens, special tokens included.
@@ -52,6 +54,7 @@ class TruncationOverrides:
         max_query_tokens: tokens of the query that are read at most.
         max_document_tokens: tokens of a document that are read at most.
         allow_truncation: False rejects a request if any of its text would be cut.
+        instruction: what counts as relevant, for models that read an instruction.
     """
 
     max_length: int | None = None
@@ -63,11 +66,14 @@ class TruncationOverrides:
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
     allow_truncation: bool = True
+    instruction: str | None = None
 
     @property
     def identity(self) -> str:
         """Text that identifies the overrides in the checkpoints of bulk runs."""
-        return repr(self).removeprefix(type(self).__name__)
+        options = repr(self).removeprefix(type(self).__name__)
+        # Without an instruction the text is that of versions that knew none, so that their runs resume.
+        return options.removesuffix(", instruction=None)") + ")" if self.instruction is None else options
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +240,8 @@ class RerankResult(ResultViews):
         rules: version of the rule file in force; empty for none.
         version: fingerprint of the model that scored; empty for a local ranking without a recorder.
         experiment: experiment and variant of the request, as `name/variant`; empty for none.
+        warnings: what was asked for and not done, such as an instruction that the model does not read; a service also
+            names texts that were cut.
     """
 
     results: tuple[RankedDocument, ...]
@@ -245,6 +253,7 @@ class RerankResult(ResultViews):
     rules: str = ""
     version: str = ""
     experiment: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +274,7 @@ class RankingRecord:
         experiment: name of the experiment that the request was part of; empty for none.
         variant: variant of the experiment that answered; empty for none.
         teams: one character for each document of an interleaved list: `0` champion, `1` challenger, `-` neither.
+        instruction: instruction that the model read; None for the model's own, or for none.
     """
 
     request: RerankRequest
@@ -280,6 +290,7 @@ class RankingRecord:
     experiment: str = ""
     variant: str = ""
     teams: str = ""
+    instruction: str | None = None
 
 
 class Recorder(Protocol):

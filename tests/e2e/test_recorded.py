@@ -15,8 +15,10 @@ GATE = ["candidate", "champion", "passed", "checks", "limits", "data", "time", "
 NESTED = "metadata beside a score counts for the rules, as in the service"
 REASONS = "a ranking is one case with all its reasons"
 WARNED = "what was cut or ignored is named"
+IGNORED = "a result names what was asked for and not done"
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
+    Accepted("library/rank*/(keys)", IGNORED, only_more=True),
     Accepted("commands/gate */out/0/(keys)", "a gate's record names the digest of the candidate's files", GATE),
     Accepted("commands/(decision)/(keys)", "a gate's record names the digest of the candidate's files", GATE),
     Accepted("stores/exported cases/queries.jsonl/*", "exported cases say when they were found", added="metadata/time"),

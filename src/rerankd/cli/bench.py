@@ -35,7 +35,9 @@ class Speed:
     p95_ms: float
 
 
-@options.setting_flags("model", "device", "backend", "precision", "max_batch_tokens", "max_length", "threads")
+@options.setting_flags(
+    "model", "device", "backend", "precision", "max_batch_tokens", "max_length", "instruction", "threads"
+)
 def bench(
     requests: Annotated[int, typer.Option(min=1, max=10_000, help="Requests to time, after one warm-up request.")] = 10,
     documents: Annotated[int, typer.Option(min=1, max=10_000, help="Documents per request.")] = 50,

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from rerankd._common.instruction import IGNORED, check_instruction
 from rerankd._common.plural import counted
 from rerankd.cli import options
 from rerankd.cli.bulk_progress import duration, show_progress, unscored
-from rerankd.cli.output import EXIT_INCOMPLETE, stderr, write_rows
+from rerankd.cli.output import EXIT_INCOMPLETE, say, stderr, write_rows
 from rerankd.errors import InvalidRequestError
 from rerankd.jobs.bulk.batches import CHUNK_PAIRS
 from rerankd.jobs.bulk.executor import Executor
@@ -24,9 +25,11 @@ from rerankd.jobs.bulk.local import BACKOFF, LocalExecutor
 from rerankd.jobs.bulk.output import OutputPaths
 from rerankd.jobs.bulk.queue import QueueExecutor
 from rerankd.jobs.bulk.run import BulkProgress, BulkRun, check_run, run_bulk
+from rerankd.models.reference import short_name
 from rerankd.settings import Settings, load_settings
 from rerankd.types import TruncationOverrides
 from rerankd.wiring.bulk import open_scorer
+from rerankd.wiring.engine import default_instruction
 from rerankd.wiring.jobs import open_queue
 
 
@@ -92,6 +95,7 @@ def bulk(
         flags["max_length"] and settings.max_length,
         truncation=settings.truncation if flags["truncation"] else None,
         long_documents=settings.long_documents if flags["long_documents"] else None,
+        instruction=check_instruction(settings.instruction if flags["instruction"] else None),
     )
     initial: list[BulkProgress] = []
     console, started = stderr(), time.monotonic()
@@ -132,10 +136,17 @@ def open_executor(
         ModelError: the model cannot be loaded.
     """
     if workers is None:
-        yield LocalExecutor(open_scorer(settings), backoff=replace(BACKOFF, attempts=settings.job_attempts))
+        scorer = open_scorer(settings)
+        asked = default_instruction(settings, settings.model, short_name(settings.model))
+        if asked is not None and scorer.truncation.instruction is None:
+            say(f"{scorer.identity['model']}: {IGNORED}.")
+        yield LocalExecutor(scorer, backoff=replace(BACKOFF, attempts=settings.job_attempts))
         return
     with open_queue(load_settings(queue_url=workers)) as queue:
-        yield QueueExecutor(queue, model, change)
+        executor = QueueExecutor(queue, model, change)
+        for warning in executor.warnings:
+            say(f"{executor.identity['model']}: {warning}.")
+        yield executor
 
 
 def _summary(run: BulkRun, total: BulkProgress, pairs: int, seconds: float) -> str:

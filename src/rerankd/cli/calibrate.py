@@ -30,7 +30,7 @@ from rerankd.reranker import Reranker
 from rerankd.settings import load_settings
 
 
-@options.setting_flags("model", "precision", "device", "backend", "max_length", "threads")
+@options.setting_flags("model", "precision", "device", "backend", "max_length", "instruction", "threads")
 def calibrate_command(
     data: Annotated[
         list[Path],

@@ -51,7 +51,15 @@ Depth = Annotated[int | None, typer.Option(min=1, help="Most candidates per quer
 
 
 @options.setting_flags(
-    "precision", "device", "backend", "max_batch_tokens", "max_length", "truncation", "long_documents", "threads"
+    "precision",
+    "device",
+    "backend",
+    "max_batch_tokens",
+    "max_length",
+    "truncation",
+    "long_documents",
+    "instruction",
+    "threads",
 )
 def evaluate_command(
     data: Data,

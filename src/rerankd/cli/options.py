@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
+from rerankd._common.instruction import IGNORED
 from rerankd._common.logging import logger
-from rerankd.cli.output import stderr
+from rerankd.cli.output import say, stderr
+from rerankd.models.reference import short_name
 from rerankd.reranker import Reranker
 from rerankd.settings import Settings, settings_file, unknown_variables
+
+if TYPE_CHECKING:
+    from rerankd.traces.replay import Score
 
 _log = logger(__name__)
 
@@ -40,6 +46,7 @@ MODEL_FLAGS = (
     "max_length",
     "truncation",
     "long_documents",
+    "instruction",
     "threads",
     "compile",
 )
@@ -97,7 +104,19 @@ def _help(field: FieldInfo) -> str:
 
 
 def open_reranker(settings: Settings) -> Reranker:
-    """Return a reranker with these settings."""
+    """Return a reranker with these settings; say if the model does not read the instruction that they give it."""
+    from rerankd.wiring.engine import default_instruction
+
+    instruction = default_instruction(settings, settings.model, short_name(settings.model))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".*{IGNORED}")
+        reranker = _open_reranker(settings, instruction)
+    if instruction is not None and not reranker.takes_instruction:
+        say(f"{reranker.model}: {IGNORED}.")
+    return reranker
+
+
+def _open_reranker(settings: Settings, instruction: str | None) -> Reranker:
     return Reranker(
         settings.model,
         backend=settings.backend,
@@ -108,6 +127,7 @@ def open_reranker(settings: Settings) -> Reranker:
         long_documents=settings.long_documents,
         chunk_overlap=settings.chunk_overlap,
         max_chunks=settings.max_chunks,
+        instruction=instruction,
         max_batch_tokens=settings.max_batch_tokens,
         threads=settings.threads,
         compile=settings.compile,
@@ -117,21 +137,22 @@ def open_reranker(settings: Settings) -> Reranker:
     )
 
 
-def lazy_logits(settings: Settings) -> Callable[[str, Sequence[str]], Sequence[float]]:
+def lazy_logits(settings: Settings) -> Score:
     """Return the function of `logits_of` for a reranker that is opened at the first call."""
     reranker = functools.cache(lambda: open_reranker(settings))
 
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        return logits_of(reranker())(query, texts)
+    def score(query: str, texts: Sequence[str], instruction: str | None = None) -> Sequence[float]:
+        return logits_of(reranker())(query, texts, instruction)
 
     return score
 
 
-def logits_of(reranker: Reranker) -> Callable[[str, Sequence[str]], Sequence[float]]:
-    """Return a function that computes the logits of a query with each text."""
+def logits_of(reranker: Reranker) -> Score:
+    """Return a function that computes the logits of a query with each text, for an instruction or the default one."""
 
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        logits: list[float] = reranker.score([(query, text) for text in texts], activation="none").tolist()
+    def score(query: str, texts: Sequence[str], instruction: str | None = None) -> Sequence[float]:
+        pairs = [(query, text) for text in texts]
+        logits: list[float] = reranker.score(pairs, activation="none", instruction=instruction).tolist()
         return logits
 
     return score

@@ -35,7 +35,7 @@ Explain = Annotated[
 ]
 
 
-@options.setting_flags("top_n", "model", "rules")
+@options.setting_flags("top_n", "model", "instruction", "rules")
 def search(
     question: Question,
     folder: options.Index = None,
@@ -56,7 +56,7 @@ def search(
     _print_passages(result, explain)
 
 
-@options.setting_flags("top_n", "model", "rules", "llm_url", "llm_model")
+@options.setting_flags("top_n", "model", "instruction", "rules", "llm_url", "llm_model")
 def ask(
     question: Question,
     folder: options.Index = None,
@@ -117,6 +117,7 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
                 activation="sigmoid",
                 fusion=settings.fusion,
                 fusion_weight=settings.fusion_weight,
+                instruction=request.truncation.instruction,
             )
 
         expanded = reranker.reranker.rules.expand_query

@@ -37,7 +37,7 @@ def check(file: File) -> None:
 
 
 @app.command("test")
-@options.setting_flags("model")
+@options.setting_flags("model", "instruction")
 def try_rules(
     file: File,
     query: Annotated[str, typer.Argument(help="The question.")],
@@ -52,7 +52,7 @@ def try_rules(
     candidates = read_documents(documents, field, None)
     reranker = options.open_reranker(load_settings(**flags))
     expanded_query = rules.expand_query(query, tenant)
-    logits = options.logits_of(reranker)(expanded_query, [document.text for document in candidates])
+    logits = options.logits_of(reranker)(expanded_query, [document.text for document in candidates], None)
     scores = [PairScore(logit, 0, False) for logit in logits]
     adjustments = rules.adjustments(query, candidates, tenant)
     plain_order, ruled_order = order_of(candidates, scores), order_of(candidates, scores, adjustments)

@@ -20,7 +20,7 @@ from rerankd.settings import load_settings
 from rerankd.types import Fusion
 
 
-@options.setting_flags("model", "precision", "threads")
+@options.setting_flags("model", "precision", "instruction", "threads")
 def tune_command(
     data: Data,
     candidates: Candidates = None,

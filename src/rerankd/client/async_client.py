@@ -63,9 +63,10 @@ class AsyncClient:
         *,
         model: str | None = None,
         activation: Literal["sigmoid", "none"] = "sigmoid",
+        instruction: str | None = None,
     ) -> npt.NDArray[np.float64]:
         """Do what `Client.score` does."""
-        return await self._run(self._flows.score(pairs, model=model, activation=activation))
+        return await self._run(self._flows.score(pairs, model=model, activation=activation, instruction=instruction))
 
     async def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SubmitOptions]) -> JobStatus:
         """Do what `Client.submit` does."""

@@ -85,6 +85,8 @@ class Client:
             fusion: `weighted` or `rrf` combines the model's scores with the first stage's order, or with
                 `metadata["score"]`; None for the service's setting.
             fusion_weight: weight of the first stage; the model's is 1.
+            instruction: what counts as relevant; None for the service's setting. A model that reads none ignores it,
+                and `RerankResult.warnings` says so.
             send_metadata: True sends all metadata of the documents, for the service's rules and traces.
             max_length: longest pair in tokens.
             truncation: `only_second` or `longest_first`.
@@ -118,6 +120,7 @@ class Client:
         *,
         model: str | None = None,
         activation: Literal["sigmoid", "none"] = "sigmoid",
+        instruction: str | None = None,
     ) -> npt.NDArray[np.float64]:
         """Score (query, document) pairs without ranking them.
 
@@ -127,6 +130,7 @@ class Client:
             pairs: pairs of strings.
             model: overrides the client's model for this call.
             activation: `sigmoid`, or `none` for logits.
+            instruction: what counts as relevant; None for the service's setting.
 
         Returns:
             Scores in the order of the pairs, shape (pairs,), float64.
@@ -138,7 +142,7 @@ class Client:
             >>> Client().score([("what is a panda?", "The panda is a bear.")]).shape  # doctest: +SKIP
             (1,)
         """
-        return self._run(self._flows.score(pairs, model=model, activation=activation))
+        return self._run(self._flows.score(pairs, model=model, activation=activation, instruction=instruction))
 
     def submit(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SubmitOptions]) -> JobStatus:
         """Submit rankings that are computed in the background and fetched later.

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.instruction import check_instruction
 from rerankd._common.timing import complete_timings
 from rerankd._common.validation import (
     DocumentLike,
@@ -41,6 +42,7 @@ class RankOptions(TypedDict, total=False):
     threshold: float | None
     fusion: str | None
     fusion_weight: float | None
+    instruction: str | None
     send_metadata: bool
     max_length: int | None
     truncation: Truncation | None
@@ -73,6 +75,7 @@ class RequestFlows:
         threshold: float | None = None,
         fusion: str | None = None,
         fusion_weight: float | None = None,
+        instruction: str | None = None,
         send_metadata: bool = False,
         max_length: int | None = None,
         truncation: Truncation | None = None,
@@ -93,6 +96,7 @@ class RequestFlows:
             "threshold": threshold if activation != "softmax" else None,
             "fusion": fusion,
             "fusion_weight": None if fusion_weight is None else float(fusion_weight),
+            "instruction": check_instruction(instruction),
             "max_length": plain_integer(max_length),
             "truncation": truncation,
             "long_documents": long_documents,
@@ -117,7 +121,12 @@ class RequestFlows:
         return read_ranking(response, candidates, top_n, activation, threshold)
 
     def score(
-        self, pairs: Iterable[tuple[str, str]], *, model: str | None, activation: Literal["sigmoid", "none"]
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        model: str | None,
+        activation: Literal["sigmoid", "none"],
+        instruction: str | None = None,
     ) -> Flow[npt.NDArray[np.float64]]:
         """Score pairs, see `Client.score`."""
         if activation not in ("sigmoid", "none"):
@@ -126,11 +135,12 @@ class RequestFlows:
                 hint="Use sigmoid or none; a softmax needs the documents of one query.",
             )
         checked = to_pairs(pairs)
-        model_field = {"model": model or self.model} if model or self.model else {}
+        options = {"model": model or self.model, "instruction": check_instruction(instruction)}
+        fields = {name: value for name, value in options.items() if value}
         scores = np.empty(len(checked), dtype=np.float64)
         for start in range(0, len(checked), PAIRS_PER_REQUEST):
             part = checked[start : start + PAIRS_PER_REQUEST]
-            body = model_field | {
+            body = fields | {
                 "text_1": [json_text(pair.query) for pair in part],
                 "text_2": [json_text(pair.document) for pair in part],
                 "use_activation": activation == "sigmoid",

@@ -130,7 +130,14 @@ def read_ranking(
         rules=rules,
         version=str(response.get("version") or ""),
         experiment=str(response.get("experiment") or ""),
+        warnings=_warnings(response),
     )
+
+
+def _warnings(response: Mapping[str, Any]) -> tuple[str, ...]:
+    """Read the warnings of a response; anything but a list is none."""
+    rows = _mapping(response, "meta").get("warnings")
+    return tuple(map(str, rows)) if isinstance(rows, list) else ()
 
 
 def _matched_rules(rows: Any) -> tuple[MatchedRule, ...]:

@@ -61,8 +61,8 @@ class RequestEncoder:
         """Return about the tokens that scoring the groups would compute."""
         chunks = truncation.max_chunks if truncation.long_documents == "chunk" else 1
         longest = truncation.max_length * chunks
-        special = self._encoder.special
-        return sum(self._estimate(documents, query, longest, special) for query, documents in groups)
+        special, instruction = self._encoder.special, truncation.instruction or ""  # it is read with each pair
+        return sum(self._estimate(documents, instruction + query, longest, special) for query, documents in groups)
 
     def encode_slice(self, request: EngineRequest) -> None:
         """Encode the next slice of a request and queue it; the rest comes after the next slices of other requests."""

@@ -43,6 +43,11 @@ class ServedModel:
     def __post_init__(self) -> None:
         self.idle.set()
 
+    @property
+    def takes_instruction(self) -> bool:
+        """True if the model reads an instruction with each pair."""
+        return self.files.manifest.template.takes_instruction
+
 
 class ModelLoader(Protocol):
     """Loader of engines from references; both methods block and run in a thread."""

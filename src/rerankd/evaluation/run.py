@@ -102,7 +102,9 @@ def rerank_dataset(name: str, reranker: Reranker, dataset: Dataset, progress: Pr
         if progress is not None:
             progress(completed, len(dataset.candidates))
     latency = Latency(tuple(milliseconds), sum(map(len, logits.values())), truncated) if milliseconds else None
-    return RankingRun(name, rankings, logits, latency, f"{reranker.backend}, max_length {reranker.max_length}")
+    instruction = f", instruction {reranker.instruction[:80]!r}" if reranker.instruction else ""
+    system = f"{reranker.backend}, max_length {reranker.max_length}{instruction}"
+    return RankingRun(name, rankings, logits, latency, system)
 
 
 def fuse_with_first_stage(run: RankingRun, dataset: Dataset, fusion: Fusion) -> RankingRun:

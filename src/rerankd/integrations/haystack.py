@@ -34,6 +34,7 @@ class RerankdRanker:
             pipeline that holds one cannot be saved.
         top_k: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
+        instruction: what counts as relevant, for models that read an instruction; None for the model's own.
 
     Raises:
         MissingDependencyError: on import, if haystack-ai is not installed.
@@ -55,6 +56,7 @@ class RerankdRanker:
         reranker: Ranker | None = None,
         top_k: int | None = 5,
         score_threshold: float | None = None,
+        instruction: str | None = None,
     ) -> None:
         if reranker is not None and (model is not None or url is not None):
             raise InvalidRequestError(
@@ -66,6 +68,7 @@ class RerankdRanker:
         self.reranker = reranker
         self.top_k = top_k
         self.score_threshold = score_threshold
+        self.instruction = instruction
         self._ranker = reranker
         self._close: Callable[[], None] | None = None
 
@@ -110,6 +113,7 @@ class RerankdRanker:
             api_key=None if self.api_key is None else self.api_key.to_dict(),
             top_k=self.top_k,
             score_threshold=self.score_threshold,
+            instruction=self.instruction,
         )
         return saved
 
@@ -124,7 +128,12 @@ class RerankdRanker:
 
     @component.output_types(documents=list[Document])
     def run(
-        self, query: str, documents: list[Document], top_k: int | None = None, score_threshold: float | None = None
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        instruction: str | None = None,
     ) -> dict[str, list[Document]]:
         """Rank documents.
 
@@ -133,6 +142,7 @@ class RerankdRanker:
             documents: the candidates; they are not changed.
             top_k: overrides the component's for this run.
             score_threshold: overrides the component's for this run.
+            instruction: overrides the component's for this run.
 
         Returns:
             `documents`: copies of the kept ones, best first.
@@ -145,5 +155,6 @@ class RerankdRanker:
             [document.content or "" for document in documents],
             self.top_k if top_k is None else top_k,
             self.score_threshold if score_threshold is None else score_threshold,
+            self.instruction if instruction is None else instruction,
         )
         return {"documents": [replace(documents[index], score=score) for index, score in best]}

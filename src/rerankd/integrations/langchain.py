@@ -27,6 +27,7 @@ class RerankdCompressor(BaseDocumentCompressor):
         model: model of the local reranker, loaded at first use; not used with `reranker`.
         top_n: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
+        instruction: what counts as relevant, for models that read an instruction; None for the model's own.
 
     Raises:
         MissingDependencyError: on import, if langchain-core is not installed.
@@ -45,6 +46,7 @@ class RerankdCompressor(BaseDocumentCompressor):
     model: str = "mini"
     top_n: int | None = Field(default=5, ge=1)
     score_threshold: float | None = None
+    instruction: str | None = None
     _local: LocalRanker = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
@@ -68,5 +70,5 @@ class RerankdCompressor(BaseDocumentCompressor):
         texts = [document.page_content for document in documents]
         return [
             documents[index].model_copy(update={"metadata": {**documents[index].metadata, "relevance_score": score}})
-            for index, score in kept(ranker, query, texts, self.top_n, self.score_threshold)
+            for index, score in kept(ranker, query, texts, self.top_n, self.score_threshold, self.instruction)
         ]

@@ -28,6 +28,7 @@ class RerankdPostprocessor(BaseNodePostprocessor):
         model: model of the local reranker, loaded at first use; not used with `reranker`.
         top_n: number of documents to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
+        instruction: what counts as relevant, for models that read an instruction; None for the model's own.
         metadata_mode: which metadata the model reads with the text; that for embedding, as LlamaIndex's own rerankers.
 
     Raises:
@@ -45,6 +46,7 @@ class RerankdPostprocessor(BaseNodePostprocessor):
     model: str = "mini"
     top_n: int | None = Field(default=5, ge=1)
     score_threshold: float | None = None
+    instruction: str | None = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
     _local: LocalRanker = PrivateAttr()
 
@@ -72,7 +74,9 @@ class RerankdPostprocessor(BaseNodePostprocessor):
         texts = [node.node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
         best = [
             NodeWithScore(node=nodes[index].node, score=score)
-            for index, score in kept(ranker, query_bundle.query_str, texts, self.top_n, self.score_threshold)
+            for index, score in kept(
+                ranker, query_bundle.query_str, texts, self.top_n, self.score_threshold, self.instruction
+            )
         ]
         _dispatcher.event(ReRankEndEvent(nodes=best))
         return best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from rerankd.types import Document, RerankResult
 
@@ -48,13 +48,29 @@ class LocalRanker:
                 self._loaded = Reranker(self.model)
             return self._loaded
 
-    def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
+    def rank(
+        self, query: str, documents: Sequence[Document], top_n: int | None, /, *, instruction: str | None = None
+    ) -> RerankResult:
         """Rank documents, see `Reranker.rank`."""
-        return self.load().rank(query, documents, top_n)
+        return _rank(self.load(), query, documents, top_n, instruction)
+
+
+def _rank(
+    ranker: Any, query: str, documents: Sequence[Document], top_n: int | None, instruction: str | None
+) -> RerankResult:
+    """Rank documents; a ranker is passed an instruction only where there is one, since not every one takes it."""
+    options = {} if instruction is None else {"instruction": instruction}
+    result: RerankResult = ranker.rank(query, documents, top_n, **options)
+    return result
 
 
 def kept(
-    ranker: Ranker, query: str, texts: Sequence[str], top_n: int | None, score_threshold: float | None
+    ranker: Ranker,
+    query: str,
+    texts: Sequence[str],
+    top_n: int | None,
+    score_threshold: float | None,
+    instruction: str | None = None,
 ) -> list[tuple[int, float]]:
     """Rank texts and return those to keep.
 
@@ -64,6 +80,7 @@ def kept(
         texts: the candidates.
         top_n: number of texts to keep; None keeps all.
         score_threshold: lowest relevance score to keep; None keeps all.
+        instruction: what counts as relevant; None for the ranker's own.
 
     Returns:
         (position in `texts`, relevance score) of the texts to keep, best first. The ranker is not called without texts.
@@ -74,6 +91,6 @@ def kept(
     """
     if not texts:
         return []
-    result = ranker.rank(query, [Document(text) for text in texts], top_n)
+    result = _rank(ranker, query, [Document(text) for text in texts], top_n, instruction)
     lowest = float("-inf") if score_threshold is None else score_threshold
     return [(ranked.index, ranked.relevance_score) for ranked in result if ranked.relevance_score >= lowest]

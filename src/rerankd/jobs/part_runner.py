@@ -116,7 +116,7 @@ class PartRunner:
             "version": result.version,
             "results": [_ranked_row(document, work) for document in result],
             "usage": asdict(result.usage),
-        }
+        } | _warnings_field(result.warnings)
         return row, sum(piece.result.computed_tokens for piece in slices)
 
     async def _score_pairs(self, claim: Claim, work: ScoreWork) -> _Outcome:
@@ -128,7 +128,7 @@ class PartRunner:
             "policy": scored.truncation.identity,
             "scores": [[score.raw_score for score in group] for group in scored.result.scores],
             "usage": asdict(usage_of([score for group in scored.result.scores for score in group])),
-        }
+        } | _warnings_field(scored.warnings)
         return row, scored.result.computed_tokens
 
     async def _score(self, groups: Sequence[QueryGroup], claim: Claim, request: RerankRequest) -> ModelScores:
@@ -171,6 +171,10 @@ def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
     if ranked.rules:
         row["rules"] = [asdict(rule) for rule in ranked.rules]
     return row | {"document": work.returned_document(ranked.index)} if work.texts else row
+
+
+def _warnings_field(warnings: Sequence[str]) -> dict[str, Any]:
+    return {"meta": {"warnings": list(warnings)}} if warnings else {}
 
 
 def _error_row(error: RerankdError, *, is_dead_letter: bool = False) -> dict[str, Any]:

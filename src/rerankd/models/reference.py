@@ -37,6 +37,18 @@ class ModelReference:
         return self.revision if moves else None
 
 
+def short_name(reference: str) -> str:
+    """Return the name of a model in requests and settings: of its folder, in the registry, or the reference itself.
+
+    Example:
+        >>> short_name("registry:legal@3"), short_name("org/model@main")
+        ('legal', 'org/model@main')
+    """
+    if reference.startswith(REGISTRY):
+        return _registry_reference(reference).name
+    return Path(reference).name if Path(reference).is_dir() and reference not in BUNDLED else reference
+
+
 def bundled_folder(name: str) -> Path:
     """Return the folder of a bundled model inside the package."""
     return Path(__file__).parent / "bundled" / name

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from rerankd._common.instruction import IGNORED
+from rerankd._common.logging import logger
 from rerankd._common.validation import check_max_length
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
@@ -30,6 +32,7 @@ from rerankd.rules.watcher import rules_provider
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import Recorder, RerankRequest, RerankResult, TruncationOverrides
 
+_log = logger(__name__)
 _OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverrides) if field.name != "allow_truncation")
 
 
@@ -55,6 +58,7 @@ class Pipeline:
     ) -> None:
         self._pool, self._recorder, self._rules = pool, recorder, rules or rules_provider(None)
         self._traffic = traffic or Traffic()
+        self._named: set[tuple[str, str]] = set()  # models, with their version, that the log says read no instruction
 
     @property
     def rules(self) -> RuleSet:
@@ -182,14 +186,24 @@ class Pipeline:
                 error = _deadline_error() if late else None
                 model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
                 raise
-            scores = ModelScores(name, model.engine.version, truncation, result)
+            warnings = self._warnings(model, request)
+            scores = ModelScores(name, model.engine.version, truncation, result, warnings=warnings)
         if not allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
             _check_complete(scores)
         return scores
 
+    def _warnings(self, model: ServedModel, request: RerankRequest) -> tuple[str, ...]:
+        """Return a warning if the model does not read the instruction of the request; the log gets it once a model."""
+        if request.truncation.instruction is None or model.takes_instruction:
+            return ()
+        if (version := (model.name, model.engine.version)) not in self._named:
+            self._named.add(version)
+            _log.warning("%s: %s", model.name, IGNORED)
+        return (IGNORED,)
+
 
 def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:
-    """Return the model's truncation with the overrides of a request.
+    """Return the model's truncation with the overrides of a request; without an instruction that it does not read.
 
     Raises:
         InvalidRequestError: a value that the model does not allow.
@@ -198,6 +212,8 @@ def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> Trunc
         check_max_length(overrides.max_length, model.files.manifest.architecture.max_length, model.name)
     values = {name: getattr(overrides, name) for name in _OVERRIDES}
     changes = {name: value for name, value in values.items() if value is not None}
+    if "instruction" in changes and not model.takes_instruction:  # its scores are those without, in the cache too
+        del changes["instruction"]
     return dataclasses.replace(model.truncation, **changes) if changes else model.truncation
 
 

@@ -25,6 +25,7 @@ class ModelScores:
         experiment: name of the experiment that the request is part of; empty for none.
         variant: variant of the experiment that answers.
         challenger: the challenger's result, if one list is to be interleaved from both rankings.
+        warnings: what was asked for and not done.
     """
 
     model: str
@@ -34,6 +35,7 @@ class ModelScores:
     experiment: str = ""
     variant: str = ""
     challenger: ScoreResult | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def experiment_label(self) -> str:
@@ -65,6 +67,8 @@ def join_pieces(pieces: Sequence[ModelScores]) -> RequestScores:
         experiment=last.experiment,
         variant=last.variant,
         challenger_scores=None if last.challenger is None else last.challenger.scores[0],
+        instruction=last.truncation.instruction,
+        warnings=last.warnings,
     )
 
 

@@ -31,6 +31,8 @@ class RequestScores:
         experiment: name of the experiment that the request is part of; empty for none.
         variant: variant of the experiment that answers.
         challenger_scores: the challenger's scores, if one list is to be interleaved from both rankings.
+        instruction: instruction that the model read; None for the model's own, or for none.
+        warnings: what was asked for and not done.
     """
 
     scores: Sequence[PairScore]
@@ -43,6 +45,8 @@ class RequestScores:
     experiment: str = ""
     variant: str = ""
     challenger_scores: Sequence[PairScore] | None = None
+    instruction: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def experiment_label(experiment: str, variant: str) -> str:
@@ -101,6 +105,7 @@ def finish(
         rules=rules,
         version=scored.version,
         experiment=experiment_label(scored.experiment, scored.variant),
+        warnings=scored.warnings,
     )
     record = RankingRecord(
         request=ranked,
@@ -116,5 +121,6 @@ def finish(
         experiment=scored.experiment,
         variant=scored.variant,
         teams=teams,
+        instruction=scored.instruction,
     )
     return result, record

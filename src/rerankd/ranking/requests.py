@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ParamSpec, TypedDict
 
+from rerankd._common.instruction import check_instruction
 from rerankd._common.validation import DocumentLike, check_positive, plain_integer, to_documents, to_query
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
-from rerankd.types import Activation, RerankRequest
+from rerankd.types import Activation, RerankRequest, TruncationOverrides
 
 Fields = ParamSpec("Fields")
 
@@ -22,6 +23,7 @@ class RequestOptions(TypedDict, total=False):
     threshold: float | None
     fusion: str | None
     fusion_weight: float | None
+    instruction: str | None
     max_length: int | None
     batch_size: int | None
     show_progress: bool
@@ -35,7 +37,10 @@ def _checked(make: Callable[Fields, RerankRequest]) -> Callable[Fields, RerankRe
         check_activation(request.activation)
         check_positive(top_n=request.top_n)
         checked_threshold(request.threshold)
-        return request
+        instruction = check_instruction(request.truncation.instruction)
+        if instruction == request.truncation.instruction:
+            return request
+        return replace(request, truncation=replace(request.truncation, instruction=instruction))
 
     return build
 
@@ -76,6 +81,7 @@ def build_requests(
         [],
         plain_integer(top_n),
         options.get("activation") or "sigmoid",
+        truncation=TruncationOverrides(instruction=options.get("instruction")),
         threshold=checked_threshold(options.get("threshold")),
         fusion=checked_fusion(options.get("fusion"), options.get("fusion_weight")),
     )

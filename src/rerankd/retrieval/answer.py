@@ -43,6 +43,7 @@ class SearchResult:
         request_id: id of the ranking in traces and feedback.
         version: version of the model.
         experiment: experiment and variant of the ranking, as in `RerankResult.experiment`.
+        warnings: what was asked for and not done, as in `RerankResult.warnings`.
     """
 
     query: str
@@ -55,6 +56,7 @@ class SearchResult:
     request_id: str
     version: str = ""
     experiment: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class Rag:
             request_id=template.request_id,
             version=result.version if result else "",
             experiment=result.experiment if result else "",
+            warnings=result.warnings if result else (),
         )
 
     async def ask(

@@ -54,6 +54,8 @@ def search_response(result: SearchResult, *, explain: bool) -> Json:
         "experiment": result.experiment,
         "timings": dict(result.timings),
     }
+    if result.warnings:
+        response["meta"] = {"warnings": list(result.warnings)}
     if explain:
         response |= {"asked": result.expanded_query, "rules": result.rules}
         response["dropped"] = [passage_json(passage, explain=True) for passage in result.dropped]

@@ -83,7 +83,8 @@ class TruncationOptions:
     def identity(self) -> str:
         """Text that identifies the options in cache keys and in the checkpoints of bulk runs."""
         options = repr(self).removeprefix(type(self).__name__)
-        return options.replace(", instruction=None)", ")")  # identities of options without one stay what they were
+        # Identities of options without one stay what they were. No instruction ends as this suffix: it is quoted.
+        return options.removesuffix(", instruction=None)") + ")" if self.instruction is None else options
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
@@ -98,7 +98,7 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
         top_n=body.limit,
         activation=body.activation,
         model=body.model,
-        truncation=body.truncation_overrides(),
+        truncation=replace(body.truncation_overrides(), instruction=body.requested_instruction),
         timeout=timeout,
         fairness_key=origin.fairness_key,
         retry_key=origin.retry_key,

@@ -6,11 +6,11 @@ derived from them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from rerankd.types import LongDocuments, Precision, Truncation
+from rerankd.types import MAX_INSTRUCTION, LongDocuments, Precision, Truncation
 
 
 class ModelSettings(BaseModel):
@@ -40,6 +40,12 @@ class ModelSettings(BaseModel):
     )
     chunk_overlap: int = Field(64, ge=0, description="tokens shared by neighbouring chunks")
     max_chunks: int = Field(16, ge=1, description="most chunks read of one document")
+    instruction: str | None = Field(
+        None,
+        max_length=MAX_INSTRUCTION,
+        description="what counts as relevant, for models that read an instruction, where a request names nothing else; "
+        "empty for the model's own",
+    )
     cache_dir: str | None = Field(
         None, description="folder for models from the hub and the registry; empty for the default"
     )
@@ -107,6 +113,11 @@ class ServedModelSettings(BaseModel):
 
     models: dict[str, str] = Field(
         default_factory=dict, description="additional models, as name = reference; loaded on first use"
+    )
+    instructions: dict[str, Annotated[str, Field(max_length=MAX_INSTRUCTION)]] = Field(
+        default_factory=dict,
+        description="instructions of single models, as name = instruction, in place of the setting instruction; write "
+        "JSON where an instruction holds a comma",
     )
     preload: list[str] = Field(default_factory=list, description="names in `models` to load at startup")
     strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,14 @@ from rerankd.traces.trace import Trace
 from rerankd.types import Adjustment, Document, Fusion, PairScore
 
 ERASED = "one of its texts was erased"
-Score = Callable[[str, Sequence[str]], Sequence[float]]
+
+
+class Score(Protocol):
+    """A function that returns the logits of a query with texts, shape (texts,)."""
+
+    def __call__(self, query: str, texts: Sequence[str], instruction: str | None, /) -> Sequence[float]:
+        """Score pairs with the instruction that the trace was ranked with; None for the model's own."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]
         One replay for each trace.
 
     Example:
-        >>> list(replay_traces([], lambda query, texts: [0.0 for _ in texts]))
+        >>> list(replay_traces([], lambda query, texts, instruction: [0.0 for _ in texts]))
         []
     """
     for full in traces:
@@ -101,7 +108,7 @@ def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]
         if full.query is None or len(texts) < len(full.texts):
             yield Replay(full.trace, skipped=ERASED)
             continue
-        scores = [PairScore(logit, 0, False) for logit in score(full.query, texts)]
+        scores = [PairScore(logit, 0, False) for logit in score(full.query, texts, _instruction(full))]
         applied = full.candidates.adjustments
         adjustments = [applied.get(position, Adjustment()) for position in range(len(texts))] if applied else ()
         yield _compare(full, order_of(_documents(full), scores, adjustments, _fusion(full)))
@@ -119,7 +126,7 @@ def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score)
         One replay for each trace.
 
     Example:
-        >>> list(replay_with_rules([], RuleSet(()), lambda query, texts: [0.0 for _ in texts]))
+        >>> list(replay_with_rules([], RuleSet(()), lambda query, texts, instruction: [0.0 for _ in texts]))
         []
     """
     for full in traces:
@@ -129,7 +136,7 @@ def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score)
             yield Replay(trace, skipped=ERASED)
             continue
         query = rules.expand_query(full.query, trace.tenant)
-        logits = full.candidates.raw_scores.tolist() if query == full.query else score(query, texts)
+        logits = full.candidates.raw_scores.tolist() if query == full.query else score(query, texts, _instruction(full))
         documents = _documents(full)
         adjustments = rules.adjustments(full.query, documents, trace.tenant, trace.time)
         scores = [PairScore(logit, 0, False) for logit in logits]
@@ -155,6 +162,12 @@ def summarize(replays: Sequence[Replay]) -> ReplaySummary:
 
 def _fusion(full: FullTrace) -> Fusion | None:
     return checked_fusion(full.parameters.get("fusion"), full.parameters.get("fusion_weight"))
+
+
+def _instruction(full: FullTrace) -> str | None:
+    """Return the instruction of a trace; None if it had none, and in traces of older versions."""
+    instruction = full.parameters.get("instruction")
+    return str(instruction) if instruction else None
 
 
 def _documents(full: FullTrace) -> list[Document]:

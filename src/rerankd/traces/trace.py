@@ -111,13 +111,14 @@ def build_trace(ranking: RankingRecord, redact: Callable[[str], str] | None = No
 
     Args:
         ranking: the ranking.
-        redact: function that is applied to the query, the documents' texts, and strings in their metadata.
+        redact: function that is applied to the query, the instruction, the documents' texts, and strings in their
+            metadata.
     """
     request = ranking.request
     texts = [request.query, *(document.text for document in request.documents)]
     if redact is not None:
         texts = [redact(text) for text in texts]
-    contents = [encode_text(texts[0]), _parameters(ranking), *map(encode_text, texts[1:])]
+    contents = [encode_text(texts[0]), _parameters(ranking, redact), *map(encode_text, texts[1:])]
     digests = [hashlib.sha256(content).digest() for content in contents]
     candidates = _candidates(ranking, redact)
     unique = dict(zip(digests, contents, strict=True))
@@ -240,7 +241,7 @@ def _margin(ranking: RankingRecord, candidates: Candidates) -> float | None:
     return float(scores[first] - scores[second]) * unit if unit > 0 else None
 
 
-def _parameters(ranking: RankingRecord) -> bytes:
+def _parameters(ranking: RankingRecord, redact: Callable[[str], str] | None) -> bytes:
     """Return the request's parameters as JSON; those with a default are left out where they have it."""
     request, defaults = ranking.request, TruncationOverrides()
     overrides = {
@@ -249,6 +250,9 @@ def _parameters(ranking: RankingRecord) -> bytes:
     parameters: dict[str, Any] = {"activation": request.activation, "top_n": request.top_n}
     parameters |= {name: value for name, value in overrides.items() if value != getattr(defaults, name)}
     parameters["max_length"] = ranking.max_length
+    instruction = request.truncation.instruction or ranking.instruction
+    if instruction is not None:
+        parameters["instruction"] = instruction if redact is None else redact(instruction)
     if request.threshold is not None:
         parameters["threshold"] = request.threshold
     if request.fusion is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rerankd.jobs.bulk.scorer import PairScorer
+from rerankd.models.reference import short_name
 from rerankd.scoring.encoder import PairEncoder
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
@@ -20,7 +21,7 @@ def open_scorer(settings: Settings) -> PairScorer:
     loader = SettingsLoader(settings)
     files = loader.find(settings.model)
     manifest = files.manifest
-    truncation = truncation_options(settings, files, manifest.name)
+    truncation = truncation_options(settings, files, manifest.name, settings.model, short_name(settings.model))
     backend = loader.backend(files)
     return PairScorer(
         Scorer(PairEncoder(files.tokenizer(), manifest.template), backend),

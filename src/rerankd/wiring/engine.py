@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from rerankd._common.instruction import IGNORED, check_instruction
+from rerankd._common.logging import logger
 from rerankd._common.validation import check_max_length
 from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.engine.cache import LayeredCache, MemoryCache, RedisCache, ScoreCache
@@ -13,26 +14,50 @@ from rerankd.engine.observer import EngineObserver
 from rerankd.engine.pool import ModelLoader, ModelPool
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.models.reference import REGISTRY, parse_reference
+from rerankd.models.reference import REGISTRY, short_name
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
 from rerankd.settings import Settings
 
+_log = logger(__name__)
 
-def truncation_options(settings: Settings, files: ModelFiles, name: str) -> TruncationOptions:
-    """Return how the settings truncate the pairs of a model.
+
+def default_instruction(settings: Settings, *names: str) -> str | None:
+    """Return the instruction that the settings give a model; None for none.
+
+    Args:
+        settings: settings of the program.
+        names: names of the model. A challenger, `MODEL~EXPERIMENT` in the pool, has the instruction of its champion, so
+            that both read the same.
+
+    Example:
+        >>> default_instruction(Settings(instruction="a", instructions={"legal": "b"}), "legal~new")
+        'b'
+    """
+    champions = [name.rpartition("~")[0] for name in names]
+    named = [settings.instructions[name] for name in (*names, *champions) if name in settings.instructions]
+    return check_instruction(named[0] if named else settings.instruction)
+
+
+def truncation_options(settings: Settings, files: ModelFiles, name: str, *aliases: str) -> TruncationOptions:
+    """Return how the settings truncate the pairs of a model, and what instruction it reads with them.
 
     Args:
         settings: settings of the service.
         files: files of the model.
-        name: name of the model, for the message.
+        name: name of the model, for the message and for its instruction.
+        aliases: other names under which the settings may have an instruction for it.
 
     Raises:
         InvalidRequestError: setting `max_length` is above the model's limit.
     """
     limit = files.manifest.architecture.max_length
+    instruction = default_instruction(settings, name, *aliases)
+    if instruction is not None and not files.manifest.template.takes_instruction:
+        _log.warning("%s: the setting %s", name, IGNORED)
+        instruction = None
     return TruncationOptions(
         min(files.manifest.max_length, limit)
         if settings.max_length is None
@@ -41,6 +66,7 @@ def truncation_options(settings: Settings, files: ModelFiles, name: str) -> Trun
         settings.long_documents,
         settings.chunk_overlap,
         settings.max_chunks,
+        instruction=instruction,
     )
 
 
@@ -128,10 +154,8 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
 
 def _short_name(reference: str, taken: Mapping[str, str]) -> str:
     """Return the name of the default model in requests: folder, registered name, or the reference itself."""
-    parsed = parse_reference(reference) if reference.startswith(REGISTRY) else None
-    if parsed is not None:
-        return parsed.name if parsed.name not in taken else reference
-    return Path(reference).name if Path(reference).is_dir() and reference not in ("mini",) else reference
+    name = short_name(reference)
+    return reference if reference.startswith(REGISTRY) and name in taken else name
 
 
 def open_cache(settings: Settings) -> ScoreCache | None:

@@ -69,8 +69,20 @@ async def test_what_travels(connect: Connect) -> None:
     }
     assert {"authorization", "x-request-timeout"} & set(remote.requests[0].headers) == set()
     options = {"max_length": 64, "truncation": "longest_first", "long_documents": "chunk", "cache": False, "timeout": 2}
+    options["instruction"] = "Retrieve statutes."
     await remote.rank("q", ["a"], None, model="small", activation="none", **options)
     assert remote.body.items() >= {**options, "model": "small", "raw_scores": True, "top_n": None}.items()
+
+
+async def test_a_blank_instruction_does_not_travel_and_warnings_come_back(connect: Connect) -> None:
+    remote = connect(answered)
+    assert (await remote.rank("q", ["a", "b", "c"], instruction=" ")).warnings == ()
+    assert "instruction" not in remote.body
+    for meta, warnings in (({"warnings": ["one", "two"]}, ("one", "two")), ({"warnings": "one"}, ()), ([], ())):
+        remote = connect(lambda request, meta=meta: httpx.Response(200, json=answered(request).json() | {"meta": meta}))
+        assert (await remote.rank("q", ["a", "b", "c"])).warnings == warnings
+    with pytest.raises(InvalidRequestError, match="The instruction has 5000 characters"):
+        await remote.rank("q", ["a"], instruction="x" * 5000)
 
 
 async def test_keys(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ def test_the_detector_reads_new_traces_only(store: TraceStore) -> None:
 
 def test_a_second_model_disagrees(store: TraceStore) -> None:
     write(store, "r1", 3, 2, 1)
-    same = detect_disagreement(store, TraceFilter(), "twin", lambda query, texts: [3.0, 2.0, 1.0])
+    same = detect_disagreement(store, TraceFilter(), "twin", lambda query, texts, _: [3.0, 2.0, 1.0])
     assert same == {"disagreement": 0}
-    other = detect_disagreement(store, TraceFilter(), "other", lambda query, texts: [1.0, 2.0, 3.0])
+    other = detect_disagreement(store, TraceFilter(), "other", lambda query, texts, _: [1.0, 2.0, 3.0])
     assert other == {"disagreement": 1}
     assert list_cases(store)[0].note.startswith("other puts another document first")

@@ -110,17 +110,17 @@ def test_the_first_document_that_the_model_placed_is_the_one_to_reject(store: Tr
 def test_a_second_model_ranks_under_the_same_rules(store: TraceStore, rules: dict[int, str]) -> None:
     write(store, "r1", *SCORES, rules=rules)
     same = detect_disagreement(
-        store, TraceFilter(), "twin", lambda query, texts: list(SCORES), DetectorThresholds(agreement=1.1)
+        store, TraceFilter(), "twin", lambda query, texts, _: list(SCORES), DetectorThresholds(agreement=1.1)
     )
     assert same == {"disagreement": 0}
-    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts: list(SCORES))
+    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts, _: list(SCORES))
     assert (replay.tau, replay.moves) == (1.0, ())
 
 
 @pytest.mark.parametrize("fusion", [WEIGHTED, RRF])
 def test_a_second_model_is_fused_as_the_first_was(store: TraceStore, fusion: Fusion) -> None:
     write(store, "r1", *SCORES, fusion=fusion, first_scores=AGAINST)
-    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts: list(SCORES))
+    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts, _: list(SCORES))
     assert (replay.tau, replay.moves) == (1.0, ())
 
 
@@ -171,9 +171,9 @@ def test_measures_leave_hidden_documents_out(store: TraceStore) -> None:
 
 def test_a_replay_never_names_a_hidden_document(store: TraceStore) -> None:
     write(store, "r1", *SCORES, rules={1: "filter"})
-    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts: list(AGAINST))
+    (replay,) = replay_traces(store.load(store.list_traces()), lambda query, texts, _: list(AGAINST))
     assert 1 not in {moved.index for moved in replay.moves}
-    detect_disagreement(store, TraceFilter(), "other", lambda query, texts: list(AGAINST))
+    detect_disagreement(store, TraceFilter(), "other", lambda query, texts, _: list(AGAINST))
     assert "r1 text 1" not in repr(list_cases(store))
 
 

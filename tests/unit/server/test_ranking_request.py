@@ -112,3 +112,21 @@ def test_a_unit_is_a_short_printable_id(context: RequestContext) -> None:
     for value in ("u" * 257, "\x07"):
         with pytest.raises(InvalidRequestError, match="X-Rerankd-User"):
             read_origin(http_request(x_rerankd_user=value), b"", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("model", "content"),
+    [
+        (RerankRequestBody, {"query": "q", "documents": ["d"]}),
+        (ScoreRequestBody, {"text_1": "q", "text_2": "d"}),
+        (TeiRequestBody, {"query": "q", "texts": ["d"]}),
+        (PredictRequestBody, {"inputs": ["q", "d"]}),
+        (SearchRequestBody, {"query": "q"}),
+    ],
+)
+def test_every_body_has_an_instruction(model: type[RerankRequestBody], content: dict[str, Any]) -> None:
+    def instruction(text: str | None) -> str | None:
+        body = validated(model, content | {"instruction": text})
+        return to_rerank_request(body, SETTINGS).truncation.instruction
+
+    assert [instruction(text) for text in ("Retrieve.", "", "  ", None)] == ["Retrieve.", None, None, None]

@@ -60,6 +60,10 @@ class QueueExecutor:
         answer_seconds: seconds to wait for the first answer of a worker.
         backoff: pauses between retries while the queue is unreachable or full.
 
+    Attributes:
+        identity: model, version and options, for the checkpoints of bulk runs.
+        warnings: what the workers' model does not do, such as read an instruction.
+
     Raises:
         UnavailableError: no worker answers.
         ModelNotFoundError: the workers do not have the model.
@@ -83,6 +87,7 @@ class QueueExecutor:
         self._wake_up = threading.Event()
         self._stopped = threading.Event()
         self._ended: set[str] = set()
+        self.warnings: list[str] = []
         self.identity: Mapping[str, str | int] = self._probe_worker(answer_seconds)
 
     def _probe_worker(self, seconds: float) -> Mapping[str, str | int]:
@@ -106,6 +111,7 @@ class QueueExecutor:
                 f"The workers have no model {self._model!r}; {row['model']!r} answered.",
                 hint="Add it to their setting models, or omit --model.",
             )
+        self.warnings = list(row.get("meta", {}).get("warnings", []))
         truncation = f"{row['policy']} {self._truncation.identity}"
         return {"model": str(row["model"]), "version": str(row["version"]), "policy": truncation, "executor": "workers"}
 

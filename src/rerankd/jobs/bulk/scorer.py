@@ -32,7 +32,7 @@ class PairScorer:
     def __init__(
         self, scorer: Scorer, truncation: TruncationOptions, *, model: str, version: str, max_batch_tokens: int
     ) -> None:
-        self._scorer, self._truncation = scorer, truncation
+        self._scorer, self.truncation = scorer, truncation
         self._version, self._max_batch_tokens = version, max_batch_tokens
         is_one_by_one = scorer.backend.max_batch_pairs == 1
         self._cache = MemoryCache(CACHE_ENTRIES if is_one_by_one else 0)
@@ -60,7 +60,7 @@ class PairScorer:
             for document_index, text in enumerate(documents):
                 positions_of.setdefault(text, []).append((group_index, document_index))
         keys = {
-            query: dict(zip(texts, pair_keys(self._version, self._truncation, query, list(texts)), strict=True))
+            query: dict(zip(texts, pair_keys(self._version, self.truncation, query, list(texts)), strict=True))
             for query, texts in positions.items()
         }
         scores_by_key = self._cache.get([key for query_keys in keys.values() for key in query_keys.values()])
@@ -71,7 +71,7 @@ class PairScorer:
         ]
         scored = self._scorer.score(
             missing,
-            self._truncation,
+            self.truncation,
             max_batch_tokens=self._max_batch_tokens,
             progress=(lambda completed, total: check()) if check else None,
         )

@@ -87,7 +87,7 @@ class RerankRoutes:
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
-                warnings = [*body.warnings, *self._model_warnings(body.model, result.model)]
+                warnings = [*body.warnings, *result.warnings, *self._model_warnings(body.model, result.model)]
                 warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
                 return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
@@ -161,7 +161,7 @@ class RerankRoutes:
         for group, group_scores in zip(positions.values(), result.scores, strict=True):
             by_position |= zip(group, group_scores, strict=True)
         usage = usage_of([by_position[position] for position in range(len(pairs))])
-        warnings = [*body.warnings, *self._model_warnings(body.model, scores.model)]
+        warnings = [*body.warnings, *scores.warnings, *self._model_warnings(body.model, scores.model)]
         warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
         logits = [by_position[position].raw_score for position in range(len(pairs))]
         return await self._respond(

@@ -132,9 +132,9 @@ def _search_json(content: Any, result: SearchResult) -> Response:
 
 
 def _headers(result: SearchResult) -> dict[str, str]:
-    """Return the headers that name the model version, and passages that the model did not read in full."""
+    """Return the headers with the model version and the warnings, also of passages that were not read in full."""
     ranked = [passage.ranked for passage in (*result.passages, *result.dropped)]
-    warnings = truncation_warnings(sum(document.truncated for document in ranked), len(ranked))
+    warnings = [*result.warnings, *truncation_warnings(sum(document.truncated for document in ranked), len(ranked))]
     return version_headers(result.version, result.experiment) | warning_headers(warnings)
 
 

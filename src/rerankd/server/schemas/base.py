@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerankd.errors import PayloadTooLargeError
 from rerankd.settings import Settings
-from rerankd.types import Activation, Document, Fusion, TruncationOverrides
+from rerankd.types import MAX_INSTRUCTION, Activation, Document, Fusion, TruncationOverrides
 
 MIN_LENGTH = 8
 # Fields of some client that would change the results. Where a body does not have them, a warning names them.
 IGNORED_FIELDS = frozenset(
     {
         *("threshold", "score_threshold", "similarity_threshold", "relevance_threshold", "min_score"),
-        *("top_k", "top_n", "rank_fields", "fusion", "fusion_weight", "explain", "instruction", "relevant_spans"),
+        *("top_k", "top_n", "rank_fields", "fusion", "fusion_weight", "explain", "relevant_spans"),
         *("max_tokens_per_doc", "max_tokens_per_query", "max_chunks_per_doc", "overlap_tokens"),
         *("truncate_prompt_tokens", "truncation", "truncation_side"),
     }
@@ -39,6 +40,16 @@ class BaseRequestBody(BaseModel):
     )
     timeout: Seconds | None = Field(None, description="Time limit in seconds.")
     cache: bool | None = Field(None, description="Set to false to bypass the score cache.")
+    instruction: str | None = Field(
+        None,
+        max_length=MAX_INSTRUCTION,
+        description="What counts as relevant, for models that read an instruction; null or empty for the model's own.",
+    )
+
+    @property
+    def requested_instruction(self) -> str | None:
+        """Instruction of the request, under whichever name; blank or None for none."""
+        return self.instruction
 
     @property
     def warnings(self) -> list[str]:
@@ -109,10 +120,34 @@ class ScoringRequestBody(BaseRequestBody):
         None, description="chunk scores a long document in overlapping chunks; its best chunk counts."
     )
 
+    instruct: str | None = Field(None, max_length=MAX_INSTRUCTION, description="Alias of instruction.")
+    chat_template_kwargs: Any = Field(None, description="Object whose instruction is an alias of instruction.")
+
+    @property
+    def requested_instruction(self) -> str | None:
+        """Instruction of the request: that of DashScope, SGLang and vLLM's templates where there is no other."""
+        return self.instruction or self.instruct or instruction_of(self.chat_template_kwargs)
+
     @property
     def activation(self) -> Activation:
         """Activation of the scores in the response: `none` gives logits."""
         return "none" if self.raw_scores or self.use_activation is False else "sigmoid"
+
+
+def instruction_of(fields: Any) -> str | None:
+    """Return the instruction in a field of a client that is an object, or an object as JSON; None for none.
+
+    Example:
+        >>> instruction_of('{"instruction": "Retrieve statutes."}')
+        'Retrieve statutes.'
+    """
+    if isinstance(fields, str):
+        try:
+            fields = orjson.loads(fields)
+        except orjson.JSONDecodeError:
+            return None
+    instruction = fields.get("instruction") if isinstance(fields, dict) else None
+    return instruction if isinstance(instruction, str) else None
 
 
 def check_count(count: int, name: str, settings: Settings) -> None:

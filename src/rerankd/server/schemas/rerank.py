@@ -12,6 +12,7 @@ from rerankd.server.schemas.base import (
     MIN_LENGTH,
     ScoringRequestBody,
     check_count,
+    instruction_of,
     positive_or_none,
     prompt_tokens_warnings,
 )
@@ -65,6 +66,7 @@ class RerankRequestBody(ScoringRequestBody):
         None, description="Alias of max_length; -1 for the model's own maximum. Values below 8 are raised to 8."
     )
     truncation_side: Literal["left", "right"] | None = Field(None, description="Side that is truncated.")
+    kwargs: Any = Field(None, description="JSON, as Xinference takes it, whose instruction is an alias of instruction.")
 
     @field_validator("truncation", mode="wrap")
     @classmethod
@@ -73,6 +75,11 @@ class RerankRequestBody(ScoringRequestBody):
             return validate(value)
         except ValidationError:  # it has one fault for each of the types
             raise ValueError("Input should be true, false, 'only_second' or 'longest_first'") from None
+
+    @property
+    def requested_instruction(self) -> str | None:
+        """Instruction of the request, under whichever name."""
+        return super().requested_instruction or instruction_of(self.kwargs)
 
     @property
     def ranking_query(self) -> str:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rerankd.retrieval.answer import Passage, SearchResult
+from rerankd.retrieval.serialization import search_response
 from rerankd.server.routes.search import _headers
 from rerankd.types import Document, RankedDocument
 
@@ -26,3 +29,10 @@ def test_passages_that_were_cut_are_said_in_a_header(passages: list[Passage], wa
     dropped = tuple(one for one in passages if one.dropped)
     header = _headers(SearchResult("q", "q", kept, dropped, "mini", "", {}, "r")).get("x-rerankd-warnings")
     assert (header is None) if warning is None else str(header).startswith(warning)
+
+
+def test_an_instruction_that_was_ignored_is_said_in_header_and_body() -> None:
+    result = SearchResult("q", "q", (passage(truncated=False),), (), "mini", "", {}, "r", warnings=("ignored",))
+    assert _headers(result)["x-rerankd-warnings"] == "ignored"
+    assert search_response(result, explain=False)["meta"] == {"warnings": ["ignored"]}
+    assert "meta" not in search_response(replace(result, warnings=()), explain=False)

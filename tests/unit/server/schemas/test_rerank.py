@@ -121,7 +121,7 @@ def test_score_threshold_is_another_name_of_threshold() -> None:
         (ScoreRequestBody, {"text_1": "q", "text_2": "d", "top_n": 1, "threshold": 0.1}, ["top_n", "threshold"]),
         (PredictRequestBody, {"inputs": ["q", "d"], "min_score": 0.1}, ["min_score"]),
         (RerankRequestBody, {"query": "q", "documents": ["d"], "similarity_threshold": 0.1}, ["similarity_threshold"]),
-        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "Rank."}, ["instruction"]),
+        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "Rank."}, []),
         (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "", "user": "u", "kwargs": "{}"}, []),
     ],
 )
