@@ -158,6 +158,7 @@ def _summary(files: ModelFiles) -> dict[str, Any]:
         "max_length": manifest.max_length,
         "bytes": files.size,
         "compiled": files.compiled,
+        "adapter_of": str(files.base.reference) if files.base else "",
         "source": manifest.source,
         "revision": manifest.revision,
         "licence": manifest.licence,

@@ -24,6 +24,7 @@ from rerankd.models.checkpoint import weight_files
 from rerankd.models.compiled_weights import OFFSET, SCALE
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.merged import write_merged
 
 _FOREIGN = (".bin", ".h5", ".msgpack", ".ot", ".pt")
 
@@ -48,7 +49,10 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
     with writable(out), atomic_folder(out) as working:
-        _copy(files.folder, working)
+        if files.base is not None:
+            files = write_merged(files, working)
+        else:
+            _copy(files.folder, working)
         if files.compiled:
             _fold_graph(working / ONNX, platt)
         else:

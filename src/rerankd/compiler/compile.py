@@ -27,6 +27,7 @@ from rerankd.errors import InvalidInputFileError, InvalidRequestError, Verificat
 from rerankd.models.compiled_weights import BLOCK
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.merged import apply_adapter
 from rerankd.models.saved_options import OPTION_FILES
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
 from rerankd.scoring.onnx_backend import OnnxBackend
@@ -105,14 +106,14 @@ def compile_model(
         say("Writing the graph")
         _write_graph(files, working / ONNX, options, weights or {})
         for name in _COPIED:
-            if (files.folder / name).is_file():
-                shutil.copyfile(files.folder / name, working / name)
+            if (path := files.find(name)).is_file():
+                shutil.copyfile(path, working / name)
         manifest = _manifest(files, working, options)
         say("Scoring with the source (transformers, fp32)")
         encoded = verification_pairs(files, groups)
         expected, reference_seconds = _reference(files, encoded)
         say(f"Scoring with the compiled model ({options.precision})")
-        scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
+        scores, seconds = _compiled(replace(files, folder=working, manifest=manifest, base=None), encoded)
         report = agreement(expected, scores)
         manifest = replace(manifest, parity=_parity(report, reference_seconds / seconds, options))
         if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
@@ -230,12 +231,13 @@ def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[lis
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
-        files.folder,
+        files.weights_folder,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
     ).eval()
+    apply_adapter(model, files)
     segmented = model.config.model_type == "bert"
 
     def score(pair: EncodedPair) -> float:

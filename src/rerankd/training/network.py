@@ -16,6 +16,7 @@ from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
+from rerankd.models.merged import apply_adapter
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side
@@ -167,12 +168,13 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        files.folder,
+        files.weights_folder,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         **({"key_mapping": renamed} if (renamed := files.checkpoint().key_mapping) else {}),
     )
+    apply_adapter(model, files)
     return Network(files, model, max_length)
 
 

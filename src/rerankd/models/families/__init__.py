@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
+from rerankd.models.refusals import unsupported
 
 FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT)}
 
@@ -38,16 +38,8 @@ def recognise(config: ModelConfig) -> Family:
     for member in FAMILIES.values():
         if member.recognises(config):
             return member
-    supported = " or ".join(dict.fromkeys(name for member in FAMILIES.values() for name in member.classes))
-    hint = f"Use {supported} with one label."
-    known = {name.split("For")[0] for member in FAMILIES.values() for name in member.classes}
-    if any(name.removesuffix("Model") in known for name in config.classes) or not config.classes:
-        raise UnsupportedModelError(
-            f"{config.where}: {', '.join(config.classes) or 'no architecture named'}: this is an encoder without a "
-            "ranking head (a bi-encoder or a base model); it cannot score pairs.",
-            hint=hint,
-        )
-    raise UnsupportedModelError(f"{config.where}: model type {config.model_type!r} is not supported.", hint=hint)
+    supported = dict.fromkeys(name for member in FAMILIES.values() for name in member.classes)
+    raise unsupported(config.values, config.where, config.folder, list(supported))
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:

@@ -19,6 +19,7 @@ from rerankd.models.architecture import (
     norm_shapes,
 )
 from rerankd.models.families.family import Family, ModelConfig
+from rerankd.models.refusals import wrong_labels
 from rerankd.models.template import PairTemplate, special_token_template
 
 if TYPE_CHECKING:
@@ -194,10 +195,8 @@ def check_one_label(config: ModelConfig) -> None:
             f"{config.where}: config.json has no valid value for num_labels.", hint=OWN_CONFIG
         ) from error
     if labels != 1:
-        raise UnsupportedModelError(
-            f"{config.where}: the head has {labels} labels; a reranker has one.",
-            hint="Use a cross-encoder with one label.",
-        )
+        names = config.values.get("id2label")
+        raise wrong_labels(config.where, labels, names.values() if isinstance(names, Mapping) else [])
 
 
 def _labels(config: Mapping[str, Any]) -> int:
