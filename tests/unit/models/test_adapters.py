@@ -183,6 +183,13 @@ def test_adapters_of_another_model(adapter: Path, xlmr: Path) -> None:
     refused(adapter, CorruptModelError, "does not fit its base model .* is no weight of the base model")
 
 
+def test_a_base_of_another_shape(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name = next(name for name in weights if name.endswith("query.lora_A.weight"))
+    save_file(weights | {name: weights[name][:, 1:]}, adapter / "adapter_model.safetensors")
+    refused(adapter, CorruptModelError, r"query.weight has shape \(64, 63\), the base model's \(64, 64\)")
+
+
 def test_a_rank_that_the_configuration_does_not_name(adapter: Path) -> None:
     edit(adapter, r=8)
     refused(adapter, CorruptModelError, "has rank 4, but adapter_config.json says 8")
