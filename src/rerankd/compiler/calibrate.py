@@ -43,7 +43,7 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
     Raises:
         InvalidRequestError: `out` exists or cannot be written.
-        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32.
+        UnsupportedModelError: the head has no bias, or its weights are not float16, bfloat16 or float32.
         MissingDependencyError: `onnx` is needed for a compiled model and not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -56,6 +56,7 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
         if files.compiled:
             _fold_graph(working / ONNX, platt)
         else:
+            _check_head(files)
             layer, checkpoint = files.manifest.architecture.head_prefixes[-1], files.checkpoint()
             _fold_checkpoint(working, [checkpoint.stored_name(f"{layer}.{part}") for part in ("weight", "bias")], platt)
         manifest = replace(
@@ -65,6 +66,17 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
         )
         write_manifest(working, manifest)
     return manifest
+
+
+def _check_head(files: ModelFiles) -> None:
+    """Check that the head's last layer is one weight with a bias, which a calibration can be folded into."""
+    architecture = files.manifest.architecture
+    layer, shapes = architecture.head_prefixes[-1], architecture.shapes()
+    if shapes.get(f"{layer}.weight", ())[:1] != (1,) or f"{layer}.bias" not in shapes:
+        raise UnsupportedModelError(
+            f"The head of the family {architecture.family} has no bias that a calibration could be folded into.",
+            hint=f"Compile the model first (rerankd models compile {files.reference} --out DIR), and calibrate DIR.",
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

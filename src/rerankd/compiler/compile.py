@@ -25,6 +25,7 @@ from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.families import GRAPHS
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.compiled_weights import BLOCK
+from rerankd.models.families import check_compiled
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.merged import apply_adapter
@@ -94,6 +95,7 @@ def compile_model(
 
     Raises:
         InvalidRequestError: not a checkpoint, an unknown precision, or `out` is in the way.
+        UnsupportedModelError: the model's family is not compiled.
         VerificationError: the compiled model does not rank like its source; nothing is written then.
         MissingDependencyError: torch, transformers or onnx is not installed.
     """
@@ -171,6 +173,7 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
         raise InvalidRequestError(
             f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from."
         )
+    check_compiled(files.manifest.architecture, str(files.reference))
     if out.resolve() == files.folder.resolve():
         raise InvalidRequestError("--out is the source folder.", hint="Pass another folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

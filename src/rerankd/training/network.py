@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.errors import CorruptModelError
+from rerankd.models.families import family
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
@@ -101,8 +102,7 @@ class Network(Module):
     @property
     def adapted_layers(self) -> str:
         """Pattern of the encoder's linear layers, which get adapters; never the head."""
-        layers = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
-        return rf".*encoder\.layer\.\d+\.({layers})"
+        return family(self._files.manifest.architecture.family).adapted_layers
 
 
 class LateInteractionNetwork(Network):

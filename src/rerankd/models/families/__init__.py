@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
@@ -17,7 +18,17 @@ from rerankd.models.refusals import unsupported
 
 FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT)}
 
-__all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "ModelConfig",
+    "StoredWeight",
+    "check_compiled",
+    "check_trained",
+    "family",
+    "read_architecture",
+    "recognise",
+]
 
 
 def family(name: str) -> Family:
@@ -40,6 +51,46 @@ def recognise(config: ModelConfig) -> Family:
             return member
     supported = dict.fromkeys(name for member in FAMILIES.values() for name in member.classes)
     raise unsupported(config.values, config.where, config.folder, list(supported))
+
+
+def check_trained(architecture: Architecture, where: str) -> None:
+    """Check that models of a family can be fine-tuned.
+
+    Args:
+        architecture: architecture of the model.
+        where: name of the model, for the error message.
+
+    Raises:
+        UnsupportedModelError: they cannot.
+    """
+    if not family(architecture.family).trained:
+        raise UnsupportedModelError(
+            f"{where} belongs to the family {architecture.family}, which rerankd does not train.",
+            hint=f"Train a model of the family {_named('trained')}; or train this one with sentence-transformers or "
+            "peft, and pass the folder, which may be a LoRA adapter.",
+        )
+
+
+def check_compiled(architecture: Architecture, where: str) -> None:
+    """Check that models of a family can be compiled.
+
+    Args:
+        architecture: architecture of the model.
+        where: name of the model, for the error message.
+
+    Raises:
+        UnsupportedModelError: they cannot.
+    """
+    if not family(architecture.family).compiled:
+        raise UnsupportedModelError(
+            f"{where} belongs to the family {architecture.family}, which is not compiled to ONNX.",
+            hint=f"Pass the checkpoint itself, which torch computes; or compile a model of the family "
+            f"{_named('compiled')}.",
+        )
+
+
+def _named(flag: str) -> str:
+    return " or ".join(name for name, member in FAMILIES.items() if getattr(member, flag))
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CLASSES = {"xlm-roberta": "XLMRobertaForSequenceClassification", "bert": "BertForSequenceClassification"}
 _ENCODERS = {"xlm-roberta": "XLMRobertaModel", "bert": "BertModel"}
+_LINEAR = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
 _TOKENS = {
     "xlm-roberta": (("<s>",), ("</s>", "</s>"), ("</s>",)),
     "bert": (("[CLS]",), ("[SEP]",), ("[SEP]",)),
@@ -221,6 +222,8 @@ def _family(name: str, examples: tuple[str, ...], languages: str, licence: str) 
         recognises=lambda config: config.model_type == name and _CLASSES[name] in config.classes,
         read=read_bert,
         template=_template,
+        trained=True,
+        adapted_layers=rf".*encoder\.layer\.\d+\.({_LINEAR})",
     )
 
 

@@ -72,6 +72,8 @@ class Family:
         instruction: True if the input has a place for an instruction.
         compiled: True if `rerankd models compile` supports the family.
         trained: True if `rerankd train` supports the family.
+        adapted_layers: regular expression for the names of the linear layers that training gives LoRA adapters, never
+            those of the head; empty where training does not support the family.
     """
 
     name: str
@@ -86,4 +88,5 @@ class Family:
     stored_weights: Callable[[Architecture, Sequence[str]], Mapping[str, StoredWeight]] = lambda *_: {}
     instruction: bool = False
     compiled: bool = True
-    trained: bool = True
+    trained: bool = False
+    adapted_layers: str = ""
