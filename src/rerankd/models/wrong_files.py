@@ -39,7 +39,13 @@ def other_weights(folder: Path) -> ModelError | None:
 
 def no_config(folder: Path) -> ModelError:
     """Return the error for a folder without `config.json`."""
-    if not any(folder.iterdir()):
+    empty = not folder.is_dir() or not any(folder.iterdir())
+    if empty and folder.parent.name == "snapshots":
+        return CorruptModelError(
+            f"{folder}: the repository has no config.json and no safetensors, so it is no checkpoint (it may hold GGUF).",
+            hint="Use the repository with config.json and model.safetensors that it was converted from.",
+        )
+    if empty:
         return CorruptModelError(f"{folder} is empty.", hint="Pass the folder with config.json and model.safetensors.")
     below = sorted(path.parent for path in folder.glob("*/config.json") if _has_weights(path.parent))
     if below:

@@ -18,6 +18,7 @@ from rerankd.models import families
 from rerankd.models.families import StoredWeight
 from rerankd.models.files import load_model
 from rerankd.models.refusals import RERANKER, layout_of
+from rerankd.models.wrong_files import no_config
 
 Change = Callable[[Path], object]
 EMBEDDING = "sentence_transformers.models."
@@ -395,6 +396,16 @@ def test_a_repository_whose_weights_have_another_format(folder: Path, tmp_path: 
     snapshot = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
     shutil.copytree(folder, snapshot, ignore=shutil.ignore_patterns("*.safetensors"))
     assert "if its weights have another format, use a revision with model.safetensors" in refusal(snapshot).hint
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_repository_without_a_checkpoint(tmp_path: Path, exists: bool) -> None:
+    snapshot = tmp_path / "models--org--name-GGUF" / "snapshots" / ("a" * 40)
+    if exists:
+        snapshot.mkdir(parents=True)
+    error = no_config(snapshot)
+    assert "the repository has no config.json and no safetensors" in error.message
+    assert "that it was converted from" in error.hint
 
 
 @pytest.mark.parametrize("rows", [128, 256])

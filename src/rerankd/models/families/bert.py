@@ -211,7 +211,7 @@ def _template(architecture: Architecture, tokenizer: Tokenizer, folder: Path) ->
     return special_token_template(architecture.family, _TOKENS[architecture.family], tokenizer.token_to_id)
 
 
-def _family(name: str, examples: tuple[str, ...], languages: str, licence: str) -> Family:
+def _family(name: str, examples: tuple[str, ...], languages: str, licence: str, length: str) -> Family:
     return Family(
         name=name,
         classes=(_CLASSES[name],),
@@ -223,6 +223,7 @@ def _family(name: str, examples: tuple[str, ...], languages: str, licence: str) 
         read=read_bert,
         template=_template,
         trained=True,
+        length=length,
         adapted_layers=rf".*encoder\.layer\.\d+\.({_LINEAR})",
     )
 
@@ -238,6 +239,7 @@ XLM_ROBERTA = _family(
     ),
     "100 languages (v2-m3); Chinese and English (base, large, bce)",
     "Apache-2.0, MIT",
+    "8192 (v2-m3), 512",
 )
 BERT = _family(
     "bert",
@@ -248,4 +250,5 @@ BERT = _family(
     ),
     "English",
     "Apache-2.0",
+    "512",
 )

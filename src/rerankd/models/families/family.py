@@ -74,6 +74,7 @@ class Family:
         trained: True if `rerankd train` supports the family.
         adapted_layers: regular expression for the names of the linear layers that training gives LoRA adapters, never
             those of the head; empty where training does not support the family.
+        length: longest pair of the examples in tokens, for people.
     """
 
     name: str
@@ -90,3 +91,4 @@ class Family:
     compiled: bool = True
     trained: bool = False
     adapted_layers: str = ""
+    length: str = ""
