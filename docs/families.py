@@ -181,7 +181,9 @@ def families_table(language: str) -> str:
 
 
 _CHINESE = {
-    "100 languages (v2-m3); Chinese and English (base, large, bce)": "一百种语言（v2-m3）；中文和英文（base、large、bce）",
+    "100 languages (v2-m3); Chinese and English (base, large, bce)": (
+        "一百种语言（v2-m3）；中文和英文（base、large、bce）"
+    ),
     "English": "英文",
 }
 """Languages of families in Chinese; those that are not here stay English."""

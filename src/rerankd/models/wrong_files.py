@@ -42,7 +42,7 @@ def no_config(folder: Path) -> ModelError:
     empty = not folder.is_dir() or not any(folder.iterdir())
     if empty and folder.parent.name == "snapshots":
         return CorruptModelError(
-            f"{folder}: the repository has no config.json and no safetensors, so it is no checkpoint (it may hold GGUF).",
+            f"{folder}: the repository has no config.json and no safetensors, so it is no checkpoint (perhaps GGUF).",
             hint="Use the repository with config.json and model.safetensors that it was converted from.",
         )
     if empty:
