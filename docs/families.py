@@ -120,7 +120,7 @@ NEEDS = (
         ("an instruction says what counts as relevant", "用指令说明什么算相关"),
         _MANY,
         "32k",
-        "see its card",
+        "Apache-2.0",
         _GPU,
         "rerankd serve --model Qwen/Qwen3-Reranker-0.6B --device cuda",
     ),
@@ -165,7 +165,7 @@ def needs_table(language: str) -> str:
             f"`{need.model}`",
             need.languages[column],
             need.length,
-            need.licence if language == "en" else need.licence.replace("see its card", "见模型卡"),
+            need.licence,
             need.machine[column],
             f"`{need.command}`",
         )

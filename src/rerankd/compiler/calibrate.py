@@ -22,6 +22,7 @@ from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.compiled_weights import OFFSET, SCALE
+from rerankd.models.families import family
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.merged import write_merged
@@ -73,9 +74,12 @@ def _check_head(files: ModelFiles) -> None:
     architecture = files.manifest.architecture
     layer, shapes = architecture.head_prefixes[-1], architecture.shapes()
     if shapes.get(f"{layer}.weight", ())[:1] != (1,) or f"{layer}.bias" not in shapes:
+        hint = "Use its scores as they are, or calibrate a model of another family."
+        if family(architecture.family).compiled:
+            hint = f"Compile the model first (rerankd models compile {files.reference} --out DIR), and calibrate DIR."
         raise UnsupportedModelError(
             f"The head of the family {architecture.family} has no bias that a calibration could be folded into.",
-            hint=f"Compile the model first (rerankd models compile {files.reference} --out DIR), and calibrate DIR.",
+            hint=hint,
         )
 
 

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from rerankd.compiler.calibrate import write_calibrated
+from rerankd.compiler.platt import Platt
 from rerankd.errors import CorruptModelError, ModelError, ModelNotFoundError, UnsupportedModelError
 from rerankd.models.adapters import AdaptedCheckpoint, LoraConfig, base_reference
 from rerankd.models.digest import content_digest
 from rerankd.models.files import load_model
 from rerankd.models.merged import write_merged
+from rerankd.registry.registration import _own_copy
 from rerankd.scoring.fingerprint import content_of
 
 LAYERS = ["query", "value", "dense"]
@@ -82,6 +85,7 @@ def test_merged_like_peft(checkpoint: Path, tmp_path: Path, name: str) -> None:
     assert len(list(weights.changed())) == changed
 
 
+@pytest.mark.slow
 def test_scores_of_every_reader(checkpoint: Path, tmp_path: Path, mixed_pairs: list[tuple[str, str]]) -> None:
     import torch
 
@@ -114,6 +118,28 @@ def test_a_merged_copy_scores_alike(adapter: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(merged.checkpoint().tensor(name), files.checkpoint().tensor(name))
     assert merged.base is None
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
+
+
+def test_a_calibrated_copy_is_merged(adapter: Path, tmp_path: Path) -> None:
+    files = load_model(str(adapter))
+    manifest = write_calibrated(files, tmp_path / "calibrated", Platt(2.0, 0.5), {})
+    copy = load_model(str(tmp_path / "calibrated"))
+    assert (copy.base, copy.manifest.precision, manifest.calibration) == (None, "fp32", {"scale": 2.0, "offset": 0.5})
+    before, after = files.checkpoint(), copy.checkpoint()
+    query = "bert.encoder.layer.0.attention.self.query.weight"
+    np.testing.assert_array_equal(after.tensor(query), before.tensor(query))
+    np.testing.assert_allclose(after.tensor("classifier.weight"), 2 * before.tensor("classifier.weight"), rtol=1e-6)
+    bias = 2 * before.tensor("classifier.bias") + 0.5
+    np.testing.assert_allclose(after.tensor("classifier.bias"), bias, rtol=1e-6)
+
+
+def test_a_version_in_the_registry_is_merged(adapter: Path, tmp_path: Path) -> None:
+    files = load_model(str(adapter))
+    copy = load_model(str(_own_copy(files, tmp_path)))
+    assert copy.base is None
+    assert "model.safetensors" in copy.manifest.files
+    for name in files.manifest.architecture.shapes():
+        np.testing.assert_array_equal(copy.checkpoint().tensor(name), files.checkpoint().tensor(name))
 
 
 def test_the_content_depends_on_adapter_and_base(bert: Path, adapter: Path, tmp_path: Path) -> None:
