@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import tables
 from benchmarks.headlines import headlines
+from docs.families import families_table, needs_table
 from rerankd import errors
 from rerankd.cli.main import EXIT_MEANINGS, exit_code
 from rerankd.models.reference import bundled_folder
@@ -36,6 +37,9 @@ def documents() -> dict[Path, str]:
         ROOT / "recipes/mini/CARD.md": card,
         bundled_folder("mini") / "README.md": card,
     }
+    for name, language in (("docs/models.md", "en"), ("docs/zh/models.md", "zh")):
+        page = tables.fill(_text(name), "needs", needs_table(language))
+        made[ROOT / name] = tables.fill(page, "families", families_table(language))
     for name, language in (("README.md", "en"), ("README.zh-CN.md", "zh")):
         made[ROOT / name] = tables.fill(_text(name), "headlines", headlines(language))
     return made

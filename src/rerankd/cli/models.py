@@ -1,19 +1,22 @@
-"""`rerankd models`: list, show, verify and compile; `rerankd.cli.registry` has the registry commands."""
+"""`rerankd models`: list, families, show, verify and compile; `rerankd.cli.registry` has the registry commands."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from rerankd._common.plural import counted
 from rerankd.cli import options, registry
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.compiler.compile import DEFAULT_PAIRS, PRECISIONS, CompileOptions, compile_model
+from rerankd.models.families import FAMILIES
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.hub import cached_models
 from rerankd.models.manifest import FILE_NAME
@@ -50,6 +53,45 @@ def list_models(as_json: options.Json = False) -> None:
             _megabytes(row.get("bytes")),
         )
     stdout().print(table)
+
+
+@app.command()
+def families(as_json: options.Json = False) -> None:
+    """List the families of models that rerankd computes, with examples and what is supported for each."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": family.name,
+            "classes": list(family.classes),
+            "examples": list(family.examples),
+            "languages": family.languages,
+            "licence": family.licence,
+            "length": family.length,
+            "instruction": family.instruction,
+            "torch": True,
+            "compiled": family.compiled,
+            "trained": family.trained,
+        }
+        for family in FAMILIES.values()
+    ]
+    if wants_json(as_json):
+        write_rows(rows)
+        return
+    table = Table(show_lines=True)
+    for name in ("family", "examples", "languages, tokens, licence", "supported"):
+        table.add_column(name, overflow="fold")  # names are copied, so none is cut
+    for row in rows:
+        table.add_row(
+            _lines([row["name"], *row["classes"]]),
+            _lines(row["examples"]),
+            _lines([row["languages"], row["length"], row["licence"]]),
+            _lines([name for name in ("torch", "compiled", "trained", "instruction") if row[name]]),
+        )
+    stdout().print(table)
+
+
+def _lines(texts: Sequence[str]) -> Text:
+    """Return the cell of a table with a text on each line."""
+    return Text("\n").join(cell(text) for text in texts if text)
 
 
 @app.command()
@@ -158,6 +200,7 @@ def _summary(files: ModelFiles) -> dict[str, Any]:
         "max_length": manifest.max_length,
         "bytes": files.size,
         "compiled": files.compiled,
+        "adapter_of": str(files.base.reference) if files.base else "",
         "source": manifest.source,
         "revision": manifest.revision,
         "licence": manifest.licence,

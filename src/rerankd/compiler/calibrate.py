@@ -22,8 +22,10 @@ from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.compiled_weights import OFFSET, SCALE
+from rerankd.models.families import family
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.merged import write_merged
 from rerankd.models.modules import check_one_folder
 
 _FOREIGN = (".bin", ".h5", ".msgpack", ".ot", ".pt")
@@ -43,17 +45,22 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
     Raises:
         InvalidRequestError: `out` exists or cannot be written.
-        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32, or are in a folder of their own.
+        UnsupportedModelError: the head has no bias, is in a folder of its own, or its weights are not float16, bfloat16
+            or float32.
         MissingDependencyError: `onnx` is needed for a compiled model and not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
     check_one_folder(files.folder, "Calibrating")
     with writable(out), atomic_folder(out) as working:
-        _copy(files.folder, working)
+        if files.base is not None:
+            files = write_merged(files, working)
+        else:
+            _copy(files.folder, working)
         if files.compiled:
             _fold_graph(working / ONNX, platt)
         else:
+            _check_head(files)
             layer, checkpoint = files.manifest.architecture.head_prefixes[-1], files.checkpoint()
             _fold_checkpoint(working, [checkpoint.stored_name(f"{layer}.{part}") for part in ("weight", "bias")], platt)
         manifest = replace(
@@ -63,6 +70,20 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
         )
         write_manifest(working, manifest)
     return manifest
+
+
+def _check_head(files: ModelFiles) -> None:
+    """Check that the head's last layer is one weight with a bias, which a calibration can be folded into."""
+    architecture = files.manifest.architecture
+    layer, shapes = architecture.head_prefixes[-1], architecture.shapes()
+    if shapes.get(f"{layer}.weight", ())[:1] != (1,) or f"{layer}.bias" not in shapes:
+        hint = "Use its scores as they are, or calibrate a model of another family."
+        if family(architecture.family).compiled:
+            hint = f"Compile the model first (rerankd models compile {files.reference} --out DIR), and calibrate DIR."
+        raise UnsupportedModelError(
+            f"The head of the family {architecture.family} has no bias that a calibration could be folded into.",
+            hint=hint,
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

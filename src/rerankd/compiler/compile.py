@@ -26,6 +26,7 @@ from rerankd.compiler.families import GRAPHS
 from rerankd.compiler.reference import Reference, open_reference
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.compiled_weights import BLOCK
+from rerankd.models.families import check_compiled
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.saved_options import OPTION_FILES
@@ -95,6 +96,7 @@ def compile_model(
 
     Raises:
         InvalidRequestError: not a checkpoint, an unknown precision, or `out` is in the way.
+        UnsupportedModelError: the model's family is not compiled.
         VerificationError: the compiled model does not rank like its source; nothing is written then.
         MissingDependencyError: torch, transformers or onnx is not installed.
     """
@@ -107,15 +109,15 @@ def compile_model(
         say("Writing the graph")
         _write_graph(files, working / ONNX, options, weights or {})
         for name in _COPIED:
-            if (files.folder / name).is_file():
-                shutil.copyfile(files.folder / name, working / name)
+            if (path := files.find(name)).is_file():
+                shutil.copyfile(path, working / name)
         manifest = _manifest(files, working, options)
         reference = open_reference(files)
         say(f"Scoring with the source ({reference.name})")
         encoded = verification_pairs(files, groups)
         expected, reference_seconds = _timed(encoded, reference.score)
         say(f"Scoring with the compiled model ({options.precision})")
-        scores, seconds = _compiled(replace(files, folder=working, manifest=manifest), encoded)
+        scores, seconds = _compiled(replace(files, folder=working, manifest=manifest, base=None), encoded)
         report = agreement(expected, scores)
         manifest = replace(manifest, parity=_parity(report, reference, reference_seconds / seconds, options))
         if not manifest.parity["passed"] and not options.waive:  # type: ignore[index]  # just set
@@ -173,6 +175,7 @@ def _check(files: ModelFiles, out: Path, options: CompileOptions) -> None:
         raise InvalidRequestError(
             f"{files.reference} is compiled already.", hint="Pass the checkpoint it was compiled from."
         )
+    check_compiled(files.manifest.architecture, str(files.reference))
     if out.resolve() == files.folder.resolve():
         raise InvalidRequestError("--out is the source folder.", hint="Pass another folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

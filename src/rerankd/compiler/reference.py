@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rerankd.models.files import ModelFiles, read_config
+from rerankd.models.merged import apply_adapter
 from rerankd.models.modules import read_modules, scores_pairs
 from rerankd.scoring.encoder import EncodedPair
 
@@ -54,21 +55,24 @@ def _sequence_classifier(files: ModelFiles) -> PreTrainedModel | None:
     import torch
     import transformers
 
-    classes: Any = read_config(files.folder).get("architectures")
+    classes: Any = read_config(files.weights_folder).get("architectures")
     named = classes[0] if isinstance(classes, list) and classes else ""
     known = str(named).endswith("ForSequenceClassification") and hasattr(transformers, str(named))
-    if not known or scores_pairs(read_modules(files.folder)):
+    if not known or scores_pairs(read_modules(files.weights_folder)):
         return None
     renamed = files.checkpoint().key_mapping
     model, report = getattr(transformers, named).from_pretrained(
-        files.folder,
+        files.weights_folder,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,
         **({"key_mapping": renamed} if renamed else {}),
     )
-    return None if report["missing_keys"] or report["mismatched_keys"] else model.eval()
+    if report["missing_keys"] or report["mismatched_keys"]:
+        return None
+    apply_adapter(model, files)
+    return model.eval()
 
 
 def _classifier_score(model: PreTrainedModel, files: ModelFiles) -> Callable[[EncodedPair], float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rerankd._common.json_parsing import parse_json
 from rerankd._common.optional import install_command
@@ -15,9 +16,11 @@ from rerankd.errors import CorruptModelError, MissingDependencyError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families import StoredWeight, family
 from rerankd.models.modules import weight_folders
-from rerankd.models.weight_names import missing_weight
+from rerankd.models.refusals import layout_of
+from rerankd.models.wrong_files import no_weights, unreadable_weights
 
 INDEX = "model.safetensors.index.json"
+Array = npt.NDArray[Any]
 _DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 
@@ -39,14 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
         if missing:
             raise CorruptModelError(f"{folder}: the shard {missing[0]} is missing.", hint="Fetch the model again.")
         return [folder / name for name in names]
-    if (folder / "pytorch_model.bin").exists():
-        raise CorruptModelError(
-            f"{folder}: the weights are a pickle (pytorch_model.bin), which can run code and is never loaded.",
-            hint="Use a revision with model.safetensors, or convert it with transformers' save_pretrained.",
-        )
-    raise CorruptModelError(
-        f"{folder}: there is no model.safetensors.", hint="Fetch the model again, or pass another folder."
-    )
+    raise no_weights(folder, snapshot=folder.parent.name == "snapshots")
 
 
 class Checkpoint:
@@ -82,22 +78,45 @@ class Checkpoint:
     def _check(self, folder: Path, name: str, shape: tuple[int, ...]) -> None:
         place = self._place(name)
         if place.name not in self._files:
-            if name.startswith(self._architecture.head_prefixes):
-                raise CorruptModelError(
-                    f"{folder}: the ranking head is missing ({place.name}): these are the weights of a bi-encoder.",
-                    hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
-                )
-            raise missing_weight(folder, place.name, list(self._files), self._architecture, self._places)
-        actual = tuple(self._files[place.name].get_slice(self._stored[place.name]).get_shape())
+            raise self._missing(folder, place.name)
+        actual, merged = self._shape(place.name), ""
         if place.total is not None:
-            name, shape = place.name, (place.total, *shape[1:])
+            name, shape, merged = place.name, (place.total, *shape[1:]), "merged "
         elif place.rows is not None and len(actual) == len(shape) and actual[0] >= place.rows[1]:
             actual = (place.rows[1] - place.rows[0], *actual[1:])
         if actual != shape:
             raise CorruptModelError(
-                f"{folder}: the weight {name} has shape {actual}, but config.json says {shape}.",
+                f"{folder}: the {merged}weight {name} has shape {actual}, but config.json says {shape}.",
                 hint="Use weights and config.json from the same repository.",
             )
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._files[name].get_slice(self._stored[name]).get_shape())
+
+    def _missing(self, folder: Path, name: str) -> CorruptModelError:
+        index = folder / INDEX
+        sharded = index.is_file() and not (folder / "model.safetensors").is_file()
+        if sharded and name in index.read_text(encoding="utf-8", errors="replace"):
+            return CorruptModelError(
+                f"{folder}: the weight {name} is missing from its shard.", hint="Fetch the model again."
+            )
+        layout = layout_of(self._files)
+        if layout and layout != layout_of(self._place(wanted).name for wanted in self._architecture.shapes()):
+            return CorruptModelError(
+                f"{folder}: the weight {name} is missing; the names of the weights look like those of {layout}, not of "
+                f"the family {self._architecture.family} that config.json names.",
+                hint="Use weights and config.json from the same repository, and a supported family (rerankd models "
+                "families).",
+            )
+        if name.startswith(self._architecture.head_prefixes):
+            return CorruptModelError(
+                f"{folder}: the ranking head is missing ({name}): these are the weights of a bi-encoder.",
+                hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",
+            )
+        return CorruptModelError(
+            f"{folder}: the weight {name} is missing, and the file is complete without it.",
+            hint="Save the whole model again (transformers' save_pretrained), or use its original repository.",
+        )
 
     @property
     def precision(self) -> str:
@@ -130,21 +149,38 @@ class Checkpoint:
         changes = {re.escape(_COMPILED): ""} if any(_COMPILED in stored for stored in self._stored.values()) else {}
         return changes | ({f"^{re.escape(wrapper)}": ""} if wrapper else {})
 
-    def tensor(self, name: str) -> np.ndarray[Any, Any]:
+    def tensor(self, name: str) -> Array:
         """Return a weight as float32."""
         place = self._place(name)
-        opened, name = self._files[place.name], self._stored[place.name]
-        if str(opened.get_slice(name).get_dtype()) == "BF16":
-            try:
-                import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "Reading bfloat16 weights needs the package 'ml_dtypes', which is not installed.",
-                    hint=f"Run: {install_command('torch')}",
-                ) from error
-        if place.rows is not None:
-            return np.asarray(opened.get_slice(name)[place.rows[0] : place.rows[1]], dtype=np.float32)
-        return np.asarray(opened.get_tensor(name), dtype=np.float32)
+        return self._read(place.name, place.rows)
+
+    def _read(self, name: str, rows: tuple[int, int] | None) -> Array:
+        """Return rows of a stored tensor, all for None, by its name without the prefixes of wrappers."""
+        return read_tensor(self._files[name], self._stored[name], rows)
+
+
+def read_tensor(opened: Any, name: str, rows: tuple[int, int] | None = None) -> Array:
+    """Return a tensor of an opened safetensors file as float32.
+
+    Args:
+        opened: the file.
+        name: name of the tensor.
+        rows: first and last row (exclusive) to read; None for all.
+
+    Raises:
+        MissingDependencyError: it is bfloat16, and the package that numpy needs for it is not installed.
+    """
+    if str(opened.get_slice(name).get_dtype()) == "BF16":
+        try:
+            import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
+        except ImportError as error:
+            raise MissingDependencyError(
+                "Reading bfloat16 weights needs the package 'ml_dtypes', which is not installed.",
+                hint=f"Run: {install_command('torch')}",
+            ) from error
+    if rows is not None:
+        return np.asarray(opened.get_slice(name)[rows[0] : rows[1]], dtype=np.float32)
+    return np.asarray(opened.get_tensor(name), dtype=np.float32)
 
 
 _COMPILED = "_orig_mod."
@@ -159,9 +195,7 @@ def _open_files(folder: Path) -> dict[str, Any]:
         try:
             opened = safe_open(str(path), framework="np")
         except (SafetensorError, OSError) as error:
-            raise CorruptModelError(
-                f"{path} is truncated or not a safetensors file ({error}).", hint="Fetch the model again."
-            ) from error
+            raise unreadable_weights(path, error) from error
         stored |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
     return stored
 

@@ -21,8 +21,15 @@ _SUFFIXES = (".json", ".onnx", ".data", ".safetensors", ".txt", ".model")
 def content_digest(files: ModelFiles) -> str:
     """Return the SHA-256 of the names and SHA-256 hashes of a model's files.
 
-    The hashes come from the manifest if it lists them. Otherwise weights, tokenizer and configuration are read.
+    The hashes come from the manifest if it lists them. Otherwise weights, tokenizer and configuration are read. The
+    digest of an adapter depends on its base model too.
     """
+    if files.base is not None:
+        return content_of({"adapter": _folder_digest(files), "base": content_digest(files.base)})
+    return _folder_digest(files)
+
+
+def _folder_digest(files: ModelFiles) -> str:
     hashes = dict(files.manifest.files)
     if not hashes:
         paths = sorted(path for path in files.folder.iterdir() if path.is_file() and path.suffix in _SUFFIXES)

@@ -73,6 +73,8 @@ def parse_reference(text: str) -> ModelReference:
         return _registry_reference(text)
     if text and (path := _folder(text)) is not None:
         return ModelReference("folder", str(path))
+    if text and _is_file(text):
+        raise ModelNotFoundError(f"{text[:200]!r} is a file, not a model folder.", hint=_instead(Path(text)))
     looks_local = text.startswith((".", "/", "~")) or "\\" in text
     if not looks_local and (match := _HUB.match(text)):
         return ModelReference("hub", match["name"], match["revision"])
@@ -91,6 +93,22 @@ def _folder(text: str) -> Path | None:
         return path if path.is_dir() else None
     except (OSError, RuntimeError, ValueError):  # too long, a user without a home, a NUL character
         return None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _instead(path: Path) -> str:
+    """Return what to pass instead of a file."""
+    if path.suffix == ".gguf":
+        return "GGUF is not read; pass the folder or the repository with model.safetensors that it was converted from."
+    if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        return "A pickle can run code and is never loaded; pass a folder with config.json and model.safetensors."
+    return f"Pass the folder with config.json, tokenizer.json and the weights: {path.parent}."
 
 
 def _registry_reference(text: str) -> ModelReference:

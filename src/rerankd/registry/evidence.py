@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -39,7 +40,7 @@ def params_of(files: ModelFiles) -> Mapping[str, Any]:
         "vocabulary": architecture.vocabulary,
         "precision": manifest.precision,
         "max_length": manifest.max_length,
-        "template": json.dumps([template.start, template.middle, template.end]),
+        "template": json.dumps(list(dataclasses.asdict(template).values())),
         "compiled": files.compiled,
         "source": manifest.source,
         "revision": manifest.revision,

@@ -13,6 +13,7 @@ from rerankd.errors import InvalidRequestError, RerankdError, VerificationError
 from rerankd.models.digest import content_of
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.models.manifest import FILE_NAME, sha256, write_manifest
+from rerankd.models.merged import write_merged
 from rerankd.models.modules import check_one_folder
 from rerankd.registry import evidence, gates
 from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
@@ -135,6 +136,8 @@ def _own_copy(files: ModelFiles, work: Path) -> Path:
     check_one_folder(files.folder, "The registry")
     folder = work / MODEL_FOLDER
     folder.mkdir()
+    if files.base is not None:
+        return _with_manifest(write_merged(files, folder), folder)
     paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and _belongs(path, files)]
     if len(paths) >= MAX_FILES:
         raise InvalidRequestError(f"{files.folder} has {len(paths)} files.", hint="Pass a folder with one model.")
@@ -143,6 +146,11 @@ def _own_copy(files: ModelFiles, work: Path) -> Path:
             os.link(path.resolve(), folder / path.name)
         except OSError:  # another file system
             shutil.copyfile(path, folder / path.name)
+    return _with_manifest(files, folder)
+
+
+def _with_manifest(files: ModelFiles, folder: Path) -> Path:
+    """Write a manifest with the hashes of a folder's files, unless it has one; return the folder."""
     if not files.manifest.files:
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != FILE_NAME}
         (folder / FILE_NAME).unlink(missing_ok=True)

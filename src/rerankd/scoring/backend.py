@@ -13,6 +13,7 @@ from rerankd._common.logging import logger
 from rerankd._common.optional import install_command, installed
 from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags
 from rerankd.errors import InvalidRequestError, MissingDependencyError
+from rerankd.models.families import check_compiled, family
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.types import Precision
@@ -101,6 +102,7 @@ def choose_backend(
 
     Raises:
         InvalidRequestError: an unknown argument, or one that this machine or this model's files do not support.
+        UnsupportedModelError: backend onnx for a family that is not compiled.
         MissingDependencyError: the only backend that can run the model is not installed.
     """
     wanted = None if precision == "auto" else precision
@@ -114,6 +116,7 @@ def choose_backend(
     if files.compiled:
         return _compiled_choice(files, backend, wants_gpu, wanted)
     if backend == "onnx":
+        check_compiled(files.manifest.architecture, files.manifest.name)
         raise InvalidRequestError(
             f"{files.manifest.name} is a checkpoint without an ONNX file.",
             hint=f"Run: rerankd models compile {files.reference} --out DIR, then use DIR; or use backend auto.",
@@ -161,10 +164,11 @@ def _amx_choice(files: ModelFiles, backend: str, wanted: str | None) -> BackendC
 
 
 def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:
-    precision, reason = wanted or "fp32", "a checkpoint and no GPU: packed on the CPU; compile it to be faster"
+    advice = "; compile it to be faster" if family(files.manifest.architecture.family).compiled else ""
+    precision, reason = wanted or "fp32", f"a checkpoint and no GPU: packed on the CPU{advice}"
     large = files.manifest.architecture.parameters >= MIN_HALF_PARAMETERS
     if wanted is None and large and HALF_PRECISION_FLAGS["bf16"] & cpu_flags():
-        precision, reason = "bf16", "a checkpoint, and a CPU with instructions for bf16; compile it to be faster"
+        precision, reason = "bf16", f"a checkpoint, and a CPU with instructions for bf16{advice}"
     return BackendChoice("torch", "cpu", precision, reason)
 
 

@@ -33,7 +33,11 @@ def fingerprint_for(files: ModelFiles, backend: str, device: str, precision: str
 
 
 def content_of(files: ModelFiles) -> object:
-    """Return what tells the content of a model's files from others, as a value for JSON."""
+    """Return what tells the content of a model's files from others, as a value for JSON; an adapter and its base."""
+    return [_content(files), _content(files.base)] if files.base is not None else _content(files)
+
+
+def _content(files: ModelFiles) -> object:
     content: object = dict(files.manifest.files) or files.manifest.revision
     if content:
         return content

@@ -17,7 +17,8 @@ from rerankd.compiler.late_interaction_graph import LateInteractionGraph, named
 from rerankd.errors import VerificationError
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ONNX, ModelFiles, load_model
-from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
+from rerankd.models.manifest import Manifest, sha256, write_manifest
+from rerankd.models.merged import settings_of
 from rerankd.models.template import PairTemplate
 from rerankd.reranker import Reranker
 from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, outlier_layers
@@ -86,9 +87,8 @@ def _write_checkpoint(network: Network, files: ModelFiles, folder: Path) -> None
     """Save a transformers model with the tokenizer and licence of its base."""
     shutil.rmtree(folder, ignore_errors=True)
     network.model.save_pretrained(folder)  # type: ignore[operator]  # a transformers model
-    for path in files.folder.iterdir():
-        is_setting = path.suffix in (".json", ".model", ".txt") and not path.name.endswith(".index.json")
-        if (is_setting or path.name == "LICENSE") and path.name != FILE_NAME and not (folder / path.name).exists():
+    for path in settings_of(files):
+        if not (folder / path.name).exists():
             shutil.copyfile(path, folder / path.name)
 
 

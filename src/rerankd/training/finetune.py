@@ -23,10 +23,11 @@ from rerankd._common.optional import require
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import fit_platt
 from rerankd.evaluation.dataset import Dataset
+from rerankd.models.families import check_trained
 from rerankd.models.files import load_model
 from rerankd.reranker import Reranker
 from rerankd.training.examples import Example, data_hash
-from rerankd.training.options import TrainOptions, check_family, check_length, check_options
+from rerankd.training.options import TrainOptions, check_length, check_options
 from rerankd.training.preparation import PreparedData, prepare
 
 RECORD = "train.json"
@@ -80,7 +81,7 @@ def fine_tune(
 
     Raises:
         InvalidRequestError: invalid options, a `max_length` above the base model's limit, or too few usable examples.
-        UnsupportedModelError: models of this family cannot be trained.
+        UnsupportedModelError: the base model's family is not trained.
         MissingDependencyError: the extra `train` is not installed.
         VerificationError: the merged or the compiled model does not agree with the trained one.
 
@@ -95,7 +96,7 @@ def fine_tune(
         require(package, "train", "Training")
     started = time.monotonic()
     files = load_model(base, registry=registry)
-    check_family(files)
+    check_trained(files.manifest.architecture, str(files.reference))
     check_length(options.max_length, files)
     data = prepare(str(files.folder), examples, general, evaluation_sets, options, report)
     from rerankd.training.card import write_card

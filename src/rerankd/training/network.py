@@ -13,13 +13,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.errors import CorruptModelError
+from rerankd.models.families import check_trained, family
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
+from rerankd.models.merged import apply_adapter
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side
-from rerankd.training.options import check_family, check_length
+from rerankd.training.options import check_length
 from rerankd.training.weights import is_late_interaction, read_weights
 
 if TYPE_CHECKING:
@@ -100,10 +102,7 @@ class Network(Module):
     @property
     def adapted_layers(self) -> str:
         """Pattern of the encoder's linear layers, which get adapters; never the head."""
-        layers = (
-            r"attention\.self\.(query|key|value)(_proj)?|attention\.output\.dense|intermediate\.dense|output\.dense"
-        )
-        return rf".*encoder\.layer\.\d+\.({layers})"
+        return family(self._files.manifest.architecture.family).adapted_layers
 
 
 class LateInteractionNetwork(Network):
@@ -162,9 +161,8 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
         InvalidRequestError: the weights of a compiled model cannot be read back, or `max_length` is above its limit.
         UnsupportedModelError: the model's family cannot be trained.
         CorruptModelError: the weights do not fit the architecture.
-        UnsupportedModelError: models of this family cannot be trained.
     """
-    check_family(files)
+    check_trained(files.manifest.architecture, str(files.reference))
     if is_late_interaction(files):
         return LateInteractionNetwork(files, late_interaction(files, read_weights(files)), max_length)
     if files.compiled:
@@ -175,12 +173,13 @@ def open_network(files: ModelFiles, max_length: int) -> Network:
     from transformers import AutoModelForSequenceClassification
 
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        files.folder,
+        files.weights_folder,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         **({"key_mapping": renamed} if (renamed := checkpoint.key_mapping) else {}),
     )
+    apply_adapter(model, files)
     return Network(files, model, max_length)
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from rerankd._common.validation import check_max_length
 from rerankd.compiler.compile import PRECISIONS
-from rerankd.errors import InvalidRequestError, UnsupportedModelError
-from rerankd.models.families import FAMILIES, family
+from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.backend import cuda_available
 from rerankd.training.losses import LOSSES
@@ -79,19 +78,6 @@ def check_length(max_length: int, files: ModelFiles) -> int:
     manifest = files.manifest
     hint = "Train with a smaller max_length."
     return check_max_length(max_length, manifest.architecture.max_length, manifest.name, hint=hint)
-
-
-def check_family(files: ModelFiles) -> None:
-    """Check that models of a family can be trained.
-
-    Raises:
-        UnsupportedModelError: they cannot.
-    """
-    if not family(files.manifest.architecture.family).trained:
-        raise UnsupportedModelError(
-            f"{files.manifest.name}: models of the family {files.manifest.architecture.family} cannot be trained.",
-            hint=f"Train a model of another family: {', '.join(one.name for one in FAMILIES.values() if one.trained)}.",
-        )
 
 
 def check_options(options: TrainOptions) -> None:

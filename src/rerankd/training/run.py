@@ -15,6 +15,7 @@ from datasets import Dataset
 from sentence_transformers.cross_encoder.training_args import CrossEncoderTrainingArguments
 from transformers import EarlyStoppingCallback, PrinterCallback
 
+from rerankd.models.adapters import CONFIG, WEIGHTS
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
@@ -198,4 +199,6 @@ def _hashes(files: ModelFiles) -> dict[str, str]:
     """Return the SHA-256 of the model's files by name."""
     if files.manifest.files:
         return dict(files.manifest.files)
-    return {path.name: sha256(path) for path in (*weight_files(files.folder), files.folder / "tokenizer.json")}
+    adapter = [files.folder / CONFIG, files.folder / WEIGHTS] if files.base else []
+    weights = [*weight_files(files.weights_folder), *adapter]
+    return {path.name: sha256(path) for path in (*weights, files.find("tokenizer.json"))}

@@ -34,8 +34,8 @@ def test_the_reference_model() -> None:
     ("change", "sentence"),
     [
         (
-            {"model_type": "qwen3"},
-            "m: model type 'qwen3' is not supported. Use XLMRobertaForSequenceClassification or Bert",
+            {"model_type": "opt"},
+            r"m: model type 'opt' is not supported .XLMRobertaForSeq.*Use a cross-encoder of a supported family",
         ),
         ({"model_type": None}, "is not supported"),
         ({"id2label": {"0": "a", "1": "b"}}, "m: the head has 2 labels; a reranker has one."),

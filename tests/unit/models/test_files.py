@@ -59,7 +59,7 @@ def test_safetensors_cut_to_nothing(folder: Path) -> None:
 
 
 def test_foreign_file(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
     refused(folder, CorruptModelError, "is truncated or not a safetensors file")
 
 
@@ -275,12 +275,13 @@ def test_an_encoder_that_was_compiled_inside_its_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("with_config", [False, True])
-def test_an_adapter_says_to_merge_it(folder: Path, with_config: bool) -> None:
+def test_an_adapter_without_its_base(folder: Path, with_config: bool) -> None:
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "peft_type": "LORA"}')
+    settings = {"base_model_name_or_path": "/gone/base", "peft_type": "LORA", "r": 8, "lora_alpha": 8}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
     if not with_config:
         (folder / "config.json").unlink()
-    refused(folder, UnsupportedModelError, r"holds an adapter \(PEFT\) for org/base.*merge_and_unload")
+    refused(folder, ModelNotFoundError, r"holds an adapter for /gone/base, which is not on this machine")
 
 
 def test_a_merged_model_beside_its_adapter_is_read(folder: Path) -> None:

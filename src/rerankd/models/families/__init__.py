@@ -18,10 +18,21 @@ from rerankd.models.families.deberta import DEBERTA
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
 from rerankd.models.families.gte import GTE
 from rerankd.models.families.modernbert import MODERNBERT
+from rerankd.models.refusals import unsupported
 
 FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, MODERNBERT, DEBERTA, GTE)}
 
-__all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "ModelConfig",
+    "StoredWeight",
+    "check_compiled",
+    "check_trained",
+    "family",
+    "read_architecture",
+    "recognise",
+]
 
 
 def family(name: str) -> Family:
@@ -42,16 +53,48 @@ def recognise(config: ModelConfig) -> Family:
     for member in FAMILIES.values():
         if member.recognises(config):
             return member
-    supported = " or ".join(dict.fromkeys(name for member in FAMILIES.values() for name in member.classes))
-    hint = f"Use {supported} with one label."
-    known = {name.split("For")[0] for member in FAMILIES.values() for name in member.classes}
-    if any(name.removesuffix("Model") in known for name in config.classes) or not config.classes:
+    supported = dict.fromkeys(name for member in FAMILIES.values() for name in member.classes)
+    raise unsupported(config.values, config.where, config.folder, list(supported))
+
+
+def check_trained(architecture: Architecture, where: str) -> None:
+    """Check that models of a family can be fine-tuned.
+
+    Args:
+        architecture: architecture of the model.
+        where: name of the model, for the error message.
+
+    Raises:
+        UnsupportedModelError: they cannot.
+    """
+    if not family(architecture.family).trained:
         raise UnsupportedModelError(
-            f"{config.where}: {', '.join(config.classes) or 'no architecture named'}: this is an encoder without a "
-            "ranking head (a bi-encoder or a base model); it cannot score pairs.",
-            hint=hint,
+            f"{where} belongs to the family {architecture.family}, which rerankd does not train.",
+            hint=f"Train a model of the family {_named('trained')}; or train this one with sentence-transformers or "
+            "peft, and pass the folder, which may be a LoRA adapter.",
         )
-    raise UnsupportedModelError(f"{config.where}: model type {config.model_type!r} is not supported.", hint=hint)
+
+
+def check_compiled(architecture: Architecture, where: str) -> None:
+    """Check that models of a family can be compiled.
+
+    Args:
+        architecture: architecture of the model.
+        where: name of the model, for the error message.
+
+    Raises:
+        UnsupportedModelError: they cannot.
+    """
+    if not family(architecture.family).compiled:
+        raise UnsupportedModelError(
+            f"{where} belongs to the family {architecture.family}, which is not compiled to ONNX.",
+            hint=f"Pass the checkpoint itself, which torch computes; or compile a model of the family "
+            f"{_named('compiled')}.",
+        )
+
+
+def _named(flag: str) -> str:
+    return " or ".join(name for name, member in FAMILIES.items() if getattr(member, flag))
 
 
 def read_architecture(config: Mapping[str, Any], where: str, folder: Path | None = None) -> Architecture:

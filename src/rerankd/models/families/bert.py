@@ -20,7 +20,8 @@ from rerankd.models.architecture import (
     norm_shapes,
 )
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
-from rerankd.models.families.flash_weights import FLASH_MARK, flash_weights
+from rerankd.models.families.flash_weights import flash_weights
+from rerankd.models.refusals import wrong_labels
 from rerankd.models.template import PairTemplate, special_token_template
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _CLASSES = {"xlm-roberta": "XLMRobertaForSequenceClassification", "bert": "BertForSequenceClassification"}
 _ENCODERS = {"xlm-roberta": "XLMRobertaModel", "bert": "BertModel"}
+_LINEAR = r"attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense"
 _TOKENS = {
     "xlm-roberta": (("<s>",), ("</s>", "</s>"), ("</s>",)),
     "bert": (("[CLS]",), ("[SEP]",), ("[SEP]",)),
@@ -196,10 +198,8 @@ def check_one_label(config: ModelConfig) -> None:
             f"{config.where}: config.json has no valid value for num_labels.", hint=OWN_CONFIG
         ) from error
     if labels != 1:
-        raise UnsupportedModelError(
-            f"{config.where}: the head has {labels} labels; a reranker has one.",
-            hint="Use a cross-encoder with one label.",
-        )
+        names = config.values.get("id2label")
+        raise wrong_labels(config.where, labels, names.values() if isinstance(names, Mapping) else [])
 
 
 def _labels(config: Mapping[str, Any]) -> int:
@@ -223,7 +223,7 @@ def _stored_weights(architecture: Architecture, names: Sequence[str]) -> Mapping
     return flash_weights(architecture, names) if architecture.family == "xlm-roberta" else {}
 
 
-def _family(name: str, examples: tuple[str, ...], languages: str, licence: str, marks: tuple[str, ...]) -> Family:
+def _family(name: str, examples: tuple[str, ...], languages: str, licence: str, length: str) -> Family:
     return Family(
         name=name,
         classes=(_CLASSES[name],),
@@ -235,7 +235,9 @@ def _family(name: str, examples: tuple[str, ...], languages: str, licence: str, 
         read=read_bert,
         template=_template,
         stored_weights=_stored_weights,
-        weight_marks=marks,
+        trained=True,
+        length=length,
+        adapted_layers=rf".*encoder\.layer\.\d+\.({_LINEAR})",
     )
 
 
@@ -251,7 +253,7 @@ XLM_ROBERTA = _family(
     ),
     "100 languages (v2-m3, jina); Chinese and English (base, large, bce)",
     "Apache-2.0, MIT; CC-BY-NC-4.0 (jina)",
-    ("roberta.encoder.layer.", FLASH_MARK),
+    "8192 (v2-m3), 1024 (jina), 512",
 )
 BERT = _family(
     "bert",
@@ -262,5 +264,5 @@ BERT = _family(
     ),
     "English",
     "Apache-2.0",
-    ("bert.encoder.layer.",),
+    "512",
 )

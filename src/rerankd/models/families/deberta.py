@@ -48,6 +48,9 @@ _OPTIONS: Mapping[str, tuple[Any, Any]] = {
 }
 
 
+_LINEAR = r"attention\.self\.(query|key|value)_proj|attention\.output\.dense|intermediate\.dense|output\.dense"
+
+
 @dataclass(frozen=True, slots=True)
 class DebertaArchitecture(Architecture):
     """Shape of a DeBERTa cross-encoder.
@@ -228,5 +231,7 @@ DEBERTA = Family(
     recognises=lambda config: config.model_type == "deberta-v2" and _CLASS in config.classes,
     read=read_deberta,
     template=_template,
-    weight_marks=("deberta.encoder.layer.",),
+    trained=True,
+    length="512",
+    adapted_layers=rf".*encoder\.layer\.\d+\.({_LINEAR})",
 )

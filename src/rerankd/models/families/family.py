@@ -92,9 +92,11 @@ class Family:
         stored_weights: function that returns where a checkpoint with these tensor names stores each weight; weights
             that it leaves out are stored under their own names.
         instruction: True if the input has a place for an instruction.
-        weight_marks: beginnings of the names of a layer's weights, by which files of another family are recognised.
         compiled: True if `rerankd models compile` supports the family.
         trained: True if `rerankd train` supports the family.
+        adapted_layers: regular expression for the names of the linear layers that training gives LoRA adapters, never
+            those of the head; empty where training does not support the family.
+        length: longest pair of the examples in tokens, for people.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Family:
     template: Callable[[Architecture, Tokenizer, Path], Template]
     stored_weights: Callable[[Architecture, Sequence[str]], Mapping[str, StoredWeight]] = lambda *_: {}
     instruction: bool = False
-    weight_marks: tuple[str, ...] = ()
     compiled: bool = True
-    trained: bool = True
+    trained: bool = False
+    adapted_layers: str = ""
+    length: str = ""

@@ -219,6 +219,5 @@ GTE = Family(
     read=read_gte,
     template=_template,
     stored_weights=stored_weights,
-    weight_marks=("new.encoder.layer.", "gte.encoder.layer."),
     trained=False,
 )
