@@ -6,7 +6,6 @@ A step whose output exists is not run again.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 import shutil
@@ -28,8 +27,7 @@ from .collector import build
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 SHARE = 0.7  # of the trained weights; the rest are those before training
 LOWERED = 1.0  # by hand, of the weight of repeated pieces, against keyword traps
-JOINT_SHARE = 0.75  # of the weights after the first training with joint layers; the rest are those before it
-FEWER = 0.18  # share of written steps in the second training
+SLOWER = 0.8  # factor of the rates in the second training of the joint layers
 FOLDS = (
     frozenset({"toyhom-zh", "medquad-en"}),
     frozenset({"dureader-zh", "tatqa-en"}),
@@ -47,9 +45,9 @@ def main() -> None:
         help="seconds of training without the packs of a fold, and with all packs, on one H100",
     )  # fmt: skip
     parser.add_argument(
-        "--joint-seconds", type=float, nargs=3, default=(1080, 1860, 11300), metavar=("SHORTEN", "JOINT", "MORE"),
-        help="seconds of teaching half the layers, and of training them to read both texts, first with many and then "
-        "with few written groups; on two cores with AMX",
+        "--joint-seconds", type=float, nargs=2, default=(1200, 3300), metavar=("JOINT", "MORE"),
+        help="seconds of training the last layers to read both texts, first at the full rate and then at less of it, "
+        "the end in the products of the int8 file; on two cores with AMX",
     )  # fmt: skip
     parser.add_argument("--tokens", type=int, default=train.STEP_TOKENS, help="tokens of a training step")
     parser.add_argument("--workers", type=int, default=train.WORKERS, help="processes that draw steps")
@@ -108,7 +106,6 @@ def begun(pruned: Path, device: torch.device) -> LateInteractionRanker:
 def join(
     bank: Bank,
     teacher: LateInteractionRanker,
-    to_shorten: float,
     to_join: float,
     to_go_on: float,
     device: torch.device,
@@ -120,9 +117,8 @@ def join(
     Args:
         bank: source of the training steps.
         teacher: network of twelve layers.
-        to_shorten: seconds of imitating the teacher with half its layers.
-        to_join: seconds of training with joint layers, many of the steps with written groups.
-        to_go_on: seconds of training with fewer of them.
+        to_join: seconds of training the joint layers at the full rate.
+        to_go_on: seconds of training them at `SLOWER` of it, the end in the products of the int8 file.
         device: device to train on.
         tokenizer: file of the tokenizer.
         out: folder to save to.
@@ -131,13 +127,11 @@ def join(
     bank.add_written(
         [*groups, *written.plain(groups), *written.translated(groups)], Tokenizer.from_file(str(tokenizer))
     )
-    shorter = joint.begun(teacher).to(device)
-    joint.shorten("shorten", bank, teacher, shorter, to_shorten, device)
-    before = joint.with_joint_layers(shorter, joint.JOINT_LAYERS).to(device)
-    student = copy.deepcopy(before)
-    joint.train_joint("joint", bank, teacher, student, to_join, device)
-    student = train.between(before, student, JOINT_SHARE)
-    joint.train_joint("more", bank, teacher, student, to_go_on, device, written_share=FEWER, rate=0.5)
+    student = joint.with_joint_layers(teacher, joint.JOINT_LAYERS).to(device)
+    student.encoder.compute_dtype = torch.bfloat16
+    joint.freeze_separate_layers(student)
+    joint.train_joint("joint", bank, teacher, student, to_join, device, quantised_from=1.0)
+    joint.train_joint("more", bank, teacher, student, to_go_on, device, rate=SLOWER)
     student.cpu().save(out, tokenizer)
 
 

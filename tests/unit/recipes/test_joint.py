@@ -1,10 +1,9 @@
-"""Fewer layers that imitate the encoder, and joint layers that learn what late interaction cannot tell apart."""
+"""Joint layers learn what late interaction cannot tell apart, and the layers before them stay as they are."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from typing import Any
 
 import pytest
 import torch
@@ -26,9 +25,8 @@ TOKENS = SIZE * 112
 
 
 @pytest.fixture
-def layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep both layers of the small network, and let a step take 10 ms by the clock, however busy the machine is."""
-    monkeypatch.setattr(joint, "LAYERS", (0, 1))
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step take 10 ms by the clock, however busy the machine is."""
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
 
@@ -72,27 +70,25 @@ def test_scores_do_not_depend_on_the_pairs_beside_them() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("layers")
-def test_fewer_layers_learn_the_states_of_all() -> None:
-    bank, teacher = a_bank(), a_ranker()
-    student = joint.begun(teacher)
-    layers: Any = student.encoder.bert.encoder.layer
-    for layer in layers:
-        torch.nn.init.normal_(layer.output.dense.weight, std=0.3)
-    embeddings = student.encoder.bert.embeddings.word_embeddings.weight.clone()
-    curve = joint.shorten("test", bank, teacher, student, 0.8, CPU, tokens=TOKENS)
-    assert curve[-1]["states"] < curve[0]["states"]
-    assert torch.equal(embeddings, student.encoder.bert.embeddings.word_embeddings.weight)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("layers")
+@pytest.mark.usefixtures("clock")
 def test_it_learns_written_groups_in_which_shared_words_mislead() -> None:
     bank, teacher = with_written(12), a_ranker()
-    student = joint.with_joint_layers(joint.begun(teacher), 1)
+    student = joint.with_joint_layers(teacher, 1)
     curve = joint.train_joint("test", bank, teacher, student, 1.2, CPU, tokens=TOKENS, rate=4.0)
     assert {"labelled", "guided", "written"} <= curve[-1].keys()
     assert curve[-1]["written"] < 1.0 < curve[0]["written"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_separate_layers_stay_as_they_are() -> None:
+    student = joint.with_joint_layers(a_ranker(), 1)
+    joint.freeze_separate_layers(student)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    joint.train_joint("test", with_written(12), a_ranker(), student, 0.06, CPU, tokens=TOKENS)
+    after = student.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert not {name for name in changed if ".embeddings." in name or ".layer.0." in name}
+    assert {name for name in changed if ".layer.1." in name}
 
 
 def test_written_steps_have_the_answer_first_and_whole_groups() -> None:
