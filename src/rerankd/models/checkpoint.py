@@ -115,7 +115,7 @@ class Checkpoint:
                 f"{folder}: the weight {name} is missing from its shard.", hint="Fetch the model again."
             )
         layout = layout_of(self._files)
-        if layout and layout != layout_of(architecture.shapes()):
+        if layout and layout != layout_of(self._place(weight).name for weight in architecture.shapes()):
             return CorruptModelError(
                 f"{folder}: the weight {name} is missing; the names of the weights look like those of {layout}, not of "
                 f"the family {architecture.family} that config.json names.",
