@@ -154,7 +154,7 @@ def read_encoder_architecture(config: Mapping[str, Any], where: str) -> BertArch
     Example:
         >>> read_encoder_architecture({"model_type": "t5"}, "some/model")
         Traceback (most recent call last):
-        rerankd.errors.UnsupportedModelError: some/model: this is not a text encoder ...
+        rerankd.errors.UnsupportedModelError: some/model: no architecture named: this is not a text encoder. ...
     """
     given = ModelConfig(config, where)
     if _ENCODERS.get(given.model_type) not in given.classes:
