@@ -259,5 +259,5 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Array]]:
         opened = safe_open(str(path), framework="np")
     except (SafetensorError, OSError) as error:
         raise unreadable_weights(path, error) from error
-    for name in opened.keys():  # noqa: SIM118  not a mapping
+    for name in opened.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118  not a mapping
         yield name.removeprefix(_WRAPPER), read_tensor(opened, name)

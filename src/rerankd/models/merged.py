@@ -61,3 +61,5 @@ def apply_adapter(model: Any, files: ModelFiles) -> None:
     weights = model.state_dict()
     for name, values in checkpoint.changed():
         weights[name].copy_(weights[name].new_tensor(values))
+    # peft would name the base in adapters that are trained on the merged weights.
+    model.name_or_path = ""

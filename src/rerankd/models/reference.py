@@ -108,7 +108,8 @@ def _instead(path: Path) -> str:
         return "GGUF is not read; pass the folder or the repository with model.safetensors that it was converted from."
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
         return "A pickle can run code and is never loaded; pass a folder with config.json and model.safetensors."
-    return f"Pass the folder with config.json, tokenizer.json and the weights: {path.parent}."
+    place = f": {path.resolve().parent}" if path.suffix in (".safetensors", ".json", ".onnx") else ""
+    return f"Pass the folder with config.json, tokenizer.json and the weights{place}."
 
 
 def _registry_reference(text: str) -> ModelReference:

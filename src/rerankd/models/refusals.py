@@ -183,7 +183,7 @@ def _module_chain(folder: Path) -> tuple[str, str] | None:
         return listed or "pylate", "a ColBERT model, which gives each token a vector and has no ranking head"
     if "SpladePooling" in names:
         return listed, "a sparse encoder (SPLADE), which gives each text a vector and cannot score pairs"
-    if "Pooling" in names and "CrossEncoder" not in "".join(kinds) and set(names[1:]) <= {"Pooling", "Normalize"}:
+    if "Pooling" in names and names[-1] in ("Pooling", "Normalize"):
         return listed, "a bi-encoder (an embedding model), which gives each text a vector and cannot score pairs"
     return None
 

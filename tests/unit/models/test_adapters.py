@@ -14,10 +14,12 @@ from safetensors.numpy import load_file, save_file
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.platt import Platt
 from rerankd.errors import CorruptModelError, ModelError, ModelNotFoundError, UnsupportedModelError
+from rerankd.models import hub
 from rerankd.models.adapters import AdaptedCheckpoint, LoraConfig, base_reference
 from rerankd.models.digest import content_digest
 from rerankd.models.files import load_model
 from rerankd.models.merged import write_merged
+from rerankd.models.reference import ModelReference
 from rerankd.registry.registration import _own_copy
 from rerankd.scoring.fingerprint import content_of
 
@@ -98,6 +100,7 @@ def test_scores_of_every_reader(checkpoint: Path, tmp_path: Path, mixed_pairs: l
     reference = str(tmp_path / "adapter")
     files, pairs = load_model(reference), mixed_pairs[:6]
     network = open_network(files, 128)
+    assert network.model.name_or_path == ""  # the base alone is not what is trained
     expected = logits_of(network, pairs).numpy()
     network.model = merged
     np.testing.assert_allclose(logits_of(network, pairs).numpy(), expected, atol=1e-5)
@@ -170,6 +173,21 @@ def test_a_base_beside_the_adapter(bert: Path, adapter: Path) -> None:
     shutil.copytree(bert, adapter / "base")
     edit(adapter, base_model_name_or_path="base")
     assert load_model(str(adapter)).weights_folder == adapter / "base"
+
+
+def test_adapter_and_base_on_the_hub(adapter: Path, bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(adapter, base_model_name_or_path="org/base", revision="v2")
+    folders, fetched = {"org/adapter": adapter, "org/base": bert}, []
+
+    def fetch(reference: ModelReference, **_: object) -> Path:
+        fetched.append(str(reference))
+        return folders[reference.name]
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    files = load_model("org/adapter@v1")
+    assert fetched == ["org/adapter@v1", "org/base@v2"]
+    assert files.base is not None
+    assert (files.manifest.name, str(files.base.reference)) == ("org/adapter", "org/base@v2")
 
 
 def test_a_base_on_the_hub_has_a_revision(adapter: Path) -> None:

@@ -118,6 +118,14 @@ WRONG: dict[str, tuple[list[Change], str, str]] = {
         "BertModel with Pooling and Normalize: this is a bi-encoder (an embedding model)",
         "rerankd index --embedding-model",
     ),
+    "bi-encoder with a projection": (
+        [
+            config(architectures=["OtherModel"], model_type="other"),
+            modules(*(f"{EMBEDDING}{kind}" for kind in ("Transformer", "Pooling", "Dense", "Normalize"))),
+        ],
+        "OtherModel with Pooling and Dense and Normalize: this is a bi-encoder (an embedding model)",
+        "rerankd index --embedding-model",
+    ),
     "sparse encoder": (
         [
             config(architectures=["BertForMaskedLM"]),

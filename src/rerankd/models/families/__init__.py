@@ -109,9 +109,9 @@ def read_architecture(config: Mapping[str, Any], where: str, folder: Path | None
         UnsupportedModelError: the architecture, its head, the number of labels or an option is not supported.
 
     Example:
-        >>> read_architecture({"model_type": "t5", "architectures": ["T5Model"]}, "some/model")
+        >>> read_architecture({"model_type": "opt", "architectures": ["OPTModel"]}, "some/model")
         Traceback (most recent call last):
-        rerankd.errors.UnsupportedModelError: some/model: model type 't5' is not supported. ...
+        rerankd.errors.UnsupportedModelError: some/model: model type 'opt' is not supported (OPTModel). ...
     """
     given = ModelConfig(config, where, folder)
     return recognise(given).read(given)
