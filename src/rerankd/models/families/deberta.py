@@ -143,8 +143,8 @@ def log_buckets(distance: npt.NDArray[np.int64], buckets: int, longest: int) -> 
     size = np.where(np.abs(distance) < middle, middle - 1, np.abs(distance))
     steps = np.log((size / middle).astype(np.float32)) / np.log(np.float32((longest - 1) / middle))
     wide = np.ceil(steps * np.float32(middle - 1)) + middle
-    sorted_: npt.NDArray[np.int64] = np.where(size <= middle, distance, wide * np.sign(distance)).astype(np.int64)
-    return sorted_
+    bucket: npt.NDArray[np.int64] = np.where(size <= middle, distance, wide * np.sign(distance)).astype(np.int64)
+    return bucket
 
 
 def read_deberta(config: ModelConfig) -> DebertaArchitecture:
