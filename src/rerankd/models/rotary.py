@@ -27,4 +27,6 @@ def rotary_tables(width: int, theta: float, length: int, divisor: float = 1.0) -
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     frequencies = np.float32(1) / np.power(np.float32(theta), exponents) / np.float32(divisor)
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
-    return np.cos(angles), np.sin(angles)
+    cosines: Floats = np.cos(angles)
+    sines: Floats = np.sin(angles)
+    return cosines, sines

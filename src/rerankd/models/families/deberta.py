@@ -101,10 +101,11 @@ class DebertaArchitecture(Architecture):
         Returns:
             Rows of the distances from `1 - length` to `length - 1`, shape (2 * length - 1,), int64.
         """
-        distance = np.arange(1 - length, length)
+        distance: npt.NDArray[np.int64] = np.arange(1 - length, length, dtype=np.int64)
         if self.buckets:
             distance = log_buckets(distance, self.buckets, self.relative_positions)
-        return np.clip(distance + self.span, 0, 2 * self.span - 1)
+        rows: npt.NDArray[np.int64] = np.clip(distance + self.span, 0, 2 * self.span - 1)
+        return rows
 
     def shapes(self) -> Shapes:
         """Return the shape of each required weight by name."""
@@ -145,7 +146,8 @@ def log_buckets(distance: npt.NDArray[np.int64], buckets: int, longest: int) -> 
     size = np.where(np.abs(distance) < middle, middle - 1, np.abs(distance))
     steps = np.log((size / middle).astype(np.float32)) / np.log(np.float32((longest - 1) / middle))
     wide = np.ceil(steps * np.float32(middle - 1)) + middle
-    return np.where(size <= middle, distance, wide * np.sign(distance)).astype(np.int64)
+    bucket: npt.NDArray[np.int64] = np.where(size <= middle, distance, wide * np.sign(distance)).astype(np.int64)
+    return bucket
 
 
 def read_deberta(config: ModelConfig) -> DebertaArchitecture:
