@@ -22,6 +22,9 @@ from rerankd.models.reference import ModelReference
 _PATTERNS = [
     "config.json",
     "1_Pooling/config.json",
+    "modules.json",
+    "1_LogitScore/config.json",
+    "chat_template.jinja",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",

@@ -13,9 +13,10 @@ from typing import Any
 from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
+from rerankd.models.families.decoder import QWEN2, QWEN3
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT)}
+FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, QWEN3, QWEN2)}
 
 __all__ = ["FAMILIES", "Family", "ModelConfig", "StoredWeight", "family", "read_architecture", "recognise"]
 

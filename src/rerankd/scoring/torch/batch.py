@@ -27,6 +27,7 @@ class PackedBatch:
         segments: 0 for the query's side, 1 for the document's, shape (tokens,), int64.
         starts: offset of each sequence, and the total at the end, shape (sequences + 1,), int32.
         lengths: tokens of each sequence.
+        shared: tokens with which all sequences begin.
     """
 
     ids: Tensor
@@ -34,6 +35,7 @@ class PackedBatch:
     segments: Tensor
     starts: Tensor
     lengths: list[int]
+    shared: int = 0
 
 
 class DeviceWeights:
@@ -85,7 +87,7 @@ def attend(
         Shape of `query`.
     """
     q, k, v = (states.view(len(states), heads, -1) for states in (query, key, value))
-    if q.is_cuda and q.dtype != torch.float32 and (kernel := _varlen_kernel()) is not None:
+    if q.is_cuda and q.dtype != torch.float32 and (kernel := varlen_kernel()) is not None:
         starts = torch.arange(len(batch.lengths) + 1, dtype=torch.int32, device=q.device) if last else batch.starts
         longest = max(batch.lengths)
         return kernel(q, k, v, starts, batch.starts, 1 if last else longest, longest).reshape(len(q), -1)
@@ -103,7 +105,7 @@ def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @cache
-def _varlen_kernel() -> Callable[..., Tensor] | None:
+def varlen_kernel() -> Callable[..., Tensor] | None:
     """Return torch's variable-length attention; None for a torch without it."""
     try:
         from torch.nn.attention.varlen import varlen_attn

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
 from rerankd.scoring.torch.bert import BertNetwork
+from rerankd.scoring.torch.decoder import DecoderNetwork
 
 
 class PackedNetwork(Protocol):
@@ -21,7 +23,10 @@ class PackedNetwork(Protocol):
         ...
 
 
-NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwork]] = {BertArchitecture: BertNetwork}
+NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwork]] = {
+    BertArchitecture: BertNetwork,
+    DecoderArchitecture: DecoderNetwork,
+}
 
 
 def open_network(architecture: Architecture, weights: DeviceWeights) -> PackedNetwork:
