@@ -21,7 +21,29 @@ Ids = list[int]
 
 LONGEST_EDGE = 64  # characters that are tokenized with a text at most
 # Texts that may stand at a point: letters, digits, signs, spaces and line ends of several scripts, and none.
-_NEIGHBOURS = ("", "a", "A", "é", "好", "1", "?", ".", "。", ")", "(", "'", '"', "-", "_", "<", ">", ":", "😀", " ", "  ")
+_NEIGHBOURS = (
+    "",
+    "a",
+    "A",
+    "é",
+    "好",
+    "1",
+    "?",
+    ".",
+    "。",
+    ")",
+    "(",
+    "'",
+    '"',
+    "-",
+    "_",
+    "<",
+    ">",
+    ":",
+    "😀",
+    " ",
+    "  ",
+)
 _NEIGHBOURS += ("\t", "\n", "\r\n", "\n\n", " \n", "\u3000", "\u00a0")
 
 

@@ -96,7 +96,9 @@ class DecoderNetwork:
         if last:
             kept = hidden[batch.last_rows]
             turned = (rotation[0][batch.last_rows], rotation[1][batch.last_rows])
-            asked = functional.linear(states[batch.last_rows], weight[:queries], None if bias is None else bias[:queries])
+            asked = functional.linear(
+                states[batch.last_rows], weight[:queries], None if bias is None else bias[:queries]
+            )
             pair = functional.linear(states, weight[queries:], None if bias is None else bias[queries:])
         else:
             asked, pair = functional.linear(states, weight, bias).split([queries, len(weight) - queries], dim=-1)
