@@ -6,6 +6,7 @@ Name its folder in `RERANKD_CAUSAL_MODEL`: a Qwen2 or Qwen3 model, such as Qwen/
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def folder() -> Path:
     return Path(name)
 
 
-def test_real_weights_score_as_in_transformers(folder: Path) -> None:
+def test_real_weights_score_as_in_transformers(folder: Path, record_property: Callable[[str, object], None]) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -49,5 +50,6 @@ def test_real_weights_score_as_in_transformers(folder: Path) -> None:
         differences.append(float(np.abs(ours - theirs).max()))
         first += int(int(ours.argmax()) == trap.answer)
         assert (np.argsort(-ours) == np.argsort(-np.array(theirs))).all(), trap.query
-    print(f"largest difference {max(differences):.2e}, answer first in {first} of {len(differences)}")
+    record_property("largest difference", max(differences))
+    record_property("answer first", first)
     assert max(differences) < 1e-3

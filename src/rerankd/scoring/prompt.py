@@ -1,7 +1,7 @@
 """Token ids of the texts around a query and a document, and the characters that are tokenized together with them.
 
-A tokenizer cuts a text into words before it looks up tokens, and a word may reach across the end of a query: `?` and the
-line end behind it are one token of Qwen. So a prompt is divided where the tokenizer always divides it, and the
+A tokenizer cuts a text into words before it looks up tokens, and a word may reach across the end of a query: `?` and
+the line end behind it are one token of Qwen. So a prompt is divided where the tokenizer always divides it, and the
 characters between that point and the query or document are tokenized with it: the ids are those of the whole prompt.
 """
 

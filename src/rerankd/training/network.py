@@ -15,8 +15,8 @@ from rerankd.compiler.late_interaction_graph import SEP
 from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
-from rerankd.models.template import as_pair_template
 from rerankd.models.manifest import FILE_NAME
+from rerankd.models.template import as_pair_template
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side

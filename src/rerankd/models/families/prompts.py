@@ -23,9 +23,9 @@ _CHAT = (
     "<|im_start|>user\n"
 )
 _TASK = (
-    "\nYou are a search relevance expert who evaluates how well documents match search queries. For each query-document "
-    "pair, carefully analyze the semantic relationship between them, then provide your binary relevance judgment "
-    "(0 for not relevant, 1 for relevant).\nRelevance:<|im_end|>\n<|im_start|>assistant\n"
+    "\nYou are a search relevance expert who evaluates how well documents match search queries. For each "
+    "query-document pair, carefully analyze the semantic relationship between them, then provide your binary "
+    "relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:<|im_end|>\n<|im_start|>assistant\n"
 )
 
 # As the package mxbai-rerank builds it: query and document are tokenized by themselves.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def causal_batch(batch: PackedBatch) -> CausalBatch:
     chosen = [head, *(np.arange(end - length + shared, end) for end, length in zip(ends, lengths, strict=True))]
     rest = [length - shared for length in lengths]
     starts = shared + np.cumsum([0, *rest])
-    keys = [np.concatenate([head, np.arange(*bounds)]) for bounds in zip(starts[:-1], starts[1:], strict=True)]
+    keys = [np.concatenate([head, np.arange(*bounds)]) for bounds in pairwise(starts)]
     picked = _move(np.concatenate(chosen), device)
     rows, last_keys = _move(np.concatenate([head, *keys]), device), _move(np.concatenate(keys), device)
     return CausalBatch(

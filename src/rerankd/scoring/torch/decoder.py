@@ -1,7 +1,7 @@
 """Packed network of Qwen3 and Qwen2 rerankers.
 
-The tokens with which all sequences of a batch begin (the prompt, and the query of a request) are computed once. The last
-layer computes query, output and feed-forward only for the last token of each sequence, because the answer is read
+The tokens with which all sequences of a batch begin (the prompt, and the query of a request) are computed once. The
+last layer computes query, output and feed-forward only for the last token of each sequence, because the answer is read
 behind it, and of the output table only the rows of the answers are kept.
 """
 
