@@ -81,6 +81,7 @@ def write_model(folder: Path, texts: list[str], kind: str, **config: Any) -> Pat
     vocabulary = write_tokenizer(folder, texts)
     values = {"vocab_size": vocabulary, "pad_token_id": vocabulary - 5, **SHAPE, **config}
     if kind.startswith("Qwen2"):
+        values["hidden_size"] = 64
         values.pop("head_dim")
     torch.manual_seed(7)
     made = getattr(transformers, f"{kind.split('For')[0]}Config")(**values)

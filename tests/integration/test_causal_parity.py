@@ -12,6 +12,7 @@ import pytest
 from rerankd import Reranker
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from tests.conftest import compile_twice
 from tests.families.causal import save_with_answers, write_model
 
 LENGTH = 512
@@ -139,6 +140,18 @@ def test_a_shared_beginning_changes_no_score(folder: Path, pairs: Pairs) -> None
     together = reranker.score(same_query, activation="none")
     alone = [reranker.score([pair], activation="none")[0] for pair in same_query]
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_compiled_scores_are_those_of_transformers(
+    folder: Path, pairs: Pairs, expected: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    compiled = compile_twice(folder, tmp_path)
+    logits = Reranker(str(compiled["fp32"]), max_length=LENGTH).score(pairs, activation="none")
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
+    int8 = Reranker(str(compiled["int8"]), max_length=LENGTH)
+    together = int8.score(pairs[:20], activation="none")
+    assert together.tolist() == [int8.score([pair], activation="none")[0] for pair in pairs[:20]]
+    assert np.corrcoef(together, expected[:20])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("prompts", [None, {"web": "找到能回答问题的段落？"}])

@@ -22,6 +22,7 @@ from rerankd.compiler.platt import Platt
 from rerankd.errors import InvalidRequestError, UnsupportedModelError
 from rerankd.models.checkpoint import weight_files
 from rerankd.models.compiled_weights import OFFSET, SCALE
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 
@@ -42,11 +43,17 @@ def write_calibrated(files: ModelFiles, out: Path, platt: Platt, figures: Mappin
 
     Raises:
         InvalidRequestError: `out` exists or cannot be written.
-        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32.
+        UnsupportedModelError: the head's weights are not float16, bfloat16 or float32, or the checkpoint has no head of
+            its own.
         MissingDependencyError: `onnx` is needed for a compiled model and not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists.", hint="Pass a folder that does not exist.")
+    if isinstance(files.manifest.architecture, DecoderArchitecture) and not files.compiled:
+        raise UnsupportedModelError(
+            f"{files.reference}: the head of a causal checkpoint has no bias that a calibration could be folded into.",
+            hint="Compile it first (rerankd models compile), and calibrate the compiled model.",
+        )
     with writable(out), atomic_folder(out) as working:
         _copy(files.folder, working)
         if files.compiled:

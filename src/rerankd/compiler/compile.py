@@ -22,9 +22,11 @@ from rerankd._common.files import atomic_folder
 from rerankd._common.lines import split_lines
 from rerankd._common.optional import require
 from rerankd._common.rank_correlation import Agreement, agreement
+from rerankd.compiler.causal_reference import causal_score
 from rerankd.compiler.families import GRAPHS
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, VerificationError
 from rerankd.models.compiled_weights import BLOCK
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.manifest import FILE_NAME, Manifest, sha256, write_manifest
 from rerankd.models.saved_options import OPTION_FILES
@@ -226,6 +228,8 @@ def _timed(
 
 
 def _reference(files: ModelFiles, encoded: list[list[EncodedPair]]) -> tuple[list[npt.NDArray[np.float32]], float]:
+    if isinstance(architecture := files.manifest.architecture, DecoderArchitecture):
+        return _timed(encoded, causal_score(files, architecture))
     import torch
     from transformers import AutoModelForSequenceClassification
 

@@ -34,6 +34,7 @@ from rerankd._common.rank_correlation import Agreement, agreement
 from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs, verification_pairs
 from rerankd.errors import CorruptModelError, VerificationError
 from rerankd.models.families.bert import as_bert
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.amx.storage import read_weights, write_weights
@@ -124,6 +125,7 @@ def _compiles_to_onnx(files: ModelFiles, use: FirstUse) -> bool:
     return (
         use.backend == "auto"
         and use.wanted in (None, "int8")
+        and not isinstance(files.manifest.architecture, DecoderArchitecture)  # int8 seldom keeps their order
         and files.manifest.architecture.parameters >= MIN_HALF_PARAMETERS
         and bool(INT8_FLAGS & cpu_flags())
         and all(map(installed, ("torch", "transformers", "onnx")))

@@ -155,7 +155,7 @@ class GraphBuilder(ABC):
         table = self.weights(name)
         if not self.int8:
             return self.op("Gather", self.constant(name, table), ids)
-        if self.four_bit_embeddings and name.endswith(".word_embeddings.weight"):
+        if self.four_bit_embeddings and name == next(iter(self.architecture.shapes())):  # the word embeddings
             return self._lookup_blocks(name, table, ids)
         scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
         rows = self.constant(name, np.rint(table / scale).astype(np.int8))

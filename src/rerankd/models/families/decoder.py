@@ -271,7 +271,6 @@ def _family(name: str, model: str, examples: tuple[str, ...], languages: str) ->
         template=_template,
         stored_weights=_stored_weights,
         instruction=True,
-        compiled=False,
         trained=False,
     )
 
