@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,10 +110,17 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> 
         key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     if query.is_cuda and query.dtype != torch.float32 and (kernel := varlen_kernel()) is not None:
         starts, longest = (spans.query_starts, spans.key_starts), (max(spans.queries), max(spans.keys))
-        return kernel(query, key, value, *starts, *longest, window_size=(-1, 0)).reshape(len(query), -1)
+        return kernel(query, key, value, *starts, *longest, **_causal_option(kernel)).reshape(len(query), -1)
     sizes: Sequence[list[int]] = (spans.queries, spans.keys, spans.keys)
     parts = (torch.split_with_sizes(states, size) for states, size in zip((query, key, value), sizes, strict=True))
     return torch.cat([_attend_one(*states) for states in zip(*parts, strict=True)])
+
+
+@cache
+def _causal_option(kernel: Callable[..., Tensor]) -> dict[str, Any]:
+    """Return the option that hides later keys, which older versions of torch named otherwise."""
+    named = inspect.signature(kernel).parameters
+    return {"window_size": (-1, 0)} if "window_size" in named else {"is_causal": True}
 
 
 def _attend_one(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
