@@ -36,6 +36,7 @@ from rerankd.errors import CorruptModelError, VerificationError
 from rerankd.models.digest import remembered_digest
 from rerankd.models.families import family
 from rerankd.models.families.bert import as_bert
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.amx.storage import read_facts, read_weights, write_weights
@@ -129,6 +130,7 @@ def _compiles_to_onnx(files: ModelFiles, use: FirstUse) -> bool:
         use.backend == "auto"
         and use.wanted in (None, "int8")
         and family(files.manifest.architecture.family).compiled
+        and not isinstance(files.manifest.architecture, DecoderArchitecture)  # int8 seldom keeps their order
         and files.manifest.architecture.parameters >= MIN_HALF_PARAMETERS
         and bool(INT8_FLAGS & cpu_flags())
         and all(map(installed, ("torch", "transformers", "onnx")))

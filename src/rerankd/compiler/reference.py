@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from rerankd.compiler.causal_reference import causal_score
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ModelFiles, read_config
 from rerankd.models.merged import apply_adapter
 from rerankd.models.modules import read_modules, scores_pairs
@@ -42,6 +44,8 @@ def open_reference(files: ModelFiles) -> Reference:
     Raises:
         CorruptModelError: the weights do not fit the architecture.
     """
+    if isinstance(architecture := files.manifest.architecture, DecoderArchitecture):
+        return Reference(f"transformers {version('transformers')} fp32", causal_score(files, architecture))
     if (model := _sequence_classifier(files)) is not None:
         return Reference(f"transformers {version('transformers')} fp32", _classifier_score(model, files))
     from rerankd.scoring.torch.backend import TorchBackend

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rerankd.models.hub import cached_models
     from rerankd.models.manifest import Manifest, read_manifest, write_manifest
     from rerankd.models.reference import ModelReference, parse_reference
-    from rerankd.models.template import PairTemplate
+    from rerankd.models.template import PairTemplate, PromptTemplate
 
 __all__ = [
     "Architecture",
@@ -22,6 +22,7 @@ __all__ = [
     "ModelFiles",
     "ModelReference",
     "PairTemplate",
+    "PromptTemplate",
     "cached_models",
     "load_model",
     "parse_reference",
@@ -38,6 +39,6 @@ __getattr__ = lazy_exports(
         "rerankd.models.hub": ("cached_models",),
         "rerankd.models.manifest": ("Manifest", "read_manifest", "write_manifest"),
         "rerankd.models.reference": ("ModelReference", "parse_reference"),
-        "rerankd.models.template": ("PairTemplate",),
+        "rerankd.models.template": ("PairTemplate", "PromptTemplate"),
     },
 )

@@ -23,6 +23,7 @@ _PATTERNS = [
     "config.json",
     "modules.json",
     "[0-9]*_*/config.json",
+    "chat_template.jinja",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",

@@ -14,7 +14,7 @@ from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families import family
-from rerankd.models.template import PairTemplate
+from rerankd.models.template import Template, read_template
 
 FILE_NAME = "rerankd.json"
 FORMAT = 1
@@ -28,7 +28,7 @@ class Manifest:
     Attributes:
         name: name of the model.
         architecture: shape of the network.
-        template: special token ids around query and document.
+        template: special token ids, or the texts of a prompt, around query and document.
         max_length: longest pair in tokens; longer ones are truncated.
         precision: `fp32` or `int8` for a compiled model, the stored type for a checkpoint.
         source: reference that it was compiled from; empty for a checkpoint.
@@ -41,7 +41,7 @@ class Manifest:
 
     name: str
     architecture: Architecture
-    template: PairTemplate
+    template: Template
     max_length: int
     precision: str
     source: str = ""
@@ -81,10 +81,10 @@ def read_manifest(folder: Path) -> Manifest | None:
             )
         if any(Path(name).name != name for name in content["files"]):
             raise ValueError("a file outside the folder")
-        template = {key: tuple(ids) for key, ids in content.pop("template").items()}
+        template = read_template(content.pop("template"))
         shape = content.pop("architecture")
         architecture = family(shape["family"]).architecture(**shape)
-        return Manifest(**content, architecture=architecture, template=PairTemplate(**template))
+        return Manifest(**content, architecture=architecture, template=template)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptModelError(
             f"{path} is not a valid manifest ({error}).", hint="Compile the model again: rerankd models compile."

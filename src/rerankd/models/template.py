@@ -1,9 +1,10 @@
-"""Templates that join a query and a document into one sequence of token ids."""
+"""Templates that join a query and a document into one sequence: special tokens around them, or a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rerankd.errors import CorruptModelError
 
@@ -32,7 +33,91 @@ class PairTemplate:
         return len(self.start) + len(self.middle) + len(self.end)
 
 
-Template = PairTemplate
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """Texts around the query and the document: `before query between document after`.
+
+    Each text is a tuple of its parts; the instruction stands between the parts.
+
+    Attributes:
+        before: text before the query.
+        between: text between the query and the document.
+        after: text after the document; the model answers behind it.
+        instruction: instruction of requests without one of their own; None if their prompt is `plain`.
+        plain: the three texts of a prompt without an instruction; None if every prompt has one, or no prompt.
+        joined: True if a query and a document are tokenized together with the text behind them, as a chat template is;
+            False if the text behind them is tokenized by itself.
+        strip: True if spaces and line ends around the query and the document are removed.
+
+    Example:
+        >>> template = PromptTemplate(("Task: ", " Query: "), (" Document: ",), (" Answer:",), "search")
+        >>> template.texts("find")
+        ('Task: find Query: ', ' Document: ', ' Answer:')
+        >>> template.texts(None)[0]
+        'Task: search Query: '
+    """
+
+    before: tuple[str, ...]
+    between: tuple[str, ...]
+    after: tuple[str, ...]
+    instruction: str | None = None
+    plain: tuple[str, str, str] | None = None
+    joined: bool = True
+    strip: bool = False
+
+    @property
+    def takes_instruction(self) -> bool:
+        """True if the prompt has a place for an instruction."""
+        return any(len(parts) > 1 for parts in (self.before, self.between, self.after))
+
+    def texts(self, instruction: str | None) -> tuple[str, str, str]:
+        """Return the texts before the query, between query and document, and after the document.
+
+        Args:
+            instruction: what counts as relevant; None for the template's default.
+        """
+        if instruction is None and self.instruction is None and self.plain is not None:
+            return self.plain
+        told = (self.instruction or "") if instruction is None else instruction
+        before, between, after = (told.join(parts) for parts in (self.before, self.between, self.after))
+        return before, between, after
+
+
+Template = PairTemplate | PromptTemplate
+
+
+def as_pair_template(template: Template) -> PairTemplate:
+    """Return a template that has special tokens.
+
+    Raises:
+        TypeError: it is a prompt.
+    """
+    if isinstance(template, PairTemplate):
+        return template
+    raise TypeError("a prompt has no special tokens of its own")
+
+
+def read_template(content: Mapping[str, Any]) -> Template:
+    """Return the template that a manifest stores.
+
+    Args:
+        content: the fields of the template, with lists for tuples.
+
+    Raises:
+        TypeError: a field is missing, unknown, or of another type.
+
+    Example:
+        >>> read_template({"start": [0], "middle": [2, 2], "end": [2]})
+        PairTemplate(start=(0,), middle=(2, 2), end=(2,))
+    """
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    if "before" not in fields:
+        return PairTemplate(**fields)
+    texts = [fields.get(name) for name in ("before", "between", "after")]
+    texts.append(fields.get("plain") or ("",))
+    if not all(isinstance(parts, tuple) and all(isinstance(part, str) for part in parts) for parts in texts):
+        raise TypeError("a text of the template is not a list of strings")
+    return PromptTemplate(**fields)
 
 
 def special_token_template(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -18,6 +17,7 @@ from rerankd._common.lines import split_lines
 from rerankd.errors import InvalidInputFileError
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import sha256
+from rerankd.models.template import PromptTemplate
 
 MAX_METRICS = 500
 MAX_METRICS_BYTES = 20_000_000
@@ -31,6 +31,10 @@ def params_of(files: ModelFiles) -> Mapping[str, Any]:
     """Return the parameters of a model, for MLflow's pages and for `diff`."""
     manifest, architecture = files.manifest, files.manifest.architecture
     template = manifest.template
+    if isinstance(template, PromptTemplate):
+        shown: Sequence[object] = template.texts(None)
+    else:
+        shown = template.start, template.middle, template.end
     return {
         "model": manifest.name,
         "family": architecture.family,
@@ -40,7 +44,7 @@ def params_of(files: ModelFiles) -> Mapping[str, Any]:
         "vocabulary": architecture.vocabulary,
         "precision": manifest.precision,
         "max_length": manifest.max_length,
-        "template": json.dumps(list(dataclasses.asdict(template).values())),
+        "template": json.dumps(shown),
         "compiled": files.compiled,
         "source": manifest.source,
         "revision": manifest.revision,

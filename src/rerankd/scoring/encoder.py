@@ -1,7 +1,7 @@
 """Encoder: pairs to token ids. The query is tokenized once, the documents in one parallel call.
 
 Does: `only_second` truncation (the query limited to 3/4 of the length first, as FlagEmbedding) and `longest_first` (as
-transformers), overlapping chunks of long documents, and texts of any size. Does not: pad.
+transformers), overlapping chunks of long documents, prompts, and texts of any size. Does not: pad.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from rerankd._common.characters import is_blank
 from rerankd.errors import InvalidRequestError
-from rerankd.models.template import PairTemplate
+from rerankd.models.template import Template
+from rerankd.scoring.prompt import Layout, Place, PlacedIds, layout_of
 from rerankd.scoring.special_tokens import SpecialTokens
 from rerankd.types import LongDocuments, Truncation, TruncationSide
 
@@ -28,6 +29,7 @@ Text = TypeVar("Text", str, Ids)
 
 CHARACTERS_PER_TOKEN = 32
 DOCUMENTS_PER_CALL = 1024
+MAX_LAYOUTS = 64  # of instructions in a row
 MAX_CHARACTERS = 2_000_000  # of one text; a longer one with so few tokens is no text, and takes a second
 
 
@@ -93,7 +95,7 @@ class EncodedPair:
 
     Attributes:
         ids: token ids, shape (length,), int64.
-        document_start: position of the first token of the second segment.
+        document_start: position of the first token of the second segment, or of the document in a prompt.
         truncated: True if text of the pair's query or document was cut.
     """
 
@@ -131,7 +133,7 @@ class PairEncoder:
 
     Args:
         tokenizer: tokenizer without truncation and padding.
-        template: special tokens around query and document.
+        template: special tokens, or the texts of a prompt, around query and document.
 
     Example:
         >>> encoder = PairEncoder(files.tokenizer(), files.manifest.template)  # doctest: +SKIP
@@ -139,16 +141,17 @@ class PairEncoder:
         [[EncodedPair(ids=array([...]), document_start=4, truncated=False)]]
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: PairTemplate) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: Template) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._layouts: dict[str | None, Layout] = {}
         self._special_tokens = SpecialTokens(tokenizer)
         self._process = os.getpid()
 
     @property
     def special(self) -> int:
-        """Number of special tokens in a pair."""
-        return self._template.special
+        """Number of tokens in a pair that are not of the query or the document."""
+        return self._layout(None).special
 
     def encode(self, query: str, documents: Sequence[str], truncation: TruncationOptions) -> list[list[EncodedPair]]:
         """Encode one query with its documents.
@@ -161,18 +164,35 @@ class PairEncoder:
         Returns:
             One list per document: a single pair, or one per chunk with `long_documents="chunk"`.
         """
-        ((query_ids, query_cut),) = self._tokenize([query], truncation)
+        layout = self._layout(truncation.instruction)
+        ((query_ids, query_cut),) = self._tokenize([query], truncation, layout.query, layout.strip)
         encoded: list[list[EncodedPair]] = []
         for start in range(0, len(documents), DOCUMENTS_PER_CALL):
             part = documents[start : start + DOCUMENTS_PER_CALL]
             encoded += [
-                list(self._pairs(query_ids, ids, truncation, query_cut or cut))
-                for ids, cut in self._tokenize(part, truncation)
+                list(self._pairs(layout, query_ids, ids, truncation, query_cut or cut))
+                for ids, cut in self._tokenize(part, truncation, layout.document, layout.strip)
             ]
         return encoded
 
-    def _tokenize(self, texts: Sequence[str], truncation: TruncationOptions) -> list[tuple[Ids, bool]]:
-        """Return the ids of each text; of a text that is far too long only the part that can be read is tokenized.
+    def _layout(self, instruction: str | None) -> Layout:
+        """Return the layout of the sequences with an instruction."""
+        if not self._template.takes_instruction:
+            instruction = None
+        if (layout := self._layouts.get(instruction)) is None:
+            told = None if instruction is None else replace_surrogates(instruction)
+            layout = layout_of(self._template, self._tokenizer, told)
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts = {}
+            self._layouts[instruction] = layout
+        return layout
+
+    def _tokenize(
+        self, texts: Sequence[str], truncation: TruncationOptions, place: Place, strip: bool
+    ) -> list[tuple[Ids, bool]]:
+        """Return the ids of each text and of what is tokenized with it at its place.
+
+        Of a text that is far too long only the part that can be read is tokenized.
 
         The second value is True if characters were cut although there was room for more ids.
         """
@@ -185,7 +205,8 @@ class PairEncoder:
         limit, waiting = needed * CHARACTERS_PER_TOKEN, list(range(len(texts)))
         longest = max(limit, MAX_CHARACTERS)
         while waiting:
-            heads = [self._readable(_kept(texts[i], limit, truncation.truncation_side)) for i in waiting]
+            heads = [self._readable(_kept(texts[i], limit, truncation.truncation_side), strip) for i in waiting]
+            heads = [f"{place.lead}{head}{place.tail}" for head in heads]
             encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
             for i, encoding in zip(waiting, encodings, strict=True):
                 enough = len(texts[i]) <= limit or len(encoding.ids) >= 2 * needed
@@ -195,41 +216,45 @@ class PairEncoder:
             limit = min(limit * 4, longest)
         return [text_ids for text_ids in ids if text_ids is not None]
 
-    def _readable(self, text: str) -> str:
+    def _readable(self, text: str, strip: bool) -> str:
         """Return what is tokenized of a text: invisible characters alone are no text, whatever tokens they have."""
-        return "" if is_blank(text) else self._special_tokens.split_in(replace_surrogates(text))
+        if is_blank(text):
+            return ""
+        return self._special_tokens.split_in(replace_surrogates(text.strip() if strip else text))
 
-    def _pairs(self, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool) -> Iterator[EncodedPair]:
+    def _pairs(
+        self, layout: Layout, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool
+    ) -> Iterator[EncodedPair]:
         # Even if the special tokens alone fill the length, one token of each text is read.
-        room = max(2, truncation.max_length - self._template.special)
+        room = max(2, truncation.max_length - layout.special)
         side = truncation.truncation_side
-        lengths = len(query), len(document)
-        query = _kept(query, truncation.max_query_tokens, side)
-        document = _kept(document, truncation.max_document_tokens, side)
-        cut = cut or lengths != (len(query), len(document))
+        first_text, second_text = PlacedIds.of(query, layout.query), PlacedIds.of(document, layout.document)
+        asked = first_text.kept(truncation.max_query_tokens, side)
+        read = second_text.kept(truncation.max_document_tokens, side)
+        cut = cut or len(asked) < len(first_text) or len(read) < len(second_text)
         if truncation.truncation == "longest_first" and truncation.long_documents == "truncate":
-            first, second = longest_first_lengths(len(query), len(document), room)
-            cut = cut or first < len(query) or second < len(document)
-            yield self._assemble(_kept(query, first, side), _kept(document, second, side), cut)
+            first, second = longest_first_lengths(len(asked), len(read), room)
+            cut = cut or first < len(asked) or second < len(read)
+            yield _assemble(layout, asked.kept(first, side), read.kept(second, side), cut)
             return
-        first = min(len(query), truncation.max_length * 3 // 4, room)
+        first = min(len(asked), (room if layout.prompt else truncation.max_length) * 3 // 4, room)
         size = room - first
-        cut = cut or first < len(query)
-        query = _kept(query, first, side)
-        if len(document) <= size or truncation.long_documents == "truncate" or size < 1:
-            yield self._assemble(query, _kept(document, size, side), cut or len(document) > size)
+        cut = cut or first < len(asked)
+        asked = asked.kept(first, side)
+        if len(read) <= size or truncation.long_documents == "truncate" or size < 1:
+            yield _assemble(layout, asked, read.kept(size, side), cut or len(read) > size)
             return
         overlap = min(truncation.chunk_overlap, size // 2)
-        starts = range(0, len(document) - overlap, size - overlap)
+        starts = range(0, len(read) - overlap, size - overlap)
         unread = len(starts) > truncation.max_chunks
         for start in starts[: truncation.max_chunks]:
-            yield self._assemble(query, document[start : start + size], cut or unread)
+            yield _assemble(layout, asked, read.part(start, start + size), cut or unread)
 
-    def _assemble(self, query: Ids, document: Ids, truncated: bool) -> EncodedPair:
-        template = self._template
-        first = [*template.start, *query, *template.middle]
-        ids = np.array([*first, *document, *template.end], dtype=np.int64)
-        return EncodedPair(ids, len(first), truncated)
+
+def _assemble(layout: Layout, query: PlacedIds, document: PlacedIds, truncated: bool) -> EncodedPair:
+    first = [*layout.start, *query.ids, *query.tail, *layout.middle]
+    ids = np.array([*first, *document.ids, *document.tail, *layout.end], dtype=np.int64)
+    return EncodedPair(ids, len(first), truncated)
 
 
 def _kept(text: Text, limit: int | None, side: TruncationSide) -> Text:

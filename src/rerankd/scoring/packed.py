@@ -31,6 +31,21 @@ class PackedRows:
     lengths: list[int]
 
 
+def shared_prefix(pairs: Sequence[EncodedPair]) -> int:
+    """Return the number of tokens with which all sequences begin, without the last token of any.
+
+    Args:
+        pairs: at least one sequence.
+    """
+    first, length = pairs[0].ids, min(map(len, pairs)) - 1
+    for pair in pairs[1:]:
+        different = np.flatnonzero(pair.ids[:length] != first[:length])
+        length = int(different[0]) if len(different) else length
+        if length == 0:
+            break
+    return length
+
+
 def packed_rows(pairs: Sequence[EncodedPair], architecture: Architecture) -> PackedRows:
     """Concatenate sequences.
 

@@ -19,7 +19,7 @@ from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ONNX, ModelFiles, load_model
 from rerankd.models.manifest import Manifest, sha256, write_manifest
 from rerankd.models.merged import settings_of
-from rerankd.models.template import PairTemplate
+from rerankd.models.template import PairTemplate, as_pair_template
 from rerankd.reranker import Reranker
 from rerankd.training.gptq import gptq_quantize, gptq_quantize_ranker, outlier_layers
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
@@ -131,7 +131,7 @@ def write_late_interaction(
         save_graph(
             weights,
             as_bert(files.manifest.architecture, "Late interaction"),
-            files.manifest.template,
+            as_pair_template(files.manifest.template),
             working / ONNX,
             precision=precision,
             outlier_layers=outliers,

@@ -18,6 +18,7 @@ from rerankd.models.families.bert import BertArchitecture, as_bert
 from rerankd.models.files import ModelFiles
 from rerankd.models.manifest import FILE_NAME
 from rerankd.models.merged import apply_adapter
+from rerankd.models.template import as_pair_template
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.training.late_interaction import LateInteractionRanker, joint_layers
 from rerankd.training.late_interaction_encoder import Side
@@ -111,7 +112,7 @@ class LateInteractionNetwork(Network):
     def logits(self, features: Features) -> torch.Tensor:
         """Return logits, shape (pairs,)."""
         ids, segments, mask = features["input_ids"], features["token_type_ids"], features["attention_mask"]
-        template = self._files.manifest.template
+        template = as_pair_template(self._files.manifest.template)
         lead = len(template.middle) - 1  # [CLS] and prefix of the document, before its first token
         starts = segments.argmax(1) - lead  # the final [SEP] has segment 1, so it exists
         is_new = self._starts_new_query(ids, starts)

@@ -15,12 +15,15 @@ from rerankd.errors import UnsupportedModelError
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BERT, XLM_ROBERTA
 from rerankd.models.families.deberta import DEBERTA
+from rerankd.models.families.decoder import QWEN2, QWEN3
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
 from rerankd.models.families.gte import GTE
 from rerankd.models.families.modernbert import MODERNBERT
 from rerankd.models.refusals import unsupported
 
-FAMILIES: Mapping[str, Family] = {member.name: member for member in (XLM_ROBERTA, BERT, MODERNBERT, DEBERTA, GTE)}
+FAMILIES: Mapping[str, Family] = {
+    member.name: member for member in (XLM_ROBERTA, BERT, QWEN3, QWEN2, MODERNBERT, DEBERTA, GTE)
+}
 
 __all__ = [
     "FAMILIES",

@@ -19,6 +19,7 @@ from rerankd.errors import CorruptModelError, InvalidRequestError
 from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
+from rerankd.models.template import as_pair_template
 from rerankd.scoring.amx import library
 from rerankd.scoring.amx.compiled import compiled_arrays
 from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
@@ -69,7 +70,7 @@ class AmxBackend:
             )
         self.workers = threads or usable_cores()
         self._architecture = architecture = as_bert(architecture, "The AMX backend")
-        self._template = files.manifest.template
+        self._template = as_pair_template(files.manifest.template)
         self._library = library.library()
         if weights is not None:
             self._weights = weights

@@ -19,7 +19,7 @@ from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags
 from rerankd.errors import InvalidRequestError
 from rerankd.models.files import ModelFiles
 from rerankd.scoring.encoder import EncodedPair
-from rerankd.scoring.packed import packed_rows
+from rerankd.scoring.packed import packed_rows, shared_prefix
 from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
 from rerankd.scoring.torch.networks import open_network
 
@@ -102,7 +102,7 @@ class TorchBackend:
             return torch.from_numpy(values).to(self.device, non_blocking=True)
 
         ids, positions, segments = (move(values) for values in (rows.ids, rows.positions, rows.segments))
-        return PackedBatch(ids, positions, segments, move(rows.starts), rows.lengths)
+        return PackedBatch(ids, positions, segments, move(rows.starts), rows.lengths, shared_prefix(pairs))
 
 
 def check_half_precision(precision: str) -> None:

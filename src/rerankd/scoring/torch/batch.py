@@ -28,6 +28,7 @@ class PackedBatch:
         segments: 0 for the query's side, 1 for the document's, shape (tokens,), int64.
         starts: offset of each sequence, and the total at the end, shape (sequences + 1,), int32.
         lengths: tokens of each sequence.
+        shared: tokens with which all sequences begin.
     """
 
     ids: Tensor
@@ -35,6 +36,7 @@ class PackedBatch:
     segments: Tensor
     starts: Tensor
     lengths: list[int]
+    shared: int = 0
 
 
 class DeviceWeights:
@@ -90,7 +92,7 @@ def attend(
     """
     q, k, v = (states.view(len(states), heads, -1) for states in (query, key, value))
     windowed = window is not None
-    kernel = _varlen_kernel() if q.is_cuda and q.dtype != torch.float32 and not (windowed and last) else None
+    kernel = varlen_kernel() if q.is_cuda and q.dtype != torch.float32 and not (windowed and last) else None
     if kernel is not None:
         starts = torch.arange(len(batch.lengths) + 1, dtype=torch.int32, device=q.device) if last else batch.starts
         longest = max(batch.lengths)
@@ -132,7 +134,7 @@ def _attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None =
 
 
 @cache
-def _varlen_kernel() -> Callable[..., Tensor] | None:
+def varlen_kernel() -> Callable[..., Tensor] | None:
     """Return torch's variable-length attention; None for a torch without it."""
     try:
         from torch.nn.attention.varlen import varlen_attn

@@ -10,11 +10,13 @@ from torch import Tensor
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
 from rerankd.models.families.deberta import DebertaArchitecture
+from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.families.gte import GteArchitecture
 from rerankd.models.families.modernbert import ModernBertArchitecture
 from rerankd.scoring.torch.batch import DeviceWeights, PackedBatch
 from rerankd.scoring.torch.bert import BertNetwork
 from rerankd.scoring.torch.deberta import DebertaNetwork
+from rerankd.scoring.torch.decoder import DecoderNetwork
 from rerankd.scoring.torch.gte import GteNetwork
 from rerankd.scoring.torch.modernbert import ModernBertNetwork
 
@@ -32,6 +34,7 @@ NETWORKS: Mapping[type[Architecture], Callable[[Any, DeviceWeights], PackedNetwo
     ModernBertArchitecture: ModernBertNetwork,
     DebertaArchitecture: DebertaNetwork,
     GteArchitecture: GteNetwork,
+    DecoderArchitecture: DecoderNetwork,
 }
 
 
