@@ -76,7 +76,8 @@ def _sequence_classifier(files: ModelFiles) -> PreTrainedModel | None:
     if report["missing_keys"] or report["mismatched_keys"]:
         return None
     apply_adapter(model, files)
-    return model.eval()
+    loaded: PreTrainedModel = model.eval()
+    return loaded
 
 
 def _classifier_score(model: PreTrainedModel, files: ModelFiles) -> Callable[[EncodedPair], float]:

@@ -32,6 +32,8 @@ def saved_answers(folder: Path, vocabulary: int) -> tuple[int, int | None] | Non
     if not path.is_file():
         return None
     content = _read(path)
+    true_id: Any
+    false_id: Any
     true_id, false_id = content.get("true_token_id"), content.get("false_token_id")
     if not _is_id(true_id, vocabulary) or not (false_id is None or _is_id(false_id, vocabulary)):
         raise CorruptModelError(

@@ -110,7 +110,9 @@ def read_template(content: Mapping[str, Any]) -> Template:
         >>> read_template({"start": [0], "middle": [2, 2], "end": [2]})
         PairTemplate(start=(0,), middle=(2, 2), end=(2,))
     """
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
     if "before" not in fields:
         return PairTemplate(**fields)
     texts = [fields.get(name) for name in ("before", "between", "after")]

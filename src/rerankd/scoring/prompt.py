@@ -21,7 +21,7 @@ Ids = list[int]
 
 LONGEST_EDGE = 64  # characters that are tokenized with a text at most
 # Texts that may stand at a point: letters, digits, signs, spaces and line ends of several scripts, and none.
-_NEIGHBOURS = (
+_NEIGHBOURS: tuple[str, ...] = (
     "",
     "a",
     "A",

@@ -103,11 +103,11 @@ def attend(
     parts = (torch.split_with_sizes(states, size) for states, size in zip((q, k, v), sizes, strict=True))
     sequences = zip(*parts, strict=True)
     if window is not None:
-        return torch.cat([part for states in sequences for part in _attend_blocks(*states, window)])
+        return torch.cat([part for states in sequences for part in _attend_blocks(*states, window=window)])
     return torch.cat([_attend_one(*states) for states in sequences])
 
 
-def _attend_blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> Iterator[Tensor]:
+def _attend_blocks(query: Tensor, key: Tensor, value: Tensor, *, window: int) -> Iterator[Tensor]:
     """Compute the attention of one sequence inside a window, for blocks of queries and the keys that they see."""
     step = WINDOWS_PER_BLOCK * window
     for start in range(0, len(query), step):

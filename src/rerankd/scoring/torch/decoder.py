@@ -101,7 +101,8 @@ class DecoderNetwork:
             )
             pair = functional.linear(states, weight[queries:], None if bias is None else bias[queries:])
         else:
-            asked, pair = functional.linear(states, weight, bias).split([queries, len(weight) - queries], dim=-1)
+            joined = functional.linear(states, weight, bias)
+            asked, pair = joined[:, :queries], joined[:, queries:]
         key, value = (self._heads(part) for part in pair.chunk(2, dim=-1))
         query = self._turn(self._heads(asked), layer.query_norm, turned)
         context = attend_causally(
