@@ -181,9 +181,11 @@ def families_table(language: str) -> str:
 
 
 _CHINESE = {
-    "100 languages (v2-m3); Chinese and English (base, large, bce)": (
-        "一百种语言（v2-m3）；中文和英文（base、large、bce）"
+    "100 languages (v2-m3, jina); Chinese and English (base, large, bce)": (
+        "一百种语言（v2-m3、jina）；中文和英文（base、large、bce）"
     ),
+    "70 languages": "七十种语言",
+    "over 100 languages": "一百多种语言",
     "English": "英文",
 }
 """Languages of families in Chinese; those that are not here stay English."""

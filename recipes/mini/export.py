@@ -56,8 +56,8 @@ def write_tokenizer(source: Path, target: Path) -> None:
     content = json.loads(source.read_text(encoding="utf-8"))
     content["added_tokens"] = []
     for piece in content["model"]["vocab"]:
-        if piece[0] in SPECIAL:
-            piece[1] = NEVER
+        # Seven digits are those of float32, which the scores were made in.
+        piece[1] = NEVER if piece[0] in SPECIAL else float(f"{piece[1]:.7g}")
     target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 

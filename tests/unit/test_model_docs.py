@@ -52,4 +52,7 @@ def test_the_command() -> None:
     assert first["classes"] == ["XLMRobertaForSequenceClassification"]
     assert "BAAI/bge-reranker-v2-m3" in first["examples"]
     assert (first["instruction"], first["torch"], first["compiled"], first["trained"]) == (False, True, True, True)
-    assert (first["length"], first["licence"]) == ("8192 (v2-m3), 512", "Apache-2.0, MIT")
+    assert (first["length"], first["licence"]) == (
+        "8192 (v2-m3), 1024 (jina), 512",
+        "Apache-2.0, MIT; CC-BY-NC-4.0 (jina)",
+    )

@@ -146,11 +146,21 @@ class LateInteractionGraph(BertGraph):
         self.op("Add", similarity, self._joint_head(hidden), output="logits")
 
     def _joint_head(self, hidden: str) -> str:
-        """Add the head on the states of both [CLS] tokens, in float32; shape (batch, 1)."""
+        """Add the head on the states of both [CLS] tokens, computed in float32; shape (batch, 1)."""
         both = self.op("GatherND", hidden, self._beginnings, batch_dims=1)
         flat = self.op("Reshape", both, self._number("flat", [0, 2 * self.architecture.hidden]))
-        inner = self.fused("Gelu", self._linear(flat, "joint_dense"))
+        weight = self._stored_rows("joint_dense.weight")
+        inner = self.fused("Gelu", self.op("Gemm", flat, weight, self._vector("joint_dense.bias"), transB=1))
         return self._linear(inner, "joint_output")
+
+    def _stored_rows(self, name: str) -> str:
+        """Return a matrix; an int8 model stores it with one scale per row, and it is dequantized once, at loading."""
+        if not self.int8:
+            return self._vector(name)
+        matrix = self.weights(name)
+        scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
+        rows = self.constant(name, np.rint(matrix / scale).astype(np.int8))
+        return self.op("Mul", self.op("Cast", rows, to=FLOAT), self.constant(f"{name}.scale", scale))
 
     def _cosine(self, hidden: str, columns: str, last: str) -> str:
         sums = [

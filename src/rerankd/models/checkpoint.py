@@ -78,7 +78,7 @@ class Checkpoint:
     def _check(self, folder: Path, name: str, shape: tuple[int, ...]) -> None:
         place = self._place(name)
         if place.name not in self._files:
-            raise self._missing(folder, place.name)
+            raise self._missing(folder, name, place.name)
         actual, merged = self._shape(place.name), ""
         if place.total is not None:
             name, shape, merged = place.name, (place.total, *shape[1:]), "merged "
@@ -93,7 +93,7 @@ class Checkpoint:
     def _shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._files[name].get_slice(self._stored[name]).get_shape())
 
-    def _missing(self, folder: Path, name: str) -> CorruptModelError:
+    def _missing(self, folder: Path, wanted: str, name: str) -> CorruptModelError:
         index = folder / INDEX
         sharded = index.is_file() and not (folder / "model.safetensors").is_file()
         if sharded and name in index.read_text(encoding="utf-8", errors="replace"):
@@ -101,14 +101,14 @@ class Checkpoint:
                 f"{folder}: the weight {name} is missing from its shard.", hint="Fetch the model again."
             )
         layout = layout_of(self._files)
-        if layout and layout != layout_of(self._place(wanted).name for wanted in self._architecture.shapes()):
+        if layout and layout != layout_of(self._place(weight).name for weight in self._architecture.shapes()):
             return CorruptModelError(
                 f"{folder}: the weight {name} is missing; the names of the weights look like those of {layout}, not of "
                 f"the family {self._architecture.family} that config.json names.",
                 hint="Use weights and config.json from the same repository, and a supported family (rerankd models "
                 "families).",
             )
-        if name.startswith(self._architecture.head_prefixes):
+        if wanted.startswith(self._architecture.head_prefixes):
             return CorruptModelError(
                 f"{folder}: the ranking head is missing ({name}): these are the weights of a bi-encoder.",
                 hint="Use a checkpoint trained as a cross-encoder; a missing head is never initialized at random.",

@@ -50,6 +50,12 @@ def calibration(constants: Constants) -> tuple[float, float]:
     return scale, offset
 
 
+def joint_dense(constants: Constants) -> Array:
+    """Return the matrix of the head on both first tokens, shape (hidden, 2 hidden), float32."""
+    name = "joint_dense.weight"
+    return dequantized(constants[name], constants.get(f"{name}.scale"))
+
+
 def joint_biases(constants: Constants) -> list[Array]:
     """Return the biases of joint layers, shape (heads,) each, in the order of the layers."""
     names = [name for name in constants if name.startswith(JOINT_BIAS)]

@@ -18,6 +18,7 @@ from rerankd.models.compiled_weights import (
     calibration,
     dequantized,
     joint_biases,
+    joint_dense,
     segment_embeddings,
     word_embeddings,
 )
@@ -70,7 +71,7 @@ def _late_interaction(constants: Mapping[str, Array], architecture: BertArchitec
     weights |= {"mix": scale * constants["mix"].reshape(-1), "bias": scale * constants["bias"].reshape(-1) + offset}
     if biases := joint_biases(constants):
         weights |= {"cross_bias": np.stack(biases)}
-        weights |= {f"joint_dense.{part}": constants[f"joint_dense.{part}"] for part in ("weight", "bias")}
+        weights |= {"joint_dense.weight": joint_dense(constants), "joint_dense.bias": constants["joint_dense.bias"]}
         weights |= {f"joint_output.{part}": scale * constants[f"joint_output.{part}"] for part in ("weight", "bias")}
     return {named(name): value for name, value in weights.items()}
 

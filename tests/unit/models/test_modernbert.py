@@ -130,7 +130,7 @@ def test_names_of_other_classes_and_wrappers(chain: Path, prefix: str) -> None:
 def test_a_bi_encoder_saved_as_a_chain(chain: Path) -> None:
     modules = json.loads((chain / "modules.json").read_text())
     (chain / "modules.json").write_text(json.dumps(modules[:2]))
-    with pytest.raises(UnsupportedModelError, match="ModernBertModel: this is an encoder without a ranking head"):
+    with pytest.raises(UnsupportedModelError, match="ModernBertModel with Pooling: this is a bi-encoder"):
         load_model(str(chain))
 
 
@@ -159,7 +159,7 @@ def test_the_head_is_part_of_the_digest(chain: Path) -> None:
 
 def test_a_chain_without_a_head(chain: Path) -> None:
     (chain / "4_Dense" / "model.safetensors").unlink()
-    with pytest.raises(CorruptModelError, match=r"4_Dense: there is no model.safetensors. Fetch the model again"):
+    with pytest.raises(CorruptModelError, match=r"4_Dense: there is no model.safetensors. Copy it"):
         load_model(str(chain))
 
 

@@ -420,7 +420,7 @@ def test_a_repository_without_a_checkpoint(tmp_path: Path, exists: bool) -> None
 def test_merged_weights_of_the_wrong_width(folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     layer = "bert.encoder.layer.0.attention.self"
     places = {
-        f"{layer}.{part}.weight": StoredWeight("bert.Wqkv.weight", (start, start + 64))
+        f"{layer}.{part}.weight": StoredWeight("bert.Wqkv.weight", (start, start + 64), 192)
         for part, start in (("query", 0), ("key", 64), ("value", 128))
     }
     merging = replace(families.FAMILIES["bert"], stored_weights=lambda *_: places)

@@ -46,6 +46,8 @@ def test_all_layers_of_deberta_are_adapted_and_quantized(deberta: Path, mixed_pa
 def test_a_family_that_cannot_be_trained_is_refused_before_anything_is_done(xlmr: Path, tmp_path: Path) -> None:
     vocabulary = load_model(str(xlmr)).manifest.architecture.vocabulary
     folder, steps = gte_checkpoint(tmp_path / "gte", xlmr, vocabulary), list[str]()
-    with pytest.raises(UnsupportedModelError, match=r"gte: models of the family gte cannot be trained. Train a model"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"gte belongs to the family gte, which rerankd does not train. Train a model"
+    ):
         fine_tune(str(folder), animals(), tmp_path / "out", replace(OPTIONS, mine_negatives=False), report=steps.append)
     assert not steps

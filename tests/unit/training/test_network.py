@@ -104,5 +104,7 @@ def test_a_compiled_cross_encoder_is_the_network_it_was_compiled_from(
 
 def test_a_family_without_training_is_refused_before_anything_is_loaded(tmp_path: Path, texts: list[str]) -> None:
     files = files_of(write_reranker(tmp_path / "m", texts, "chain", by_library=False))
-    with pytest.raises(UnsupportedModelError, match="the family modernbert, which cannot be trained yet. Start from"):
+    with pytest.raises(
+        UnsupportedModelError, match="the family modernbert, which rerankd does not train. Train a model"
+    ):
         open_network(files, 24)

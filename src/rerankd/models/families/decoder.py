@@ -271,7 +271,7 @@ def _family(name: str, model: str, examples: tuple[str, ...], languages: str) ->
         template=_template,
         stored_weights=_stored_weights,
         instruction=True,
-        trained=False,
+        length="32768",
     )
 
 

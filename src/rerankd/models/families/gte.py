@@ -219,5 +219,5 @@ GTE = Family(
     read=read_gte,
     template=_template,
     stored_weights=stored_weights,
-    trained=False,
+    length="8192",
 )

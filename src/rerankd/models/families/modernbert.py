@@ -285,5 +285,5 @@ MODERNBERT = Family(
     read=read_modernbert,
     template=_template,
     stored_weights=_stored_weights,
-    trained=False,
+    length="8192",
 )

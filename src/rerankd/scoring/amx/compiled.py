@@ -13,6 +13,7 @@ from rerankd.models.compiled_weights import (
     calibration,
     dequantized,
     joint_biases,
+    joint_dense,
     segment_embeddings,
     word_embeddings,
 )
@@ -108,7 +109,7 @@ def comparison_arrays(constants: Constants) -> Iterator[tuple[str, Array]]:
     yield "mix", np.concatenate([scale * mix, scale * bias + offset]).astype(np.float32)
     if biases := joint_biases(constants):
         yield "cross_bias", (np.stack(biases) / np.log(2)).astype(np.float32)
-        yield "joint_dense", constants["joint_dense.weight"]
+        yield "joint_dense", joint_dense(constants)
         yield "joint_dense_bias", constants["joint_dense.bias"]
         yield "joint_out", (scale * constants["joint_output.weight"]).astype(np.float32).reshape(-1)
         yield "joint_out_bias", (scale * constants["joint_output.bias"]).astype(np.float32)
