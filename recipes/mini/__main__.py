@@ -27,6 +27,7 @@ from .collector import build
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "mini.json"
 SHARE = 0.7  # of the trained weights; the rest are those before training
 LOWERED = 1.0  # by hand, of the weight of repeated pieces, against keyword traps
+JOINT_SHARE = 0.65  # of the trained joint layers; the rest are those before: plain questions need them
 SLOWER = 0.8  # factor of the rates in the second training of the joint layers
 FOLDS = (
     frozenset({"toyhom-zh", "medquad-en"}),
@@ -132,7 +133,8 @@ def join(
     joint.freeze_separate_layers(student)
     joint.train_joint("joint", bank, teacher, student, to_join, device, quantised_from=1.0)
     joint.train_joint("more", bank, teacher, student, to_go_on, device, rate=SLOWER)
-    student.cpu().save(out, tokenizer)
+    start = joint.with_joint_layers(teacher, joint.JOINT_LAYERS)
+    train.between(start.to(device), student, JOINT_SHARE).cpu().save(out, tokenizer)
 
 
 def transfer(

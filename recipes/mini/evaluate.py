@@ -4,7 +4,8 @@ Each pack's BM25 top 50 is reranked for a fixed sample of its held-out queries: 
 the model's score plus `FUSION` times BM25's, both standardised per query. nDCG@10 (gain = grade) and RR@10 by
 ir_measures; intervals are paired bootstraps over queries of the difference to BM25.
 
-Besides: keyword traps (`traps.jsonl`, never trained on), cross-lingual ranking among 50, and what int8 costs.
+Besides: keyword traps (`traps.jsonl`, never trained on), plain questions whose passages differ by the word that is
+asked for (`plain_questions.jsonl`, never trained on), cross-lingual ranking among 50, and what int8 costs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ OTHER_WEIGHTS = (0.25, 1.0, 2.0)
 MEASURES = (nDCG @ 10, RR @ 10)
 WORTH = {"zh": ("toyhom-zh", "dureader-zh"), "en": ("medquad-en", "tatqa-en", "covidqa-en")}
 TRAPS = Path(__file__).parent / "traps.jsonl"
+PLAIN_QUESTIONS = Path(__file__).parent / "plain_questions.jsonl"  # passages that differ by the word asked for
 CROSSLINGUAL_CANDIDATES = 50
 
 Scorer = Callable[[str, Sequence[str]], list[float]]
@@ -184,7 +186,7 @@ def together(differences: dict[str, dict[str, np.ndarray]]) -> list[dict[str, An
 
 
 def traps(score: Scorer, path: Path = TRAPS) -> dict[str, Any]:
-    """Return the share of keyword traps with the answer ranked first, per language, and the missed ones."""
+    """Return the share of questions with the answer ranked first, per language, and the missed ones."""
     solved: dict[str, list[bool]] = defaultdict(list)
     missed: dict[str, list[str]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -246,7 +248,11 @@ def main() -> None:
     parser.add_argument("--packs", nargs="+", choices=data.PACKS, default=data.PACKS)
     parser.add_argument("--queries", type=int, default=QUERIES, help="held-out queries per pack")
     parser.add_argument("--unseen", action="store_true", help="evaluate all queries: the model never saw these packs")
-    parser.add_argument("--checks", action="store_true", help="run only the keyword traps and cross-lingual ranking")
+    parser.add_argument(
+        "--checks",
+        action="store_true",
+        help="run only the keyword traps, the plain questions and cross-lingual ranking",
+    )
     parser.add_argument(
         "--against", nargs="+", default=[], help="other files of the same model to compare nDCG@10 with"
     )
@@ -256,7 +262,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.checks:
         score = scorer(arguments.model, arguments.threads)
-        report: Any = {"traps": traps(score), "cross-lingual": crosslingual(arguments.data, score)}
+        report: Any = {
+            "traps": traps(score),
+            "plain questions": traps(score, PLAIN_QUESTIONS),
+            "cross-lingual": crosslingual(arguments.data, score),
+        }
         print(json.dumps(report, ensure_ascii=False, indent=1), flush=True)
     else:
         evaluate(

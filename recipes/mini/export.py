@@ -55,7 +55,8 @@ def write_tokenizer(source: Path, target: Path) -> None:
     """Write the tokenizer so that special tokens in texts are plain text: `[CLS]` in a document is five characters."""
     content = json.loads(source.read_text(encoding="utf-8"))
     content["added_tokens"] = []
-    for piece in content["model"]["vocab"]:
+    pieces = content["model"]["vocab"]
+    for piece in pieces if isinstance(pieces, list) else ():  # of a unigram model: names and scores
         # Seven digits are those of float32, which the scores were made in.
         piece[1] = NEVER if piece[0] in SPECIAL else float(f"{piece[1]:.7g}")
     target.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
