@@ -48,7 +48,7 @@ def test_compiled(
     np.testing.assert_allclose(scores_of(folders["fp32"], mixed_pairs), expected, atol=1e-4)
     parity = load_model(str(folders["int8"])).manifest.parity
     assert parity is not None
-    assert parity["reference"] == "the torch backend fp32"
+    assert parity["reference"].startswith("torch ")
     assert parity["kendall_tau"] > 0.8
 
 

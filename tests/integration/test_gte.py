@@ -104,5 +104,5 @@ def test_the_file_takes_padded_batches(compiled: dict[str, Path], pairs: list[tu
 def test_training_is_refused_in_one_sentence(checkpoint: Path) -> None:
     from rerankd.training.network import open_network
 
-    with pytest.raises(UnsupportedModelError, match="models of the family gte cannot be trained"):
+    with pytest.raises(UnsupportedModelError, match="belongs to the family gte, which rerankd does not train"):
         open_network(load_model(str(checkpoint)), LENGTH)
