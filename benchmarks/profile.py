@@ -34,8 +34,7 @@ DOCUMENTS, MAX_LENGTH = 50, 512
 
 def build() -> None:
     """Compile the kernels with counters and make them the ones that this process loads."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from build_kernels import OPTIONS, SOURCE
+    from scripts.build_kernels import OPTIONS, SOURCE
 
     target = ROOT / "build" / "profile" / "libencoder.so.1"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,7 @@ def _ticks_per_second() -> float:
 
 def main() -> None:
     """Print the table, and write it to `benchmarks/results/profile.json`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__)
     shapes = [BUNDLED, *model.SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=[BUNDLED, "mini", "base", "m3"])
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "int8"), default=["bf16", "int8"])

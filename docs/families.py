@@ -159,7 +159,7 @@ def needs_table(language: str) -> str:
     """Return the table of needs; `language` is `en` or `zh`."""
     known = {"mini", *(model for family in FAMILIES.values() for model in family.examples)}
     column = LANGUAGES.index(language)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             need.need[column],
             f"`{need.model}`",

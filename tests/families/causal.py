@@ -97,11 +97,12 @@ def save_with_answers(folder: Path, source: Path, prompts: dict[str, str] | None
 
     (source / "chat_template.jinja").write_text(ROLES)
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    yes: Any = tokenizer.token_to_id("yes")
     options = {"chat_template": {"add_generation_prompt": True}}
     model = CrossEncoder(
         modules=[
             Transformer(str(source), transformer_task="text-generation", processing_kwargs=options),
-            LogitScore(tokenizer.token_to_id("yes"), None if prompts is None else tokenizer.token_to_id("no")),
+            LogitScore(yes, None if prompts is None else tokenizer.token_to_id("no")),
         ],
         prompts=prompts,
         default_prompt_name=next(iter(prompts), None) if prompts else None,

@@ -31,11 +31,11 @@ def write_reranker(folder: Path, texts: list[str], form: str, *, by_library: boo
         config.classifier_pooling = form
         model = ModernBertForSequenceClassification(config)
         _spread(model)
-        model.eval().save_pretrained(folder)
+        model.save_pretrained(folder)
         return folder
     encoder = ModernBertModel(config)
     _spread(encoder)
-    encoder.eval().save_pretrained(folder)
+    encoder.save_pretrained(folder)
     (_write_chain if by_library else _write_modules)(folder, config.hidden_size)
     return folder
 

@@ -29,7 +29,11 @@ def only_config(**values: Any) -> Change:
 
 
 def without(*names: str) -> Change:
-    return lambda folder: [(folder / name).unlink() for name in names]
+    def change(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return change
 
 
 def renamed(old: str, new: str) -> Change:

@@ -120,7 +120,7 @@ def expected(kind: str, folder: Path, pairs: Pairs) -> npt.NDArray[np.float64]:
     with torch.inference_mode():
         for query, document in pairs:
             logits = model(torch.tensor([published_ids(kind, tokenizer, query, document, None)])).logits[0]
-            answers = tokenizer.convert_tokens_to_ids([yes, no])
+            answers: Any = tokenizer.convert_tokens_to_ids([yes, no])
             scores.append(float(logits[0] if classifier else logits[-1, answers[0]] - logits[-1, answers[1]]))
     return np.array(scores)
 

@@ -55,7 +55,8 @@ def expected(kind: str, source: Path, xlmr: Path, pairs: list[tuple[str, str]]) 
     from transformers import GteForSequenceClassification
 
     tokenizer, _ = loaded(xlmr)
-    model: Any = GteForSequenceClassification.from_pretrained(source).eval()
+    model: Any = GteForSequenceClassification.from_pretrained(source)
+    model.eval()
     if kind != "transformers":
         set_published_frequencies(model)
     with torch.inference_mode():

@@ -126,9 +126,11 @@ def test_llamaindex_reads_the_metadata_that_is_embedded(mode: MetadataMode, read
     seen: list[str] = []
 
     class Seeing(LocalRanker):
-        def rank(self, query: str, documents: Sequence[Document], top_n: int | None, /) -> RerankResult:
+        def rank(
+            self, query: str, documents: Sequence[Document], top_n: int | None, /, *, instruction: str | None = None
+        ) -> RerankResult:
             seen.extend(document.text for document in documents)
-            return super().rank(query, documents, top_n)
+            return super().rank(query, documents, top_n, instruction=instruction)
 
     node = TextNode(text="It.", metadata={"topic": "bears", "file": "x"}, excluded_embed_metadata_keys=["file"])
     postprocessor = RerankdPostprocessor(reranker=Seeing("mini"), metadata_mode=mode)

@@ -72,7 +72,12 @@ def test_int8_passes_its_verification(compiled: dict[str, Path]) -> None:
 @pytest.mark.parametrize("form", ["cls", "mean"])
 def test_last_layers_with_local_attention(form: str, tmp_path: Path, texts: list[str], mixed_pairs: Pairs) -> None:
     kinds = ["full_attention", "sliding_attention"]
-    options = {"num_hidden_layers": 2, "layer_types": kinds, "classifier_bias": True, "classifier_activation": "relu"}
+    options: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "layer_types": kinds,
+        "classifier_bias": True,
+        "classifier_activation": "relu",
+    }
     folder = write_reranker(tmp_path / form, texts, form, **options)
     compile_model(load_model(str(folder)), tmp_path / "compiled", CompileOptions("fp32"))
     expected = cross_encoder(folder, mixed_pairs[:20])

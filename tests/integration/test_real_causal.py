@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def test_real_weights_score_as_in_transformers(folder: Path) -> None:
     architecture = reranker.files.manifest.architecture
     assert isinstance(architecture, DecoderArchitecture)
     encoder = PairEncoder(reranker.files.tokenizer(), reranker.files.manifest.template)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval()
     differences, first = [], 0
     for trap in load_traps():
         ours = np.array(reranker.score([(trap.query, text) for text in trap.documents], activation="none"))

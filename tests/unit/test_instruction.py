@@ -168,7 +168,7 @@ def test_pairs_in_flight_are_joined_only_with_the_same_instruction(engine: Engin
 def test_jobs_store_it_and_read_what_older_versions_stored() -> None:
     truncation = TruncationOverrides(max_length=64, instruction=ASKED)
     request = build_request("q", [Document("d")], truncation=truncation)
-    work = [RankWork(request), ScoreWork([("q", ["d"])], None, truncation)]
+    work: list[RankWork | ScoreWork] = [RankWork(request), ScoreWork([("q", ["d"])], None, truncation)]
     ranked, pairs = decode_work(encode_work(work))
     assert isinstance(ranked, RankWork)
     assert isinstance(pairs, ScoreWork)

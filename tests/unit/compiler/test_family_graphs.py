@@ -58,9 +58,8 @@ def test_the_graph_computes_what_the_network_does(name: str, precision: str) -> 
     architecture, pairs = ARCHITECTURES[name], pairs_of(LENGTHS)
     weights: Any = RandomWeights(architecture)
     rows = packed_rows(pairs, architecture)
-    batch = PackedBatch(
-        *(torch.from_numpy(part) for part in (rows.ids, rows.positions, rows.segments, rows.starts)), rows.lengths
-    )
+    ids, positions, segments = (torch.from_numpy(part) for part in (rows.ids, rows.positions, rows.segments))
+    batch = PackedBatch(ids, positions, segments, torch.from_numpy(rows.starts), rows.lengths)
     expected = open_network(architecture, DeviceWeights(weights, "cpu", "fp32")).logits(batch).numpy()
     graph = GRAPHS[type(architecture)](architecture, weights.tensor, precision).build()
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])

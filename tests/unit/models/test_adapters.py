@@ -52,7 +52,7 @@ def train_adapter(base: Path, folder: Path, **options: Any) -> Any:
         for parameter in adapted.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    adapted.save_pretrained(folder, save_embedding_layers=False)
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
     return adapted.merge_and_unload().eval()
 
 

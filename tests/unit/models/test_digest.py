@@ -35,7 +35,12 @@ def test_a_folder_that_did_not_change_is_read_once(xlmr: Path, tmp_path: Path, m
     digest = remembered_digest(first, memory)
     assert digest == content_digest(first) == remembered_digest(copy, memory)
     read: list[Path] = []
-    monkeypatch.setattr("rerankd.models.digest.sha256", lambda path: read.append(path) or "0")
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return "0"
+
+    monkeypatch.setattr("rerankd.models.digest.sha256", watched)
     assert remembered_digest(first, memory) == digest
     assert not read
     (tmp_path / "a" / "config.json").write_text((tmp_path / "a" / "config.json").read_text() + " ")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankd._common.processor import INT8_FLAGS
 from rerankd.compiler import first_use
 from rerankd.compiler.calibrate import write_calibrated
 from rerankd.compiler.compile import compile_model
@@ -51,7 +52,7 @@ def test_the_onnx_backend(files: ModelFiles) -> None:
 
 def test_first_use_compiles_nothing(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_use, "MIN_HALF_PARAMETERS", 0)
-    monkeypatch.setattr(first_use, "cpu_flags", lambda: first_use.INT8_FLAGS)
+    monkeypatch.setattr(first_use, "cpu_flags", lambda: INT8_FLAGS)
     assert not first_use._compiles_to_onnx(files, first_use.FirstUse())
     monkeypatch.setattr(families, "FAMILIES", FAMILIES)
     assert first_use._compiles_to_onnx(files, first_use.FirstUse())

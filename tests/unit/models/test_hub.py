@@ -74,7 +74,7 @@ def test_a_mirror_on_this_machine_is_asked_without_a_proxy(
 
 
 def test_folders_of_modules_are_fetched_and_pickles_are_not() -> None:
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils._paths import filter_repo_objects
 
     wanted = [
         "config.json",

@@ -15,6 +15,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from recipes.mini import export, source, vocabulary
 from recipes.mini import tokens as pairs
 from rerankd import Reranker
+from rerankd.models.template import PairTemplate
 from rerankd.training.late_interaction import LateInteractionRanker, load
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "中"]
@@ -92,8 +93,7 @@ def test_the_product_computes_what_the_ranker_computes(tmp_path: Path, precision
     (tmp_path / "start" / "calibration.json").write_text('{"scale": 1.0, "offset": 0.0}')
     outlier_layers = frozenset({"bert.encoder.layer.1.intermediate.dense", "bert.encoder.layer.1.output.dense"})
     manifest = export.write(tmp_path / "start", tmp_path / "out", precision, outlier_layers=outlier_layers)
-    assert manifest.template.start == (2, 5)
-    assert manifest.template.middle == (3, 2, 6)
+    assert manifest.template == PairTemplate((2, 5), (3, 2, 6), (3,))
     tokens = pairs.Tokens(Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")))
     with torch.inference_mode():
         expected = pairs.score(load(tmp_path / "start").eval(), tokens, "w10 w11 w12", TEXTS, 60).numpy()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_the_same_model_changes_nothing(tmp_path: Path) -> None:
     writer.close()
 
 
-def asked(instruction: str | None, effective: str | None = None, **named: str) -> RankingRecord:
+def asked(instruction: str | None, effective: str | None = None, **named: Any) -> RankingRecord:
     overrides = TruncationOverrides(instruction=instruction)
     return dataclasses.replace(ranking(truncation=overrides, **named), instruction=effective)
 

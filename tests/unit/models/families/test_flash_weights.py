@@ -42,7 +42,7 @@ def test_it_scores_as_its_source(xlmr: Path, flash: Path, mixed_pairs: list[tupl
         Reranker(str(folder), backend="torch", device="cpu", precision="fp32").score(mixed_pairs[:10])
         for folder in (xlmr, flash)
     ]
-    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(scores[0], scores[1])
 
 
 @pytest.mark.parametrize("amx_checkpoint", ["xlmr"], indirect=True)
@@ -52,7 +52,7 @@ def test_the_kernels_score_it_as_its_source(
 ) -> None:
     flash = flash_checkpoint(amx_checkpoint, tmp_path / "flash")
     scores = [Reranker(str(folder), backend="amx").score(mixed_pairs[:10]) for folder in (amx_checkpoint, flash)]
-    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(scores[0], scores[1])
 
 
 @pytest.mark.parametrize("rows", [-1, 1])

@@ -11,7 +11,9 @@ import pytest
 from rerankd.models.files import load_model
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.packed import shared_prefix
+from rerankd.scoring.torch import decoder
 from rerankd.scoring.torch.backend import TorchBackend
+from rerankd.scoring.torch.causal import causal_batch
 from tests.families.causal import write_model
 
 
@@ -54,7 +56,8 @@ def test_logits_are_those_of_transformers(folder: Path, shared: int, lengths: tu
     files = load_model(str(folder))
     pairs = random_pairs(shared, lengths)
     logits = TorchBackend(files, precision="fp32").logits(pairs)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model.eval()
     yes, no = (files.tokenizer().token_to_id(word) for word in ("yes", "no"))
     for pair, logit in zip(pairs, logits, strict=True):
         with torch.inference_mode():
@@ -63,11 +66,14 @@ def test_logits_are_those_of_transformers(folder: Path, shared: int, lengths: tu
 
 
 def test_a_shared_beginning_is_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rerankd.scoring.torch import decoder
 
-    computed = []
-    original = decoder.causal_batch
-    monkeypatch.setattr(decoder, "causal_batch", lambda batch: computed.append(original(batch)) or computed[-1])
+    computed: list[Any] = []
+
+    def watched(batch: Any) -> Any:
+        computed.append(causal_batch(batch))
+        return computed[-1]
+
+    monkeypatch.setattr(decoder, "causal_batch", watched)
     TorchBackend(load_model(str(folder)), precision="fp32").logits(random_pairs(64, (3, 4, 5)))
     assert len(computed[0].ids) == 64 + 4 + 5 + 6
 

@@ -111,10 +111,11 @@ ALIASES: list[tuple[Any, dict[str, Any]]] = [
     (union, {"instruction": ASKED, "instruct": "x", "chat_template_kwargs": {"instruction": "y"}}),
     (pairs, {"chat_template_kwargs": {"instruction": ASKED, "more": 1}}),
 ]
+CHAT_OPTIONS: tuple[Any, ...] = ({}, "x", [], {"instruction": None})
 NONE: list[dict[str, Any]] = [
     *({"instruction": blank} for blank in (None, "", "  ")),
     *({"kwargs": odd} for odd in ("{}", "not json", "[]", 7, None, {"instruction": 7})),
-    *({"chat_template_kwargs": odd} for odd in ({}, "x", [], {"instruction": None})),
+    *[{"chat_template_kwargs": odd} for odd in CHAT_OPTIONS],
 ]
 
 
