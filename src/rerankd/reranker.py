@@ -6,9 +6,7 @@ It ranks queries and scores pairs, from several threads at once; the engine and 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Unpack
@@ -16,11 +14,11 @@ from typing import Unpack
 import numpy as np
 import numpy.typing as npt
 
-from rerankd._common.instruction import IGNORED, check_instruction
+from rerankd._common.instruction import IGNORED
 from rerankd._common.logging import logger
 from rerankd._common.progress import progress_bar
 from rerankd._common.timing import StepTimer
-from rerankd._common.validation import DocumentLike, check_max_length, check_positive, to_pairs
+from rerankd._common.validation import DocumentLike, check_positive, to_pairs
 from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
@@ -32,6 +30,7 @@ from rerankd.scoring.backend import half_precision
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.fingerprint import model_fingerprint
 from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.truncation_defaults import TruncationDefaults, checked_length
 from rerankd.types import (
     Activation,
     LongDocuments,
@@ -111,12 +110,10 @@ class Reranker:
     ) -> None:
         self.rules = rules if isinstance(rules, RuleSet) else read_rules(Path(rules)) if rules else RuleSet(())
         self.files: ModelFiles = load_model(str(model), token=token, cache_dir=cache_dir, registry=registry)
-        self._truncation = TruncationOptions(
-            self._checked_length(max_length), truncation, long_documents, chunk_overlap, max_chunks
+        options = TruncationOptions(
+            checked_length(self.files, max_length), truncation, long_documents, chunk_overlap, max_chunks
         )
-        self._ignored, self._warned = False, False
-        self._truncation = self._changed_truncation(None, instruction)
-        self._ignored = self._ignores(instruction)
+        self._truncation = TruncationDefaults(self.files, options, instruction)
         check_positive(batch_size=batch_size, max_batch_tokens=max_batch_tokens)
         self._batch_size, self._max_batch_tokens = batch_size, max_batch_tokens
         if use_fp16 and precision == "auto":
@@ -145,12 +142,12 @@ class Reranker:
     @property
     def max_length(self) -> int:
         """Longest pair that is read, in tokens, special tokens included."""
-        return self._truncation.max_length
+        return self._truncation.options.max_length
 
     @property
     def instruction(self) -> str | None:
         """Instruction of calls that pass none; None for the model's own, or for none."""
-        return self._truncation.instruction
+        return self._truncation.options.instruction
 
     @property
     def takes_instruction(self) -> bool:
@@ -222,8 +219,8 @@ class Reranker:
         options["activation"] = options.get("activation") or self.files.activation
         requests = build_requests(queries, documents, top_n, options)
         instruction = options.get("instruction")
-        truncation = self._changed_truncation(options.get("max_length"), instruction)
-        ignored = (IGNORED,) if self._ignores(instruction) else ()
+        truncation = self._truncation.changed(options.get("max_length"), instruction)
+        ignored = (IGNORED,) if self._truncation.ignores(instruction) else ()
         timer = StepTimer()
         scores = self._score(
             [
@@ -281,7 +278,7 @@ class Reranker:
             positions.setdefault(pair.query, []).append(position)
         groups = [(query, [checked[i].document for i in members]) for query, members in positions.items()]
         logits = np.empty(len(checked), dtype=np.float64)
-        truncation = self._changed_truncation(max_length, instruction)
+        truncation = self._truncation.changed(max_length, instruction)
         scored = self._score(groups, truncation, batch_size, show_progress, StepTimer())
         for members, scores in zip(positions.values(), scored, strict=True):
             logits[members] = [score.raw_score for score in scores]
@@ -330,26 +327,3 @@ class Reranker:
         if self._recorder is not None:
             self._recorder.record(record)
         return result
-
-    def _changed_truncation(self, max_length: int | None, instruction: str | None) -> TruncationOptions:
-        """Return the truncation of a call; an instruction that the model does not read is left out, with a warning."""
-        truncation, instruction = self._truncation, check_instruction(instruction)
-        if max_length is not None:
-            truncation = replace(truncation, max_length=self._checked_length(max_length))
-        if instruction is None:
-            return truncation
-        if self.takes_instruction:
-            return replace(truncation, instruction=instruction)
-        if not self._warned:
-            self._warned = True
-            warnings.warn(f"{self.model}: {IGNORED}", stacklevel=3)
-        return truncation
-
-    def _ignores(self, instruction: str | None) -> bool:
-        """Return True if an instruction, that of the call or of the reranker, is not read."""
-        return self._ignored or (check_instruction(instruction) is not None and not self.takes_instruction)
-
-    def _checked_length(self, max_length: int | None) -> int:
-        manifest = self.files.manifest
-        limit = manifest.architecture.max_length
-        return manifest.max_length if max_length is None else check_max_length(max_length, limit, self.model)
