@@ -32,7 +32,7 @@ def test_one_warning_for_an_instruction_that_is_not_read() -> None:
 
 
 def test_the_warning_points_to_the_callers_line() -> None:
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="not read") as caught:
         reranker = Reranker(instruction="Retrieve statutes.")
     assert caught[0].filename == __file__
     assert reranker.instruction is None
