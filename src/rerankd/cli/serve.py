@@ -19,6 +19,7 @@ config_app = typer.Typer(help="Show the effective settings.", no_args_is_help=Tr
 SECRET = frozenset(
     [
         "api_keys",
+        "console_secret",
         "embedding_api_key",
         "external",
         "gate_key",
@@ -42,6 +43,7 @@ def serve(config: Config = None, **flags: Any) -> None:
     Every flag is also an environment variable, RERANKD_NAME, and a key in rerankd.toml; lists and tables are JSON.
     """
     settings = load_settings(config, **flags)
+    from rerankd.console.app import console_routers
     from rerankd.server.observability import logs
     from rerankd.server.run import listen, serve_forever
     from rerankd.server.service import open_service
@@ -55,7 +57,7 @@ def serve(config: Config = None, **flags: Any) -> None:
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     reachable = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104  compared, not bound
-    for name, path in (("API", "/v1/rerank"), ("docs", "/docs"), ("metrics", "/metrics")):
+    for name, path in _shown_paths(settings):
         stderr().print(f"{name:8} http://{reachable}:{port}{path}", highlight=False, soft_wrap=True)
     if not service.keys.required and not is_loopback(settings.host):
         stderr().print(
@@ -65,7 +67,12 @@ def serve(config: Config = None, **flags: Any) -> None:
             "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
             soft_wrap=True,
         )
-    serve_forever(service, listener)
+    serve_forever(service, listener, console_routers(service) if settings.console else ())
+
+
+def _shown_paths(settings: Settings) -> list[tuple[str, str]]:
+    console = [("console", "/console")] if settings.console else []
+    return [("API", "/v1/rerank"), ("docs", "/docs"), *console, ("metrics", "/metrics")]
 
 
 def is_loopback(host: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -31,13 +31,14 @@ from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
 
 
-def create_app(service: Service, *, is_local: bool = False) -> FastAPI:
+def create_app(service: Service, *, is_local: bool = False, pages: Sequence[APIRouter] = ()) -> FastAPI:
     """Return the application of an instance; its lifespan starts and closes the instance.
 
     Args:
         service: the instance.
         is_local: True if it listens on a loopback address. Without keys and `allowed_hosts` it then serves loopback
             names alone.
+        pages: routes of pages to serve besides the API, such as the console's.
 
     Example:
         >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
@@ -70,6 +71,7 @@ def create_app(service: Service, *, is_local: bool = False) -> FastAPI:
         model_router(service),
         health_router(service),
         docs_router(),
+        *pages,
     )
     for router in routers:
         app.include_router(router)

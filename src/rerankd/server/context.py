@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from rerankd.server.auth.keys import ApiKey
+from rerankd.server.auth.sessions import Session
 from rerankd.server.observability.tracing import RequestSpan
 from rerankd.server.schemas.dialects import Dialect
 
@@ -16,6 +17,7 @@ class RequestContext:
     Attributes:
         request_id: id in the log, in the response and in traces.
         key: API key of the request; None where no key is required.
+        session: session of the browser, on pages of the console; None for none.
         dialect: dialect in which errors are written.
         status: HTTP status of the response; 0 until it has begun.
         fields: additional fields of the log line.
@@ -25,11 +27,12 @@ class RequestContext:
         span: OpenTelemetry span; None outside of scoring requests.
     """
 
-    __slots__ = ("charged", "counted", "dialect", "fields", "headers", "key", "request_id", "span", "status")
+    __slots__ = ("charged", "counted", "dialect", "fields", "headers", "key", "request_id", "session", "span", "status")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.key: ApiKey | None = None
+        self.session: Session | None = None
         self.dialect: Dialect = "union"
         self.status = 0
         self.fields: dict[str, Any] = {}

@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerankd._common.logging import logger
 from rerankd.errors import AuthenticationError, PermissionDeniedError, RequestCancelledError, RerankdError
 from rerankd.server.auth.keys import ApiKey, presented_key
+from rerankd.server.auth.sessions import cookie_of
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
 from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
-from rerankd.server.paths import canonical_path
+from rerankd.server.paths import canonical_path, is_console
 from rerankd.server.response_writer import ResponseWriter
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.server.service import Service
@@ -72,8 +73,8 @@ class RequestMiddleware:
             if scope["path"] not in OPEN_PATHS:  # probes call by whatever name
                 self._guard.check_host(headers)
             self._guard.check_origin(scope["method"], headers)
-            context.key = self._authenticate(scope["path"], headers)
-            if scope["path"] not in _SELF_METERED:
+            self._authenticate(scope["path"], headers, context)
+            if scope["path"] not in _SELF_METERED and not is_console(scope["path"]):
                 await self._meter.count()
             body.check_declared()
             await self._app(scope, body, response)
@@ -98,8 +99,20 @@ class RequestMiddleware:
             for callback in callbacks:
                 callback()
 
-    def _authenticate(self, path: str, headers: Headers) -> ApiKey | None:
-        """Return the API key of a request; None where none is required."""
+    def _authenticate(self, path: str, headers: Headers, context: RequestContext) -> None:
+        """Find the API key of a request, and the session of a browser; the console asks for a key itself."""
+        if is_console(path):
+            found = self._service.sessions.read(cookie_of(headers), self._service.keys)
+            if found is not None:
+                context.session, key = found
+                context.key = None if key is None else self._usable(key, path)
+                return
+            if presented_key(headers) is None:
+                return
+        context.key = self._presented(path, headers)
+
+    def _presented(self, path: str, headers: Headers) -> ApiKey | None:
+        """Return the API key in the headers of a request; None where none is required."""
         keys = self._service.keys
         if not keys.required or path in OPEN_PATHS:
             return None
@@ -109,6 +122,10 @@ class RequestMiddleware:
         key = keys.find(clear)
         if key is None:
             raise AuthenticationError("The API key is unknown.", hint="Create one with: rerankd keys add NAME.")
+        return self._usable(key, path)
+
+    def _usable(self, key: ApiKey, path: str) -> ApiKey:
+        """Return a key if it may be used for a path."""
         if key.expired(time.time()):
             raise AuthenticationError(f"API key {key.id} has expired.", hint="Get another: rerankd keys rotate NAME.")
         if path == "/metrics" and not (key.admin or key.metrics):

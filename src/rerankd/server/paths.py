@@ -9,6 +9,19 @@ from itertools import pairwise
 VERSIONS = frozenset({"v1", "v2"})
 
 
+CONSOLE = "/console"
+
+
+def is_console(path: str) -> bool:
+    """Return True for a page of the console.
+
+    Example:
+        >>> is_console("/console/traces"), is_console("/console-of-others")
+        (True, False)
+    """
+    return path == CONSOLE or path.startswith(f"{CONSOLE}/")
+
+
 def canonical_path(path: str, known: Collection[str]) -> str:
     """Return the path that a client means, or the path itself where it means none.
 

@@ -18,6 +18,7 @@ from rerankd.errors import (
 )
 from rerankd.server.content_encoding import ACCEPTED
 from rerankd.server.context import RequestContext
+from rerankd.server.paths import is_console
 from rerankd.server.schemas.dialects import error_body
 
 SECURITY_HEADERS = (
@@ -30,6 +31,10 @@ API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 DOCS_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"connect-src 'self'; frame-ancestors 'none'"
+)
+CONSOLE_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -56,14 +61,18 @@ class ResponseWriter:
             self._begun = True
             self._context.status = message["status"]
             headers = MutableHeaders(raw=message.setdefault("headers", []))
-            headers.raw.extend(SECURITY_HEADERS)
-            policy = DOCS_POLICY if self._path == "/docs" else API_POLICY
-            headers.raw.append((b"content-security-policy", policy))
+            headers.raw.extend((name, value) for name, value in SECURITY_HEADERS if name.decode() not in headers)
+            headers.raw.append((b"content-security-policy", self._policy()))
             headers["x-request-id"] = self._context.request_id
             headers["x-total-time"] = f"{(time.perf_counter() - self._started) * 1000:.3f}"
             if self._is_draining():
                 headers["connection"] = "close"
         await self._send(message)
+
+    def _policy(self) -> bytes:
+        if is_console(self._path):
+            return CONSOLE_POLICY
+        return DOCS_POLICY if self._path == "/docs" else API_POLICY
 
     async def write_error(self, error: RerankdError) -> None:
         """Write an error in the dialect of the request, unless a response has begun."""

@@ -7,9 +7,11 @@ import contextlib
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
+from fastapi import APIRouter
 
 from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError
@@ -106,8 +108,13 @@ def file_limit() -> int:
     return MAX_FILES if current == resource.RLIM_INFINITY else current
 
 
-def serve_forever(service: Service, listener: socket.socket) -> None:
+def serve_forever(service: Service, listener: socket.socket, pages: Sequence[APIRouter] = ()) -> None:
     """Serve until a signal ends the process.
+
+    Args:
+        service: the instance.
+        listener: open port.
+        pages: routes of pages to serve besides the API.
 
     Raises:
         ModelError: a model that should be there from the start cannot be loaded.
@@ -115,7 +122,7 @@ def serve_forever(service: Service, listener: socket.socket) -> None:
     settings, most = service.settings, file_limit() // 2
     connections = min(settings.max_connections or most, most)
     config = uvicorn.Config(
-        create_app(service, is_local=is_loopback(settings.host)),
+        create_app(service, is_local=is_loopback(settings.host), pages=pages),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -22,6 +22,7 @@ from rerankd.rules.watcher import RulesWatcher, rules_provider
 from rerankd.server.auth.key_ring import KeyRing
 from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore
 from rerankd.server.auth.redis_quotas import RedisQuotas
+from rerankd.server.auth.sessions import SessionSigner
 from rerankd.server.background import after_response
 from rerankd.server.job_service import JobService
 from rerankd.server.observability.metrics import Metrics
@@ -74,6 +75,7 @@ class Service:
     job_service: JobService
     trace_service: TraceService
     search_service: SearchService
+    sessions: SessionSigner
     traces: TraceWriter | None = None
     rules: RulesWatcher | None = None
     follower: AliasFollower | None = None
@@ -261,6 +263,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         job_service,
         trace_service,
         SearchService(settings, pipeline),
+        SessionSigner(settings.console_secret, int(settings.console_hours * 3600)),
         traces,
         rules,
         follower,

@@ -173,6 +173,19 @@ class AccessSettings(BaseModel):
     )
 
 
+class ConsoleSettings(BaseModel):
+    """Console: pages at `/console`."""
+
+    console: bool = Field(True, description="serve the console's pages at /console")
+    console_secret: str | None = Field(
+        None,
+        min_length=16,
+        description="secret that signs the console's session cookies, the same for all instances behind one proxy; "
+        "empty for a random one, which lasts until the instance ends",
+    )
+    console_hours: float = Field(12.0, gt=0, le=720, description="hours until a session of the console ends")
+
+
 class JobSettings(BaseModel):
     """Asynchronous jobs and webhooks."""
 
@@ -317,6 +330,7 @@ TOPICS: tuple[type[BaseModel], ...] = (
     BatchingSettings,
     CacheSettings,
     AccessSettings,
+    ConsoleSettings,
     JobSettings,
     SearchSettings,
     TraceSettings,

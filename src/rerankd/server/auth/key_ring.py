@@ -63,14 +63,22 @@ class KeyRing:
 
     def find(self, presented: str) -> ApiKey | None:
         """Return the record of a key; None if it is unknown."""
-        if self._path and self._clock() - self._checked_at >= RELOAD_SECONDS:
-            self.reload()
+        self._reload_if_due()
         digest = digest_of(presented)
         match = None
         for key in self._keys:  # never stop early: the time must not tell which key it was
             if hmac.compare_digest(key.digest, digest):
                 match = key
         return match
+
+    def find_by_id(self, key_id: str) -> ApiKey | None:
+        """Return the record of the key with a public id; None if there is none any more."""
+        self._reload_if_due()
+        return next((key for key in self._keys if key.id == key_id), None)
+
+    def _reload_if_due(self) -> None:
+        if self._path and self._clock() - self._checked_at >= RELOAD_SECONDS:
+            self.reload()
 
     def reload(self) -> None:
         """Read the file again if it changed; a malformed one is logged, and the previous keys stay valid."""

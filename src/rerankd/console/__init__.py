@@ -1,0 +1,10 @@
+"""The console: pages that show what rankings did, and where people label, evaluate and decide.
+
+app          routers of all pages
+pages        rendering of a page as HTML or JSON;  router: pages and actions with sign-in, CSRF check and errors
+visitor      who looks at a page, and what they may see
+messages     one table of messages in English and Chinese;  language: which of them a visitor reads
+formats      numbers, times and texts as pages show them
+sign_in      sessions: signing in and out, language
+static_files files of the pages, vendored libraries among them
+"""

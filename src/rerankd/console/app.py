@@ -1,0 +1,54 @@
+"""Routers of the console's pages."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+from starlette.requests import Request
+
+from rerankd.console import traces
+from rerankd.console.pages import NavigationItem, PageRenderer
+from rerankd.console.router import ConsoleRouter
+from rerankd.console.sign_in import sign_in_router
+from rerankd.console.static_files import static_router
+from rerankd.console.visitor import visitor_of
+from rerankd.errors import NotFoundError
+from rerankd.server.paths import CONSOLE
+from rerankd.server.service import Service
+
+NAVIGATION = (NavigationItem("traces", f"{CONSOLE}/traces"),)
+PARTS = (traces,)
+
+
+def console_routers(service: Service) -> list[APIRouter]:
+    """Return the routers of all pages of the console.
+
+    Args:
+        service: the instance.
+    """
+    renderer = PageRenderer(NAVIGATION)
+    router = ConsoleRouter(service, renderer)
+    for part in PARTS:
+        part.register(router, service)
+    return [
+        static_router(),
+        sign_in_router(service, renderer),
+        router.routes,
+        _other_paths(router),
+    ]
+
+
+def _other_paths(router: ConsoleRouter) -> APIRouter:
+    """Return the start page, and the answer to addresses that do not exist."""
+
+    async def start(_: Request) -> Response:
+        return RedirectResponse(NAVIGATION[0].path, 303)
+
+    async def not_found(request: Request) -> Response:
+        error = NotFoundError(f"The page {request.url.path[:100]} does not exist.", hint=f"Start at {CONSOLE}.")
+        return router.error_page(request, visitor_of(request), error)
+
+    other = APIRouter(include_in_schema=False)
+    other.add_api_route(CONSOLE, start, methods=["GET"])
+    other.add_api_route(f"{CONSOLE}/{{path:path}}", not_found, methods=["GET"])
+    return other
