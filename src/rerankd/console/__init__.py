@@ -8,3 +8,16 @@ formats      numbers, times and texts as pages show them
 sign_in      sessions: signing in and out, language
 static_files files of the pages, vendored libraries among them
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rerankd._common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from rerankd.console.app import console_routers
+
+__getattr__ = lazy_exports(__name__, {"rerankd.console.app": ("console_routers",)})
+
+__all__ = ["console_routers"]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from rerankd.console.language import Language
 
+__all__ = ["message", "messages"]
+
 Message = Mapping[str, str]
 
 
