@@ -18,6 +18,7 @@ from rerankd.types import RerankRequest
 
 PREFIX = "console:"
 IDLE_SECONDS = 600.0
+MOST = 2
 _log = logger(__name__)
 
 
@@ -95,7 +96,7 @@ class ComparedModels:
 
 
 class ReferenceModels:
-    """Models of the pool that no request can name: the last one stays loaded while it is used.
+    """Models of the pool that no request can name: the last two, which may be compared, stay loaded while in use.
 
     Args:
         pool: the pool.
@@ -120,10 +121,10 @@ class ReferenceModels:
         name = f"{PREFIX}{hashlib.sha256(reference.encode(errors='replace')).hexdigest()[:12]}"
         async with self._loading:
             await self._pool.add(name, reference)
-            for other in [each for each in self._timers if each != name]:
-                self._release(other)
             if name in self._timers:
                 self._timers.pop(name).cancel()
+            for other in list(self._timers)[: -MOST + 1]:
+                self._release(other)
             self._timers[name] = asyncio.get_running_loop().call_later(self._seconds, self._release, name)
         return name
 

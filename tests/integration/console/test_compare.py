@@ -396,6 +396,28 @@ def test_a_trace_is_shown_replayed_and_tried_with_draft_rules(browser: Browser, 
         window.check()
 
 
+def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
+    body = {"max_length": 24, "long_documents": "chunk", "fusion": "weighted", "fusion_weight": 0.3, "top_n": 4}
+    answer = site.rank(site.search, query=f"{QUERY} again", **body).json()
+    trace = {}
+
+    def is_written() -> bool:
+        rows = site.ask("GET", "/console/traces.json", site.search).json()["traces"]
+        trace.update({row["request_id"]: row["id"] for row in rows})
+        return answer["id"] in trace
+
+    until(is_written, "the trace written", 20)
+    address = f"/console/compare.json?trace={trace[answer['id']]}&model=mini"
+    shown = site.ask("GET", address, site.search).json()
+    documents, request = shown["comparison"]["documents"], shown["request"]
+    assert [document["moved"] for document in documents] == [0] * len(documents)
+    assert [document["left"]["chunks"] for document in documents] == [row["right"]["chunks"] for row in documents]
+    assert max(document["left"]["chunks"] for document in documents) > 1
+    kept = [index for index in shown["comparison"]["right"]["order"] if documents[index]["right"]["returned"]]
+    again = site.ask("POST", "/v1/rerank", site.search, json=request).json()
+    assert kept == [row["index"] for row in answer["results"]] == [row["index"] for row in again["results"]]
+
+
 def test_json_says_the_same(site: Site, trace: int) -> None:
     shown = site.ask("GET", f"/console/compare.json?trace={trace}&model=tiny", site.search).json()
     assert shown["comparison"]["left"]["name"] == "mini as recorded"
