@@ -13,6 +13,7 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
 from rerankd.pipeline.scores import ModelScores
 from rerankd.server.auth.usage import UsageMeter
+from rerankd.server.context import current_request
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
@@ -91,7 +92,10 @@ class ComparedModels:
             scores = await self._service.pipeline.score_on(
                 model.name, [(query, list(texts))], request, self._meter.charge()
             )
-            await self._meter.settle(scores.result.computed_tokens or 0)
+            tokens = scores.result.computed_tokens
+            await self._meter.settle(tokens)
+        fields = current_request.get().fields
+        fields |= {"model": model.label[:200], "documents": len(texts), "tokens": fields.get("tokens", 0) + tokens}
         return scores
 
 

@@ -7,10 +7,12 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class Site:
     """A service, and keys for it."""
 
     served: Served
+    traces: Path
     admin: str
     search: str
     other: str
@@ -101,24 +104,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "RERANKD_MODELS": json.dumps({"tiny": str(TINY)}),
         "RERANKD_RULES": str(rules),
         "RERANKD_TRACES_SECONDS": "0.05",
+        "RERANKD_TRACES_URL": f"sqlite:///{folder}/traces.sqlite",
     }
     with serve(env=env) as served:
-        yield Site(served, *clear)
+        yield Site(served, folder / "traces.sqlite", *clear)
 
 
 @pytest.fixture(scope="module")
 def trace(site: Site) -> int:
     """Return the number of a trace of the tenant `search`."""
-    answer = site.rank(site.search, top_n=3, threshold=0.1)
-    assert answer.status_code == 200, answer.text
-    rows: list[dict[str, Any]] = []
+    return traced(site, top_n=3, threshold=0.1)[0]
+
+
+def traced(site: Site, **body: Any) -> tuple[int, list[int]]:
+    """Rank as the tenant `search`; return the number of the trace, and the documents in their order."""
+    answer = site.rank(site.search, **body).json()
+    numbers: dict[str, int] = {}
 
     def is_written() -> bool:
-        rows[:] = site.ask("GET", "/console/traces.json", site.search).json()["traces"]
-        return bool(rows)
+        rows = site.ask("GET", "/console/traces.json", site.search).json()["traces"]
+        numbers.update({row["request_id"]: row["id"] for row in rows})
+        return answer["id"] in numbers
 
     until(is_written, "the trace written", 20)
-    return int(rows[0]["id"])
+    return numbers[answer["id"]], [row["index"] for row in answer["results"]]
 
 
 def sign_in(window: Watched, key: str, path: str) -> Page:
@@ -397,17 +406,9 @@ def test_a_trace_is_shown_replayed_and_tried_with_draft_rules(browser: Browser, 
 
 
 def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
-    body = {"max_length": 24, "long_documents": "chunk", "fusion": "weighted", "fusion_weight": 0.3, "top_n": 4}
-    answer = site.rank(site.search, query=f"{QUERY} again", **body).json()
-    trace = {}
-
-    def is_written() -> bool:
-        rows = site.ask("GET", "/console/traces.json", site.search).json()["traces"]
-        trace.update({row["request_id"]: row["id"] for row in rows})
-        return answer["id"] in trace
-
-    until(is_written, "the trace written", 20)
-    address = f"/console/compare.json?trace={trace[answer['id']]}&model=mini"
+    options = {"max_length": 24, "long_documents": "chunk", "fusion": "weighted", "fusion_weight": 0.3, "top_n": 4}
+    number, results = traced(site, query=f"{QUERY} again", **options)
+    address = f"/console/compare.json?trace={number}&model=mini"
     shown = site.ask("GET", address, site.search).json()
     documents, request = shown["comparison"]["documents"], shown["request"]
     assert [document["moved"] for document in documents] == [0] * len(documents)
@@ -415,7 +416,21 @@ def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
     assert max(document["left"]["chunks"] for document in documents) > 1
     kept = [index for index in shown["comparison"]["right"]["order"] if documents[index]["right"]["returned"]]
     again = site.ask("POST", "/v1/rerank", site.search, json=request).json()
-    assert kept == [row["index"] for row in answer["results"]] == [row["index"] for row in again["results"]]
+    assert kept == results == [row["index"] for row in again["results"]]
+
+
+def test_a_trace_of_which_a_text_was_erased(browser: Browser, site: Site) -> None:
+    number, _ = traced(site, documents=["a kettle", "This text is erased."])
+    with closing(sqlite3.connect(site.traces)) as database, database:
+        database.execute("DELETE FROM passage WHERE size = ?", (len("This text is erased."),))
+    refused = site.ask("GET", f"/console/compare.json?trace={number}&model=tiny", site.search)
+    assert refused.status_code == 400
+    assert "one of its texts was erased" in refused.json()["message"]
+    with watched(browser, site.url) as window:
+        page = sign_in(window, site.search, f"/compare?trace={number}")
+        expect(page.locator("#comparison-right-1")).to_contain_text("(erased)")
+        expect(page.locator("#request")).to_have_count(0)
+        window.check()
 
 
 def test_json_says_the_same(site: Site, trace: int) -> None:
