@@ -125,18 +125,28 @@ class Pipeline:
         """
         return await self._score(groups, request, charge, is_ranking=False)
 
-    async def score_on(self, name: str, groups: Sequence[QueryGroup], request: RerankRequest) -> ModelScores:
-        """Score groups of pairs on a given model of the pool, outside of experiments and quotas.
+    async def score_on(
+        self, name: str, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None = None
+    ) -> ModelScores:
+        """Score groups of pairs on a given model of the pool, outside of experiments.
 
         Args:
             name: name of the model in the pool.
             groups: queries, each with its documents.
-            request: truncation and tenant; its own query and documents are ignored.
+            request: truncation, time limit and tenant; its own query and documents are ignored.
+            charge: as for `run`; None to charge nobody.
 
         Raises:
             RerankdError: as for `run`.
         """
-        return await self._score_on(name, groups=groups, request=request, charge=OneTimeCharge(None), deadline=None)
+        deadline = time.monotonic() + request.timeout if request.timeout else None
+        try:
+            async with asyncio.timeout(request.timeout):
+                return await self._score_on(
+                    name, groups=groups, request=request, charge=OneTimeCharge(charge), deadline=deadline
+                )
+        except TimeoutError:
+            raise _deadline_error() from None
 
     async def _score(
         self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, is_ranking: bool
