@@ -32,6 +32,7 @@ from rerankd.feedback.cases import (
     with_grades,
 )
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Detection
+from rerankd.traces.marks import refresh_marks
 from rerankd.traces.store import FullTrace, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -95,6 +96,7 @@ def add_cases(store: TraceStore, full: FullTrace, detections: Iterable[Detection
             add_reasons(connection, row, new, now)
             changes = _extended(row, full, new, now)
             connection.execute(update(tables.bad_case).where(columns.id == row.id).values(changes))
+            refresh_marks(connection, [(trace.tenant, trace.request_id)])
     return len(new)
 
 
