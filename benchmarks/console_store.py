@@ -31,57 +31,12 @@ SPAN_SECONDS = 7 * 86_400.0
 PASSAGES, CANDIDATES, TENANTS = 20_000, 50, 20
 MODELS = (("mini", "5f1d9a3c70b2e846"), ("mini", "0c4b7e92d6f1a835"), ("bge-v2-m3", "a84e6c1029d7f35b"))
 RARE_MODEL = ("old-ranker", "7d20f4a81c9b63e5")
-WORDS = [
-    "refund",
-    "travel",
-    "policy",
-    "invoice",
-    "contract",
-    "laptop",
-    "access",
-    "expense",
-    "holiday",
-    "remote",
-    "security",
-    "incident",
-    "database",
-    "timeout",
-    "retry",
-    "index",
-    "shard",
-    "replica",
-    "customer",
-    "warranty",
-    "delivery",
-    "customs",
-    "tax",
-    "salary",
-    "contribution",
-    "insurance",
-    "claim",
-]
-CHINESE = [
-    "差旅",
-    "报销",
-    "标准",
-    "住宿",
-    "上限",
-    "合同",
-    "审批",
-    "流程",
-    "发票",
-    "抬头",
-    "加班",
-    "调休",
-    "服务器",
-    "超时",
-    "重试",
-    "配置",
-    "权限",
-    "申请",
-    "保修",
-    "退货",
-]
+_ENGLISH = (
+    "refund travel policy invoice contract laptop access expense holiday remote security incident database timeout "
+    "retry index shard replica customer warranty delivery customs tax salary contribution insurance claim"
+)
+_CHINESE = "差旅 报销 标准 住宿 上限 合同 审批 流程 发票 抬头 加班 调休 服务器 超时 重试 配置 权限 申请 保修 退货"
+WORDS, CHINESE = _ENGLISH.split(), _CHINESE.split()
 
 
 @dataclass(frozen=True)

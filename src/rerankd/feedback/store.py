@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ScalarSelect, and_, delete, insert, select
+from sqlalchemy import ScalarSelect, and_, delete, func, insert, select, tuple_
 
 from rerankd._common.logging import logger
 from rerankd._common.plural import counted
@@ -199,6 +199,20 @@ def feedback_on(store: TraceStore, trace: Trace) -> list[FeedbackEvent]:
         return []
     newest_first = read_feedback(store, TraceFilter(tenant=trace.tenant, request_id=trace.request_id))
     return [traced.feedback for traced in reversed(newest_first)]
+
+
+def count_feedback(store: TraceStore, traces: Sequence[Trace]) -> dict[int, int]:
+    """Return the number of events on traces, by number of the trace; traces without any are missing."""
+    columns = tables.feedback.c
+    keys = tuple_(columns.request_id, columns.tenant)
+    counts: dict[tuple[str, str], int] = {}
+    with store.connect() as connection:
+        for batch in batched(sorted({(trace.request_id, trace.tenant) for trace in traces if trace.request_id})):
+            query = select(columns.request_id, columns.tenant, func.count()).where(keys.in_(batch))
+            for request_id, tenant, count in connection.execute(query.group_by(columns.request_id, columns.tenant)):
+                counts[request_id, tenant] = count
+    found = {trace.id: counts.get((trace.request_id, trace.tenant), 0) for trace in traces}
+    return {number: count for number, count in found.items() if count}
 
 
 def _row(event: FeedbackEvent, now: float) -> dict[str, object]:

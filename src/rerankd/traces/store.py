@@ -187,10 +187,17 @@ class TraceStore(Database):
         number = int(name) if name.isascii() and name.isdecimal() and len(name) <= MAX_DIGITS else None
         traces = self.list_traces(TraceFilter(tenant=tenant, request_id=name), limit=1)
         if not traces and number is not None:
-            query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id == number)
-            with self.connect() as connection:
-                traces = [Trace(*row) for row in connection.execute(query)]
+            traces = self.get_traces([number], tenant)
         return next(iter(self.load(traces)), None)
+
+    def get_traces(self, numbers: Collection[int], tenant: str | None = None) -> list[Trace]:
+        """Return traces by number, in its order; those that do not exist, or are another tenant's, are missing."""
+        traces: list[Trace] = []
+        with self.connect() as connection:
+            for batch in batched(sorted({number for number in numbers if 0 < number < 2**63})):
+                query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id.in_(batch))
+                traces += [Trace(*row) for row in connection.execute(query.order_by(tables.trace.c.id))]
+        return traces
 
     def read_queries(self, traces: Collection[Trace]) -> dict[int, str]:
         """Return the query texts of traces by `Trace.query`; erased ones are missing."""
