@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 from urllib.parse import quote
 
@@ -18,8 +18,8 @@ MAX_QUERY = 300  # characters of a query in the list
 MAX_DOCUMENTS = 200  # of one trace, by rank
 MAX_TEXT = 2000  # characters of a document
 STEPS = ("tokenization", "queue", "inference")
-NUMBERS = frozenset({"query", "parameters"})
-"""Fields of a trace that are numbers of texts, which mean nothing outside of the database."""
+FACTS = tuple(field.name for field in fields(Trace) if field.name not in ("query", "parameters"))
+"""Fields of a trace but for the numbers of its texts, which mean nothing outside of the database."""
 
 
 def listed_traces(store: TraceStore, traces: Sequence[Trace], replay: str | None, models: Sequence[str]) -> list[Any]:
@@ -105,7 +105,7 @@ def clean(text: str) -> str:
 
 
 def _facts(trace: Trace) -> dict[str, Any]:
-    return {name: value for name, value in asdict(trace).items() if name not in NUMBERS}
+    return {name: getattr(trace, name) for name in FACTS}
 
 
 def _steps(trace: Trace) -> list[dict[str, Any]]:

@@ -28,5 +28,12 @@ document.addEventListener("htmx:configRequest", (event) => {
   for (const [name, value] of Object.entries(parameters)) if (value === "") delete parameters[name];
 });
 
+// The list is replaced alone: what names its address elsewhere on the page follows.
+document.addEventListener("htmx:pushedIntoHistory", (event) => {
+  const address = new URL(event.detail.path, location.href);
+  document.querySelector("footer a").href = `${address.pathname}.json${address.search}`;
+  for (const field of document.querySelectorAll('input[name="next"]')) field.value = address.pathname + address.search;
+});
+
 document.addEventListener("htmx:afterSwap", showSelection);
 document.addEventListener("DOMContentLoaded", showSelection);
