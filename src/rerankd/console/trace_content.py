@@ -119,9 +119,7 @@ def _steps(trace: Trace) -> list[dict[str, Any]]:
 def _document(row: dict[str, Any]) -> dict[str, Any]:
     text: str | None = row["text"]
     return row | {
-        "id": None if row["id"] is None else clean(row["id"]),
         "text": None if text is None else clean(text[:MAX_TEXT]),
         "text_is_cut": text is not None and len(text) > MAX_TEXT,
         "move": row["rank_before"] - row["rank_after"],
-        "metadata": {clean(str(name)): value for name, value in row["metadata"].items()},
     }
