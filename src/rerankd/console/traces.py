@@ -75,6 +75,7 @@ class TracePages:
             "traces": listed_traces(self._store, page.traces, query.replay, models),
             "filter": query.shown(visitor),
             "is_filtered": query.is_filtered,
+            "is_first_page": query.page is None,
             "choices": asdict(self._facets.read(self._store, visitor.tenant)),
             "models": models,
             "links": {

@@ -171,6 +171,19 @@ def test_in_chinese(browser: Browser, served: Served, store: Store) -> None:
         window.check()
 
 
+def test_going_back_shows_the_list_before(browser: Browser, served: Served, store: Store) -> None:
+    with watched(browser, served.url) as window:
+        page = sign_in(window, store.clear["ours"], "/traces?q=policy&order=oldest")
+        expect(page.locator("table.traces tbody td.query").first).to_have_text("travel policy 1")
+        page.get_by_label("Sort by").select_option("Newest first")
+        expect(page.locator("table.traces tbody td.query").first).to_have_text("travel policy 119")
+        page.go_back()
+        expect(page.locator("table.traces tbody td.query").first).to_have_text("travel policy 1")
+        expect(page.get_by_label("Sort by")).to_have_value("oldest")
+        expect(page.get_by_role("button", name="Export as JSONL")).to_be_disabled()
+        window.check()
+
+
 def test_pages_with_the_keyboard(browser: Browser, served: Served, store: Store) -> None:
     with watched(browser, served.url) as window:
         page = sign_in(window, store.clear["ours"], "/traces?order=oldest")

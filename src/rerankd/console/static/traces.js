@@ -35,5 +35,5 @@ document.addEventListener("htmx:pushedIntoHistory", (event) => {
   for (const field of document.querySelectorAll('input[name="next"]')) field.value = address.pathname + address.search;
 });
 
-document.addEventListener("htmx:afterSwap", showSelection);
+for (const name of ["htmx:afterSwap", "htmx:historyRestore"]) document.addEventListener(name, showSelection);
 document.addEventListener("DOMContentLoaded", showSelection);
