@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -25,13 +25,9 @@ from rerankd.cli.trace_options import (
     replay_row,
     request_name,
     trace_filter,
-    trace_row,
     when,
 )
 from rerankd.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from rerankd.traces.store import FullTrace
 
 app = typer.Typer(help="Recorded rankings, before and after, in the database of traces_url.", no_args_is_help=True)
 
@@ -96,6 +92,7 @@ def list_traces(
 def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: Json = False) -> None:
     """Show a trace: every candidate before and after, with its feedback; with --tenant, only what it was shown."""
     from rerankd.feedback.store import read_feedback
+    from rerankd.traces.export import exported_trace
     from rerankd.traces.store import TraceFilter
 
     with opened(traces_url) as (store, _):
@@ -104,7 +101,7 @@ def show(request: Name, tenant: Tenant = None, traces_url: Url = None, as_json: 
             raise NotFoundError(f"There is no trace {request!r}.", hint="See: rerankd traces list")
         selection = TraceFilter(tenant=details.trace.tenant, request_id=details.trace.request_id)
         feedback_items = read_feedback(store, selection) if details.trace.request_id else []
-    row = _row(details, only_shown=tenant is not None) | {
+    row = exported_trace(details, only_shown=tenant is not None) | {
         "feedback": [asdict(entry.feedback) for entry in feedback_items]
     }
     if wants_json(as_json):
@@ -144,9 +141,11 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Write traces with their texts as JSON lines to standard output; with --tenant, only what it was shown."""
+    from rerankd.traces.export import exported_trace
+
     with opened(traces_url) as (store, _):
         traces = store.iter_traces(trace_filter(tenant, since, until, model))
-        write_rows(_row(trace, only_shown=tenant is not None) for trace in traces)
+        write_rows(exported_trace(trace, only_shown=tenant is not None) for trace in traces)
 
 
 @app.command()
@@ -257,35 +256,3 @@ def erase(
         f"Erased: {counted(erased.traces, 'trace')}, {counted(erased.texts, 'text')}, "
         f"{counted(erased.feedback, 'item')} of feedback and {counted(erased.cases, 'case')}."
     )
-
-
-def _row(trace: FullTrace, *, only_shown: bool) -> dict[str, Any]:
-    """Return a trace as it is exported, with the same names as in Python and HTTP.
-
-    Args:
-        trace: the trace.
-        only_shown: True to leave out documents that rules hid, for those from whom they were hidden.
-    """
-    candidates, count, shown = trace.candidates, len(trace.candidates), trace.candidates.shown
-    before = candidates.scores_before.tolist() if len(candidates.scores_before) else [None] * count
-    rows = [
-        {
-            "index": index,
-            "id": candidates.ids[index] if candidates.ids else None,
-            "text": trace.texts[index],
-            "rank_before": index + 1,
-            "score_before": before[index] if before[index] == before[index] else None,
-            "rank_after": int(candidates.ranks[index]),
-            "raw_score": float(candidates.raw_scores[index]),
-            "score": float(candidates.final_scores[index]),
-            "truncated": bool(candidates.truncated[index]) if len(candidates.truncated) else False,
-            "chunks": int(candidates.chunks[index]) if len(candidates.chunks) else 1,
-            "rules": list(candidates.rules.get(index, ())),
-            "metadata": dict(candidates.metadata[index]) if candidates.metadata else {},
-            "filtered": not shown[index],
-        }
-        for index in range(count)
-        if shown[index] or not only_shown
-    ]
-    summary = trace_row(trace.trace) | ({"documents": len(rows)} if only_shown else {})
-    return summary | {"query": trace.query, "parameters": trace.parameters, "candidates": rows}

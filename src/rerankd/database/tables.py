@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -47,6 +48,18 @@ passage = Table(
     Column("seen", Double, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Index("passage_seen", "seen"),
+)
+# Queries as they are searched: a text is read in a fraction of the time that reading, inflating and folding it takes.
+query_text = Table(
+    "query_text",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("text", String, nullable=False),
+)
+# What lists of traces are filtered and sorted by, so that an index alone answers and rows need not be read.
+_LISTED = (
+    *("time", "id", "margin", "promotion", "total_ms", "model", "version", "experiment", "arm", "query"),
+    *("has_feedback", "has_case"),
 )
 trace = Table(
     "trace",
@@ -80,11 +93,14 @@ trace = Table(
     Column("arm", String, nullable=False, server_default=""),
     Column("teams", String),
     Column("bytes", BigInteger, nullable=False, server_default="0"),
-    # The margin stands in the index, so that the worst of an hour are found without a look at the rows.
-    Index("trace_time", "time", "margin", "id"),
-    Index("trace_tenant_time", "tenant", "time", "margin", "id"),
+    Column("has_feedback", Boolean, nullable=False, server_default=false()),
+    Column("has_case", Boolean, nullable=False, server_default=false()),
+    Index("trace_time", *_LISTED),
+    Index("trace_tenant_time", "tenant", *_LISTED),
     Index("trace_margin", "margin", "id"),
     Index("trace_tenant_margin", "tenant", "margin", "id"),
+    Index("trace_promotion", "promotion", "id"),
+    Index("trace_total", "total_ms", "id"),
     Index("trace_request", "request_id", "tenant"),
     Index("trace_experiment", "experiment", "time", sqlite_where=_PART, postgresql_where=_PART),
 )

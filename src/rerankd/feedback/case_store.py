@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
@@ -32,6 +32,7 @@ from rerankd.feedback.cases import (
     with_grades,
 )
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Detection
+from rerankd.traces.marks import refresh_marks
 from rerankd.traces.store import FullTrace, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -95,6 +96,7 @@ def add_cases(store: TraceStore, full: FullTrace, detections: Iterable[Detection
             add_reasons(connection, row, new, now)
             changes = _extended(row, full, new, now)
             connection.execute(update(tables.bad_case).where(columns.id == row.id).values(changes))
+            refresh_marks(connection, [(trace.tenant, trace.request_id)])
     return len(new)
 
 
@@ -170,6 +172,20 @@ def case_of_ranking(store: TraceStore, trace: Trace) -> BadCase | None:
     query = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
     with store.connect() as connection:
         return next(iter(_cases(connection, query)), None)
+
+
+def case_numbers(store: TraceStore, traces: Sequence[Trace]) -> dict[int, tuple[int, State]]:
+    """Return number and state of the cases of traces, by number of the trace; traces without a case are missing."""
+    columns = tables.bad_case.c
+    keys = tuple_(columns.tenant, columns.request_id)
+    cases: dict[tuple[str, str], tuple[int, State]] = {}
+    with store.connect() as connection:
+        for batch in batched(sorted({(trace.tenant, trace.request_id) for trace in traces if trace.request_id})):
+            query = select(columns.tenant, columns.request_id, columns.id, columns.state).where(keys.in_(batch))
+            for tenant, request_id, number, state in connection.execute(query):
+                cases[tenant, request_id] = (number, state)
+    keyed = ((trace.id, (trace.tenant, trace.request_id)) for trace in traces)
+    return {number: cases[key] for number, key in keyed if key in cases}
 
 
 def count_cases(store: TraceStore) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, Delete, and_, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Delete, and_, bindparam, delete, select, update
 
 from rerankd.database import tables
 from rerankd.database.connection import batched
@@ -69,10 +69,18 @@ def delete_traces(connection: Connection, traces: Iterable[int]) -> None:
 
 def delete_texts(connection: Connection, texts: Iterable[int]) -> int:
     """Delete texts by number; returns how many there were."""
-    return sum(
-        row_count(connection, delete(tables.passage).where(tables.passage.c.id.in_(batch)))
-        for batch in batched(sorted(texts))
-    )
+    count = 0
+    for batch in batched(sorted(texts)):
+        connection.execute(delete(tables.query_text).where(tables.query_text.c.id.in_(batch)))
+        count += row_count(connection, delete(tables.passage).where(tables.passage.c.id.in_(batch)))
+    return count
+
+
+def delete_texts_where(connection: Connection, condition: ColumnElement[bool]) -> int:
+    """Delete the texts for which a condition on `passage` holds; returns how many there were."""
+    numbers = select(tables.passage.c.id).where(condition)
+    connection.execute(delete(tables.query_text).where(tables.query_text.c.id.in_(numbers)))
+    return row_count(connection, delete(tables.passage).where(condition))
 
 
 def delete_feedback(connection: Connection, cutoff: float, pending_cutoff: float) -> int:

@@ -24,6 +24,7 @@ from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
 from rerankd.feedback.deletion import (
     delete_feedback,
     delete_texts,
+    delete_texts_where,
     delete_traces,
     erase_metadata,
     in_use,
@@ -99,7 +100,7 @@ def prune(store: TraceStore, policy: RetentionPolicy, *, now: float | None = Non
         oldest = connection.scalar(select(func.min(tables.trace.c.time)))
         # The last-seen time of a text is up to an hour behind, and the clocks of instances differ.
         unseen_since = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
-        texts = row_count(connection, delete(tables.passage).where(tables.passage.c.seen < unseen_since))
+        texts = delete_texts_where(connection, tables.passage.c.seen < unseen_since)
         feedback = delete_feedback(connection, max(cutoff, 0.0), now - policy.pending_seconds)
     deleted, has_more = DeletionCounts(len(traces), texts, feedback), len(traces) == BATCH_SIZE
     if not has_more and policy.size and (size := _size(store)) > policy.size:
@@ -193,7 +194,7 @@ def erase_text(store: TraceStore, digest: str) -> DeletionCounts:
         lock_writers(connection)
         has_hash = tables.passage.c.hash == bytes.fromhex(digest)
         erase_metadata(connection, set(connection.scalars(select(tables.passage.c.id).where(has_hash))))
-        count = row_count(connection, delete(tables.passage).where(has_hash))
+        count = delete_texts_where(connection, has_hash)
         count += erase_case_texts(connection, digest=digest.lower())
     scrub(store)
     return DeletionCounts(texts=count)

@@ -17,7 +17,7 @@ from rerankd.feedback.deletion import delete_texts, delete_traces, in_use, row_c
 KEPT = 0.9  # of the limit, after pruning: each time all candidates are read to find texts that nothing refers to
 MAX_TRACES = 20_000
 PATIENCE = 60.0  # seconds within which the trace of a request is written, and often before its feedback
-TRACE_BYTES = 600  # of a trace beside its texts and candidates
+TRACE_BYTES = 900  # of a trace beside its texts and candidates
 EVENT_BYTES = 150  # of an event beside its ids
 
 

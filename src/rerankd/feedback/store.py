@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ScalarSelect, and_, delete, insert, select
+from sqlalchemy import ScalarSelect, and_, delete, func, insert, select, tuple_
 
 from rerankd._common.logging import logger
 from rerankd._common.plural import counted
@@ -21,6 +21,7 @@ from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidRequestError
 from rerankd.feedback.events import FeedbackEvent, validate_event
+from rerankd.traces.marks import refresh_marks
 from rerankd.traces.store import TRACE_COLUMNS, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -56,6 +57,7 @@ def add_feedback(store: TraceStore, events: Sequence[FeedbackEvent]) -> int:
         _check_index(event, documents.get((event.tenant, event.request_id)))
     with translate_errors(), store.begin() as connection:
         connection.execute(insert(tables.feedback), rows)
+        refresh_marks(connection, {(event.tenant, event.request_id) for event in events})
     return sum((event.tenant, event.request_id) in documents for event in events)
 
 
@@ -94,21 +96,41 @@ def drop_impossible_feedback(store: TraceStore, since: float) -> int:
     """
     feedback, trace = tables.feedback.c, tables.trace.c
     query = (
-        select(feedback.id)
+        select(feedback.id, feedback.tenant, feedback.request_id)
         .join_from(tables.feedback, tables.trace, trace.id == _newest_trace())
         .where(feedback.time >= since, feedback.position >= trace.documents)
     )
     with store.connect() as connection:
-        ids = list(connection.scalars(query))
-    for batch in batched(ids):
+        rows = connection.execute(query).all()
+    for batch in batched(rows):
         with translate_errors(), store.begin() as connection:
-            connection.execute(delete(tables.feedback).where(feedback.id.in_(batch)))
-    if ids:
+            connection.execute(delete(tables.feedback).where(feedback.id.in_([row.id for row in batch])))
+            refresh_marks(connection, {(row.tenant, row.request_id) for row in batch})
+    if rows:
         _log.warning(
             "%s dropped: the ranking does not have the document",
-            counted(len(ids), "item of feedback was", "items of feedback were"),
+            counted(len(rows), "item of feedback was", "items of feedback were"),
         )
-    return len(ids)
+    return len(rows)
+
+
+def mark_feedback(store: TraceStore, since: float) -> None:
+    """Mark the traces of recent feedback: a trace that was written at the same moment may have missed it.
+
+    Args:
+        store: store of the events and traces.
+        since: time of the oldest event that is looked at, in seconds since 1970.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    columns = tables.feedback.c
+    query = select(columns.tenant, columns.request_id).where(columns.time >= since).distinct()
+    with store.connect() as connection:
+        rankings = [(tenant, request_id) for tenant, request_id in connection.execute(query)]
+    for batch in batched(rankings):
+        with translate_errors(), store.begin() as connection:
+            refresh_marks(connection, batch)
 
 
 def import_feedback(store: TraceStore, events: Iterable[FeedbackEvent]) -> tuple[int, int]:
@@ -177,6 +199,20 @@ def feedback_on(store: TraceStore, trace: Trace) -> list[FeedbackEvent]:
         return []
     newest_first = read_feedback(store, TraceFilter(tenant=trace.tenant, request_id=trace.request_id))
     return [traced.feedback for traced in reversed(newest_first)]
+
+
+def count_feedback(store: TraceStore, traces: Sequence[Trace]) -> dict[int, int]:
+    """Return the number of events on traces, by number of the trace; traces without any are missing."""
+    columns = tables.feedback.c
+    keys = tuple_(columns.request_id, columns.tenant)
+    counts: dict[tuple[str, str], int] = {}
+    with store.connect() as connection:
+        for batch in batched(sorted({(trace.request_id, trace.tenant) for trace in traces if trace.request_id})):
+            query = select(columns.request_id, columns.tenant, func.count()).where(keys.in_(batch))
+            for request_id, tenant, count in connection.execute(query.group_by(columns.request_id, columns.tenant)):
+                counts[request_id, tenant] = count
+    found = {trace.id: counts.get((trace.request_id, trace.tenant), 0) for trace in traces}
+    return {number: count for number, count in found.items() if count}
 
 
 def _row(event: FeedbackEvent, now: float) -> dict[str, object]:

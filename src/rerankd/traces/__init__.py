@@ -6,7 +6,8 @@ redaction  personal data removed before a text is stored
 trace      conversion of a ranking into a trace
 packing    candidates of a trace as bytes
 passages   texts, each stored once;  hashing: the hash under which they are stored
-store      traces in the database
+store      traces in the database;  query_text: search in queries;  marks: of traces with feedback and cases
+pages      lists of traces, filtered, sorted and paged;  facets: values to filter by;  export: a trace as JSON
 replay     rankings repeated with another model or other rules
 """
 

@@ -13,8 +13,10 @@ from sqlalchemy import Connection, Select, desc, insert, select, update
 
 from rerankd.database import tables
 from rerankd.database.connection import Database, batched
+from rerankd.traces.marks import Ranking, marked
 from rerankd.traces.packing import Candidates, pack, unpack
 from rerankd.traces.passages import PassageStore, read_passages
+from rerankd.traces.query_text import contains, save_queries
 from rerankd.traces.trace import STORED_NAMES, PendingTrace, Trace
 
 MAX_DIGITS = 18
@@ -35,6 +37,10 @@ class TraceFilter:
         request_id: request id, as in the answer's `id`.
         experiment: name of the experiment; the empty string for requests outside of experiments.
         variant: variant of the experiment that answered.
+        version: version of the model.
+        search: words that the query must hold, in any order.
+        has_feedback: True for rankings with feedback.
+        has_case: True for rankings with a bad case.
     """
 
     tenant: str | None = None
@@ -44,6 +50,10 @@ class TraceFilter:
     request_id: str | None = None
     experiment: str | None = None
     variant: str | None = None
+    version: str | None = None
+    search: str | None = None
+    has_feedback: bool | None = None
+    has_case: bool | None = None
 
     def apply(self, query: Select[Any]) -> Select[Any]:
         """Return a query on `trace` with these conditions added."""
@@ -54,9 +64,14 @@ class TraceFilter:
             (columns.request_id, self.request_id),
             (columns.experiment, self.experiment),
             (columns.arm, self.variant),
+            (columns.version, self.version),
+            (columns.has_feedback, self.has_feedback),
+            (columns.has_case, self.has_case),
         ):
             if value is not None:
                 query = query.where(column == value)
+        if self.search is not None and (condition := contains(self.search)) is not None:
+            query = query.where(condition)
         if self.since is not None:
             query = query.where(columns.time >= self.since)
         return query if self.until is None else query.where(columns.time < self.until)
@@ -114,14 +129,18 @@ class TraceStore(Database):
             row = connection.execute(reserved.returning(*tables.store.c)).one()
             passages = self._passages.save(connection, contents, row.next_passage, row.erased)
             first = row.next_trace - len(pending)
-            rows, packed = [], []
+            rows, packed, queries = [], [], dict[int, bytes]()
+            marks = _Marks.read(connection, pending)
             for number, trace in enumerate(pending, start=first):
                 query, parameters, *documents = (passages[digest][0] for digest in trace.texts)
-                rows.append(trace.row | {"id": number, "query": query, "parameters": parameters})
+                queries[query] = contents[trace.texts[0]]
+                row_ids = {"id": number, "query": query, "parameters": parameters}
+                rows.append(trace.row | row_ids | marks.of(trace))
                 candidates = dataclasses.replace(trace.candidates, passages=np.array(documents, np.int64))
                 packed.append({"trace": number, "data": pack(candidates)})
             connection.execute(insert(tables.trace), rows)
             connection.execute(insert(tables.candidates), packed)
+            save_queries(connection, queries)
         self._passages.remember(passages)
 
     def list_traces(self, where: TraceFilter | None = None, *, limit: int = 50, order: Order = "newest") -> list[Trace]:
@@ -173,14 +192,42 @@ class TraceStore(Database):
 
     def get_trace(self, number: int, tenant: str | None = None) -> FullTrace | None:
         """Return a trace by its number; None if there is none, or if it is another tenant's."""
-        query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id == number)
+        return next(iter(self.load(self.get_traces([number], tenant))), None)
+
+    def get_traces(self, numbers: Collection[int], tenant: str | None = None) -> list[Trace]:
+        """Return traces by number, in its order; those that do not exist, or are another tenant's, are missing."""
+        traces: list[Trace] = []
         with self.connect() as connection:
-            return next(iter(_load(connection, [Trace(*row) for row in connection.execute(query)])), None)
+            for batch in batched(sorted({number for number in numbers if 0 < number < 2**63})):
+                query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id.in_(batch))
+                traces += [Trace(*row) for row in connection.execute(query.order_by(tables.trace.c.id))]
+        return traces
 
     def read_queries(self, traces: Collection[Trace]) -> dict[int, str]:
         """Return the query texts of traces by `Trace.query`; erased ones are missing."""
         with self.connect() as connection:
             return read_passages(connection, [trace.query for trace in traces])
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """Rankings with feedback or a case that came before their trace."""
+
+    with_feedback: set[Ranking]
+    with_case: set[Ranking]
+
+    @classmethod
+    def read(cls, connection: Connection, pending: Sequence[PendingTrace]) -> _Marks:
+        rankings = [_ranking(trace) for trace in pending]
+        return cls(marked(connection, tables.feedback, rankings), marked(connection, tables.bad_case, rankings))
+
+    def of(self, trace: PendingTrace) -> dict[str, bool]:
+        ranking = _ranking(trace)
+        return {"has_feedback": ranking in self.with_feedback, "has_case": ranking in self.with_case}
+
+
+def _ranking(trace: PendingTrace) -> Ranking:
+    return trace.row["tenant"], trace.row["request_id"]
 
 
 def _load(connection: Connection, traces: Sequence[Trace]) -> list[FullTrace]:

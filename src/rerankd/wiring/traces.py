@@ -116,7 +116,7 @@ def _maintenance(
         from rerankd.feedback.detection import CaseDetector
         from rerankd.feedback.monitoring import MonitorWindows, monitor
         from rerankd.feedback.retention import prune
-        from rerankd.feedback.store import drop_impossible_feedback
+        from rerankd.feedback.store import drop_impossible_feedback, mark_feedback
 
         nonlocal detector, checked_until
         _, has_more = prune(store, retention_policy(settings))
@@ -124,6 +124,7 @@ def _maintenance(
             return True  # retention goes first until it has caught up
         now = time.time()
         drop_impossible_feedback(store, checked_until)
+        mark_feedback(store, checked_until)
         checked_until = now - LATE_SECONDS
         if settings.cases:
             detector = detector or CaseDetector()
