@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,7 +23,8 @@ app = typer.Typer(help="Bad cases: detect, label and export rankings that went w
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 Detector = Annotated[
-    Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual"] | None,
+    Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual", "labelled"]
+    | None,
     typer.Option(help="Only cases of this detector."),
 ]
 InState = Annotated[State | None, typer.Option("--state", help="Only cases in this state.")]
@@ -55,12 +57,12 @@ def detect(
     """Detect bad cases now; services do so every minute."""
     from rerankd.feedback.detection import DetectionLimits, detect_disagreement
     from rerankd.feedback.detection import detect as detected
-    from rerankd.feedback.detectors import DETECTORS, DISAGREEMENT, MANUAL, DetectorThresholds
+    from rerankd.feedback.detectors import BY_HAND, DETECTORS, DISAGREEMENT, DetectorThresholds
 
     thresholds = DetectorThresholds(low, margin, outlier, agreement)
     traces = trace_filter(tenant, since, until, None)
     with opened(traces_url) as (store, settings):
-        ran = [name for name in DETECTORS if name != MANUAL and (name != DISAGREEMENT or second is not None)]
+        ran = [name for name in DETECTORS if name not in BY_HAND and (name != DISAGREEMENT or second is not None)]
         counts = dict.fromkeys(ran, 0) | detected(store, traces, thresholds, DetectionLimits(each=limit))
         if second is not None:
             score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
@@ -174,16 +176,19 @@ def label(
     case: Number,
     relevant: Annotated[str, typer.Option(help="Relevant documents, as 3,7 or with grades as 3=2,7=1.")] = "",
     irrelevant: Annotated[str, typer.Option(help="Irrelevant documents, as 0,1.")] = "",
+    labeller: Annotated[
+        str | None, typer.Option(help="Who gives the grades; the name of the system's user by default.")
+    ] = None,
     traces_url: Url = None,
 ) -> None:
     """Label documents as relevant or irrelevant; an open case becomes labelled."""
-    from rerankd.feedback.case_store import update_case
+    from rerankd.feedback.case_update import update_case
 
     grades = _grades(irrelevant, 0) | _grades(relevant, 1)
     if not grades:
         raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
     with opened(traces_url) as (store, _):
-        updated = update_case(store, case, grades=grades)
+        updated = update_case(store, case, grades=grades, labeller=_user() if labeller is None else labeller)
     say(f"Case {case} is {updated.state}: {counted(len(updated.grades), 'document has', 'documents have')} a grade.")
 
 
@@ -195,7 +200,7 @@ def set_state(
     traces_url: Url = None,
 ) -> None:
     """Set the state of a case."""
-    from rerankd.feedback.case_store import update_case
+    from rerankd.feedback.case_update import update_case
 
     with opened(traces_url) as (store, _):
         updated = update_case(store, case, state=state, note=note)
@@ -216,15 +221,15 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Export labelled cases as evaluation and training data."""
-    from rerankd.feedback.case_export import request_times, training_lines, with_feedback, write_beir
-    from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
+    from rerankd.feedback.case_export import graded_cases, request_times, training_lines, write_beir
+    from rerankd.feedback.case_store import CaseFilter
+    from rerankd.feedback.case_update import set_state
     from rerankd.traces.hashing import text_hash
 
     if beir is None and training is None:
         raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
-        cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
-        graded = with_feedback(store, (case for case in cases if case.grades))
+        graded = graded_cases(store, CaseFilter(tenant, state, detector))
         times = request_times(store, graded)
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24], times)
@@ -243,6 +248,13 @@ def export(
 def detectors_of(case: BadCase) -> str:
     """Return the names of the detectors that found a case, separated by commas."""
     return ", ".join(dict.fromkeys(reason.detector for reason in case.reasons))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return "command line"
 
 
 def _grades(text: str, default: int) -> dict[int, int]:

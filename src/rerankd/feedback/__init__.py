@@ -4,7 +4,10 @@ events       clicks, citations, thumbs up or down, grades
 judgements   meaning of the events on a ranking
 store        events in the database, joined with traces
 detectors    problems of one ranking;  detection: detectors run over the store
-cases        bad cases;  case_store: their queue in the database;  case_reasons: what was found;  case_erasure
+cases        bad cases;  case_store: their queue in the database;  case_update;  case_reasons: what was found;
+             case_erasure
+labels       grades of each labeller, and which of them counts;  label_store: their history in the database
+labelling    labelling and undo on rankings and cases;  label_queue: what to label next;  agreement of two labellers
 case_export  data sets made of labelled cases
 monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
 retention    deletion by age and size, erasure on request;  size_limit: fairness between tenants;  deletion
@@ -26,9 +29,8 @@ if TYPE_CHECKING:
         get_case,
         iter_cases,
         list_cases,
-        set_state,
-        update_case,
     )
+    from rerankd.feedback.case_update import set_state, update_case
     from rerankd.feedback.cases import BadCase, CaseCandidate, CaseReason
     from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
     from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
@@ -62,6 +64,8 @@ __getattr__ = lazy_exports(
             "get_case",
             "iter_cases",
             "list_cases",
+        ),
+        "rerankd.feedback.case_update": (
             "set_state",
             "update_case",
         ),
