@@ -36,7 +36,7 @@ class RankingQuery(BaseModel):
     """Parameters of the page: the queue that it was opened from, and how many documents it shows."""
 
     queue: Queue = "new"
-    shown: int = Field(SHOWN, ge=1, le=MAX_SHOWN)
+    shown: int = Field(default=SHOWN, ge=1, le=MAX_SHOWN)
 
 
 class GradeForm(BaseModel):

@@ -78,15 +78,16 @@ def add_cases(store: TraceStore, full: FullTrace, detections: Iterable[Detection
     of_ranking = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
     with translate_errors(), store.begin() as connection:
         row = connection.execute(of_ranking.with_for_update()).one_or_none()
+        is_new = False
         if row is None:
             insert = sqlite.insert if store.is_sqlite else postgresql.insert
             first = _row(full, next(iter(found.values())), now)
-            # Another instance may have added the same case since the query.
-            connection.execute(insert(tables.bad_case).values(first).on_conflict_do_nothing())
+            # Another instance may have added the same case since the query, with its reasons.
+            added = insert(tables.bad_case).values(first).on_conflict_do_nothing().returning(columns.id)
+            is_new = connection.scalar(added) is not None
             row = connection.execute(of_ranking.with_for_update()).one()
-            known: set[tuple[str, int]] = set()
-        else:
-            known = {(reason.detector, reason.position) for reason in read_reasons(connection, [row])[row.id]}
+        reasons = () if is_new else read_reasons(connection, [row])[row.id]
+        known = {(reason.detector, reason.position) for reason in reasons}
         new = [detection for key, detection in found.items() if key not in known]
         if new:
             add_reasons(connection, row, new, now)

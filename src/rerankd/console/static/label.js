@@ -119,13 +119,22 @@ function apply(content) {
   item.querySelector("button.clear").disabled = grade === null;
   const part = (name) => item.querySelector(`[data-part=${name}]`);
   part("own").textContent = isOffered ? "" : say("own_grade", { grade });
-  part("others").textContent = hidden ? words.others_hidden : others.map((each) => `\u2068${each.labeller || words.anonymous}\u2069: ${each.grade}`).join(", ");
+  part("others").replaceChildren(...(hidden ? [words.others_hidden] : others.flatMap(graded)));
   part("decided").textContent = others.length ? say("decided", { grade: decided ?? "–" }) : "";
+}
+
+// Another labeller's name, isolated in its direction, and grade.
+function graded({ labeller, grade }, index) {
+  const name = document.createElement("bdi");
+  name.className = "text";
+  name.textContent = labeller || words.anonymous;
+  return [index ? ", " : "", name, `: ${grade}`];
 }
 
 function showCoverage(coverage) {
   const meter = document.querySelector("#coverage meter");
   meter.value = coverage.labelled;
+  meter.textContent = coverage.labelled;
   meter.setAttribute("aria-label", say("coverage", coverage));
   document.querySelector("#coverage .number").textContent = `${coverage.labelled} / ${coverage.of}`;
 }
