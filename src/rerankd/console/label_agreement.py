@@ -22,8 +22,6 @@ from rerankd.feedback.labels import MAX_LABELLER
 from rerankd.server.service import Service
 from rerankd.traces.store import TraceStore
 
-LISTED = 50
-
 
 class AgreementQuery(BaseModel):
     """Names of two labellers; the two with the most documents in common by default."""
@@ -48,7 +46,7 @@ class AgreementPages:
 def summary(store: TraceStore, tenant: str | None) -> dict[str, Any] | None:
     """Return the agreement of the two labellers with the most documents in common; None if no two have one."""
     pair = most_common_pair(store, tenant)
-    return _without_list(read_agreement(store, *pair, tenant)) if pair else None
+    return _without_list(read_agreement(store, *pair, tenant, limit=0)) if pair else None
 
 
 def _content(store: TraceStore, query: AgreementQuery, tenant: str | None) -> dict[str, Any]:
@@ -71,11 +69,10 @@ def _without_list(agreement: Agreement) -> dict[str, Any]:
 
 
 def _disagreements(store: TraceStore, agreement: Agreement, tenant: str | None) -> list[dict[str, Any]]:
-    listed = agreement.disagreements[:LISTED]
-    numbers = {each.case for each in listed}
+    numbers = {each.case for each in agreement.disagreements}
     query = CaseFilter(tenant).apply(select(tables.bad_case)).where(tables.bad_case.c.id.in_(numbers))
     cases = {case.id: case for case in select_cases(store, query)}
-    return [_row(each, cases[each.case]) for each in listed if each.case in cases]
+    return [_row(each, cases[each.case]) for each in agreement.disagreements if each.case in cases]
 
 
 def _row(each: Disagreement, case: BadCase) -> dict[str, Any]:

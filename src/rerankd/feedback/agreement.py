@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from rerankd.feedback.label_store import of_tenant
 from rerankd.feedback.labels import ANONYMOUS
 from rerankd.traces.store import TraceStore
 
-MAX_LISTED = 200
+MAX_LISTED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Agreement:
         same: documents that both gave the same grade.
         weighted_kappa: kappa of the grades with quadratic weights; None if it is not defined.
         binary_kappa: kappa of relevant (a grade above 0) or not; None if it is not defined.
-        disagreements: documents with different grades, the largest difference first, at most `MAX_LISTED`.
+        disagreements: documents with different grades, the largest difference first.
     """
 
     first: str
@@ -58,7 +58,7 @@ class Agreement:
     disagreements: tuple[Disagreement, ...]
 
 
-def cohen_kappa(pairs: Sequence[tuple[int, int]], *, weighted: bool = False) -> float | None:
+def cohen_kappa(table: Mapping[tuple[int, int], int], *, weighted: bool = False) -> float | None:
     """Return Cohen's kappa of two labellers' grades: 1 for full agreement, 0 for that of chance.
 
     It is 1 - (disagreement observed) / (disagreement expected by chance from how often each labeller gives each grade).
@@ -68,33 +68,38 @@ def cohen_kappa(pairs: Sequence[tuple[int, int]], *, weighted: bool = False) -> 
     intraclass correlation: J. L. Fleiss and J. Cohen, Educational and Psychological Measurement 33, 1973).
 
     Args:
-        pairs: both grades of each document.
+        table: number of documents by the grades that both gave.
         weighted: True for quadratic weights.
 
     Returns:
-        Kappa, at most 1; None without pairs, or if both gave one and the same grade to all documents.
+        Kappa, at most 1; None without documents, or if both gave one and the same grade to all.
 
     Example:
-        >>> cohen_kappa([(0, 0), (0, 1), (1, 1), (1, 1)])
+        >>> cohen_kappa({(0, 0): 1, (0, 1): 1, (1, 1): 2})
         0.5
-        >>> cohen_kappa([(2, 2), (2, 2)]) is None
+        >>> cohen_kappa({(2, 2): 9}) is None
         True
     """
 
     def disagreement(first: int, second: int) -> int:
         return (first - second) ** 2 if weighted else int(first != second)
 
-    observed = sum(disagreement(*pair) for pair in pairs)
-    firsts, seconds = (Counter(pair[side] for pair in pairs) for side in (0, 1))
+    firsts, seconds = Counter[int](), Counter[int]()
+    for (first, second), count in table.items():
+        firsts[first] += count
+        seconds[second] += count
+    observed = sum(count * disagreement(*pair) for pair, count in table.items())
     chance = sum(
         count * other * disagreement(first, second)
         for first, count in firsts.items()
         for second, other in seconds.items()
     )
-    return 1 - observed * len(pairs) / chance if chance else None
+    return 1 - observed * firsts.total() / chance if chance else None
 
 
-def read_agreement(store: TraceStore, first: str, second: str, tenant: str | None = None) -> Agreement:
+def read_agreement(
+    store: TraceStore, first: str, second: str, tenant: str | None = None, *, limit: int = MAX_LISTED
+) -> Agreement:
     """Return the agreement of two labellers over the documents that both graded.
 
     Args:
@@ -102,28 +107,34 @@ def read_agreement(store: TraceStore, first: str, second: str, tenant: str | Non
         first: name of the first labeller.
         second: name of the second labeller.
         tenant: tenant whose cases count; None for all.
+        limit: documents with different grades at most.
 
     Raises:
         UnavailableError: the database cannot be reached.
     """
     one, other = tables.label.alias(), tables.label.alias()
-    query = select(one.c.case_id, one.c.position, one.c.grade, other.c.grade.label("second"))
-    query = _joined(query, one, other, tenant).where(one.c.labeller == first, other.c.labeller == second)
+    names = and_(one.c.labeller == first, other.c.labeller == second)
+    counts = _joined(select(one.c.grade, other.c.grade.label("second"), func.count()), one, other, tenant).where(names)
+    rows = _joined(select(one.c.case_id, one.c.position, one.c.grade, other.c.grade), one, other, tenant).where(names)
+    rows = rows.where(one.c.grade != other.c.grade)
+    rows = rows.order_by(func.abs(one.c.grade - other.c.grade).desc(), one.c.case_id, one.c.position).limit(limit)
     with store.connect() as connection:
-        graded = [Disagreement(*row) for row in connection.execute(query.order_by(one.c.case_id, one.c.position))]
-    pairs = [(each.first, each.second) for each in graded]
-    binary = [(int(is_positive("grade", pair[0])), int(is_positive("grade", pair[1]))) for pair in pairs]
-    different = sorted(
-        (each for each in graded if each.first != each.second), key=lambda each: -abs(each.first - each.second)
-    )
+        table = {
+            (grade, second_grade): count
+            for grade, second_grade, count in connection.execute(counts.group_by(one.c.grade, other.c.grade))
+        }
+        disagreements = [Disagreement(*row) for row in connection.execute(rows)] if limit else []
+    binary = Counter[tuple[int, int]]()
+    for (grade, second_grade), count in table.items():
+        binary[int(is_positive("grade", grade)), int(is_positive("grade", second_grade))] += count
     return Agreement(
         first=first,
         second=second,
-        pairs=len(pairs),
-        same=len(pairs) - len(different),
-        weighted_kappa=cohen_kappa(pairs, weighted=True),
+        pairs=sum(table.values()),
+        same=sum(count for pair, count in table.items() if pair[0] == pair[1]),
+        weighted_kappa=cohen_kappa(table, weighted=True),
         binary_kappa=cohen_kappa(binary),
-        disagreements=tuple(different[:MAX_LISTED]),
+        disagreements=tuple(disagreements),
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -20,17 +21,16 @@ def test_kappa_is_that_of_scikit_learn(seed: int, weighted: bool) -> None:
     first = [choose.choice((0, 1, 3, 7) if seed == 4 else (0, 1, 2, 3)) for _ in range(60)]
     second = [grade if choose.random() < 0.6 else choose.randrange(4) for grade in first]
     expected = cohen_kappa_score(first, second, labels=range(8), weights="quadratic" if weighted else None)
-    assert cohen_kappa(list(zip(first, second, strict=True)), weighted=weighted) == pytest.approx(expected)
+    assert cohen_kappa(Counter(zip(first, second, strict=True)), weighted=weighted) == pytest.approx(expected)
 
 
 def test_kappa_of_known_tables() -> None:
-    """The table of Cohen's example has kappa 0.4; full agreement is 1, and full disagreement on two grades -1."""
-    pairs = [(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15
-    assert cohen_kappa(pairs) == pytest.approx(0.4)
-    assert cohen_kappa([(0, 0), (3, 3)], weighted=True) == 1
-    assert cohen_kappa([(0, 1), (1, 0)]) == -1
-    assert cohen_kappa([]) is None
-    assert cohen_kappa([(2, 2)] * 5) is None
+    """A textbook's table has kappa 0.4; full agreement is 1, and full disagreement on two grades -1."""
+    assert cohen_kappa({(1, 1): 20, (1, 0): 5, (0, 1): 10, (0, 0): 15}) == pytest.approx(0.4)
+    assert cohen_kappa({(0, 0): 1, (3, 3): 1}, weighted=True) == 1
+    assert cohen_kappa({(0, 1): 1, (1, 0): 1}) == -1
+    assert cohen_kappa({}) is None
+    assert cohen_kappa({(2, 2): 5}) is None
 
 
 def test_agreement_over_the_documents_that_both_graded(store: TraceStore) -> None:
@@ -52,7 +52,8 @@ def test_agreement_over_the_documents_that_both_graded(store: TraceStore) -> Non
     both = read_agreement(store, "Ann", "Bo")
     assert (both.pairs, both.same) == (4, 2)
     assert [(each.position, each.first, each.second) for each in both.disagreements] == [(1, 0, 2), (2, 1, 2)]
-    assert both.weighted_kappa == cohen_kappa([(3, 3), (0, 2), (1, 2), (1, 1)], weighted=True)
-    assert both.binary_kappa == cohen_kappa([(1, 1), (0, 1), (1, 1), (1, 1)])
+    assert both.weighted_kappa == cohen_kappa({(3, 3): 1, (0, 2): 1, (1, 2): 1, (1, 1): 1}, weighted=True)
+    assert both.binary_kappa == cohen_kappa({(1, 1): 3, (0, 1): 1})
+    assert read_agreement(store, "Ann", "Bo", limit=1).disagreements == both.disagreements[:1]
     assert read_agreement(store, "Ann", "Bo", "shop").pairs == 1
     assert read_agreement(store, "Ann", "Cy").pairs == 0
