@@ -18,6 +18,7 @@ from rerankd.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from rerankd.feedback.cases import BadCase
+    from rerankd.feedback.labels import Label
 
 app = typer.Typer(help="Bad cases: detect, label and export rankings that went wrong.", no_args_is_help=True)
 
@@ -113,13 +114,15 @@ def list_cases(
 
 @app.command()
 def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a case: every candidate before and after, with its grade."""
+    """Show a case: every candidate before and after, with the grade that counts and who gave which."""
     from rerankd.feedback.case_store import get_case
+    from rerankd.feedback.label_store import read_labels
 
     with opened(traces_url) as (store, _):
         details = get_case(store, case)
+        labels = read_labels(store, [case])[case]
     if wants_json(as_json):
-        write_rows([asdict(details)])
+        write_rows([asdict(details) | {"labels": [asdict(label) for label in labels]}])
         return
     summary = Table("", "", show_header=False)
     for name in ("id", "state", "request_id", "tenant", "model", "query"):
@@ -130,7 +133,11 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
     for line in own_notes:
         summary.add_row("note", cell(line))
     stdout().print(summary)
-    table = Table("document", "after", "before", "raw score", "grade", "id", "text")
+    table = Table("document", "after", "before", "raw score", "grade", "labels", "id", "text")
+
+    def labels_of(position: int) -> list[Label]:
+        return [each for each in labels if each.position == position]
+
     for candidate in sorted(details.candidates, key=lambda candidate: candidate.rank_after):
         table.add_row(
             *(
@@ -141,6 +148,7 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
             ),
             *(
                 "" if candidate.grade is None else str(candidate.grade),
+                cell(", ".join(f"{each.labeller or 'unknown'} {each.grade}" for each in labels_of(candidate.index))),
                 cell(candidate.id or ""),
                 cell(candidate.text or "(erased)", 80),
             ),
