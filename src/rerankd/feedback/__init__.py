@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from rerankd._common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from rerankd.feedback.case_export import request_times, training_lines, write_beir
+    from rerankd.feedback.agreement import Agreement, cohen_kappa, read_agreement
+    from rerankd.feedback.case_export import graded_cases, request_times, training_lines, write_beir
     from rerankd.feedback.case_store import (
         CaseFilter,
         add_cases,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
     from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
     from rerankd.feedback.judgements import Judgements, judge
+    from rerankd.feedback.label_store import read_labels
+    from rerankd.feedback.labelling import label_ranking, undo_label
+    from rerankd.feedback.labels import Label, decided_grade
     from rerankd.feedback.monitoring import Activity, MonitorWindows, monitor, psi
     from rerankd.feedback.rates import FeedbackRates, feedback_rates
     from rerankd.feedback.retention import (
@@ -51,7 +55,13 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
+        "rerankd.feedback.agreement": (
+            "Agreement",
+            "cohen_kappa",
+            "read_agreement",
+        ),
         "rerankd.feedback.case_export": (
+            "graded_cases",
             "request_times",
             "training_lines",
             "write_beir",
@@ -95,6 +105,15 @@ __getattr__ = lazy_exports(
             "Judgements",
             "judge",
         ),
+        "rerankd.feedback.label_store": ("read_labels",),
+        "rerankd.feedback.labelling": (
+            "label_ranking",
+            "undo_label",
+        ),
+        "rerankd.feedback.labels": (
+            "Label",
+            "decided_grade",
+        ),
         "rerankd.feedback.monitoring": (
             "Activity",
             "MonitorWindows",
@@ -125,6 +144,7 @@ __getattr__ = lazy_exports(
 
 __all__ = [
     "Activity",
+    "Agreement",
     "BadCase",
     "CaseCandidate",
     "CaseDetector",
@@ -137,13 +157,16 @@ __all__ = [
     "FeedbackEvent",
     "FeedbackRates",
     "Judgements",
+    "Label",
     "MonitorWindows",
     "RetentionPolicy",
     "ScoreBaseline",
     "TracedFeedback",
     "add_cases",
     "add_feedback",
+    "cohen_kappa",
     "count_cases",
+    "decided_grade",
     "detect",
     "detect_disagreement",
     "erase_document",
@@ -153,19 +176,24 @@ __all__ = [
     "feedback_rates",
     "flag_request",
     "get_case",
+    "graded_cases",
     "import_feedback",
     "iter_cases",
     "judge",
+    "label_ranking",
     "list_cases",
     "monitor",
     "prune",
     "psi",
+    "read_agreement",
     "read_csv",
     "read_feedback",
+    "read_labels",
     "request_times",
     "run_detectors",
     "set_state",
     "training_lines",
+    "undo_label",
     "update_case",
     "validate_event",
     "write_beir",

@@ -213,6 +213,11 @@ def test_the_command_line_and_the_page_share_labels(browser: Browser, labelled: 
     cases("label", str(number), "--relevant", "0=2", "--labeller", "Cy")
     (shown,) = (json.loads(line) for line in cases("show", str(number), "--json").splitlines())
     assert [candidate["grade"] for candidate in shown["candidates"]][:3] == [2, 3, 7]
+    assert [(each["labeller"], each["grade"]) for each in shown["labels"] if each["position"] == 0] == [
+        ("Bo", 0),
+        ("Ann", 2),
+        ("Cy", 2),
+    ]
     with httpx.Client(base_url=labelled.url, trust_env=False) as client:
         content = client.get(f"/console/label/case/{number}.json").json()
         assert [document["decided"] for document in content["documents"]][:3] == [2, 3, 7]
@@ -346,6 +351,11 @@ def test_another_tenant_sees_and_changes_nothing(
         for path in (f"case/{case}", str(trace)):
             graded = clients[name].post(f"/console/label/{path}/grade", data={"position": 0, "grade": 2}, headers=form)
             assert graded.json()["document"]["grade"] == 2, graded.text
+    by_api = {"labels": [{"index": 1, "grade": 1}]}
+    assert clients["search"].post(f"/v1/cases/{case}", json=by_api).status_code == 200
+    assert clients["shop"].post(f"/v1/cases/{case}", json=by_api).status_code == 404
+    second = clients["search"].get(f"/console/label/case/{case}.json").json()["documents"][1]
+    assert (second["grade"], second["others"]) == (1, [])
     skipped = clients["search"].post(f"/console/label/{trace}/skip", data={"reason": "SECRET reason"})
     assert skipped.status_code == 303
     number = case + 1  # the case that the labels on the trace made
@@ -376,7 +386,7 @@ def test_another_tenant_sees_and_changes_nothing(
         assert clients["search"].get(f"/console/label/export/{name}").status_code == 200
     refused = theirs.post("/console/label/unskip", data={"tenant": owner, "request_id": "SECRET"})
     assert refused.status_code == 404
-    assert get_case(store, case).grades == {0: 2}
+    assert get_case(store, case).grades == {0: 2, 1: 1}
     archive = zipfile.ZipFile(io.BytesIO(clients["search"].get("/console/label/export/beir").content))
     assert b"SECRET" in archive.read("queries.jsonl")
     assert clients["ops"].get("/console/label.json").json()["cases"]["total"] == 2
