@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,12 +18,14 @@ from rerankd.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from rerankd.feedback.cases import BadCase
+    from rerankd.feedback.labels import Label
 
 app = typer.Typer(help="Bad cases: detect, label and export rankings that went wrong.", no_args_is_help=True)
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 Detector = Annotated[
-    Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual"] | None,
+    Literal["chosen_low", "top_rejected", "demoted", "low_margin", "outlier", "disagreement", "manual", "labelled"]
+    | None,
     typer.Option(help="Only cases of this detector."),
 ]
 InState = Annotated[State | None, typer.Option("--state", help="Only cases in this state.")]
@@ -55,12 +58,12 @@ def detect(
     """Detect bad cases now; services do so every minute."""
     from rerankd.feedback.detection import DetectionLimits, detect_disagreement
     from rerankd.feedback.detection import detect as detected
-    from rerankd.feedback.detectors import DETECTORS, DISAGREEMENT, MANUAL, DetectorThresholds
+    from rerankd.feedback.detectors import BY_HAND, DETECTORS, DISAGREEMENT, DetectorThresholds
 
     thresholds = DetectorThresholds(low, margin, outlier, agreement)
     traces = trace_filter(tenant, since, until, None)
     with opened(traces_url) as (store, settings):
-        ran = [name for name in DETECTORS if name != MANUAL and (name != DISAGREEMENT or second is not None)]
+        ran = [name for name in DETECTORS if name not in BY_HAND and (name != DISAGREEMENT or second is not None)]
         counts = dict.fromkeys(ran, 0) | detected(store, traces, thresholds, DetectionLimits(each=limit))
         if second is not None:
             score = logits_of(open_reranker(settings.model_copy(update={"model": second})))
@@ -111,13 +114,15 @@ def list_cases(
 
 @app.command()
 def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
-    """Show a case: every candidate before and after, with its grade."""
+    """Show a case: every candidate before and after, with the grade that counts and who gave which."""
     from rerankd.feedback.case_store import get_case
+    from rerankd.feedback.label_store import read_labels
 
     with opened(traces_url) as (store, _):
         details = get_case(store, case)
+        labels = read_labels(store, [case])[case]
     if wants_json(as_json):
-        write_rows([asdict(details)])
+        write_rows([asdict(details) | {"labels": [asdict(label) for label in labels]}])
         return
     summary = Table("", "", show_header=False)
     for name in ("id", "state", "request_id", "tenant", "model", "query"):
@@ -128,7 +133,11 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
     for line in own_notes:
         summary.add_row("note", cell(line))
     stdout().print(summary)
-    table = Table("document", "after", "before", "raw score", "grade", "id", "text")
+    table = Table("document", "after", "before", "raw score", "grade", "labels", "id", "text")
+
+    def labels_of(position: int) -> list[Label]:
+        return [each for each in labels if each.position == position]
+
     for candidate in sorted(details.candidates, key=lambda candidate: candidate.rank_after):
         table.add_row(
             *(
@@ -139,6 +148,7 @@ def show(case: Number, traces_url: Url = None, as_json: Json = False) -> None:
             ),
             *(
                 "" if candidate.grade is None else str(candidate.grade),
+                cell(", ".join(f"{each.labeller or 'unknown'} {each.grade}" for each in labels_of(candidate.index))),
                 cell(candidate.id or ""),
                 cell(candidate.text or "(erased)", 80),
             ),
@@ -174,16 +184,19 @@ def label(
     case: Number,
     relevant: Annotated[str, typer.Option(help="Relevant documents, as 3,7 or with grades as 3=2,7=1.")] = "",
     irrelevant: Annotated[str, typer.Option(help="Irrelevant documents, as 0,1.")] = "",
+    labeller: Annotated[
+        str | None, typer.Option(help="Who gives the grades; the name of the system's user by default.")
+    ] = None,
     traces_url: Url = None,
 ) -> None:
     """Label documents as relevant or irrelevant; an open case becomes labelled."""
-    from rerankd.feedback.case_store import update_case
+    from rerankd.feedback.case_update import update_case
 
     grades = _grades(irrelevant, 0) | _grades(relevant, 1)
     if not grades:
         raise InvalidRequestError("No document is labelled.", hint="Use --relevant, --irrelevant, or both.")
     with opened(traces_url) as (store, _):
-        updated = update_case(store, case, grades=grades)
+        updated = update_case(store, case, grades=grades, labeller=_user() if labeller is None else labeller)
     say(f"Case {case} is {updated.state}: {counted(len(updated.grades), 'document has', 'documents have')} a grade.")
 
 
@@ -195,7 +208,7 @@ def set_state(
     traces_url: Url = None,
 ) -> None:
     """Set the state of a case."""
-    from rerankd.feedback.case_store import update_case
+    from rerankd.feedback.case_update import update_case
 
     with opened(traces_url) as (store, _):
         updated = update_case(store, case, state=state, note=note)
@@ -216,15 +229,15 @@ def export(
     traces_url: Url = None,
 ) -> None:
     """Export labelled cases as evaluation and training data."""
-    from rerankd.feedback.case_export import request_times, training_lines, with_feedback, write_beir
-    from rerankd.feedback.case_store import CaseFilter, iter_cases, set_state
+    from rerankd.feedback.case_export import graded_cases, request_times, training_lines, write_beir
+    from rerankd.feedback.case_store import CaseFilter
+    from rerankd.feedback.case_update import set_state
     from rerankd.traces.hashing import text_hash
 
     if beir is None and training is None:
         raise InvalidRequestError("There is nowhere to export to.", hint="Use --beir FOLDER, --training FILE, or both.")
     with opened(traces_url) as (store, _):
-        cases = list(iter_cases(store, CaseFilter(tenant, state, detector)))
-        graded = with_feedback(store, (case for case in cases if case.grades))
+        graded = graded_cases(store, CaseFilter(tenant, state, detector))
         times = request_times(store, graded)
         if beir is not None:
             count = write_beir(graded, beir, lambda text: text_hash(text)[:24], times)
@@ -243,6 +256,13 @@ def export(
 def detectors_of(case: BadCase) -> str:
     """Return the names of the detectors that found a case, separated by commas."""
     return ", ".join(dict.fromkeys(reason.detector for reason in case.reasons))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return "command line"
 
 
 def _grades(text: str, default: int) -> dict[int, int]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import compare, traces
+from rerankd.console import ask, compare, evaluation, experiments, label, models, monitor, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -16,8 +16,17 @@ from rerankd.errors import NotFoundError
 from rerankd.server.paths import CONSOLE
 from rerankd.server.service import Service
 
-NAVIGATION = (NavigationItem("compare", f"{CONSOLE}/compare"), NavigationItem("traces", f"{CONSOLE}/traces"))
-PARTS = (compare, traces)
+NAVIGATION = (
+    NavigationItem("compare", f"{CONSOLE}/compare"),
+    NavigationItem("traces", f"{CONSOLE}/traces"),
+    NavigationItem("label", f"{CONSOLE}/label"),
+    NavigationItem("evaluation", f"{CONSOLE}/evaluation"),
+    NavigationItem("monitor", f"{CONSOLE}/monitor"),
+    NavigationItem("experiments", f"{CONSOLE}/experiments", admin_only=True),
+    NavigationItem("models", f"{CONSOLE}/models", admin_only=True),
+    NavigationItem("ask", f"{CONSOLE}/ask"),
+)
+PARTS = (compare, traces, label, evaluation, monitor, experiments, models, ask)
 
 
 def console_routers(service: Service) -> list[APIRouter]:

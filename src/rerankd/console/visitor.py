@@ -40,7 +40,7 @@ class Visitor:
     @property
     def name(self) -> str:
         """Name under which their actions are recorded, such as `search team (1a2b3c4d)`; `console` without keys."""
-        return "console" if self.key is None else f"{self.key.name} ({self.key.id})"
+        return "console" if self.key is None else self.key.owner
 
     def require_admin(self) -> None:
         """Check that they may decide.

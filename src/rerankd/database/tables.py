@@ -157,6 +157,34 @@ bad_case_reason = Table(
     Column("severity", Double, nullable=False),
     Column("note", String, nullable=False),
 )
+# Grades that people gave to the documents of a case. Who changes their mind adds a row, so that it can be undone:
+# `replaced` marks all but the newest row of a labeller on a document. A grade is NULL where it was taken back.
+label = Table(
+    "label",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("case_id", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("labeller", String, nullable=False),
+    Column("grade", Integer),
+    Column("time", Double, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("pool", SmallInteger, nullable=False),
+    Column("replaced", Boolean, nullable=False),
+    Index("label_case", "case_id", "position"),
+    Index("label_labeller", "labeller", "case_id", "position"),
+)
+# Rankings that a labeller does not want to be brought again.
+label_skip = Table(
+    "label_skip",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("request_id", String, primary_key=True),
+    Column("labeller", String, primary_key=True),
+    Column("time", Double, nullable=False),
+    Column("reason", String, nullable=False),
+    Index("label_skip_labeller", "labeller", "time"),
+)
 # What is running or promoted has its name and its model in the two columns that are unique, and others have NULL there.
 experiment = Table(
     "experiment",

@@ -4,7 +4,10 @@ events       clicks, citations, thumbs up or down, grades
 judgements   meaning of the events on a ranking
 store        events in the database, joined with traces
 detectors    problems of one ranking;  detection: detectors run over the store
-cases        bad cases;  case_store: their queue in the database;  case_reasons: what was found;  case_erasure
+cases        bad cases;  case_store: their queue in the database;  case_update;  case_reasons: what was found;
+             case_erasure
+labels       grades of each labeller, and which of them counts;  label_store: their history in the database
+labelling    labelling and undo on rankings and cases;  label_queue: what to label next;  agreement of two labellers
 case_export  data sets made of labelled cases
 monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
 retention    deletion by age and size, erasure on request;  size_limit: fairness between tenants;  deletion
@@ -17,7 +20,8 @@ from typing import TYPE_CHECKING
 from rerankd._common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from rerankd.feedback.case_export import request_times, training_lines, write_beir
+    from rerankd.feedback.agreement import Agreement, cohen_kappa, read_agreement
+    from rerankd.feedback.case_export import graded_cases, request_times, training_lines, write_beir
     from rerankd.feedback.case_store import (
         CaseFilter,
         add_cases,
@@ -26,14 +30,16 @@ if TYPE_CHECKING:
         get_case,
         iter_cases,
         list_cases,
-        set_state,
-        update_case,
     )
+    from rerankd.feedback.case_update import set_state, update_case
     from rerankd.feedback.cases import BadCase, CaseCandidate, CaseReason
     from rerankd.feedback.detection import CaseDetector, DetectionLimits, detect, detect_disagreement
     from rerankd.feedback.detectors import Detection, DetectorThresholds, ScoreBaseline, run_detectors
     from rerankd.feedback.events import FeedbackEvent, read_csv, validate_event
     from rerankd.feedback.judgements import Judgements, judge
+    from rerankd.feedback.label_store import read_labels
+    from rerankd.feedback.labelling import label_ranking, undo_label
+    from rerankd.feedback.labels import Label, decided_grade
     from rerankd.feedback.monitoring import Activity, MonitorWindows, monitor, psi
     from rerankd.feedback.rates import FeedbackRates, feedback_rates
     from rerankd.feedback.retention import (
@@ -49,7 +55,13 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
+        "rerankd.feedback.agreement": (
+            "Agreement",
+            "cohen_kappa",
+            "read_agreement",
+        ),
         "rerankd.feedback.case_export": (
+            "graded_cases",
             "request_times",
             "training_lines",
             "write_beir",
@@ -62,6 +74,8 @@ __getattr__ = lazy_exports(
             "get_case",
             "iter_cases",
             "list_cases",
+        ),
+        "rerankd.feedback.case_update": (
             "set_state",
             "update_case",
         ),
@@ -90,6 +104,15 @@ __getattr__ = lazy_exports(
         "rerankd.feedback.judgements": (
             "Judgements",
             "judge",
+        ),
+        "rerankd.feedback.label_store": ("read_labels",),
+        "rerankd.feedback.labelling": (
+            "label_ranking",
+            "undo_label",
+        ),
+        "rerankd.feedback.labels": (
+            "Label",
+            "decided_grade",
         ),
         "rerankd.feedback.monitoring": (
             "Activity",
@@ -121,6 +144,7 @@ __getattr__ = lazy_exports(
 
 __all__ = [
     "Activity",
+    "Agreement",
     "BadCase",
     "CaseCandidate",
     "CaseDetector",
@@ -133,13 +157,16 @@ __all__ = [
     "FeedbackEvent",
     "FeedbackRates",
     "Judgements",
+    "Label",
     "MonitorWindows",
     "RetentionPolicy",
     "ScoreBaseline",
     "TracedFeedback",
     "add_cases",
     "add_feedback",
+    "cohen_kappa",
     "count_cases",
+    "decided_grade",
     "detect",
     "detect_disagreement",
     "erase_document",
@@ -149,19 +176,24 @@ __all__ = [
     "feedback_rates",
     "flag_request",
     "get_case",
+    "graded_cases",
     "import_feedback",
     "iter_cases",
     "judge",
+    "label_ranking",
     "list_cases",
     "monitor",
     "prune",
     "psi",
+    "read_agreement",
     "read_csv",
     "read_feedback",
+    "read_labels",
     "request_times",
     "run_detectors",
     "set_state",
     "training_lines",
+    "undo_label",
     "update_case",
     "validate_event",
     "write_beir",

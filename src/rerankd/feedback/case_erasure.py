@@ -13,10 +13,12 @@ from rerankd.traces.hashing import text_hash
 
 
 def erase_tenant_cases(connection: Connection, tenant: str) -> int:
-    """Delete a tenant's cases within a transaction; returns their number."""
+    """Delete a tenant's cases within a transaction, with the labels on them; returns their number."""
     columns = tables.bad_case.c
     of_tenant = select(columns.id).where(columns.tenant == tenant)
     connection.execute(delete(tables.bad_case_reason).where(tables.bad_case_reason.c.case_id.in_(of_tenant)))
+    connection.execute(delete(tables.label).where(tables.label.c.case_id.in_(of_tenant)))
+    connection.execute(delete(tables.label_skip).where(tables.label_skip.c.tenant == tenant))
     return int(connection.execute(delete(tables.bad_case).where(columns.tenant == tenant)).rowcount)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.errors import InvalidRequestError
+from rerankd.feedback.case_store import CaseFilter, iter_cases
 from rerankd.feedback.cases import BadCase, CaseCandidate, with_grades
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import EXPLICIT
@@ -51,6 +52,22 @@ def request_times(store: TraceStore, cases: Sequence[BadCase]) -> dict[int, floa
             rows = connection.execute(query.where(case.id.in_(batch)).group_by(case.id))
             times |= {number: float(time) for number, time in rows}
     return times
+
+
+def graded_cases(store: TraceStore, where: CaseFilter) -> list[BadCase]:
+    """Return the cases that somebody labelled, with the grades that exports take.
+
+    These are the grades that the labels amount to (`labels.decided_grade`) and, where nobody labelled a document, those
+    of `with_feedback`.
+
+    Args:
+        store: store of the cases and the feedback.
+        where: conditions on the cases.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    return with_feedback(store, (case for case in iter_cases(store, where) if case.grades))
 
 
 def with_feedback(store: TraceStore, cases: Iterable[BadCase]) -> list[BadCase]:

@@ -7,7 +7,7 @@ reasons.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
-from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.feedback.case_reasons import add_reasons, found_by, read_reasons
@@ -27,9 +26,7 @@ from rerankd.feedback.cases import (
     copy_candidates,
     pack_case,
     unpack_case,
-    validate_grades,
     validate_note,
-    with_grades,
 )
 from rerankd.feedback.detectors import DETECTORS, MANUAL, WHOLE, Detection
 from rerankd.traces.marks import refresh_marks
@@ -82,15 +79,16 @@ def add_cases(store: TraceStore, full: FullTrace, detections: Iterable[Detection
     of_ranking = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
     with translate_errors(), store.begin() as connection:
         row = connection.execute(of_ranking.with_for_update()).one_or_none()
+        is_new = False
         if row is None:
             insert = sqlite.insert if store.is_sqlite else postgresql.insert
             first = _row(full, next(iter(found.values())), now)
-            # Another instance may have added the same case since the query.
-            connection.execute(insert(tables.bad_case).values(first).on_conflict_do_nothing())
+            # Another instance may have added the same case since the query, with its reasons.
+            added = insert(tables.bad_case).values(first).on_conflict_do_nothing().returning(columns.id)
+            is_new = connection.scalar(added) is not None
             row = connection.execute(of_ranking.with_for_update()).one()
-            known: set[tuple[str, int]] = set()
-        else:
-            known = {(reason.detector, reason.position) for reason in read_reasons(connection, [row])[row.id]}
+        reasons = () if is_new else read_reasons(connection, [row])[row.id]
+        known = {(reason.detector, reason.position) for reason in reasons}
         new = [detection for key, detection in found.items() if key not in known]
         if new:
             add_reasons(connection, row, new, now)
@@ -137,7 +135,11 @@ def list_cases(store: TraceStore, where: CaseFilter | None = None, *, limit: int
     """Return cases by descending severity, then the newest first."""
     columns = tables.bad_case.c
     query = (where or CaseFilter()).apply(select(tables.bad_case))
-    query = query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit)
+    return select_cases(store, query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit))
+
+
+def select_cases(store: TraceStore, query: Select[Any]) -> list[BadCase]:
+    """Return the cases of a query that selects rows of `bad_case`."""
     with store.connect() as connection:
         return _cases(connection, query)
 
@@ -170,8 +172,7 @@ def case_of_ranking(store: TraceStore, trace: Trace) -> BadCase | None:
     """Return the case of a ranking; None if it has none."""
     columns = tables.bad_case.c
     query = select(tables.bad_case).where(columns.tenant == trace.tenant, columns.request_id == trace.request_id)
-    with store.connect() as connection:
-        return next(iter(_cases(connection, query)), None)
+    return next(iter(select_cases(store, query)), None)
 
 
 def case_numbers(store: TraceStore, traces: Sequence[Trace]) -> dict[int, tuple[int, State]]:
@@ -188,64 +189,22 @@ def case_numbers(store: TraceStore, traces: Sequence[Trace]) -> dict[int, tuple[
     return {number: cases[key] for number, key in keyed if key in cases}
 
 
-def count_cases(store: TraceStore) -> dict[str, int]:
+def count_cases(store: TraceStore, where: CaseFilter | None = None) -> dict[str, int]:
     """Return the number of cases by state."""
-    query = select(tables.bad_case.c.state, func.count()).group_by(tables.bad_case.c.state)
+    query = (where or CaseFilter()).apply(select(tables.bad_case.c.state, func.count()))
     with store.connect() as connection:
-        counts = {str(state): int(count) for state, count in connection.execute(query)}
+        rows = connection.execute(query.group_by(tables.bad_case.c.state))
+        counts = {str(state): int(count) for state, count in rows}
     return {state: counts.get(state, 0) for state in STATES}
 
 
-def update_case(
-    store: TraceStore,
-    number: int,
-    tenant: str | None = None,
-    grades: Mapping[int, int] | None = None,
-    state: State | None = None,
-    note: str = "",
-) -> BadCase:
-    """Add grades, set the state and append a note, in one transaction.
-
-    Args:
-        store: store of the case.
-        number: number of the case.
-        tenant: tenant that it must belong to; None for any.
-        grades: grades by position in the request: 0 for irrelevant, above for relevant. Earlier grades of other
-            documents stay. An open case becomes `labelled`.
-        state: new state; None keeps it.
-        note: note that is appended.
-
-    Returns:
-        The updated case.
+def lock_case(connection: Connection, number: int, tenant: str | None) -> BadCase:
+    """Return a case, whose row others cannot change before the transaction ends.
 
     Raises:
         NotFoundError: there is no such case, or it is another tenant's.
-        InvalidRequestError: a grade, a document, the state or the note is not valid, or `labelled` or `in_training` is
-            set for a case without grades.
     """
-    with translate_errors(), store.begin() as connection:
-        case = _existing(connection, _by_number(number, tenant).with_for_update(), number)
-        validate_grades(case, grades or {})
-        all_grades = case.grades | dict(grades or {})
-        new_state: State = state or ("labelled" if grades and case.state == "open" else case.state)
-        if new_state not in STATES:
-            raise InvalidRequestError(f"There is no state {new_state!r}.", hint=f"Use one of: {', '.join(STATES)}.")
-        if new_state in ("labelled", "in_training") and not all_grades:
-            raise InvalidRequestError(f"Case {number} has no grades.", hint="Grade its documents first.")
-        notes = "\n".join(filter(None, (case.note, validate_note(note))))[-MAX_NOTE:]
-        values: dict[str, object] = {"changed": time.time(), "state": new_state, "note": notes}
-        values["data"] = pack_case(case.query, with_grades(case.candidates, all_grades))
-        connection.execute(update(tables.bad_case).where(tables.bad_case.c.id == number).values(values))
-    return get_case(store, number)
-
-
-def set_state(store: TraceStore, numbers: Sequence[int], state: State) -> None:
-    """Set the state of cases by number."""
-    columns = tables.bad_case.c
-    with translate_errors(), store.begin() as connection:
-        for batch in batched(list(numbers)):
-            changed = update(tables.bad_case).where(columns.id.in_(batch))
-            connection.execute(changed.values(changed=time.time(), state=state))
+    return _existing(connection, _by_number(number, tenant).with_for_update(), number)
 
 
 def _by_number(number: int, tenant: str | None) -> Select[Any]:

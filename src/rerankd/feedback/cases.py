@@ -19,6 +19,7 @@ from rerankd.traces.store import FullTrace
 
 State = Literal["open", "labelled", "in_training", "fixed", "wont_fix"]
 STATES: tuple[State, ...] = get_args(State)
+NEED_GRADES: tuple[State, ...] = ("labelled", "in_training")
 MAX_CANDIDATES = 200  # copied into a case: the highest ranks, and the document that a detection is about
 MAX_NOTE = 2000
 
@@ -34,7 +35,7 @@ class CaseCandidate:
         rank_before: rank of the first stage, from 1.
         rank_after: rank after reranking, from 1.
         raw_score: logit.
-        grade: relevance grade; None without a label.
+        grade: relevance grade that its labels amount to (`labels.decided_grade`); None without a label.
     """
 
     index: int
@@ -130,8 +131,8 @@ def validate_note(note: str) -> str:
     return note
 
 
-def validate_grades(case: BadCase, grades: Mapping[int, int]) -> None:
-    """Check grades for a case.
+def validate_grades(case: BadCase, grades: Mapping[int, int | None]) -> None:
+    """Check grades for a case; None, which takes a grade back, is one for each of its documents.
 
     Raises:
         InvalidRequestError: a grade is out of range, or the case has no such document.
@@ -140,13 +141,37 @@ def validate_grades(case: BadCase, grades: Mapping[int, int]) -> None:
     for position, grade in grades.items():
         if position not in positions:
             raise InvalidRequestError(f"Case {case.id} has no document {position}.", hint="See: rerankd cases show")
-        if not 0 <= grade <= MAX_GRADE:
+        if grade is not None and not 0 <= grade <= MAX_GRADE:
             raise InvalidRequestError(f"The grade is {grade}.", hint=f"Grades must be integers from 0 to {MAX_GRADE}.")
 
 
 def with_grades(candidates: Iterable[CaseCandidate], grades: Mapping[int, int]) -> list[CaseCandidate]:
     """Return candidates with these grades, which are by position; other candidates have none."""
     return [replace(candidate, grade=grades.get(candidate.index)) for candidate in candidates]
+
+
+def with_decided(case: BadCase, decided: Mapping[int, int | None]) -> BadCase:
+    """Return a case with the grades that count now, by position, and the state that follows from them.
+
+    A first grade makes an open case `labelled`; the case is open again when the last one is taken back.
+    """
+    grades = {position: grade for position, grade in (case.grades | dict(decided)).items() if grade is not None}
+    state: State = case.state
+    if not grades and state in NEED_GRADES:
+        state = "open"
+    elif grades and decided and state == "open":
+        state = "labelled"
+    return replace(case, state=state, candidates=tuple(with_grades(case.candidates, grades)))
+
+
+def is_copy_of(case: BadCase, full: FullTrace) -> bool:
+    """Return True if a case is about a trace's query and documents: a request id may be used for several rankings."""
+    texts = [full.query, *(full.texts[each.index] for each in case.candidates if each.index < len(full.texts))]
+    copies = [case.query, *(each.text for each in case.candidates)]
+    return len(texts) == len(copies) and all(
+        text is None or copy is None or _replace_surrogates(text) == copy
+        for text, copy in zip(texts, copies, strict=True)
+    )
 
 
 def copy_candidates(full: FullTrace, position: int) -> list[CaseCandidate]:

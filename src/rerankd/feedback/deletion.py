@@ -93,6 +93,14 @@ def delete_feedback(connection: Connection, cutoff: float, pending_cutoff: float
     return row_count(connection, old) + row_count(connection, untraced)
 
 
+def delete_skips(connection: Connection, cutoff: float) -> None:
+    """Delete what labellers skipped before `cutoff`, unless it is a case: the traces of that time are gone."""
+    columns, case = tables.label_skip.c, tables.bad_case.c
+    same_ranking = and_(case.request_id == columns.request_id, case.tenant == columns.tenant)
+    is_case = select(case.id).where(same_ranking).exists()
+    connection.execute(delete(tables.label_skip).where(columns.time < cutoff).where(~is_case))
+
+
 def row_count(connection: Connection, statement: Delete) -> int:
     """Run a statement and return how many rows it deleted."""
     return int(connection.execute(statement).rowcount)

@@ -23,8 +23,10 @@ from rerankd.traces.replay import Replay
 from rerankd.traces.store import FullTrace
 
 CHOSEN_LOW, TOP_REJECTED, DEMOTED = "chosen_low", "top_rejected", "demoted"
-LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL = "low_margin", "outlier", "disagreement", "manual"
-DETECTORS = (CHOSEN_LOW, TOP_REJECTED, DEMOTED, LOW_MARGIN, OUTLIER, DISAGREEMENT, MANUAL)
+LOW_MARGIN, OUTLIER, DISAGREEMENT = "low_margin", "outlier", "disagreement"
+MANUAL, LABELLED = "manual", "labelled"  # what people add: rankings that they flag, and rankings that they label
+BY_HAND = (MANUAL, LABELLED)
+DETECTORS = (CHOSEN_LOW, TOP_REJECTED, DEMOTED, LOW_MARGIN, OUTLIER, DISAGREEMENT, *BY_HAND)
 WHOLE = -1  # position of a detection that is about the ranking, not about one document
 MAD_TO_SIGMA = 1.4826
 MIN_SCORES = 100

@@ -23,6 +23,7 @@ from rerankd.errors import UnavailableError
 from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
 from rerankd.feedback.deletion import (
     delete_feedback,
+    delete_skips,
     delete_texts,
     delete_texts_where,
     delete_traces,
@@ -102,6 +103,7 @@ def prune(store: TraceStore, policy: RetentionPolicy, *, now: float | None = Non
         unseen_since = min(now if oldest is None else oldest, now) - 2 * SEEN_SECONDS
         texts = delete_texts_where(connection, tables.passage.c.seen < unseen_since)
         feedback = delete_feedback(connection, max(cutoff, 0.0), now - policy.pending_seconds)
+        delete_skips(connection, max(cutoff, 0.0))
     deleted, has_more = DeletionCounts(len(traces), texts, feedback), len(traces) == BATCH_SIZE
     if not has_more and policy.size and (size := _size(store)) > policy.size:
         reduced = _reduce(store, policy.size / size, now)
@@ -129,7 +131,7 @@ def _size(store: TraceStore) -> int:
 
 
 def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
-    """Erase a tenant's traces, feedback and cases, and the texts that no other tenant's traces refer to.
+    """Erase a tenant's traces, feedback, cases and labels, and the texts that no other tenant's traces refer to.
 
     Raises:
         UnavailableError: the database cannot be reached, or other connections read from it without a pause.

@@ -19,6 +19,7 @@ MAX_TRACES = 20_000
 PATIENCE = 60.0  # seconds within which the trace of a request is written, and often before its feedback
 TRACE_BYTES = 900  # of a trace beside its texts and candidates
 EVENT_BYTES = 150  # of an event beside its ids
+LABEL_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,15 @@ class Reduction:
 
 
 def usage_by_tenant(connection: Connection) -> dict[str, int]:
-    """Return the bytes of traces, with their texts as if they shared none, of feedback and of cases, by tenant."""
+    """Return the bytes of traces, with their texts as if they shared none, of feedback, cases and labels, by tenant."""
     trace, feedback, case = tables.trace.c, tables.feedback.c, tables.bad_case.c
     traces = select(trace.tenant, func.sum(trace.bytes + TRACE_BYTES)).group_by(trace.tenant)
     event = func.length(feedback.request_id) + func.coalesce(func.length(feedback.document), 0) + EVENT_BYTES
     events = select(feedback.tenant, func.sum(event)).group_by(feedback.tenant)
     cases = select(case.tenant, func.sum(func.length(case.data))).group_by(case.tenant)
+    labels = select(case.tenant, func.count() * LABEL_BYTES).join(tables.label, tables.label.c.case_id == case.id)
     usage: dict[str, int] = {}
-    for query in (traces, events, cases):
+    for query in (traces, events, cases, labels.group_by(case.tenant)):
         for tenant, size in connection.execute(query):
             usage[tenant] = usage.get(tenant, 0) + int(size)
     return usage

@@ -9,8 +9,9 @@ import orjson
 
 from rerankd._common.files import write_atomic
 from rerankd.errors import NotFoundError
-from rerankd.feedback.case_export import request_times, training_lines, with_feedback
-from rerankd.feedback.case_store import CaseFilter, get_case, iter_cases, set_state
+from rerankd.feedback.case_export import graded_cases, request_times, training_lines
+from rerankd.feedback.case_store import CaseFilter, get_case
+from rerankd.feedback.case_update import set_state
 from rerankd.feedback.cases import BadCase
 from rerankd.traces.store import TraceStore
 
@@ -36,9 +37,9 @@ def export_cases(store: TraceStore, path: Path) -> list[int]:
     """
     exported, lines = [], []
     for state in ("labelled", "in_training"):
-        cases = list(iter_cases(store, CaseFilter(state=state)))
+        cases = graded_cases(store, CaseFilter(state=state))
         times = request_times(store, cases)
-        for case in with_feedback(store, (case for case in cases if case.grades)):
+        for case in cases:
             for line in training_lines([case], times):
                 exported.append(case.id)
                 lines.append(orjson.dumps(line) + b"\n")

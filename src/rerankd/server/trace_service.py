@@ -73,12 +73,18 @@ class TraceService:
         return bool(flag_request(self.store, request_id, tenant, index, note))
 
     def update_case(
-        self, number: int, tenant: str | None, grades: Mapping[int, int], state: State | None, note: str
+        self,
+        number: int,
+        tenant: str | None,
+        grades: Mapping[int, int],
+        state: State | None,
+        note: str,
+        labeller: str,
     ) -> BadCase:
         """Label a case, or change its state."""
-        from rerankd.feedback import case_store
+        from rerankd.feedback.case_update import update_case
 
-        return case_store.update_case(self.store, number, tenant, grades, state, note)
+        return update_case(self.store, number, tenant, grades, state, note, labeller)
 
     def activity(self, tenant: str | None, windows: MonitorWindows) -> list[Activity]:
         """Return recent reranking activity."""

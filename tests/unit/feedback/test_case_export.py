@@ -10,7 +10,8 @@ from rerankd.database import tables
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.feedback.case_export import request_times, training_lines, write_beir
-from rerankd.feedback.case_store import count_cases, flag_request, iter_cases, list_cases, set_state, update_case
+from rerankd.feedback.case_store import count_cases, flag_request, iter_cases, list_cases
+from rerankd.feedback.case_update import set_state, update_case
 from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.feedback.retention import RetentionPolicy, prune
 from rerankd.traces.hashing import text_hash

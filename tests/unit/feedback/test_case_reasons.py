@@ -14,15 +14,8 @@ from rerankd.database import tables
 from rerankd.database.connection import open_engine
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.feedback.case_export import training_lines, with_feedback, write_beir
-from rerankd.feedback.case_store import (
-    CaseFilter,
-    add_cases,
-    case_of_ranking,
-    flag_request,
-    iter_cases,
-    list_cases,
-    update_case,
-)
+from rerankd.feedback.case_store import CaseFilter, add_cases, case_of_ranking, flag_request, iter_cases, list_cases
+from rerankd.feedback.case_update import update_case
 from rerankd.feedback.cases import BadCase, CaseCandidate
 from rerankd.feedback.detection import detect
 from rerankd.feedback.detectors import Detection

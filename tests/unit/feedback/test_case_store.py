@@ -6,7 +6,8 @@ import pytest
 
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.feedback.case_export import training_lines
-from rerankd.feedback.case_store import add_cases, count_cases, flag_request, get_case, list_cases, update_case
+from rerankd.feedback.case_store import add_cases, count_cases, flag_request, get_case, list_cases
+from rerankd.feedback.case_update import update_case
 from rerankd.feedback.detectors import Detection
 from rerankd.feedback.retention import RetentionPolicy, erase_document, erase_tenant, erase_text, prune
 from rerankd.traces.hashing import text_hash

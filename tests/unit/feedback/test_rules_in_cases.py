@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rerankd.errors import InvalidRequestError
-from rerankd.feedback.case_store import add_cases, flag_request, get_case, list_cases, update_case
+from rerankd.feedback.case_store import add_cases, flag_request, get_case, list_cases
+from rerankd.feedback.case_update import update_case
 from rerankd.feedback.detection import detect, detect_disagreement
 from rerankd.feedback.detectors import Detection, DetectorThresholds
 from rerankd.feedback.events import FeedbackEvent

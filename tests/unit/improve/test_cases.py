@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rerankd.feedback.case_store import flag_request, get_case, list_cases, set_state, update_case
+from rerankd.feedback.case_store import flag_request, get_case, list_cases
+from rerankd.feedback.case_update import set_state, update_case
 from rerankd.improve.cases import export_cases, mark_fixed_cases
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import build_trace

@@ -11,7 +11,8 @@ import pytest
 from rerankd.errors import InvalidInputFileError, InvalidRequestError
 from rerankd.experiments.controller import apply_decision
 from rerankd.experiments.guardrails import ExperimentDecision
-from rerankd.feedback.case_store import get_case, set_state
+from rerankd.feedback.case_store import get_case
+from rerankd.feedback.case_update import set_state
 from rerankd.improve import loop as improving
 from rerankd.improve.loop import Loop, restart
 from rerankd.improve.state import RunState, StepResult

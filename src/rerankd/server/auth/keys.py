@@ -78,6 +78,11 @@ class ApiKey:
         """Id of the tenant: that of the key itself, unless it belongs to another one."""
         return self.tenant or self.id
 
+    @property
+    def owner(self) -> str:
+        """Name under which actions and labels are recorded, such as `search team (1a2b3c4d)`."""
+        return f"{self.name} ({self.id})"
+
     def expired(self, now: float) -> bool:
         """Return True if the key is refused at a time, in seconds since 1970."""
         return bool(self.expires) and (_timestamp(self.expires) or 0.0) <= now

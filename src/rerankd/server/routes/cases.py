@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from rerankd.feedback.labels import ANONYMOUS
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
@@ -58,7 +59,11 @@ class CaseRoutes:
         self._service.check_traces()
         body = await read_body(request, CaseRequestBody, self._service.settings)
         update = self._service.trace_service.update_case
-        updated = await self._service.trace_service.call(update, case, _tenant(), body.grades, body.state, body.note)
+        key = current_request.get().key
+        labeller = key.owner if key else ANONYMOUS
+        updated = await self._service.trace_service.call(
+            update, case, _tenant(), body.grades, body.state, body.note, labeller
+        )
         return json_response({"object": "case", **asdict(updated)})
 
     async def activity(self) -> Response:
