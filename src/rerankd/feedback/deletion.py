@@ -1,4 +1,4 @@
-"""Deletion of traces, of the texts that no trace refers to any more, and of feedback, within a transaction."""
+"""Deletion of traces, of texts that no trace refers to any more, of feedback and evaluations, within a transaction."""
 
 from __future__ import annotations
 
@@ -83,6 +83,13 @@ def delete_feedback(connection: Connection, cutoff: float, pending_cutoff: float
     old = delete(tables.feedback).where(columns.time < cutoff)
     untraced = delete(tables.feedback).where(columns.time < pending_cutoff).where(~is_traced)
     return row_count(connection, old) + row_count(connection, untraced)
+
+
+def delete_evaluations(connection: Connection, tenant: str) -> None:
+    """Delete a tenant's evaluations; they name its cases."""
+    numbers = select(tables.evaluation.c.id).where(tables.evaluation.c.tenant == tenant)
+    connection.execute(delete(tables.evaluation_query).where(tables.evaluation_query.c.evaluation.in_(numbers)))
+    connection.execute(delete(tables.evaluation).where(tables.evaluation.c.tenant == tenant))
 
 
 def row_count(connection: Connection, statement: Delete) -> int:

@@ -125,18 +125,21 @@ class Pipeline:
         """
         return await self._score(groups, request, charge, is_ranking=False)
 
-    async def score_on(self, name: str, groups: Sequence[QueryGroup], request: RerankRequest) -> ModelScores:
-        """Score groups of pairs on a given model of the pool, outside of experiments and quotas.
+    async def score_on(
+        self, name: str, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None = None
+    ) -> ModelScores:
+        """Score groups of pairs on a given model of the pool, outside of experiments.
 
         Args:
             name: name of the model in the pool.
             groups: queries, each with its documents.
             request: truncation and tenant; its own query and documents are ignored.
+            charge: as for `run`; None charges nobody.
 
         Raises:
             RerankdError: as for `run`.
         """
-        return await self._score_on(name, groups=groups, request=request, charge=OneTimeCharge(None), deadline=None)
+        return await self._score_on(name, groups=groups, request=request, charge=OneTimeCharge(charge), deadline=None)
 
     async def _score(
         self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, is_ranking: bool
