@@ -1,0 +1,172 @@
+"""Content of the pages of evaluations: progress, tables, charts and queries, as plain values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rerankd.evaluation.comparison import TIE
+from rerankd.evaluation.saved import SavedEvaluation
+from rerankd.server.paths import CONSOLE
+
+PAGE_SIZE = 50
+TITLE_LENGTH = 80
+ADDRESS = f"{CONSOLE}/evaluation"
+Result = Mapping[str, Any]
+
+
+def run_view(saved: SavedEvaluation, position: Mapping[int, int], *, all_tenants: bool) -> dict[str, Any]:
+    """Return an evaluation for lists and for its own page.
+
+    Args:
+        saved: the evaluation.
+        position: place in the queue of those that wait.
+        all_tenants: True for a visitor who sees all tenants; others are not told whose it is.
+    """
+    view = asdict(saved) | {
+        "is_final": saved.is_final,
+        "address": f"{ADDRESS}/{saved.id}",
+        "share": saved.done / saved.total if saved.total else 0.0,
+        "remaining_seconds": remaining_seconds(saved, time.time()),
+        "position": position.get(saved.id),
+    }
+    return view if all_tenants else {name: value for name, value in view.items() if name != "tenant"}
+
+
+def remaining_seconds(saved: SavedEvaluation, now: float) -> int | None:
+    """Return about how long an evaluation that runs will take; None while nobody can tell."""
+    if saved.state != "running" or saved.started is None or not saved.done:
+        return None
+    return max(1, round((now - saved.started) * (saved.total - saved.done) / saved.done))
+
+
+def chosen_system(result: Result, name: str | None) -> str:
+    """Return the system whose queries are shown: the one that is asked for, or the first that is compared."""
+    compared = compared_systems(result)
+    return name if name in compared else next(iter(compared), str(result["baseline"]))
+
+
+def compared_systems(result: Result) -> list[str]:
+    """Return the names of the systems that are compared with the baseline."""
+    return [row["system"] for row in result["systems"] if "comparison" in row]
+
+
+def sorted_positions(result: Result, system: str, order: str) -> list[int]:
+    """Return positions of all queries, the largest loss, or gain, by the first measure first; ties by query id."""
+    deltas, ids = differences(result, system), result["query_ids"]
+    sign = 1 if order == "loss" else -1
+    return sorted(range(len(ids)), key=lambda position: (sign * deltas[position], ids[position]))
+
+
+def differences(result: Result, system: str) -> list[float]:
+    """Return the difference of the first measure of each query, system minus baseline; 0 for a tie."""
+    before, after = result["values"][result["baseline"]], result["values"][system]
+    deltas = [new[0] - old[0] for old, new in zip(before, after, strict=True)]
+    return [0.0 if abs(delta) < TIE else delta for delta in deltas]
+
+
+def query_rows(result: Result, system: str, positions: Sequence[int], number: int) -> list[dict[str, Any]]:
+    """Return rows of the table of queries, without their texts."""
+    before, after = result["values"][result["baseline"]], result["values"][system]
+    deltas = differences(result, system)
+    return [
+        {
+            "position": position,
+            "query_id": result["query_ids"][position],
+            "before": before[position][0],
+            "after": after[position][0],
+            "delta": deltas[position],
+            "address": query_address(number, position, result, system),
+        }
+        for position in positions
+    ]
+
+
+def query_address(number: int, position: int, result: Result, system: str) -> str:
+    """Return the address of a query, with the system unless it is the one that is shown anyway."""
+    return f"{ADDRESS}/{number}/{position}{system_query(result, system)}"
+
+
+def system_query(result: Result, system: str, **parameters: object) -> str:
+    """Return the query part of an address that shows a system."""
+    from urllib.parse import urlencode
+
+    chosen = {"system": system} if system != chosen_system(result, None) else {}
+    pairs = urlencode({**chosen, **parameters})
+    return f"?{pairs}" if pairs else ""
+
+
+def scatter_chart(
+    result: Result, system: str, titles: Sequence[str], names: Mapping[str, str], number: int
+) -> dict[str, Any]:
+    """Return a scatter chart of each query before and after; points link to their queries.
+
+    Args:
+        result: results of the evaluation.
+        system: the system after.
+        titles: text of each query, for the points.
+        names: words `better`, `same`, `worse`, `no_change`, `before` and `after`.
+        number: number of the evaluation.
+    """
+    before, after = result["values"][result["baseline"]], result["values"][system]
+    deltas = differences(result, system)
+    line = {
+        "name": names["no_change"],
+        "values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}],
+        "color": "--soft",
+        "line": True,
+    }
+    series = []
+    for side, color in (("better", "--up"), ("worse", "--down"), ("same", "--soft")):
+        chosen = [position for position, delta in enumerate(deltas) if _side(delta) == side]
+        series.append(
+            {
+                "name": names[side],
+                "color": color,
+                "values": [{"x": before[each][0], "y": after[each][0]} for each in chosen],
+                "links": [query_address(number, each, result, system) for each in chosen],
+                "titles": [titles[each][:TITLE_LENGTH] for each in chosen],
+            }
+        )
+    return {
+        "kind": "scatter",
+        "labels": [],
+        "series": [*series, line],
+        "unit": names["after"],
+        "x_title": names["before"],
+    }
+
+
+def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, number: int) -> dict[str, Any]:
+    """Return a bar chart of the difference of each query, the largest gain first; bars link to their queries."""
+    deltas, positions = differences(result, system), sorted_positions(result, system, "gain")
+    return {
+        "kind": "bar",
+        "labels": [str(place) for place in range(1, len(positions) + 1)],
+        "series": [
+            {
+                "name": unit,
+                "values": [deltas[position] for position in positions],
+                "colors": ["--up" if deltas[position] > 0 else "--down" for position in positions],
+                "links": [query_address(number, position, result, system) for position in positions],
+                "titles": [titles[position][:TITLE_LENGTH] for position in positions],
+            }
+        ],
+        "unit": unit,
+    }
+
+
+def ranked(order: Sequence[str], logits: Sequence[float] | None) -> list[int]:
+    """Return the rank of each candidate, from 1, by a model, or in the order of the first stage without logits."""
+    if logits is None:
+        return list(range(1, len(order) + 1))
+    ranks = [0] * len(order)
+    for rank, position in enumerate(sorted(range(len(order)), key=lambda each: -logits[each]), start=1):
+        ranks[position] = rank
+    return ranks
+
+
+def _side(delta: float) -> str:
+    return "better" if delta > 0 else "worse" if delta < 0 else "same"
