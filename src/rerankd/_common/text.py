@@ -69,3 +69,15 @@ def is_unspaced(char: str) -> bool:
         (True, False)
     """
     return _UNSPACED_CHARACTER.match(char) is not None
+
+
+def visible_positions(text: str) -> list[int] | None:
+    r"""Return the positions of the characters that are not invisible; None if all are visible.
+
+    Example:
+        >>> visible_positions("a\u200bb"), visible_positions("ab")
+        ([0, 2], None)
+    """
+    if _INVISIBLE.search(text) is None:
+        return None
+    return [position for position, char in enumerate(text) if _INVISIBLE.match(char) is None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import orjson
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rerankd.evaluation.report.markup import printable
 
@@ -78,6 +79,30 @@ def shortened(text: str, length: int = SHORT) -> str:
         'abc…'
     """
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+def marked(text: str, spans: Sequence[tuple[int, int]], length: int = SHORT) -> Markup:
+    """Return the beginning of a text with the words at some places marked.
+
+    Args:
+        text: the text.
+        spans: places as positions of their first character and of the one behind their last, in order.
+        length: characters that are returned at most.
+
+    Example:
+        >>> marked("<a> panda", [(4, 9)])
+        Markup('&lt;a&gt; <mark>panda</mark>')
+    """
+    parts, done = list[Markup](), 0
+    for start, end in spans:
+        if start >= length:
+            break
+        parts += [escape(printable(text[done:start])), Markup("<mark>{}</mark>").format(printable(text[start:end]))]
+        done = end
+    parts.append(escape(printable(text[done : max(done, length)])))
+    if len(text) > max(done, length):
+        parts.append(Markup("…"))
+    return Markup("").join(parts)
 
 
 def json_block(content: object) -> Markup:

@@ -60,6 +60,7 @@ def environment() -> Environment:
         "moment": formats.moment,
         "iso_moment": formats.iso_moment,
         "shortened": formats.shortened,
+        "marked": formats.marked,
         "json_block": formats.json_block,
         "p_value": p_value,
         "side": side,

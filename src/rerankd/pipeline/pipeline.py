@@ -133,13 +133,20 @@ class Pipeline:
         Args:
             name: name of the model in the pool.
             groups: queries, each with its documents.
-            request: truncation and tenant; its own query and documents are ignored.
-            charge: as for `run`; None charges nobody.
+            request: truncation, time limit and tenant; its own query and documents are ignored.
+            charge: as for `run`; None to charge nobody.
 
         Raises:
             RerankdError: as for `run`.
         """
-        return await self._score_on(name, groups=groups, request=request, charge=OneTimeCharge(charge), deadline=None)
+        deadline = time.monotonic() + request.timeout if request.timeout else None
+        try:
+            async with asyncio.timeout(request.timeout):
+                return await self._score_on(
+                    name, groups=groups, request=request, charge=OneTimeCharge(charge), deadline=deadline
+                )
+        except TimeoutError:
+            raise _deadline_error() from None
 
     async def _score(
         self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, is_ranking: bool

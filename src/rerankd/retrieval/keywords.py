@@ -42,6 +42,23 @@ def keywords(text: str) -> list[str]:
     return terms
 
 
+def word_runs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the words of a text as they are written, and its runs of characters of scripts without spaces.
+
+    Args:
+        text: the text.
+
+    Yields:
+        Position and characters of each.
+
+    Example:
+        >>> list(word_runs("the iPhone 手机壳"))
+        [(0, 'the'), (4, 'iPhone'), (11, '手机壳')]
+    """
+    for match in _RUN.finditer(text):
+        yield match.start(), match[0]
+
+
 def query_keywords(query: str) -> list[str]:
     """Return the different terms of a query, in order.
 

@@ -108,10 +108,9 @@ def replay_traces(traces: Iterable[FullTrace], score: Score) -> Iterator[Replay]
         if full.query is None or len(texts) < len(full.texts):
             yield Replay(full.trace, skipped=ERASED)
             continue
-        scores = [PairScore(logit, 0, False) for logit in score(full.query, texts, _instruction(full))]
-        applied = full.candidates.adjustments
-        adjustments = [applied.get(position, Adjustment()) for position in range(len(texts))] if applied else ()
-        yield _compare(full, order_of(_documents(full), scores, adjustments, _fusion(full)))
+        scores = [PairScore(logit, 0, False) for logit in score(full.query, texts, trace_instruction(full))]
+        order = order_of(trace_documents(full), scores, trace_adjustments(full), trace_fusion(full))
+        yield _compare(full, order)
 
 
 def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score) -> Iterator[Replay]:
@@ -136,11 +135,13 @@ def replay_with_rules(traces: Iterable[FullTrace], rules: RuleSet, score: Score)
             yield Replay(trace, skipped=ERASED)
             continue
         query = rules.expand_query(full.query, trace.tenant)
-        logits = full.candidates.raw_scores.tolist() if query == full.query else score(query, texts, _instruction(full))
-        documents = _documents(full)
+        logits = (
+            full.candidates.raw_scores.tolist() if query == full.query else score(query, texts, trace_instruction(full))
+        )
+        documents = trace_documents(full)
         adjustments = rules.adjustments(full.query, documents, trace.tenant, trace.time)
         scores = [PairScore(logit, 0, False) for logit in logits]
-        yield _compare(full, order_of(documents, scores, adjustments, _fusion(full)))
+        yield _compare(full, order_of(documents, scores, adjustments, trace_fusion(full)))
 
 
 def summarize(replays: Sequence[Replay]) -> ReplaySummary:
@@ -160,17 +161,25 @@ def summarize(replays: Sequence[Replay]) -> ReplaySummary:
     )
 
 
-def _fusion(full: FullTrace) -> Fusion | None:
+def trace_fusion(full: FullTrace) -> Fusion | None:
+    """Return the fusion with which a trace was ranked; None for none."""
     return checked_fusion(full.parameters.get("fusion"), full.parameters.get("fusion_weight"))
 
 
-def _instruction(full: FullTrace) -> str | None:
+def trace_instruction(full: FullTrace) -> str | None:
     """Return the instruction of a trace; None if it had none, and in traces of older versions."""
     instruction = full.parameters.get("instruction")
     return str(instruction) if instruction else None
 
 
-def _documents(full: FullTrace) -> list[Document]:
+def trace_adjustments(full: FullTrace) -> list[Adjustment]:
+    """Return what the rules did to each document of a trace; an empty list if they did nothing."""
+    applied = full.candidates.adjustments
+    return [applied.get(position, Adjustment()) for position in range(len(full.candidates))] if applied else []
+
+
+def trace_documents(full: FullTrace) -> list[Document]:
+    """Return the documents of a trace, in the order of the request; the text of an erased one is empty."""
     candidates = full.candidates
     count = len(candidates)
     scores = candidates.scores_before.tolist() if len(candidates.scores_before) else [math.nan] * count

@@ -168,10 +168,14 @@ class TraceStore(Database):
         number = int(name) if name.isascii() and name.isdecimal() and len(name) <= MAX_DIGITS else None
         traces = self.list_traces(TraceFilter(tenant=tenant, request_id=name), limit=1)
         if not traces and number is not None:
-            query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id == number)
-            with self.connect() as connection:
-                traces = [Trace(*row) for row in connection.execute(query)]
+            return self.get_trace(number, tenant)
         return next(iter(self.load(traces)), None)
+
+    def get_trace(self, number: int, tenant: str | None = None) -> FullTrace | None:
+        """Return a trace by its number; None if there is none, or if it is another tenant's."""
+        query = TraceFilter(tenant=tenant).apply(select(*TRACE_COLUMNS)).where(tables.trace.c.id == number)
+        with self.connect() as connection:
+            return next(iter(_load(connection, [Trace(*row) for row in connection.execute(query)])), None)
 
     def read_queries(self, traces: Collection[Trace]) -> dict[int, str]:
         """Return the query texts of traces by `Trace.query`; erased ones are missing."""

@@ -187,7 +187,7 @@ def _candidates(ranking: RankingRecord, redact: Callable[[str], str] | None) -> 
         chunks=np.fromiter((score.chunks for score in scores), np.int64, count),
         ids=ids if any(name is not None for name in ids) else (),
         rules={
-            position: [_rule_label(rule) for rule in adjustment.matched_rules]
+            position: [rule_label(rule) for rule in adjustment.matched_rules]
             for position, adjustment in enumerate(ranking.adjustments)
             if adjustment.matched_rules
         },
@@ -218,7 +218,13 @@ def _redact_value(value: Any, redact: Callable[[str], str]) -> Any:
     return value
 
 
-def _rule_label(rule: MatchedRule) -> str:
+def rule_label(rule: MatchedRule) -> str:
+    """Return what traces say of a rule that acted on a document.
+
+    Example:
+        >>> rule_label(MatchedRule("fresh", "boost", 0.5))
+        'fresh: boost +0.5'
+    """
     return f"{rule.rule}: {rule.action} {rule.weight:+g}" if rule.weight else f"{rule.rule}: {rule.action}"
 
 

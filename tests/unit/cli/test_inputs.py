@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankd._common.document_rows import documents_in, text_rows
 from rerankd._common.optional import install_command
 from rerankd.cli import inputs
 from rerankd.cli.inputs import read_documents, read_pairs
@@ -240,7 +241,7 @@ def test_what_is_no_list_of_pairs_is_refused(name: str, content: str, sentence: 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
 def test_jsonl_keeps_every_text(texts: list[str]) -> None:
     rows = "\n".join(json.dumps({"text": text}) for text in texts)
-    read = [inputs._document(row, "text", "x").text for _, row in inputs._jsonl(rows, "x") if isinstance(row, dict)]
+    read = [document.text for document in documents_in(text_rows(rows, "x", "jsonl"))]
     assert read == texts
 
 
