@@ -6,9 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlencode
 
+from rerankd.console.comparison import ComparedDocument, Marks, RankedList
 from rerankd.evaluation.comparison import TIE
 from rerankd.evaluation.saved import SavedEvaluation
+from rerankd.ranking.activation import activate
 from rerankd.server.paths import CONSOLE
 
 PAGE_SIZE = 50
@@ -91,8 +94,6 @@ def query_address(number: int, position: int, result: Result, system: str) -> st
 
 def system_query(result: Result, system: str, **parameters: object) -> str:
     """Return the query part of an address that shows a system."""
-    from urllib.parse import urlencode
-
     chosen = {"system": system} if system != chosen_system(result, None) else {}
     pairs = urlencode({**chosen, **parameters})
     return f"?{pairs}" if pairs else ""
@@ -156,6 +157,45 @@ def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, n
         ],
         "unit": unit,
     }
+
+
+def compared(
+    baseline: str,
+    system: str,
+    found: Mapping[str, Any],
+    texts: Mapping[str, str | None],
+    names: Mapping[str, str],
+) -> tuple[list[ComparedDocument], tuple[RankedList, RankedList]]:
+    """Return the documents of a query with their grades, and its rankings before and after.
+
+    Args:
+        baseline: the system before.
+        system: the system after.
+        found: candidates, grades, logits and truncated documents of the query.
+        texts: texts by document id.
+        names: other names for systems.
+    """
+    documents = [
+        ComparedDocument(texts.get(doc_id), id=doc_id, grade=found["grades"].get(doc_id))
+        for doc_id in found["candidates"]
+    ]
+    return documents, (_ranked_list(baseline, found, names), _ranked_list(system, found, names))
+
+
+def _ranked_list(system: str, found: Mapping[str, Any], names: Mapping[str, str]) -> RankedList:
+    logits = found["logits"].get(system)
+    ranks = ranked(found["candidates"], logits)
+    if logits is None:
+        return RankedList(names.get(system, system), ranks)
+    truncated = set(found["truncated"].get(system, ()))
+    return RankedList(
+        names.get(system, system),
+        ranks,
+        scores=activate(logits, "sigmoid").tolist(),
+        raw_scores=logits,
+        marks=[Marks(truncated=position in truncated) for position in range(len(logits))],
+        sortable=True,
+    )
 
 
 def ranked(order: Sequence[str], logits: Sequence[float] | None) -> list[int]:

@@ -41,10 +41,12 @@ class ModelRun:
     Attributes:
         run: the rankings.
         facts: version of the model, pairs, tokens, truncated pairs and seconds.
+        truncated: positions of the truncated candidates of each query.
     """
 
     run: RankingRun
     facts: dict[str, Any]
+    truncated: dict[str, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
     started = time.perf_counter()
     rankings: dict[str, tuple[str, ...]] = {}
     logits: dict[str, dict[str, float]] = {}
+    truncated: dict[str, list[int]] = {}
     facts: dict[str, Any] = {"version": "", "pairs": 0, "tokens": 0, "truncated": 0}
     for query_ids in _slices(dataset):
         scores = await score(model, [_group(dataset, query_id) for query_id in query_ids])
@@ -137,21 +140,27 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
             doc_ids = dataset.candidates[query_id]
             logits[query_id] = {doc_id: one.raw_score for doc_id, one in zip(doc_ids, group, strict=True)}
             rankings[query_id] = tuple(sorted(doc_ids, key=lambda doc_id: -logits[query_id][doc_id]))
-            facts["truncated"] += sum(one.truncated for one in group)
+            truncated[query_id] = [position for position, one in enumerate(group) if one.truncated]
+            facts["truncated"] += len(truncated[query_id])
             facts["pairs"] += len(group)
         facts["version"], facts["max_length"] = scores.version, scores.truncation.max_length
         facts["tokens"] += scores.result.computed_tokens
         await progress(sum(len(dataset.candidates[query_id]) for query_id in query_ids))
     facts["seconds"] = round(time.perf_counter() - started, 3)
     description = f"version {facts['version']}, max_length {facts['max_length']}" if rankings else ""
-    return ModelRun(RankingRun(model, rankings, logits, None, description), facts)
+    return ModelRun(RankingRun(model, rankings, logits, None, description), facts, truncated)
 
 
 def measure(dataset: Dataset, runs: Sequence[ModelRun]) -> MeasuredDataset:
     """Measure the order of the first stage and that of each model; blocks."""
     evaluation = evaluate([(dataset, [first_stage_run(dataset), *(each.run for each in runs)])], DEFAULT_MEASURES)
     result = packed_result(evaluation) | {"models": {each.run.name: each.facts for each in runs}}
-    return MeasuredDataset(result, packed_headline(evaluation), packed_queries(evaluation.results[0]))
+    queries = packed_queries(evaluation.results[0])
+    for query_id, query in zip(result["query_ids"], queries, strict=True):
+        query["truncated"] = {
+            each.run.name: positions for each in runs if (positions := each.truncated.get(query_id, []))
+        }
+    return MeasuredDataset(result, packed_headline(evaluation), queries)
 
 
 def _slices(dataset: Dataset) -> Iterator[list[str]]:
