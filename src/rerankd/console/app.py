@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import evaluation, traces
+from rerankd.console import compare, evaluation, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -17,10 +17,11 @@ from rerankd.server.paths import CONSOLE
 from rerankd.server.service import Service
 
 NAVIGATION = (
+    NavigationItem("compare", f"{CONSOLE}/compare"),
     NavigationItem("traces", f"{CONSOLE}/traces"),
     NavigationItem("evaluation", f"{CONSOLE}/evaluation"),
 )
-PARTS = (traces, evaluation)
+PARTS = (compare, traces, evaluation)
 
 
 def console_routers(service: Service) -> list[APIRouter]:

@@ -28,12 +28,14 @@ class ComparedDocument:
         id: its id; None for none.
         first_score: score of the first stage; None for none.
         grade: grade that somebody gave it; None for none.
+        title: its title; None for none.
     """
 
     text: str | None
     id: str | None = None
     first_score: float | None = None
     grade: int | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

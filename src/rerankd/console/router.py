@@ -92,7 +92,7 @@ class ConsoleRouter:
                 self._check_token(request, visitor, form)
                 return await handler(request, visitor, form)
 
-            return await self._serve(request, template, handle, is_json=_wants_json(request))
+            return await self._serve(request, template, handle, is_json=wants_json(request))
 
         self.routes.add_api_route(f"{CONSOLE}{path}", serve, methods=["POST"])
 
@@ -154,6 +154,20 @@ class ConsoleRouter:
         sent = request.headers.get(CSRF_HEADER) or str(form.get(CSRF_FIELD, ""))
         if not is_same_token(sent, visitor.csrf_token):
             raise CrossOriginError("The form is not from this session.", hint="Load the page again and repeat it.")
+
+    def response(
+        self, request: Request, visitor: Visitor, template: str, data: Mapping[str, Any], status: int
+    ) -> Response:
+        """Return a page with another status than 200, such as a form in which something is wrong.
+
+        Args:
+            request: the request.
+            visitor: who sees the page.
+            template: template of the page.
+            data: its content.
+            status: the status.
+        """
+        return self._renderer.render(request, visitor, template, data, status)
 
     def error_page(self, request: Request, visitor: Visitor, error: RerankdError) -> Response:
         """Return the page of an error."""
@@ -229,5 +243,6 @@ async def uploaded_text(form: FormData, name: str, most_bytes: int) -> tuple[str
         ) from None
 
 
-def _wants_json(request: Request) -> bool:
+def wants_json(request: Request) -> bool:
+    """Return True if the answer to an action is to be JSON."""
     return "application/json" in request.headers.get("accept", "")

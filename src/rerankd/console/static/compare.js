@@ -1,11 +1,14 @@
 // Comparisons of two ranked lists: lines between them, sorting anew by the controls, and the filter of what moved.
-"use strict";
-
 const { orderOf, returnedOf } = globalThis.rerankdRanking;
 const DASH = "–";
 
 function number(text) {
   return text === "" || text === undefined ? NaN : Number(text);
+}
+
+// The value of a slider in thousandths, unless it is the one that the page came with.
+function precise(slider) {
+  return slider.value === slider.defaultValue ? Number(slider.value) : Math.round(Number(slider.value) * 1000) / 1000;
 }
 
 // What the page says of a document in one list.
@@ -72,7 +75,7 @@ class Comparison {
     const { threshold, top_n: topN, fusion, fusion_weight: weight } = this.form.elements;
     if (!threshold) return null;
     const isAll = topN.value === topN.max;
-    return { threshold: Number(threshold.value), topN: isAll ? Infinity : Number(topN.value), fusion: fusion.value, weight: Number(weight.value) };
+    return { threshold: precise(threshold), topN: isAll ? Infinity : Number(topN.value), fusion: fusion.value, weight: precise(weight) };
   }
 
   get movedMoreThan() {
@@ -150,9 +153,9 @@ class Comparison {
     const { threshold, top_n: topN, fusion, fusion_weight: weight } = this.form.elements;
     if (!threshold) return;
     const outputs = [...this.form.querySelectorAll("output")];
-    outputs[0].textContent = Number(threshold.value).toFixed(2);
+    outputs[0].textContent = String(precise(threshold));
     outputs[1].textContent = topN.value === topN.max ? outputs[1].dataset.all : topN.value;
-    outputs[2].textContent = fusion.value === "none" ? DASH : String(Number(Number(weight.value).toFixed(3)));
+    outputs[2].textContent = fusion.value === "none" ? DASH : String(precise(weight));
     weight.disabled = fusion.value === "none";
   }
 

@@ -1,7 +1,5 @@
 // The order of a ranking: the same as `rerankd.ranking.order`, so that lists can be sorted anew without scoring again.
 // Sums are made in numpy's order: numbers that tie there tie here.
-"use strict";
-
 const RRF_CONSTANT = 60;
 
 // numpy's pairwise sum: eight running sums for up to 128 numbers, halves beyond that.

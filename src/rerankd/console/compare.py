@@ -1,0 +1,154 @@
+"""The page that compares two rankings: of pasted documents, of a file, or of a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+from starlette.datastructures import FormData
+from starlette.requests import Request
+
+from rerankd.console.compare_form import (
+    MAX_DOCUMENTS,
+    MAX_QUERY,
+    MAX_RULES,
+    MODES,
+    CompareForm,
+    CompareQuery,
+    as_lines,
+    read_file,
+    read_pasted,
+    uploaded,
+)
+from rerankd.console.comparer import Compared, Comparer
+from rerankd.console.router import ConsoleRouter, form_of, query_of, wants_json
+from rerankd.console.visitor import Visitor
+from rerankd.errors import NotFoundError, RerankdError
+from rerankd.server.disconnect import cancel_on_disconnect
+from rerankd.server.service import Service
+from rerankd.traces.store import FullTrace
+from rerankd.types import Document
+
+TEMPLATE = "compare.html"
+_LINE = re.compile(r"\bline (\d+)")
+
+
+class ComparePages:
+    """The page, and the form on it.
+
+    Args:
+        router: router of the console.
+        service: the instance.
+    """
+
+    def __init__(self, router: ConsoleRouter, service: Service) -> None:
+        self._router, self._service, self._comparer = router, service, Comparer(service)
+
+    async def show(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
+        """Show the empty form, or a trace: as it was, or replayed on another model."""
+        query = query_of(request, CompareQuery)
+        if query.trace is None:
+            return await self._content(CompareForm(), visitor)
+        full = await self._trace(query.trace, visitor)
+        form = CompareForm(mode="models" if query.model else "before_after", model=query.model or "", trace=query.trace)
+        started = time.perf_counter()
+        if query.model:
+            compared = await self._comparer.replayed(full, query.model, visitor)
+        else:
+            compared = await self._comparer.recorded(full, visitor)
+        return await self._content(form, visitor, full, compared, started)
+
+    async def compare(self, request: Request, visitor: Visitor, form: FormData) -> Mapping[str, Any] | Response:
+        """Compare what the form asks for; the page keeps what was entered, also where something in it is wrong."""
+        started = time.perf_counter()
+        fields = CompareForm(documents=str(form.get("documents", "")))
+        full: FullTrace | None = None
+        try:
+            fields = form_of(form, CompareForm)
+            full = None if fields.trace is None else await self._trace(fields.trace, visitor)
+            async with cancel_on_disconnect(request):
+                if full is not None:
+                    compared = await self._comparer.replayed_with_rules(full, fields.rules, visitor)
+                else:
+                    documents, fields = await self._documents(form, fields)
+                    compared = await self._compared(fields, documents, visitor)
+        except RerankdError as error:
+            if wants_json(request):
+                raise
+            content = await self._content(fields, visitor, full, error=error)
+            return self._router.response(request, visitor, TEMPLATE, content, error.status)
+        return await self._content(fields, visitor, full, compared, started)
+
+    async def _compared(self, form: CompareForm, documents: Sequence[Document], visitor: Visitor) -> Compared:
+        query = form.checked_query()
+        if form.mode == "models":
+            return await self._comparer.models(query, documents, (form.model, form.other_model), visitor)
+        if form.mode == "rules":
+            return await self._comparer.rules(query, documents, form.model, form.rules, visitor)
+        return await self._comparer.before_after(query, documents, form.model, visitor)
+
+    async def _documents(self, form: FormData, fields: CompareForm) -> tuple[Sequence[Document], CompareForm]:
+        """Return the documents, and the form with those of a file in its field."""
+        most = int(self._service.settings.max_body_mb * 1_000_000)
+        if (file := await uploaded(form, most)) is None:
+            return await asyncio.to_thread(read_pasted, fields.documents), fields
+        documents = await asyncio.to_thread(read_file, *file, most)
+        return documents, fields.model_copy(update={"documents": as_lines(documents)})
+
+    async def _trace(self, number: int, visitor: Visitor) -> FullTrace:
+        self._service.check_traces()
+        traces = self._service.trace_service
+        full = await traces.call(lambda: traces.store.get_trace(number, visitor.tenant))
+        if full is None:
+            raise NotFoundError(f"There is no trace {number}.", hint="Choose one at /console/traces.")
+        return full
+
+    async def _content(
+        self,
+        form: CompareForm,
+        visitor: Visitor,
+        full: FullTrace | None = None,
+        compared: Compared | None = None,
+        started: float = 0.0,
+        error: RerankdError | None = None,
+    ) -> Mapping[str, Any]:
+        line = _LINE.search(error.message) if error is not None else None
+        return {
+            "form": form.model_dump() | {"rules": form.rules or await self._rules_in_force(visitor)},
+            "modes": MODES,
+            "models": self._service.pool.names,
+            "any_model": visitor.is_admin,
+            "limits": {"documents": MAX_DOCUMENTS, "query": MAX_QUERY, "rules": MAX_RULES},
+            "trace": None if full is None else asdict(full.trace),
+            "comparison": compared and compared.comparison,
+            "documents": compared.documents if compared else 0,
+            "warnings": list(compared.warnings) if compared else [],
+            "request": compared and compared.request,
+            "needs_key": self._service.keys.required,
+            "milliseconds": round((time.perf_counter() - started) * 1000, 1) if compared else None,
+            "error": error and {"message": error.message, "hint": error.hint, "line": line and int(line[1])},
+        }
+
+    async def _rules_in_force(self, visitor: Visitor) -> str:
+        """Return the rule file, from which a draft starts; it is shown to admins only, since it names tenants."""
+        path = self._service.settings.rules
+        if path is None or not visitor.is_admin:
+            return ""
+        try:
+            text = await asyncio.to_thread(Path(path).read_text, "utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return text if len(text) <= MAX_RULES else ""
+
+
+def register(router: ConsoleRouter, service: Service) -> None:
+    """Register the page."""
+    pages = ComparePages(router, service)
+    router.page("/compare", TEMPLATE, pages.show)
+    router.action("/compare", TEMPLATE, pages.compare)

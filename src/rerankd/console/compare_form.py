@@ -1,0 +1,182 @@
+"""The form of the page that compares: its fields, and the documents that were pasted or sent as a file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any, Literal, get_args
+
+import orjson
+from pydantic import BaseModel, Field
+from starlette.datastructures import FormData
+
+from rerankd._common.document_rows import decode_text, documents_in, kind_of_name, text_rows
+from rerankd._common.validation import plain_metadata, to_query
+from rerankd.errors import InvalidInputFileError, InvalidRequestError, PayloadTooLargeError
+from rerankd.ranking.order import SCORE
+from rerankd.types import Document
+
+Mode = Literal["before_after", "models", "rules"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+MAX_DOCUMENTS = 500
+MAX_QUERY = 10_000
+MAX_RULES = 200_000
+PASTED = "Documents"
+DRAFT = "Draft rules"
+
+
+class CompareQuery(BaseModel):
+    """Parameters of the page's address.
+
+    Attributes:
+        trace: number of the trace to show; None for the empty form.
+        model: name of the model that replays it; None to show it as it was.
+    """
+
+    trace: int | None = Field(None, ge=1, lt=2**63)
+    model: str | None = Field(None, max_length=512)
+
+
+class CompareForm(BaseModel):
+    """Fields of the form.
+
+    Attributes:
+        mode: what is compared: the order before with that after, two models, or the rules in force with a draft.
+        query: the query.
+        documents: the documents, one a line, as JSON or as JSON lines.
+        model: name of the model; empty for the default. On the left, where two models are compared.
+        other_model: name of the model on the right.
+        rules: draft of the rules, in YAML.
+        trace: number of the trace that the draft is tried on, in place of query and documents.
+    """
+
+    mode: Mode = "before_after"
+    query: Annotated[str, Field(max_length=MAX_QUERY)] = ""
+    documents: str = ""
+    model: Annotated[str, Field(max_length=512)] = ""
+    other_model: Annotated[str, Field(max_length=512)] = ""
+    rules: Annotated[str, Field(max_length=MAX_RULES)] = ""
+    trace: Annotated[int | None, Field(ge=1, lt=2**63)] = None
+
+    def checked_query(self) -> str:
+        """Return the query.
+
+        Raises:
+            InvalidRequestError: it is empty.
+        """
+        return to_query(self.query)
+
+
+def read_pasted(text: str) -> list[Document]:
+    """Return the documents of a pasted text: lines, a JSON array, JSON lines, or the body of a rerank request.
+
+    Args:
+        text: the text.
+
+    Raises:
+        InvalidInputFileError: a line or an item that is not a document; the message names it.
+        PayloadTooLargeError: there are too many.
+
+    Example:
+        >>> [document.text for document in read_pasted('{"text": "a", "id": 7}\\n"b"')]
+        ['a', 'b']
+    """
+    return _limited(list(islice(documents_in(text_rows(_documents_of_body(text), PASTED)), MAX_DOCUMENTS + 1)))
+
+
+def read_file(name: str, content: bytes, most_bytes: int) -> list[Document]:
+    """Return the documents of a file, as `rerankd rank` reads it: txt, json, jsonl, csv or tsv, also with gzip.
+
+    Args:
+        name: name of the file, which tells its format.
+        content: its content.
+        most_bytes: limit on its size, unpacked.
+
+    Raises:
+        InvalidInputFileError: it cannot be read; the message names the line.
+        PayloadTooLargeError: it is too large, or holds too many documents.
+    """
+    name = name[:100]
+    kind = kind_of_name(name)
+    if kind == "parquet":
+        raise InvalidInputFileError(f"{name} is a Parquet file.", hint="Send jsonl, csv, tsv, json or txt.")
+    rows = text_rows(decode_text(_unpacked(name, content, most_bytes), name), name, kind)
+    return _limited(list(islice(documents_in(rows), MAX_DOCUMENTS + 1)))
+
+
+async def uploaded(form: FormData, most_bytes: int) -> tuple[str, bytes] | None:
+    """Return name and content of the file of a form; None if there is none.
+
+    Raises:
+        PayloadTooLargeError: it is too large.
+    """
+    file = form.get("file")
+    if file is None or isinstance(file, str) or not file.filename:
+        return None
+    content = await file.read(most_bytes + 1)
+    _check_size(file.filename, content, most_bytes)
+    return file.filename, content
+
+
+def as_lines(documents: Sequence[Document]) -> str:
+    """Return documents as JSON lines, for the field that a file's documents are shown in.
+
+    Example:
+        >>> as_lines([Document("a"), Document("b", "x", {"score": 2.5})])
+        '"a"\\n{"text":"b","id":"x","score":2.5}'
+    """
+    return "\n".join(_line(document) for document in documents)
+
+
+def _line(document: Document) -> str:
+    if document.id is None and not document.metadata:
+        return orjson.dumps(document.text).decode()
+    metadata = plain_metadata(document.metadata)
+    fields: dict[str, Any] = {"text": document.text}
+    if document.id is not None:
+        fields["id"] = document.id
+    if SCORE in metadata:
+        fields[SCORE] = metadata.pop(SCORE)
+    return orjson.dumps(fields | ({"metadata": metadata} if metadata else {})).decode()
+
+
+def _documents_of_body(text: str) -> str:
+    """Return the documents of a request body as JSON; a text that is none as it is."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    documents = body.get("documents") if isinstance(body, dict) else None
+    return orjson.dumps(documents if isinstance(documents, list) else [body]).decode()
+
+
+def _limited(documents: list[Document]) -> list[Document]:
+    if len(documents) > MAX_DOCUMENTS:
+        raise PayloadTooLargeError(
+            f"There are more than {MAX_DOCUMENTS} documents.", hint="Compare fewer, or use rerankd rank."
+        )
+    if not documents:
+        raise InvalidRequestError("There are no documents.", hint="Paste them one a line, or choose a file.")
+    return documents
+
+
+def _unpacked(name: str, content: bytes, most_bytes: int) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            content = file.read(most_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInputFileError(f"{name} cannot be unpacked ({error}).", hint="Pack it again.") from error
+    _check_size(name, content, most_bytes)
+    return content
+
+
+def _check_size(name: str, content: bytes, most_bytes: int) -> None:
+    if len(content) > most_bytes:
+        raise PayloadTooLargeError(f"{name[:100]} is larger than {most_bytes:,} bytes.", hint="Send less.")
