@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -190,17 +190,12 @@ class EvaluationPages:
             "place": place + 1,
             "count": len(order),
             "order": parameters.order,
-            "previous": self._neighbour(result, system, parameters.order, number, order[place - 1 : place]),
-            "next": self._neighbour(result, system, parameters.order, number, order[place + 1 : place + 2]),
+            "previous": views.neighbour(
+                result, system, parameters.order, number, order[place - 1 : place] if place else []
+            ),
+            "next": views.neighbour(result, system, parameters.order, number, order[place + 1 : place + 2]),
             "back": f"{views.ADDRESS}/{number}{views.system_query(result, system, order=parameters.order)}",
         }
-
-    def _neighbour(
-        self, result: views.Result, system: str, order: str, number: int, positions: list[int]
-    ) -> str | None:
-        if not positions:
-            return None
-        return f"{views.ADDRESS}/{number}/{positions[0]}{views.system_query(result, system, order=order)}"
 
 
 def _name(system: str, visitor: Visitor) -> str:

@@ -99,6 +99,13 @@ def system_query(result: Result, system: str, **parameters: object) -> str:
     return f"?{pairs}" if pairs else ""
 
 
+def neighbour(result: Result, system: str, order: str, number: int, positions: Sequence[int]) -> str | None:
+    """Return the address of the query before or after another one; None at the ends of the order."""
+    if not positions:
+        return None
+    return f"{ADDRESS}/{number}/{positions[0]}{system_query(result, system, order=order)}"
+
+
 def scatter_chart(
     result: Result, system: str, titles: Sequence[str], names: Mapping[str, str], number: int
 ) -> dict[str, Any]:

@@ -61,9 +61,7 @@ class Running:
     def store(self) -> EvaluationStore:
         return self.service.store
 
-    async def submit(
-        self, plan: EvaluationPlan = FOLDER, tenant: str | None = None, key: ApiKey | None = None
-    ) -> int:
+    async def submit(self, plan: EvaluationPlan = FOLDER, tenant: str | None = None, key: ApiKey | None = None) -> int:
         return await self.service.submit(plan, tenant, key, "me")
 
     async def until(self, number: int, true: Callable[[SavedEvaluation], object]) -> SavedEvaluation:
