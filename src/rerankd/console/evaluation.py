@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from rerankd.console import evaluation_views as views
 from rerankd.console.comparison import Controls, compare_lists
-from rerankd.console.evaluation_forms import CASES, DEPTH, FOLDER, QUERIES, ResultQuery, number_in, plan_of
+from rerankd.console.evaluation_forms import CASES, DEPTH, FOLDER, ORDERS, QUERIES, ResultQuery, number_in, plan_of
 from rerankd.console.evaluation_texts import EvaluationTexts
 from rerankd.console.messages import message
 from rerankd.console.router import ConsoleRouter, query_of, redirect
@@ -114,7 +114,7 @@ class EvaluationPages:
         chosen = positions[first : first + views.PAGE_SIZE]
         if not chosen:
             raise NotFoundError(f"There is no page {query.page}.", hint="Start at the first.")
-        rows = views.query_rows(result, system, chosen, number)
+        rows = views.query_rows(result, number, system, query.order, chosen)
         texts = self._texts.queries(saved, [row["query_id"] for row in rows], visitor.tenant)
         titles = self._texts.titles(saved, result["query_ids"])
         say = partial(message, language=visitor.language)
@@ -124,22 +124,19 @@ class EvaluationPages:
             "before": f"{tested}, {_name(result['baseline'], visitor)}",
             "after": f"{tested}, {_name(system, visitor)}",
         }
-        page = partial(views.system_query, result, system, order=query.order)
+        address = partial(views.address, result, number)
         shown["result"] = {
             **{name: result[name] for name in ("measures", "baseline", "dataset", "systems", "models")},
             "system": system,
-            "systems_compared": [
-                {"name": each, "address": views.system_query(result, each) or f"{views.ADDRESS}/{number}"}
-                for each in views.compared_systems(result)
-            ],
+            "systems_compared": [{"name": each, "address": address(each)} for each in views.compared_systems(result)],
             "order": query.order,
-            "orders": [
-                {"name": each, "address": views.system_query(result, system, order=each)} for each in ("loss", "gain")
-            ],
+            "orders": [{"name": each, "address": address(system, order=each)} for each in ORDERS],
             "queries": [row | {"text": texts.get(row["query_id"])} for row in rows],
             "first": first,
-            "previous": page(page=query.page - 1) if query.page > 1 else None,
-            "next": page(page=query.page + 1) if first + len(chosen) < len(positions) else None,
+            "previous": address(system, order=query.order, page=query.page - 1) if query.page > 1 else None,
+            "next": address(system, order=query.order, page=query.page + 1)
+            if first + len(chosen) < len(positions)
+            else None,
             "scatter": views.scatter_chart(result, system, titles, names, number),
             "deltas": views.delta_chart(result, system, titles, f"Δ {tested}", number),
             "level": LEVEL,
@@ -168,6 +165,7 @@ class EvaluationPages:
         )
         order = views.sorted_positions(result, system, parameters.order)
         place = order.index(position)
+        address = partial(views.address, result, number, system, order=parameters.order)
         return {
             "run": self._view(saved, visitor),
             "query_id": query_id,
@@ -190,11 +188,9 @@ class EvaluationPages:
             "place": place + 1,
             "count": len(order),
             "order": parameters.order,
-            "previous": views.neighbour(
-                result, system, parameters.order, number, order[place - 1 : place] if place else []
-            ),
-            "next": views.neighbour(result, system, parameters.order, number, order[place + 1 : place + 2]),
-            "back": f"{views.ADDRESS}/{number}{views.system_query(result, system, order=parameters.order)}",
+            "previous": address(query=order[place - 1]) if place else None,
+            "next": address(query=order[place + 1]) if place + 1 < len(order) else None,
+            "back": address(),
         }
 
 

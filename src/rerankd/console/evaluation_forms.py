@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData
@@ -18,6 +18,7 @@ DEPTH, QUERIES = 50, 100
 FOLDER = "folder:"
 CASES = "cases"
 Order = Literal["loss", "gain"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class StartForm(BaseModel):

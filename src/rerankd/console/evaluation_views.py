@@ -16,6 +16,7 @@ from rerankd.server.paths import CONSOLE
 
 PAGE_SIZE = 50
 TITLE_LENGTH = 80
+LOSS = "loss"
 ADDRESS = f"{CONSOLE}/evaluation"
 Result = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ def compared_systems(result: Result) -> list[str]:
 def sorted_positions(result: Result, system: str, order: str) -> list[int]:
     """Return positions of all queries, the largest loss, or gain, by the first measure first; ties by query id."""
     deltas, ids = differences(result, system), result["query_ids"]
-    sign = 1 if order == "loss" else -1
+    sign = 1 if order == LOSS else -1
     return sorted(range(len(ids)), key=lambda position: (sign * deltas[position], ids[position]))
 
 
@@ -70,7 +71,7 @@ def differences(result: Result, system: str) -> list[float]:
     return [0.0 if abs(delta) < TIE else delta for delta in deltas]
 
 
-def query_rows(result: Result, system: str, positions: Sequence[int], number: int) -> list[dict[str, Any]]:
+def query_rows(result: Result, number: int, system: str, order: str, positions: Sequence[int]) -> list[dict[str, Any]]:
     """Return rows of the table of queries, without their texts."""
     before, after = result["values"][result["baseline"]], result["values"][system]
     deltas = differences(result, system)
@@ -81,29 +82,34 @@ def query_rows(result: Result, system: str, positions: Sequence[int], number: in
             "before": before[position][0],
             "after": after[position][0],
             "delta": deltas[position],
-            "address": query_address(number, position, result, system),
+            "address": address(result, number, system, order=order, query=position),
         }
         for position in positions
     ]
 
 
-def query_address(number: int, position: int, result: Result, system: str) -> str:
-    """Return the address of a query, with the system unless it is the one that is shown anyway."""
-    return f"{ADDRESS}/{number}/{position}{system_query(result, system)}"
+def address(
+    result: Result, number: int, system: str, *, order: str = LOSS, page: int = 1, query: int | None = None
+) -> str:
+    """Return the address of results, or of one of their queries; it names no more than differs from what is shown.
 
-
-def system_query(result: Result, system: str, **parameters: object) -> str:
-    """Return the query part of an address that shows a system."""
-    chosen = {"system": system} if system != chosen_system(result, None) else {}
-    pairs = urlencode({**chosen, **parameters})
-    return f"?{pairs}" if pairs else ""
-
-
-def neighbour(result: Result, system: str, order: str, number: int, positions: Sequence[int]) -> str | None:
-    """Return the address of the query before or after another one; None at the ends of the order."""
-    if not positions:
-        return None
-    return f"{ADDRESS}/{number}/{positions[0]}{system_query(result, system, order=order)}"
+    Args:
+        result: results of the evaluation.
+        number: number of the evaluation.
+        system: system that is compared with the baseline.
+        order: order of the queries.
+        page: page of the table of queries.
+        query: position of the query; None for the results.
+    """
+    parameters: dict[str, object] = {}
+    if system != chosen_system(result, None):
+        parameters["system"] = system
+    if order != LOSS:
+        parameters["order"] = order
+    if page > 1:
+        parameters["page"] = page
+    path = f"{ADDRESS}/{number}" if query is None else f"{ADDRESS}/{number}/{query}"
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 def scatter_chart(
@@ -134,7 +140,7 @@ def scatter_chart(
                 "name": names[side],
                 "color": color,
                 "values": [{"x": before[each][0], "y": after[each][0]} for each in chosen],
-                "links": [query_address(number, each, result, system) for each in chosen],
+                "links": [address(result, number, system, query=each) for each in chosen],
                 "titles": [titles[each][:TITLE_LENGTH] for each in chosen],
             }
         )
@@ -158,7 +164,7 @@ def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, n
                 "name": unit,
                 "values": [deltas[position] for position in positions],
                 "colors": ["--up" if deltas[position] > 0 else "--down" for position in positions],
-                "links": [query_address(number, position, result, system) for position in positions],
+                "links": [address(result, number, system, query=position) for position in positions],
                 "titles": [titles[position][:TITLE_LENGTH] for position in positions],
             }
         ],

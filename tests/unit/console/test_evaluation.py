@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import FormData
 
 from rerankd.console import evaluation_views as views
-from rerankd.console.evaluation_forms import plan_of
+from rerankd.console.evaluation_forms import ORDERS, plan_of
 from rerankd.console.messages import messages
 from rerankd.console.visitor import Visitor
 from rerankd.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
@@ -64,7 +64,7 @@ def test_queries_are_sorted_by_their_loss() -> None:
     assert result["query_ids"] == ["lost", "same", "won"]
     assert views.sorted_positions(result, "mini", "loss") == [0, 1, 2]
     assert views.sorted_positions(result, "mini", "gain") == [2, 1, 0]
-    rows = views.query_rows(result, "mini", [0], 7)
+    rows = views.query_rows(result, 7, "mini", "loss", [0])
     assert rows == [
         {
             "position": 0,
@@ -96,8 +96,11 @@ def test_an_unknown_system_is_the_first_one() -> None:
     result, _ = evaluated()
     assert views.chosen_system(result, "mini") == "mini"
     assert views.chosen_system(result, "<script>") == "mini"
-    assert views.system_query(result, "mini") == ""
-    assert views.system_query(result, "a&b", page=2) == "?system=a%26b&page=2"
+    assert views.address(result, 7, "mini") == "/console/evaluation/7"
+    assert (
+        views.address(result, 7, "a&b", order="gain", page=2) == "/console/evaluation/7?system=a%26b&order=gain&page=2"
+    )
+    assert views.address(result, 7, "mini", order="gain", query=3) == "/console/evaluation/7/3?order=gain"
 
 
 def test_a_query_becomes_two_lists_with_grades() -> None:
@@ -129,6 +132,6 @@ def test_folders_are_for_administrators() -> None:
 
 def test_messages_with_names_that_are_put_together_exist() -> None:
     names = {f"evaluation.state_{state}" for state in STATES}
-    names |= {f"evaluation.order_{order}" for order in ("loss", "gain")}
+    names |= {f"evaluation.order_{order}" for order in ORDERS}
     names |= {f"evaluation.{side}" for side in ("better", "worse", "same", "no_change")}
     assert names <= set(messages())
