@@ -12,18 +12,31 @@ from starlette.requests import Request
 
 from rerankd.console import evaluation_views as views
 from rerankd.console.comparison import Controls, compare_lists
-from rerankd.console.evaluation_forms import CASES, DEPTH, FOLDER, ORDERS, QUERIES, ResultQuery, number_in, plan_of
+from rerankd.console.evaluation_forms import (
+    CASES,
+    DEPTH,
+    FOLDER,
+    ORDERS,
+    QUERIES,
+    PairQuery,
+    ResultQuery,
+    number_in,
+    plan_of,
+)
+from rerankd.console.evaluation_lists import compared
 from rerankd.console.evaluation_texts import EvaluationTexts
 from rerankd.console.messages import message
 from rerankd.console.router import ConsoleRouter, query_of, redirect
 from rerankd.console.visitor import Visitor
-from rerankd.errors import NotFoundError
-from rerankd.evaluation.bootstrap import LEVEL, SAMPLES
+from rerankd.errors import InvalidRequestError
+from rerankd.evaluation import bootstrap, paired
 from rerankd.evaluation.run import FIRST_STAGE
-from rerankd.evaluation.saved import KEPT
+from rerankd.evaluation.saved import KEPT, SavedEvaluation
 from rerankd.feedback.case_store import count_cases
 from rerankd.server.evaluation_service import MAX_DEPTH, MAX_MODELS, MAX_QUERIES, MAX_WAITING
 from rerankd.server.service import Service
+
+MAX_OTHERS = 20
 
 
 class EvaluationPages:
@@ -39,22 +52,16 @@ class EvaluationPages:
         return await self._call(self._list, visitor)
 
     def _list(self, visitor: Visitor) -> Mapping[str, Any]:
-        store, pool = self._evaluations.store, self._service.pool
         cases = count_cases(self._service.trace_service.store, visitor.tenant)["labelled"]
         folders = self._evaluations.folders() if visitor.is_admin else []
-        sources = [
-            {"value": f"{FOLDER}{each.name}", "name": each.name, "has_candidates": each.has_candidates}
-            for each in folders
-        ]
-        positions = self._evaluations.position
-        runs = [
-            views.run_view(each, positions, all_tenants=visitor.tenant is None) for each in store.list(visitor.tenant)
-        ]
         return {
             "cases": {"value": CASES, "count": cases},
-            "folders": sources,
+            "folders": [
+                {"value": f"{FOLDER}{each.name}", "name": each.name, "has_candidates": each.has_candidates}
+                for each in folders
+            ],
             "models": self._evaluations.models(visitor.tenant),
-            "default_model": pool.default,
+            "default_model": self._service.pool.default,
             "defaults": {"depth": DEPTH, "queries": QUERIES},
             "limits": {
                 "models": MAX_MODELS,
@@ -63,7 +70,7 @@ class EvaluationPages:
                 "waiting": MAX_WAITING,
                 "kept": KEPT,
             },
-            "runs": runs,
+            "runs": [self._view(each, visitor) for each in self._evaluations.store.list(visitor.tenant)],
         }
 
     async def start(self, request: Request, visitor: Visitor, form: FormData) -> Response:
@@ -94,7 +101,7 @@ class EvaluationPages:
             return Response(status_code=204, headers={"hx-refresh": "true"})
         return {"run": self._view(saved, visitor)}
 
-    def _view(self, saved: Any, visitor: Visitor) -> dict[str, Any]:
+    def _view(self, saved: SavedEvaluation, visitor: Visitor) -> dict[str, Any]:
         return views.run_view(saved, self._evaluations.position, all_tenants=visitor.tenant is None)
 
     async def show(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
@@ -104,65 +111,107 @@ class EvaluationPages:
 
     def _show(self, number: int, query: ResultQuery, visitor: Visitor) -> Mapping[str, Any]:
         saved = self._evaluations.store.get(number, visitor.tenant)
-        shown: dict[str, Any] = {"run": self._view(saved, visitor), "result": None}
         if saved.state != "done":
-            return shown
+            return {"run": self._view(saved, visitor), "result": None}
         result = self._evaluations.store.result(number)
         system = views.chosen_system(result, query.system)
-        positions = views.sorted_positions(result, system, query.order)
-        first = (query.page - 1) * views.PAGE_SIZE
-        chosen = positions[first : first + views.PAGE_SIZE]
-        if not chosen:
-            raise NotFoundError(f"There is no page {query.page}.", hint="Start at the first.")
-        rows = views.query_rows(result, number, system, query.order, chosen)
-        texts = self._texts.queries(saved, [row["query_id"] for row in rows], visitor.tenant)
-        titles = self._texts.titles(saved, result["query_ids"])
-        say = partial(message, language=visitor.language)
-        tested = result["measures"][0]
-        names = {
-            **{side: say(f"evaluation.{side}") for side in ("better", "worse", "same", "no_change")},
-            "before": f"{tested}, {_name(result['baseline'], visitor)}",
-            "after": f"{tested}, {_name(system, visitor)}",
-        }
+        names = views.chart_names(
+            visitor.language, result["measures"][0], *(_name(each, visitor) for each in (result["baseline"], system))
+        )
         address = partial(views.address, result, number)
-        shown["result"] = {
-            **{name: result[name] for name in ("measures", "baseline", "dataset", "systems", "models")},
-            "system": system,
-            "systems_compared": [{"name": each, "address": address(each)} for each in views.compared_systems(result)],
-            "order": query.order,
-            "orders": [{"name": each, "address": address(system, order=each)} for each in ORDERS],
-            "queries": [row | {"text": texts.get(row["query_id"])} for row in rows],
-            "first": first,
-            "previous": address(system, order=query.order, page=query.page - 1) if query.page > 1 else None,
-            "next": address(system, order=query.order, page=query.page + 1)
-            if first + len(chosen) < len(positions)
-            else None,
-            "scatter": views.scatter_chart(result, system, titles, names, number),
-            "deltas": views.delta_chart(result, system, titles, f"Δ {tested}", number),
-            "level": LEVEL,
-            "samples": SAMPLES,
+        titles = self._texts.titles(saved, result["query_ids"])
+        shown = views.result_view(
+            result, query, system, titles, names, lambda position: address(system, order=query.order, query=position)
+        )
+        page = partial(address, system, order=query.order)
+        return {
+            "run": self._view(saved, visitor),
+            "others": self._others(saved, visitor),
+            "result": {
+                **shown,
+                "queries": self._with_texts(saved, shown["queries"], visitor),
+                "models": result["models"],
+                "samples": bootstrap.SAMPLES,
+                "systems_compared": [
+                    {"name": each, "address": address(each)} for each in views.compared_systems(result)
+                ],
+                "orders": [{"name": each, "address": address(system, order=each)} for each in ORDERS],
+                "previous": page(page=query.page - 1) if query.page > 1 else None,
+                "next": page(page=query.page + 1) if shown["has_next"] else None,
+            },
         }
-        return shown
+
+    def _with_texts(self, saved: SavedEvaluation, rows: Any, visitor: Visitor) -> Any:
+        texts = self._texts.queries(saved, [row["query_id"] for row in rows], visitor.tenant)
+        return [row | {"text": texts.get(row["query_id"])} for row in rows]
+
+    def _others(self, saved: SavedEvaluation, visitor: Visitor) -> Any:
+        """Return earlier evaluations of the same dataset."""
+        return [
+            {
+                "id": each.id,
+                "created": each.created,
+                "models": each.plan.models,
+                "address": f"{views.ADDRESS}/{saved.id}/against/{each.id}",
+            }
+            for each in self._evaluations.store.list(visitor.tenant)
+            if each.state == "done" and each.id < saved.id and _is_same_dataset(each, saved)
+        ][:MAX_OTHERS]
+
+    async def pair(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
+        """Compare an evaluation with an earlier one of the same dataset."""
+        query = query_of(request, PairQuery)
+        numbers = number_in(request, "run"), number_in(request, "other")
+        return await self._call(self._pair, *numbers, query, visitor)
+
+    def _pair(self, number: int, other: int, query: PairQuery, visitor: Visitor) -> Mapping[str, Any]:
+        store = self._evaluations.store
+        later, earlier = store.get(number, visitor.tenant), store.get(other, visitor.tenant)
+        if not _is_same_dataset(later, earlier):
+            raise InvalidRequestError("These are evaluations of two datasets.", hint="Choose two of the same dataset.")
+        after, before = store.result(number), store.result(other)
+        systems = views.chosen_system(before, query.before), views.chosen_system(after, query.system)
+        names = f"#{other} {_name(systems[0], visitor)}", f"#{number} {_name(systems[1], visitor)}"
+        result = paired.paired_result(before, after, systems, names)
+        positions = {query_id: position for position, query_id in enumerate(after["query_ids"])}
+
+        def link(position: int) -> str:
+            return views.address(after, number, systems[1], query=positions[result["query_ids"][position]])
+
+        words = views.chart_names(visitor.language, result["measures"][0], *names)
+        titles = self._texts.titles(later, result["query_ids"])
+        shown = views.result_view(result, query, names[1], titles, words, link)
+        page = partial(views.pair_address, number, other, query)
+        return {
+            "run": self._view(later, visitor),
+            "other": self._view(earlier, visitor),
+            "systems": {"before": systems[0], "after": systems[1]},
+            "choices": {"before": [*before["values"]], "after": [*after["values"]]},
+            "result": {
+                **shown,
+                "queries": self._with_texts(later, shown["queries"], visitor),
+                "samples": paired.SAMPLES,
+                "orders": [{"name": each, "address": page(order=each, page=1)} for each in ORDERS],
+                "previous": page(page=query.page - 1) if query.page > 1 else None,
+                "next": page(page=query.page + 1) if shown["has_next"] else None,
+            },
+        }
 
     async def query(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
         """Show a query before and after, with the grades of its documents."""
         parameters = query_of(request, ResultQuery)
-        return await self._call(
-            self._query, number_in(request, "run"), number_in(request, "query"), parameters, visitor
-        )
+        numbers = number_in(request, "run"), number_in(request, "query")
+        return await self._call(self._query, *numbers, parameters, visitor)
 
     def _query(self, number: int, position: int, parameters: ResultQuery, visitor: Visitor) -> Mapping[str, Any]:
         saved = self._evaluations.store.get(number, visitor.tenant)
-        result = self._evaluations.store.result(number)
-        found = self._evaluations.store.query(number, position)
-        system = views.chosen_system(result, parameters.system)
-        query_id = result["query_ids"][position]
-        missing = [doc_id for doc_id, grade in found["grades"].items() if grade > 0]
-        missing = [doc_id for doc_id in missing if doc_id not in set(found["candidates"])]
-        text, texts = self._texts.query(saved, query_id, [*found["candidates"], *missing], visitor.tenant)
-        documents, lists = views.compared(
-            result["baseline"], system, found, texts, {FIRST_STAGE: _name(FIRST_STAGE, visitor)}
-        )
+        result, found = self._evaluations.store.result(number), self._evaluations.store.query(number, position)
+        system, baseline = views.chosen_system(result, parameters.system), result["baseline"]
+        query_id, candidates, grades = result["query_ids"][position], found["candidates"], found["grades"]
+        missing = [doc_id for doc_id, grade in grades.items() if grade > 0 and doc_id not in set(candidates)]
+        text, texts = self._texts.query(saved, query_id, [*candidates, *missing], visitor.tenant)
+        documents, lists = compared(baseline, system, found, texts, {FIRST_STAGE: _name(FIRST_STAGE, visitor)})
+        values = result["values"][baseline][position], result["values"][system][position]
         order = views.sorted_positions(result, system, parameters.order)
         place = order.index(position)
         address = partial(views.address, result, number, system, order=parameters.order)
@@ -171,20 +220,13 @@ class EvaluationPages:
             "query_id": query_id,
             "query": text,
             "system": system,
-            "baseline": result["baseline"],
+            "baseline": baseline,
             "measures": [
                 {"name": name, "before": before, "after": after}
-                for name, before, after in zip(
-                    result["measures"],
-                    result["values"][result["baseline"]][position],
-                    result["values"][system][position],
-                    strict=True,
-                )
+                for name, before, after in zip(result["measures"], *values, strict=True)
             ],
             "comparison": compare_lists(text or "", documents, *lists, Controls()),
-            "missing": [
-                {"id": doc_id, "grade": found["grades"][doc_id], "text": texts.get(doc_id)} for doc_id in missing
-            ],
+            "missing": [{"id": doc_id, "grade": grades[doc_id], "text": texts.get(doc_id)} for doc_id in missing],
             "place": place + 1,
             "count": len(order),
             "order": parameters.order,
@@ -198,6 +240,10 @@ def _name(system: str, visitor: Visitor) -> str:
     return message("evaluation.first_stage", visitor.language) if system == FIRST_STAGE else system
 
 
+def _is_same_dataset(one: SavedEvaluation, other: SavedEvaluation) -> bool:
+    return (one.plan.source, one.plan.dataset) == (other.plan.source, other.plan.dataset)
+
+
 def register(router: ConsoleRouter, service: Service) -> None:
     """Register the pages of evaluations."""
     pages = EvaluationPages(service)
@@ -206,5 +252,6 @@ def register(router: ConsoleRouter, service: Service) -> None:
     router.page("/evaluation/{run}/progress", "_evaluation_progress.html", pages.progress)
     router.action("/evaluation/{run}/cancel", "evaluation.html", pages.cancel)
     router.action("/evaluation/{run}/delete", "evaluation.html", pages.delete)
+    router.page("/evaluation/{run}/against/{other}", "evaluation_pair.html", pages.pair)
     router.page("/evaluation/{run}/{query}", "evaluation_query.html", pages.query)
     router.page("/evaluation/{run}", "evaluation_result.html", pages.show)

@@ -37,6 +37,12 @@ class ResultQuery(BaseModel):
     page: int = Field(1, ge=1, le=10_000)
 
 
+class PairQuery(ResultQuery):
+    """Parameters of a page that compares two evaluations; `system` is the one after."""
+
+    before: str | None = Field(None, max_length=500)
+
+
 def plan_of(form: FormData, visitor: Visitor) -> EvaluationPlan:
     """Return the plan of a form.
 

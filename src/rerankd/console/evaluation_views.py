@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
-from rerankd.console.comparison import ComparedDocument, Marks, RankedList
+from rerankd.console.evaluation_forms import PairQuery, ResultQuery
+from rerankd.console.language import Language
+from rerankd.console.messages import message
+from rerankd.errors import NotFoundError
+from rerankd.evaluation.bootstrap import LEVEL
 from rerankd.evaluation.comparison import TIE
 from rerankd.evaluation.saved import SavedEvaluation
-from rerankd.ranking.activation import activate
 from rerankd.server.paths import CONSOLE
 
 PAGE_SIZE = 50
@@ -19,6 +22,8 @@ TITLE_LENGTH = 80
 LOSS = "loss"
 ADDRESS = f"{CONSOLE}/evaluation"
 Result = Mapping[str, Any]
+Link = Callable[[int], str]
+"""Returns the address of a query by its position."""
 
 
 def run_view(saved: SavedEvaluation, position: Mapping[int, int], *, all_tenants: bool) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def differences(result: Result, system: str) -> list[float]:
     return [0.0 if abs(delta) < TIE else delta for delta in deltas]
 
 
-def query_rows(result: Result, number: int, system: str, order: str, positions: Sequence[int]) -> list[dict[str, Any]]:
+def query_rows(result: Result, system: str, positions: Sequence[int], link: Link) -> list[dict[str, Any]]:
     """Return rows of the table of queries, without their texts."""
     before, after = result["values"][result["baseline"]], result["values"][system]
     deltas = differences(result, system)
@@ -82,10 +87,56 @@ def query_rows(result: Result, number: int, system: str, order: str, positions: 
             "before": before[position][0],
             "after": after[position][0],
             "delta": deltas[position],
-            "address": address(result, number, system, order=order, query=position),
+            "address": link(position),
         }
         for position in positions
     ]
+
+
+def result_view(
+    result: Result, query: ResultQuery, system: str, titles: Sequence[str], names: Mapping[str, str], link: Link
+) -> dict[str, Any]:
+    """Return what a page shows of results: tables, charts, and one page of the queries.
+
+    Args:
+        result: the results.
+        query: order and page of the queries.
+        system: the system that is compared with the baseline.
+        titles: text of each query, for the charts.
+        names: words for the charts, see `scatter_chart`.
+        link: returns the address of a query.
+
+    Raises:
+        NotFoundError: there is no such page.
+    """
+    positions, first = sorted_positions(result, system, query.order), (query.page - 1) * PAGE_SIZE
+    chosen = positions[first : first + PAGE_SIZE]
+    if not chosen:
+        raise NotFoundError(f"There is no page {query.page}.", hint="Start at the first.")
+    return {
+        **{name: result[name] for name in ("measures", "baseline", "dataset", "systems")},
+        "system": system,
+        "order": query.order,
+        "queries": query_rows(result, system, chosen, link),
+        "first": first,
+        "has_next": first + len(chosen) < len(positions),
+        "scatter": scatter_chart(result, system, titles, names, link),
+        "deltas": delta_chart(result, system, titles, f"Δ {result['measures'][0]}", link),
+        "level": LEVEL,
+    }
+
+
+def chart_names(language: Language, measure: str, before: str, after: str) -> dict[str, str]:
+    """Return the words of the charts.
+
+    Args:
+        language: language of the page.
+        measure: the measure on the axes.
+        before: name of the baseline.
+        after: name of the system that is compared with it.
+    """
+    words = {name: message(f"evaluation.{name}", language) for name in ("better", "worse", "same", "no_change")}
+    return words | {"before": f"{measure}, {before}", "after": f"{measure}, {after}"}
 
 
 def address(
@@ -112,8 +163,14 @@ def address(
     return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
+def pair_address(number: int, other: int, query: PairQuery, **changes: object) -> str:
+    """Return the address of the comparison of two evaluations, with some of its parameters changed."""
+    parameters = {**query.model_dump(exclude_defaults=True), **changes}
+    return f"{ADDRESS}/{number}/against/{other}?{urlencode(parameters)}"
+
+
 def scatter_chart(
-    result: Result, system: str, titles: Sequence[str], names: Mapping[str, str], number: int
+    result: Result, system: str, titles: Sequence[str], names: Mapping[str, str], link: Link
 ) -> dict[str, Any]:
     """Return a scatter chart of each query before and after; points link to their queries.
 
@@ -122,7 +179,7 @@ def scatter_chart(
         system: the system after.
         titles: text of each query, for the points.
         names: words `better`, `same`, `worse`, `no_change`, `before` and `after`.
-        number: number of the evaluation.
+        link: returns the address of a query.
     """
     before, after = result["values"][result["baseline"]], result["values"][system]
     deltas = differences(result, system)
@@ -140,7 +197,7 @@ def scatter_chart(
                 "name": names[side],
                 "color": color,
                 "values": [{"x": before[each][0], "y": after[each][0]} for each in chosen],
-                "links": [address(result, number, system, query=each) for each in chosen],
+                "links": [link(each) for each in chosen],
                 "titles": [titles[each][:TITLE_LENGTH] for each in chosen],
             }
         )
@@ -153,7 +210,7 @@ def scatter_chart(
     }
 
 
-def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, number: int) -> dict[str, Any]:
+def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, link: Link) -> dict[str, Any]:
     """Return a bar chart of the difference of each query, the largest gain first; bars link to their queries."""
     deltas, positions = differences(result, system), sorted_positions(result, system, "gain")
     return {
@@ -164,61 +221,12 @@ def delta_chart(result: Result, system: str, titles: Sequence[str], unit: str, n
                 "name": unit,
                 "values": [deltas[position] for position in positions],
                 "colors": ["--up" if deltas[position] > 0 else "--down" for position in positions],
-                "links": [address(result, number, system, query=position) for position in positions],
+                "links": [link(position) for position in positions],
                 "titles": [titles[position][:TITLE_LENGTH] for position in positions],
             }
         ],
         "unit": unit,
     }
-
-
-def compared(
-    baseline: str,
-    system: str,
-    found: Mapping[str, Any],
-    texts: Mapping[str, str | None],
-    names: Mapping[str, str],
-) -> tuple[list[ComparedDocument], tuple[RankedList, RankedList]]:
-    """Return the documents of a query with their grades, and its rankings before and after.
-
-    Args:
-        baseline: the system before.
-        system: the system after.
-        found: candidates, grades, logits and truncated documents of the query.
-        texts: texts by document id.
-        names: other names for systems.
-    """
-    documents = [
-        ComparedDocument(texts.get(doc_id), id=doc_id, grade=found["grades"].get(doc_id))
-        for doc_id in found["candidates"]
-    ]
-    return documents, (_ranked_list(baseline, found, names), _ranked_list(system, found, names))
-
-
-def _ranked_list(system: str, found: Mapping[str, Any], names: Mapping[str, str]) -> RankedList:
-    logits = found["logits"].get(system)
-    ranks = ranked(found["candidates"], logits)
-    if logits is None:
-        return RankedList(names.get(system, system), ranks)
-    truncated = set(found["truncated"].get(system, ()))
-    return RankedList(
-        names.get(system, system),
-        ranks,
-        scores=activate(logits, "sigmoid").tolist(),
-        raw_scores=logits,
-        marks=[Marks(truncated=position in truncated) for position in range(len(logits))],
-        sortable=True,
-    )
-
-
-def ranked(order: Sequence[str], logits: Sequence[float] | None) -> list[int]:
-    """Return the rank of each candidate, from 1, by a model, or in the order of the first stage without logits."""
-    if logits is None:
-        return list(range(1, len(order) + 1))
-    ranks = [0] * len(order)
-    for rank, position in enumerate(sorted(range(len(order)), key=lambda each: -logits[each]), start=1):
-        ranks[position] = rank
-    return ranks
 
 
 def _side(delta: float) -> str:

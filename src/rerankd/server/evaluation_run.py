@@ -1,14 +1,17 @@
 """One evaluation inside a service: its dataset is reranked by models of the pool, as background work, and measured.
 
-A little of it waits in the engine at a time, and none is handed over while others' requests wait.
+It is handed to the engine in slices of about a tenth of a second, each of them in a pause between the requests of
+others. Where there is no pause it gets about a twentieth of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from rerankd.engine.pool import ModelPool
@@ -25,9 +28,13 @@ from rerankd.server.auth.keys import ApiKey
 from rerankd.server.auth.quotas import QuotaStore
 from rerankd.types import RerankRequest
 
-SLICE_PAIRS = 64
-POLITE_SECONDS = 1.0  # longest wait for others before each slice, so that a busy service still gets done
-POLL_SECONDS = 0.02
+SLICE_SECONDS = 0.1
+MAX_SLICE = 256  # pairs
+PATIENCE = (
+    10.0  # longest wait for a pause, in multiples of what the slice before took, so that a busy service gets done
+)
+POLL_SECONDS = 0.01
+POLLS = 3  # without a request of others that make a pause
 QUOTA_SECONDS = 120.0  # longest wait for a quota that refills
 
 Score = Callable[[str, Sequence[QueryGroup]], Awaitable[ModelScores]]
@@ -76,6 +83,7 @@ class BackgroundScorer:
             "", [], fairness_key=f"{tenant}~bulk", tenant=tenant, source="job", background=True, cache=False
         )
         self._charged = 0
+        self._last_seconds = 0.0
 
     async def score(self, model: str, groups: Sequence[QueryGroup]) -> ModelScores:
         """Score groups of pairs, once others are served and the queue and the quota have room.
@@ -86,7 +94,8 @@ class BackgroundScorer:
         """
         while True:
             try:
-                await self._let_others_pass(model)
+                await self._await_pause(model)
+                started = time.monotonic()
                 scores = await self._pipeline.score_on(model, groups, self._request, self._charge)
             except OverloadedError as error:
                 await self._settle(0)
@@ -99,14 +108,15 @@ class BackgroundScorer:
                 await self._settle(0)
                 raise
             else:
+                self._last_seconds = time.monotonic() - started
                 await self._settle(scores.result.computed_tokens)
                 return scores
 
-    async def _let_others_pass(self, model: str) -> None:
-        deadline = time.monotonic() + POLITE_SECONDS
-        while (served := self._pool.loaded.get(model)) and served.engine.queued_requests:
-            if time.monotonic() > deadline:
-                return
+    async def _await_pause(self, model: str) -> None:
+        deadline, idle = time.monotonic() + PATIENCE * max(self._last_seconds, SLICE_SECONDS), 0
+        while idle < POLLS and time.monotonic() < deadline:
+            served = self._pool.loaded.get(model)
+            idle = 0 if served and served.engine.queued_requests else idle + 1
             await asyncio.sleep(POLL_SECONDS)
 
     async def _charge(self, tokens: int) -> None:
@@ -120,6 +130,26 @@ class BackgroundScorer:
             await self._quotas.correct(self._key, tokens - charged, time.time())
 
 
+class SliceSize:
+    """Number of pairs that are scored within `SLICE_SECONDS`, learnt from the slices before.
+
+    Example:
+        >>> size = SliceSize()
+        >>> size.learn(0.01), size.pairs
+        (None, 16)
+    """
+
+    def __init__(self) -> None:
+        self.pairs = 8
+
+    def learn(self, seconds: float) -> None:
+        """Adapt the number to the time that a slice took."""
+        if seconds > SLICE_SECONDS:
+            self.pairs = max(1, self.pairs // 2)
+        elif seconds < SLICE_SECONDS / 2:
+            self.pairs = min(MAX_SLICE, self.pairs * 2)
+
+
 async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress) -> ModelRun:
     """Rerank the candidates of every query; equal scores keep the order of the first stage.
 
@@ -129,24 +159,29 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
         score: scores groups of pairs.
         progress: called after each slice with the number of its pairs.
     """
-    started = time.perf_counter()
-    rankings: dict[str, tuple[str, ...]] = {}
-    logits: dict[str, dict[str, float]] = {}
-    truncated: dict[str, list[int]] = {}
-    facts: dict[str, Any] = {"version": "", "pairs": 0, "tokens": 0, "truncated": 0}
-    for query_ids in _slices(dataset):
-        scores = await score(model, [_group(dataset, query_id) for query_id in query_ids])
-        for query_id, group in zip(query_ids, scores.result.scores, strict=True):
-            doc_ids = dataset.candidates[query_id]
-            logits[query_id] = {doc_id: one.raw_score for doc_id, one in zip(doc_ids, group, strict=True)}
-            rankings[query_id] = tuple(sorted(doc_ids, key=lambda doc_id: -logits[query_id][doc_id]))
-            truncated[query_id] = [position for position, one in enumerate(group) if one.truncated]
-            facts["truncated"] += len(truncated[query_id])
-            facts["pairs"] += len(group)
-        facts["version"], facts["max_length"] = scores.version, scores.truncation.max_length
+    pairs = [(query_id, doc_id) for query_id, doc_ids in dataset.candidates.items() for doc_id in doc_ids]
+    logits: dict[str, dict[str, float]] = {query_id: {} for query_id in dataset.candidates}
+    truncated: dict[str, list[int]] = {query_id: [] for query_id in dataset.candidates}
+    facts: dict[str, Any] = {"version": "", "max_length": None, "pairs": len(pairs), "tokens": 0, "seconds": 0.0}
+    started, size, done = time.perf_counter(), SliceSize(), 0
+    while done < len(pairs):
+        chosen = pairs[done : done + size.pairs]
+        groups = {query_id: [doc_id for _, doc_id in each] for query_id, each in groupby(chosen, itemgetter(0))}
+        scores = await score(model, [_group(dataset, *group) for group in groups.items()])
+        size.learn(scores.result.timings["total"] / 1000)
+        for (query_id, doc_ids), group in zip(groups.items(), scores.result.scores, strict=True):
+            for doc_id, one in zip(doc_ids, group, strict=True):
+                if one.truncated:
+                    truncated[query_id].append(len(logits[query_id]))
+                logits[query_id][doc_id] = one.raw_score
+        facts |= {"version": scores.version, "max_length": scores.truncation.max_length}
         facts["tokens"] += scores.result.computed_tokens
-        await progress(sum(len(dataset.candidates[query_id]) for query_id in query_ids))
-    facts["seconds"] = round(time.perf_counter() - started, 3)
+        done += len(chosen)
+        await progress(len(chosen))
+    facts |= {"seconds": round(time.perf_counter() - started, 3), "truncated": sum(map(len, truncated.values()))}
+    rankings = {
+        query_id: tuple(sorted(logit_of, key=lambda doc_id: -logit_of[doc_id])) for query_id, logit_of in logits.items()
+    }
     description = f"version {facts['version']}, max_length {facts['max_length']}" if rankings else ""
     return ModelRun(RankingRun(model, rankings, logits, None, description), facts, truncated)
 
@@ -163,19 +198,5 @@ def measure(dataset: Dataset, runs: Sequence[ModelRun]) -> MeasuredDataset:
     return MeasuredDataset(result, packed_headline(evaluation), queries)
 
 
-def _slices(dataset: Dataset) -> Iterator[list[str]]:
-    """Yield queries whose candidates are together about `SLICE_PAIRS`."""
-    chosen: list[str] = []
-    pairs = 0
-    for query_id, doc_ids in dataset.candidates.items():
-        if chosen and pairs + len(doc_ids) > SLICE_PAIRS:
-            yield chosen
-            chosen, pairs = [], 0
-        chosen.append(query_id)
-        pairs += len(doc_ids)
-    if chosen:
-        yield chosen
-
-
-def _group(dataset: Dataset, query_id: str) -> QueryGroup:
-    return dataset.queries[query_id], [dataset.documents[doc_id] for doc_id in dataset.candidates[query_id]]
+def _group(dataset: Dataset, query_id: str, doc_ids: Sequence[str]) -> QueryGroup:
+    return dataset.queries[query_id], [dataset.documents[doc_id] for doc_id in doc_ids]

@@ -7,6 +7,7 @@ from starlette.datastructures import FormData
 
 from rerankd.console import evaluation_views as views
 from rerankd.console.evaluation_forms import ORDERS, plan_of
+from rerankd.console.evaluation_lists import compared, ranked
 from rerankd.console.messages import messages
 from rerankd.console.visitor import Visitor
 from rerankd.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
@@ -64,7 +65,7 @@ def test_queries_are_sorted_by_their_loss() -> None:
     assert result["query_ids"] == ["lost", "same", "won"]
     assert views.sorted_positions(result, "mini", "loss") == [0, 1, 2]
     assert views.sorted_positions(result, "mini", "gain") == [2, 1, 0]
-    rows = views.query_rows(result, 7, "mini", "loss", [0])
+    rows = views.query_rows(result, "mini", [0], lambda position: f"/{position}")
     assert rows == [
         {
             "position": 0,
@@ -72,7 +73,7 @@ def test_queries_are_sorted_by_their_loss() -> None:
             "before": 1.0,
             "after": 0.5,
             "delta": -0.5,
-            "address": "/console/evaluation/7/0",
+            "address": "/0",
         }
     ]
 
@@ -80,14 +81,14 @@ def test_queries_are_sorted_by_their_loss() -> None:
 def test_points_and_bars_link_to_their_queries() -> None:
     result, _ = evaluated()
     names = {name: name for name in ("better", "worse", "same", "no_change", "before", "after")}
-    chart = views.scatter_chart(result, "mini", ["l", "s", "w"], names, 7)
+    chart = views.scatter_chart(result, "mini", ["l", "s", "w"], names, "/{}".format)
     assert [(each["name"], each.get("titles"), each.get("links")) for each in chart["series"]] == [
-        ("better", ["w"], ["/console/evaluation/7/2"]),
-        ("worse", ["l"], ["/console/evaluation/7/0"]),
-        ("same", ["s"], ["/console/evaluation/7/1"]),
+        ("better", ["w"], ["/2"]),
+        ("worse", ["l"], ["/0"]),
+        ("same", ["s"], ["/1"]),
         ("no_change", None, None),
     ]
-    bars = views.delta_chart(result, "mini", ["l", "s", "w"], "Δ RR", 7)["series"][0]
+    bars = views.delta_chart(result, "mini", ["l", "s", "w"], "Δ RR", "/{}".format)["series"][0]
     assert bars["values"] == [0.5, 0.0, -0.5]
     assert bars["titles"] == ["w", "s", "l"]
 
@@ -107,12 +108,12 @@ def test_a_query_becomes_two_lists_with_grades() -> None:
     _, queries = evaluated()
     found = queries[2] | {"truncated": {"mini": [1]}}
     assert found["grades"] == {"a": 1, "gone": 3}
-    documents, (before, after) = views.compared("first-stage", "mini", found, {"a": "A"}, {"first-stage": "First"})
+    documents, (before, after) = compared("first-stage", "mini", found, {"a": "A"}, {"first-stage": "First"})
     assert [(each.id, each.text, each.grade) for each in documents] == [("b", None, None), ("a", "A", 1)]
     assert (before.name, before.ranks, before.scores) == ("First", [1, 2], ())
     assert (after.name, after.ranks, after.raw_scores) == ("mini", [2, 1], [0.5, 2.0])
     assert [mark.truncated for mark in after.marks] == [False, True]
-    assert views.ranked("ab", [1.0, 1.0]) == [1, 2], "ties keep the order"
+    assert ranked("ab", [1.0, 1.0]) == [1, 2], "ties keep the order"
 
 
 def test_folders_are_for_administrators() -> None:
