@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,22 @@ def test_a_point_of_the_chart_leads_to_its_query(browser: Browser, console: Cons
         window.check()
 
 
+def test_two_evaluations_of_one_dataset(browser: Browser, console: Console) -> None:
+    earlier, later = (evaluated(console, "admin", "folder:data/tiny") for _ in range(2))
+    with watched(browser, console.served.url) as window:
+        console.sign_in(window, "admin")
+        page = window.open(f"/evaluation/{later}")
+        page.get_by_text("Compare with an earlier evaluation").click()
+        page.get_by_role("link", name=f"Evaluation {earlier} ").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"Evaluation {later} against {earlier}")
+        expect(page.get_by_role("region")).to_contain_text("no difference shown")
+        expect(page.locator("#queries tbody tr")).to_have_count(len(QUERIES))
+        window.check_accessible()
+        page.locator("#queries a").first.click()
+        expect(page).to_have_url(re.compile(rf"/console/evaluation/{later}/\d$"))
+        window.check()
+
+
 def test_in_chinese_and_by_keyboard(browser: Browser, console: Console) -> None:
     with watched(browser, console.served.url, locale="zh-CN") as window:
         page = console.sign_in(window, "admin")
@@ -192,6 +209,7 @@ def test_another_tenant_sees_nothing_of_it(console: Console) -> None:
         for number in (admins, own):
             for path in (f"/{number}", f"/{number}.json", f"/{number}/0", f"/{number}/0.json", f"/{number}/progress"):
                 assert other.get(f"/console/evaluation{path}").status_code == 404, path
+            assert other.get(f"/console/evaluation/{number}/against/{admins}").status_code == 404
             for action in ("cancel", "delete"):
                 assert other.post(f"/console/evaluation/{number}/{action}").status_code == 404
         assert search.get(f"/console/evaluation/{admins}.json").status_code == 404
@@ -203,7 +221,20 @@ def test_another_tenant_sees_nothing_of_it(console: Console) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/0", "/x", "/99999999999999999999", "/-1", "/1/x", "/1/9999", "/1?page=9999", "/1?order=up", "/../x"]
+    "path",
+    [
+        "/0",
+        "/x",
+        "/99999999999999999999",
+        "/-1",
+        "/1/x",
+        "/1/9999",
+        "/1/against/0",
+        "/1/against/x",
+        "/1?page=9999",
+        "/1?order=up",
+        "/../x",
+    ],
 )
 def test_addresses_that_mean_nothing(path: str, console: Console) -> None:
     evaluated(console, "admin", "folder:data/tiny")
