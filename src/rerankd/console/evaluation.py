@@ -37,6 +37,7 @@ from rerankd.server.evaluation_service import MAX_DEPTH, MAX_MODELS, MAX_QUERIES
 from rerankd.server.service import Service
 
 MAX_OTHERS = 20
+MARKED_QUERY = 10_000  # characters of a query whose words are marked in the documents
 
 
 class EvaluationPages:
@@ -225,7 +226,7 @@ class EvaluationPages:
                 {"name": name, "before": before, "after": after}
                 for name, before, after in zip(result["measures"], *values, strict=True)
             ],
-            "comparison": compare_lists(text or "", documents, *lists, Controls()),
+            "comparison": compare_lists((text or "")[:MARKED_QUERY], documents, *lists, Controls()),
             "missing": [{"id": doc_id, "grade": grades[doc_id], "text": texts.get(doc_id)} for doc_id in missing],
             "place": place + 1,
             "count": len(order),

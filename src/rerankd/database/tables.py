@@ -203,6 +203,7 @@ evaluation = Table(
     *(Column(name, String, nullable=False) for name in ("error", "headline")),
     Column("result", LargeBinary),
     Index("evaluation_tenant", "tenant", "id"),
+    sqlite_autoincrement=True,  # an instance may still run one that was deleted: its number must not be given again
 )
 evaluation_query = Table(
     "evaluation_query",

@@ -67,6 +67,13 @@ def test_a_tenant_sees_its_own(store: EvaluationStore) -> None:
     assert [each.id for each in store.list(None)] == [admins]
 
 
+def test_a_number_is_never_given_again(store: EvaluationStore) -> None:
+    number = finished(store)
+    store.delete(number, None)
+    assert store.add(PLAN, None, "me") > number
+    assert not store.progress(number, 1)
+
+
 def test_what_was_ended_stays_ended(store: EvaluationStore) -> None:
     number = store.add(PLAN, None, "me")
     assert store.end(number, "cancelled")

@@ -25,6 +25,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("done", "total")),
         *(sa.Column(name, sa.String, nullable=False) for name in ("error", "headline")),
         sa.Column("result", sa.LargeBinary),
+        sqlite_autoincrement=True,
     )
     op.create_index("evaluation_tenant", "evaluation", ["tenant", "id"])
     op.create_table(
