@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from rerankd.console import evaluation_views as views
 from rerankd.console.evaluation_forms import ORDERS, plan_of
 from rerankd.console.evaluation_lists import compared, ranked
 from rerankd.console.messages import messages
+from rerankd.console.static_files import STATIC
 from rerankd.console.visitor import Visitor
 from rerankd.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import evaluate
 from rerankd.evaluation.packing import packed_queries, packed_result
+from rerankd.evaluation.report.page import TEMPLATES as REPORT_TEMPLATES
 from rerankd.evaluation.run import RankingRun, first_stage_run
 from rerankd.evaluation.saved import STATES, EvaluationPlan, SavedEvaluation
 from rerankd.server.auth.keys import new_key
@@ -136,3 +139,17 @@ def test_messages_with_names_that_are_put_together_exist() -> None:
     names |= {f"evaluation.order_{order}" for order in ORDERS}
     names |= {f"evaluation.{side}" for side in ("better", "worse", "same", "no_change")}
     assert names <= set(messages())
+
+
+def test_the_report_has_the_colours_of_the_console() -> None:
+    console = (STATIC / "console.css").read_text(encoding="utf-8")
+    report = (REPORT_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    for ours, theirs in zip(palettes(console), palettes(report), strict=True):
+        assert theirs.items() <= ours.items()
+        assert len(theirs) > 10
+
+
+def palettes(css: str) -> list[dict[str, str]]:
+    """Return the variables of the light and of the dark palette."""
+    blocks = [block for block in re.findall(r":root {([^}]*)}", css) if "--ground" in block]
+    return [dict(re.findall(r"(--[\w-]+): (#\w+)", block)) for block in blocks]
