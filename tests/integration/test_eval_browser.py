@@ -66,7 +66,7 @@ def test_a_report_opens_offline_without_a_request(chromium: str, tmp_path: Path)
     picture, urls = opened(chromium, tmp_path / "report.html", tmp_path)
     assert urls == []
     colours = {colour for _, colour in picture.getcolors(maxcolors=1 << 24) or []}
-    assert {(0x17, 0x69, 0xC2), (0x2B, 0x8A, 0x57)} <= colours, "bars of gains, lines of relevant documents"
+    assert {(0x17, 0x69, 0xC2), (0x1F, 0x70, 0x46)} <= colours, "bars of gains, lines of relevant documents"
 
 
 def test_a_pack_becomes_a_report_in_one_command(chromium: str, tmp_path: Path) -> None:

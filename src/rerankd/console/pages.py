@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from starlette.requests import Request
 
 from rerankd._common.version import __version__
@@ -18,6 +18,9 @@ from rerankd.console import formats
 from rerankd.console.language import LANGUAGES
 from rerankd.console.messages import message
 from rerankd.console.visitor import Visitor
+from rerankd.evaluation.report.charts import side
+from rerankd.evaluation.report.page import TEMPLATES as REPORT_TEMPLATES
+from rerankd.evaluation.report.page import p_value
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -41,7 +44,9 @@ class NavigationItem:
 def environment() -> Environment:
     """Return the environment of the templates: every value is escaped, and an unknown name is an error."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=ChoiceLoader(
+            [FileSystemLoader(TEMPLATES), PrefixLoader({"report": FileSystemLoader(REPORT_TEMPLATES)})]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=formats.finalize,
@@ -57,6 +62,8 @@ def environment() -> Environment:
         "shortened": formats.shortened,
         "marked": formats.marked,
         "json_block": formats.json_block,
+        "p_value": p_value,
+        "side": side,
     }
     return made
 

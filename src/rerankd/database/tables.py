@@ -231,3 +231,28 @@ experiment_unit = Table(
     Column("unit", String, primary_key=True),
     Column("arm", String, nullable=False),
 )
+# Results hold ids and numbers only: texts are read from the dataset or from the cases, so that erasing them there is
+# enough. An evaluation without a tenant is the administrators'.
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("started", Double),
+    Column("finished", Double),
+    Column("tenant", String),
+    *(Column(name, String, nullable=False) for name in ("author", "plan", "state")),
+    *(Column(name, Integer, nullable=False) for name in ("done", "total")),
+    *(Column(name, String, nullable=False) for name in ("error", "headline")),
+    Column("result", LargeBinary),
+    Index("evaluation_tenant", "tenant", "id"),
+    sqlite_autoincrement=True,  # an instance may still run one that was deleted: its number must not be given again
+)
+evaluation_query = Table(
+    "evaluation_query",
+    metadata,
+    Column("evaluation", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)

@@ -168,6 +168,16 @@ def get_case(store: TraceStore, number: int, tenant: str | None = None) -> BadCa
         return _existing(connection, _by_number(number, tenant), number)
 
 
+def get_cases(store: TraceStore, numbers: Sequence[int], tenant: str | None = None) -> list[BadCase]:
+    """Return cases by their numbers; those that do not exist, or are another tenant's, are left out."""
+    cases: list[BadCase] = []
+    with store.connect() as connection:
+        for batch in batched(list(numbers)):
+            of_tenant = CaseFilter(tenant).apply(select(tables.bad_case))
+            cases += _cases(connection, of_tenant.where(tables.bad_case.c.id.in_(batch)))
+    return cases
+
+
 def case_of_ranking(store: TraceStore, trace: Trace) -> BadCase | None:
     """Return the case of a ranking; None if it has none."""
     columns = tables.bad_case.c

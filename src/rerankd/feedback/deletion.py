@@ -1,4 +1,4 @@
-"""Deletion of traces, of the texts that no trace refers to any more, and of feedback, within a transaction."""
+"""Deletion of traces, of texts that no trace refers to any more, of feedback and evaluations, within a transaction."""
 
 from __future__ import annotations
 
@@ -99,6 +99,13 @@ def delete_skips(connection: Connection, cutoff: float) -> None:
     same_ranking = and_(case.request_id == columns.request_id, case.tenant == columns.tenant)
     is_case = select(case.id).where(same_ranking).exists()
     connection.execute(delete(tables.label_skip).where(columns.time < cutoff).where(~is_case))
+
+
+def delete_evaluations(connection: Connection, tenant: str) -> None:
+    """Delete a tenant's evaluations; they name its cases."""
+    numbers = select(tables.evaluation.c.id).where(tables.evaluation.c.tenant == tenant)
+    connection.execute(delete(tables.evaluation_query).where(tables.evaluation_query.c.evaluation.in_(numbers)))
+    connection.execute(delete(tables.evaluation).where(tables.evaluation.c.tenant == tenant))
 
 
 def row_count(connection: Connection, statement: Delete) -> int:

@@ -22,6 +22,7 @@ from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
 from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
 from rerankd.feedback.deletion import (
+    delete_evaluations,
     delete_feedback,
     delete_skips,
     delete_texts,
@@ -144,6 +145,7 @@ def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
         texts = delete_texts(connection, candidates - in_use(connection, candidates))
         feedback = row_count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
         cases = erase_tenant_cases(connection, tenant)
+        delete_evaluations(connection, tenant)
     scrub(store)
     return DeletionCounts(len(traces), texts, feedback, cases)
 

@@ -24,6 +24,7 @@ from rerankd.server.auth.quotas import MemoryQuotas, QuotaStore
 from rerankd.server.auth.redis_quotas import RedisQuotas
 from rerankd.server.auth.sessions import SessionSigner
 from rerankd.server.background import after_response
+from rerankd.server.evaluation_service import EvaluationService
 from rerankd.server.job_service import JobService
 from rerankd.server.observability.metrics import Metrics
 from rerankd.server.observability.tracing import Tracing
@@ -75,6 +76,7 @@ class Service:
     job_service: JobService
     trace_service: TraceService
     search_service: SearchService
+    evaluations: EvaluationService
     sessions: SessionSigner
     traces: TraceWriter | None = None
     rules: RulesWatcher | None = None
@@ -128,6 +130,7 @@ class Service:
         """Finish accepted requests and close everything."""
         self.draining = True
         await asyncio.to_thread(self.dependencies.close)
+        await self.evaluations.close()
         await self.job_service.close(self.settings.shutdown_seconds / 2)
         await self.search_service.close()
         if self.follower is not None:
@@ -263,6 +266,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         job_service,
         trace_service,
         SearchService(settings, pipeline),
+        EvaluationService(settings, pipeline, pool, trace_service, quotas),
         SessionSigner(settings.console_secret, int(settings.console_hours * 3600)),
         traces,
         rules,

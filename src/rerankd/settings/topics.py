@@ -184,6 +184,10 @@ class ConsoleSettings(BaseModel):
         "empty for a random one, which lasts until the instance ends",
     )
     console_hours: float = Field(12.0, gt=0, le=720, description="hours until a session of the console ends")
+    evaluation_folders: list[str] = Field(
+        default_factory=list,
+        description="folders whose BEIR folders the console's admins may evaluate models on; they are only read",
+    )
 
 
 class JobSettings(BaseModel):

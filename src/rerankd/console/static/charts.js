@@ -29,17 +29,28 @@ const marks = {
   },
 };
 
+// The text beside the pointer: for values with a title, the title too.
+function labelOf(content) {
+  return (item) => {
+    const series = content.series[item.datasetIndex];
+    const value = content.kind === "scatter" ? `${item.formattedValue}` : `${series.name}: ${item.formattedValue}`;
+    return series.titles ? [series.titles[item.dataIndex], value] : value;
+  };
+}
+
 function draw(canvas) {
   const content = JSON.parse(document.getElementById(canvas.dataset.chart).textContent);
   const isScatter = content.kind === "scatter";
   const datasets = content.series.map((series, index) => ({
     label: series.name,
     data: series.values,
-    borderColor: color(palette[index % palette.length]),
-    backgroundColor: color(palette[index % palette.length]),
+    borderColor: color(series.color || palette[index % palette.length]),
+    backgroundColor: series.colors ? series.colors.map(color) : color(series.color || palette[index % palette.length]),
     borderDash: [[], [8, 4], [2, 3], [10, 3, 2, 3]][Math.floor(index / palette.length) % 4],
-    borderWidth: 2,
-    pointRadius: isScatter ? 4 : 2,
+    borderWidth: content.kind === "bar" ? 0 : 2,
+    showLine: content.kind === "line" || Boolean(series.line),
+    pointRadius: isScatter ? (series.line ? 0 : 4) : 2,
+    pointHitRadius: series.line ? 0 : 4,
     spanGaps: true,
   }));
   Chart.getChart(canvas)?.destroy();
@@ -53,14 +64,15 @@ function draw(canvas) {
       maintainAspectRatio: false,
       color: color("--text"),
       onClick: (_, elements) => {
-        const address = elements.length && content.links && content.links[elements[0].index];
+        const series = elements.length && content.series[elements[0].datasetIndex];
+        const address = elements.length && (series.links || content.links || [])[elements[0].index];
         if (address) location.assign(address);
       },
       scales: {
         x: { ticks: { color: color("--soft"), maxRotation: 0, autoSkipPadding: 16 }, grid: { color: color("--line") }, title: { display: Boolean(content.x_title), text: content.x_title, color: color("--soft") } },
         y: { ticks: { color: color("--soft") }, grid: { color: color("--line") }, title: { display: Boolean(content.unit), text: content.unit, color: color("--soft") } },
       },
-      plugins: { legend: { display: content.series.length > 1, labels: { color: color("--text") } }, marks: { list: content.marks } },
+      plugins: { legend: { display: content.series.length > 1, labels: { color: color("--text") } }, tooltip: { callbacks: { label: labelOf(content) } }, marks: { list: content.marks } },
     },
   });
 }

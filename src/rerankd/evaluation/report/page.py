@@ -71,12 +71,11 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "interval": _interval,
-        "p_value": _p_value,
+        "p_value": p_value,
         "rank_changes": rank_changes,
         "shortened": _shortened,
         "side": side,
         "signed": signed,
-        "signed_interval": _signed_interval,
         "conclusion_class": _conclusion_class,
     }
     return environment
@@ -90,11 +89,13 @@ def _interval(interval: Interval) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f}".replace("-", "−")
 
 
-def _signed_interval(interval: Interval) -> str:
-    return f"{signed(interval.low, 3)} to {signed(interval.high, 3)}"
+def p_value(value: float) -> str:
+    """Format a p-value.
 
-
-def _p_value(value: float) -> str:
+    Example:
+        >>> p_value(0.0312), p_value(0.00001)
+        ('0.0312', '< 0.0001')
+    """
     return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from rerankd._common.plural import counted
 from rerankd.compiler.platt import Platt
 from rerankd.evaluation.bootstrap import LEVEL, SAMPLES
 from rerankd.evaluation.calibration_pairs import labelled_pairs
-from rerankd.evaluation.comparison import Comparison
+from rerankd.evaluation.comparison import Comparison, Conclusion
 from rerankd.evaluation.evaluation import DatasetResult, Evaluation, MeasuredRun
 from rerankd.evaluation.measures import GAIN
 from rerankd.evaluation.query_diff import QueryChange, largest_changes
@@ -18,9 +19,16 @@ from rerankd.evaluation.report.diagrams import reliability_diagram
 from rerankd.evaluation.report.markup import Markup
 from rerankd.evaluation.report.page import render_page
 from rerankd.evaluation.run import Latency
-from rerankd.evaluation.summary import QUERIES_SHOWN
+from rerankd.evaluation.summary import QUERIES_SHOWN, result_rows
 
 RELIABILITY_SAMPLES = 500
+WORDS: dict[str, Any] = {
+    **{name: name for name in ("dataset", "system", "to", "won", "tied", "lost", "verdict")},
+    "p_holm": "p (Holm)",
+    "names": {},
+    "verdicts": {verdict: verdict for verdict in get_args(Conclusion)},
+}
+"""Words of the tables of `macros.html`, which the console shows in other languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,8 @@ def render_report(evaluation: Evaluation, queries: int = QUERIES_SHOWN) -> str:
         "Evaluation of rankings",
         evaluation=evaluation,
         compared=compared,
-        untested=[f"Δ {name}" for name in evaluation.measures[1:]],
+        rows=list(result_rows(evaluation, 0)),
+        words=WORDS,
         forest=forest(rows, evaluation.measures[0]) if rows else None,
         legend=legend(),
         sections=[_dataset_view(evaluation, result, queries) for result in evaluation.results],
