@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal_column, or_, select
 
 from rerankd.database import tables
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
@@ -77,6 +77,7 @@ class ActivitySeries:
         scores: top scores of rankings that showed a document.
         latencies: milliseconds of rankings that somebody waited for, by stage.
         versions: rankings by version of the model.
+        first_seen: time of the first ranking of each version in a bucket, seconds since 1970; NaN for none.
         feedback: `FEEDBACK_SUMS`: rankings with a judgement, with a chosen document, with a rejection; sums of the
             reciprocal rank of the best chosen document before and after, and of the squares of the difference.
     """
@@ -86,6 +87,7 @@ class ActivitySeries:
     scores: SketchSeries
     latencies: Mapping[str, SketchSeries]
     versions: Mapping[str, Floats]
+    first_seen: Mapping[str, Floats]
     feedback: Mapping[str, Floats]
 
     def share(self, part: str, whole: str) -> Floats:
@@ -155,11 +157,11 @@ def read_totals(
         is_total, func.sum(columns.requests).desc(), columns.model, columns.tenant
     )
     judged = tables.judged_ranking.c
-    feedback_query = _feedback_query(buckets, tenant).add_columns(judged.model, judged.tenant)
+    judged_query = feedback_query(buckets, tenant).add_columns(judged.model, judged.tenant)
     with store.connect() as connection:
         rows = connection.execute(query.limit(limit)).all()
         feedback: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(FEEDBACK_SUMS, 0.0))
-        for row in connection.execute(feedback_query.group_by(judged.model, judged.tenant)):
+        for row in connection.execute(judged_query.group_by(judged.model, judged.tenant)):
             for key in ((row.model, row.tenant), (row.model, EVERYONE)):
                 for name in FEEDBACK_SUMS:
                     feedback[key][name] += float(row._mapping[name] or 0)
@@ -185,24 +187,27 @@ def read_series(store: TraceStore, buckets: TimeBuckets, model: str, tenant: str
     """
     table, names = tables.activity_summary, (*SUMMARY_COUNTS, *SUMMARY_TOTALS)
     is_asked = (table.c.tenant == (EVERYONE if tenant is None else tenant)) & (table.c.model == model)
-    query = select(table.c.start, table.c.version, table.c.data, *(table.c[name] for name in names))
+    query = select(table.c.start, table.c.version, table.c.first, table.c.data, *(table.c[name] for name in names))
     minutes = buckets.step // MINUTE
     judged = tables.judged_ranking.c
-    position = judged.minute // minutes
-    feedback_query = _feedback_query(buckets, tenant).add_columns(position.label("position"))
+    # A constant in the text: PostgreSQL does not see that two parameters, selected and grouped by, are the same.
+    position = judged.minute // literal_column(str(minutes), Integer)
+    judged_query = feedback_query(buckets, tenant).add_columns(position.label("position"))
     with store.connect() as connection:
         rows = connection.execute(query.where(_in_window(buckets), is_asked).order_by(table.c.start)).all()
-        feedback_rows = connection.execute(feedback_query.where(judged.model == model).group_by(position)).all()
+        feedback_rows = connection.execute(judged_query.where(judged.model == model).group_by(position)).all()
     positions = [(row.start - buckets.since) // buckets.step for row in rows]
-    sums = _sums_by_bucket(positions, np.array([row[3:] for row in rows], float).reshape(-1, len(names)), buckets.count)
+    sums = _sums_by_bucket(positions, np.array([row[4:] for row in rows], float).reshape(-1, len(names)), buckets.count)
     unpacked = [unpack_sketches(bytes(row.data)) for row in rows]
     sketches = [
         SketchSeries.of(positions, [each[measure] for each in unpacked], buckets.count)
         for measure in range(1 + len(STAGES))
     ]
     versions: dict[str, Floats] = defaultdict(lambda: np.zeros(buckets.count))
+    first_seen: dict[str, Floats] = defaultdict(lambda: np.full(buckets.count, np.nan))
     for row, bucket in zip(rows, positions, strict=True):
-        versions[row.version][bucket] += row.requests
+        versions[row.version][bucket] = row.requests
+        first_seen[row.version][bucket] = row.first
     feedback = _sums_by_bucket(
         [row.position - buckets.since // buckets.step for row in feedback_rows],
         np.array([[row._mapping[name] or 0 for name in FEEDBACK_SUMS] for row in feedback_rows], float).reshape(
@@ -216,6 +221,7 @@ def read_series(store: TraceStore, buckets: TimeBuckets, model: str, tenant: str
         scores=sketches[0],
         latencies=dict(zip(STAGES, sketches[1:], strict=True)),
         versions=dict(versions),
+        first_seen=dict(first_seen),
         feedback=dict(zip(FEEDBACK_SUMS, feedback, strict=True)),
     )
 
@@ -312,7 +318,7 @@ def _in_window(buckets: TimeBuckets) -> ColumnElement[bool]:
     return and_(columns.step == buckets.step, columns.start >= buckets.since, columns.start < buckets.until)
 
 
-def _feedback_query(buckets: TimeBuckets, tenant: str | None) -> Select[tuple[object, ...]]:
+def feedback_query(buckets: TimeBuckets, tenant: str | None) -> Select[tuple[object, ...]]:
     """Return the query for `FEEDBACK_SUMS`."""
     columns = tables.judged_ranking.c
     difference = columns.reciprocal_after - columns.reciprocal_before

@@ -157,6 +157,11 @@ class SketchSeries:
         low, high = (values[(cumulated > rank[:, None]).argmax(axis=1)] for rank in (np.floor(ranks), np.ceil(ranks)))
         return np.asarray(np.where(sizes > 0, low + (high - low) * (ranks % 1), np.nan), float)
 
+    def total_quantile(self, share: float) -> float | None:
+        """Return a quantile of all buckets together; None without values."""
+        total = SketchSeries(self.bins, self.counts.sum(axis=0, keepdims=True))
+        return float(total.quantile(share)[0]) if total.counts.any() else None
+
     def total(self) -> Sketch:
         """Return the sketch of all buckets together."""
         return Sketch(self.bins, self.counts.sum(axis=0))
