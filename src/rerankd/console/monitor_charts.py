@@ -13,7 +13,8 @@ import numpy.typing as npt
 from rerankd.console import formats
 from rerankd.console.language import Language
 from rerankd.console.messages import message
-from rerankd.feedback.activity_series import STAGES, ActivitySeries, ratio
+from rerankd.feedback.activity_series import ActivitySeries, ratio
+from rerankd.feedback.activity_summaries import STAGES
 from rerankd.feedback.rates import gain_interval, verdict_of
 from rerankd.server.observability.alert_rules import DRIFT_NOTICEABLE, DRIFT_STRONG
 

@@ -65,7 +65,7 @@ def experiment_marks(events: Sequence[ExperimentEvent], language: Language) -> l
     for event in events:
         action = str(event.data.get("phase", "")) if event.action == REGISTRY else event.action
         if action in (REGISTRY_PHASES if event.action == REGISTRY else EXPERIMENT_ACTIONS):
-            values = {"name": event.experiment, "coverage": formats.percent(event.coverage, 1)}
+            values = {"experiment": event.experiment, "coverage": formats.percent(event.coverage, 1)}
             text = message(f"monitor.mark_{action}", language, **values)
             marks.append({"at": event.time, "kind": "experiment", "text": text})
     return marks

@@ -225,6 +225,9 @@ activity_state = Table(
     "activity_state",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    *(Column(name, BigInteger, nullable=False) for name in ("traces", "feedback_settled", "feedback_seen")),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("traces", "feedback_settled", "feedback_marked", "feedback_seen")
+    ),
     Column("feedback_time", Double, nullable=False),
 )

@@ -23,7 +23,7 @@ from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
 from rerankd.feedback.monitoring import EVERYONE, JOB
-from rerankd.feedback.sketch import Sketch, merge, pack_sketches, unpack_sketches
+from rerankd.feedback.sketch import Sketch, bins_of, merge, pack_sketches, unpack_sketches
 from rerankd.traces.store import TraceStore
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -31,7 +31,7 @@ STEPS = {MINUTE: 8 * HOUR, 15 * MINUTE: 2 * DAY, 3 * HOUR: 15 * DAY, 12 * HOUR: 
 """Lengths of buckets in seconds, and for how many seconds buckets of a length are kept."""
 STAGES = ("tokenization", "queue", "inference", "total")
 SLOW_MS = 1000.0
-BATCH_SIZE = 20_000
+BATCH_SIZE = 5000
 KEYS_PER_QUERY = 150
 _MEANS = ("tau", "rbo", "promotion", "margin")
 _NUMBERS = ("documents", "truncated", "cached", "top_before", "top_score", *_MEANS, *(f"{name}_ms" for name in STAGES))
@@ -136,7 +136,8 @@ def summarize(rows: Sequence[Any], now: float) -> dict[SummaryKey, Summary]:
     times = np.array([row.time for row in rows])
     numbers = dict(zip(_NUMBERS, np.array([row[6:] for row in rows], float).T, strict=True))
     is_job = np.array([row.source == JOB for row in rows])
-    sums, measures = _sums(numbers, is_job), _measures(numbers, is_job)
+    sums = _sums(numbers, is_job)
+    measures = [(bins_of(values), is_measured) for values, is_measured in _measures(numbers, is_job)]
     summaries: dict[SummaryKey, Summary] = {}
     for is_total in (False, True):
         names = [(EVERYONE if is_total else row.tenant, row.model, row.version) for row in rows]
@@ -149,7 +150,10 @@ def summarize(rows: Sequence[Any], now: float) -> dict[SummaryKey, Summary]:
                 members = chosen[group]
                 tenant, model, version = labels[codes[members[0]]]
                 key = (step, tenant, model, int(starts[members[0]]), version)
-                sketches = [Sketch.of(values[members][~np.isnan(values[members])]) for values in measures]
+                sketches = [
+                    Sketch(*np.unique(bins[members][is_measured[members]], return_counts=True))
+                    for bins, is_measured in measures
+                ]
                 summaries[key] = Summary(float(times[members].min()), sums[:, members].sum(axis=1).tolist(), sketches)
     return summaries
 
@@ -177,10 +181,12 @@ def _sums(numbers: dict[str, Floats], is_job: npt.NDArray[np.bool_]) -> Floats:
     return np.array([parts[name] for name in (*SUMMARY_COUNTS, *SUMMARY_TOTALS)], float)
 
 
-def _measures(numbers: dict[str, Floats], is_job: npt.NDArray[np.bool_]) -> list[Floats]:
-    """Return the values that sketches are made of, NaN where a ranking has none."""
-    scores = np.where(numbers["top_before"] > 0, numbers["top_score"], np.nan)
-    return [scores, *(np.where(is_job, np.nan, numbers[f"{stage}_ms"]) for stage in STAGES)]
+def _measures(numbers: dict[str, Floats], is_job: npt.NDArray[np.bool_]) -> list[tuple[Floats, npt.NDArray[np.bool_]]]:
+    """Return the values that sketches are made of, and which rankings have them."""
+    return [
+        (numbers["top_score"], numbers["top_before"] > 0),
+        *((numbers[f"{stage}_ms"], ~is_job) for stage in STAGES),
+    ]
 
 
 def _save(connection: Connection, summaries: dict[SummaryKey, Summary]) -> None:

@@ -1,8 +1,9 @@
 """What feedback says of each ranking, kept up to date in the database: chosen or rejected, and reciprocal ranks.
 
 A ranking is judged by all of its feedback together, and again when more arrives. New events are found by their numbers,
-which PostgreSQL may commit out of order, and an event may arrive before its trace: events are looked at again for
-`SETTLED_SECONDS`.
+which PostgreSQL may commit out of order, and an event may arrive before its trace: each event is looked at once more,
+`SETTLED_SECONDS` later. `activity_state` holds the number of the last event that was seen, of the last that will be
+looked at again next, and of the last that is settled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rerankd.traces.store import TraceStore
 
 SETTLED_SECONDS = 120.0  # transactions that write feedback, and traces, have committed by then
 MINUTE = 60
-BATCH_SIZE = 5000
+BATCH_SIZE = 2000
 REQUESTS_PER_QUERY = 300
 
 
@@ -42,32 +43,45 @@ def refresh_judged_rankings(store: TraceStore, *, seconds: float = float("inf"),
     Raises:
         UnavailableError: the database cannot be reached.
     """
-    now, until = time.time() if now is None else now, time.monotonic() + seconds
-    state = tables.activity_state
+    now, deadline = time.time() if now is None else now, time.monotonic() + seconds
+    columns = tables.activity_state.c
     with store.connect() as connection:
-        settled, seen, seen_time = connection.execute(
-            select(state.c.feedback_settled, state.c.feedback_seen, state.c.feedback_time)
-        ).one()
-    last = settled
-    while batch := _next_requests(store, last):
-        requests, last = batch
+        state = connection.execute(select(tables.activity_state)).one()
+    seen, is_done = _judge_events(store, state.feedback_seen, None, deadline)
+    if seen > state.feedback_seen:
+        is_behind = columns.feedback_seen < seen
         with translate_errors(), store.begin() as connection:
-            _lock(connection)
-            for part in batched(requests, REQUESTS_PER_QUERY):
+            connection.execute(update(tables.activity_state).where(is_behind).values(feedback_seen=seen))
+    if not is_done or now - state.feedback_time < SETTLED_SECONDS:
+        return not is_done
+    _, is_done = _judge_events(store, state.feedback_settled, state.feedback_marked, deadline)
+    if is_done:
+        values = {"feedback_settled": state.feedback_marked, "feedback_marked": seen, "feedback_time": now}
+        is_unchanged = columns.feedback_time == state.feedback_time
+        with translate_errors(), store.begin() as connection:
+            connection.execute(update(tables.activity_state).where(is_unchanged).values(values))
+    return not is_done
+
+
+def _judge_events(store: TraceStore, after: int, until: int | None, deadline: float) -> tuple[int, bool]:
+    """Judge the rankings of the events after a number; return the number of the last, and False if time ran out."""
+    while batch := _next_requests(store, after, until):
+        requests, after = batch
+        for part in batched(requests, REQUESTS_PER_QUERY):
+            with translate_errors(), store.begin() as connection:
+                _lock(connection)
                 _judge(connection, part)
-        if time.monotonic() > until:
-            return True  # the state stays: what is judged again stays the same
-    if now - seen_time >= SETTLED_SECONDS:
-        values = {"feedback_settled": seen, "feedback_seen": max(last, seen), "feedback_time": now}
-        with translate_errors(), store.begin() as connection:
-            connection.execute(update(state).where(state.c.feedback_time == seen_time).values(values))
-    return False
+        if time.monotonic() > deadline:
+            return after, False
+    return after, True
 
 
-def _next_requests(store: TraceStore, last: int) -> tuple[list[tuple[str, str]], int] | None:
-    """Return the requests of the events after a number, and the number of the last event; None if there are none."""
+def _next_requests(store: TraceStore, after: int, until: int | None) -> tuple[list[tuple[str, str]], int] | None:
+    """Return the requests of the next events, and the number of the last event; None if there are none."""
     columns = tables.feedback.c
-    query = select(columns.id, columns.request_id, columns.tenant).where(columns.id > last)
+    query = select(columns.id, columns.request_id, columns.tenant).where(columns.id > after)
+    if until is not None:
+        query = query.where(columns.id <= until)
     with store.connect() as connection:
         rows = connection.execute(query.order_by(columns.id).limit(BATCH_SIZE)).all()
     return (sorted({(row.request_id, row.tenant) for row in rows}), rows[-1].id) if rows else None

@@ -41,7 +41,10 @@ def upgrade() -> None:
     op.create_table(
         "activity_state",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("traces", "feedback_settled", "feedback_seen")),
+        *(
+            sa.Column(name, sa.BigInteger, nullable=False)
+            for name in ("traces", "feedback_settled", "feedback_marked", "feedback_seen")
+        ),
         sa.Column("feedback_time", sa.Double, nullable=False),
     )
-    op.execute("INSERT INTO activity_state VALUES (1, 0, 0, 0, 0)")
+    op.execute("INSERT INTO activity_state VALUES (1, 0, 0, 0, 0, 0)")
