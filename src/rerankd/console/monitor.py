@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from rerankd.console.monitor_marks import marks_of
 from rerankd.console.router import ConsoleRouter, query_of
 from rerankd.console.visitor import Visitor
 from rerankd.errors import PermissionDeniedError
+from rerankd.evaluation.report.markup import printable
 from rerankd.experiments.store import ExperimentStore
 from rerankd.feedback.activity_figures import ActivityFigures
 from rerankd.feedback.activity_series import (
@@ -55,23 +56,6 @@ class MonitorQuery(BaseModel):
     window: Window = "24h"
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked for.
-
-    Attributes:
-        query: parameters of the address.
-        tenant: tenant whose rankings are shown; None for all together.
-        visitor: who asks.
-        now: seconds since 1970.
-    """
-
-    query: MonitorQuery
-    tenant: str | None
-    visitor: Visitor
-    now: float
-
-
 class MonitorPages:
     """The page of monitoring."""
 
@@ -90,26 +74,28 @@ class MonitorPages:
         query = query_of(request, MonitorQuery)
         if visitor.tenant == EVERYONE:
             raise PermissionDeniedError(f"The tenant {EVERYONE} stands for all tenants.", hint="Rename the tenant.")
-        chosen = None if query.tenant == EVERYONE else query.tenant
-        question = _Question(query, chosen if visitor.tenant is None else visitor.tenant, visitor, time.time())
         instance = self._instance.poll() if visitor.is_admin else []
-        return await self._service.trace_service.call(self._read, question, instance)
+        return await self._service.trace_service.call(self._read, query, visitor, instance)
 
-    def _read(self, question: _Question, instance: Sequence[Alert]) -> Mapping[str, Any]:
-        store, query, visitor = self._service.trace_service.store, question.query, question.visitor
+    def _read(self, query: MonitorQuery, visitor: Visitor, instance: Sequence[Alert]) -> Mapping[str, Any]:
+        store, now = self._service.trace_service.store, time.time()
         self._refresh(store)
-        buckets = TimeBuckets.ending(question.now, *WINDOWS[query.window])
+        buckets = TimeBuckets.ending(now, *WINDOWS[query.window])
         totals = read_totals(store, buckets, tenant=visitor.tenant, limit=MAX_ROWS)
         models = list(dict.fromkeys(row.model for row in totals))
-        model = query.model or next(iter(models), None)
-        figures = ActivityFigures(store, self._windows, question.tenant)
-        alerts = [*trace_alerts(figures, question.now), *instance]
+        tenants = [row.tenant for row in totals if row.tenant not in ("", EVERYONE)]
+        tenant = visitor.tenant
+        if tenant is None and query.tenant != EVERYONE:
+            tenant = _named(query.tenant, tenants)
+        model = _named(query.model, models) or next(iter(models), None)
+        figures = ActivityFigures(store, self._windows, tenant)
+        alerts = [*trace_alerts(figures, now), *instance]
         content: dict[str, Any] = {
-            "filter": {"model": model, "tenant": question.tenant, "window": query.window},
-            "windows": [{"name": name, "address": _address(model, question.tenant, name)} for name in get_args(Window)],
+            "filter": {"model": model, "tenant": tenant, "window": query.window},
+            "windows": [{"name": name, "address": _address(model, tenant, name)} for name in get_args(Window)],
             "models": models if model in models or model is None else [*models, model],
-            "tenants": _tenants(totals, question.tenant) if visitor.tenant is None else [],
-            "now": question.now,
+            "tenants": sorted({*tenants, *([tenant] if tenant else [])}) if visitor.tenant is None else [],
+            "now": now,
             "is_complete": self._is_complete,
             "alerts": [asdict(alert) for alert in alerts],
             "alert_counts": {source: sum(rule.source == source for rule in ALERT_RULES) for source in SECTIONS},
@@ -120,16 +106,16 @@ class MonitorPages:
         }
         if model is None:
             return content
-        series = read_series(store, buckets, model, question.tenant)
+        series = read_series(store, buckets, model, tenant)
         if not series.sums["requests"].any():
             return content
         events = []
         if visitor.is_admin:
             events = ExperimentStore(store).events(model=model, since=float(buckets.since))
         marks = marks_of(series, events, visitor.language)
-        drift = self._drift(store, series, model, question.tenant)
+        drift = self._drift(store, series, model, tenant)
         return content | {
-            "points": _points(buckets, model, question.tenant),
+            "points": _points(buckets, model, tenant),
             "marks": marks,
             "charts": charts_of(series, drift, visitor.language, marks),
         }
@@ -153,9 +139,11 @@ class MonitorPages:
         return Drift(drift_series(reference, series.scores, floor, trailing), since, until, floor)
 
 
-def _tenants(totals: Sequence[ActivityTotals], chosen: str | None) -> list[str]:
-    names = {row.tenant for row in totals if row.tenant not in ("", EVERYONE)}
-    return sorted(names | ({chosen} if chosen else set()))
+def _named(wanted: str | None, names: Sequence[str]) -> str | None:
+    """Return the name that a form asks for: characters that HTML may not hold are replaced in what it sends."""
+    if wanted is None or wanted in names:
+        return wanted
+    return next((name for name in names if printable(name) == wanted), wanted)
 
 
 def _row(row: ActivityTotals, window: str) -> dict[str, Any]:

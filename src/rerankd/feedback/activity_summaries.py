@@ -31,6 +31,7 @@ STEPS = {MINUTE: 8 * HOUR, 15 * MINUTE: 2 * DAY, 3 * HOUR: 15 * DAY, 12 * HOUR: 
 """Lengths of buckets in seconds, and for how many seconds buckets of a length are kept."""
 STAGES = ("tokenization", "queue", "inference", "total")
 SLOW_MS = 1000.0
+MAX_NAME = 200  # of a key in an index of PostgreSQL, which holds 2,704 bytes
 BATCH_SIZE = 5000
 KEYS_PER_QUERY = 150
 _MEANS = ("tau", "rbo", "promotion", "margin")
@@ -140,7 +141,10 @@ def summarize(rows: Sequence[Any], now: float) -> dict[SummaryKey, Summary]:
     measures = [(bins_of(values), is_measured) for values, is_measured in _measures(numbers, is_job)]
     summaries: dict[SummaryKey, Summary] = {}
     for is_total in (False, True):
-        names = [(EVERYONE if is_total else row.tenant, row.model, row.version) for row in rows]
+        names = [
+            (EVERYONE if is_total else row.tenant[:MAX_NAME], row.model[:MAX_NAME], row.version[:MAX_NAME])
+            for row in rows
+        ]
         distinct = {name: code for code, name in enumerate(dict.fromkeys(names))}
         codes, labels = np.array([distinct[name] for name in names]), list(distinct)
         for step, kept in STEPS.items():

@@ -18,13 +18,13 @@ from sqlalchemy import Connection, delete, insert, select, tuple_, update
 from rerankd.database import tables
 from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
+from rerankd.feedback.activity_summaries import MAX_NAME, MINUTE
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import judge
 from rerankd.traces.packing import unpack
 from rerankd.traces.store import TraceStore
 
 SETTLED_SECONDS = 120.0  # transactions that write feedback, and traces, have committed by then
-MINUTE = 60
 BATCH_SIZE = 2000
 REQUESTS_PER_QUERY = 300
 
@@ -124,8 +124,8 @@ def _row(trace: Any, events: Sequence[FeedbackEvent]) -> dict[str, object] | Non
     return {
         "trace": trace.id,
         "minute": int(trace.time // MINUTE),
-        "tenant": trace.tenant,
-        "model": trace.model,
+        "tenant": trace.tenant[:MAX_NAME],
+        "model": trace.model[:MAX_NAME],
         "chosen": int(bool(chosen)),
         "rejected": judgements.rejections,
         "reciprocal_before": 1 / (chosen[0] + 1) if chosen else None,

@@ -77,8 +77,7 @@ const limits = {
       ctx.lineTo(chartArea.right, y);
       ctx.stroke();
       ctx.font = "11px system-ui, sans-serif";
-      ctx.textAlign = "right";
-      ctx.fillText(limit.label, chartArea.right - 2, y - 4);
+      ctx.fillText(limit.label, chartArea.left + 4, y - 4);
       ctx.restore();
     });
   },
