@@ -8,7 +8,7 @@ from sqlalchemy import Engine, inspect
 
 from rerankd.errors import InvalidRequestError
 
-HEAD = "0007"
+HEAD = "0009"
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "trace_version"
 LOCK = 72_657_261  # key of this program's advisory lock in PostgreSQL

@@ -4,6 +4,8 @@
 queries and parameters alike) are stored once, under their SHA-256, and traces refer to them by number. The single row
 of `trace_store` hands out these numbers; a transaction that updates it blocks other writers and erasers until it
 commits. All instances of a service share this database, so experiments live here as well.
+
+`activity_summary`, `judged_ranking` and `activity_state` are what monitoring over time reads instead of traces.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ from sqlalchemy import (
 # SQLite assigns row numbers to INTEGER keys only.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _PART = text("experiment <> ''")
+SUMMARY_COUNTS = (
+    *("requests", "jobs", "slow", "top_changed", "documents", "truncated", "cached"),
+    *("tau_count", "rbo_count", "promotion_count", "margin_count"),
+)
+SUMMARY_TOTALS = ("tau_total", "rbo_total", "promotion_total", "margin_total")
+"""Columns of `activity_summary` that add up."""
 metadata = MetaData()
 
 store = Table(
@@ -255,4 +263,40 @@ evaluation_query = Table(
     Column("evaluation", BigInteger, primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+)
+# Sums over the rankings of a time bucket, and sketches of their scores and latencies; tenant `*` has all tenants'. The
+# numbers of buckets that are kept are limited, so that this stays small beside the traces.
+activity_summary = Table(
+    "activity_summary",
+    metadata,
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    *(Column(name, String, primary_key=True) for name in ("tenant", "model")),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", String, primary_key=True),
+    Column("first", Double, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in SUMMARY_COUNTS),
+    *(Column(name, Double, nullable=False) for name in SUMMARY_TOTALS),
+    Column("data", LargeBinary, nullable=False),
+)
+# What feedback says of a ranking: one row for each ranking with feedback, written again when more arrives.
+judged_ranking = Table(
+    "judged_ranking",
+    metadata,
+    Column("trace", _Id, primary_key=True, autoincrement=False),
+    Column("minute", BigInteger, nullable=False),
+    *(Column(name, String, nullable=False) for name in ("tenant", "model")),
+    *(Column(name, Integer, nullable=False) for name in ("chosen", "rejected")),
+    *(Column(name, Double) for name in ("reciprocal_before", "reciprocal_after")),
+    Index("judged_ranking_minute", "minute"),
+)
+# One row: what of traces and feedback the two tables above hold already.
+activity_state = Table(
+    "activity_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("traces", "feedback_settled", "feedback_marked", "feedback_seen")
+    ),
+    Column("feedback_time", Double, nullable=False),
 )

@@ -168,13 +168,26 @@ class ExperimentStore:
             _delete_units(connection, ended)
         return True
 
-    def events(self, name: str | None = None, limit: int = 200) -> list[ExperimentEvent]:
-        """Return the history of one experiment or of all, newest first."""
+    def events(
+        self, name: str | None = None, limit: int = 200, *, model: str | None = None, since: float | None = None
+    ) -> list[ExperimentEvent]:
+        """Return the history of one experiment or of all, newest first.
+
+        Args:
+            name: name of the experiment; None for all.
+            limit: events at most.
+            model: name that requests use for the champion; None for any.
+            since: earliest time, seconds since 1970; None for all.
+        """
         event, experiment = tables.experiment_event.c, tables.experiment.c
         columns = (experiment.name, event.action, event.reason, event.who, event.coverage, event.data, event.time)
         query = select(*columns).join(tables.experiment, experiment.id == event.experiment)
         if name is not None:
             query = query.where(experiment.name == name)
+        if model is not None:
+            query = query.where(experiment.model == model)
+        if since is not None:
+            query = query.where(event.time >= since)
         with self.traces.connect() as connection:
             rows = connection.execute(query.order_by(event.id.desc()).limit(limit)).all()
         return [

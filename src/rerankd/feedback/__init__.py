@@ -10,6 +10,8 @@ labels       grades of each labeller, and which of them counts;  label_store: th
 labelling    labelling and undo on rankings and cases;  label_queue: what to label next;  agreement of two labellers
 case_export  data sets made of labelled cases
 monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
+activity_series  the same over time;  activity_summaries, judged_rankings: what it is read from;  sketch: distributions
+activity_figures  figures of the last hour that alerts watch
 retention    deletion by age and size, erasure on request;  size_limit: fairness between tenants;  deletion
 """
 

@@ -244,9 +244,16 @@ def psi(reference: Sequence[float] | Values, current: Sequence[float] | Values) 
     """
     samples = (np.asarray(reference, float), np.asarray(current, float))
     edges = np.unique(np.quantile(samples[0], np.linspace(0, 1, DECILES + 1)[1:-1]))
-    shares = [
-        np.bincount(np.searchsorted(edges, sample, "right"), minlength=len(edges) + 1) / len(sample)
-        for sample in samples
-    ]
-    r, c = (np.maximum(share, MIN_SHARE) for share in shares)
+    counts = [np.bincount(np.searchsorted(edges, sample, "right"), minlength=len(edges) + 1) for sample in samples]
+    return psi_of_counts(*counts)
+
+
+def psi_of_counts(reference: npt.NDArray[Any], current: npt.NDArray[Any]) -> float:
+    """Return the population stability index from the counts in each bin, shape (bins,); neither may be empty.
+
+    Example:
+        >>> psi_of_counts(np.array([10, 10]), np.array([30, 30]))
+        0.0
+    """
+    r, c = (np.maximum(counts / counts.sum(), MIN_SHARE) for counts in (reference, current))
     return float(((c - r) * np.log(c / r)).sum())

@@ -62,12 +62,7 @@ def feedback_rates(ranks: Iterable[tuple[int, int]], negative: int = 0, floor: i
         return FeedbackRates(0, negative, None, None, None, None, None, None, None, "too few")
     before, after = (1 / pairs[:, side] for side in (0, 1))
     gains = after - before
-    gain = float(gains.mean())
-    half_width = Z * float(gains.std(ddof=1)) / math.sqrt(count) if count > 1 else None
-    low, high = (None, None) if half_width is None else (gain - half_width, gain + half_width)
-    verdict: Verdict = "too few"
-    if count >= floor and low is not None and high is not None:
-        verdict = "helps" if low > 0 else "hurts" if high < 0 else "unclear"
+    gain, low, high = gain_interval(count, float(gains.sum()), float((gains**2).sum()))
     return FeedbackRates(
         requests=count,
         negative=negative,
@@ -78,5 +73,43 @@ def feedback_rates(ranks: Iterable[tuple[int, int]], negative: int = 0, floor: i
         gain=gain,
         gain_low=low,
         gain_high=high,
-        verdict=verdict,
+        verdict=verdict_of(count, low, high, floor),
     )
+
+
+def gain_interval(count: int, total: float, squares: float) -> tuple[float, float | None, float | None]:
+    """Return the mean of gains and the ends of its 95 % interval, None for fewer than two gains.
+
+    Args:
+        count: number of gains, at least one.
+        total: their sum.
+        squares: sum of their squares.
+
+    Example:
+        >>> gain_interval(4, 2.0, 1.0)
+        (0.5, 0.5, 0.5)
+    """
+    gain = total / count
+    if count < 2:
+        return gain, None, None
+    variance = max(0.0, squares - total * gain) / (count - 1)
+    half_width = Z * math.sqrt(variance / count)
+    return gain, gain - half_width, gain + half_width
+
+
+def verdict_of(count: int, low: float | None, high: float | None, floor: int = 30) -> Verdict:
+    """Return what a 95 % interval of the gain says.
+
+    Args:
+        count: number of gains.
+        low: lower end of the interval; None if it is not known.
+        high: upper end.
+        floor: gains that a verdict needs.
+
+    Example:
+        >>> verdict_of(100, 0.01, 0.2), verdict_of(10, 0.01, 0.2)
+        ('helps', 'too few')
+    """
+    if count < floor or low is None or high is None:
+        return "too few"
+    return "helps" if low > 0 else "hurts" if high < 0 else "unclear"

@@ -134,6 +134,8 @@ def _size(store: TraceStore) -> int:
 def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
     """Erase a tenant's traces, feedback, cases and labels, and the texts that no other tenant's traces refer to.
 
+    Its share in the sums over all tenants stays: they hold no texts.
+
     Raises:
         UnavailableError: the database cannot be reached, or other connections read from it without a pause.
     """
@@ -144,6 +146,8 @@ def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
         delete_traces(connection, traces)
         texts = delete_texts(connection, candidates - in_use(connection, candidates))
         feedback = row_count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
+        for table in (tables.activity_summary, tables.judged_ranking):
+            connection.execute(delete(table).where(table.c.tenant == tenant))
         cases = erase_tenant_cases(connection, tenant)
         delete_evaluations(connection, tenant)
     scrub(store)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 DAY, HOUR = 86_400.0, 3600.0
+REFRESH_SECONDS = 1.0  # for which rankings wait to be written while old ones are summarized
 LATE_SECONDS = 600.0  # by which a trace may be written after the feedback on it was looked at
 
 
@@ -113,6 +114,8 @@ def _maintenance(
     checked_until = time.time() - settings.feedback_hours * HOUR  # time of the feedback whose index was checked
 
     def maintain(store: TraceStore) -> bool:
+        from rerankd.feedback.activity_series import refresh_activity
+        from rerankd.feedback.activity_summaries import delete_old_summaries
         from rerankd.feedback.detection import CaseDetector
         from rerankd.feedback.monitoring import MonitorWindows, monitor
         from rerankd.feedback.retention import prune
@@ -129,6 +132,9 @@ def _maintenance(
         if settings.cases:
             detector = detector or CaseDetector()
             detector(store)
+        if has_more := refresh_activity(store, REFRESH_SECONDS):
+            return has_more
+        delete_old_summaries(store, now=now)
         if on_activity is not None:
             on_activity(monitor(store, MonitorWindows(settings.monitor_window, settings.monitor_reference)))
         return False
