@@ -45,12 +45,13 @@ class ExperimentStore:
     def __init__(self, traces: TraceStore) -> None:
         self.traces = traces
 
-    def start(self, experiment: Experiment, started_by: str) -> Experiment:
+    def start(self, experiment: Experiment, started_by: str, why: str = "") -> Experiment:
         """Start an experiment at its first step.
 
         Args:
             experiment: experiment to start; its seed is drawn if empty.
             started_by: person, for the history.
+            why: reason of the person, for the history.
 
         Returns:
             The experiment as it is stored.
@@ -84,7 +85,7 @@ class ExperimentStore:
                 row = _row(started) | {"told": False}
                 [number] = connection.execute(insert(tables.experiment).values(row)).inserted_primary_key or (0,)
                 started = replace(started, id=int(number))
-                reason = f"{started.kind} of {started.challenger}"
+                reason = f"{started.kind} of {started.challenger}" + (f": {why}" if why else "")
                 write_event(connection, started, ExperimentEvent(started.name, "start", reason, started_by, 0.0, {}))
         except InvalidRequestError as error:
             if isinstance(error.__cause__, IntegrityError):
