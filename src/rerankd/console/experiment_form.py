@@ -132,6 +132,7 @@ def form_content(models: list[str], values: dict[str, Any] | None = None) -> dic
         "check_challenger": values is None,
         "margins": {rail.name: rail.margin for rail in DEFAULT_GUARDRAILS},
     }
+    defaults = {name: f"{value:g}" if isinstance(value, float) else value for name, value in defaults.items()}
     sent = values or {}
     margins = defaults["margins"] | sent.get("margins", {})
     return {

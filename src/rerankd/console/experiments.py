@@ -39,17 +39,18 @@ class PageQuery(BaseModel):
     notice: Notice | None = None
 
 
-class AdvanceForm(ReasonForm):
-    """Fields of an advance: the revision is that of the page on which it was decided."""
+class DecisionForm(ReasonForm):
+    """Fields of a decision on an experiment: what the page showed on which it was made."""
 
-    revision: int
-
-
-class StopForm(ReasonForm):
-    """Fields of a stop: the state is that of the page on which it was decided."""
-
+    id: int
+    step: int
     state: ExperimentState
     keep: bool = False
+
+    @property
+    def seen(self) -> decisions.Seen:
+        """What the person looked at."""
+        return decisions.Seen(self.id, self.step, self.state)
 
 
 class ExperimentPages:
@@ -157,11 +158,11 @@ class ExperimentPages:
     async def advance(self, request: Request, visitor: Visitor, form: FormData) -> Response:
         """Advance an experiment, or promote its challenger."""
         visitor.require_admin()
-        name, wanted = str(request.path_params["name"]), form_of(form, AdvanceForm)
+        name, wanted = str(request.path_params["name"]), form_of(form, DecisionForm)
 
         def advance() -> Experiment:
             return decisions.advance(
-                self._store, name, visitor.name, wanted.reason, revision=wanted.revision, on_decision=self._decided
+                self._store, name, visitor.name, wanted.reason, seen=wanted.seen, on_decision=self._decided
             )
 
         try:
@@ -173,7 +174,7 @@ class ExperimentPages:
     async def stop(self, request: Request, visitor: Visitor, form: FormData) -> Response:
         """Stop an experiment, or roll its promotion back."""
         visitor.require_admin()
-        name, wanted = str(request.path_params["name"]), form_of(form, StopForm)
+        name, wanted = str(request.path_params["name"]), form_of(form, DecisionForm)
 
         def stop() -> Experiment:
             return decisions.stop(
@@ -182,7 +183,7 @@ class ExperimentPages:
                 visitor.name,
                 wanted.reason,
                 keep=wanted.keep,
-                seen=wanted.state,
+                seen=wanted.seen,
                 on_decision=self._decided,
             )
 

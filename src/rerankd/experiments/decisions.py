@@ -1,12 +1,13 @@
 """Decisions of people on experiments: advance, stop, and the kill switch; with who and why in the history.
 
-Whoever decides may name the revision that they looked at. A decision on an older state is refused, so that two people
-who decide at the same time, or one who sends a form twice, change an experiment once.
+Whoever decides may say what they looked at. A decision on an older state is refused, so that two people who decide at
+the same time, or one who sends a form twice, change an experiment once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rerankd.errors import ConflictError
@@ -22,6 +23,21 @@ ATTEMPTS = 5
 DEFAULT_REASON = "by hand"
 OnDecision = Callable[[str], None]
 _RECORDED = ("requests", "units", "coverage_before", "step_seconds", "wins", "losses", "bounds")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a person looked at before a decision.
+
+    Attributes:
+        id: id of the experiment: a name may belong to another one later.
+        step: its step.
+        state: its state.
+    """
+
+    id: int
+    step: int
+    state: ExperimentState
 
 
 def following_action(experiment: Experiment) -> Literal["advance", "promote"] | None:
@@ -43,7 +59,7 @@ def advance(
     author: str,
     reason: str = "",
     *,
-    revision: int | None = None,
+    seen: Seen | None = None,
     on_decision: OnDecision = lambda action: None,
 ) -> Experiment:
     """Advance an experiment one step; after the last step, promote its challenger.
@@ -53,7 +69,7 @@ def advance(
         name: name of the experiment.
         author: person who decides.
         reason: reason, for the history.
-        revision: revision of the experiment that the person looked at; None for the present one.
+        seen: what the person looked at; None for the present state.
         on_decision: receives the action.
 
     Returns:
@@ -61,7 +77,7 @@ def advance(
 
     Raises:
         NotFoundError: there is no such experiment.
-        ConflictError: it is not running, has no steps, or was changed since `revision`.
+        ConflictError: it is not running, has no steps, or is not as it was `seen`.
         UnavailableError: the database cannot be reached.
     """
 
@@ -78,7 +94,9 @@ def advance(
         return {key: row[key] for key in _RECORDED}
 
     for _ in range(ATTEMPTS):
-        experiment = _get(store, name, revision)
+        experiment = store.get(name)
+        if seen is not None and Seen(experiment.id, experiment.step, experiment.state) != seen:
+            raise _changed(experiment)
         check(experiment)
         decision = ExperimentDecision("advance", one_line(reason), {})
         if _apply(store, experiment, decision, author, record(experiment), on_decision):
@@ -93,7 +111,7 @@ def stop(
     reason: str = "",
     *,
     keep: bool = False,
-    seen: ExperimentState | None = None,
+    seen: Seen | None = None,
     on_decision: OnDecision = lambda action: None,
 ) -> Experiment:
     """Return all traffic to the champion; of a promoted experiment this undoes the promotion.
@@ -106,8 +124,8 @@ def stop(
         author: person who decides.
         reason: reason, for the history.
         keep: True to end a promoted experiment and leave the registry's champion as it is.
-        seen: state that the person looked at: whoever stops a running experiment does not mean to undo a promotion;
-            None for the present one.
+        seen: what the person looked at: whoever stops a running experiment does not mean to undo a promotion; None for
+            the present state.
         on_decision: receives the action.
 
     Returns:
@@ -115,7 +133,7 @@ def stop(
 
     Raises:
         NotFoundError: there is no such experiment.
-        ConflictError: it is in force, but not in the state `seen`; or `keep`, and the registry's champion
+        ConflictError: it is in force, but not in the state that was `seen`; or `keep`, and the registry's champion
             is not its challenger.
         UnavailableError: the database cannot be reached.
     """
@@ -125,7 +143,7 @@ def stop(
             _check_moved(store, experiment)
         if experiment.state not in ACTIVE:
             return experiment  # it is as it should be
-        if seen is not None and experiment.state != seen:
+        if seen is not None and (experiment.id, experiment.state) != (seen.id, seen.state):
             raise _changed(experiment)
         action: Literal["roll_back", "stop"] = "roll_back" if experiment.state == "promoted" and not keep else "stop"
         decision = ExperimentDecision(action, one_line(reason), {})
@@ -166,13 +184,6 @@ def one_line(reason: str) -> str:
         ('too slow', 'by hand')
     """
     return " ".join(reason.replace("\0", " ").split())[:MAX_REASON] or DEFAULT_REASON
-
-
-def _get(store: ExperimentStore, name: str, revision: int | None) -> Experiment:
-    experiment = store.get(name)
-    if revision is not None and experiment.revision != revision:
-        raise _changed(experiment)
-    return experiment
 
 
 def _changed(experiment: Experiment) -> ConflictError:

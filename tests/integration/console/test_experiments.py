@@ -20,6 +20,7 @@ from tests.integration.console.browser import watched
 from tests.integration.console.deciding import HOSTILE, Keys, csrf, decide, key_file, sign_in
 from tests.integration.experiments import command, env, experiments
 from tests.integration.serving import Served, serve
+from tests.registered import variant
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def served(keys: Keys, database: str) -> Iterator[Served]:
     with serve(env=env(database, api_keys_file=keys.path)) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model that ranks as `mini` does, with other files."""
+    return variant(Path("mini"), tmp_path_factory.mktemp("models") / "other", 2.0)
 
 
 @pytest.fixture
@@ -58,25 +65,30 @@ def running(
     return store.start(Experiment(name, "canary", model, challenger, plan=plan), "test")
 
 
+def seen(experiment: Experiment) -> dict[str, str]:
+    """Return the fields by which a form says what was looked at."""
+    return {"id": str(experiment.id), "step": str(experiment.step), "state": experiment.state}
+
+
 def count(store: ExperimentStore, experiment: Experiment, requests: int = 400) -> None:
-    """Count requests of both variants; one in twenty of the challenger fails."""
+    """Count requests of both variants; one in forty of the challenger fails, too few to end the experiment."""
     counters = Counters()
-    for variant, failing in (("champion", 0), ("challenger", 20)):
+    for name, failing in (("champion", 0), ("challenger", 40)):
         for number in range(requests):
             fails = bool(failing) and number % failing == 0
             values = {"errors": float(fails), "timeouts": 0.0, "latency": math.log(20 + number % 9)}
-            counters.add(experiment.id, experiment.step, variant, values, "" if variant == "champion" else str(number))
+            counters.add(experiment.id, experiment.step, name, values)
     store.add_counts(counters.drain())
 
 
 def test_an_experiment_is_started_advanced_and_stopped(
-    browser: Browser, served: Served, keys: Keys, store: ExperimentStore, database: str, tiny: Path
+    browser: Browser, served: Served, keys: Keys, store: ExperimentStore, database: str, other: Path
 ) -> None:
     with watched(browser, served.url) as window:
         page = sign_in(window, keys.admin, "/experiments")
         window.check_accessible()
-        page.get_by_label("Name").fill("tiny-canary")
-        page.get_by_label("Challenger", exact=True).fill(str(tiny))
+        page.get_by_label("Name", exact=True).fill("other-canary")
+        page.get_by_label("Challenger", exact=True).fill(str(other))
         page.get_by_label("Steps in percent").fill("5,50")
         page.get_by_text("More settings").click()
         page.get_by_label("Errors").fill("0.02")
@@ -86,12 +98,12 @@ def test_an_experiment_is_started_advanced_and_stopped(
         page.get_by_label("Reason").fill("it won offline")
         page.get_by_role("button", name="Start", exact=True).click()
         expect(page.get_by_role("status")).to_contain_text("has started")
-        started = store.get("tiny-canary")
-        assert (started.challenger, started.plan.steps) == (str(tiny), (0.05, 0.5))
+        started = store.get("other-canary")
+        assert (started.challenger, started.plan.steps) == (str(other), (0.05, 0.5))
         assert next(rail.margin for rail in started.plan.guardrails if rail.name == "errors") == 0.02
         count(store, started)
-        page = window.open("/experiments/tiny-canary")
-        expect(page.locator("table.guardrails tbody tr").first).to_contain_text("5.00 %")
+        page = window.open("/experiments/other-canary")
+        expect(page.locator("table.guardrails tbody tr").first).to_contain_text("2.50 %")
         window.check_accessible()
         decide(
             page,
@@ -108,10 +120,14 @@ def test_an_experiment_is_started_advanced_and_stopped(
         page.get_by_text("Confidence sequences over time").click()
         expect(page.locator("canvas").first).to_be_visible()
         window.check()
-    history = [json.loads(line) for line in command(database, "history", "tiny-canary").stdout.splitlines()]
+    lines = command(database, "history", "other-canary").stdout.splitlines()
+    history = [event for event in map(json.loads, lines) if event["action"] != "objective"]
     decided = [(event["action"], event["reason"]) for event in history]
-    assert decided[:2] == [("stop", "it fails too often"), ("advance", "looks good")]
-    assert decided[-1] == ("start", f"canary of {tiny}: it won offline")
+    assert decided == [
+        ("stop", "it fails too often"),
+        ("advance", "looks good"),
+        ("start", f"canary of {other}: it won offline"),
+    ]
     assert {event["who"].partition(" (")[0] for event in history} == {"ops"}
     assert history[1]["data"]["requests"]["challenger"] == 400
 
@@ -131,7 +147,7 @@ def test_what_somebody_else_did_meanwhile_is_shown_and_nothing_is_done_twice(
     assert [event.action for event in store.events("race")] == ["advance", "start"]
     headers = {"authorization": f"Bearer {keys.admin}", "accept": "application/json"}
     with httpx.Client(base_url=served.url, trust_env=False, headers=headers) as client:
-        form = {"reason": "twice", "revision": str(store.get("race").revision)}
+        form = {"reason": "twice"} | seen(store.get("race"))
         answers = [client.post("/console/experiments/race/advance", data=form) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [303, 409]
         assert "it is running at 50 % now" in answers[1].json()["error"]["message"]
@@ -161,14 +177,14 @@ def test_what_cannot_be_started_says_why_and_keeps_the_form(
 ) -> None:
     with watched(browser, served.url) as window:
         page = sign_in(window, keys.admin, "/experiments")
-        if not page.get_by_label("Name").is_visible():
+        if not page.get_by_label("Name", exact=True).is_visible():
             page.get_by_text("Start an experiment").click()
-        page.get_by_label("Name").fill("same")
+        page.get_by_label("Name", exact=True).fill("same")
         page.get_by_label("Challenger", exact=True).fill("mini")
         page.get_by_label("Model name").select_option("mini")
         page.get_by_role("button", name="Review").click()
         expect(page.get_by_role("alert")).to_contain_text("has the same files as mini, the champion")
-        expect(page.get_by_label("Name")).to_have_value("same")
+        expect(page.get_by_label("Name", exact=True)).to_have_value("same")
         window.check()
     with pytest.raises(Exception, match="no experiment 'same'"):
         store.get("same")
@@ -226,7 +242,7 @@ def test_a_form_of_another_page_decides_nothing(served: Served, keys: Keys, stor
     with httpx.Client(base_url=served.url, trust_env=False) as client:
         client.post("/console/sign-in", data={"key": keys.admin})
         token = csrf(client, "/console/experiments/forged")
-        form = {"reason": "no", "revision": str(experiment.revision)}
+        form = {"reason": "no"} | seen(experiment)
         for sent in ({}, {"csrf_token": "x"}, {"csrf_token": token[:-1]}):
             assert client.post("/console/experiments/forged/advance", data=form | sent).status_code == 403
         assert client.post("/console/experiments/forged/advance", data={"csrf_token": token}).status_code == 400

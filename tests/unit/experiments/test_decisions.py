@@ -8,7 +8,7 @@ import pytest
 
 from rerankd.errors import ConflictError, InvalidRequestError
 from rerankd.experiments.counters import Counters
-from rerankd.experiments.decisions import advance, following_action, stop, stop_all
+from rerankd.experiments.decisions import Seen, advance, following_action, stop, stop_all
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan, with_margins
 from rerankd.experiments.plans import default_plan, format_steps, parse_steps
@@ -46,25 +46,30 @@ def test_advancing_records_who_why_and_the_numbers_of_the_moment(store: Experime
 
 
 def test_a_decision_on_an_older_state_is_refused_and_changes_nothing(store: ExperimentStore) -> None:
-    seen = started(store)
-    advance(store, "new", ME, revision=seen.revision)
+    experiment = started(store)
+    seen = Seen(experiment.id, experiment.step, experiment.state)
+    advance(store, "new", ME, seen=seen)
     with pytest.raises(ConflictError, match="running at 50 %"):
-        advance(store, "new", "somebody else", revision=seen.revision)
+        advance(store, "new", "somebody else", seen=seen)
     assert [event.action for event in store.events("new")] == ["advance", "start"]
 
 
 def test_whoever_stops_a_running_experiment_does_not_undo_its_promotion(store: ExperimentStore) -> None:
-    started(store, steps=(1.0,))
+    experiment = started(store, steps=(1.0,))
     assert advance(store, "new", ME).state == "promoted"
     with pytest.raises(ConflictError, match="promoted at 100 %"):
-        stop(store, "new", ME, seen="running")
-    assert stop(store, "new", ME, seen="promoted").state == "rolled_back"
+        stop(store, "new", ME, seen=Seen(experiment.id, 0, "running"))
+    assert stop(store, "new", ME, seen=Seen(experiment.id, 1, "promoted")).state == "rolled_back"
 
 
 def test_stopping_twice_stops_once(store: ExperimentStore) -> None:
-    started(store)
-    assert {stop(store, "new", ME, "too slow", seen="running").state for _ in range(2)} == {"stopped"}
+    seen = Seen(started(store).id, 0, "running")
+    assert {stop(store, "new", ME, "too slow", seen=seen).state for _ in range(2)} == {"stopped"}
     assert [event.action for event in store.events("new")] == ["stop", "start"]
+    started(store)  # another experiment of the name
+    for decide in (advance, stop):
+        with pytest.raises(ConflictError, match="running at 10 %"):
+            decide(store, "new", ME, seen=seen)
 
 
 def test_the_kill_switch_stops_all_and_names_the_reason(store: ExperimentStore) -> None:
