@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import experiments, traces
+from rerankd.console import experiments, models, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -19,8 +19,9 @@ from rerankd.server.service import Service
 NAVIGATION = (
     NavigationItem("traces", f"{CONSOLE}/traces"),
     NavigationItem("experiments", f"{CONSOLE}/experiments", admin_only=True),
+    NavigationItem("models", f"{CONSOLE}/models", admin_only=True),
 )
-PARTS = (traces, experiments)
+PARTS = (traces, experiments, models)
 
 
 def console_routers(service: Service) -> list[APIRouter]:
