@@ -14,6 +14,8 @@ from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import FROM_FEEDBACK, Guardrail, next_step
 from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.metric_format import LATENCY, format_change, format_mean
+from rerankd.models.reference import REGISTRY
+from rerankd.server.paths import CONSOLE
 
 METRICS = ("errors", "timeouts", "empty", "latency", "slow", "thumbs_down", "misplaced", "top1", "rbo", "tau")
 ACTIONS = ("start", "advance", "promote", "roll_back", "stop", "refuse", "objective", "registry", "end")
@@ -69,7 +71,20 @@ def summary(experiment: Experiment, row: Mapping[str, Any], *, in_force: bool) -
         "objective_ms": experiment.plan.objective_ms,
         "auto_promote": experiment.plan.auto_promote,
         "patience": experiment.plan.patience,
+        "version_page": version_page(experiment.challenger),
     }
+
+
+def version_page(challenger: str) -> str:
+    """Return the address of the page of a registered version; empty for a challenger from elsewhere.
+
+    Example:
+        >>> version_page("registry:medical@8"), version_page("org/name@main")
+        ('/console/models/medical/versions/8', '')
+    """
+    name, _, number = challenger.removeprefix(REGISTRY).rpartition("@")
+    is_version = challenger.startswith(REGISTRY) and name.isascii() and number.isdecimal()
+    return f"{CONSOLE}/models/{name}/versions/{number}" if is_version else ""
 
 
 def steps(experiment: Experiment) -> list[dict[str, Any]]:
