@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import experiments, models, traces
+from rerankd.console import experiments, history, models, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -21,7 +21,7 @@ NAVIGATION = (
     NavigationItem("experiments", f"{CONSOLE}/experiments", admin_only=True),
     NavigationItem("models", f"{CONSOLE}/models", admin_only=True),
 )
-PARTS = (traces, experiments, models)
+PARTS = (traces, experiments, models, history)
 
 
 def console_routers(service: Service) -> list[APIRouter]:

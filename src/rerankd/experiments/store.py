@@ -169,13 +169,35 @@ class ExperimentStore:
             _delete_units(connection, ended)
         return True
 
-    def events(self, name: str | None = None, limit: int = 200) -> list[ExperimentEvent]:
-        """Return the history of one experiment or of all, newest first."""
+    def events(
+        self,
+        name: str | None = None,
+        limit: int = 200,
+        *,
+        author: str = "",
+        action: str | None = None,
+        before: float | None = None,
+    ) -> list[ExperimentEvent]:
+        """Return the history of one experiment or of all, newest first.
+
+        Args:
+            name: name of the experiment; None for all.
+            limit: most events.
+            author: part of the author's name.
+            action: only this action; None for all.
+            before: only events before this time, in seconds since 1970; None for all.
+        """
         event, experiment = tables.experiment_event.c, tables.experiment.c
         columns = (experiment.name, event.action, event.reason, event.who, event.coverage, event.data, event.time)
         query = select(*columns).join(tables.experiment, experiment.id == event.experiment)
         if name is not None:
             query = query.where(experiment.name == name)
+        if author:
+            query = query.where(event.who.contains(author, autoescape=True))
+        if action is not None:
+            query = query.where(event.action == action)
+        if before is not None:
+            query = query.where(event.time < before)
         with self.traces.connect() as connection:
             rows = connection.execute(query.order_by(event.id.desc()).limit(limit)).all()
         return [

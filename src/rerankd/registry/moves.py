@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -37,6 +39,16 @@ def apply_move(store: Store, move: AliasMove, previous: int | None) -> AliasMove
     completed = replace(move, done=True)
     store.tag_model(move.name, key, completed.record())
     return completed
+
+
+def read_moves(tags: Mapping[str, str]) -> list[AliasMove]:
+    """Return the moves among the tags of a registered model, newest first."""
+    moves = []
+    for key, text in sorted(tags.items(), reverse=True):
+        with contextlib.suppress(ValueError, TypeError):  # a tag of somebody else
+            if key.startswith(MOVE_TAG):
+                moves.append(AliasMove.from_record(text))
+    return moves
 
 
 def unchanged_move(

@@ -19,10 +19,10 @@ from rerankd.models.files import load_model
 from rerankd.models.reference import CHAMPION
 from rerankd.registry.cache import Cache
 from rerankd.registry.diff import Difference, differences
-from rerankd.registry.moves import apply_move, check_seen, unchanged_move
+from rerankd.registry.moves import apply_move, check_seen, read_moves, unchanged_move
 from rerankd.registry.store import MODEL_FOLDER, Store
 from rerankd.registry.verification import check_copy
-from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, AliasMove, ModelVersion
+from rerankd.registry.version import APPROVED_TAG, CHALLENGER, PREVIOUS, AliasMove, ModelVersion
 
 if TYPE_CHECKING:
     from rerankd.registry.gates import GateRecord
@@ -251,11 +251,7 @@ class Registry:
             ModelNotFoundError: there is no such model.
             UnavailableError: MLflow cannot be reached.
         """
-        moves = []
-        for key, text in sorted(self.store.model_tags(name).items(), reverse=True):
-            with contextlib.suppress(ValueError, TypeError):  # a tag of somebody else
-                if key.startswith(MOVE_TAG):
-                    moves.append(AliasMove.from_record(text))
+        moves = read_moves(self.store.model_tags(name))
         by_number: dict[int, list[str]] = {}
         for alias, number in self.store.aliases(name).items():
             by_number.setdefault(number, []).append(alias)
@@ -265,6 +261,15 @@ class Registry:
                 version = ModelVersion.from_row(row)
                 versions.append(replace(version, aliases=tuple(sorted(by_number.get(version.version, ())))))
         return History(tuple(moves), tuple(sorted(versions, key=lambda version: version.version, reverse=True)))
+
+    def moves(self) -> list[AliasMove]:
+        """Return the moves of all champions, newest first.
+
+        Raises:
+            UnavailableError: MLflow cannot be reached.
+        """
+        moves = [move for tags in self.store.tags_of_models().values() for move in read_moves(tags)]
+        return sorted(moves, key=lambda move: move.when, reverse=True)
 
     def diff(self, name: str, a: str | int, b: str | int) -> list[Difference]:
         """Return the differences between two versions; errors as `resolve`."""

@@ -93,12 +93,19 @@ class Store:
 
     def models(self) -> Mapping[str, Mapping[str, int]]:
         """Return the names of registered models in order, each with the version number of its aliases."""
+        return {str(model.name): _numbers(model.aliases) for model in self._models()}
+
+    def tags_of_models(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the names of registered models in order, each with its tags."""
+        return {str(model.name): _texts(model.tags) for model in self._models()}
+
+    def _models(self) -> list[Any]:
         models = self._paged(lambda client, page: client.search_registered_models(None, PAGE, None, page))
-        return {str(model.name): _numbers(model.aliases) for model in sorted(models, key=lambda model: str(model.name))}
+        return sorted(models, key=lambda model: str(model.name))
 
     def model_tags(self, name: str) -> Mapping[str, str]:
         """Return the tags of a registered model; errors as `version`."""
-        return {str(key): str(value) for key, value in self._model(name).tags.items()}
+        return _texts(self._model(name).tags)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return the version number of each alias; errors as `version`."""
@@ -244,6 +251,10 @@ class Store:
             f"The registry {self.where} cannot be reached ({reason}).",
             hint="Check that MLflow runs and the setting registry.",
         )
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in tags.items()}
 
 
 def _numbers(aliases: Mapping[str, Any]) -> dict[str, int]:

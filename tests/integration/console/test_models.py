@@ -10,11 +10,14 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from rerankd.experiments import decisions
+from rerankd.experiments.experiment import Experiment
 from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
 from rerankd.registry.store import Store
 from tests.integration.console.browser import watched
 from tests.integration.console.deciding import HOSTILE, Keys, csrf, decide, key_file, sign_in
+from tests.integration.experiments import experiments
 from tests.integration.mlflow_server import TrackingServer, tracking_server
 from tests.integration.registry.following import rerankd
 from tests.integration.serving import Served, serve, until
@@ -51,8 +54,14 @@ def registry(tracking: TrackingServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def served(registry: Registry, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('experiments')}/traces.sqlite"
+
+
+@pytest.fixture(scope="module")
+def served(registry: Registry, keys: Keys, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     env = {
+        "RERANKD_TRACES_URL": database,
         "RERANKD_API_KEYS_FILE": str(keys.path),
         "RERANKD_REGISTRY": registry.store.uri,
         "RERANKD_REGISTRY_SECONDS": "1",
@@ -99,12 +108,12 @@ def test_a_version_is_promoted_and_rolled_back(browser: Browser, served: Served,
         expect(page.get_by_role("status")).to_contain_text("champion again")
         until(lambda: version() == 1, "version 1 in service")
         window.check()
-    decisions = [row for row in rerankd(first.store.uri, "history", "med") if row["kind"] == "decision"]
-    assert [(row["action"], row["reason"]) for row in decisions[:2]] == [
+    moves = [row for row in rerankd(first.store.uri, "history", "med") if row["kind"] == "decision"]
+    assert [(row["action"], row["reason"]) for row in moves[:2]] == [
         ("rollback", "worse online"),
         ("promote", "better offline"),
     ]
-    assert all(row["who"].startswith("ops (") for row in decisions[:2])
+    assert all(row["who"].startswith("ops (") for row in moves[:2])
 
 
 def test_in_chinese(browser: Browser, served: Served, keys: Keys, first: Registry) -> None:
@@ -210,6 +219,31 @@ def test_json_says_the_same(served: Served, keys: Keys, first: Registry) -> None
         assert client.get("/models/med/versions/99.json").status_code == 404
 
 
+def test_all_decisions_stand_on_one_page(
+    browser: Browser, served: Served, keys: Keys, first: Registry, database: str
+) -> None:
+    with experiments(database) as store:
+        store.start(Experiment("trial", "canary", "elsewhere", "org/name"), HOSTILE, "tried")
+        decisions.stop(store, "trial", "lin (2)", HOSTILE)
+    with watched(browser, served.url) as window:
+        page = sign_in(window, keys.admin, "/models")
+        page.get_by_role("link", name="All decisions").click()
+        rows = page.locator("table.history tbody tr")
+        expect(rows.first).to_contain_text("lin (2)")
+        expect(page.get_by_text("the first", exact=True)).to_be_visible()
+        window.check_accessible()
+        page.get_by_label("About").select_option("model")
+        page.get_by_label("Decision").select_option("promote")
+        page.get_by_role("button", name="Apply").click()
+        expect(rows.filter(has_text="rolled back")).to_have_count(0)
+        expect(rows.filter(has_text="experiment")).to_have_count(0)
+        expect(rows.filter(has_text="the first").first).to_be_visible()
+        window.check()
+    with httpx.Client(base_url=f"{served.url}/console", trust_env=False, timeout=30) as client:
+        client.headers["authorization"] = f"Bearer {keys.tenant}"
+        assert client.get("/history").status_code == client.get("/history.json").status_code == 403
+
+
 def test_without_mlflow_the_served_models_are_shown(served: Served, keys: Keys, tracking: TrackingServer) -> None:
     """The last test of the server, which does not come back."""
     tracking.stop()
@@ -219,6 +253,7 @@ def test_without_mlflow_the_served_models_are_shown(served: Served, keys: Keys, 
         assert "cannot be reached" in away["registry"]["error"]["message"]
         assert away["served"][0]["loaded"]
         assert client.get("/models/med.json").status_code == 503
+        assert "cannot be reached" in client.get("/history.json").json()["fault"]
 
 
 def test_without_a_registry_it_says_how_to_set_one(browser: Browser, tmp_path: Path) -> None:
