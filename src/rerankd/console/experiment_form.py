@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData
 
+from rerankd.console.decision_form import ReasonForm
 from rerankd.experiments.experiment import (
     KINDS,
     MAX_NAME,
@@ -22,15 +23,8 @@ from rerankd.experiments.plans import default_plan, format_steps, parse_steps
 from rerankd.server.request_parsing import validated
 
 MARGIN = "margin."
-MAX_REASON = 500
 MAX_FORM_STEPS = 400
 _DEFAULT = ExperimentPlan()
-
-
-class ReasonForm(BaseModel):
-    """Fields of every decision."""
-
-    reason: str = Field(min_length=1, max_length=MAX_REASON, pattern=r"\S")
 
 
 class ExperimentForm(BaseModel):

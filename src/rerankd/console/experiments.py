@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from starlette.datastructures import FormData
 from starlette.requests import Request
 
-from rerankd.console.experiment_form import ReasonForm, experiment_form, form_content, form_fields, start_form
+from rerankd.console.decision_form import ReasonForm, conflict, wants_json
+from rerankd.console.experiment_form import experiment_form, form_content, form_fields, start_form
 from rerankd.console.experiment_view import experiment_content, interval_charts, interval_history, summary
 from rerankd.console.router import ConsoleRouter, form_of, query_of, redirect
 from rerankd.console.visitor import Visitor
@@ -122,7 +123,7 @@ class ExperimentPages:
             del self._feedback[next(iter(self._feedback))]
         return aggregator
 
-    async def review(self, _: Request, visitor: Visitor, form: FormData) -> Mapping[str, Any]:
+    async def review(self, request: Request, visitor: Visitor, form: FormData) -> Mapping[str, Any]:
         """Check an experiment that somebody wants to start, and ask."""
         visitor.require_admin()
         values = form_fields(form)
@@ -132,6 +133,8 @@ class ExperimentPages:
                 prepare_experiment, self._service.settings, wanted.experiment(), check=wanted.check_challenger
             )
         except RerankdError as error:
+            if wants_json(request):
+                raise
             return {"form": self._form(values), "error": {"message": error.message, "hint": error.hint}}
         fields = values | {"challenger": experiment.challenger}
         return {
@@ -168,7 +171,7 @@ class ExperimentPages:
         try:
             experiment = await self._call(advance)
         except ConflictError as error:
-            return _conflict(request, name, error)
+            return conflict(request, f"{LIST}/{name}", error)
         return redirect(request, f"{LIST}/{name}?notice={_NOTICE_OF.get(experiment.state, 'unchanged')}")
 
     async def stop(self, request: Request, visitor: Visitor, form: FormData) -> Response:
@@ -190,7 +193,7 @@ class ExperimentPages:
         try:
             await self._call(stop)
         except ConflictError as error:
-            return _conflict(request, name, error)
+            return conflict(request, f"{LIST}/{name}", error)
         return redirect(request, f"{LIST}/{name}?notice=stopped")
 
     async def stop_all(self, request: Request, visitor: Visitor, form: FormData) -> Response:
@@ -202,13 +205,6 @@ class ExperimentPages:
 
     def _decided(self, action: str) -> None:
         self._service.metrics.decided(action)
-
-
-def _conflict(request: Request, name: str, error: ConflictError) -> Response:
-    """Show the present state of an experiment that somebody else changed; a program gets the error."""
-    if "application/json" in request.headers.get("accept", ""):
-        raise error
-    return redirect(request, f"{LIST}/{name}?notice=conflict")
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, str]:

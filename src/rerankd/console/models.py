@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData
 from starlette.requests import Request
 
-from rerankd.console.experiment_form import ReasonForm
+from rerankd.console.decision_form import ReasonForm, conflict
 from rerankd.console.model_view import difference_rows, memory, model_content, served_models, version_content
 from rerankd.console.router import ConsoleRouter, form_of, query_of, redirect
 from rerankd.console.visitor import Visitor
@@ -141,13 +141,9 @@ class ModelPages:
     async def _decide(self, request: Request, name: str, move: Callable[[], AliasMove], notice: Notice) -> Response:
         try:
             made = await self._move(move)
-        except ConflictError:
-            if "application/json" in request.headers.get("accept", ""):
-                raise
-            notice = "conflict"
-        else:
-            notice = notice if made.changed else "unchanged"
-        return redirect(request, f"{LIST}/{name}?notice={notice}")
+        except ConflictError as error:
+            return conflict(request, f"{LIST}/{name}", error)
+        return redirect(request, f"{LIST}/{name}?notice={notice if made.changed else 'unchanged'}")
 
 
 def _name_of(request: Request) -> str:

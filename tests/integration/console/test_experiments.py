@@ -86,7 +86,6 @@ def test_an_experiment_is_started_advanced_and_stopped(
 ) -> None:
     with watched(browser, served.url) as window:
         page = sign_in(window, keys.admin, "/experiments")
-        window.check_accessible()
         page.get_by_label("Name", exact=True).fill("other-canary")
         page.get_by_label("Challenger", exact=True).fill(str(other))
         page.get_by_label("Steps in percent").fill("5,50")
@@ -151,6 +150,11 @@ def test_what_somebody_else_did_meanwhile_is_shown_and_nothing_is_done_twice(
         answers = [client.post("/console/experiments/race/advance", data=form) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [303, 409]
         assert "it is running at 50 % now" in answers[1].json()["error"]["message"]
+        new = {"name": "again", "challenger": "org/name", "model": "elsewhere again", "reason": "sent twice"}
+        answers = [client.post("/console/experiments/start", data=new) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [303, 409]
+        refused = client.post("/console/experiments/review", data=new | {"steps": "9;10"})
+        assert (refused.status_code, "not a list of steps" in refused.text) == (400, True)
     assert store.get("race").coverage == 0.5
 
 
@@ -163,7 +167,6 @@ def test_the_kill_switch_in_chinese(browser: Browser, served: Served, keys: Keys
         decide(page, "推进", "效果更好", "将覆盖率从 5.0 % 推进到 50.0 % 的用户")
         expect(page.get_by_role("status")).to_contain_text("实验已推进")
         page = window.open("/experiments")
-        window.check_accessible()
         decide(page, "紧急停止全部", "线上故障", "停止全部 2 个实验（one, two）")
         expect(page.get_by_role("status")).to_contain_text("所有实验均已停止")
         expect(page.get_by_text("当前没有生效的实验")).to_be_visible()
