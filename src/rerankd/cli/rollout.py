@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,22 +13,19 @@ from rich.table import Column, Table
 from rerankd._common.user import current_user
 from rerankd.cli.options import Json
 from rerankd.cli.output import cell, json_row, say, stdout, wants_json, write_rows
-from rerankd.cli.rollout_status import describe, experiment_row, print_means, registry_status, state_sentence
+from rerankd.cli.rollout_status import print_means
 from rerankd.cli.trace_options import Url, when
-from rerankd.errors import ConflictError, InvalidRequestError, ModelError
+from rerankd.errors import InvalidRequestError
 from rerankd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from rerankd.experiments.experiment import Experiment
-    from rerankd.experiments.guardrails import ExperimentDecision, Guardrail
     from rerankd.experiments.store import ExperimentStore
-    from rerankd.models.files import ModelFiles
 
 app = typer.Typer(help="A/B tests and canary releases: try a model on a share of the requests.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the experiment.")]
+Reason = Annotated[str, typer.Option(help="Reason, for the history.")]
 Kind = Literal["shadow", "interleave", "split", "canary"]
-ATTEMPTS = 5
 
 
 @app.command()
@@ -61,39 +57,35 @@ def start(
     ] = None,
     seed: Annotated[str, typer.Option(help="Seed of the assignment; random if empty.")] = "",
     check: Annotated[bool, typer.Option(help="Check that the challenger can be loaded from here.")] = True,
+    reason: Reason = "",
     traces_url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Start an experiment; every service that shares the database joins within rollout_seconds."""
-    from rerankd.experiments.experiment import Experiment, validate
-    from rerankd.experiments.guardrails import STEPS, ExperimentPlan
-    from rerankd.models.reference import BUNDLED
+    from rerankd.experiments.experiment import Experiment
+    from rerankd.experiments.guardrails import with_margins
+    from rerankd.experiments.plans import default_plan, parse_steps
+    from rerankd.experiments.status import describe, state_sentence
+    from rerankd.wiring.experiments import default_model_name, prepare_experiment
 
-    default_steps = STEPS if kind in ("canary", "split") else (1.0,)
-    plan = ExperimentPlan(
-        _steps(steps) if steps else default_steps,
-        _guardrails(margin or ()),
-        alpha,
-        min_requests,
-        min_seconds,
-        proven_from / 100,
-        objective_ms,
-        kind == "canary" if auto_promote is None else auto_promote,
-        patience,
-        min_feedback,
+    default = default_plan(kind)
+    plan = replace(
+        default,
+        steps=parse_steps(steps) if steps else default.steps,
+        guardrails=with_margins(_margins(margin or ())),
+        alpha=alpha,
+        min_requests=min_requests,
+        min_seconds=min_seconds,
+        proven_from=proven_from / 100,
+        objective_ms=objective_ms,
+        auto_promote=default.auto_promote if auto_promote is None else auto_promote,
+        patience=patience,
+        min_feedback=min_feedback,
     )
     with opened(traces_url) as (store, settings):
-        served = model or _default_name(settings)
-        if Path(challenger).is_dir() and challenger not in BUNDLED:  # services may run in another folder
-            challenger = str(Path(challenger).resolve())
-        experiment = validate(Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan))
-        if check:
-            from rerankd.models.files import load_model
-
-            files = load_model(challenger, cache_dir=settings.cache_dir, registry=settings.registry)
-            _check_different(files, served, settings)
-            experiment = replace(experiment, challenger=_pinned(challenger, settings))
-        started = store.start(experiment, current_user())
+        served = model or default_model_name(settings)
+        experiment = Experiment(name, kind, served, challenger, unit, seed[:100], plan=plan)
+        started = store.start(prepare_experiment(settings, experiment, check=check), current_user(), reason)
     if wants_json(as_json):
         write_rows([describe(started)])
         return
@@ -107,9 +99,15 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show experiments: current step, counts, and what would be decided now."""
+    from rerankd.experiments.feedback_metrics import FeedbackAggregator
+    from rerankd.experiments.status import experiment_row
+
     with opened(traces_url) as (store, _):
         experiments = store.recent() if name is None else [store.get(name)]
-        rows = [experiment_row(store, experiment, with_feedback=name is not None) for experiment in experiments]
+        rows = [
+            experiment_row(store, experiment, None if name is None else FeedbackAggregator(experiment))
+            for experiment in experiments
+        ]
     if wants_json(as_json):
         from rerankd.experiments.history import finite
 
@@ -129,13 +127,13 @@ def status(
 
 
 @app.command()
-def advance(name: Name, traces_url: Url = None) -> None:
+def advance(name: Name, reason: Reason = "", traces_url: Url = None) -> None:
     """Advance one step now; after the last step, promote the challenger."""
-    from rerankd.experiments.guardrails import ExperimentDecision
+    from rerankd.experiments import decisions
+    from rerankd.experiments.status import state_sentence
 
     with opened(traces_url) as (store, _):
-        advanced = _by_hand(store, name, ExperimentDecision("advance", "by hand", {}), ("running",))
-    say(state_sentence(advanced))
+        say(state_sentence(decisions.advance(store, name, current_user(), reason)))
 
 
 @app.command()
@@ -143,28 +141,25 @@ def stop(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the experiment.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All running and promoted experiments.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the registry's champion as it is.")] = False,
+    reason: Reason = "",
     traces_url: Url = None,
 ) -> None:
     """Return all traffic to the champion; this also reverts a promotion, in the registry too."""
-    from rerankd.experiments.guardrails import ExperimentDecision
+    from rerankd.experiments import decisions
+    from rerankd.experiments.status import state_sentence
 
     if (name is None) != every:
         raise InvalidRequestError("No experiment is named.", hint="Use NAME, or --all.")
     if keep and every:
         raise InvalidRequestError("--keep works for one experiment.", hint="Use NAME with --keep.")
     with opened(traces_url) as (store, _):
-        names = [name] if name is not None else [experiment.name for experiment in store.active()]
-        for experiment_name in names:
-            experiment = store.get(experiment_name)
-            if keep:
-                _check_moved(store, experiment)
-            is_rollback = experiment.state == "promoted" and not keep
-            action: Literal["roll_back", "stop"] = "roll_back" if is_rollback else "stop"
-            stopped = _by_hand(
-                store, experiment_name, ExperimentDecision(action, "by hand", {}), ("running", "promoted")
-            )
-            say(state_sentence(stopped))
-    if not names:
+        if name is not None:
+            stopped = [decisions.stop(store, name, current_user(), reason, keep=keep)]
+        else:
+            stopped = decisions.stop_all(store, current_user(), reason)
+    for experiment in stopped:
+        say(state_sentence(experiment))
+    if not stopped:
         say("No experiment is running.")
 
 
@@ -201,96 +196,14 @@ def opened(url: str | None) -> Iterator[tuple[ExperimentStore, Settings]]:
         store.close()
 
 
-def _by_hand(store: ExperimentStore, name: str, decision: ExperimentDecision, states: Sequence[str]) -> Experiment:
-    """Apply a manual decision; retried if a service changed the experiment at the same time."""
-    from rerankd.experiments.controller import apply_decision
-
-    for _ in range(ATTEMPTS):
-        experiment = store.get(name)
-        if experiment.state not in states:
-            if decision.action in ("stop", "roll_back"):
-                return experiment  # it is as it should be
-            raise ConflictError(f"{name} is {experiment.state}.", hint="See: rerankd rollout status.")
-        if experiment.kind == "shadow" and decision.action == "advance":
-            raise ConflictError(
-                f"{name} is shadow traffic, which has no steps.", hint="Start a canary of the same challenger."
-            )
-        if apply_decision(
-            store, experiment, decision, current_user(), {"coverage_before": experiment.coverage}, by_hand=True
-        ):
-            return store.get(name)
-    raise ConflictError(f"{name} is being changed by others at the same time.", hint="Try again.")
-
-
-def _check_different(challenger: ModelFiles, served: str, settings: Settings) -> None:
-    """Refuse a challenger with the champion's files, which can be neither better nor worse.
-
-    A champion that is not on this machine is not downloaded for the comparison.
-    """
-    from rerankd.models.digest import content_digest
-    from rerankd.models.files import load_model
-    from rerankd.models.reference import parse_reference
-
-    default = settings.model if served == _default_name(settings) else served
-    with suppress(ModelError):  # services may know the champion by a name that settings here do not have
-        champion = parse_reference(settings.models.get(served, default))
-        if champion.kind not in ("bundled", "folder"):
-            return
-        if content_digest(load_model(str(champion))) == content_digest(challenger):
-            raise InvalidRequestError(
-                f"{challenger.reference} has the same files as {served}, the champion.",
-                hint="Name another challenger, or use --no-check for an A/A test.",
-            )
-
-
-def _check_moved(store: ExperimentStore, experiment: Experiment) -> None:
-    status = registry_status(store, experiment)
-    if experiment.state != "promoted" or status.get("phase") != "moved":
-        reason = f" {status['reason']}." if status else ""
-        raise ConflictError(
-            f"The registry's champion is not the challenger of {experiment.name}.{reason}",
-            hint="See: rerankd rollout history. Without --keep the previous champion answers again.",
-        )
-
-
-def _pinned(challenger: str, settings: Settings) -> str:
-    """Resolve a registry alias to its current version, which stays fixed for the experiment."""
-    from rerankd.models.reference import REGISTRY, parse_reference
-
-    reference = parse_reference(challenger)
-    if reference.alias is None:
-        return challenger
-    from rerankd.wiring.registry import open_registry
-
-    return f"{REGISTRY}{reference.name}@{open_registry(settings).resolve(reference.name, reference.alias).version}"
-
-
-def _steps(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) / 100 for part in text.split(","))
-    except ValueError:
-        raise InvalidRequestError(
-            f"{text[:100]!r} is not a list of steps.", hint="Write percentages, such as 1,10,100."
-        ) from None
-
-
-def _guardrails(margins: Sequence[str]) -> tuple[Guardrail, ...]:
-    from rerankd.experiments.guardrails import DEFAULT_GUARDRAILS
-
-    rails = {rail.name: rail for rail in DEFAULT_GUARDRAILS}
+def _margins(margins: Sequence[str]) -> Mapping[str, float]:
+    values: dict[str, float] = {}
     for text in margins:
         name, _, value = text.partition("=")
         try:
-            rails[name] = replace(rails[name], margin=float(value))
-        except (KeyError, ValueError):
+            values[name] = float(value)
+        except ValueError:
             raise InvalidRequestError(
-                f"{text[:100]!r} is not a margin.", hint=f"Write NAME=NUMBER with one of: {', '.join(rails)}."
+                f"{text[:100]!r} is not a margin.", hint="Write NAME=NUMBER, such as errors=0.02."
             ) from None
-    return tuple(rails.values())
-
-
-def _default_name(settings: Settings) -> str:
-    """Return the name under which services with these settings serve their default model."""
-    if settings.model in settings.models or settings.model == "mini" or not Path(settings.model).is_dir():
-        return settings.model
-    return Path(settings.model).name
+    return values

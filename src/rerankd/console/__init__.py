@@ -7,6 +7,8 @@ messages     one table of messages in English and Chinese;  language: which of t
 formats      numbers, times and texts as pages show them
 sign_in      sessions: signing in and out, language
 static_files files of the pages, vendored libraries among them
+decision_form the reason that every decision needs;  experiments, experiment_form, experiment_view: experiments
+models, model_view  served and registered models;  history: all decisions
 """
 
 from __future__ import annotations

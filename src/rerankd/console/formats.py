@@ -48,6 +48,16 @@ def percent(value: float | None, digits: int = 0) -> str:
     return NONE if value is None else f"{value * 100:.{digits}f} %".replace("-", MINUS)
 
 
+def megabytes(count: int | None) -> str:
+    """Return a number of bytes in megabytes.
+
+    Example:
+        >>> megabytes(29_160_281), megabytes(None)
+        ('29.2 MB', '–')
+    """
+    return NONE if count is None else f"{count / 1e6:,.1f} MB"
+
+
 def moment(seconds: float | None) -> str:
     """Return a time in UTC.
 

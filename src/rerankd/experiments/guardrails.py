@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rerankd.errors import InvalidRequestError
 from rerankd.experiments.metric_format import LATENCY, format_change
 from rerankd.experiments.sequential_tests import ConfidenceBounds, Sums, difference, ratio_evidence
 
 DecisionAction = Literal["wait", "advance", "roll_back", "stop"]
+GuardrailState = Literal["holds", "unproven", "unknown", "broken"]
 STEPS = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 SAMPLE_RATIO_ALPHA = 0.001
 MIN_UNPROVEN = 30
@@ -60,6 +62,27 @@ DEFAULT_GUARDRAILS = (
     Guardrail(NEGATIVE_FEEDBACK_RATE, 0.02, proof=False),
     Guardrail(RECIPROCAL_RANK_LOSS, 0.02, proof=False),
 )
+
+
+def with_margins(margins: Mapping[str, float]) -> tuple[Guardrail, ...]:
+    """Return the default guardrails with other margins.
+
+    Args:
+        margins: margins by name of the guardrail.
+
+    Raises:
+        InvalidRequestError: a name is unknown.
+
+    Example:
+        >>> next(rail.margin for rail in with_margins({"errors": 0.02}) if rail.name == "errors")
+        0.02
+    """
+    rails = {rail.name: rail for rail in DEFAULT_GUARDRAILS}
+    for name, margin in margins.items():
+        if name not in rails:
+            raise InvalidRequestError(f"Unknown guardrail {name[:100]!r}.", hint=f"Use one of: {', '.join(rails)}.")
+        rails[name] = replace(rails[name], margin=margin)
+    return tuple(rails.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +170,7 @@ def check_guardrails(plan: ExperimentPlan, coverage: float, observations: Observ
         # One-sided at `alpha` is the two-sided confidence sequence at twice that.
         rail_alpha = alpha / len(plan.steps) if rail.each_step else alpha
         bounds[rail.name] = difference(control, canary, min(0.5, 2 * rail_alpha))
-        enough = canary.count >= rail.hard_limit_requests
-        if rail.hard_limit is not None and enough and canary.mean >= rail.hard_limit:
+        if _reached_hard_limit(rail, canary):
             reason = f"{rail.name} reached its hard limit: {canary.mean:.1%} of the challenger's requests."
             return ExperimentDecision("roll_back", reason, bounds)
     expected_share = coverage if observations.share is None else observations.share
@@ -177,15 +199,50 @@ def _advance_or_wait(
         reason = f"Only {rated} of {plan.min_feedback} required rankings have feedback."
         return ExperimentDecision("wait", reason, bounds)
     for rail in plan.guardrails:
-        bound, proof = bounds[rail.name], rail.proof and coverage >= plan.proven_from
         counts = (_sums(observations.control, rail).count, _sums(observations.canary, rail).count)
         if not rail.proof and min(counts) < MIN_UNPROVEN:
             continue
-        worst = bound.high if proof else bound.mean
+        worst = _compared_bound(plan, rail, coverage, bounds[rail.name])
         if worst > rail.margin:
             reason = _unproven(rail, worst)
             return ExperimentDecision("wait", reason, bounds)
     return ExperimentDecision("advance", "All guardrails hold.", bounds)
+
+
+def guardrail_state(
+    plan: ExperimentPlan, rail: Guardrail, coverage: float, observations: Observations, bound: ConfidenceBounds
+) -> GuardrailState:
+    """Return what is known of one guardrail.
+
+    Args:
+        plan: plan of the experiment.
+        rail: guardrail of the plan.
+        coverage: share of units that take part now.
+        observations: counts since the experiment began.
+        bound: confidence bounds of the guardrail's difference, as `check_guardrails` gives them.
+
+    Returns:
+        `holds` if it permits the next step; `unproven` if it may have increased by more than its margin; `unknown` as
+        long as there are too few values; `broken` if it ends the experiment.
+    """
+    control, canary = _sums(observations.control, rail), _sums(observations.canary, rail)
+    if bound.low > rail.tolerance or _reached_hard_limit(rail, canary):
+        return "broken"
+    worst = _compared_bound(plan, rail, coverage, bound)
+    least = 2 if rail.proof else MIN_UNPROVEN
+    if min(control.count, canary.count) < least or math.isinf(worst):
+        return "unknown"
+    return "unproven" if worst > rail.margin else "holds"
+
+
+def _reached_hard_limit(rail: Guardrail, canary: Sums) -> bool:
+    enough = canary.count >= rail.hard_limit_requests
+    return rail.hard_limit is not None and enough and canary.mean >= rail.hard_limit
+
+
+def _compared_bound(plan: ExperimentPlan, rail: Guardrail, coverage: float, bound: ConfidenceBounds) -> float:
+    """Return the increase that must stay below the margin: the upper bound where proof is needed, or else the mean."""
+    return bound.high if rail.proof and coverage >= plan.proven_from else bound.mean
 
 
 def _unproven(rail: Guardrail, worst: float) -> str:

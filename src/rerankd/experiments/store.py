@@ -45,12 +45,13 @@ class ExperimentStore:
     def __init__(self, traces: TraceStore) -> None:
         self.traces = traces
 
-    def start(self, experiment: Experiment, started_by: str) -> Experiment:
+    def start(self, experiment: Experiment, started_by: str, why: str = "") -> Experiment:
         """Start an experiment at its first step.
 
         Args:
             experiment: experiment to start; its seed is drawn if empty.
             started_by: person, for the history.
+            why: reason of the person, for the history.
 
         Returns:
             The experiment as it is stored.
@@ -84,7 +85,7 @@ class ExperimentStore:
                 row = _row(started) | {"told": False}
                 [number] = connection.execute(insert(tables.experiment).values(row)).inserted_primary_key or (0,)
                 started = replace(started, id=int(number))
-                reason = f"{started.kind} of {started.challenger}"
+                reason = f"{started.kind} of {started.challenger}" + (f": {why}" if why else "")
                 write_event(connection, started, ExperimentEvent(started.name, "start", reason, started_by, 0.0, {}))
         except InvalidRequestError as error:
             if isinstance(error.__cause__, IntegrityError):
@@ -169,15 +170,26 @@ class ExperimentStore:
         return True
 
     def events(
-        self, name: str | None = None, limit: int = 200, *, model: str | None = None, since: float | None = None
+        self,
+        name: str | None = None,
+        limit: int = 200,
+        *,
+        model: str | None = None,
+        author: str = "",
+        action: str | None = None,
+        since: float | None = None,
+        before: float | None = None,
     ) -> list[ExperimentEvent]:
         """Return the history of one experiment or of all, newest first.
 
         Args:
             name: name of the experiment; None for all.
-            limit: events at most.
+            limit: most events.
             model: name that requests use for the champion; None for any.
+            author: part of the author's name.
+            action: only this action; None for all.
             since: earliest time, seconds since 1970; None for all.
+            before: only events before this time, in seconds since 1970; None for all.
         """
         event, experiment = tables.experiment_event.c, tables.experiment.c
         columns = (experiment.name, event.action, event.reason, event.who, event.coverage, event.data, event.time)
@@ -188,6 +200,12 @@ class ExperimentStore:
             query = query.where(experiment.model == model)
         if since is not None:
             query = query.where(event.time >= since)
+        if author:
+            query = query.where(event.who.contains(author, autoescape=True))
+        if action is not None:
+            query = query.where(event.action == action)
+        if before is not None:
+            query = query.where(event.time < before)
         with self.traces.connect() as connection:
             rows = connection.execute(query.order_by(event.id.desc()).limit(limit)).all()
         return [

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rerankd._common.user import current_user
 from rerankd.errors import (
-    ConflictError,
     CorruptModelError,
     InvalidRequestError,
-    ModelNotFoundError,
     PromotionRefusedError,
 )
 from rerankd.models.files import load_model
 from rerankd.models.reference import CHAMPION
 from rerankd.registry.cache import Cache
 from rerankd.registry.diff import Difference, differences
-from rerankd.registry.store import EVIDENCE_FOLDER, MODEL_FOLDER, Store
+from rerankd.registry.moves import apply_move, check_seen, read_moves, unchanged_move
+from rerankd.registry.store import MODEL_FOLDER, Store
 from rerankd.registry.verification import check_copy
-from rerankd.registry.version import APPROVED_TAG, CHALLENGER, MOVE_TAG, PREVIOUS, AliasMove, ModelVersion
+from rerankd.registry.version import APPROVED_TAG, CHALLENGER, PREVIOUS, AliasMove, ModelVersion
+
+if TYPE_CHECKING:
+    from rerankd.registry.gates import GateRecord
 
 MAX_REASON = 2000
 
@@ -139,7 +140,16 @@ class Registry:
             version, lambda name, folder: self.store.get(version.run_id, f"{MODEL_FOLDER}/{name}", folder), anew=anew
         )
 
-    def promote(self, name: str, target: str | int = CHALLENGER, reason: str = "", *, force: bool = False) -> AliasMove:
+    def promote(
+        self,
+        name: str,
+        target: str | int = CHALLENGER,
+        reason: str = "",
+        *,
+        force: bool = False,
+        user: str | None = None,
+        seen: int | None = None,
+    ) -> AliasMove:
         """Make a version the champion; the one before becomes `previous`. Idempotent.
 
         Args:
@@ -147,17 +157,22 @@ class Registry:
             target: alias or number of the version.
             reason: reason, for the history.
             force: True to override the gate and the verification; needs a reason.
+            user: person who decides; None for the user of the operating system.
+            seen: number of the champion that the person looked at, 0 if there was none; None for the present one.
 
         Raises:
             PromotionRefusedError: the version did not pass a gate, or is not verified.
+            ConflictError: the champion was moved since `seen`.
             ModelError: there is no such version, or its files are damaged.
             InvalidRequestError: `force` without a reason.
             UnavailableError: MLflow cannot be reached.
         """
         reason = _validate_reason(reason, force)
         version = self.resolve(name, target)
-        if self.store.aliases(name).get(CHAMPION) == version.version:
-            return self._unchanged("promote", name, version.version, reason)
+        before = self.store.aliases(name).get(CHAMPION)
+        if before == version.version:
+            return unchanged_move("promote", name, version.version, reason, user)
+        check_seen(name, seen, before)
         gate = self._gate(version, force)
         if not version.trusted and not force:
             raise PromotionRefusedError(
@@ -167,22 +182,35 @@ class Registry:
         with self.store.writing():
             before = self.store.aliases(name).get(CHAMPION)
             if before == version.version:
-                return self._unchanged("promote", name, version.version, reason)
-            move = AliasMove("promote", name, before, version.version, current_user(), time.time(), reason, gate, force)
+                return unchanged_move("promote", name, version.version, reason, user)
+            check_seen(name, seen, before)
+            user = user or current_user()
+            move = AliasMove("promote", name, before, version.version, user, time.time(), reason, gate, force)
             if not version.trusted:
                 self.store.tag_version(name, version.version, APPROVED_TAG, reason)
-            return self._moved(move, before)
+            return apply_move(self.store, move, before)
 
-    def rollback(self, name: str, reason: str = "", *, force: bool = False) -> AliasMove:
+    def rollback(
+        self,
+        name: str,
+        reason: str = "",
+        *,
+        force: bool = False,
+        user: str | None = None,
+        seen: int | None = None,
+    ) -> AliasMove:
         """Make the previous version the champion again. Idempotent.
 
         Args:
             name: name of the registered model.
             reason: reason, for the history.
             force: True to skip the check of the previous version's files; needs a reason.
+            user: person who decides; None for the user of the operating system.
+            seen: number of the champion that the person looked at; None for the present one.
 
         Raises:
             PromotionRefusedError: there is no previous version.
+            ConflictError: the champion was moved since `seen`.
             ModelError: there is no such model, or the files of the previous version are damaged.
             UnavailableError: MLflow cannot be reached.
         """
@@ -194,7 +222,8 @@ class Registry:
                 f"{name} has no previous version.", hint="Promote a version by its number instead."
             )
         if before == after:
-            return self._unchanged("rollback", name, after, reason)
+            return unchanged_move("rollback", name, after, reason, user)
+        check_seen(name, seen, before)
         if not force:
             version = self.resolve(name, after)
             check_copy(self.fetch(version, anew=True), version)
@@ -204,12 +233,16 @@ class Registry:
                 raise PromotionRefusedError(
                     f"{name} was promoted or rolled back just now.", hint="See: rerankd models history"
                 )
-            move = AliasMove("rollback", name, before, after, current_user(), time.time(), reason, "", force)
-            return self._moved(move, None)
+            move = AliasMove("rollback", name, before, after, user or current_user(), time.time(), reason, "", force)
+            return apply_move(self.store, move, None)
 
-    def names(self) -> list[str]:
-        """Return the names of registered models."""
-        return self.store.names()
+    def models(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the names of registered models, each with the version number of its aliases.
+
+        Raises:
+            UnavailableError: MLflow cannot be reached.
+        """
+        return self.store.models()
 
     def history(self, name: str) -> History:
         """Return the history of a registered model.
@@ -218,11 +251,7 @@ class Registry:
             ModelNotFoundError: there is no such model.
             UnavailableError: MLflow cannot be reached.
         """
-        moves = []
-        for key, text in sorted(self.store.model_tags(name).items(), reverse=True):
-            with contextlib.suppress(ValueError, TypeError):  # a tag of somebody else
-                if key.startswith(MOVE_TAG):
-                    moves.append(AliasMove.from_record(text))
+        moves = read_moves(self.store.model_tags(name))
         by_number: dict[int, list[str]] = {}
         for alias, number in self.store.aliases(name).items():
             by_number.setdefault(number, []).append(alias)
@@ -233,19 +262,35 @@ class Registry:
                 versions.append(replace(version, aliases=tuple(sorted(by_number.get(version.version, ())))))
         return History(tuple(moves), tuple(sorted(versions, key=lambda version: version.version, reverse=True)))
 
+    def moves(self) -> list[AliasMove]:
+        """Return the moves of all champions, newest first.
+
+        Raises:
+            UnavailableError: MLflow cannot be reached.
+        """
+        moves = [move for tags in self.store.tags_of_models().values() for move in read_moves(tags)]
+        return sorted(moves, key=lambda move: move.when, reverse=True)
+
     def diff(self, name: str, a: str | int, b: str | int) -> list[Difference]:
         """Return the differences between two versions; errors as `resolve`."""
         return differences(self.resolve(name, a), self.resolve(name, b))
+
+    def gate_record(self, version: ModelVersion) -> GateRecord | None:
+        """Return the gate record of a version; None if it has none, or none that can be read.
+
+        Raises:
+            UnavailableError: MLflow cannot be reached.
+        """
+        from rerankd.registry import gates
+
+        with gates.stored_record(self.store, version) as path:
+            return None if path is None else gates.read_record(version, path, self._gate_key)
 
     def _gate(self, version: ModelVersion, force: bool) -> str:
         """Return the result of the gate as a word; errors as `promote`."""
         from rerankd.registry import gates
 
-        with tempfile.TemporaryDirectory(prefix="rerankd-gate-") as work:
-            path: Path | None = None
-            if version.gate:
-                with contextlib.suppress(ModelNotFoundError):
-                    path = self._gate_record(version, Path(work))
+        with gates.stored_record(self.store, version) as path:
             try:
                 gates.check_gate(version, path, self._gate_key)
             except PromotionRefusedError:
@@ -253,34 +298,6 @@ class Registry:
                     raise
                 return "refused" if version.gate.get("passed") is False else "unproven" if version.gate else "missing"
         return "passed"
-
-    def _gate_record(self, version: ModelVersion, work: Path) -> Path | None:
-        from rerankd.registry import gates
-
-        path = f"{EVIDENCE_FOLDER}/{gates.FILE_NAME}"
-        size = self.store.sizes(version.run_id, EVIDENCE_FOLDER).get(path)
-        if size is None or size > gates.MAX_BYTES:
-            return None
-        return self.store.get(version.run_id, path, work)
-
-    def _moved(self, move: AliasMove, previous: int | None) -> AliasMove:
-        """Write the move, point the aliases, and mark the move as done. The champion is pointed last, in one step."""
-        key = f"{MOVE_TAG}{time.time_ns():020d}"
-        self.store.tag_model(move.name, key, move.record())
-        if previous is not None:
-            self.store.set_alias(move.name, PREVIOUS, previous)
-        self.store.set_alias(move.name, CHAMPION, move.after)
-        if self.store.aliases(move.name).get(CHAMPION) != move.after:
-            raise ConflictError(
-                f"Somebody else moved the champion of {move.name} at the same time.", hint="See: rerankd models history"
-            )
-        completed = replace(move, done=True)
-        self.store.tag_model(move.name, key, completed.record())
-        return completed
-
-    def _unchanged(self, action: str, name: str, version: int, reason: str) -> AliasMove:
-        make = partial(AliasMove, "promote") if action == "promote" else partial(AliasMove, "rollback")
-        return make(name, version, version, current_user(), time.time(), reason, done=True, changed=False)
 
 
 def _validate_reason(reason: str, force: bool) -> str:

@@ -91,18 +91,25 @@ class Store:
         """Return the rows of a model, newest first; none for an unknown name."""
         return self._paged(lambda client, page: client.search_model_versions(f"name='{name}'", PAGE, None, page))
 
-    def names(self) -> list[str]:
-        """Return the names of registered models."""
+    def models(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the names of registered models in order, each with the version number of its aliases."""
+        return {str(model.name): _numbers(model.aliases) for model in self._models()}
+
+    def tags_of_models(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the names of registered models in order, each with its tags."""
+        return {str(model.name): _texts(model.tags) for model in self._models()}
+
+    def _models(self) -> list[Any]:
         models = self._paged(lambda client, page: client.search_registered_models(None, PAGE, None, page))
-        return sorted(str(model.name) for model in models)
+        return sorted(models, key=lambda model: str(model.name))
 
     def model_tags(self, name: str) -> Mapping[str, str]:
         """Return the tags of a registered model; errors as `version`."""
-        return {str(key): str(value) for key, value in self._model(name).tags.items()}
+        return _texts(self._model(name).tags)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return the version number of each alias; errors as `version`."""
-        return {str(alias): int(number) for alias, number in self._model(name).aliases.items()}
+        return _numbers(self._model(name).aliases)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         """Point an alias at a version; errors as `version`."""
@@ -244,6 +251,14 @@ class Store:
             f"The registry {self.where} cannot be reached ({reason}).",
             hint="Check that MLflow runs and the setting registry.",
         )
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in tags.items()}
+
+
+def _numbers(aliases: Mapping[str, Any]) -> dict[str, int]:
+    return {str(alias): int(number) for alias, number in aliases.items()}
 
 
 def _search(ask: Callable[[Any, str | None], Any], page: str | None, client: Any) -> Any:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rerankd.errors import (
+    ConflictError,
     CorruptModelError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -73,6 +74,43 @@ def test_promotion_and_rollback(registry: Registry, models: list[Path], tmp_path
     assert history.versions[1].aliases == ("champion", "previous")
     assert registry.promote(name, "challenger").after == 3
     assert registry.rollback(name).after == 2
+
+
+def test_a_decision_names_its_person_and_is_refused_on_an_older_state(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    name = registered(registry, models, tmp_path)
+    assert registry.promote(name, 1, "the first", user="ops (1)", seen=0).user == "ops (1)"
+    assert not registry.promote(name, 1, "again", user="ops (1)", seen=0).changed  # sent twice: nothing is done twice
+    for seen in (0, 3):
+        with pytest.raises(ConflictError, match=f"it is {name} 1 now"):
+            registry.promote(name, 2, seen=seen)
+    registry.promote(name, 2, seen=1)
+    with pytest.raises(ConflictError, match=f"it is {name} 2 now"):
+        registry.rollback(name, seen=1)
+    assert registry.rollback(name, "worse", user="ops (2)", seen=2).user == "ops (2)"
+    assert not registry.rollback(name, seen=2).changed
+    assert [move.reason for move in registry.history(name).moves] == ["worse", "", "the first"]
+    assert registry.models()[name] == {"champion": 1, "previous": 1, "challenger": 3}
+
+
+def test_a_gate_record_is_read_with_the_state_of_its_signature(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    name = fresh_name()
+    keyed = {key: Registry(registry.store, registry.cache, key) for key in (None, KEY, "another key of some length")}
+    version = registry.register(models[0], name)
+    assert registry.gate_record(version) is None
+    version = registry.register(models[0], name, gate=gate_record(models[0], tmp_path / "gate.json", key=KEY))
+    records = {key: one.gate_record(version) for key, one in keyed.items()}
+    assert [record and record.signature for record in records.values()] == ["unchecked", "valid", "invalid"]
+    record = records[KEY]
+    assert record is not None
+    assert (record.unchanged, record.decision.checks[0].name) == (True, "gain on domain")
+    unsigned = registry.register(models[1], name, gate=gate_record(models[1], tmp_path / "other.json"))
+    record = keyed[KEY].gate_record(unsigned)
+    assert record is not None
+    assert record.signature == "unsigned"
 
 
 def test_a_gate_has_to_let_it_pass(registry: Registry, models: list[Path], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_is_not_there_is_said(any_store: Store) -> None:
     with pytest.raises(ModelNotFoundError, match="no version 7"):
         store.version(name, 7)
     assert store.versions(name) == []
-    assert name in store.names()
+    assert name in store.models()
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_versions_files_tags_and_aliases(any_store: Store, tmp_path: Path) -> No
 def test_reading_makes_no_store(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/none/mlflow.sqlite")
     with pytest.raises(UnavailableError, match="There is no registry"):
-        store.names()
+        store.models()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,15 +117,15 @@ def test_a_store_that_goes_away_and_comes_back(store: Store, tmp_path: Path) -> 
     copy = Store(f"sqlite:///{tmp_path}/mlflow.sqlite")
     assert copy.path
     shutil.copy(store.path, copy.path)
-    names = copy.names()
+    names = copy.models()
     copy.path.rename(tmp_path / "away")
     with pytest.raises(UnavailableError, match="There is no registry"):
-        copy.names()
+        copy.models()
     copy.path.write_bytes(b"this is no database" * 1000)
     with pytest.raises(UnavailableError, match="cannot be reached"):
-        copy.names()
+        copy.models()
     (tmp_path / "away").replace(copy.path)
-    assert copy.names() == names
+    assert copy.models() == names
 
 
 def test_files_get_a_longer_timeout_and_the_environment_stays_as_it_is(

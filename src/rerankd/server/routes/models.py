@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -16,8 +15,8 @@ from rerankd.errors import (
     PermissionDeniedError,
     UnsupportedModelError,
 )
-from rerankd.scoring.backend import Backend
 from rerankd.server.context import current_request
+from rerankd.server.model_cards import STARTED, computation, model_card
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.models import SwapRequestBody
@@ -25,7 +24,6 @@ from rerankd.server.schemas.openapi import request_body
 from rerankd.server.service import Service
 
 _log = logger(__name__)
-STARTED = int(time.time())
 
 
 class ModelRoutes:
@@ -34,33 +32,9 @@ class ModelRoutes:
     def __init__(self, service: Service) -> None:
         self._service, self._pool = service, service.pool
 
-    def _card(self, name: str) -> dict[str, Any]:
-        model = self._pool.loaded.get(name)
-        card: dict[str, Any] = {
-            "id": name,
-            "object": "model",
-            "created": STARTED,
-            "owned_by": "rerankd",
-            "model_type": "rerank",
-            "model_name": name,
-            "loaded": model is not None,
-        }
-        if model is not None:
-            card |= {
-                "max_model_len": model.files.manifest.architecture.max_length,
-                "max_length": model.truncation.max_length,
-                **_computation(model.engine.scorer.backend),
-                "version": model.engine.version,
-                "bytes": model.files.size,
-            }
-        follower = self._service.follower
-        if follower is not None and (registry_card := follower.card(name)) is not None:
-            card["registry"] = registry_card
-        return card
-
     async def list(self) -> Response:
         """List all models, loaded or not."""
-        return json_response({"object": "list", "data": [self._card(name) for name in self._pool.names]})
+        return json_response({"object": "list", "data": [model_card(self._service, name) for name in self._pool.names]})
 
     async def list_for_infinity(self) -> Response:
         """List all models as Infinity does, with the state of their queues."""
@@ -91,7 +65,7 @@ class ModelRoutes:
         """Return one model, by its name or its reference."""
         if not name:  # /v1/models/ is the list
             return await self.list()
-        return json_response(self._card(self._pool.find(name)) | {"id": name})
+        return json_response(model_card(self._service, self._pool.find(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
         """Return true if an API key is required; Xinference's clients ask first."""
@@ -119,7 +93,7 @@ class ModelRoutes:
                     "version": __version__,
                     "sha": None,
                     "docker_label": None,
-                    "rerankd": _computation(model.engine.scorer.backend),
+                    "rerankd": computation(model.engine.scorer.backend),
                 }
             )
 
@@ -137,7 +111,7 @@ class ModelRoutes:
             f"This instance serves it until it restarts. To keep it, set {setting} to this source in its settings."
         )
         _log.warning("%s was replaced by %s through the API. %s", name, body.source, warning)
-        return json_response(self._card(name) | {"persistent": False, "warnings": [warning]})
+        return json_response(model_card(self._service, name) | {"persistent": False, "warnings": [warning]})
 
     async def unload(self, name: str) -> Response:
         """Unload a model; the next request for it loads it again. Requires an admin key."""
@@ -155,16 +129,6 @@ class ModelRoutes:
             raise ModelNotFoundError(
                 f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self._pool.names)}."
             )
-
-
-def _computation(backend: Backend) -> dict[str, str]:
-    """Return how a model is computed, and why so."""
-    return {
-        "backend": backend.name,
-        "device": backend.device,
-        "precision": backend.precision,
-        "reason": backend.reason,
-    }
 
 
 def model_router(service: Service) -> APIRouter:
