@@ -23,6 +23,7 @@ from rerankd.demo.shop import HANDBOOK, RULES
 from rerankd.errors import MissingDependencyError
 from rerankd.feedback.case_store import CaseFilter, flag_request, list_cases, update_case
 from rerankd.feedback.detection import DetectionLimits, detect, detect_disagreement
+from rerankd.feedback.detectors import DetectorThresholds
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.settings import Settings
@@ -35,6 +36,7 @@ SEED = 23
 DAYS = 14.0
 RANKINGS = 620
 CASES = DetectionLimits(each=6)
+CLOSE = DetectorThresholds(agreement=0.65)  # versions of one model agree on more than two models do
 REPLAYED = 40
 
 
@@ -102,13 +104,13 @@ def fill_store(store: TraceStore, ranked: dict[str, DemoModel], rules: RuleSet, 
     trial = now - 2 * DAY
     visits.between(release, trial, rate, always(ranked[MODEL]))
     start_running_canary(visits, (trial, now), ranked[MODEL], ranked[TRIED], TRIED)
-    _add_cases(store, ranked, start)
+    _add_cases(store, ranked, TraceFilter(since=start), TraceFilter(until=launch))
 
 
-def _add_cases(store: TraceStore, ranked: dict[str, DemoModel], since: float) -> None:
+def _add_cases(store: TraceStore, ranked: dict[str, DemoModel], every: TraceFilter, early: TraceFilter) -> None:
     """Find bad cases with the detectors, flag one by hand, and label the worst ones."""
-    detect(store, TraceFilter(since=since), limits=CASES)
-    detect_disagreement(store, TraceFilter(since=since), MODEL, ranked[MODEL].logits, limit=REPLAYED)
+    detect(store, every, limits=CASES)
+    detect_disagreement(store, early, MODEL, ranked[MODEL].logits, CLOSE, REPLAYED)
     newest = next(iter(store.list_traces(TraceFilter(tenant=TENANTS[1]), limit=1)))
     flag_request(store, newest.request_id, newest.tenant, note="A customer called: the answer was on page two.")
     answers = {question.query: question.answer for model in ranked.values() for question in model.questions}
