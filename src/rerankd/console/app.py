@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import traces
+from rerankd.console import ask, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -16,8 +16,8 @@ from rerankd.errors import NotFoundError
 from rerankd.server.paths import CONSOLE
 from rerankd.server.service import Service
 
-NAVIGATION = (NavigationItem("traces", f"{CONSOLE}/traces"),)
-PARTS = (traces,)
+NAVIGATION = (NavigationItem("traces", f"{CONSOLE}/traces"), NavigationItem("ask", f"{CONSOLE}/ask"))
+PARTS = (traces, ask)
 
 
 def console_routers(service: Service) -> list[APIRouter]:
