@@ -50,7 +50,7 @@ class AskQuery(BaseModel):
 
     def body(self) -> SearchRequestBody:
         """Return the same question as the API takes it."""
-        fields = {name: value for name, value in self if name != "question" and value is not None}
+        fields = {name: value for name, value in self if name in SearchRequestBody.model_fields and value is not None}
         return validated(SearchRequestBody, fields | {"query": self.question})
 
 

@@ -57,10 +57,11 @@ def _lines(rows: list[Json]) -> Json:
         "height": height,
         "rows": [
             {
-                "before": row["rank_before"] * ROW,
-                "after": row["rank_after"] * ROW,
-                "number": row["number"],
-                "moved": row["rank_before"] - row["rank_after"],
+                "rank_before": row["rank_before"],
+                "rank_after": row["rank_after"],
+                "y_before": row["rank_before"] * ROW,
+                "y_after": row["rank_after"] * ROW,
+                "is_kept": bool(row["number"]),
             }
             for row in shown
         ],

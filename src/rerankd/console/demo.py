@@ -10,6 +10,7 @@ demo_experiments  a canary that was promoted, and one that is running
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import time
@@ -140,12 +141,13 @@ def _build_index(folder: Path, settings: Settings, say: Callable[[str], None]) -
     from rerankd.retrieval.splitting import SplitOptions
     from rerankd.wiring.retrieval import open_index, open_token_offsets
 
-    handbook = folder / "handbook"
-    shutil.copytree(HANDBOOK, handbook)
+    shutil.copytree(HANDBOOK, folder / HANDBOOK.name)
     try:
         index = open_index(settings)
         try:
-            ingest([handbook], index, open_token_offsets(settings), IngestOptions(SplitOptions(160, 20)))
+            options = IngestOptions(SplitOptions(160, 20))
+            with contextlib.chdir(folder):  # passages are named by the path that was given
+                ingest([Path(HANDBOOK.name)], index, open_token_offsets(settings), options)
         finally:
             index.close()
     except MissingDependencyError as error:

@@ -78,13 +78,13 @@ async function ask() {
   part("said").replaceChildren();
   part("findings").replaceChildren();
   try {
-    const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { accept: "text/event-stream" } });
-    if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) throw new Error(words.broken);
+    const response = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { accept: "text/event-stream, application/json" } });
+    if (!response.ok) throw new Error((await response.json()).message || words.broken);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let buffer = "";
     for (let next = await reader.read(); !next.done; next = await reader.read()) buffer = read(buffer + next.value);
   } catch (error) {
-    fail(error instanceof TypeError ? words.broken : error.message);
+    fail(error.name === "Error" ? error.message : words.broken);
     part("status").textContent = "";
   } finally {
     button.disabled = false;
