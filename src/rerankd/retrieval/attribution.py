@@ -8,6 +8,7 @@ fragments of a few letters.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -111,13 +112,15 @@ def _states_something(sentence: AnswerSentence) -> bool:
 
 def _pieces(text: str) -> list[str]:
     """Return the sentences, and blocks of code as a whole."""
-    splitter, pieces, pending = CodeSplitter(), [], ""
-    for part, is_code in splitter.feed(text) + splitter.flush():
-        if is_code and "\n" in part:
-            pieces += [*sentences(pending), part] if pending else [part]
+    splitter, pieces, pending = CodeSplitter(), list[str](), ""
+    parts = splitter.feed(text) + splitter.flush()
+    for is_code, group in itertools.groupby(parts, key=lambda part: part[1]):
+        joined = "".join(part for part, _ in group)
+        if is_code and "\n" in joined:  # a block; a span in backticks is a part of its sentence
+            pieces += [*sentences(pending), joined]
             pending = ""
         else:
-            pending += part
+            pending += joined
     return pieces + sentences(pending)
 
 

@@ -59,6 +59,7 @@ def served(folder: Path, llm: Served) -> Iterator[Served]:
 def ask(page: Page, question: str) -> None:
     page.locator("#question").fill(question)
     page.keyboard.press("Enter")
+    page.wait_for_url("**/ask?question=*")
 
 
 def test_an_answer_is_streamed_and_its_citation_lights_up_the_passage(browser: Browser, served: Served) -> None:
