@@ -1,9 +1,9 @@
 """Sentences of an answer and the passages that they stand on: cited by the language model, or matched by the reranker.
 
 A small language model writes what the passages say and forgets to cite them. Each sentence that it leaves uncited is
-scored with every passage, as a query with documents: the best passage from the threshold on is attributed to the
-sentence, and a sentence without one is unsupported. What states nothing is left alone: code, questions, headings, and
-fragments of a few letters.
+scored with every passage, as a query with documents: the best passage from the threshold on that has the sentence's
+numbers is attributed to it, and a sentence without one is unsupported. What states nothing is left alone: code,
+questions, headings, and fragments of a few letters.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 
 from rerankd.retrieval.citations import CitedPart, cited_parts
 from rerankd.retrieval.code_spans import CodeSplitter
+from rerankd.retrieval.figures import figures
 from rerankd.retrieval.sentences import sentences
 
 ScoreFunction = Callable[[Sequence[tuple[str, Sequence[str]]]], Awaitable[Sequence[Sequence[float]]]]
 """A function from queries, each with texts, to the sigmoid scores of the texts."""
 
-DEFAULT_SUPPORT = 0.5
+DEFAULT_SUPPORT = 0.35
 MAX_SENTENCES = 100  # of one answer that are matched
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _WORD = re.compile(r"[^\W\d_]{2,}|\d+")
@@ -35,7 +36,7 @@ class AnswerSentence:
         text: its text, with its citations and the spaces around it.
         citations: numbers of the passages that the language model cites behind it.
         attributed: number of the passage that the reranker matched to it; empty if it has citations, or no match.
-        score: score of the best passage, 0 to 1; None if it was not matched.
+        score: score of the passage that is attributed, or of the best one, 0 to 1; None if it was not matched.
         unsupported: True if it states something that no passage supports.
     """
 
@@ -91,14 +92,16 @@ async def attribute(
     if not open_positions or not passages:
         return matched
     scores = await score([(answer[position].text.strip(), passages) for position in open_positions])
+    numbers = [figures(passage) for passage in passages]
     for position, row in zip(open_positions, scores, strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        is_supported = row[best] >= threshold
+        stated = figures(answer[position].text)
+        supporting = [i for i, value in enumerate(row) if value >= threshold and stated <= numbers[i]]
+        best = max(supporting, key=row.__getitem__, default=None)
         matched[position] = replace(
             answer[position],
-            attributed=(best + 1,) if is_supported else (),
-            score=float(row[best]),
-            unsupported=not is_supported,
+            attributed=() if best is None else (best + 1,),
+            score=float(max(row) if best is None else row[best]),
+            unsupported=best is None,
         )
     return matched
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rerankd.retrieval.attribution import AnswerSentence, attribute, split_answer
 from rerankd.retrieval.citations import cited_parts
+from rerankd.retrieval.figures import figures
 
 
 def split(text: str, passages: int = 3) -> list[tuple[str, tuple[int, ...]]]:
@@ -69,7 +70,9 @@ async def test_uncited_sentences_are_matched_or_unsupported() -> None:
     assert scores.asked == ["Pandas eat bamboo.", "They fly to the moon."]
 
 
-@pytest.mark.parametrize("text", ["Yes.", "", "What do you mean by that?", "Here is the list:", "# The whole heading", "好的。"])
+@pytest.mark.parametrize(
+    "text", ["Yes.", "", "What do you mean by that?", "Here is the list:", "# The whole heading", "好的。"]
+)
 async def test_what_states_nothing_is_left_alone(text: str) -> None:
     scores = Scores()
     [sentence] = await attribute([AnswerSentence(text)], ["a passage"], scores)
@@ -80,3 +83,26 @@ async def test_without_passages_nothing_is_scored() -> None:
     scores = Scores()
     await attribute([AnswerSentence("They fly to the moon.")], [], scores)
     assert scores.asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("It costs 24.50, or 1,500 in all", {24.5, 1500}),
+        ("twenty-four hours, two hundred and five pages", {24, 205}),
+        ("three thousand two hundred", {3200}),
+        ("十二个月，一百六十元，二〇二六年", {12, 160, 2026}),
+        ("两万三千", {23000}),
+        ("one of them, 一个，十分好", set()),
+        ("３ 天", {3}),
+    ],
+)
+def test_numbers_are_values(text: str, numbers: set[float]) -> None:
+    assert figures(text) == numbers
+
+
+async def test_a_passage_without_the_number_supports_no_sentence_with_it() -> None:
+    passages = ["The repair of a zip costs twenty-four euros.", "A new zip costs 30 euros."]
+    right, wrong = split_answer("The repair of a zip costs 24 euros. The repair of a zip costs 90 euros.", 2)
+    matched = await attribute([right, wrong], passages, Scores(), 0.5)
+    assert [(each.attributed, each.unsupported) for each in matched] == [((1,), False), ((), True)]
