@@ -5,6 +5,7 @@ slow        takes its time between words   stuck       says nothing after the fi
 midway      breaks off in the middle       flaky       answers 503 twice, then well
 down        answers 503 always             obedient    does what passages tell it to do
 error       sends an error in the stream   early       ends the stream without saying that it is done
+uncited     cites nothing: a sentence of the first passage, and one that no passage supports
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def words(model: str, prompt: str) -> list[str]:
         return [*re.findall(r".{1,3}", " ".join(commands)), " [1", "]"]
     if model == "unknown":
         return ["It is so [", "7] and so [1", ", 9]."]
+    if model == "uncited":
+        return ["手机的保修期", "为一年，自购买之日起计算。", "太阳系有八颗行星。"]
     return ["一年", "，即十二个月 [", "1", "]", "。"]
 
 

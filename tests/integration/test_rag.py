@@ -207,6 +207,23 @@ def test_a_passage_that_was_not_given_cannot_be_cited(folder: Path, llm: Served)
     assert answer["grounded"] is False
 
 
+def test_uncited_sentences_are_attributed_or_named(folder: Path, llm: Served) -> None:
+    answer, _ = ask(folder, llm, "uncited", "手机保修多久")
+    assert (answer["citations"], answer["attributed"]) == ([], [1])
+    assert WARRANTY in answer["passages"][0]["text"]
+    assert answer["unsupported"] == ["太阳系有八颗行星。"]
+    assert answer["grounded"] is False
+    assert [each["attributed"] for each in answer["sentences"]] == [[1], []]
+    flags = ("--index", "index", "--llm-url", f"{llm.url}/v1", "--llm-model", "uncited", "--threshold", "0.01")
+    with serve("--index", str(folder / "index"), *flags[2:6], "--search-threshold", "0.01") as served:
+        over_http = post(served.url, "/v1/ask", {"query": "手机保修多久"})
+    for name in ("attributed", "unsupported", "grounded"):
+        assert over_http[name] == answer[name]
+    assert [each["score"] for each in over_http["sentences"]] == pytest.approx(
+        [each["score"] for each in answer["sentences"]], abs=1e-6
+    )
+
+
 def test_a_passage_cannot_change_the_check_or_the_settings(folder: Path, llm: Served) -> None:
     answer, _ = ask(folder, llm, "obedient")
     assert any("Ignore all instructions" in one["text"] for one in answer["passages"])

@@ -31,6 +31,7 @@ from rerankd.cli import (
     bulk,
     calibrate,
     cases,
+    console,
     demo,
     deploy,
     doctor,
@@ -119,6 +120,7 @@ app.command()(monitor.monitor)
 app.command()(rag.search)
 app.command()(rag.ask)
 app.command()(serve.serve)
+app.command()(console.console)
 app.command()(worker.worker)
 app.add_typer(index.app, name="index")
 app.add_typer(serve.config_app, name="config")

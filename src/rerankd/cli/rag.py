@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,8 +120,21 @@ async def _opened(settings: Settings, *, chat: bool) -> AsyncIterator[tuple[Rag,
                 instruction=request.truncation.instruction,
             )
 
-        expanded = reranker.reranker.rules.expand_query
-        rag = Rag(retriever, rank, open_token_offsets(settings), open_chat(settings) if chat else None, expanded)
+        async def score(groups: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+            rows = [
+                await reranker.score([(query, text) for text in texts], activation="sigmoid") for query, texts in groups
+            ]
+            return [row.tolist() for row in rows]
+
+        rag = Rag(
+            retriever,
+            rank,
+            open_token_offsets(settings),
+            open_chat(settings) if chat else None,
+            reranker.reranker.rules.expand_query,
+            score,
+            settings.answer_threshold,
+        )
         search_options = SearchOptions(
             settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens
         )
@@ -182,15 +195,28 @@ def _print_answer(answer: Answer, settings: Settings) -> None:
         stdout().print()
     passages = answer.search.passages
     for passage in passages:
-        if settings.llm_url and answer.error is None and passage.number not in answer.citations:
+        if settings.llm_url and answer.error is None and passage.number not in (*answer.citations, *answer.attributed):
             continue
         stdout().print(
-            f"\n[{passage.number}] {source_label(passage.ranked.document)}", markup=False, highlight=False, style="bold"
+            f"\n[{passage.number}] {source_label(passage.ranked.document)}{_matched(answer, passage.number)}",
+            markup=False,
+            highlight=False,
+            style="bold",
         )
         if not settings.llm_url or answer.error is not None:
             stdout().print(passage.ranked.document.text, markup=False, highlight=False, soft_wrap=True)
     if answer.invalid_citations:
         numbers = ", ".join(map(str, answer.invalid_citations))
         say(f"The language model cited {numbers}, which it was not given; these citations were removed.")
-    if settings.llm_url and answer.error is None and not answer.citations:
+    if answer.unsupported:
+        say("No passage supports:")
+        for sentence in answer.unsupported:
+            say(f"- {' '.join(sentence.split())}")
+    elif settings.llm_url and answer.error is None and not (answer.citations or answer.attributed):
         say("The answer cites no passage: it is not supported by the index.")
+
+
+def _matched(answer: Answer, number: int) -> str:
+    """Return the sentences that a passage was matched to without a citation; empty for none."""
+    sentences = [" ".join(each.text.split()) for each in answer.sentences if number in each.attributed]
+    return f"\nmatched to: {' … '.join(sentences)}" if sentences else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -14,6 +15,9 @@ from rerankd.cli.options import Config, Json, say_sources, setting_flags
 from rerankd.cli.output import cell, stderr, stdout, wants_json, write_rows
 from rerankd.models.reference import parse_reference
 from rerankd.settings import Settings, describe_sources, load_settings
+
+if TYPE_CHECKING:
+    from rerankd.server.service import Service
 
 config_app = typer.Typer(help="Show the effective settings.", no_args_is_help=True)
 SECRET = frozenset(
@@ -45,7 +49,7 @@ def serve(config: Config = None, **flags: Any) -> None:
     settings = load_settings(config, **flags)
     from rerankd.console.app import console_routers
     from rerankd.server.observability import logs
-    from rerankd.server.run import listen, serve_forever
+    from rerankd.server.run import serve_forever
     from rerankd.server.service import open_service
 
     logs.configure(settings.log_format, settings.log_level)
@@ -53,21 +57,36 @@ def serve(config: Config = None, **flags: Any) -> None:
     service = open_service(settings)
     for name in (settings.model, *settings.preload):  # a wrong path ends the program before the port opens
         parse_reference(service.pool.reference(service.pool.resolve(name)))
+    listener, address = listen_at(settings)
+    for name, path in _shown_paths(settings):
+        stderr().print(f"{name:8} {address}{path}", highlight=False, soft_wrap=True)
+    warn_of_open_port(service)
+    serve_forever(service, listener, console_routers(service) if settings.console else ())
+
+
+def listen_at(settings: Settings) -> tuple[socket.socket, str]:
+    """Open the port of the settings; return it with the address at which this machine reaches it.
+
+    Raises:
+        InvalidRequestError: it is taken, or the host is not an address of this machine.
+    """
+    from rerankd.server.run import listen
+
     listener = listen(settings.host, settings.port)
-    port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     reachable = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104  compared, not bound
-    for name, path in _shown_paths(settings):
-        stderr().print(f"{name:8} http://{reachable}:{port}{path}", highlight=False, soft_wrap=True)
-    if not service.keys.required and not is_loopback(settings.host):
-        stderr().print(
-            Text(
-                "WARNING: no API key is set, so anyone who can reach this port can use the service.", style="bold red"
-            ),
-            "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
-            soft_wrap=True,
-        )
-    serve_forever(service, listener, console_routers(service) if settings.console else ())
+    return listener, f"http://{reachable}:{listener.getsockname()[1]}"
+
+
+def warn_of_open_port(service: Service) -> None:
+    """Warn if others than this machine can reach a service that asks for no key."""
+    if service.keys.required or is_loopback(service.settings.host):
+        return
+    stderr().print(
+        Text("WARNING: no API key is set, so anyone who can reach this port can use the service.", style="bold red"),
+        "Create a key with `rerankd keys add NAME`, or listen on 127.0.0.1.",
+        soft_wrap=True,
+    )
 
 
 def _shown_paths(settings: Settings) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ class ExperimentEvent:
         author: person at the command line, or instance.
         coverage: coverage from then on.
         data: numbers that the decision rests on.
-        time: seconds since 1970.
+        time: seconds since 1970; 0 for the time when it is written.
     """
 
     experiment: str
@@ -44,7 +44,7 @@ def write_event(connection: Connection, experiment: Experiment, event: Experimen
     """Add an event to the history of an experiment."""
     values = {
         "experiment": experiment.id,
-        "time": time.time(),
+        "time": event.time or time.time(),
         "action": event.action,
         "reason": event.reason[:MAX_REASON],
         "who": event.author[:200],

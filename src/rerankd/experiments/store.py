@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,14 +36,15 @@ class ExperimentStore:
 
     Args:
         traces: database of traces.
+        clock: seconds since 1970.
 
     Example:
         >>> store = ExperimentStore(TraceStore("sqlite:///traces.sqlite"))  # doctest: +SKIP
         >>> store.start(Experiment("new", "canary", "mini", "org/name"), "me")  # doctest: +SKIP
     """
 
-    def __init__(self, traces: TraceStore) -> None:
-        self.traces = traces
+    def __init__(self, traces: TraceStore, clock: Callable[[], float] = time.time) -> None:
+        self.traces, self._clock = traces, clock
 
     def start(self, experiment: Experiment, started_by: str, why: str = "") -> Experiment:
         """Start an experiment at its first step.
@@ -61,7 +62,7 @@ class ExperimentStore:
             ConflictError: an experiment of this name is active, or one answers requests for its model.
             UnavailableError: the database cannot be reached.
         """
-        now = time.time()
+        now = self._clock()
         plan = validate(experiment).plan
         started = replace(
             experiment,
@@ -86,7 +87,8 @@ class ExperimentStore:
                 [number] = connection.execute(insert(tables.experiment).values(row)).inserted_primary_key or (0,)
                 started = replace(started, id=int(number))
                 reason = f"{started.kind} of {started.challenger}" + (f": {why}" if why else "")
-                write_event(connection, started, ExperimentEvent(started.name, "start", reason, started_by, 0.0, {}))
+                event = ExperimentEvent(started.name, "start", reason, started_by, 0.0, {}, now)
+                write_event(connection, started, event)
         except InvalidRequestError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise ConflictError(
@@ -138,14 +140,14 @@ class ExperimentStore:
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        now = time.time()
+        now = self._clock()
         updated = replace(experiment, **values, revision=experiment.revision + 1, changed=now)
         if updated.step != experiment.step:
             updated = replace(updated, stepped=now)
         with translate_errors(), self.traces.begin() as connection:
             if not _write(connection, experiment, _row(updated)):
                 return None
-            write_event(connection, updated, event)
+            write_event(connection, updated, replace(event, time=event.time or now))
             if updated.state not in ACTIVE:  # nobody needs to know any more who took part
                 _delete_units(connection, updated)
         return updated
@@ -161,11 +163,12 @@ class ExperimentStore:
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        ended = replace(experiment, revision=experiment.revision + 1, changed=time.time())
+        now = self._clock()
+        ended = replace(experiment, revision=experiment.revision + 1, changed=now)
         with translate_errors(), self.traces.begin() as connection:
             if not _write(connection, experiment, _row(ended) | {"active_name": None, "active_model": None}):
                 return False
-            write_event(connection, ended, event)
+            write_event(connection, ended, replace(event, time=event.time or now))
             _delete_units(connection, ended)
         return True
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rerankd.errors import RerankdError
+from rerankd.retrieval.attribution import AnswerSentence
 from rerankd.types import Document, RankedDocument
 
 DropReason = Literal["threshold", "duplicate", "budget", "top_n"]
@@ -39,7 +40,8 @@ class SearchResult:
         dropped: passages that are not, best first.
         model: name of the reranking model; empty if the first stage returned nothing.
         rules: version of the rules in force.
-        timings: milliseconds per stage: `retrieve`, `rerank`, `select`, and `answer` where there is one.
+        timings: milliseconds per stage: `retrieve`, `rerank`, `select`; where there is an answer also `answer`, and
+            `support` for the match of its sentences.
         request_id: id of the ranking in traces and feedback.
         version: version of the model.
         experiment: experiment and variant of the ranking, as in `RerankResult.experiment`.
@@ -77,6 +79,7 @@ class Answer:
         invalid_citations: cited numbers without a passage; they are removed from the text.
         refusal: message to the user if no passage answers the question; empty otherwise.
         error: failure of the language model; the passages are valid all the same.
+        sentences: sentences of the text, with the passages that each cites or is attributed to.
     """
 
     text: str | None
@@ -85,11 +88,23 @@ class Answer:
     invalid_citations: tuple[int, ...] = ()
     refusal: str = ""
     error: RerankdError | None = None
+    sentences: tuple[AnswerSentence, ...] = ()
+
+    @property
+    def attributed(self) -> tuple[int, ...]:
+        """Numbers of the passages that the reranker matched to sentences without a citation."""
+        return tuple(dict.fromkeys(number for sentence in self.sentences for number in sentence.attributed))
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """Sentences that no passage supports."""
+        return tuple(sentence.text.strip() for sentence in self.sentences if sentence.unsupported)
 
     @property
     def grounded(self) -> bool:
-        """True if there is an answer that cites passages, and only passages that the model was given."""
-        return bool(self.text) and bool(self.citations) and not self.invalid_citations and self.error is None
+        """True if passages support every sentence of the answer, and only passages that the model was given."""
+        is_supported = bool(self.citations or self.attributed) and not self.unsupported
+        return bool(self.text) and is_supported and not self.invalid_citations and self.error is None
 
 
 def source_label(document: Document) -> str:

@@ -7,6 +7,7 @@ fences and in backticks, and numbers that count no passages: the year in `[2023]
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rerankd.retrieval.code_spans import CodeSplitter
 
@@ -22,6 +23,43 @@ _INDEXED = re.compile(r"[A-Za-z0-9_)\]]")  # the end of what an index is of
 _RANGE = re.compile(r"(\d{1,4})(?:\s*[-\u2013\u2014~]\s*(\d{1,4}))?")
 MAX_RANGE = 50
 FIRST_YEAR = 1000
+CitedPart = tuple[str, tuple[int, ...]]
+"""A part of a text, and the passages that it cites: none for a text between citations."""
+
+
+def cited_parts(text: str, passages: int) -> list[CitedPart]:
+    """Split a text at its citations; joined, the parts give the text again.
+
+    Args:
+        text: a checked answer, or a part of one.
+        passages: number of passages.
+
+    Returns:
+        Parts with the numbers that they cite; none for text between citations, and for code.
+
+    Example:
+        >>> cited_parts("Bamboo [1, 2], in `a[1]`.", 2)
+        [('Bamboo ', ()), ('[1, 2]', (1, 2)), (', in `a[1]`.', ())]
+    """
+    splitter, parts = CodeSplitter(), list[CitedPart]()
+
+    def add(part: str, cited: tuple[int, ...] = ()) -> None:
+        if part and not cited and parts and not parts[-1][1]:
+            part = parts.pop()[0] + part
+        if part:
+            parts.append((part, cited))
+
+    for part, is_code in splitter.feed(text) + splitter.flush():
+        end = 0
+        for match in () if is_code else _CITATION.finditer(part):
+            before = part[match.start() - 1] if match.start() else (parts[-1][0][-1] if parts else "")
+            numbers = _numbers(match["numbers"])
+            if not _is_interval(numbers, before) and all(1 <= number <= passages for number in numbers):
+                add(part[end : match.start()])
+                add(match[0], tuple(numbers))
+                end = match.end()
+        add(part[end:])
+    return parts
 
 
 class CitationFilter:
@@ -77,14 +115,18 @@ class CitationFilter:
         before = match.string[match.start() - 1] if match.start() else self._last
         numbers = _numbers(match["numbers"])
         valid = [number for number in numbers if 1 <= number <= self._passages]
-        is_interval = 0 in numbers and (len(numbers) > 1 or _INDEXED.match(before) is not None)
-        if is_interval or (not valid and min(numbers) >= FIRST_YEAR):
+        if _is_interval(numbers, before) or (not valid and min(numbers) >= FIRST_YEAR):
             return match[0]
         for number in numbers:
             seen = self.cited if number in valid else self.invalid
             if number not in seen:
                 seen.append(number)
         return f"[{', '.join(map(str, valid))}]" if valid else ""
+
+
+def _is_interval(numbers: Sequence[int], before: str) -> bool:
+    """Return True for `[0, 1]` and `rows[0]`, which cite nothing."""
+    return 0 in numbers and (len(numbers) > 1 or _INDEXED.match(before) is not None)
 
 
 def _numbers(text: str) -> list[int]:

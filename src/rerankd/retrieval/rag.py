@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from rerankd._common.logging import logger
 from rerankd._common.validation import to_query
 from rerankd.errors import RerankdError
 from rerankd.ranking.order import checked_threshold
 from rerankd.ranking.requests import build_request
 from rerankd.retrieval.answer import Answer, AnswerDelta, SearchResult
 from rerankd.retrieval.answer_draft import AnswerDraft
+from rerankd.retrieval.attribution import DEFAULT_SUPPORT, AnswerSentence, ScoreFunction, attribute, split_answer
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.prompt import NO_ANSWER, build_messages
 from rerankd.retrieval.retriever import Retriever
@@ -28,6 +30,7 @@ from rerankd.retrieval.splitting import TokenOffsets
 from rerankd.rules.rule_set import language_of
 from rerankd.types import RerankRequest, RerankResult
 
+_log = logger(__name__)
 RankFunction = Callable[[RerankRequest], Awaitable[RerankResult]]
 ExpandFunction = Callable[[str, str], str]
 
@@ -41,6 +44,8 @@ class Rag:
         offsets: token offsets of a text, for the token budget.
         chat: the language model; None to return passages alone.
         expand: adds synonyms to the query of a tenant; called with query and tenant.
+        score: scores the sentences of an answer with its passages, to support those without a citation; None not to.
+        support: lowest score, 0 to 1, at which a passage supports a sentence.
     """
 
     def __init__(
@@ -50,9 +55,12 @@ class Rag:
         offsets: TokenOffsets,
         chat: ChatModel | None = None,
         expand: ExpandFunction = lambda query, tenant: query,
+        score: ScoreFunction | None = None,
+        support: float = DEFAULT_SUPPORT,
     ) -> None:
         self._retriever, self._rank, self._offsets = retriever, rank, offsets
         self._chat, self._expand = chat, expand
+        self._score, self._support = score, support
 
     async def search(
         self, query: str, options: SearchOptions | None = None, request: RerankRequest | None = None
@@ -107,6 +115,19 @@ class Rag:
         """
         result = await self.search(query, options, request)
         yield result
+        async with aclosing(self.generate(result)) as parts:
+            async for part in parts:
+                yield part
+
+    async def generate(
+        self, result: SearchResult, messages: Sequence[dict[str, str]] | None = None
+    ) -> AsyncGenerator[AnswerDelta | Answer, None]:
+        """Answer a question from passages that were found, as `ask` does after its search.
+
+        Args:
+            result: the passages.
+            messages: prompt; None for that of `build_messages`.
+        """
         if not result.passages:
             yield Answer(None, result, refusal=NO_ANSWER[language_of(result.query)])
             return
@@ -116,7 +137,7 @@ class Rag:
         draft = AnswerDraft(len(result.passages))
         started, error = time.perf_counter(), None
         try:
-            async with aclosing(self._chat.stream(build_messages(result))) as deltas:
+            async with aclosing(self._chat.stream(messages or build_messages(result))) as deltas:
                 async for delta in deltas:
                     if text := draft.feed(delta):
                         yield AnswerDelta(text)
@@ -124,14 +145,33 @@ class Rag:
             error = failure
         if rest := draft.flush():
             yield AnswerDelta(rest)
-        timings = {**result.timings, "answer": _milliseconds_since(started)[0]}
+        timings = dict(result.timings)
+        timings["answer"], started = _milliseconds_since(started)
+        error = error or draft.error
+        sentences = await self._sentences(draft.text, result) if error is None else ()
+        timings["support"], started = _milliseconds_since(started)
         yield Answer(
             text=draft.text or None,
             search=replace(result, timings=timings),
             citations=tuple(draft.citations.cited),
             invalid_citations=tuple(draft.citations.invalid),
-            error=error or draft.error,
+            error=error,
+            sentences=sentences,
         )
+
+    async def _sentences(self, text: str, result: SearchResult) -> tuple[AnswerSentence, ...]:
+        """Return the sentences of an answer, those without a citation matched to passages.
+
+        A model that cannot score now costs the match, not the answer.
+        """
+        answer = split_answer(text, len(result.passages))
+        if self._score is not None:
+            try:
+                passages = [passage.ranked.document.text for passage in result.passages]
+                answer = await attribute(answer, passages, self._score, self._support)
+            except RerankdError as error:
+                _log.warning("The answer's sentences are not matched to passages: %s", error)
+        return tuple(answer)
 
     async def answer(
         self, query: str, options: SearchOptions | None = None, request: RerankRequest | None = None

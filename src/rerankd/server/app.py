@@ -18,7 +18,7 @@ from rerankd.errors import MethodNotAllowedError, NotFoundError
 from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import current_request
 from rerankd.server.middleware import RequestMiddleware
-from rerankd.server.paths import closest_path
+from rerankd.server.paths import CONSOLE, closest_path
 from rerankd.server.request_parsing import first_fault
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
@@ -31,7 +31,9 @@ from rerankd.server.routes.search import search_router
 from rerankd.server.service import Service
 
 
-def create_app(service: Service, *, is_local: bool = False, pages: Sequence[APIRouter] = ()) -> FastAPI:
+def create_app(
+    service: Service, *, is_local: bool = False, pages: Sequence[APIRouter] = (), api: bool = True
+) -> FastAPI:
     """Return the application of an instance; its lifespan starts and closes the instance.
 
     Args:
@@ -39,6 +41,7 @@ def create_app(service: Service, *, is_local: bool = False, pages: Sequence[APIR
         is_local: True if it listens on a loopback address. Without keys and `allowed_hosts` it then serves loopback
             names alone.
         pages: routes of pages to serve besides the API, such as the console's.
+        api: False to serve the pages alone, with the probes and metrics.
 
     Example:
         >>> app = create_app(open_service(load_settings()))  # doctest: +SKIP
@@ -62,17 +65,7 @@ def create_app(service: Service, *, is_local: bool = False, pages: Sequence[APIR
         responses={"4XX": {"description": "The request is refused; the body says why."}},
     )
     app.state.service = service
-    routers = (
-        rerank_router(service),
-        job_router(service),
-        feedback_router(service),
-        case_router(service),
-        search_router(service),
-        model_router(service),
-        health_router(service),
-        docs_router(),
-        *pages,
-    )
+    routers = (*(_api_routers(service) if api else ()), health_router(service), *pages)
     for router in routers:
         app.include_router(router)
     routes = app.state.routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -109,6 +102,18 @@ def create_app(service: Service, *, is_local: bool = False, pages: Sequence[APIR
     return app
 
 
+def _api_routers(service: Service) -> tuple[APIRouter, ...]:
+    return (
+        rerank_router(service),
+        job_router(service),
+        feedback_router(service),
+        case_router(service),
+        search_router(service),
+        model_router(service),
+        docs_router(),
+    )
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     """Turn the framework's own errors, unknown path or method, into ours; `RequestMiddleware` writes them."""
     path = request.url.path[:100]
@@ -116,11 +121,18 @@ async def _http_error(request: Request, error: Exception) -> Response:
         allowed = ", ".join(_allowed_methods(request))
         current_request.get().headers += [(b"allow", allowed.encode())]
         raise MethodNotAllowedError(
-            f"{path} does not accept {request.method[:20]}.", hint=f"Use {allowed}; see /docs for the API."
+            f"{path} does not accept {request.method[:20]}.", hint=f"Use {allowed}; {_overview(request)}."
         )
     closest = closest_path(request.url.path, _fixed_paths(request.app.state.routes))
-    hint = f"Use {closest}; see /docs for the API." if closest else "See /docs for the API."
+    overview = _overview(request)
+    hint = f"Use {closest}; {overview}." if closest else f"{overview[0].upper()}{overview[1:]}."
     raise NotFoundError(f"The path {path} does not exist.", hint=hint)
+
+
+def _overview(request: Request) -> str:
+    """Return where to look for what there is, for the hint of an error."""
+    has_docs = any(route.path == "/docs" for route in request.app.state.routes)
+    return "see /docs for the API" if has_docs else f"the pages are at {CONSOLE}; this server has no API"
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -108,13 +108,16 @@ def file_limit() -> int:
     return MAX_FILES if current == resource.RLIM_INFINITY else current
 
 
-def serve_forever(service: Service, listener: socket.socket, pages: Sequence[APIRouter] = ()) -> None:
+def serve_forever(
+    service: Service, listener: socket.socket, pages: Sequence[APIRouter] = (), *, api: bool = True
+) -> None:
     """Serve until a signal ends the process.
 
     Args:
         service: the instance.
         listener: open port.
         pages: routes of pages to serve besides the API.
+        api: False to serve the pages alone.
 
     Raises:
         ModelError: a model that should be there from the start cannot be loaded.
@@ -122,7 +125,7 @@ def serve_forever(service: Service, listener: socket.socket, pages: Sequence[API
     settings, most = service.settings, file_limit() // 2
     connections = min(settings.max_connections or most, most)
     config = uvicorn.Config(
-        create_app(service, is_local=is_loopback(settings.host), pages=pages),
+        create_app(service, is_local=is_loopback(settings.host), pages=pages, api=api),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import Charge
+from rerankd.ranking.activation import activate
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.retriever import Retriever
@@ -13,7 +15,7 @@ from rerankd.retrieval.selection import SearchOptions
 from rerankd.retrieval.splitting import TokenOffsets
 from rerankd.settings import Settings
 from rerankd.types import RerankRequest, RerankResult
-from rerankd.wiring.retrieval import open_chat, open_retriever, open_token_offsets
+from rerankd.wiring.retrieval import index_folder, open_chat, open_retriever, open_token_offsets
 
 
 class SearchService:
@@ -40,12 +42,23 @@ class SearchService:
         settings = self._settings
         return SearchOptions(settings.search_k, settings.top_n, settings.search_threshold, settings.search_tokens)
 
-    async def rag(self, charge: Charge | None, settle: Charge) -> Rag:
+    @property
+    def language_model(self) -> str:
+        """Name of the language model; empty for none."""
+        return "" if self._chat is None else self._chat.name
+
+    @property
+    def index(self) -> str:
+        """Folder of the index; empty if the first stage is a server."""
+        return str(index_folder(self._settings)) if self._settings.retriever == "lance" else ""
+
+    async def rag(self, charge: Charge | None, settle: Charge, template: RerankRequest | None = None) -> Rag:
         """Return the retrieval pipeline of one question.
 
         Args:
             charge: charges the estimated tokens before the ranking; None for no charge.
             settle: called with the computed tokens after the ranking.
+            template: request that the sentences of an answer are scored as; None for one without a tenant.
 
         Raises:
             NotFoundError: there is no index yet.
@@ -61,7 +74,17 @@ class SearchService:
             await settle(result.computed_tokens or 0)
             return result
 
-        return Rag(self._retriever, rank, self._offsets, self._chat, self._pipeline.rules.expand_query)
+        async def score(groups: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+            scores = (await self._pipeline.score(groups, template or RerankRequest("", ()), charge)).result
+            await settle(scores.computed_tokens)
+            return [activate([pair.raw_score for pair in group], "sigmoid").tolist() for group in scores.scores]
+
+        expand, threshold = self._pipeline.rules.expand_query, self._settings.answer_threshold
+        return Rag(self._retriever, rank, self._offsets, self._chat, expand, score, threshold)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, as the budget of a question counts them."""
+        return 0 if self._offsets is None else len(self._offsets(text))
 
     async def close(self) -> None:
         """Close the retriever and the language model."""

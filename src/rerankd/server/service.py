@@ -64,6 +64,8 @@ class Service:
         readiness: result of the last readiness probe.
         failure: error that prevented the start.
         end: stops the server; called after such an error.
+        pages_only: True if the instance serves the console alone, over the store of other instances: it loads a model
+            when a page needs one, and leaves jobs, experiments, retention and the detection of bad cases to them.
     """
 
     settings: Settings
@@ -89,6 +91,7 @@ class Service:
     readiness: Readiness = field(default_factory=lambda: Readiness(False, "starting"))
     failure: RerankdError | None = None
     end: Callable[[], None] = lambda: None
+    pages_only: bool = False
     _loading: asyncio.Future[None] | None = None
     _probe_task: asyncio.Task[Readiness] | None = None
 
@@ -97,11 +100,14 @@ class Service:
 
         A model that cannot be loaded ends the service with `failure`.
         """
-        if self.traces is not None:
-            self.traces.start()
         if self.rules is not None:
             self.rules.start()
         self.dependencies.start()
+        if self.pages_only:
+            self.started, self.readiness = True, Readiness(True)
+            return
+        if self.traces is not None:
+            self.traces.start()
         try:
             eager = dict.fromkeys([self.pool.default, *self.settings.preload])
             if self.follower is not None:
@@ -182,7 +188,7 @@ class Service:
         # A challenger that cannot score costs nobody an answer, so the instance is ready without it.
         unlisted = self.pool.unlisted
         models = [model for name, model in self.pool.loaded.items() if name not in unlisted]
-        if self.pool.default not in self.pool.loaded:
+        if self.pool.default not in self.pool.loaded and not self.pages_only:
             self._loading = asyncio.ensure_future(self._load_default())
             return Readiness(False, f"{self.pool.default} is not loaded")
         results = await asyncio.gather(*(_probe(model) for model in models))
@@ -227,12 +233,15 @@ async def _probe(model: ServedModel) -> str:
     return ""
 
 
-def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoader) -> Service:
+def open_service(
+    settings: Settings, loader: type[SettingsLoader] = SettingsLoader, *, pages_only: bool = False
+) -> Service:
     """Assemble an instance; nothing is loaded yet.
 
     Args:
         settings: settings of the service.
         loader: class that opens the engines.
+        pages_only: True for an instance that serves the console alone.
 
     Raises:
         InvalidRequestError: settings contradict each other.
@@ -245,13 +254,14 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         metrics=settings.metrics_keys,
     )
     quotas: QuotaStore = RedisQuotas(settings.redis_url) if settings.redis_url else MemoryQuotas()
-    traces = open_trace_writer(settings, metrics.watch_activity() if settings.traces else None)
+    on_activity = metrics.watch_activity() if settings.traces and not pages_only else None
+    traces = open_trace_writer(settings, on_activity, maintain=not pages_only)
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
     pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), Tracing(settings.otel_endpoint)
     follower = open_alias_follower(settings, pool)
     promotions = PromotionSync(follower, pool, instance_name(), metrics.decided)
-    experiments = open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
+    experiments = None if pages_only else open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)
     shadow = ShadowQueue(pipeline.score_on, traffic, after_response)
     traffic.shadow = shadow.offer
     job_service, trace_service = JobService(settings, pipeline, quotas), TraceService(settings)
@@ -274,6 +284,7 @@ def open_service(settings: Settings, loader: type[SettingsLoader] = SettingsLoad
         experiments,
         shadow,
         open_dependencies(settings),
+        pages_only=pages_only,
     )
     metrics.watch_registry(pool, follower)
     metrics.watch_experiments(experiments, traffic, shadow)

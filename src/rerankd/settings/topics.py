@@ -247,6 +247,9 @@ class SearchSettings(BaseModel):
     )
     search_k: int = Field(50, ge=1, le=1000, description="documents retrieved by the first stage")
     search_threshold: float = Field(0.15, ge=0, le=1, description="lowest score of a passage to keep")
+    answer_threshold: float = Field(
+        0.35, ge=0, le=1, description="lowest score at which a passage supports a sentence without a citation"
+    )
     search_tokens: int = Field(2000, ge=16, description="token budget for the passages of an answer")
     llm_url: str | None = Field(
         None, pattern=r"^https?://", description="OpenAI-compatible chat endpoint, up to and including /v1"

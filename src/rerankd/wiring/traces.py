@@ -59,7 +59,7 @@ def open_existing_trace_store(settings: Settings) -> TraceStore | None:
 
 
 def open_trace_writer(
-    settings: Settings, on_activity: Callable[[list[Activity]], None] | None = None
+    settings: Settings, on_activity: Callable[[list[Activity]], None] | None = None, *, maintain: bool = True
 ) -> TraceWriter | None:
     """Return the trace writer of the settings; None if tracing is off. It opens the store with the first ranking.
 
@@ -67,6 +67,7 @@ def open_trace_writer(
         settings: settings of the program.
         on_activity: called about every minute, in the writer's thread, with statistics of recent rankings; None to
             compute none.
+        maintain: False to leave retention and the detection of bad cases to other processes.
 
     Raises:
         InvalidRequestError: a setting is not valid.
@@ -91,7 +92,7 @@ def open_trace_writer(
         open_store=lambda: open_trace_store(settings),
         options=options,
         redact=build_redactor(settings.traces_redact, settings.traces_redactor),
-        maintain=_maintenance(settings, on_activity),
+        maintain=_maintenance(settings, on_activity) if maintain else None,
     )
 
 

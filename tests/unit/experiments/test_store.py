@@ -130,3 +130,15 @@ def test_an_ended_experiment_frees_its_name_and_its_model(store: ExperimentStore
     assert store.get("new").state == "promoted"
     assert [entry.action for entry in store.events("new")] == ["end", "promote", "start"]
     assert store.start(NEW, "me").state == "running"
+
+
+def test_the_clock_dates_what_is_written(url: str) -> None:
+    moments = iter(range(100, 200, 10))
+    store = ExperimentStore(TraceStore(url), lambda: float(next(moments)))
+    started = store.start(NEW, "me")
+    updated = store.update(started, event("advance"), step=1, coverage=1.0)
+    assert updated is not None
+    assert store.end(updated, event("end"))
+    assert (started.created, updated.changed, updated.stepped) == (100.0, 110.0, 110.0)
+    assert [each.time for each in store.events("new")] == [120.0, 110.0, 100.0]
+    store.close()

@@ -46,18 +46,19 @@ class SearchRoutes:
         payload, content = await read_json(request, self._service.settings)
         body = validated(SearchRequestBody, content)
         template = self._template(request, payload, body)
-        rag = await self._open_rag()
+        rag = await self._open_rag(template)
         async with cancel_on_disconnect(request), self._meter.refund_on_error():
-            result = await rag.search(body.query, self._options(body), template)
-        self._record(result)
+            result = await rag.search(body.query, search_options(body, self._service.search_service.options), template)
+        record_search(self._service, result)
         return _search_json(search_response(result, explain=bool(body.explain)), result)
 
     async def ask(self, request: Request) -> Response:
         """Answer a question with numbered citations; without a language model, with the passages themselves."""
         payload, content = await read_json(request, self._service.settings)
         body = validated(AskRequestBody, content)
-        template = self._template(request, payload, body)
-        rag, options, explain = await self._open_rag(), self._options(body), bool(body.explain)
+        template, explain = self._template(request, payload, body), bool(body.explain)
+        options = search_options(body, self._service.search_service.options)
+        rag = await self._open_rag(template)
         if body.stream:
             parts = rag.ask(body.query, options, template)
             # An error before the first event has a status of its own.
@@ -68,7 +69,7 @@ class SearchRoutes:
             return StreamingResponse(events, headers=headers, media_type="text/event-stream")
         async with cancel_on_disconnect(request), self._meter.refund_on_error():
             answer = await rag.answer(body.query, options, template)
-        self._record(answer.search)
+        record_search(self._service, answer.search)
         return _search_json(ask_response(answer, explain=explain), answer.search)
 
     def _template(self, request: Request, payload: bytes, body: SearchRequestBody) -> RerankRequest:
@@ -76,18 +77,8 @@ class SearchRoutes:
         self._service.check_started()
         return to_rerank_request(body, self._service.settings, read_origin(request, payload, self._service.settings))
 
-    async def _open_rag(self) -> Rag:
-        return await self._service.search_service.rag(self._meter.charge(), self._meter.settle)
-
-    def _options(self, body: SearchRequestBody) -> SearchOptions:
-        """Return the options of a body, with the settings as defaults."""
-        defaults = self._service.search_service.options
-        return SearchOptions(
-            body.k or defaults.k,
-            body.top_n or defaults.top_n,
-            defaults.threshold if body.lowest_passage_score is None else body.lowest_passage_score,
-            body.max_tokens or defaults.budget,
-        )
+    async def _open_rag(self, template: RerankRequest) -> Rag:
+        return await self._service.search_service.rag(self._meter.charge(), self._meter.settle, template)
 
     async def _events(
         self, first: StreamPart, parts: AsyncGenerator[StreamPart, None], explain: bool
@@ -100,7 +91,7 @@ class SearchRoutes:
 
     def _event(self, part: StreamPart, explain: bool) -> bytes:
         if isinstance(part, SearchResult):
-            self._record(part)
+            record_search(self._service, part)
             return _encode_event("passages", search_response(part, explain=explain))
         if isinstance(part, AnswerDelta):
             return _encode_event("token", {"text": part.text})
@@ -109,18 +100,29 @@ class SearchRoutes:
             "answer", {name: value for name, value in content.items() if name not in ("passages", "dropped")}
         )
 
-    def _record(self, result: SearchResult) -> None:
-        """Note a search in the log and the metrics."""
-        context, metrics = current_request.get(), self._service.metrics
-        documents = len(result.passages) + len(result.dropped)
-        context.fields |= {"model": result.model, "documents": documents, "passages": len(result.passages)}
-        if result.version:
-            context.fields["version"] = result.version
-            metrics.answers.labels(result.model, result.version).inc()
-        if result.experiment:
-            context.fields["experiment"] = result.experiment
-        metrics.searches.labels("found" if result.passages else "nothing").inc()
-        metrics.retrieval.observe(result.timings["retrieve"] / 1000)
+
+def search_options(body: SearchRequestBody, defaults: SearchOptions) -> SearchOptions:
+    """Return the options of a body, with those of the settings as defaults."""
+    return SearchOptions(
+        body.k or defaults.k,
+        body.top_n or defaults.top_n,
+        defaults.threshold if body.lowest_passage_score is None else body.lowest_passage_score,
+        body.max_tokens or defaults.budget,
+    )
+
+
+def record_search(service: Service, result: SearchResult) -> None:
+    """Note a search in the log and the metrics."""
+    context, metrics = current_request.get(), service.metrics
+    documents = len(result.passages) + len(result.dropped)
+    context.fields |= {"model": result.model, "documents": documents, "passages": len(result.passages)}
+    if result.version:
+        context.fields["version"] = result.version
+        metrics.answers.labels(result.model, result.version).inc()
+    if result.experiment:
+        context.fields["experiment"] = result.experiment
+    metrics.searches.labels("found" if result.passages else "nothing").inc()
+    metrics.retrieval.observe(result.timings["retrieve"] / 1000)
 
 
 def _encode_event(name: str, content: Any) -> bytes:
