@@ -32,7 +32,7 @@ from rerankd.errors import InvalidRequestError
 from rerankd.evaluation import bootstrap, paired
 from rerankd.evaluation.run import FIRST_STAGE
 from rerankd.evaluation.saved import KEPT, SavedEvaluation
-from rerankd.feedback.case_store import count_cases
+from rerankd.feedback.case_store import CaseFilter, count_cases
 from rerankd.server.evaluation_service import MAX_DEPTH, MAX_MODELS, MAX_QUERIES, MAX_WAITING
 from rerankd.server.service import Service
 

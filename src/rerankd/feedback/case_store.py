@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
+from rerankd.database.connection import batched
 from rerankd.database.errors import translate_errors
 from rerankd.errors import InvalidRequestError, NotFoundError
 from rerankd.feedback.case_reasons import add_reasons, found_by, read_reasons
