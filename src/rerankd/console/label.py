@@ -20,7 +20,7 @@ from rerankd.console.router import ConsoleRouter, form_of, query_of, redirect
 from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError
 from rerankd.feedback.case_store import CaseFilter, count_cases
-from rerankd.feedback.cases import BadCase
+from rerankd.feedback.cases import BadCase, replace_surrogates
 from rerankd.feedback.label_queue import (
     QUEUES,
     Queue,
@@ -134,7 +134,7 @@ def _item(queued: BadCase | Trace, texts: Mapping[int, str], queue: Queue) -> di
     item |= {"tenant": queued.tenant, "model": queued.model, "time": queued.time}
     if isinstance(queued, Trace):
         return item | {
-            "query": texts.get(queued.query),
+            "query": replace_surrogates(texts.get(queued.query)),
             "margin": queued.margin,
             "severity": None,
             "detectors": [],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rerankd.feedback.case_store import get_case
-from rerankd.feedback.cases import BadCase
+from rerankd.feedback.cases import BadCase, replace_surrogates
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import judge
 from rerankd.feedback.label_store import read_labels
@@ -152,7 +152,7 @@ def _of_trace(store: TraceStore, target: LabelTarget, full: FullTrace) -> LabelV
         RankedDocument(
             index=index,
             id=ids[index],
-            text=full.texts[index],
+            text=replace_surrogates(full.texts[index]),
             rank=int(candidates.ranks[index]),
             rank_before=index + 1,
             raw_score=float(candidates.raw_scores[index]),
@@ -166,7 +166,7 @@ def _of_trace(store: TraceStore, target: LabelTarget, full: FullTrace) -> LabelV
         target=target,
         tenant=trace.tenant,
         request_id=case.request_id if case else trace.request_id or own_id(trace),
-        query=full.query,
+        query=replace_surrogates(full.query),
         model=trace.model,
         version=trace.version,
         time=trace.time,

@@ -169,7 +169,7 @@ def is_copy_of(case: BadCase, full: FullTrace) -> bool:
     texts = [full.query, *(full.texts[each.index] for each in case.candidates if each.index < len(full.texts))]
     copies = [case.query, *(each.text for each in case.candidates)]
     return len(texts) == len(copies) and all(
-        text is None or copy is None or _replace_surrogates(text) == copy
+        text is None or copy is None or replace_surrogates(text) == copy
         for text, copy in zip(texts, copies, strict=True)
     )
 
@@ -210,7 +210,7 @@ def pack_case(query: str | None, candidates: Iterable[CaseCandidate]) -> bytes:
         ]
         for candidate in candidates
     ]
-    return zlib.compress(orjson.dumps(_replace_surrogates([query, rows])), 6)
+    return zlib.compress(orjson.dumps(replace_surrogates([query, rows])), 6)
 
 
 def unpack_case(data: bytes) -> tuple[str | None, tuple[CaseCandidate, ...]]:
@@ -219,8 +219,8 @@ def unpack_case(data: bytes) -> tuple[str | None, tuple[CaseCandidate, ...]]:
     return query, tuple(CaseCandidate(*row) for row in rows)
 
 
-def _replace_surrogates(value: Any) -> Any:
-    """Replace lone surrogates, which traces can store and JSON cannot."""
+def replace_surrogates(value: Any) -> Any:
+    """Return a text, or a list with texts, without lone surrogates, which traces can store and JSON cannot."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return [_replace_surrogates(element) for element in value] if isinstance(value, list) else value
+    return [replace_surrogates(element) for element in value] if isinstance(value, list) else value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, String, and_, case, cast, delete, literal, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, delete, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rerankd.database import tables
@@ -91,7 +92,9 @@ def queued_cases(
     if after is not None and after.trace is not None:
         return []
     if after is not None and after.case is not None:
-        last = select(columns.severity).where(columns.id == after.case).scalar_subquery()
+        # Of a case that is gone nobody knows the place: the queue begins again.
+        severity = select(columns.severity).where(columns.id == after.case).scalar_subquery()
+        last = func.coalesce(severity, sys.float_info.max)
         query = query.where(or_(columns.severity < last, and_(columns.severity == last, columns.id < after.case)))
     return select_cases(store, query.order_by(columns.severity.desc(), columns.id.desc()).limit(limit))
 
@@ -105,6 +108,8 @@ def queued_traces(
     limit: int = 20,
 ) -> list[Trace]:
     """Return the rankings with the lowest margin that are no case and that nobody labelled.
+
+    Of a ranking that was repeated, with the same query and margin, the first is brought, and none of the others.
 
     Args:
         store: store of the traces.
@@ -121,9 +126,10 @@ def queued_traces(
     known = tables.bad_case.c
     is_case = select(known.id).where(known.tenant == columns.tenant, known.request_id == request_id).exists()
     query = TraceFilter(tenant=tenant).apply(select(columns.id)).where(columns.margin >= 0, ~is_case)
+    query = query.where(~_is_repetition())
     query = query.where(~_is_skipped(labeller, columns.tenant, request_id))
     if after is not None and after.trace is not None:
-        last = select(columns.margin).where(columns.id == after.trace).scalar_subquery()
+        last = func.coalesce(select(columns.margin).where(columns.id == after.trace).scalar_subquery(), -1.0)
         query = query.where(or_(columns.margin > last, and_(columns.margin == last, columns.id > after.trace)))
     numbers = query.order_by(columns.margin, columns.id).limit(limit)
     rows = select(*TRACE_COLUMNS).where(columns.id.in_(numbers)).order_by(columns.margin, columns.id)
@@ -212,6 +218,12 @@ def _ranking_id() -> ColumnElement[str]:
     columns = tables.trace.c
     own = literal("#") + cast(columns.id, String)
     return case((columns.request_id == "", own), else_=columns.request_id)
+
+
+def _is_repetition() -> ColumnElement[bool]:
+    columns, first = tables.trace.c, tables.trace.alias()
+    same = (first.c.margin == columns.margin, first.c.query == columns.query, first.c.tenant == columns.tenant)
+    return select(first.c.id).where(*same, first.c.id < columns.id).correlate(tables.trace).exists()
 
 
 def _is_skipped(labeller: str, tenant: ColumnElement[str], request_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -174,8 +174,11 @@ def test_in_chinese(browser: Browser, labelled: Labelled) -> None:
 def test_a_grade_that_is_not_saved_is_named_and_can_be_saved_again(browser: Browser, labelled: Labelled) -> None:
     number = add_ranking(labelled.store, "failing")
     with watched(browser, labelled.url, allow=("Failed to load resource",)) as window:
-        sign(window, "Ann")
         page = window.open(f"/label/{number}")
+        page.keyboard.press("2")
+        expect(page.get_by_role("alert")).to_have_text("Not saved: enter your name at the top of the page first.")
+        sign(window, "Ann")
+        window.open(f"/label/{number}")
         page.route("**/grade", lambda route: route.abort())
         page.locator("#d1").get_by_role("button", name="2: relevant").click()
         alert = page.get_by_role("alert")
@@ -405,6 +408,40 @@ def test_a_change_needs_the_token_of_the_session(labelled: Labelled) -> None:
             assert answer.status_code == 403, action
         assert client.post("/console/label/name", data={"name": "x"}).status_code == 403
     assert list_cases(labelled.store) == []
+
+
+def test_without_scripts_a_grade_is_a_form(labelled: Labelled) -> None:
+    number = add_ranking(labelled.store, "plain")
+    with httpx.Client(base_url=labelled.url, trust_env=False, follow_redirects=True) as client:
+        found = re.search('name="csrf_token" value="([^"]+)"', client.get("/console/label").text)
+        assert found is not None
+        token = {"csrf_token": found[1]}
+        client.post("/console/label/name", data={**token, "name": " 李伟 ", "next": f"/console/label/{number}"})
+        graded = client.post(f"/console/label/{number}/grade?shown=3", data={**token, "position": "2", "grade": "3"})
+        assert str(graded.url) == f"{labelled.url}/console/label/{number}?shown=3#d2"
+        content = client.get(f"/console/label/{number}.json?shown=3").json()
+        assert [document["grade"] for document in content["documents"]] == [None, None, 3]
+        assert (content["labeller"], content["total"], content["undo"]) == ("李伟", 12, 1)
+        assert content["more"] == f"/console/label/{number}?shown=12"
+        client.post(f"/console/label/{number}/undo", data=token)
+        refused = client.post(
+            f"/console/label/{number}/grade",
+            data={**token, "position": "2", "grade": "4"},
+            headers={"accept": "application/json"},
+        )
+        assert refused.status_code == 400
+        assert "grade" in refused.text
+    assert list_cases(labelled.store) == []
+
+
+def test_texts_that_json_cannot_hold(labelled: Labelled) -> None:
+    record = ranking("a\ud800", [Document("b\udc00"), Document("c")], (1, 0), request_id="lone", tenant="")
+    labelled.store.write([build_trace(record)])
+    (trace,) = labelled.store.list_traces(limit=1)
+    with httpx.Client(base_url=labelled.url, trust_env=False) as client:
+        for address in ("label", f"label/{trace.id}"):
+            assert client.get(f"/console/{address}").status_code == 200
+            assert "a\ufffd" in client.get(f"/console/{address}.json").text
 
 
 @pytest.mark.parametrize("path", ["label/x", "label/case/0", f"label/{'9' * 5000}", "label/-1", "label/case/9.5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from rerankd.cli import gate, monitor, rollout_status, traces
+from rerankd.cli import cases, gate, monitor, rollout_status, traces
 from rerankd.evaluation.gate_record import GateCheck, GateDecision, GateLimits
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import build_trace
@@ -176,3 +177,24 @@ def test_a_trace_is_shown_with_round_numbers_and_named_parameters(
     assert "24.2719" not in shown
     assert "activation=sigmoid, max_length=512, top_n=2" in shown
     assert "None" not in shown
+
+
+def test_labels_have_a_labeller(url: str, store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "wants_json", lambda flag: False)
+    monkeypatch.setattr(getpass, "getuser", lambda: "ann")
+    write(store, REQUEST, 3, 2)
+    run(url, "cases", "flag", REQUEST)
+    run(url, "cases", "label", "1", "--relevant", "0=3", "--irrelevant", "1")
+    run(url, "cases", "label", "1", "--relevant", "0=1", "--labeller", "bo")
+    assert "ann 3, bo 1" in run(url, "cases", "show", "1", columns=200).stdout
+    refused = run(url, "cases", "label", "1", "--relevant", "0", "--labeller", "x" * 300)
+    assert refused.returncode != 0
+    assert "name" in refused.stderr
+
+
+def test_a_user_without_a_name_labels_as_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert cases._user() == "command line"

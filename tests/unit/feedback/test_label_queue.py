@@ -85,6 +85,22 @@ def test_then_the_lowest_margins_that_nobody_labelled(store: TraceStore) -> None
     assert [trace.request_id for trace in queued_traces(store, "Bo")] == ["close", "wide"]
 
 
+def test_a_repeated_ranking_is_brought_once(store: TraceStore) -> None:
+    for name, query, margin in (("a", "q", 0.5), ("b", "q", 0.5), ("c", "other", 0.5), ("d", "q", 0.75)):
+        store.write([build_trace(ranking(query, ("x", "y"), (margin, 0), request_id=name))])
+    assert [trace.request_id for trace in queued_traces(store, "Ann")] == ["a", "c", "d"]
+    (full,) = store.load(store.list_traces(TraceFilter(request_id="a")))
+    label_ranking(store, full, "Ann", {0: 1})
+    assert [trace.request_id for trace in queued_traces(store, "Ann")] == ["c", "d"]
+
+
+def test_after_what_is_gone_the_queue_begins_again(store: TraceStore) -> None:
+    add_case(store, "case", 1)
+    write(store, "trace", 2, 1)
+    assert names(store, after=QueuePosition(case=10**9)) == ["case"]
+    assert [trace.request_id for trace in queued_traces(store, "Ann", after=QueuePosition(trace=10**9))] == ["trace"]
+
+
 def test_what_is_skipped_comes_back(store: TraceStore) -> None:
     add_case(store, "r1", 1)
     skip_ranking(store, "search", "r1", "Ann", "ask Bo")

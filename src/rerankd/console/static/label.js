@@ -40,7 +40,7 @@ function inTurn(task) {
 
 async function send(action, fields) {
   const body = new URLSearchParams(fields);
-  const headers = { accept: "application/json", "x-csrf-token": list.querySelector("[name=csrf_token]").value };
+  const headers = { accept: "application/json", "x-csrf-token": document.querySelector("#undo [name=csrf_token]").value };
   let response;
   try {
     response = await fetch(action, { method: "POST", headers, body, redirect: "error", keepalive: true });
@@ -55,6 +55,7 @@ async function send(action, fields) {
 }
 
 function save(item, grade) {
+  if (!item) return;
   const buttons = [...item.querySelectorAll("button[name=grade]")];
   const button = buttons.find((each) => each.value === grade);
   if (!button) return;
@@ -204,7 +205,7 @@ document.addEventListener("keydown", (event) => {
     undo();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || !current) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const act = /^[0-3]$/.test(key) ? () => save(current, key) : keys[key];
   if (!act) return;
   event.preventDefault();

@@ -15,6 +15,7 @@ from rerankd.errors import InvalidRequestError
 PREFIX = "rk-"
 LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
 MAX_HEADER = 4096
+MAX_OWNER = 90  # characters of a key's name and id under which actions are recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class ApiKey:
     @property
     def owner(self) -> str:
         """Name under which actions and labels are recorded, such as `search team (1a2b3c4d)`."""
-        return f"{self.name} ({self.id})"
+        return f"{self.name.strip()[:MAX_OWNER]} ({self.id.strip()[:MAX_OWNER]})"
 
     def expired(self, now: float) -> bool:
         """Return True if the key is refused at a time, in seconds since 1970."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankd.errors import InvalidRequestError
+from rerankd.feedback.labels import validate_labeller
 from rerankd.server.auth.keys import new_key, presented_key
 
 DIGEST = "ab" * 32
@@ -25,6 +26,13 @@ def test_new_key_is_random_and_keeps_only_its_hash() -> None:
     assert (key.name, key.admin, key.tokens_per_day, key.requests_per_day) == ("team", True, 7, None)
     assert clear not in repr(dataclasses.asdict(key))
     assert key.digest not in repr(key)
+
+
+def test_the_owner_is_a_name_that_can_label() -> None:
+    _, key = new_key(" search team ")
+    assert key.owner == f"search team ({key.id})"
+    _, long = new_key("x" * 1000)
+    assert validate_labeller(long.owner) == long.owner
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "9"])
