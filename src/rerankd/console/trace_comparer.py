@@ -26,6 +26,7 @@ from rerankd.traces.replay import ERASED, trace_adjustments, trace_documents, tr
 from rerankd.traces.store import FullTrace
 from rerankd.types import PairScore, RerankRequest, TruncationOverrides
 
+MAX_REPLAYED = 1_000
 _OVERRIDES = {field.name for field in dataclasses.fields(TruncationOverrides)}
 _REPEATED = ("instruction", "truncation", "long_documents")
 
@@ -118,6 +119,11 @@ class TraceComparer:
         """Return a request that repeats a trace; the length that the model read was a choice for that model alone."""
         if full.query is None or None in full.texts:
             raise InvalidRequestError(f"The trace cannot be ranked again: {ERASED}.", hint="Choose another trace.")
+        if len(full.texts) > MAX_REPLAYED:
+            raise InvalidRequestError(
+                f"The trace has {len(full.texts):,} documents; at most {MAX_REPLAYED:,} are ranked again here.",
+                hint="Use rerankd traces replay.",
+            )
         names = _OVERRIDES if model == full.trace.model else _OVERRIDES - {"max_length"}
         overrides = {name: value for name, value in full.parameters.items() if name in names}
         truncation = TruncationOverrides(**overrides | {"instruction": trace_instruction(full)})
