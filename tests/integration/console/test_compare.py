@@ -420,7 +420,7 @@ def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
 
 
 def test_of_a_long_trace_the_foremost_documents_are_shown(site: Site) -> None:
-    number, results = traced(site, documents=[f"passage {number}" for number in range(600)], max_length=16, top_n=5)
+    number, results = traced(site, documents=[f"passage {number}" for number in range(600)], model="tiny", top_n=5)
     shown = site.ask("GET", f"/console/compare.json?trace={number}", site.search).json()
     documents = shown["comparison"]["documents"]
     assert (shown["documents"], len(documents), shown["comparison"]["controls"]) == (600, 500, None)
