@@ -9,6 +9,11 @@ sign_in      sessions: signing in and out, language
 static_files files of the pages, vendored libraries among them
 decision_form the reason that every decision needs;  experiments, experiment_form, experiment_view: experiments
 models, model_view  served and registered models;  history: all decisions
+
+comparison   two ranked lists of the same documents, as `components/comparison.html` shows them;  rankings: lists from
+             scores and from traces
+compare      page that compares;  compare_form: its fields and documents;  compare_models: models that it scores with
+compared     a finished comparison;  comparer: of pasted documents;  trace_comparer: of traces
 """
 
 from __future__ import annotations
