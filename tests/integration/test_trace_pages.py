@@ -13,11 +13,12 @@ from rerankd.database.connection import open_engine
 from rerankd.feedback.case_store import flag_request
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.store import add_feedback
-from rerankd.traces.pages import ORDERS, Order, read_page
+from rerankd.traces.pages import ORDERS, Cursor, Order, page_query, read_page
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
 from rerankd.types import PairScore, RankingRecord, RerankRequest
 from tests.integration.older_database import make_tables
+from tests.integration.postgres import Postgres
 
 COUNT = 12
 TRACE = (
@@ -68,6 +69,35 @@ def test_marks_and_searches(url: str) -> None:
         assert names(TraceFilter(search="NUMBER 7")) == ["r7"]
         assert names(TraceFilter(search="报销", tenant="t0")) == [f"r{number}" for number in range(0, COUNT, 2)]
         assert names(TraceFilter(search="'); DROP TABLE trace; --")) == []
+
+
+FILTERS = {
+    "none": TraceFilter(),
+    "time": TraceFilter(since=100.0, until=200.0),
+    "tenant": TraceFilter(tenant="t1"),
+    "version": TraceFilter(model="mini", version="v1"),
+    "variant": TraceFilter(experiment="ab", variant="a"),
+    "feedback": TraceFilter(has_feedback=True),
+    "case": TraceFilter(has_case=True),
+    "search": TraceFilter(search="number"),
+}
+
+
+def test_an_index_answers_each_filter_and_order_on_postgresql(postgres: Postgres) -> None:
+    with closing(TraceStore(postgres.fresh("trace_plans"))) as store:
+        store.write([build_trace(ranking(number)) for number in range(COUNT)])
+        for name, where in FILTERS.items():
+            for order in ORDERS:
+                query = page_query(where, order, Cursor(1.0, 5), 50)
+                statement = str(query.compile(store.engine, compile_kwargs={"literal_binds": True}))
+                with store.connect() as connection:
+                    # So few rows fit on a page, which is read at once; of many, the index is read alone.
+                    for setting in ("enable_seqscan", "enable_bitmapscan"):
+                        connection.execute(text(f"SET LOCAL {setting} = off"))
+                    plan = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}".replace("%", "%%"))]
+                of_traces = [step for step in plan if " on trace " in step]
+                assert of_traces, (name, order, plan)
+                assert all("Index " in step for step in of_traces), (name, order, plan)
 
 
 def test_traces_of_the_version_before_are_found(url: str) -> None:

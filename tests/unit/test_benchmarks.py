@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import improve, metrics, soak, tables, workload
+from benchmarks import console, improve, metrics, soak, tables, workload
 from benchmarks.bodies import FixedBodies, RandomBodies
+from benchmarks.console_pages import PAGES, Addresses
+from benchmarks.console_store import Seeded
 from benchmarks.jobs import batching, faults, memory, small_jobs
 from benchmarks.jobs.__main__ import bars
 from benchmarks.jobs.worker import WorkerUsage
@@ -296,3 +298,21 @@ def test_the_loops_pack_is_divided_by_answer(tmp_path: Path) -> None:
     assert set(train.values()).isdisjoint(test.values())
     assert train.keys() == wrong.keys()
     assert all(train[query] != wrong[query] for query in train)
+
+
+def test_the_console_benchmark_names_what_misses_its_bars() -> None:
+    fast, slow = {"p50": 10.0, "p95": 199.9}, {"p50": 10.0, "p95": 200.0}
+    result = {
+        "sqlite": {"pages": {"traces": fast, "trace": slow}},
+        "scoring": {"throughput_with_users_to_without": 0.96},
+    }
+    assert len(console.missed(result)) == 2
+    assert console.missed({"postgresql": {"pages": {"traces": fast}}}) == []
+
+
+def test_addresses_of_the_console_benchmark_are_filled_in() -> None:
+    addresses = Addresses(Seeded(10, 1_800_000_000.0))
+    filled = [addresses.fill(page.address) for page in PAGES]
+    assert all(path.startswith("/console/") for path in filled)
+    assert not any("{" in path for path in filled)
+    assert len({page.name for page in PAGES}) == len(PAGES)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from rerankd.database import tables
 from rerankd.traces.store import TraceFilter, TraceStore
 
-NEWEST = 20_000
+NEWEST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
