@@ -1,12 +1,13 @@
 """One evaluation inside a service: its dataset is reranked by models of the pool, as background work, and measured.
 
-It is handed to the engine in slices of about a tenth of a second, each of them in a pause between the requests of
-others. Where there is no pause it gets about a twentieth of the time.
+It is handed to the engine in slices. While others send requests a slice takes about a tenth of a second and waits for a
+pause between them; where there is no pause, the evaluation gets about a twentieth of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -29,15 +30,16 @@ from rerankd.server.auth.quotas import QuotaStore
 from rerankd.types import RerankRequest
 
 SLICE_SECONDS = 0.1
+IDLE_SLICE_SECONDS = 0.5  # of a slice while nobody else has sent a request for `IDLE_SECONDS`
+IDLE_SECONDS = 5.0
 MAX_SLICE = 256  # pairs
 PATIENCE = (
     10.0  # longest wait for a pause, in multiples of what the slice before took, so that a busy service gets done
 )
-POLL_SECONDS = 0.01
-POLLS = 3  # without a request of others that make a pause
+POLL_SECONDS = 0.005
+POLLS = 10  # without a request of others that make a pause
 QUOTA_SECONDS = 120.0  # longest wait for a quota that refills
 
-Score = Callable[[str, Sequence[QueryGroup]], Awaitable[ModelScores]]
 Progress = Callable[[int], Awaitable[None]]
 
 
@@ -84,6 +86,12 @@ class BackgroundScorer:
         )
         self._charged = 0
         self._last_seconds = 0.0
+        self._others_at = -math.inf
+
+    @property
+    def slice_seconds(self) -> float:
+        """Seconds that a slice should take."""
+        return SLICE_SECONDS if time.monotonic() - self._others_at < IDLE_SECONDS else IDLE_SLICE_SECONDS
 
     async def score(self, model: str, groups: Sequence[QueryGroup]) -> ModelScores:
         """Score groups of pairs, once others are served and the queue and the quota have room.
@@ -114,9 +122,15 @@ class BackgroundScorer:
 
     async def _await_pause(self, model: str) -> None:
         deadline, idle = time.monotonic() + PATIENCE * max(self._last_seconds, SLICE_SECONDS), 0
-        while idle < POLLS and time.monotonic() < deadline:
-            served = self._pool.loaded.get(model)
-            idle = 0 if served and served.engine.queued_requests else idle + 1
+        while idle < POLLS:
+            served, now = self._pool.loaded.get(model), time.monotonic()
+            if served and served.engine.queued_requests:
+                self._others_at, idle = now, 0
+            elif now - self._others_at > IDLE_SECONDS:
+                return
+            if now > deadline:
+                return
+            idle += 1
             await asyncio.sleep(POLL_SECONDS)
 
     async def _charge(self, tokens: int) -> None:
@@ -131,32 +145,32 @@ class BackgroundScorer:
 
 
 class SliceSize:
-    """Number of pairs that are scored within `SLICE_SECONDS`, learnt from the slices before.
+    """Number of pairs that are scored within a time, learnt from the slices before.
 
     Example:
         >>> size = SliceSize()
-        >>> size.learn(0.01), size.pairs
+        >>> size.learn(0.01, 0.1), size.pairs
         (None, 16)
     """
 
     def __init__(self) -> None:
         self.pairs = 8
 
-    def learn(self, seconds: float) -> None:
-        """Adapt the number to the time that a slice took."""
-        if seconds > SLICE_SECONDS:
+    def learn(self, seconds: float, target: float) -> None:
+        """Adapt the number to the time that a slice took and to the time that one should take."""
+        if seconds > target:
             self.pairs = max(1, self.pairs // 2)
-        elif seconds < SLICE_SECONDS / 2:
+        elif seconds < target / 2:
             self.pairs = min(MAX_SLICE, self.pairs * 2)
 
 
-async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress) -> ModelRun:
+async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progress: Progress) -> ModelRun:
     """Rerank the candidates of every query; equal scores keep the order of the first stage.
 
     Args:
         dataset: queries with candidates.
         model: name of the model in the pool.
-        score: scores groups of pairs.
+        scorer: scores pairs of the model.
         progress: called after each slice with the number of its pairs.
     """
     pairs = [(query_id, doc_id) for query_id, doc_ids in dataset.candidates.items() for doc_id in doc_ids]
@@ -167,8 +181,8 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
     while done < len(pairs):
         chosen = pairs[done : done + size.pairs]
         groups = {query_id: [doc_id for _, doc_id in each] for query_id, each in groupby(chosen, itemgetter(0))}
-        scores = await score(model, [_group(dataset, *group) for group in groups.items()])
-        size.learn(scores.result.timings["total"] / 1000)
+        scores = await scorer.score(model, [_group(dataset, *group) for group in groups.items()])
+        size.learn(scores.result.timings["total"] / 1000, scorer.slice_seconds)
         for (query_id, doc_ids), group in zip(groups.items(), scores.result.scores, strict=True):
             for doc_id, one in zip(doc_ids, group, strict=True):
                 if one.truncated:

@@ -226,7 +226,7 @@ class EvaluationService:
                 raise _EndedError
 
         scorer = BackgroundScorer(self._pipeline, self._pool, self._quotas, waiting.key)
-        runs: list[ModelRun] = [await rerank(dataset, model, scorer.score, progress) for model in plan.models]
+        runs: list[ModelRun] = [await rerank(dataset, model, scorer, progress) for model in plan.models]
         return await self._work(measure, dataset, runs)
 
     async def _note(self, number: int, total: int) -> None:

@@ -12,9 +12,10 @@ from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundErro
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, SavedEvaluation
 from rerankd.feedback.case_store import flag_request, list_cases, update_case
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.server import evaluation_service
+from rerankd.server import evaluation_run, evaluation_service
 from rerankd.server.auth.keys import ApiKey, new_key
 from rerankd.server.auth.quotas import MemoryQuotas
+from rerankd.server.evaluation_run import MAX_SLICE, SliceSize
 from rerankd.server.evaluation_service import MAX_WAITING, EvaluationService
 from rerankd.server.trace_service import TraceService
 from rerankd.settings import load_settings
@@ -230,3 +231,28 @@ async def test_others_go_first(running: Running) -> None:
         running.backend.gate.set()
         await asyncio.wrap_future(waiting.future)
     assert (await running.ended(number)).done == PAIRS
+
+
+async def test_others_are_not_waited_for_without_end(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_run, "PATIENCE", 0.5)
+    async with running.pool.lease("mini") as model:
+        running.backend.gate.clear()
+        waiting = model.engine.probe()
+        number = await running.submit()
+        await running.until(number, lambda _: model.engine.queued_requests == 2)
+        running.backend.gate.set()
+        await asyncio.wrap_future(waiting.future)
+    assert (await running.ended(number)).state == "done"
+
+
+def test_slices_are_as_long_as_they_should_be() -> None:
+    size = SliceSize()
+    for _ in range(20):
+        size.learn(0.001 * size.pairs, 0.1)
+    assert 50 <= size.pairs <= 100
+    for _ in range(20):
+        size.learn(60.0, 0.1)
+    assert size.pairs == 1
+    for _ in range(20):
+        size.learn(0.0, 0.1)
+    assert size.pairs == MAX_SLICE
