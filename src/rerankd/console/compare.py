@@ -21,9 +21,9 @@ from rerankd.console.compare_form import (
     MODES,
     CompareForm,
     CompareQuery,
-    as_lines,
     read_file,
     read_pasted,
+    shown_in_field,
     uploaded,
 )
 from rerankd.console.comparer import Compared, Comparer
@@ -96,10 +96,13 @@ class ComparePages:
     async def _documents(self, form: FormData, fields: CompareForm) -> tuple[Sequence[Document], CompareForm]:
         """Return the documents, and the form with those of a file in its field."""
         most = int(self._service.settings.max_body_mb * 1_000_000)
-        if (file := await uploaded(form, most)) is None:
-            return await asyncio.to_thread(read_pasted, fields.documents), fields
-        documents = await asyncio.to_thread(read_file, *file, most)
-        return documents, fields.model_copy(update={"documents": as_lines(documents)})
+        file, pasted = await uploaded(form, most), fields.documents
+        if file is None:
+            documents = await asyncio.to_thread(read_pasted, pasted)
+        else:
+            documents, pasted = await asyncio.to_thread(read_file, *file, most), ""
+        shown = await asyncio.to_thread(shown_in_field, pasted, documents)
+        return documents, fields.model_copy(update={"documents": shown})
 
     async def _trace(self, number: int, visitor: Visitor) -> FullTrace:
         self._service.check_traces()

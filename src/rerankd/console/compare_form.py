@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from starlette.datastructures import FormData
 
-from rerankd._common.document_rows import decode_text, documents_in, kind_of_name, text_rows
+from rerankd._common.document_rows import Row, decode_text, documents_in, kind_of_name, text_rows
 from rerankd._common.validation import plain_metadata, to_query
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, PayloadTooLargeError
+from rerankd.evaluation.report.markup import printable
 from rerankd.ranking.order import SCORE
 from rerankd.types import Document
 
@@ -26,6 +28,8 @@ MAX_QUERY = 10_000
 MAX_RULES = 200_000
 PASTED = "Documents"
 DRAFT = "Draft rules"
+_FILE_HINT = "Send jsonl, json, csv, tsv or txt in UTF-8."
+_DOCUMENT_HINT = "Give each document as a text, or as an object or a row of comma-separated columns with 'text'."
 
 
 class CompareQuery(BaseModel):
@@ -61,6 +65,12 @@ class CompareForm(BaseModel):
     rules: Annotated[str, Field(max_length=MAX_RULES)] = ""
     trace: Annotated[int | None, Field(ge=1, lt=2**63)] = None
 
+    @field_validator("documents", "rules")
+    @classmethod
+    def _with_line_feeds(cls, value: str) -> str:
+        """Return what was typed: browsers send carriage returns too."""
+        return value.replace("\r\n", "\n")
+
     def checked_query(self) -> str:
         """Return the query.
 
@@ -84,7 +94,7 @@ def read_pasted(text: str) -> list[Document]:
         >>> [document.text for document in read_pasted('{"text": "a", "id": 7}\\n"b"')]
         ['a', 'b']
     """
-    return _limited(list(islice(documents_in(text_rows(_documents_of_body(text), PASTED)), MAX_DOCUMENTS + 1)))
+    return _read(text_rows(_documents_of_body(text), PASTED))
 
 
 def read_file(name: str, content: bytes, most_bytes: int) -> list[Document]:
@@ -100,11 +110,13 @@ def read_file(name: str, content: bytes, most_bytes: int) -> list[Document]:
         PayloadTooLargeError: it is too large, or holds too many documents.
     """
     name = name[:100]
-    kind = kind_of_name(name)
-    if kind == "parquet":
-        raise InvalidInputFileError(f"{name} is a Parquet file.", hint="Send jsonl, csv, tsv, json or txt.")
-    rows = text_rows(decode_text(_unpacked(name, content, most_bytes), name), name, kind)
-    return _limited(list(islice(documents_in(rows), MAX_DOCUMENTS + 1)))
+    if name.lower().endswith((".parquet", ".pq")):
+        raise InvalidInputFileError(f"{name} is a Parquet file.", hint=_FILE_HINT)
+    try:
+        kind, text = kind_of_name(name), decode_text(_unpacked(name, content, most_bytes), name)
+    except InvalidInputFileError as error:
+        raise _without_flags(error, _FILE_HINT) from None
+    return _read(text_rows(text, name, kind))
 
 
 async def uploaded(form: FormData, most_bytes: int) -> tuple[str, bytes] | None:
@@ -121,14 +133,34 @@ async def uploaded(form: FormData, most_bytes: int) -> tuple[str, bytes] | None:
     return file.filename, content
 
 
-def as_lines(documents: Sequence[Document]) -> str:
-    """Return documents as JSON lines, for the field that a file's documents are shown in.
+def shown_in_field(text: str, documents: Sequence[Document]) -> str:
+    r"""Return the text that the field shows for documents: what was pasted, or JSON lines that a page can hold.
+
+    Args:
+        text: what was pasted; empty for the documents of a file.
+        documents: the documents.
 
     Example:
-        >>> as_lines([Document("a"), Document("b", "x", {"score": 2.5})])
-        '"a"\\n{"text":"b","id":"x","score":2.5}'
+        >>> shown_in_field("a\u200bb", [Document("a\u200bb")])
+        '"a\\u200bb"'
     """
-    return "\n".join(_line(document) for document in documents)
+    return text if text and printable(text) == text else as_lines(documents)
+
+
+def as_lines(documents: Sequence[Document]) -> str:
+    r"""Return documents as JSON lines; characters that nobody sees are escaped.
+
+    Example:
+        >>> as_lines([Document("b", "x", {"score": 2.5})])
+        '{"text":"b","id":"x","score":2.5}'
+    """
+    return "\n".join(map(_visible, map(_line, documents)))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def _line(document: Document) -> str:
@@ -155,7 +187,11 @@ def _documents_of_body(text: str) -> str:
     return orjson.dumps(documents if isinstance(documents, list) else [body]).decode()
 
 
-def _limited(documents: list[Document]) -> list[Document]:
+def _read(rows: Iterator[Row]) -> list[Document]:
+    try:
+        documents = list(islice(documents_in(rows), MAX_DOCUMENTS + 1))
+    except InvalidInputFileError as error:
+        raise _without_flags(error, _DOCUMENT_HINT) from None
     if len(documents) > MAX_DOCUMENTS:
         raise PayloadTooLargeError(
             f"There are more than {MAX_DOCUMENTS} documents.", hint="Compare fewer, or use rerankd rank."
@@ -163,6 +199,11 @@ def _limited(documents: list[Document]) -> list[Document]:
     if not documents:
         raise InvalidRequestError("There are no documents.", hint="Paste them one a line, or choose a file.")
     return documents
+
+
+def _without_flags(error: InvalidInputFileError, hint: str) -> InvalidInputFileError:
+    """Return an error whose hint is not to pass a flag of the command line."""
+    return InvalidInputFileError(error.message, hint=hint) if "--" in error.hint else error
 
 
 def _unpacked(name: str, content: bytes, most_bytes: int) -> bytes:

@@ -13,11 +13,13 @@ from rerankd.engine.pool import ModelPool
 from rerankd.errors import ModelNotFoundError, PermissionDeniedError
 from rerankd.pipeline.scores import ModelScores
 from rerankd.server.auth.usage import UsageMeter
+from rerankd.server.context import current_request
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
 PREFIX = "console:"
 IDLE_SECONDS = 600.0
+MOST = 2
 _log = logger(__name__)
 
 
@@ -90,12 +92,15 @@ class ComparedModels:
             scores = await self._service.pipeline.score_on(
                 model.name, [(query, list(texts))], request, self._meter.charge()
             )
-            await self._meter.settle(scores.result.computed_tokens or 0)
+            tokens = scores.result.computed_tokens
+            await self._meter.settle(tokens)
+        fields = current_request.get().fields
+        fields |= {"model": model.label[:200], "documents": len(texts), "tokens": fields.get("tokens", 0) + tokens}
         return scores
 
 
 class ReferenceModels:
-    """Models of the pool that no request can name: the last one stays loaded while it is used.
+    """Models of the pool that no request can name: the last two, which may be compared, stay loaded while in use.
 
     Args:
         pool: the pool.
@@ -120,10 +125,10 @@ class ReferenceModels:
         name = f"{PREFIX}{hashlib.sha256(reference.encode(errors='replace')).hexdigest()[:12]}"
         async with self._loading:
             await self._pool.add(name, reference)
-            for other in [each for each in self._timers if each != name]:
-                self._release(other)
             if name in self._timers:
                 self._timers.pop(name).cancel()
+            for other in list(self._timers)[: -MOST + 1]:
+                self._release(other)
             self._timers[name] = asyncio.get_running_loop().call_later(self._seconds, self._release, name)
         return name
 

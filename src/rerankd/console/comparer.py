@@ -36,8 +36,8 @@ from rerankd.traces.replay import ERASED, trace_adjustments, trace_documents, tr
 from rerankd.traces.store import FullTrace
 from rerankd.types import Document, PairScore, RerankRequest, TruncationOverrides
 
+_OVERRIDES = {field.name for field in dataclasses.fields(TruncationOverrides)}
 _REPEATED = ("instruction", "truncation", "long_documents")
-_OVERRIDES = {field.name for field in dataclasses.fields(TruncationOverrides)} - {"max_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,8 @@ class Comparer:
             InvalidRequestError: one of its texts was erased.
             RerankdError: as for `before_after`.
         """
-        request = _trace_request(full, self._request)
         model = await self._models.choose(name, visitor)
+        request = self._trace_request(full, model.name)
         scores = await self._score(model, request.query, request)
         right = model_list(
             model.label,
@@ -200,7 +200,7 @@ class Comparer:
             RerankdError: as for `replayed`.
         """
         drafted, trace = await read_draft(draft), full.trace
-        request = _trace_request(full, self._request)
+        request = self._trace_request(full, trace.model)
         left = trace_list(message("compare.recorded", visitor.language, model=trace.model), full)
         query = drafted.expand_query(request.query, trace.tenant)
         scores: Sequence[PairScore]
@@ -241,6 +241,15 @@ class Comparer:
             source="http",
         )
 
+    def _trace_request(self, full: FullTrace, model: str) -> RerankRequest:
+        """Return a request that repeats a trace; the length that the model read was a choice for that model alone."""
+        if full.query is None or None in full.texts:
+            raise InvalidRequestError(f"The trace cannot be ranked again: {ERASED}.", hint="Choose another trace.")
+        names = _OVERRIDES if model == full.trace.model else _OVERRIDES - {"max_length"}
+        overrides = {name: value for name, value in full.parameters.items() if name in names}
+        truncation = TruncationOverrides(**overrides | {"instruction": trace_instruction(full)})
+        return self._request(full.query, trace_documents(full), truncation)
+
     async def _score(self, model: ChosenModel, query: str, request: RerankRequest) -> ModelScores:
         return await self._models.score(model, query, [document.text for document in request.documents], request)
 
@@ -256,7 +265,8 @@ class Comparer:
         body: dict[str, Any] | None = None
         if full.query is not None and None not in full.texts and model in self._service.pool.names:
             body = request_body(full.query, documents, model, controls)
-            body |= {name: full.parameters[name] for name in _REPEATED if name in full.parameters}
+            names = (*_REPEATED, "max_length") if model == full.trace.model else _REPEATED
+            body |= {name: full.parameters[name] for name in names if name in full.parameters}
         return await _build(full.query or "", texts, left, right, controls, body, warnings)
 
 
@@ -328,13 +338,3 @@ async def _build(
         shown = None
     comparison = await asyncio.to_thread(partial(compare_lists, query, documents, left, right, shown))
     return Compared(comparison, body, count, warnings)
-
-
-def _trace_request(full: FullTrace, build: Any) -> RerankRequest:
-    """Return a request that repeats a trace."""
-    if full.query is None or None in full.texts:
-        raise InvalidRequestError(f"The trace cannot be ranked again: {ERASED}.", hint="Choose another trace.")
-    overrides = {name: value for name, value in full.parameters.items() if name in _OVERRIDES}
-    truncation = TruncationOverrides(**overrides | {"instruction": trace_instruction(full)})
-    request: RerankRequest = build(full.query, trace_documents(full), truncation)
-    return request

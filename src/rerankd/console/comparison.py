@@ -122,7 +122,7 @@ def compare_lists(
         >>> documents = [ComparedDocument("A car."), ComparedDocument("A panda.")]
         >>> comparison = compare_lists("panda", documents, RankedList("old", [1, 2]), RankedList("new", [2, 1]))
         >>> comparison["documents"][1]["moved"], comparison["documents"][1]["highlights"], comparison["counts"]["up"]
-        (1, [[2, 7]], 1)
+        (1, [(2, 7)], 1)
     """
     words = QueryWords(query)
     lists = [_entries(left, len(documents)), _entries(right, len(documents))]

@@ -93,16 +93,15 @@ def marked(text: str, spans: Sequence[tuple[int, int]], length: int = SHORT) -> 
         >>> marked("<a> panda", [(4, 9)])
         Markup('&lt;a&gt; <mark>panda</mark>')
     """
-    parts, done = list[Markup](), 0
+    parts, done = list[str](), 0
     for start, end in spans:
         if start >= length:
             break
-        parts += [escape(printable(text[done:start])), Markup("<mark>{}</mark>").format(printable(text[start:end]))]
+        parts += [escape(printable(text[done:start])), "<mark>", escape(printable(text[start:end])), "</mark>"]
         done = end
-    parts.append(escape(printable(text[done : max(done, length)])))
-    if len(text) > max(done, length):
-        parts.append(Markup("…"))
-    return Markup("").join(parts)
+    last = max(done, length)
+    parts.append(escape(printable(text[done:last])))
+    return Markup("".join(parts) + ("…" if len(text) > last else ""))  # noqa: S704
 
 
 def json_block(content: object) -> Markup:

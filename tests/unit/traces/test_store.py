@@ -151,3 +151,13 @@ def test_another_process_leaves_the_log_that_is_being_read(store: TraceStore, pa
     assert Path(f"{path}-wal").exists()  # the last one that closes a database takes its log away
     write(store, ranking("r2"))
     assert len(store.list_traces()) == 2
+
+
+def test_a_trace_is_found_by_its_number_unless_it_is_another_tenants(store: TraceStore) -> None:
+    write(store, ranking(request_id="2", tenant="mine"), ranking(request_id="1", tenant="yours"))
+    first = store.get_trace(1)
+    assert first is not None
+    assert first.trace.request_id == "2"
+    assert store.get_trace(1, "mine") is not None
+    assert store.get_trace(1, "yours") is None
+    assert store.get_trace(3) is None
