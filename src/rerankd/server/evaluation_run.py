@@ -84,6 +84,7 @@ class BackgroundScorer:
         self._request = RerankRequest(
             "", [], fairness_key=f"{tenant}~bulk", tenant=tenant, source="job", background=True, cache=False
         )
+        self._counted = False  # an evaluation is one request
         self._charged = 0
         self._last_seconds = 0.0
         self._others_at = -math.inf
@@ -135,8 +136,8 @@ class BackgroundScorer:
 
     async def _charge(self, tokens: int) -> None:
         if self._key is not None:
-            await self._quotas.charge(self._key, tokens, time.time())
-            self._charged = tokens
+            await self._quotas.charge(self._key, tokens, time.time(), requests=0 if self._counted else 1)
+            self._counted, self._charged = True, tokens
 
     async def _settle(self, tokens: int) -> None:
         if self._key is not None and self._charged:

@@ -34,11 +34,13 @@ class Charges(MemoryQuotas):
     def __init__(self) -> None:
         super().__init__()
         self.charged: list[int] = []
+        self.requests = 0
         self.corrected: list[int] = []
 
     async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         await super().charge(key, tokens, now, requests=requests)
         self.charged.append(tokens)
+        self.requests += requests
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         await super().correct(key, delta_tokens, now)
@@ -125,8 +127,11 @@ async def test_labelled_cases_of_a_tenant_are_a_dataset(running: Running) -> Non
 
 async def test_a_key_is_charged_what_was_computed(running: Running) -> None:
     _, key = new_key("team", tokens_per_minute=1_000_000)
-    await running.ended(await running.submit(key=key))
-    assert running.quotas.charged
+    await running.ended(
+        await running.submit(EvaluationPlan("folder", "data/tiny", ("mini", "other"), 50, 100), key=key)
+    )
+    assert len(running.quotas.charged) >= 2
+    assert running.quotas.requests == 1
     assert len(running.quotas.corrected) == len(running.quotas.charged)
     assert 0 < sum(running.quotas.charged) + sum(running.quotas.corrected) < 1000
 
