@@ -17,7 +17,7 @@ from typing import Any
 
 from rerankd.engine.pool import ModelPool
 from rerankd.engine.request import QueryGroup
-from rerankd.errors import OverloadedError, RateLimitedError
+from rerankd.errors import ConflictError, OverloadedError, RateLimitedError, UnavailableError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import evaluate
 from rerankd.evaluation.measures import DEFAULT_MEASURES
@@ -32,13 +32,14 @@ from rerankd.types import RerankRequest
 SLICE_SECONDS = 0.1
 IDLE_SLICE_SECONDS = 0.5  # of a slice while nobody else has sent a request for `IDLE_SECONDS`
 IDLE_SECONDS = 5.0
-MAX_SLICE = 256  # pairs
+FIRST_SLICE, MAX_SLICE = 8, 256  # pairs
 PATIENCE = (
     10.0  # longest wait for a pause, in multiples of what the slice before took, so that a busy service gets done
 )
 POLL_SECONDS = 0.005
 POLLS = 10  # without a request of others that make a pause
 QUOTA_SECONDS = 120.0  # longest wait for a quota that refills
+ATTEMPTS = 5  # at a model that is being replaced, or has crashed
 
 Progress = Callable[[int], Awaitable[None]]
 
@@ -101,6 +102,7 @@ class BackgroundScorer:
             RateLimitedError: the quota does not refill soon.
             RerankdError: the model cannot score.
         """
+        attempts = 0
         while True:
             try:
                 await self._await_pause(model)
@@ -111,6 +113,12 @@ class BackgroundScorer:
                 await asyncio.sleep(error.retry_after)
             except RateLimitedError as error:
                 if error.retry_after > QUOTA_SECONDS:
+                    raise
+                await asyncio.sleep(error.retry_after)
+            except UnavailableError as error:
+                await self._settle(0)
+                attempts += 1
+                if attempts == ATTEMPTS:
                     raise
                 await asyncio.sleep(error.retry_after)
             except BaseException:
@@ -155,7 +163,7 @@ class SliceSize:
     """
 
     def __init__(self) -> None:
-        self.pairs = 8
+        self.pairs = FIRST_SLICE
 
     def learn(self, seconds: float, target: float) -> None:
         """Adapt the number to the time that a slice took and to the time that one should take."""
@@ -173,6 +181,10 @@ async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progres
         model: name of the model in the pool.
         scorer: scores pairs of the model.
         progress: called after each slice with the number of its pairs.
+
+    Raises:
+        ConflictError: another version of the model answers than at first: scores of two do not mix.
+        RerankdError: the model cannot score.
     """
     pairs = [(query_id, doc_id) for query_id, doc_ids in dataset.candidates.items() for doc_id in doc_ids]
     logits: dict[str, dict[str, float]] = {query_id: {} for query_id in dataset.candidates}
@@ -183,6 +195,8 @@ async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progres
         chosen = pairs[done : done + size.pairs]
         groups = {query_id: [doc_id for _, doc_id in each] for query_id, each in groupby(chosen, itemgetter(0))}
         scores = await scorer.score(model, [_group(dataset, *group) for group in groups.items()])
+        if facts["version"] not in ("", scores.version):
+            raise ConflictError(f"Model {model[:100]} was replaced meanwhile.", hint="Start the evaluation again.")
         size.learn(scores.result.timings["total"] / 1000, scorer.slice_seconds)
         for (query_id, doc_ids), group in zip(groups.items(), scores.result.scores, strict=True):
             for doc_id, one in zip(doc_ids, group, strict=True):

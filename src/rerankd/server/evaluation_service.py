@@ -28,6 +28,7 @@ from rerankd.server.trace_service import TraceService
 from rerankd.settings import Settings
 
 MAX_WAITING = 5
+MAX_WAITING_OF_TENANT = 2
 MAX_MODELS = 4
 MAX_DEPTH, MAX_QUERIES, MAX_PAIRS = 200, 2000, 400_000
 ALIVE_SECONDS = 3.0
@@ -124,8 +125,12 @@ class EvaluationService:
         self._check(plan, tenant)
         if plan.source == "folder":
             await self._traces.call(self.folder, plan.dataset)
-        if len(self._waiting) >= MAX_WAITING:
-            raise ConflictError(f"{MAX_WAITING} evaluations wait already.", hint="Wait for one, or cancel one.")
+        own = sum(waiting.tenant == tenant for waiting in self._waiting)
+        if len(self._waiting) >= MAX_WAITING or (tenant is not None and own >= MAX_WAITING_OF_TENANT):
+            raise ConflictError(
+                f"{len(self._waiting)} evaluations wait already, {own} of them yours.",
+                hint="Wait for one, or cancel one.",
+            )
         number = await self._traces.call(lambda: self.store.add(plan, tenant, author))
         self._waiting.append(_Waiting(number, plan, tenant, key))
         if self._worker is None or self._worker.done():

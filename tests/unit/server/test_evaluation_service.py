@@ -9,14 +9,15 @@ import pytest
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
+from rerankd.evaluation.dataset import open_dataset
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, SavedEvaluation
 from rerankd.feedback.case_store import flag_request, list_cases, update_case
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server import evaluation_run, evaluation_service
 from rerankd.server.auth.keys import ApiKey, new_key
 from rerankd.server.auth.quotas import MemoryQuotas
-from rerankd.server.evaluation_run import MAX_SLICE, SliceSize
-from rerankd.server.evaluation_service import MAX_WAITING, EvaluationService
+from rerankd.server.evaluation_run import MAX_SLICE, BackgroundScorer, SliceSize, rerank
+from rerankd.server.evaluation_service import MAX_WAITING, MAX_WAITING_OF_TENANT, EvaluationService
 from rerankd.server.trace_service import TraceService
 from rerankd.settings import load_settings
 from tests.faults import ScriptedBackend
@@ -160,6 +161,16 @@ async def test_one_runs_and_a_few_wait(running: Running) -> None:
     assert states == ["done", "cancelled", *["done"] * (MAX_WAITING - 1)]
 
 
+async def test_a_tenant_does_not_fill_the_queue(running: Running) -> None:
+    running.backend.gate.clear()
+    await running.until(await running.submit(), lambda saved: saved.state == "running")
+    for _ in range(MAX_WAITING_OF_TENANT):
+        await running.submit(tenant="acme")
+    with pytest.raises(ConflictError, match="2 of them yours"):
+        await running.submit(tenant="acme")
+    await running.submit(tenant="other")
+
+
 async def test_one_that_runs_is_cancelled_and_the_next_follows(running: Running) -> None:
     running.backend.gate.clear()
     first, second = await running.submit(), await running.submit()
@@ -261,3 +272,16 @@ def test_slices_are_as_long_as_they_should_be() -> None:
     for _ in range(20):
         size.learn(0.0, 0.1)
     assert size.pairs == MAX_SLICE
+
+
+async def test_scores_of_two_versions_are_not_mixed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_run, "FIRST_SLICE", 2)
+    dataset = open_dataset(running.service.folder("data/tiny").path)
+    scorer = BackgroundScorer(Pipeline(running.pool), running.pool, running.quotas, None)
+    async with running.pool.lease("mini") as model:
+
+        async def replace(_: int) -> None:
+            model.engine.version = "2"
+
+        with pytest.raises(ConflictError, match="was replaced"):
+            await rerank(dataset, "mini", scorer, replace)
