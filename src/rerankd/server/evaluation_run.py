@@ -173,7 +173,9 @@ class SliceSize:
             self.pairs = min(MAX_SLICE, self.pairs * 2)
 
 
-async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progress: Progress) -> ModelRun:
+async def rerank(
+    dataset: Dataset, model: str, scorer: BackgroundScorer, progress: Progress, *, label: str = ""
+) -> ModelRun:
     """Rerank the candidates of every query; equal scores keep the order of the first stage.
 
     Args:
@@ -181,6 +183,7 @@ async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progres
         model: name of the model in the pool.
         scorer: scores pairs of the model.
         progress: called after each slice with the number of its pairs.
+        label: name of the run; empty for the model's name in the pool.
 
     Raises:
         ConflictError: another version of the model answers than at first: scores of two do not mix.
@@ -196,7 +199,9 @@ async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progres
         groups = {query_id: [doc_id for _, doc_id in each] for query_id, each in groupby(chosen, itemgetter(0))}
         scores = await scorer.score(model, [_group(dataset, *group) for group in groups.items()])
         if facts["version"] not in ("", scores.version):
-            raise ConflictError(f"Model {model[:100]} was replaced meanwhile.", hint="Start the evaluation again.")
+            raise ConflictError(
+                f"Model {(label or model)[:100]} was replaced meanwhile.", hint="Start the evaluation again."
+            )
         size.learn(scores.result.timings["total"] / 1000, scorer.slice_seconds)
         for (query_id, doc_ids), group in zip(groups.items(), scores.result.scores, strict=True):
             for doc_id, one in zip(doc_ids, group, strict=True):
@@ -212,7 +217,7 @@ async def rerank(dataset: Dataset, model: str, scorer: BackgroundScorer, progres
         query_id: tuple(sorted(logit_of, key=lambda doc_id: -logit_of[doc_id])) for query_id, logit_of in logits.items()
     }
     description = f"version {facts['version']}, max_length {facts['max_length']}" if rankings else ""
-    return ModelRun(RankingRun(model, rankings, logits, None, description), facts, truncated)
+    return ModelRun(RankingRun(label or model, rankings, logits, None, description), facts, truncated)
 
 
 def measure(dataset: Dataset, runs: Sequence[ModelRun]) -> MeasuredDataset:

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from rerankd._common.logging import logger
@@ -19,6 +22,7 @@ from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, State
 from rerankd.feedback.case_export import with_feedback
 from rerankd.feedback.case_store import CaseFilter, iter_cases
+from rerankd.models.reference import parse_reference
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.auth.keys import ApiKey
 from rerankd.server.auth.quotas import QuotaStore
@@ -36,6 +40,7 @@ PROGRESS_SECONDS = 0.5
 WORK_SECONDS = 3600.0  # longest time to read a dataset, or to measure
 CLOSE_SECONDS = 5.0
 CASES = "cases"
+PREFIX = "evaluation:"
 
 _log = logger(__name__)
 
@@ -104,8 +109,9 @@ class EvaluationService:
         return find_folder(self._settings.evaluation_folders, name)
 
     def models(self, tenant: str | None) -> list[str]:
-        """Return the models that may be evaluated: administrators' also those of experiments."""
-        return [*self._pool.names, *(self._pool.unlisted if tenant is None else ())]
+        """Return the models to choose from; administrators also see those of experiments, and may name any other."""
+        unlisted = [name for name in self._pool.unlisted if ":" not in name.partition("~")[0]]
+        return [*self._pool.names, *(unlisted if tenant is None else ())]
 
     async def submit(self, plan: EvaluationPlan, tenant: str | None, key: ApiKey | None, author: str) -> int:
         """Queue an evaluation; return its number.
@@ -122,7 +128,10 @@ class EvaluationService:
             NotFoundError: there is no such dataset.
             ConflictError: too many wait already.
         """
-        self._check(plan, tenant)
+        self._check_size(plan)
+        for name in plan.models:
+            if name not in self.models(tenant):
+                await self._check_reference(name, tenant)
         if plan.source == "folder":
             await self._traces.call(self.folder, plan.dataset)
         own = sum(waiting.tenant == tenant for waiting in self._waiting)
@@ -166,12 +175,28 @@ class EvaluationService:
                 for number in numbers:
                     await self._end(number, "interrupted")
 
-    def _check(self, plan: EvaluationPlan, tenant: str | None) -> None:
+    async def _check_reference(self, name: str, tenant: str | None) -> None:
+        """Check that a model that is not served is one that an administrator may load."""
+        if tenant is not None:
+            raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint="Choose one of the list.")
+        await asyncio.to_thread(parse_reference, name)
+
+    @asynccontextmanager
+    async def _loaded(self, model: str) -> AsyncIterator[str]:
+        """Give the name in the pool of a model; one that is not served is loaded for as long as the block takes."""
+        if model in self._pool.names or model in self._pool.unlisted:
+            yield model
+            return
+        name = f"{PREFIX}{sha256(model.encode(errors='replace')).hexdigest()[:12]}"
+        await self._pool.add(name, model)
+        try:
+            yield name
+        finally:
+            await self._pool.remove(name)
+
+    def _check_size(self, plan: EvaluationPlan) -> None:
         if not 1 <= len(plan.models) <= MAX_MODELS:
             raise InvalidRequestError(f"{len(plan.models)} models are chosen.", hint=f"Choose 1 to {MAX_MODELS}.")
-        for name in plan.models:
-            if name not in self.models(tenant):
-                raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint="Choose one of the list.")
         pairs = plan.depth * plan.queries * len(plan.models)
         if not (1 <= plan.depth <= MAX_DEPTH and 1 <= plan.queries <= MAX_QUERIES and pairs <= MAX_PAIRS):
             raise InvalidRequestError(
@@ -231,7 +256,10 @@ class EvaluationService:
                 raise _EndedError
 
         scorer = BackgroundScorer(self._pipeline, self._pool, self._quotas, waiting.key)
-        runs: list[ModelRun] = [await rerank(dataset, model, scorer, progress) for model in plan.models]
+        runs: list[ModelRun] = []
+        for model in plan.models:
+            async with self._loaded(model) as name:
+                runs.append(await rerank(dataset, name, scorer, progress, label=model))
         return await self._work(measure, dataset, runs)
 
     async def _note(self, number: int, total: int) -> None:

@@ -12,6 +12,7 @@ from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundErro
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, SavedEvaluation
 from rerankd.feedback.case_store import flag_request, list_cases, update_case
+from rerankd.models.files import load_model
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server import evaluation_run, evaluation_service
 from rerankd.server.auth.keys import ApiKey, new_key
@@ -108,6 +109,21 @@ async def test_a_folder_is_reranked_and_measured(running: Running) -> None:
     assert query["grades"] == {"d1": 1}
     assert len(query["logits"]["mini"]) == 2
     assert not any(text in str((result, query)) for text in QUERIES.values()), "no text is kept"
+
+
+async def test_an_administrator_names_any_other_model(running: Running, tmp_path: Path) -> None:
+    folder = str(load_model("mini").folder)
+    plan = EvaluationPlan("folder", "data/tiny", ("mini", folder), 50, 100)
+    done = await running.ended(await running.submit(plan))
+    assert list(running.store.result(done.id)["models"]) == ["mini", folder]
+    assert running.pool.unlisted == {}, "it is unloaded again"
+    (tmp_path / "empty").mkdir()
+    failed = await running.ended(
+        await running.submit(EvaluationPlan("folder", "data/tiny", (str(tmp_path / "empty"),), 1, 1))
+    )
+    assert failed.state == "failed"
+    with pytest.raises(ModelNotFoundError):
+        await running.submit(plan, "acme")
 
 
 async def test_labelled_cases_of_a_tenant_are_a_dataset(running: Running) -> None:
