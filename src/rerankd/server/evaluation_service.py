@@ -10,22 +10,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError
-from rerankd.evaluation.case_dataset import case_dataset
-from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
-from rerankd.evaluation.folders import DatasetFolder, TextCache, find_folder, find_folders, text_file
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, State
-from rerankd.feedback.case_export import with_feedback
-from rerankd.feedback.case_store import CaseFilter, iter_cases
 from rerankd.models.reference import parse_reference
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.auth.keys import ApiKey
 from rerankd.server.auth.quotas import QuotaStore
+from rerankd.server.evaluation_datasets import EvaluationDatasets
 from rerankd.server.evaluation_run import BackgroundScorer, MeasuredDataset, ModelRun, measure, rerank
 from rerankd.server.store_calls import StoreCaller
 from rerankd.server.trace_service import TraceService
@@ -39,7 +34,6 @@ ALIVE_SECONDS = 3.0
 PROGRESS_SECONDS = 0.5
 WORK_SECONDS = 3600.0  # longest time to read a dataset, or to measure
 CLOSE_SECONDS = 5.0
-CASES = "cases"
 PREFIX = "evaluation:"
 
 _log = logger(__name__)
@@ -70,13 +64,13 @@ class EvaluationService:
         quotas: store of the quotas.
 
     Attributes:
-        texts: texts of the datasets.
+        datasets: datasets to evaluate on.
     """
 
     def __init__(
         self, settings: Settings, pipeline: Pipeline, pool: ModelPool, traces: TraceService, quotas: QuotaStore
     ) -> None:
-        self._settings, self._pipeline, self._pool = settings, pipeline, pool
+        self._pipeline, self._pool = pipeline, pool
         self._traces, self._quotas = traces, quotas
         self._waiting: deque[_Waiting] = deque()
         self._current: _Waiting | None = None
@@ -84,7 +78,7 @@ class EvaluationService:
         self._worker: asyncio.Task[None] | None = None
         # Threads of their own: those of the event loop parse the bodies of requests.
         self._work = StoreCaller("evaluation", seconds=WORK_SECONDS, limit=2).call
-        self.texts = TextCache()
+        self.datasets = EvaluationDatasets(settings, traces)
 
     @property
     def store(self) -> EvaluationStore:
@@ -95,18 +89,6 @@ class EvaluationService:
     def position(self) -> dict[int, int]:
         """Place in this instance's queue of each evaluation that waits, from 1."""
         return {waiting.number: place for place, waiting in enumerate(self._waiting, start=1)}
-
-    def folders(self) -> list[DatasetFolder]:
-        """Return the BEIR folders that administrators may evaluate on; blocks."""
-        return find_folders(self._settings.evaluation_folders)
-
-    def folder(self, name: str) -> DatasetFolder:
-        """Return one of these folders; blocks.
-
-        Raises:
-            NotFoundError: there is no such folder.
-        """
-        return find_folder(self._settings.evaluation_folders, name)
 
     def models(self, tenant: str | None) -> list[str]:
         """Return the models to choose from; administrators also see those of experiments, and may name any other."""
@@ -133,7 +115,7 @@ class EvaluationService:
             if name not in self.models(tenant):
                 await self._check_reference(name, tenant)
         if plan.source == "folder":
-            await self._traces.call(self.folder, plan.dataset)
+            await self._traces.call(self.datasets.folder, plan.dataset)
         own = sum(waiting.tenant == tenant for waiting in self._waiting)
         if len(self._waiting) >= MAX_WAITING or (tenant is not None and own >= MAX_WAITING_OF_TENANT):
             raise ConflictError(
@@ -241,7 +223,7 @@ class EvaluationService:
         number, plan = waiting.number, waiting.plan
         await self._note(number, 0)
         await self._work(check_measures, DEFAULT_MEASURES)  # a missing package is found before anything is scored
-        dataset = await self._work(self._read, plan, waiting.tenant)
+        dataset = await self._work(self.datasets.read, plan, waiting.tenant)
         pairs = sum(map(len, dataset.candidates.values()))
         await self._note(number, pairs * len(plan.models))
         done, noted = 0, time.monotonic()
@@ -265,28 +247,6 @@ class EvaluationService:
     async def _note(self, number: int, total: int) -> None:
         if not await self._traces.call(lambda: self.store.start(number, total)):
             raise _EndedError
-
-    def _read(self, plan: EvaluationPlan, tenant: str | None) -> Dataset:
-        if plan.source == "cases":
-            return self._read_cases(plan, tenant)
-        folder = self.folder(plan.dataset)
-        dataset = open_dataset(folder.path, DatasetOptions(max_queries=plan.queries, depth=plan.depth))
-        self._remember(folder.path, dataset)
-        return dataset
-
-    def _read_cases(self, plan: EvaluationPlan, tenant: str | None) -> Dataset:
-        store = self._traces.store
-        labelled = (case for case in iter_cases(store, CaseFilter(tenant, "labelled")) if case.grades)
-        latest = deque(labelled, maxlen=plan.queries)
-        dataset = case_dataset(with_feedback(store, latest), CASES, max_queries=plan.queries, depth=plan.depth)
-        if not dataset.queries:
-            raise InvalidRequestError("No case has grades.", hint="Label some cases first.")
-        return dataset
-
-    def _remember(self, folder: Path, dataset: Dataset) -> None:
-        for kind, texts in (("queries", dataset.queries), ("corpus", dataset.documents)):
-            if (file := text_file(folder, kind)) is not None:
-                self.texts.remember(file, texts)
 
     async def _keep_alive(self) -> None:
         while True:

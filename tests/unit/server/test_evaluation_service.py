@@ -292,7 +292,7 @@ def test_slices_are_as_long_as_they_should_be() -> None:
 
 async def test_scores_of_two_versions_are_not_mixed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_run, "FIRST_SLICE", 2)
-    dataset = open_dataset(running.service.folder("data/tiny").path)
+    dataset = open_dataset(running.service.datasets.folder("data/tiny").path)
     scorer = BackgroundScorer(Pipeline(running.pool), running.pool, running.quotas, None)
     async with running.pool.lease("mini") as model:
 
