@@ -9,4 +9,9 @@ evaluation   pages of evaluations;  evaluation_forms: what visitors send;  evalu
              evaluation_texts: texts of datasets and cases
 sign_in      sessions: signing in and out, language
 static_files files of the pages, vendored libraries among them
+
+comparison   two ranked lists of the same documents, as `components/comparison.html` shows them;  rankings: lists from
+             scores and from traces
+compare      page that compares;  compare_form: its fields and documents;  compare_models: models that it scores with
+compared     a finished comparison;  comparer: of pasted documents;  trace_comparer: of traces
 """

@@ -26,8 +26,11 @@ from rerankd.console.compare_form import (
     shown_in_field,
     uploaded,
 )
-from rerankd.console.comparer import Compared, Comparer
+from rerankd.console.compare_models import ComparedModels
+from rerankd.console.compared import Compared
+from rerankd.console.comparer import Comparer
 from rerankd.console.router import ConsoleRouter, form_of, query_of, wants_json
+from rerankd.console.trace_comparer import TraceComparer
 from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError, RerankdError
 from rerankd.server.disconnect import cancel_on_disconnect
@@ -48,7 +51,8 @@ class ComparePages:
     """
 
     def __init__(self, router: ConsoleRouter, service: Service) -> None:
-        self._router, self._service, self._comparer = router, service, Comparer(service)
+        self._router, self._service, models = router, service, ComparedModels(service)
+        self._comparer, self._traces = Comparer(service, models), TraceComparer(service, models)
 
     async def show(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
         """Show the empty form, or a trace: as it was, or replayed on another model."""
@@ -59,9 +63,9 @@ class ComparePages:
         form = CompareForm(mode="models" if query.model else "before_after", model=query.model or "", trace=query.trace)
         started = time.perf_counter()
         if query.model:
-            compared = await self._comparer.replayed(full, query.model, visitor)
+            compared = await self._traces.replayed(full, query.model, visitor)
         else:
-            compared = await self._comparer.recorded(full, visitor)
+            compared = await self._traces.recorded(full, visitor)
         return await self._content(form, visitor, full, compared, started)
 
     async def compare(self, request: Request, visitor: Visitor, form: FormData) -> Mapping[str, Any] | Response:
@@ -74,7 +78,7 @@ class ComparePages:
             full = None if fields.trace is None else await self._trace(fields.trace, visitor)
             async with cancel_on_disconnect(request):
                 if full is not None:
-                    compared = await self._comparer.replayed_with_rules(full, fields.rules, visitor)
+                    compared = await self._traces.replayed_with_rules(full, fields.rules, visitor)
                 else:
                     documents, fields = await self._documents(form, fields)
                     compared = await self._compared(fields, documents, visitor)

@@ -189,7 +189,7 @@ def _documents_of_body(text: str) -> str:
 
 def _read(rows: Iterator[Row]) -> list[Document]:
     try:
-        documents = list(islice(documents_in(rows), MAX_DOCUMENTS + 1))
+        documents = [_sendable(document) for document in islice(documents_in(rows), MAX_DOCUMENTS + 1)]
     except InvalidInputFileError as error:
         raise _without_flags(error, _DOCUMENT_HINT) from None
     if len(documents) > MAX_DOCUMENTS:
@@ -199,6 +199,18 @@ def _read(rows: Iterator[Row]) -> list[Document]:
     if not documents:
         raise InvalidRequestError("There are no documents.", hint="Paste them one a line, or choose a file.")
     return documents
+
+
+def _sendable(document: Document) -> Document:
+    """Return a document that JSON can carry: without lone surrogates, and with numbers that every program reads."""
+    fields: dict[str, Any] = {"text": document.text, "metadata": plain_metadata(document.metadata)}
+    fields |= plain_metadata({"id": document.id})
+    try:
+        orjson.dumps(fields)
+    except TypeError:
+        text = json.dumps(fields, ensure_ascii=False)
+        fields = json.loads("".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text))
+    return Document(**fields)
 
 
 def _without_flags(error: InvalidInputFileError, hint: str) -> InvalidInputFileError:

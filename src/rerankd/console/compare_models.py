@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rerankd._common.logging import logger
@@ -75,23 +74,21 @@ class ComparedModels:
             return ChosenModel(await self._references.load(name), name, is_served=False)
         return ChosenModel(served, served, is_served=True)
 
-    async def score(self, model: ChosenModel, query: str, texts: Sequence[str], request: RerankRequest) -> ModelScores:
-        """Score texts, outside of experiments and traces.
+    async def score(self, model: ChosenModel, query: str, request: RerankRequest) -> ModelScores:
+        """Score the documents of a request, outside of experiments and traces.
 
         Args:
             model: the model.
-            query: the query that the model reads.
-            texts: the texts.
-            request: truncation, time limit and tenant.
+            query: the query that the model reads, with the synonyms of rules.
+            request: documents, truncation, time limit and tenant.
 
         Raises:
-            RerankdError: the texts cannot be scored, or a quota is used up.
+            RerankdError: the documents cannot be scored, or a quota is used up.
         """
         self._service.check_started()
+        texts = [document.text for document in request.documents]
         async with self._meter.refund_on_error():
-            scores = await self._service.pipeline.score_on(
-                model.name, [(query, list(texts))], request, self._meter.charge()
-            )
+            scores = await self._service.pipeline.score_on(model.name, [(query, texts)], request, self._meter.charge())
             tokens = scores.result.computed_tokens
             await self._meter.settle(tokens)
         fields = current_request.get().fields

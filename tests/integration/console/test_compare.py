@@ -419,6 +419,15 @@ def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
     assert kept == results == [row["index"] for row in again["results"]]
 
 
+def test_of_a_long_trace_the_foremost_documents_are_shown(site: Site) -> None:
+    number, results = traced(site, documents=[f"passage {number}" for number in range(600)], model="tiny", top_n=5)
+    shown = site.ask("GET", f"/console/compare.json?trace={number}", site.search).json()
+    documents = shown["comparison"]["documents"]
+    assert (shown["documents"], len(documents), shown["comparison"]["controls"]) == (600, 500, None)
+    right = [documents[index] for index in shown["comparison"]["right"]["order"]]
+    assert [int(document["text"].split()[1]) for document in right if document["right"]["returned"]] == results
+
+
 def test_a_trace_of_which_a_text_was_erased(browser: Browser, site: Site) -> None:
     number, _ = traced(site, documents=["a kettle", "This text is erased."])
     with closing(sqlite3.connect(site.traces)) as database, database:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 
+import orjson
 import pytest
 
-from rerankd.console.compare_form import MAX_DOCUMENTS, as_lines, read_file, read_pasted
+from rerankd.console.compare_form import MAX_DOCUMENTS, as_lines, read_file, read_pasted, shown_in_field
 from rerankd.errors import InvalidInputFileError, InvalidRequestError, PayloadTooLargeError
 from rerankd.types import Document
 
@@ -27,6 +28,25 @@ SCORED = Document("b", "x", {"score": 2.5, "title": "B"})
 def test_pasted_documents(text: str, documents: list[Document]) -> None:
     assert read_pasted(text) == documents
     assert read_pasted(as_lines(documents)) == documents
+
+
+def test_documents_can_be_sent_as_json_whatever_they_hold() -> None:
+    text = (
+        '{"text": "a \\ud800", "id": 18446744073709551617, "x": [NaN, {"\\udfff": 1e999}], "n": 18446744073709551616}'
+    )
+    [document] = read_pasted(text)
+    assert document.text == "a \ufffd"
+    assert document.id == "18446744073709551617"
+    assert document.metadata["n"] == "18446744073709551616"
+    assert read_pasted(orjson.dumps([{"text": document.text, "id": document.id, **document.metadata}]).decode())
+
+
+def test_hidden_characters_are_shown_in_the_form() -> None:
+    documents = [Document("a\u200bb\x1b\u202e\U000e0041")]
+    shown = shown_in_field("a\u200bb\x1b\u202e\U000e0041", documents)
+    assert shown == '"a\\u200bb\\u001b\\u202e\\udb40\\udc41"'
+    assert read_pasted(shown) == documents
+    assert shown_in_field("a\nb", [Document("a"), Document("b")]) == "a\nb"
 
 
 @pytest.mark.parametrize(
