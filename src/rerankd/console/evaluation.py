@@ -54,7 +54,7 @@ class EvaluationPages:
 
     def _list(self, visitor: Visitor) -> Mapping[str, Any]:
         cases = count_cases(self._service.trace_service.store, CaseFilter(visitor.tenant))["labelled"]
-        folders = self._evaluations.folders() if visitor.is_admin else []
+        folders = self._evaluations.datasets.folders() if visitor.is_admin else []
         return {
             "cases": {"value": CASES, "count": cases},
             "folders": [

@@ -16,6 +16,7 @@ from rerankd.server.evaluation_service import MAX_DEPTH, MAX_MODELS, MAX_QUERIES
 
 DEPTH, QUERIES = 50, 100
 FOLDER = "folder:"
+MAX_NAME = 500
 CASES = "cases"
 Order = Literal["loss", "gain"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -52,7 +53,8 @@ def plan_of(form: FormData, visitor: Visitor) -> EvaluationPlan:
         NotFoundError: there is no such dataset.
     """
     fields = form_of(form, StartForm)
-    models = tuple(dict.fromkeys(str(name) for name in form.getlist("model")[: MAX_MODELS + 1]))
+    names = (str(name).strip()[:MAX_NAME] for name in form.getlist("model")[: MAX_MODELS + 2])
+    models = tuple(dict.fromkeys(name for name in names if name))
     if fields.source == CASES:
         return EvaluationPlan("cases", "", models, fields.depth, fields.queries)
     if not fields.source.startswith(FOLDER):

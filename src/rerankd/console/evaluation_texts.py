@@ -52,7 +52,7 @@ class EvaluationTexts:
 
     def _of_folder(self, saved: SavedEvaluation, kind: str, ids: Sequence[str]) -> Texts:
         try:
-            folder = self._evaluations.folder(saved.plan.dataset)
+            folder = self._evaluations.datasets.folder(saved.plan.dataset)
         except NotFoundError:  # it was moved, or is not allowed any more
             return {}
-        return dict(self._evaluations.texts.read(folder.path, kind, ids))
+        return dict(self._evaluations.datasets.texts.read(folder.path, kind, ids))

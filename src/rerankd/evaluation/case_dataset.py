@@ -10,16 +10,15 @@ from rerankd.feedback.cases import BadCase, CaseCandidate
 _PREFIX = "case-"
 
 
-def case_dataset(cases: Iterable[BadCase], name: str, *, max_queries: int | None = None, depth: int) -> Dataset:
+def case_dataset(cases: Iterable[BadCase], name: str, *, depth: int) -> Dataset:
     """Return cases as a dataset.
 
     Query ids are `case-NUMBER`, document ids `NUMBER-INDEX`, so that results hold no id that a request gave. A text
     that a case has several times is one document, at its highest rank, with the highest of its grades.
 
     Args:
-        cases: cases, the preferred first; those without grades, or whose query was erased, are left out.
+        cases: cases; those without grades, or whose query was erased, are left out.
         name: name of the dataset.
-        max_queries: cases at most; None for all.
         depth: candidates of a case at most.
     """
     queries: dict[str, str] = {}
@@ -27,8 +26,6 @@ def case_dataset(cases: Iterable[BadCase], name: str, *, max_queries: int | None
     qrels: dict[str, dict[str, int]] = {}
     rankings: dict[str, tuple[str, ...]] = {}
     for case in cases:
-        if max_queries is not None and len(queries) >= max_queries:
-            break
         copies = _copies(case)
         grades = {
             document_id_of(case.id, same[0].index): grade

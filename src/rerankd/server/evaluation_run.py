@@ -1,12 +1,13 @@
 """One evaluation inside a service: its dataset is reranked by models of the pool, as background work, and measured.
 
-It is handed to the engine in slices of about a tenth of a second, each of them in a pause between the requests of
-others. Where there is no pause it gets about a twentieth of the time.
+It is handed to the engine in slices. While others send requests a slice takes about a tenth of a second and waits for a
+pause between them; where there is no pause, the evaluation gets about a twentieth of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 from rerankd.engine.pool import ModelPool
 from rerankd.engine.request import QueryGroup
-from rerankd.errors import OverloadedError, RateLimitedError
+from rerankd.errors import ConflictError, OverloadedError, RateLimitedError, UnavailableError
 from rerankd.evaluation.dataset import Dataset
 from rerankd.evaluation.evaluation import evaluate
 from rerankd.evaluation.measures import DEFAULT_MEASURES
@@ -29,15 +30,17 @@ from rerankd.server.auth.quotas import QuotaStore
 from rerankd.types import RerankRequest
 
 SLICE_SECONDS = 0.1
-MAX_SLICE = 256  # pairs
+IDLE_SLICE_SECONDS = 0.5  # of a slice while nobody else has sent a request for `IDLE_SECONDS`
+IDLE_SECONDS = 5.0
+FIRST_SLICE, MAX_SLICE = 8, 256  # pairs
 PATIENCE = (
     10.0  # longest wait for a pause, in multiples of what the slice before took, so that a busy service gets done
 )
-POLL_SECONDS = 0.01
-POLLS = 3  # without a request of others that make a pause
+POLL_SECONDS = 0.005
+POLLS = 10  # without a request of others that make a pause
 QUOTA_SECONDS = 120.0  # longest wait for a quota that refills
+ATTEMPTS = 5  # at a model that is being replaced, or has crashed
 
-Score = Callable[[str, Sequence[QueryGroup]], Awaitable[ModelScores]]
 Progress = Callable[[int], Awaitable[None]]
 
 
@@ -82,8 +85,15 @@ class BackgroundScorer:
         self._request = RerankRequest(
             "", [], fairness_key=f"{tenant}~bulk", tenant=tenant, source="job", background=True, cache=False
         )
+        self._counted = False  # an evaluation is one request
         self._charged = 0
         self._last_seconds = 0.0
+        self._others_at = -math.inf
+
+    @property
+    def slice_seconds(self) -> float:
+        """Seconds that a slice should take."""
+        return SLICE_SECONDS if time.monotonic() - self._others_at < IDLE_SECONDS else IDLE_SLICE_SECONDS
 
     async def score(self, model: str, groups: Sequence[QueryGroup]) -> ModelScores:
         """Score groups of pairs, once others are served and the queue and the quota have room.
@@ -92,6 +102,7 @@ class BackgroundScorer:
             RateLimitedError: the quota does not refill soon.
             RerankdError: the model cannot score.
         """
+        attempts = 0
         while True:
             try:
                 await self._await_pause(model)
@@ -104,6 +115,12 @@ class BackgroundScorer:
                 if error.retry_after > QUOTA_SECONDS:
                     raise
                 await asyncio.sleep(error.retry_after)
+            except UnavailableError as error:
+                await self._settle(0)
+                attempts += 1
+                if attempts == ATTEMPTS:
+                    raise
+                await asyncio.sleep(error.retry_after)
             except BaseException:
                 await self._settle(0)
                 raise
@@ -114,15 +131,21 @@ class BackgroundScorer:
 
     async def _await_pause(self, model: str) -> None:
         deadline, idle = time.monotonic() + PATIENCE * max(self._last_seconds, SLICE_SECONDS), 0
-        while idle < POLLS and time.monotonic() < deadline:
-            served = self._pool.loaded.get(model)
-            idle = 0 if served and served.engine.queued_requests else idle + 1
+        while idle < POLLS:
+            served, now = self._pool.loaded.get(model), time.monotonic()
+            if served and served.engine.queued_requests:
+                self._others_at, idle = now, 0
+            elif now - self._others_at > IDLE_SECONDS:
+                return
+            if now > deadline:
+                return
+            idle += 1
             await asyncio.sleep(POLL_SECONDS)
 
     async def _charge(self, tokens: int) -> None:
         if self._key is not None:
-            await self._quotas.charge(self._key, tokens, time.time())
-            self._charged = tokens
+            await self._quotas.charge(self._key, tokens, time.time(), requests=0 if self._counted else 1)
+            self._counted, self._charged = True, tokens
 
     async def _settle(self, tokens: int) -> None:
         if self._key is not None and self._charged:
@@ -131,33 +154,40 @@ class BackgroundScorer:
 
 
 class SliceSize:
-    """Number of pairs that are scored within `SLICE_SECONDS`, learnt from the slices before.
+    """Number of pairs that are scored within a time, learnt from the slices before.
 
     Example:
         >>> size = SliceSize()
-        >>> size.learn(0.01), size.pairs
+        >>> size.learn(0.01, 0.1), size.pairs
         (None, 16)
     """
 
     def __init__(self) -> None:
-        self.pairs = 8
+        self.pairs = FIRST_SLICE
 
-    def learn(self, seconds: float) -> None:
-        """Adapt the number to the time that a slice took."""
-        if seconds > SLICE_SECONDS:
+    def learn(self, seconds: float, target: float) -> None:
+        """Adapt the number to the time that a slice took and to the time that one should take."""
+        if seconds > target:
             self.pairs = max(1, self.pairs // 2)
-        elif seconds < SLICE_SECONDS / 2:
+        elif seconds < target / 2:
             self.pairs = min(MAX_SLICE, self.pairs * 2)
 
 
-async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress) -> ModelRun:
+async def rerank(
+    dataset: Dataset, model: str, scorer: BackgroundScorer, progress: Progress, *, label: str = ""
+) -> ModelRun:
     """Rerank the candidates of every query; equal scores keep the order of the first stage.
 
     Args:
         dataset: queries with candidates.
         model: name of the model in the pool.
-        score: scores groups of pairs.
+        scorer: scores pairs of the model.
         progress: called after each slice with the number of its pairs.
+        label: name of the run; empty for the model's name in the pool.
+
+    Raises:
+        ConflictError: another version of the model answers than at first: scores of two do not mix.
+        RerankdError: the model cannot score.
     """
     pairs = [(query_id, doc_id) for query_id, doc_ids in dataset.candidates.items() for doc_id in doc_ids]
     logits: dict[str, dict[str, float]] = {query_id: {} for query_id in dataset.candidates}
@@ -167,8 +197,12 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
     while done < len(pairs):
         chosen = pairs[done : done + size.pairs]
         groups = {query_id: [doc_id for _, doc_id in each] for query_id, each in groupby(chosen, itemgetter(0))}
-        scores = await score(model, [_group(dataset, *group) for group in groups.items()])
-        size.learn(scores.result.timings["total"] / 1000)
+        scores = await scorer.score(model, [_group(dataset, *group) for group in groups.items()])
+        if facts["version"] not in ("", scores.version):
+            raise ConflictError(
+                f"Model {(label or model)[:100]} was replaced meanwhile.", hint="Start the evaluation again."
+            )
+        size.learn(scores.result.timings["total"] / 1000, scorer.slice_seconds)
         for (query_id, doc_ids), group in zip(groups.items(), scores.result.scores, strict=True):
             for doc_id, one in zip(doc_ids, group, strict=True):
                 if one.truncated:
@@ -183,7 +217,7 @@ async def rerank(dataset: Dataset, model: str, score: Score, progress: Progress)
         query_id: tuple(sorted(logit_of, key=lambda doc_id: -logit_of[doc_id])) for query_id, logit_of in logits.items()
     }
     description = f"version {facts['version']}, max_length {facts['max_length']}" if rankings else ""
-    return ModelRun(RankingRun(model, rankings, logits, None, description), facts, truncated)
+    return ModelRun(RankingRun(label or model, rankings, logits, None, description), facts, truncated)
 
 
 def measure(dataset: Dataset, runs: Sequence[ModelRun]) -> MeasuredDataset:

@@ -6,35 +6,35 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from hashlib import sha256
 
 from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError
-from rerankd.evaluation.case_dataset import case_dataset
-from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
-from rerankd.evaluation.folders import DatasetFolder, TextCache, find_folder, find_folders, text_file
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, State
-from rerankd.feedback.case_export import with_feedback
-from rerankd.feedback.case_store import CaseFilter, iter_cases
+from rerankd.models.reference import parse_reference
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.auth.keys import ApiKey
 from rerankd.server.auth.quotas import QuotaStore
+from rerankd.server.evaluation_datasets import EvaluationDatasets
 from rerankd.server.evaluation_run import BackgroundScorer, MeasuredDataset, ModelRun, measure, rerank
 from rerankd.server.store_calls import StoreCaller
 from rerankd.server.trace_service import TraceService
 from rerankd.settings import Settings
 
 MAX_WAITING = 5
+MAX_WAITING_OF_TENANT = 2
 MAX_MODELS = 4
 MAX_DEPTH, MAX_QUERIES, MAX_PAIRS = 200, 2000, 400_000
 ALIVE_SECONDS = 3.0
 PROGRESS_SECONDS = 0.5
 WORK_SECONDS = 3600.0  # longest time to read a dataset, or to measure
 CLOSE_SECONDS = 5.0
-CASES = "cases"
+PREFIX = "evaluation:"
 
 _log = logger(__name__)
 
@@ -64,13 +64,13 @@ class EvaluationService:
         quotas: store of the quotas.
 
     Attributes:
-        texts: texts of the datasets.
+        datasets: datasets to evaluate on.
     """
 
     def __init__(
         self, settings: Settings, pipeline: Pipeline, pool: ModelPool, traces: TraceService, quotas: QuotaStore
     ) -> None:
-        self._settings, self._pipeline, self._pool = settings, pipeline, pool
+        self._pipeline, self._pool = pipeline, pool
         self._traces, self._quotas = traces, quotas
         self._waiting: deque[_Waiting] = deque()
         self._current: _Waiting | None = None
@@ -78,7 +78,7 @@ class EvaluationService:
         self._worker: asyncio.Task[None] | None = None
         # Threads of their own: those of the event loop parse the bodies of requests.
         self._work = StoreCaller("evaluation", seconds=WORK_SECONDS, limit=2).call
-        self.texts = TextCache()
+        self.datasets = EvaluationDatasets(settings, traces)
 
     @property
     def store(self) -> EvaluationStore:
@@ -90,21 +90,10 @@ class EvaluationService:
         """Place in this instance's queue of each evaluation that waits, from 1."""
         return {waiting.number: place for place, waiting in enumerate(self._waiting, start=1)}
 
-    def folders(self) -> list[DatasetFolder]:
-        """Return the BEIR folders that administrators may evaluate on; blocks."""
-        return find_folders(self._settings.evaluation_folders)
-
-    def folder(self, name: str) -> DatasetFolder:
-        """Return one of these folders; blocks.
-
-        Raises:
-            NotFoundError: there is no such folder.
-        """
-        return find_folder(self._settings.evaluation_folders, name)
-
     def models(self, tenant: str | None) -> list[str]:
-        """Return the models that may be evaluated: administrators' also those of experiments."""
-        return [*self._pool.names, *(self._pool.unlisted if tenant is None else ())]
+        """Return the models to choose from; administrators also see those of experiments, and may name any other."""
+        unlisted = [name for name in self._pool.unlisted if ":" not in name.partition("~")[0]]
+        return [*self._pool.names, *(unlisted if tenant is None else ())]
 
     async def submit(self, plan: EvaluationPlan, tenant: str | None, key: ApiKey | None, author: str) -> int:
         """Queue an evaluation; return its number.
@@ -121,11 +110,18 @@ class EvaluationService:
             NotFoundError: there is no such dataset.
             ConflictError: too many wait already.
         """
-        self._check(plan, tenant)
+        self._check_size(plan)
+        for name in plan.models:
+            if name not in self.models(tenant):
+                await self._check_reference(name, tenant)
         if plan.source == "folder":
-            await self._traces.call(self.folder, plan.dataset)
-        if len(self._waiting) >= MAX_WAITING:
-            raise ConflictError(f"{MAX_WAITING} evaluations wait already.", hint="Wait for one, or cancel one.")
+            await self._traces.call(self.datasets.folder, plan.dataset)
+        own = sum(waiting.tenant == tenant for waiting in self._waiting)
+        if len(self._waiting) >= MAX_WAITING or (tenant is not None and own >= MAX_WAITING_OF_TENANT):
+            raise ConflictError(
+                f"{len(self._waiting)} evaluations wait already, {own} of them yours.",
+                hint="Wait for one, or cancel one.",
+            )
         number = await self._traces.call(lambda: self.store.add(plan, tenant, author))
         self._waiting.append(_Waiting(number, plan, tenant, key))
         if self._worker is None or self._worker.done():
@@ -161,12 +157,28 @@ class EvaluationService:
                 for number in numbers:
                     await self._end(number, "interrupted")
 
-    def _check(self, plan: EvaluationPlan, tenant: str | None) -> None:
+    async def _check_reference(self, name: str, tenant: str | None) -> None:
+        """Check that a model that is not served is one that an administrator may load."""
+        if tenant is not None:
+            raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint="Choose one of the list.")
+        await asyncio.to_thread(parse_reference, name)
+
+    @asynccontextmanager
+    async def _loaded(self, model: str) -> AsyncIterator[str]:
+        """Give the name in the pool of a model; one that is not served is loaded for as long as the block takes."""
+        if model in self._pool.names or model in self._pool.unlisted:
+            yield model
+            return
+        name = f"{PREFIX}{sha256(model.encode(errors='replace')).hexdigest()[:12]}"
+        await self._pool.add(name, model)
+        try:
+            yield name
+        finally:
+            await self._pool.remove(name)
+
+    def _check_size(self, plan: EvaluationPlan) -> None:
         if not 1 <= len(plan.models) <= MAX_MODELS:
             raise InvalidRequestError(f"{len(plan.models)} models are chosen.", hint=f"Choose 1 to {MAX_MODELS}.")
-        for name in plan.models:
-            if name not in self.models(tenant):
-                raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint="Choose one of the list.")
         pairs = plan.depth * plan.queries * len(plan.models)
         if not (1 <= plan.depth <= MAX_DEPTH and 1 <= plan.queries <= MAX_QUERIES and pairs <= MAX_PAIRS):
             raise InvalidRequestError(
@@ -211,7 +223,7 @@ class EvaluationService:
         number, plan = waiting.number, waiting.plan
         await self._note(number, 0)
         await self._work(check_measures, DEFAULT_MEASURES)  # a missing package is found before anything is scored
-        dataset = await self._work(self._read, plan, waiting.tenant)
+        dataset = await self._work(self.datasets.read, plan, waiting.tenant)
         pairs = sum(map(len, dataset.candidates.values()))
         await self._note(number, pairs * len(plan.models))
         done, noted = 0, time.monotonic()
@@ -226,34 +238,15 @@ class EvaluationService:
                 raise _EndedError
 
         scorer = BackgroundScorer(self._pipeline, self._pool, self._quotas, waiting.key)
-        runs: list[ModelRun] = [await rerank(dataset, model, scorer.score, progress) for model in plan.models]
+        runs: list[ModelRun] = []
+        for model in plan.models:
+            async with self._loaded(model) as name:
+                runs.append(await rerank(dataset, name, scorer, progress, label=model))
         return await self._work(measure, dataset, runs)
 
     async def _note(self, number: int, total: int) -> None:
         if not await self._traces.call(lambda: self.store.start(number, total)):
             raise _EndedError
-
-    def _read(self, plan: EvaluationPlan, tenant: str | None) -> Dataset:
-        if plan.source == "cases":
-            return self._read_cases(plan, tenant)
-        folder = self.folder(plan.dataset)
-        dataset = open_dataset(folder.path, DatasetOptions(max_queries=plan.queries, depth=plan.depth))
-        self._remember(folder.path, dataset)
-        return dataset
-
-    def _read_cases(self, plan: EvaluationPlan, tenant: str | None) -> Dataset:
-        store = self._traces.store
-        labelled = (case for case in iter_cases(store, CaseFilter(tenant, "labelled")) if case.grades)
-        latest = deque(labelled, maxlen=plan.queries)
-        dataset = case_dataset(with_feedback(store, latest), CASES, max_queries=plan.queries, depth=plan.depth)
-        if not dataset.queries:
-            raise InvalidRequestError("No case has grades.", hint="Label some cases first.")
-        return dataset
-
-    def _remember(self, folder: Path, dataset: Dataset) -> None:
-        for kind, texts in (("queries", dataset.queries), ("corpus", dataset.documents)):
-            if (file := text_file(folder, kind)) is not None:
-                self.texts.remember(file, texts)
 
     async def _keep_alive(self) -> None:
         while True:

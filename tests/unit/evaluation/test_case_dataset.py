@@ -39,4 +39,4 @@ def test_what_was_erased_or_has_no_grade_is_left_out() -> None:
         case(4, "q", candidate(0, "a", 1, 1)),
         case(5, "q", candidate(0, "a", 1, 1)),
     ]
-    assert list(case_dataset(cases, "cases", max_queries=1, depth=10).queries) == ["case-4"]
+    assert list(case_dataset(cases, "cases", depth=10).queries) == ["case-4", "case-5"]

@@ -9,13 +9,16 @@ import pytest
 
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
+from rerankd.evaluation.dataset import open_dataset
 from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, SavedEvaluation
 from rerankd.feedback.case_store import flag_request, list_cases, update_case
+from rerankd.models.files import load_model
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.server import evaluation_service
+from rerankd.server import evaluation_run, evaluation_service
 from rerankd.server.auth.keys import ApiKey, new_key
 from rerankd.server.auth.quotas import MemoryQuotas
-from rerankd.server.evaluation_service import MAX_WAITING, EvaluationService
+from rerankd.server.evaluation_run import MAX_SLICE, BackgroundScorer, SliceSize, rerank
+from rerankd.server.evaluation_service import MAX_WAITING, MAX_WAITING_OF_TENANT, EvaluationService
 from rerankd.server.trace_service import TraceService
 from rerankd.settings import load_settings
 from tests.faults import ScriptedBackend
@@ -33,11 +36,13 @@ class Charges(MemoryQuotas):
     def __init__(self) -> None:
         super().__init__()
         self.charged: list[int] = []
+        self.requests = 0
         self.corrected: list[int] = []
 
     async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
         await super().charge(key, tokens, now, requests=requests)
         self.charged.append(tokens)
+        self.requests += requests
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
         await super().correct(key, delta_tokens, now)
@@ -106,6 +111,21 @@ async def test_a_folder_is_reranked_and_measured(running: Running) -> None:
     assert not any(text in str((result, query)) for text in QUERIES.values()), "no text is kept"
 
 
+async def test_an_administrator_names_any_other_model(running: Running, tmp_path: Path) -> None:
+    folder = str(load_model("mini").folder)
+    plan = EvaluationPlan("folder", "data/tiny", ("mini", folder), 50, 100)
+    done = await running.ended(await running.submit(plan))
+    assert list(running.store.result(done.id)["models"]) == ["mini", folder]
+    assert running.pool.unlisted == {}, "it is unloaded again"
+    (tmp_path / "empty").mkdir()
+    failed = await running.ended(
+        await running.submit(EvaluationPlan("folder", "data/tiny", (str(tmp_path / "empty"),), 1, 1))
+    )
+    assert failed.state == "failed"
+    with pytest.raises(ModelNotFoundError):
+        await running.submit(plan, "acme")
+
+
 async def test_labelled_cases_of_a_tenant_are_a_dataset(running: Running) -> None:
     for tenant in ("acme", "other"):
         write(running.traces.store, f"r-{tenant}", 1.0, 2.0, 3.0, tenant=tenant, query=f"query of {tenant}")
@@ -124,8 +144,11 @@ async def test_labelled_cases_of_a_tenant_are_a_dataset(running: Running) -> Non
 
 async def test_a_key_is_charged_what_was_computed(running: Running) -> None:
     _, key = new_key("team", tokens_per_minute=1_000_000)
-    await running.ended(await running.submit(key=key))
-    assert running.quotas.charged
+    await running.ended(
+        await running.submit(EvaluationPlan("folder", "data/tiny", ("mini", "other"), 50, 100), key=key)
+    )
+    assert len(running.quotas.charged) >= 2
+    assert running.quotas.requests == 1
     assert len(running.quotas.corrected) == len(running.quotas.charged)
     assert 0 < sum(running.quotas.charged) + sum(running.quotas.corrected) < 1000
 
@@ -152,6 +175,16 @@ async def test_one_runs_and_a_few_wait(running: Running) -> None:
     running.backend.gate.set()
     states = [(await running.ended(number)).state for number in (first, *waiting)]
     assert states == ["done", "cancelled", *["done"] * (MAX_WAITING - 1)]
+
+
+async def test_a_tenant_does_not_fill_the_queue(running: Running) -> None:
+    running.backend.gate.clear()
+    await running.until(await running.submit(), lambda saved: saved.state == "running")
+    for _ in range(MAX_WAITING_OF_TENANT):
+        await running.submit(tenant="acme")
+    with pytest.raises(ConflictError, match="2 of them yours"):
+        await running.submit(tenant="acme")
+    await running.submit(tenant="other")
 
 
 async def test_one_that_runs_is_cancelled_and_the_next_follows(running: Running) -> None:
@@ -230,3 +263,41 @@ async def test_others_go_first(running: Running) -> None:
         running.backend.gate.set()
         await asyncio.wrap_future(waiting.future)
     assert (await running.ended(number)).done == PAIRS
+
+
+async def test_others_are_not_waited_for_without_end(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_run, "PATIENCE", 0.5)
+    async with running.pool.lease("mini") as model:
+        running.backend.gate.clear()
+        waiting = model.engine.probe()
+        number = await running.submit()
+        await running.until(number, lambda _: model.engine.queued_requests == 2)
+        running.backend.gate.set()
+        await asyncio.wrap_future(waiting.future)
+    assert (await running.ended(number)).state == "done"
+
+
+def test_slices_are_as_long_as_they_should_be() -> None:
+    size = SliceSize()
+    for _ in range(20):
+        size.learn(0.001 * size.pairs, 0.1)
+    assert 50 <= size.pairs <= 100
+    for _ in range(20):
+        size.learn(60.0, 0.1)
+    assert size.pairs == 1
+    for _ in range(20):
+        size.learn(0.0, 0.1)
+    assert size.pairs == MAX_SLICE
+
+
+async def test_scores_of_two_versions_are_not_mixed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_run, "FIRST_SLICE", 2)
+    dataset = open_dataset(running.service.datasets.folder("data/tiny").path)
+    scorer = BackgroundScorer(Pipeline(running.pool), running.pool, running.quotas, None)
+    async with running.pool.lease("mini") as model:
+
+        async def replace(_: int) -> None:
+            model.engine.version = "2"
+
+        with pytest.raises(ConflictError, match="was replaced"):
+            await rerank(dataset, "mini", scorer, replace)
