@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
     Spaces of any kind become plain spaces; direction marks, control characters and lone surrogates become U+FFFD.
     """
-    return "".join(map(_printable_char, text))
+    return text if text.isprintable() else "".join(map(_printable_char, text))
 
 
 def element(tag: str, *children: str, **attributes: str | float) -> Markup:
