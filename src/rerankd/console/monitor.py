@@ -42,7 +42,7 @@ from rerankd.server.service import Service
 from rerankd.traces.store import TraceStore
 
 Window = Literal["1h", "24h", "7d", "30d"]
-REFRESH_SECONDS = 2.0  # that a page waits for old traces to be summarized
+REFRESH_SECONDS = 1.0  # that a page waits for old traces to be summarized
 FRESH_SECONDS = 10.0  # for which what was summarized is new enough
 MAX_ROWS = 50
 SECTIONS = ("traces", "instance", "prometheus")

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, tuple_, update
 
 from rerankd.database import tables
 from rerankd.database.connection import batched
@@ -25,8 +25,8 @@ from rerankd.traces.packing import unpack
 from rerankd.traces.store import TraceStore
 
 SETTLED_SECONDS = 120.0  # transactions that write feedback, and traces, have committed by then
-BATCH_SIZE = 2000
-REQUESTS_PER_QUERY = 300
+SETTLED_BATCHES = 10
+BATCH_SIZE = 300
 
 
 def refresh_judged_rankings(store: TraceStore, *, seconds: float = float("inf"), now: float | None = None) -> bool:
@@ -38,7 +38,7 @@ def refresh_judged_rankings(store: TraceStore, *, seconds: float = float("inf"),
         now: seconds since 1970; None for the current time.
 
     Returns:
-        True if there are more.
+        True if there are more; what is looked at again, some batches at each call, does not count.
 
     Raises:
         UnavailableError: the database cannot be reached.
@@ -47,44 +47,47 @@ def refresh_judged_rankings(store: TraceStore, *, seconds: float = float("inf"),
     columns = tables.activity_state.c
     with store.connect() as connection:
         state = connection.execute(select(tables.activity_state)).one()
-    seen, is_done = _judge_events(store, state.feedback_seen, None, deadline)
+    seen, is_done = state.feedback_seen, False
+    while not is_done and time.monotonic() <= deadline:
+        count, seen = _judge_events(store, seen, None)
+        is_done = count < BATCH_SIZE
     if seen > state.feedback_seen:
-        is_behind = columns.feedback_seen < seen
-        with translate_errors(), store.begin() as connection:
-            connection.execute(update(tables.activity_state).where(is_behind).values(feedback_seen=seen))
-    if not is_done or now - state.feedback_time < SETTLED_SECONDS:
-        return not is_done
-    _, is_done = _judge_events(store, state.feedback_settled, state.feedback_marked, deadline)
-    if is_done:
-        values = {"feedback_settled": state.feedback_marked, "feedback_marked": seen, "feedback_time": now}
+        _update_state(store, columns.feedback_seen < seen, feedback_seen=seen)
+    if is_done and now - state.feedback_time >= SETTLED_SECONDS:
+        settled, is_settled = state.feedback_settled, False
+        for _ in range(SETTLED_BATCHES):
+            if not is_settled and time.monotonic() <= deadline:
+                count, settled = _judge_events(store, settled, state.feedback_marked)
+                is_settled = count < BATCH_SIZE
+        values = {"feedback_marked": seen, "feedback_time": now} if is_settled else {}
         is_unchanged = columns.feedback_time == state.feedback_time
-        with translate_errors(), store.begin() as connection:
-            connection.execute(update(tables.activity_state).where(is_unchanged).values(values))
+        _update_state(store, is_unchanged, feedback_settled=settled, **values)
     return not is_done
 
 
-def _judge_events(store: TraceStore, after: int, until: int | None, deadline: float) -> tuple[int, bool]:
-    """Judge the rankings of the events after a number; return the number of the last, and False if time ran out."""
-    while batch := _next_requests(store, after, until):
-        requests, after = batch
-        for part in batched(requests, REQUESTS_PER_QUERY):
-            with translate_errors(), store.begin() as connection:
-                _lock(connection)
-                _judge(connection, part)
-        if time.monotonic() > deadline:
-            return after, False
-    return after, True
+def _update_state(store: TraceStore, condition: ColumnElement[bool], **values: float) -> None:
+    with translate_errors(), store.begin() as connection:
+        connection.execute(update(tables.activity_state).where(condition).values(values))
 
 
-def _next_requests(store: TraceStore, after: int, until: int | None) -> tuple[list[tuple[str, str]], int] | None:
-    """Return the requests of the next events, and the number of the last event; None if there are none."""
+def _judge_events(store: TraceStore, after: int, until: int | None) -> tuple[int, int]:
+    """Judge the rankings of the next events after a number.
+
+    Returns:
+        How many events there were, at most `BATCH_SIZE`, and the number of the last.
+    """
     columns = tables.feedback.c
     query = select(columns.id, columns.request_id, columns.tenant).where(columns.id > after)
     if until is not None:
         query = query.where(columns.id <= until)
     with store.connect() as connection:
         rows = connection.execute(query.order_by(columns.id).limit(BATCH_SIZE)).all()
-    return (sorted({(row.request_id, row.tenant) for row in rows}), rows[-1].id) if rows else None
+    if rows:
+        requests = sorted({(row.request_id, row.tenant) for row in rows})
+        with translate_errors(), store.begin() as connection:
+            _lock(connection)
+            _judge(connection, requests)
+    return len(rows), rows[-1].id if rows else after
 
 
 def _lock(connection: Connection) -> None:

@@ -20,6 +20,7 @@ from rerankd._common.backoff import Backoff
 from rerankd.database import tables
 from rerankd.database.errors import translate_errors
 from rerankd.errors import UnavailableError
+from rerankd.feedback.activity_summaries import MAX_NAME
 from rerankd.feedback.case_erasure import erase_case_texts, erase_tenant_cases
 from rerankd.feedback.deletion import (
     delete_evaluations,
@@ -147,7 +148,7 @@ def erase_tenant(store: TraceStore, tenant: str) -> DeletionCounts:
         texts = delete_texts(connection, candidates - in_use(connection, candidates))
         feedback = row_count(connection, delete(tables.feedback).where(tables.feedback.c.tenant == tenant))
         for table in (tables.activity_summary, tables.judged_ranking):
-            connection.execute(delete(table).where(table.c.tenant == tenant))
+            connection.execute(delete(table).where(table.c.tenant == tenant[:MAX_NAME]))
         cases = erase_tenant_cases(connection, tenant)
         delete_evaluations(connection, tenant)
     scrub(store)

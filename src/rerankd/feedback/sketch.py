@@ -68,7 +68,7 @@ def values_of(bins: Counts) -> Values:
 
     Example:
         >>> values_of(bins_of(np.array([200.0, -3.0]))).round(1).tolist()
-        [200.7, -3.0]
+        [200.4, -3.0]
     """
     sizes = 2 * SMALLEST * GROWTH ** np.abs(bins) / (GROWTH + 1)
     return np.asarray(np.sign(bins) * sizes, float)

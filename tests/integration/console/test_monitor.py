@@ -88,6 +88,7 @@ def open_page(window: Watched, key: str, path: str = "/monitor") -> Page:
     page.locator("input[name=key]").fill(key)
     page.keyboard.press("Enter")
     expect(page.locator("#panels")).to_be_visible()
+    page.wait_for_load_state()  # scripts have run
     return page
 
 

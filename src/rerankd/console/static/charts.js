@@ -1,7 +1,8 @@
 // Charts of a page: every canvas with `data-chart` draws the JSON of the script element of that id.
 //   kind     line | bar | scatter                      labels   of the points
-//   series   [{name, values}], and where wanted color, or colors, links and titles of its values, line (in a scatter chart)
-//                                                      times    starts of the points, seconds since 1970 (a time axis in UTC)
+//   series   [{name, values}], and as they like: color, or colors of the values (names of CSS variables), titles and
+//            links of the values, line (in a scatter chart)
+//   times    starts of the points, seconds since 1970 (a time axis in UTC)
 //   marks    [{at, label, kind}] vertical lines        step     seconds between two times
 //   limits   [{value, label}] horizontal lines         links, or links_id of a script element with [{traces}]: what a click opens
 "use strict";
@@ -105,9 +106,13 @@ function dataOf(content, series) {
   return content.times.map((start, index) => ({ x: start + content.step / 2, y: series.values[index] }));
 }
 
+function pointRadiusOf(content, series) {
+  if (content.kind === "scatter") return series.line ? 0 : 4;
+  return content.times ? 2.5 : 2;
+}
+
 function datasetOf(content, series, index) {
   const line = color(series.color || palette[index % palette.length]);
-  const isScatter = content.kind === "scatter";
   return {
     label: series.name,
     data: dataOf(content, series),
@@ -115,11 +120,11 @@ function datasetOf(content, series, index) {
     backgroundColor: series.colors ? series.colors.map(color) : line,
     borderDash: dashes[Math.floor(index / palette.length) % dashes.length],
     borderWidth: content.kind === "bar" ? 0 : 2,
-    pointStyle: pointStyles[index % pointStyles.length],
     showLine: content.kind === "line" || Boolean(series.line),
-    pointRadius: isScatter ? (series.line ? 0 : 4) : content.times ? 2.5 : 2,
+    pointStyle: content.times ? pointStyles[index % pointStyles.length] : "circle",
+    pointRadius: pointRadiusOf(content, series),
+    pointHoverRadius: series.line ? 0 : 6,
     pointHitRadius: series.line ? 0 : 4,
-    pointHoverRadius: 6,
     spanGaps: !content.times,
     barPercentage: 0.9,
     categoryPercentage: 1,
@@ -154,27 +159,25 @@ function yAxis(content) {
 }
 
 // The text beside the pointer: for values with a title, the title too.
-function labelOf(content) {
+function labelOf(content, number) {
   return (item) => {
     const series = content.series[item.datasetIndex];
-    const value = content.kind === "scatter" ? `${item.formattedValue}` : `${series.name}: ${item.formattedValue}`;
+    const text = content.times ? number.format(item.parsed.y) : item.formattedValue;
+    const value = content.kind === "scatter" ? text : `${series.name}: ${text}`;
     return series.titles ? [series.titles[item.dataIndex], value] : value;
   };
 }
 
 function tooltipOf(content) {
-  if (!content.times) return { callbacks: { label: labelOf(content) } };
-  const number = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: content.digits });
-  return {
-    callbacks: {
-      title: (items) => (items.length ? content.labels[items[0].dataIndex] : ""),
-      label: (item) => `${item.dataset.label}: ${number.format(item.parsed.y)}`,
-    },
-  };
+  const number = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: content.digits ?? 3 });
+  const callbacks = { label: labelOf(content, number) };
+  if (content.times) callbacks.title = (items) => (items.length ? content.labels[items[0].dataIndex] : "");
+  return { callbacks };
 }
 
-function addressOf(content, { datasetIndex, index }) {
-  const links = content.series[datasetIndex].links || content.links;
+function addressOf(content, element) {
+  const index = element.index;
+  const links = content.series[element.datasetIndex].links || content.links;
   if (links) return links[index];
   const points = content.links_id && document.getElementById(content.links_id) && jsonOf(content.links_id);
   return points && points[index] && points[index].traces;
@@ -182,7 +185,7 @@ function addressOf(content, { datasetIndex, index }) {
 
 function draw(canvas) {
   const content = jsonOf(canvas.dataset.chart);
-  const hasLinks = Boolean(content.links || content.links_id) || content.series.some((series) => series.links);
+  const hasLinks = Boolean(content.links || content.links_id || content.series.some((series) => series.links));
   Chart.getChart(canvas)?.destroy();
   new Chart(canvas, {
     type: content.kind,
