@@ -10,7 +10,8 @@ from playwright.sync_api import Browser
 from tests.integration.console.browser import chromium
 
 
-@pytest.fixture(scope="session")
+# Playwright's event loop runs as long as the browser; tests after the package start loops of their own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started
