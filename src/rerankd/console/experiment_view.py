@@ -46,15 +46,30 @@ def experiment_content(
         "wins": row["wins"],
         "losses": row["losses"],
         "progress": progress(experiment, row),
-        "guardrails": [guardrail(rail, row) for rail in experiment.plan.guardrails],
-        "other_metrics": [
-            metric(name, row) for name in row["means"] if name not in {rail.name for rail in experiment.plan.guardrails}
-        ],
+        **_metrics(experiment, row),
         "following": following,
         "following_coverage": next_step(experiment.plan, experiment.coverage) if following == "advance" else None,
         "can_keep": experiment.state == "promoted" and row.get("registry", {}).get("phase") == "moved",
         "history": [history_entry(event) for event in events],
     }
+
+
+def _metrics(experiment: Experiment, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return guardrails and other metrics; shadow traffic has none of the former, since it answers nobody."""
+    if experiment.kind == "shadow":
+        return {"guardrails": [], "other_metrics": [_shadow_metric(name, row) for name in row["means"]]}
+    rails = {rail.name: guardrail(rail, row) for rail in experiment.plan.guardrails}
+    others = [metric(name, row) for name in row["means"] if name not in rails]
+    return {"guardrails": list(rails.values()), "other_metrics": others}
+
+
+def _shadow_metric(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a metric of shadow traffic, whose latency is the logarithm of its ratio to the champion's."""
+    content = metric(name, row)
+    mean = content["challenger"]["mean"]
+    if name == LATENCY and mean is not None:
+        content["challenger"] |= {"text": f"{math.exp(mean):.2f} \N{MULTIPLICATION SIGN}"}
+    return content
 
 
 def summary(experiment: Experiment, row: Mapping[str, Any], *, in_force: bool) -> dict[str, Any]:

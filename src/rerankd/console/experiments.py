@@ -20,7 +20,7 @@ from rerankd.errors import ConflictError, RerankdError
 from rerankd.experiments import decisions
 from rerankd.experiments.experiment import Experiment, ExperimentState
 from rerankd.experiments.feedback_metrics import FeedbackAggregator
-from rerankd.experiments.status import experiment_row
+from rerankd.experiments.status import experiment_row, request_counts
 from rerankd.experiments.store import ExperimentStore
 from rerankd.server.service import Service
 from rerankd.server.store_calls import StoreCaller
@@ -80,11 +80,14 @@ class ExperimentPages:
         active = store.active()
         ids = {experiment.id for experiment in active}
         ended = [experiment for experiment in store.recent(LISTED) if experiment.id not in ids]
-        rows = [
-            summary(experiment, experiment_row(store, experiment), in_force=experiment.id in ids)
-            for experiment in [*active, *ended]
-        ]
-        return {"active": rows[: len(active)], "ended": rows[len(active) :]}
+        counts = request_counts(store, ended)
+        return {
+            "active": [summary(experiment, experiment_row(store, experiment), in_force=True) for experiment in active],
+            "ended": [
+                summary(experiment, {"requests": counts[experiment.id], "reason": ""}, in_force=False)
+                for experiment in ended
+            ],
+        }
 
     def _common(self, query: PageQuery) -> dict[str, Any]:
         sync = self._service.experiments

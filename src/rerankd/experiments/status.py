@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from sqlalchemy import func, select
+
+from rerankd.database import tables
 from rerankd.experiments.controller import ExperimentStats, decide, decision_record, experiment_stats
-from rerankd.experiments.experiment import Experiment
+from rerankd.experiments.experiment import CHALLENGER, CHAMPION, Experiment
 from rerankd.experiments.feedback_metrics import FeedbackAggregator
 from rerankd.experiments.guardrails import GuardrailState, guardrail_state
 from rerankd.experiments.metric_format import LATENCY
@@ -43,6 +47,21 @@ def experiment_row(
         if rail.name in decision.bounds
     }
     return row | {"means": _means(stats), "guardrail_states": states}
+
+
+def request_counts(store: ExperimentStore, experiments: Sequence[Experiment]) -> dict[int, dict[str, int]]:
+    """Return the requests of champion and challenger in each experiment, by its id, with one query for all."""
+    columns = tables.experiment_sums.c
+    query = (
+        select(columns.experiment, columns.arm, func.sum(columns.count))
+        .where(columns.experiment.in_([experiment.id for experiment in experiments]), columns.metric == "errors")
+        .group_by(columns.experiment, columns.arm)
+    )
+    counts = {experiment.id: {CHAMPION: 0, CHALLENGER: 0} for experiment in experiments}
+    with store.traces.connect() as connection:
+        for experiment_id, variant, count in connection.execute(query):
+            counts[experiment_id][variant] = int(count)
+    return counts
 
 
 def registry_status(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:

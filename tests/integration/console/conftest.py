@@ -1,7 +1,4 @@
-"""One browser for all tests of the console in a process.
-
-It ends with them: while it runs, no test in its thread can start an event loop.
-"""
+"""One browser for all tests of the console in a process."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from playwright.sync_api import Browser
 from tests.integration.console.browser import chromium
 
 
+# Playwright's event loop runs as long as the browser; tests after the package start loops of their own.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as started:

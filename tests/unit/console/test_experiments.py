@@ -105,6 +105,20 @@ def test_the_content_says_what_the_command_line_says(tmp_path: Path) -> None:
     assert {len(series["values"]) for series in chart["chart"]["series"]} == {2}
 
 
+def test_shadow_traffic_has_no_guardrails_and_a_ratio_of_latencies(tmp_path: Path) -> None:
+    store = ExperimentStore(TraceStore(f"sqlite:///{tmp_path}/traces.sqlite"))
+    plan = default_plan("shadow")
+    experiment = store.start(Experiment("new", "shadow", "mini", "registry:med@3", plan=plan), "me")
+    counters = Counters()
+    counters.add(experiment.id, 0, "challenger", {"errors": 0.0, "tau": 0.5, "latency": math.log(2.0)})
+    store.add_counts(counters.drain())
+    content = experiment_content(experiment, experiment_row(store, experiment), [], in_force=True)
+    texts = {one["name"]: one["challenger"]["text"] for one in content["other_metrics"]}
+    assert (texts["latency"], texts["errors"]) == ("2.00 \N{MULTIPLICATION SIGN}", "0.00 %")
+    assert (content["guardrails"], content["following"], content["progress"]) == ([], None, [])
+    assert content["experiment"]["version_page"] == "/console/models/med/versions/3"
+
+
 def test_an_empty_form_is_the_plan_of_the_command_line() -> None:
     assert experiment_form(FormData(FIELDS)).experiment().plan == default_plan("canary")
     shown = form_content(["mini"])["values"]

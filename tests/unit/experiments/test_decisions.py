@@ -12,7 +12,7 @@ from rerankd.experiments.decisions import Seen, advance, following_action, stop,
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.guardrails import ExperimentPlan, with_margins
 from rerankd.experiments.plans import default_plan, format_steps, parse_steps
-from rerankd.experiments.status import experiment_row
+from rerankd.experiments.status import experiment_row, request_counts
 from rerankd.experiments.store import ExperimentStore
 from rerankd.traces.store import TraceStore
 
@@ -107,6 +107,11 @@ def test_each_guardrail_has_a_state(store: ExperimentStore) -> None:
             counters.add(experiment.id, 0, variant, values, f"{variant} {number}")
     store.add_counts(counters.drain())
     row = experiment_row(store, experiment)
+    other = started(store, "other", model="medical")
+    assert request_counts(store, [experiment, other]) == {
+        experiment.id: {name: row["requests"][name] for name in ("champion", "challenger")},
+        other.id: {"champion": 0, "challenger": 0},
+    }
     states = row["guardrail_states"]
     assert (row["decision"], states["errors"], states["latency"]) == ("stop", "broken", "unknown")
     assert states["timeouts"] == "holds"  # below proven_from it is enough that nothing looks worse
