@@ -120,7 +120,7 @@ def test_the_options_of_the_address_are_used_and_kept(browser: Browser, served: 
         body = client.get("/console/ask.json", params={"question": QUESTION, "top_n": 1, "k": 2}).json()
         assert (body["search"]["kept"], body["search"]["retrieved"]) == (1, 2)
         assert body["prompt"]["tokens"] > 100
-        for wrong in ({"k": 0}, {"threshold": 2}, {"fusion": "x"}, {"question": "x" * 4001}):
+        for wrong in ({"k": "0"}, {"threshold": "2"}, {"fusion": "x"}, {"question": "x" * 4001}):
             assert client.get("/console/ask.json", params={"question": "x"} | wrong).status_code == 400
 
 
