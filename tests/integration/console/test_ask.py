@@ -187,7 +187,7 @@ def test_another_key_cannot_go_on_with_a_question(folder: Path, llm: Served, tmp
 
 
 def test_a_question_is_charged_to_its_key(folder: Path, tmp_path: Path) -> None:
-    clear, key = new_key("team", tokens_per_minute=1500)
+    clear, key = new_key("team", tokens_per_minute=300)
     write_keys(tmp_path / "keys.json", [key])
     env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
     headers = {"authorization": f"Bearer {clear}"}
