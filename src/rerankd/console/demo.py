@@ -22,9 +22,16 @@ from rerankd.console.demo_models import MODEL, DemoModel, rank_questions, write_
 from rerankd.console.demo_visits import DAY, TENANTS, Visits, always
 from rerankd.demo.shop import HANDBOOK, RULES
 from rerankd.errors import MissingDependencyError
-from rerankd.feedback.case_store import CaseFilter, flag_request, list_cases, update_case
-from rerankd.feedback.detection import DetectionLimits, detect, detect_disagreement
-from rerankd.feedback.detectors import DetectorThresholds
+from rerankd.feedback import (
+    CaseFilter,
+    DetectionLimits,
+    DetectorThresholds,
+    detect,
+    detect_disagreement,
+    flag_request,
+    list_cases,
+    update_case,
+)
 from rerankd.models.files import load_model
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
