@@ -33,7 +33,7 @@ def messages() -> dict[str, Message]:
     return table
 
 
-def message(name: str, language: Language, **values: object) -> str:
+def message(name: str, /, language: Language, **values: object) -> str:
     """Return a message in a language.
 
     Args:
