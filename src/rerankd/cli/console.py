@@ -48,7 +48,7 @@ def console(
             from rerankd.console.demo import seed_demo
 
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rerankd-demo-"))
-            settings = seed_demo(Path(folder), settings, say)
+            settings = settings.model_copy(update=seed_demo(Path(folder), settings.threads, say))
         _serve(settings, config)
 
 

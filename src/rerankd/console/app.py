@@ -43,12 +43,12 @@ def console_routers(service: Service) -> list[APIRouter]:
         static_router(),
         sign_in_router(service, renderer),
         router.routes,
-        _other_paths(router),
+        _other_paths(router, is_alone=service.pages_only),
     ]
 
 
-def _other_paths(router: ConsoleRouter) -> APIRouter:
-    """Return the start page, and the answer to addresses that do not exist."""
+def _other_paths(router: ConsoleRouter, *, is_alone: bool) -> APIRouter:
+    """Return the start page, also at the root of a server of pages alone, and the answer to unknown addresses."""
 
     async def start(_: Request) -> Response:
         return RedirectResponse(NAVIGATION[0].path, 303)
@@ -58,6 +58,7 @@ def _other_paths(router: ConsoleRouter) -> APIRouter:
         return router.error_page(request, visitor_of(request), error)
 
     other = APIRouter(include_in_schema=False)
-    other.add_api_route(CONSOLE, start, methods=["GET"])
+    for path in (CONSOLE, "/") if is_alone else (CONSOLE,):
+        other.add_api_route(path, start, methods=["GET"], name=f"start {path}")
     other.add_api_route(f"{CONSOLE}/{{path:path}}", not_found, methods=["GET"])
     return other

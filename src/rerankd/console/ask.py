@@ -33,7 +33,7 @@ from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
 MAX_QUESTION = 4000
-MAX_HELD = 100
+MAX_HELD = 5000  # candidates of all searches that are held
 Messages = Sequence[dict[str, str]]
 
 
@@ -67,6 +67,11 @@ class Prepared:
 
     result: SearchResult
     messages: Messages
+
+    @property
+    def candidates(self) -> int:
+        """Number of candidates, kept or dropped; at least 1."""
+        return len(self.result.passages) + len(self.result.dropped) or 1
 
 
 class AskPages:
@@ -126,7 +131,7 @@ class AskPages:
         record_search(self._service, result)
         prepared = Prepared(result, build_messages(result))
         self._held[_owner(visitor), result.request_id] = prepared
-        while len(self._held) > MAX_HELD:
+        while sum(held.candidates for held in self._held.values()) > MAX_HELD and len(self._held) > 1:
             self._held.popitem(last=False)
         return prepared, rag
 

@@ -22,17 +22,25 @@ from rerankd.console.demo_models import MODEL, DemoModel, rank_questions, write_
 from rerankd.console.demo_visits import DAY, TENANTS, Visits, always
 from rerankd.demo.shop import HANDBOOK, RULES
 from rerankd.errors import MissingDependencyError
-from rerankd.feedback.case_store import CaseFilter, flag_request, list_cases, update_case
-from rerankd.feedback.detection import DetectionLimits, detect, detect_disagreement
-from rerankd.feedback.detectors import DetectorThresholds
+from rerankd.feedback import (
+    CaseFilter,
+    DetectionLimits,
+    DetectorThresholds,
+    detect,
+    detect_disagreement,
+    flag_request,
+    list_cases,
+    update_case,
+)
+from rerankd.models.files import load_model
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
-from rerankd.settings import Settings
 from rerankd.traces.store import TraceFilter, TraceStore
 
 FIRST, TRIED = "mini-64", "mini-128"
 MODELS = {FIRST: 64, MODEL: 256, TRIED: 128}
 """Tokens that each version reads of a pair: the first one, the one that is served now, and one that is tried."""
+INDEX = "index"
 SEED = 23
 DAYS = 14.0
 RANKINGS = 620
@@ -41,16 +49,16 @@ CLOSE = DetectorThresholds(agreement=0.65)  # versions of one model agree on mor
 REPLAYED = 40
 
 
-def seed_demo(folder: Path, settings: Settings, say: Callable[[str], None] = lambda text: None) -> Settings:
+def seed_demo(folder: Path, threads: int = 0, say: Callable[[str], None] = lambda text: None) -> dict[str, object]:
     """Fill a folder with a demo store, and return the settings that show it.
 
     Args:
         folder: an empty folder for the database, the models and the index.
-        settings: settings of the user; those for the address, the keys and the language model are kept.
+        threads: CPU threads; 0 for one per core.
         say: is told what is done next.
 
     Returns:
-        Settings with the store, the models, the rules and the index of the demo.
+        Values of the settings that name the store, the models, the rules and the index, by name.
 
     Raises:
         ModelError: the bundled model cannot be loaded.
@@ -58,32 +66,30 @@ def seed_demo(folder: Path, settings: Settings, say: Callable[[str], None] = lam
     rules, rules_file = _rules(folder, say)
     say("Ranking the questions with three versions of the model ...")
     models = {name: write_model(folder / "models" / name, name, length) for name, length in MODELS.items()}
-    seeded = settings.model_copy(
-        update={
-            "model": MODEL,
-            "models": {name: str(path) for name, path in models.items()},
-            "max_length": None,
-            "rules": rules_file,
-            "traces": True,
-            "traces_url": f"sqlite:///{(folder / 'traces.sqlite').resolve()}",
-            "retriever": "lance",
-            "index": str(folder / "index"),
-            "embedding_model": None,
-            "embedding_url": None,
-            "monitor_window": DAY,
-        }
-    )
     ranked = {
-        name: rank_questions(path, rules, settings, every=3 if name == TRIED else 1) for name, path in models.items()
+        name: rank_questions(path, rules, threads, every=4 if name == TRIED else 1) for name, path in models.items()
     }
-    _build_index(folder, seeded, say)
     say("Writing two weeks of rankings, feedback, cases and experiments ...")
-    store = TraceStore(str(seeded.traces_url))
+    url = f"sqlite:///{(folder / 'traces.sqlite').resolve()}"
+    store = TraceStore(url)
     try:
         fill_store(store, ranked, rules)
     finally:
         store.close()
-    return seeded
+    _build_index(folder, say)
+    return {
+        "model": MODEL,
+        "models": {name: str(path) for name, path in models.items()},
+        "max_length": None,
+        "rules": rules_file,
+        "traces": True,
+        "traces_url": url,
+        "retriever": "lance",
+        "index": str(folder / INDEX),
+        "embedding_model": None,
+        "embedding_url": None,
+        "monitor_window": DAY,
+    }
 
 
 def fill_store(store: TraceStore, ranked: dict[str, DemoModel], rules: RuleSet, now: float = 0.0) -> None:
@@ -135,19 +141,24 @@ def _rules(folder: Path, say: Callable[[str], None]) -> tuple[RuleSet, str | Non
         return RuleSet(()), None
 
 
-def _build_index(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+def _build_index(folder: Path, say: Callable[[str], None]) -> None:
     """Index the handbook for questions; there is no index where the extra for it is not installed."""
     from rerankd.retrieval.ingest import IngestOptions, ingest
+    from rerankd.retrieval.lance import LanceIndex
     from rerankd.retrieval.splitting import SplitOptions
-    from rerankd.wiring.retrieval import open_index, open_token_offsets
 
     shutil.copytree(HANDBOOK, folder / HANDBOOK.name)
+    tokenizer = load_model(MODEL).tokenizer()
     try:
-        index = open_index(settings)
+        index = LanceIndex(folder / INDEX, None, create=True)
         try:
-            options = IngestOptions(SplitOptions(160, 20))
             with contextlib.chdir(folder):  # passages are named by the path that was given
-                ingest([Path(HANDBOOK.name)], index, open_token_offsets(settings), options)
+                ingest(
+                    [Path(HANDBOOK.name)],
+                    index,
+                    lambda text: list(tokenizer.encode(text, add_special_tokens=False).offsets),
+                    IngestOptions(SplitOptions(160, 20)),
+                )
         finally:
             index.close()
     except MissingDependencyError as error:

@@ -17,11 +17,10 @@ from rerankd.models.manifest import write_manifest
 from rerankd.reranker import Reranker
 from rerankd.retrieval.bm25 import rank_by_bm25
 from rerankd.rules.rule_set import RuleSet
-from rerankd.settings import Settings
 from rerankd.types import Document, RankingRecord
 
 MODEL = "mini"
-CANDIDATES = 7
+CANDIDATES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +81,17 @@ def write_model(folder: Path, name: str, max_length: int) -> Path:
     return folder
 
 
-def rank_questions(model: Path, rules: RuleSet, settings: Settings, *, every: int = 1) -> DemoModel:
+def rank_questions(model: Path, rules: RuleSet, threads: int, *, every: int = 1) -> DemoModel:
     """Rank the bundled questions with a version of the model.
 
     Args:
         model: folder of the version.
         rules: rules of the demo.
-        settings: number of threads.
+        threads: CPU threads; 0 for one per core.
         every: ranks each so many-th question only.
     """
     records: list[RankingRecord] = []
-    reranker = Reranker(str(model), rules=rules, recorder=_Collector(records), threads=settings.threads)
+    reranker = Reranker(str(model), rules=rules, recorder=_Collector(records), threads=threads)
     asked = [*_handbook(), *_traps()][::every]
     reranker.rank_batch([query for query, *_ in asked], [documents for *_, documents in asked], None)
     questions = [

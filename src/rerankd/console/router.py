@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from rerankd.errors import (
     PayloadTooLargeError,
     RerankdError,
 )
+from rerankd.feedback.cases import replace_surrogates
 from rerankd.server.auth.sessions import COOKIE
 from rerankd.server.context import current_request
 from rerankd.server.paths import CONSOLE
@@ -112,10 +114,10 @@ class ConsoleRouter:
             content = await handle(visitor)
             if isinstance(content, Response):
                 response = content
-            elif is_json:
-                response = json_response(content)
-            else:
-                response = self._renderer.render(request, visitor, template, content)
+            elif is_json:  # texts of traces may hold lone surrogates, which JSON cannot
+                response = json_response(await asyncio.to_thread(replace_surrogates, dict(content)))
+            else:  # a page of many documents takes a while, in which the event loop serves others
+                response = await asyncio.to_thread(self._renderer.render, request, visitor, template, content)
         except RerankdError as error:
             if is_json:
                 raise

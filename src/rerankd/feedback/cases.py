@@ -220,7 +220,9 @@ def unpack_case(data: bytes) -> tuple[str | None, tuple[CaseCandidate, ...]]:
 
 
 def replace_surrogates(value: Any) -> Any:
-    """Return a text, or a list with texts, without lone surrogates, which traces can store and JSON cannot."""
+    """Return a text, or lists and tables of texts, without lone surrogates, which traces can store and JSON cannot."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return [replace_surrogates(element) for element in value] if isinstance(value, list) else value
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {replace_surrogates(name): replace_surrogates(element) for name, element in value.items()}
+    return [replace_surrogates(element) for element in value] if isinstance(value, list | tuple) else value

@@ -2,8 +2,8 @@
 
 A small language model writes what the passages say and forgets to cite them. Each sentence that it leaves uncited is
 scored with every passage, as a query with documents: the best passage from the threshold on that has the sentence's
-numbers is attributed to it, and a sentence without one is unsupported. What states nothing is left alone: code,
-questions, headings, and fragments of a few letters.
+numbers is attributed to it, or one that it copies; a sentence without one is unsupported. What states nothing is left
+alone: code, questions, headings, and fragments of a few letters.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from rerankd.retrieval.citations import CitedPart, cited_parts
 from rerankd.retrieval.code_spans import CodeSplitter
+from rerankd.retrieval.duplicates import shingles
 from rerankd.retrieval.figures import figures
 from rerankd.retrieval.sentences import sentences
 
@@ -22,6 +23,7 @@ ScoreFunction = Callable[[Sequence[tuple[str, Sequence[str]]]], Awaitable[Sequen
 """A function from queries, each with texts, to the sigmoid scores of the texts."""
 
 DEFAULT_SUPPORT = 0.35
+COPIED = 0.8  # share of a sentence's shingles that a passage has, from which on it is copied
 MAX_SENTENCES = 100  # of one answer that are matched
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _WORD = re.compile(r"[^\W\d_]{2,}|\d+")
@@ -92,11 +94,14 @@ async def attribute(
     if not open_positions or not passages:
         return matched
     scores = await score([(answer[position].text.strip(), passages) for position in open_positions])
-    numbers = [figures(passage) for passage in passages]
+    facts = [(figures(passage), shingles(passage)) for passage in passages]
     for position, row in zip(open_positions, scores, strict=True):
-        stated = figures(answer[position].text)
-        supporting = [i for i, value in enumerate(row) if value >= threshold and stated <= numbers[i]]
-        best = max(supporting, key=row.__getitem__, default=None)
+        stated, own = figures(answer[position].text), shingles(answer[position].text)
+        copied = [len(own & words) >= COPIED * len(own) for _, words in facts]
+        supporting = [
+            i for i, (numbers, _) in enumerate(facts) if stated <= numbers and (copied[i] or row[i] >= threshold)
+        ]
+        best = max(supporting, key=lambda i: (copied[i], row[i]), default=None)
         matched[position] = replace(
             answer[position],
             attributed=() if best is None else (best + 1,),

@@ -1,4 +1,7 @@
-"""One browser for all tests of the console in a process."""
+"""One browser for all tests of the console in a process.
+
+It ends with them: while it runs, no test in its thread can start an event loop.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from playwright.sync_api import Browser
 from tests.integration.console.browser import chromium
 
 
+<<<<<<< HEAD
 # Playwright's event loop runs as long as the browser; tests after the package start loops of their own.
+=======
+>>>>>>> c-ask
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as started:

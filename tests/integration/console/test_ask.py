@@ -120,7 +120,7 @@ def test_the_options_of_the_address_are_used_and_kept(browser: Browser, served: 
         body = client.get("/console/ask.json", params={"question": QUESTION, "top_n": 1, "k": 2}).json()
         assert (body["search"]["kept"], body["search"]["retrieved"]) == (1, 2)
         assert body["prompt"]["tokens"] > 100
-        for wrong in ({"k": 0}, {"threshold": 2}, {"fusion": "x"}, {"question": "x" * 4001}):
+        for wrong in ({"k": "0"}, {"threshold": "2"}, {"fusion": "x"}, {"question": "x" * 4001}):
             assert client.get("/console/ask.json", params={"question": "x"} | wrong).status_code == 400
 
 
@@ -184,3 +184,17 @@ def test_another_key_cannot_go_on_with_a_question(folder: Path, llm: Served, tmp
         assert same["search"]["request_id"] == number
         assert other["search"]["request_id"] != number
         assert same["answer"]["citations"] == [1]
+
+
+def test_a_question_is_charged_to_its_key(folder: Path, tmp_path: Path) -> None:
+    clear, key = new_key("team", tokens_per_minute=300)
+    write_keys(tmp_path / "keys.json", [key])
+    env = {"RERANKD_INDEX": str(folder / "index"), "RERANKD_API_KEYS_FILE": str(tmp_path / "keys.json")}
+    headers = {"authorization": f"Bearer {clear}"}
+    with serve(env=env) as served, httpx.Client(base_url=served.url, trust_env=False, timeout=60) as client:
+
+        def status(question: str) -> int:
+            return client.get("/console/ask.json", params={"question": question}, headers=headers).status_code
+
+        assert [status("the warranty") for _ in range(8)] == [200] * 8  # the cache answers all but the first
+        assert 429 in [status(f"the warranty, number {number}") for number in range(20)]

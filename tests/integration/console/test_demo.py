@@ -36,6 +36,7 @@ def test_the_pages_are_served_and_the_api_is_not(demo: tuple[Served, TraceStore]
     assert f"console  {served.url}/console" in served.log
     with httpx.Client(base_url=served.url, trust_env=False, follow_redirects=True) as client:
         assert client.get("/console").status_code == 200
+        assert client.get("/").url.path.startswith("/console/")
         assert client.get("/livez").status_code == 200
         for path in ("/v1/rerank", "/v1/search", "/v1/jobs", "/docs", "/v1/models"):
             refused = client.post(path, json={})

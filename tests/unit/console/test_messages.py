@@ -36,3 +36,7 @@ def test_templates_ask_for_messages_that_exist() -> None:
 def test_one_thing_has_a_form_of_its_own() -> None:
     assert message("common.documents", "en", count=1) == "1 document"
     assert message("common.documents", "en", count=2) == "2 documents"
+
+
+def test_a_value_may_be_called_name() -> None:
+    assert message("common.signed_in_as", "en", name="search") == "Signed in as search"

@@ -106,3 +106,13 @@ async def test_a_passage_without_the_number_supports_no_sentence_with_it() -> No
     right, wrong = split_answer("The repair of a zip costs 24 euros. The repair of a zip costs 90 euros.", 2)
     matched = await attribute([right, wrong], passages, Scores(), 0.5)
     assert [(each.attributed, each.unsupported) for each in matched] == [((1,), False), ((), True)]
+
+
+async def test_a_copied_sentence_is_supported_whatever_its_score() -> None:
+    async def low(groups: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+        return [[0.2 if number == 0 else 0.1 for number, _ in enumerate(texts)] for _, texts in groups]
+
+    copied = "We name the price before we begin, and send it back."
+    passages = ["Something else entirely.", f"Repairs are at cost. {copied} Customers abroad pay the transport."]
+    [sentence] = await attribute(split_answer(copied, 2), passages, low)
+    assert (sentence.attributed, sentence.score, sentence.unsupported) == ((2,), 0.1, False)

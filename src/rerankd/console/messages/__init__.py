@@ -35,7 +35,7 @@ def messages() -> dict[str, Message]:
     return table
 
 
-def message(name: str, language: Language, **values: object) -> str:
+def message(name: str, /, language: Language, **values: object) -> str:
     """Return a message in a language.
 
     Args:
