@@ -13,10 +13,6 @@ from playwright.sync_api import Browser
 from tests.integration.console.browser import chromium
 
 
-<<<<<<< HEAD
-# Playwright's event loop runs as long as the browser; tests after the package start loops of their own.
-=======
->>>>>>> c-ask
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as started:
