@@ -27,14 +27,13 @@ from rerankd.feedback.activity_series import (
     ActivitySeries,
     ActivityTotals,
     TimeBuckets,
-    drift_series,
-    read_scores,
     read_series,
     read_totals,
     refresh_activity,
 )
 from rerankd.feedback.monitoring import EVERYONE, MonitorWindows
 from rerankd.feedback.rates import gain_interval, verdict_of
+from rerankd.feedback.score_drift import drift_series, read_scores
 from rerankd.feedback.sketch import EMPTY, Sketch
 from rerankd.server.observability.alert_rules import ALERT_RULES
 from rerankd.server.observability.alerts import Alert, InstanceAlerts, trace_alerts
