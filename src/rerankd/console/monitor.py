@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
+import numpy as np
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
@@ -26,15 +27,14 @@ from rerankd.feedback.activity_series import (
     ActivitySeries,
     ActivityTotals,
     TimeBuckets,
-    drift_series,
-    read_scores,
     read_series,
     read_totals,
     refresh_activity,
 )
 from rerankd.feedback.monitoring import EVERYONE, MonitorWindows
 from rerankd.feedback.rates import gain_interval, verdict_of
-from rerankd.feedback.sketch import EMPTY
+from rerankd.feedback.score_drift import drift_series, read_scores
+from rerankd.feedback.sketch import EMPTY, Sketch
 from rerankd.server.observability.alert_rules import ALERT_RULES
 from rerankd.server.observability.alerts import Alert, InstanceAlerts, trace_alerts
 from rerankd.server.paths import CONSOLE
@@ -128,15 +128,23 @@ class MonitorPages:
                 self._refreshed = time.monotonic()
 
     def _drift(self, store: TraceStore, series: ActivitySeries, model: str, tenant: str | None) -> Drift:
-        """Return the drift against the time before the window, or against its first quarter if there was nothing."""
+        """Return the drift against the time before the window, or, with nothing before, against the first quarter."""
         buckets, floor = series.buckets, self._windows.floor
         since, until = buckets.since - int(self._windows.reference_seconds), buckets.since
         reference = read_scores(store, since, until, tenant).get(model, EMPTY)
         if len(reference) < floor:
-            since, until = buckets.since, buckets.since + buckets.count // 4 * buckets.step
-            reference = read_scores(store, since, until, tenant).get(model, EMPTY)
+            first, last = first_quarter(series)
+            since, until = buckets.since + first * buckets.step, buckets.since + last * buckets.step
+            reference = Sketch(series.scores.bins, series.scores.counts[first:last].sum(axis=0))
         trailing = max(1, int(self._windows.seconds) // buckets.step)
         return Drift(drift_series(reference, series.scores, floor, trailing), since, until, floor)
+
+
+def first_quarter(series: ActivitySeries) -> tuple[int, int]:
+    """Return the begin and the end of the first quarter of the buckets, from the first that has a ranking on."""
+    filled = np.flatnonzero(series.sums["requests"])
+    first = int(filled[0]) if len(filled) else 0
+    return first, first + max(1, (series.buckets.count - first) // 4)
 
 
 def _named(wanted: str | None, names: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ labelling    labelling and undo on rankings and cases;  label_queue: what to lab
 case_export  data sets made of labelled cases
 monitoring   statistics of recent rankings, by model and tenant;  rates: what feedback says of them
 activity_series  the same over time;  activity_summaries, judged_rankings: what it is read from;  sketch: distributions
-activity_figures  figures of the last hour that alerts watch
+score_drift  scores of any time, and how they drift;  activity_figures: figures of the last hour that alerts watch
 retention    deletion by age and size, erasure on request;  size_limit: fairness between tenants;  deletion
 """
 

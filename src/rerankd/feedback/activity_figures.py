@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from rerankd.database import tables
-from rerankd.feedback.activity_series import TimeBuckets, drift, feedback_query, read_scores
+from rerankd.feedback.activity_series import TimeBuckets, feedback_query
 from rerankd.feedback.activity_summaries import MINUTE
 from rerankd.feedback.monitoring import EVERYONE, MonitorWindows
 from rerankd.feedback.rates import gain_interval
+from rerankd.feedback.score_drift import drift, read_scores
 from rerankd.feedback.sketch import EMPTY
 from rerankd.traces.store import TraceStore
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal_column, select
 
 from rerankd.database import tables
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
-from rerankd.feedback.activity_summaries import HOUR, MINUTE, STAGES, STEPS, refresh_summaries
+from rerankd.feedback.activity_summaries import HOUR, MINUTE, STAGES, refresh_summaries
 from rerankd.feedback.judged_rankings import refresh_judged_rankings
-from rerankd.feedback.monitoring import EVERYONE, psi_of_counts
-from rerankd.feedback.sketch import Sketch, SketchSeries, merge, unpack_sketches, values_of
+from rerankd.feedback.monitoring import EVERYONE
+from rerankd.feedback.sketch import SketchSeries, unpack_sketches
 from rerankd.traces.store import TraceStore
 
 FEEDBACK_SUMS = ("judged", "chosen", "rejected", "before", "after", "squares")
@@ -224,93 +224,6 @@ def read_series(store: TraceStore, buckets: TimeBuckets, model: str, tenant: str
         first_seen=dict(first_seen),
         feedback=dict(zip(FEEDBACK_SUMS, feedback, strict=True)),
     )
-
-
-def read_scores(store: TraceStore, since: int, until: int, tenant: str | None = None) -> dict[str, Sketch]:
-    """Return the top scores of a time by model; its ends are rounded to minutes, or to what is kept of that time.
-
-    Args:
-        store: store of traces.
-        since: seconds since 1970.
-        until: end, exclusive.
-        tenant: tenant; None for all together.
-    """
-    columns = tables.activity_summary.c
-    pieces = [
-        and_(columns.step == step, columns.start >= first, columns.start < end)
-        for step, first, end in cover(since, until)
-    ]
-    if not pieces:
-        return {}
-    query = select(columns.model, columns.data).where(
-        columns.tenant == (EVERYONE if tenant is None else tenant), or_(*pieces)
-    )
-    sketches: dict[str, list[Sketch]] = defaultdict(list)
-    with store.connect() as connection:
-        for model, data in connection.execute(query):
-            sketches[model].append(unpack_sketches(bytes(data))[0])
-    return {model: merge(each) for model, each in sketches.items()}
-
-
-def cover(since: int, until: int) -> list[tuple[int, int, int]]:
-    """Return buckets that make up a time, long ones first where they fit: (step, first start, end).
-
-    Example:
-        >>> cover(0, 7260)
-        [(900, 0, 7200), (60, 7200, 7260)]
-    """
-    pieces = []
-    spans = [(since, until)]
-    for step in sorted(STEPS, reverse=True):
-        rest = []
-        for first, end in spans:
-            low, high = -(-first // step) * step, end // step * step
-            if high > low:
-                pieces.append((step, low, high))
-                rest += [(first, low), (high, end)]
-            else:
-                rest.append((first, end))
-        spans = [(first, end) for first, end in rest if end > first]
-    return pieces
-
-
-def drift_series(reference: Sketch, scores: SketchSeries, floor: int, trailing: int = 1) -> Floats:
-    """Return the population stability index of each bucket's scores; NaN where there are too few.
-
-    Args:
-        reference: scores to compare with.
-        scores: scores of the buckets.
-        floor: scores that both need.
-        trailing: number of buckets, ending with each one, whose scores are taken together.
-
-    Returns:
-        Index of each bucket, shape (buckets,).
-    """
-    cumulated = np.vstack([np.zeros((1, len(scores.bins)), np.int64), scores.counts.cumsum(axis=0)])
-    ends = np.arange(1, len(cumulated))
-    counts = cumulated[ends] - cumulated[np.maximum(0, ends - trailing)]
-    drift = np.full(len(counts), np.nan)
-    if len(reference) >= floor:
-        enough = np.flatnonzero(counts.sum(axis=1) >= floor)
-        drift[enough] = [_psi(reference, Sketch(scores.bins, counts[position])) for position in enough]
-    return drift
-
-
-def drift(reference: Sketch, scores: Sketch, floor: int) -> float | None:
-    """Return the population stability index of scores; None where one of both has fewer than `floor`."""
-    return _psi(reference, scores) if min(len(reference), len(scores)) >= floor else None
-
-
-def _psi(reference: Sketch, scores: Sketch) -> float:
-    deciles = SketchSeries(reference.bins, reference.counts[None, :])
-    edges = np.unique(np.concatenate([deciles.quantile(tenth / 10) for tenth in range(1, 10)]))
-    counts = [
-        np.bincount(
-            np.searchsorted(edges, values_of(sketch.bins), "right"), weights=sketch.counts, minlength=len(edges) + 1
-        )
-        for sketch in (reference, scores)
-    ]
-    return psi_of_counts(*counts)
 
 
 def _in_window(buckets: TimeBuckets) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ import pytest
 
 from rerankd.console.language import LANGUAGES
 from rerankd.console.messages import messages
-from rerankd.console.monitor import _named, _points, _row
+from rerankd.console.monitor import _named, _points, _row, first_quarter
 from rerankd.console.monitor_charts import CHARTS, Drift, charts_of
 from rerankd.console.monitor_marks import EXPERIMENT_ACTIONS, REGISTRY_PHASES, marks_of
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
@@ -119,6 +119,15 @@ def test_all_messages_that_are_chosen_at_run_time_exist() -> None:
     chosen += [f"severity_{severity}" for severity in ("critical", "warning", "info")]
     chosen += [f"window_{window}" for window in ("1h", "24h", "7d", "30d")]
     assert {f"monitor.{name}" for name in chosen} <= set(messages())
+
+
+@pytest.mark.parametrize(
+    ("requests", "quarter"), [([0, 0, 0, 0, 0], (0, 1)), ([1, 1, 1, 1, 1], (0, 1)), ([0, 0, 0, 0, 3], (4, 5))]
+)
+def test_the_first_quarter_begins_with_the_first_ranking(requests: list[int], quarter: tuple[int, int]) -> None:
+    content = series()
+    content.sums["requests"][:] = requests
+    assert first_quarter(content) == quarter
 
 
 def test_points_lead_to_their_traces() -> None:

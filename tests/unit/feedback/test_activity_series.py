@@ -21,10 +21,6 @@ from rerankd.feedback.activity_series import (
     WINDOWS,
     ActivitySeries,
     TimeBuckets,
-    cover,
-    drift,
-    drift_series,
-    read_scores,
     read_series,
     read_totals,
     refresh_activity,
@@ -34,6 +30,7 @@ from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judged_rankings import SETTLED_SECONDS, refresh_judged_rankings
 from rerankd.feedback.monitoring import EVERYONE, psi
 from rerankd.feedback.retention import erase_tenant
+from rerankd.feedback.score_drift import cover, drift, drift_series, read_scores
 from rerankd.feedback.sketch import EMPTY, Sketch
 from rerankd.feedback.store import add_feedback
 from rerankd.traces.store import TraceStore
