@@ -40,3 +40,7 @@ def test_one_thing_has_a_form_of_its_own() -> None:
 
 def test_a_value_may_be_called_name() -> None:
     assert message("common.signed_in_as", "en", name="search") == "Signed in as search"
+
+
+def test_a_message_may_have_a_name() -> None:
+    assert message("common.signed_in_as", "en", name="ops") == "Signed in as ops"
