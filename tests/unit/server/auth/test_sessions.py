@@ -40,7 +40,7 @@ def test_a_session_without_a_key_is_none_where_keys_are_required() -> None:
 def test_a_changed_or_old_cookie_is_refused() -> None:
     signer = SessionSigner(None)
     cookie = signer.issue(RING.find("rk-first"))
-    for place in (0, len(cookie) // 2, len(cookie) - 1):
+    for place in (0, len(cookie) // 2, len(cookie) - 2):  # the last character has bits that mean nothing
         changed = cookie[:place] + ("A" if cookie[place] != "A" else "B") + cookie[place + 1 :]
         assert signer.read(changed, RING) is None
     assert SessionSigner(None, -1).read(SessionSigner(None, -1).issue(None), KeyRing([], None)) is None
