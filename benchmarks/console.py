@@ -60,14 +60,25 @@ class Browser:
             RuntimeError: the page did not answer with 200.
         """
         began = time.perf_counter()
-        self._connection.request("GET", quote(path, safe=SAFE))
-        response = self._connection.getresponse()
+        response = self._open(path)
         response.read(1)
         seconds = time.perf_counter() - began
         response.read()
         if response.status != 200:
             raise RuntimeError(f"{path} answered {response.status}.")
         return seconds
+
+    def _open(self, path: str) -> http.client.HTTPResponse:
+        """Ask for a page; once more on a new connection if the server has closed the idle one."""
+        try:
+            return self._ask(path)
+        except ConnectionError:
+            self._connection.close()
+            return self._ask(path)
+
+    def _ask(self, path: str) -> http.client.HTTPResponse:
+        self._connection.request("GET", quote(path, safe=SAFE))
+        return self._connection.getresponse()
 
 
 def pages(url: str, seeded: Seeded, requests: int) -> dict[str, Any]:
