@@ -28,6 +28,7 @@ UNFINISHED: tuple[State, ...] = ("queued", "running")
 Source = Literal["folder", "cases"]
 
 KEPT = 50  # finished evaluations of a tenant, and of the administrators
+MAX_LISTED = 200
 SILENT_SECONDS = 15.0  # without a sign of life after which an evaluation was cut off
 MAX_ERROR = 1000
 _COLUMNS = [column for column in tables.evaluation.c if column.name != "result"]
@@ -129,7 +130,7 @@ class EvaluationStore:
             _prune(connection, tenant)
         return int(number[0]) if number else 0
 
-    def list(self, tenant: str | None, limit: int = KEPT) -> list[SavedEvaluation]:
+    def list(self, tenant: str | None, limit: int = MAX_LISTED) -> list[SavedEvaluation]:
         """Return evaluations, the newest first.
 
         Args:
