@@ -14,7 +14,7 @@ from rerankd.console.evaluation_forms import CASES, DEPTH, FOLDER, QUERIES, numb
 from rerankd.console.evaluation_results import EvaluationResults
 from rerankd.console.router import ConsoleRouter, redirect
 from rerankd.console.visitor import Visitor
-from rerankd.evaluation.saved import KEPT
+from rerankd.evaluation.saved_store import KEPT
 from rerankd.feedback.case_store import count_cases
 from rerankd.server.evaluation_service import MAX_DEPTH, MAX_MODELS, MAX_QUERIES, MAX_WAITING
 from rerankd.server.service import Service
