@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rerankd.errors import NotFoundError
-from rerankd.evaluation.saved import KEPT, EvaluationPlan, EvaluationStore
+from rerankd.evaluation.saved import EvaluationPlan
+from rerankd.evaluation.saved_store import KEPT, EvaluationStore
 from rerankd.feedback.retention import erase_tenant
 from rerankd.traces.store import TraceStore
 

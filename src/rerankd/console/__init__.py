@@ -5,8 +5,8 @@ pages        rendering of a page as HTML or JSON;  router: pages and actions wit
 visitor      who looks at a page, and what they may see
 messages     one table of messages in English and Chinese;  language: which of them a visitor reads
 formats      numbers, times and texts as pages show them
-evaluation   pages of evaluations;  evaluation_forms: what visitors send;  evaluation_views, evaluation_lists: content;
-             evaluation_texts: texts of datasets and cases
+evaluation   pages of evaluations;  evaluation_results: what they found;  evaluation_forms: what visitors send
+             evaluation_views, evaluation_lists: content;  evaluation_texts: texts of datasets and cases
 sign_in      sessions: signing in and out, language
 static_files files of the pages, vendored libraries among them
 decision_form the reason that every decision needs;  experiments, experiment_form, experiment_view: experiments

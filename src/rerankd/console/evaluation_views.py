@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from rerankd.console.evaluation_forms import PairQuery, ResultQuery
 from rerankd.console.language import Language
 from rerankd.console.messages import message
+from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError
 from rerankd.evaluation.bootstrap import LEVEL
 from rerankd.evaluation.comparison import TIE
@@ -26,13 +27,13 @@ Link = Callable[[int], str]
 """Returns the address of a query by its position."""
 
 
-def run_view(saved: SavedEvaluation, position: Mapping[int, int], *, all_tenants: bool) -> dict[str, Any]:
+def run_view(saved: SavedEvaluation, position: Mapping[int, int], visitor: Visitor) -> dict[str, Any]:
     """Return an evaluation for lists and for its own page.
 
     Args:
         saved: the evaluation.
         position: place in the queue of those that wait.
-        all_tenants: True for a visitor who sees all tenants; others are not told whose it is.
+        visitor: who looks at it; only one who sees all tenants is told whose it is.
     """
     view = asdict(saved) | {
         "is_final": saved.is_final,
@@ -41,7 +42,7 @@ def run_view(saved: SavedEvaluation, position: Mapping[int, int], *, all_tenants
         "remaining_seconds": remaining_seconds(saved, time.time()),
         "position": position.get(saved.id),
     }
-    return view if all_tenants else {name: value for name, value in view.items() if name != "tenant"}
+    return view if visitor.tenant is None else {name: value for name, value in view.items() if name != "tenant"}
 
 
 def remaining_seconds(saved: SavedEvaluation, now: float) -> int | None:

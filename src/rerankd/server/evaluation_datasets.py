@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rerankd.errors import InvalidRequestError
 from rerankd.evaluation.case_dataset import case_dataset
-from rerankd.evaluation.dataset import Dataset, DatasetOptions, open_dataset
+from rerankd.evaluation.dataset import Dataset, DatasetOptions
 from rerankd.evaluation.folders import DatasetFolder, TextCache, find_folder, find_folders, text_file
+from rerankd.evaluation.read_process import read_dataset
 from rerankd.evaluation.saved import EvaluationPlan
 from rerankd.feedback.case_export import with_feedback
 from rerankd.feedback.case_store import CaseFilter, iter_cases
@@ -60,7 +61,7 @@ class EvaluationDatasets:
         if plan.source == "cases":
             return self._read_cases(plan, tenant)
         folder = self.folder(plan.dataset)
-        dataset = open_dataset(folder.path, DatasetOptions(max_queries=plan.queries, depth=plan.depth))
+        dataset = read_dataset(folder.path, DatasetOptions(max_queries=plan.queries, depth=plan.depth))
         self._remember(folder.path, dataset)
         return dataset
 

@@ -15,7 +15,8 @@ from rerankd._common.logging import logger
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, RerankdError
 from rerankd.evaluation.measures import DEFAULT_MEASURES, check_measures
-from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, State
+from rerankd.evaluation.saved import EvaluationPlan, State
+from rerankd.evaluation.saved_store import EvaluationStore
 from rerankd.models.reference import parse_reference
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server.auth.keys import ApiKey

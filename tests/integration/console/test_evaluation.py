@@ -65,6 +65,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
         "RERANKD_API_KEYS_FILE": str(folder / "keys.json"),
         "RERANKD_EVALUATION_FOLDERS": str(folder / "data"),
         "RERANKD_TRACES_SECONDS": "0.05",
+        "RERANKD_MODELS": "candidate=mini",
     }
     with serve(env=env) as served:
         yield Console(served, {name: clear for name, (clear, _) in made.items()})
@@ -147,6 +148,22 @@ def test_two_evaluations_of_one_dataset(browser: Browser, console: Console) -> N
         window.check_accessible()
         page.locator("#queries a").first.click()
         expect(page).to_have_url(re.compile(rf"/console/evaluation/{later}/\d$"))
+        window.check()
+
+
+def test_two_models_of_one_evaluation(browser: Browser, console: Console) -> None:
+    number = evaluated(console, "admin", "folder:data/tiny", "mini", "candidate")
+    with watched(browser, console.served.url) as window:
+        console.sign_in(window, "admin")
+        page = window.open(f"/evaluation/{number}")
+        expect(page.get_by_role("region", name="Result of candidate")).to_be_visible()
+        page.get_by_role("link", name="candidate", exact=True).click()
+        expect(page.locator("[aria-current=true]").first).to_have_text("candidate")
+        page.get_by_role("link", name="candidate against mini").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"Two models of evaluation {number}")
+        expect(page.get_by_role("region")).to_contain_text("tied 3")
+        page.get_by_label(re.compile(r"^Before \(")).select_option("candidate")
+        expect(page).to_have_url(re.compile("before=candidate"))
         window.check()
 
 
@@ -258,10 +275,10 @@ def test_what_cannot_be_evaluated_is_refused(console: Console) -> None:
         assert stranger.post("/console/evaluation", data={"source": "cases", "model": "mini"}).status_code == 401
 
 
-def evaluated(console: Console, name: str, source: str) -> int:
+def evaluated(console: Console, name: str, source: str, *models: str) -> int:
     """Evaluate by HTTP, as the holder of a key; return the number."""
     with console.client(name) as client:
-        response = client.post("/console/evaluation", data={"source": source, "model": "mini"})
+        response = client.post("/console/evaluation", data={"source": source, "model": models or ("mini",)})
         assert response.status_code == 303, response.text
         address = response.headers["location"]
 

@@ -59,7 +59,7 @@ def test_what_is_left_follows_from_what_is_done() -> None:
     assert views.remaining_seconds(saved(), 110.0) == 30
     assert views.remaining_seconds(saved(done=0), 110.0) is None
     assert views.remaining_seconds(saved(state="queued", started=None), 110.0) is None
-    view = views.run_view(saved(tenant="acme"), {1: 3}, all_tenants=False)
+    view = views.run_view(saved(tenant="acme"), {1: 3}, TENANT)
     assert (view["share"], view["position"], "tenant" in view) == (0.25, 3, False)
 
 

@@ -10,7 +10,8 @@ import pytest
 from rerankd.engine.pool import ModelPool
 from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundError, NotFoundError
 from rerankd.evaluation.dataset import open_dataset
-from rerankd.evaluation.saved import EvaluationPlan, EvaluationStore, SavedEvaluation
+from rerankd.evaluation.saved import EvaluationPlan, SavedEvaluation
+from rerankd.evaluation.saved_store import EvaluationStore
 from rerankd.feedback.case_store import flag_request, list_cases, update_case
 from rerankd.models.files import load_model
 from rerankd.pipeline.pipeline import Pipeline

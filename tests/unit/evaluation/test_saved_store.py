@@ -9,7 +9,8 @@ from sqlalchemy import update
 
 from rerankd.database import tables
 from rerankd.errors import NotFoundError
-from rerankd.evaluation.saved import KEPT, SILENT_SECONDS, EvaluationPlan, EvaluationStore
+from rerankd.evaluation.saved import EvaluationPlan
+from rerankd.evaluation.saved_store import KEPT, SILENT_SECONDS, EvaluationStore
 from rerankd.feedback.retention import erase_tenant
 from rerankd.traces.store import TraceStore
 
