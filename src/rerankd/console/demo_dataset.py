@@ -35,7 +35,7 @@ def write_dataset(folder: Path, questions: Iterable[RankedQuestion]) -> Path:
         str(number): tuple(_id(str(document.id)) for document in each.record.request.documents)
         for number, each in enumerate(asked, 1)
     }
-    write_run(target / "candidates.trec", candidates, "bm25")
+    write_run(target / "candidates.trec", candidates, "words")
     return target
 
 
