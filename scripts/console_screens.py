@@ -36,13 +36,18 @@ DETAILS = {"experiment": "/experiments/read-128"}
 """Pages that the navigation does not lead to."""
 
 
+def is_chinese(text: str) -> bool:
+    """Return True for a text with Han characters."""
+    return re.search(r"[\u4e00-\u9fff]", text) is not None
+
+
 class Reciter(BaseHTTPRequestHandler):
     """A chat endpoint with one answer in each language."""
 
     def do_POST(self) -> None:
         """Stream the answer in the language of the question."""
         body = self.rfile.read(int(self.headers["content-length"])).decode()
-        language = "zh" if re.search(r"[\u4e00-\u9fff]", json.loads(body)["messages"][1]["content"]) else "en"
+        language = "zh" if is_chinese(json.loads(body)["messages"][1]["content"]) else "en"
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
@@ -92,11 +97,13 @@ def addresses(page: Page, console_url: str, language: str) -> dict[str, str]:
         found[path.rpartition("/")[2]] = path
     found |= {name: f"/console{path}" for name, path in DETAILS.items() if "experiments" in found}
     found["ask"] = f"/console/ask?question={quote(QUESTIONS[language])}&threshold=0.05"
-    newest = page.request.get(f"{console_url}/traces.json").json()["traces"][0]["id"]
+    traces = page.request.get(f"{console_url}/traces.json").json()["traces"]
+    readable = [trace for trace in traces if is_chinese(trace["query_text"] or "") == (language == "zh")] or traces
+    moved = max(readable, key=lambda trace: trace["top_before"])["id"]
     if "monitor" in found:
         found["monitor"] = "/console/monitor?window=30d"
     if "compare" in found:
-        found["compare"] = f"/console/compare?trace={newest}"
+        found["compare"] = f"/console/compare?trace={moved}"
     return found
 
 
