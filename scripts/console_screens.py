@@ -98,7 +98,7 @@ def addresses(page: Page, console_url: str, language: str) -> dict[str, str]:
     found |= {name: f"/console{path}" for name, path in DETAILS.items() if "experiments" in found}
     found["ask"] = f"/console/ask?question={quote(QUESTIONS[language])}&threshold=0.05"
     traces = page.request.get(f"{console_url}/traces.json").json()["traces"]
-    readable = [trace for trace in traces if is_chinese(trace["query_text"] or "") == (language == "zh")] or traces
+    readable = [trace for trace in traces if is_chinese(str(trace["query"])) == (language == "zh")] or traces
     moved = max(readable, key=lambda trace: trace["top_before"])["id"]
     if "monitor" in found:
         found["monitor"] = "/console/monitor?window=30d"
