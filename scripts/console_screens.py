@@ -36,13 +36,18 @@ DETAILS = {"experiment": "/experiments/read-128"}
 """Pages that the navigation does not lead to."""
 
 
+def is_chinese(text: str) -> bool:
+    """Return True for a text with Han characters."""
+    return re.search(r"[\u4e00-\u9fff]", text) is not None
+
+
 class Reciter(BaseHTTPRequestHandler):
     """A chat endpoint with one answer in each language."""
 
     def do_POST(self) -> None:
         """Stream the answer in the language of the question."""
         body = self.rfile.read(int(self.headers["content-length"])).decode()
-        language = "zh" if re.search(r"[\u4e00-\u9fff]", json.loads(body)["messages"][1]["content"]) else "en"
+        language = "zh" if is_chinese(json.loads(body)["messages"][1]["content"]) else "en"
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
@@ -92,15 +97,19 @@ def addresses(page: Page, console_url: str, language: str) -> dict[str, str]:
         found[path.rpartition("/")[2]] = path
     found |= {name: f"/console{path}" for name, path in DETAILS.items() if "experiments" in found}
     found["ask"] = f"/console/ask?question={quote(QUESTIONS[language])}&threshold=0.05"
-    newest = page.request.get(f"{console_url}/traces.json").json()["traces"][0]["id"]
+    traces = page.request.get(f"{console_url}/traces.json").json()["traces"]
+    readable = [trace for trace in traces if is_chinese(str(trace["query"])) == (language == "zh")] or traces
+    moved = max(readable, key=lambda trace: trace["top_before"])["id"]
+    if "monitor" in found:
+        found["monitor"] = "/console/monitor?window=30d"
     if "compare" in found:
-        found["compare"] = f"/console/compare?trace={newest}"
+        found["compare"] = f"/console/compare?trace={moved}"
     return found
 
 
 def take(page: Page, address: str, path: Path) -> None:
     """Write the screen of a page, and say if it is larger than documentation should carry."""
-    answer = page.goto(address)
+    answer = page.goto(address, timeout=60_000)
     if answer is None or not answer.ok:
         print(f"{path.name}: {answer.status if answer else 'no answer'} at {address}", file=sys.stderr)
         return
@@ -119,11 +128,14 @@ def main() -> None:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with language_model() as llm_url, console(llm_url) as console_url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for language, locale in LOCALES.items():
-            page = browser.new_page(locale=locale, viewport=SIZE)  # type: ignore[arg-type]  # a typed dict
-            page.set_default_timeout(60_000)
-            for name, path in addresses(page, console_url, language).items():
-                take(page, console_url.removesuffix("/console") + path, folder / f"{name}.{language}.png")
+        pages = {language: browser.new_page(locale=locale, viewport=SIZE) for language, locale in LOCALES.items()}  # type: ignore[arg-type]  # a typed dict
+        shown = {language: addresses(page, console_url, language) for language, page in pages.items()}
+        # The rankings of questions come last, since the other pages show every ranking.
+        names = sorted(shown["en"], key=lambda name: name == "ask")
+        for name in names:
+            for language, page in pages.items():
+                address = console_url.removesuffix("/console") + shown[language][name]
+                take(page, address, folder / f"{name}.{language}.png")
         browser.close()
 
 

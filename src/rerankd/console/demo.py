@@ -4,6 +4,7 @@ Every score is the model's own: each question is ranked once by each version, an
 feedback. What people did is drawn from a fixed seed. Everything goes through the functions that a service writes with.
 
 demo_models       versions of the bundled model, and the rankings of each
+demo_dataset      the questions with their answers, to evaluate on
 demo_visits       visits of customers, and what they clicked
 demo_experiments  a canary that was promoted, and one that is running
 """
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rerankd.console.demo_dataset import write_dataset
 from rerankd.console.demo_experiments import run_finished_canary, start_running_canary
 from rerankd.console.demo_models import MODEL, DemoModel, rank_questions, write_model
 from rerankd.console.demo_visits import DAY, TENANTS, Visits, always
@@ -77,6 +79,7 @@ def seed_demo(folder: Path, threads: int = 0, say: Callable[[str], None] = lambd
     finally:
         store.close()
     _build_index(folder, say)
+    write_dataset(folder / "datasets", ranked[MODEL].questions)
     return {
         "model": MODEL,
         "models": {name: str(path) for name, path in models.items()},
@@ -89,6 +92,7 @@ def seed_demo(folder: Path, threads: int = 0, say: Callable[[str], None] = lambd
         "embedding_model": None,
         "embedding_url": None,
         "monitor_window": DAY,
+        "evaluation_folders": [str(folder / "datasets")],
     }
 
 

@@ -16,6 +16,7 @@ from rerankd.models.files import load_model
 from rerankd.models.manifest import write_manifest
 from rerankd.reranker import Reranker
 from rerankd.retrieval.bm25 import rank_by_bm25
+from rerankd.retrieval.keywords import keywords
 from rerankd.rules.rule_set import RuleSet
 from rerankd.types import Document, RankingRecord
 
@@ -116,10 +117,10 @@ _Asked = tuple[str, str, bool, list[Document]]
 
 
 def _handbook() -> list[_Asked]:
-    """Return the shop's questions, each with the sections that keyword search finds for it."""
+    """Return the shop's questions, each with the sections that have most of its words."""
     sections = {language: load_sections(language) for language in ("en", "zh")}
     return [
-        (question.query, question.answer, True, _candidates(question.query, sections[question.language]))
+        (question.query, question.answer, True, _most_words(question.query, sections[question.language]))
         for question in load_questions()
     ]
 
@@ -129,10 +130,15 @@ def _traps() -> list[_Asked]:
     asked = []
     for number, trap in enumerate(load_traps()):
         documents = [Document(text, f"web-{number}-{position}") for position, text in enumerate(trap.documents)]
-        asked.append((trap.query, f"web-{number}-{trap.answer}", False, _candidates(trap.query, documents)))
+        order = rank_by_bm25(trap.query, trap.documents)
+        asked.append((trap.query, f"web-{number}-{trap.answer}", False, [documents[position] for position in order]))
     return asked
 
 
-def _candidates(query: str, documents: Sequence[Document]) -> list[Document]:
-    order = rank_by_bm25(query, [document.text for document in documents])
-    return [documents[position] for position in order[:CANDIDATES]]
+def _most_words(query: str, documents: Sequence[Document]) -> list[Document]:
+    words = set(keywords(query))
+
+    def count(document: Document) -> int:
+        return sum(word in words for word in keywords(document.text))
+
+    return sorted(documents, key=count, reverse=True)[:CANDIDATES]

@@ -13,7 +13,7 @@ from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
 from tests.integration.console.browser import watched
 from tests.integration.index_program import run
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served, serve, until
 
 CHAT = (str(Path(__file__).parents[1] / "chat_server.py"),)
 CONSOLE = ("-m", "rerankd", "console")
@@ -128,12 +128,8 @@ def test_the_ranking_opens_in_the_comparison(browser: Browser, served: Served) -
     with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as client:
         body = client.get("/console/ask.json", params={"question": QUESTION}).json()
         address = f"/console/ask/ranking/{body['search']['request_id']}"
-        response = client.get(address)
-        for _ in range(100):
-            if response.status_code == 303:
-                break
-            response = client.get(address, timeout=5)
-        assert response.headers["location"].startswith("/console/compare?trace=")
+        until(lambda: client.get(address).status_code == 303, "stored", 20)  # a trace is written within a second
+        assert client.get(address).headers["location"].startswith("/console/compare?trace=")
         assert client.get("/console/ask/ranking/nothing").status_code == 404
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from rerankd.demo.shop import load_questions
+from rerankd.evaluation.dataset import open_dataset
 from rerankd.experiments.store import ExperimentStore
 from rerankd.feedback.case_store import count_cases, list_cases
 from rerankd.feedback.store import read_feedback
@@ -59,6 +60,14 @@ def test_the_store_has_something_for_every_page(demo: tuple[Served, TraceStore])
     assert any(full.candidates.rules for full in newest)
     kinds = Counter(traced.feedback.kind for traced in read_feedback(store, limit=5000))
     assert kinds.keys() == {"click", "citation", "thumb", "grade"}
+
+
+def test_models_can_be_evaluated_on_the_questions(demo: tuple[Served, TraceStore]) -> None:
+    served, _ = demo
+    line = next(line for line in served.log.splitlines() if line.startswith("traces"))
+    dataset = open_dataset(Path(line.rpartition("sqlite:///")[2]).parent / "datasets" / "handbook")
+    assert len(dataset.queries) == len(load_questions())
+    assert dataset.candidate_recall > 0.9
 
 
 def test_cases_are_found_by_the_detectors(demo: tuple[Served, TraceStore]) -> None:
