@@ -198,6 +198,7 @@ def _summary(files: ModelFiles) -> dict[str, Any]:
         "parameters": architecture.parameters,
         "precision": manifest.precision,
         "max_length": manifest.max_length,
+        "instruction": manifest.template.takes_instruction,
         "bytes": files.size,
         "compiled": files.compiled,
         "adapter_of": str(files.base.reference) if files.base else "",

@@ -16,7 +16,7 @@ from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd._common.proxies import is_loopback, uses_proxies
 from rerankd.errors import ModelError, ModelNotFoundError, RerankdError
-from rerankd.models.families import read_architecture
+from rerankd.models.families import ModelConfig, read_architecture, recognise
 from rerankd.models.reference import ModelReference
 
 _PATTERNS = [
@@ -190,7 +190,10 @@ def _reach(reference: ModelReference) -> str:
 
 
 def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
-    """Return the supported models in the hub's cache as pairs of name and snapshot folder."""
+    """Return the supported rerankers in the hub's cache as pairs of name and snapshot folder.
+
+    Chat models, which can be used as rerankers too, are left out.
+    """
     _check_endpoint()
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -208,6 +211,9 @@ def cached_models(cache_dir: str | None = None) -> list[tuple[str, Path]]:
             try:
                 values = parse_json(config.read_text(encoding="utf-8"))
                 read_architecture(values, repository.repo_id, revision.snapshot_path)
+                model = ModelConfig(values, repository.repo_id, revision.snapshot_path)
+                if not recognise(model).made_to_rank(model):
+                    continue
             except (ModelError, ValueError):
                 continue
             models.append((f"{repository.repo_id}@{revision.commit_hash[:8]}", revision.snapshot_path))

@@ -163,8 +163,16 @@ class PairEncoder:
 
         Returns:
             One list per document: a single pair, or one per chunk with `long_documents="chunk"`.
+
+        Raises:
+            InvalidRequestError: the model's prompt alone, with its instruction, is as long as a pair may be.
         """
         layout = self._layout(truncation.instruction)
+        if layout.prompt and layout.special + 2 > truncation.max_length:
+            raise InvalidRequestError(
+                f"The model's prompt takes {layout.special} tokens, and max_length is {truncation.max_length}.",
+                hint="Set a larger max_length, or send a shorter instruction.",
+            )
         ((query_ids, query_cut),) = self._tokenize([query], truncation, layout.query, layout.strip)
         encoded: list[list[EncodedPair]] = []
         for start in range(0, len(documents), DOCUMENTS_PER_CALL):
@@ -225,7 +233,7 @@ class PairEncoder:
     def _pairs(
         self, layout: Layout, query: Ids, document: Ids, truncation: TruncationOptions, cut: bool
     ) -> Iterator[EncodedPair]:
-        # Even if the special tokens alone fill the length, one token of each text is read.
+        # Even if a few special tokens alone fill the length, one token of each text is read.
         room = max(2, truncation.max_length - layout.special)
         side = truncation.truncation_side
         first_text, second_text = PlacedIds.of(query, layout.query), PlacedIds.of(document, layout.document)

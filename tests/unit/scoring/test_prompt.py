@@ -7,6 +7,7 @@ import itertools
 import pytest
 from tokenizers import Tokenizer
 
+from rerankd.errors import InvalidRequestError
 from rerankd.models.families.prompts import QWEN3_RERANKER
 from rerankd.models.template import PromptTemplate
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
@@ -103,3 +104,13 @@ def test_chunks_have_the_whole_prompt(tokenizer: Tokenizer) -> None:
     chunks = encode(tokenizer, "why?", "because it is. " * 100, options)
     assert len(chunks) > 2
     assert all(tuple(chunk.ids[-len(layout.end) :]) == layout.end and len(chunk) <= 260 for chunk in chunks)
+
+
+def test_a_prompt_that_fills_the_length_is_refused(tokenizer: Tokenizer) -> None:
+    special = layout_of(QWEN3_RERANKER, tokenizer, None).special
+    assert len(encode(tokenizer, "why?", "because it is.", TruncationOptions(special + 2))[0]) <= special + 2
+    with pytest.raises(InvalidRequestError, match=f"prompt takes {special} tokens, and max_length is {special + 1}"):
+        encode(tokenizer, "why?", "because it is.", TruncationOptions(special + 1))
+    options = TruncationOptions(special + 2, instruction="Find laws. " * 40)
+    with pytest.raises(InvalidRequestError, match="send a shorter instruction"):
+        encode(tokenizer, "why?", "because it is.", options)

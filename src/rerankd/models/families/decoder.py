@@ -21,7 +21,14 @@ from rerankd.models.architecture import (
     linear_shapes,
     norm_shapes,
 )
-from rerankd.models.causal_options import is_bi_encoder, saved_answers, saved_chat_template, token_id
+from rerankd.models.causal_options import (
+    LOGIT_SCORE,
+    MODULES,
+    is_bi_encoder,
+    saved_answers,
+    saved_chat_template,
+    token_id,
+)
 from rerankd.models.chat_template import prompt_of
 from rerankd.models.families.bert import check_one_label
 from rerankd.models.families.family import Family, ModelConfig, StoredWeight
@@ -226,6 +233,13 @@ def _answers(config: ModelConfig, vocabulary: int) -> tuple[int, int | None]:
     return ids[0] or 0, ids[1]
 
 
+def _made_to_rank(config: ModelConfig) -> bool:
+    """Return False for a causal model whose name and files say nothing of ranking: it is a chat model, most likely."""
+    if any(name.endswith(CLASSIFIER) for name in config.classes) or "rerank" in config.where.lower():
+        return True
+    return config.folder is not None and any((config.folder / name).exists() for name in (MODULES, LOGIT_SCORE))
+
+
 def _is_mxbai(config: ModelConfig) -> bool:
     """Return True for mxbai-rerank v2, whose files do not differ from those of any Qwen2 but for its name."""
     names = [config.where, str(config.values.get("_name_or_path", ""))]
@@ -272,6 +286,7 @@ def _family(name: str, model: str, examples: tuple[str, ...], languages: str) ->
         stored_weights=_stored_weights,
         instruction=True,
         length="32768",
+        made_to_rank=_made_to_rank,
     )
 
 

@@ -97,6 +97,8 @@ class Family:
         adapted_layers: regular expression for the names of the linear layers that training gives LoRA adapters, never
             those of the head; empty where training does not support the family.
         length: longest pair of the examples in tokens, for people.
+        made_to_rank: function that returns False for a member that is no reranker by its files and name, such as a chat
+            model, which can be used as one all the same.
     """
 
     name: str
@@ -114,3 +116,4 @@ class Family:
     trained: bool = False
     adapted_layers: str = ""
     length: str = ""
+    made_to_rank: Callable[[ModelConfig], bool] = lambda _: True

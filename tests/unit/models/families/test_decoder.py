@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rerankd.errors import CorruptModelError, ModelError, UnsupportedModelError
+from rerankd.models.families import ModelConfig, recognise
 from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.families.prompts import MXBAI_RERANK, QWEN3_RERANKER
 from rerankd.models.files import ModelFiles, load_model
@@ -45,6 +46,26 @@ def test_a_manifest_keeps_what_was_read(folder: Path) -> None:
     read = read_manifest(folder)
     assert read is not None
     assert (read.architecture, read.template) == (files.manifest.architecture, files.manifest.template)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "files", "expected"),
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", "Qwen2ForCausalLM", (), False),
+        ("mixedbread-ai/mxbai-rerank-base-v2", "Qwen2ForCausalLM", (), True),
+        ("org/judge", "Qwen3ForSequenceClassification", (), True),
+        ("org/judge", "Qwen3ForCausalLM", ("1_LogitScore",), True),
+        ("org/judge", "Qwen3ForCausalLM", ("modules.json",), True),
+        ("org/judge", "Qwen3ForCausalLM", ("chat_template.jinja",), False),
+    ],
+)
+def test_chat_models_are_told_from_rerankers(
+    tmp_path: Path, name: str, classes: str, files: tuple[str, ...], expected: bool
+) -> None:
+    for file in files:
+        (tmp_path / file).touch()
+    config = ModelConfig({"model_type": classes[:5].lower(), "architectures": [classes]}, name, tmp_path)
+    assert recognise(config).made_to_rank(config) is expected
 
 
 def test_rope_base_of_older_files(folder: Path) -> None:
