@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,6 +49,8 @@ def console(
         if demo:
             from rerankd.console.demo import seed_demo
 
+            # Until the server handles it, SIGTERM would leave the folder behind.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rerankd-demo-"))
             settings = settings.model_copy(update=seed_demo(Path(folder), settings.threads, say))
         _serve(settings, config)
