@@ -12,7 +12,8 @@ from rerankd.errors import ConflictError, InvalidRequestError, ModelNotFoundErro
 from rerankd.evaluation.dataset import open_dataset
 from rerankd.evaluation.saved import EvaluationPlan, SavedEvaluation
 from rerankd.evaluation.saved_store import EvaluationStore
-from rerankd.feedback.case_store import flag_request, list_cases, update_case
+from rerankd.feedback.case_store import flag_request, list_cases
+from rerankd.feedback.case_update import update_case
 from rerankd.models.files import load_model
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.server import evaluation_run, evaluation_service
