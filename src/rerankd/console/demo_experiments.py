@@ -13,6 +13,7 @@ from rerankd.experiments.history import ExperimentEvent
 from rerankd.experiments.router import RoutingTable
 from rerankd.experiments.store import ExperimentStore
 from rerankd.experiments.traffic import Traffic, request_metrics
+from rerankd.ranking.requests import build_request
 from rerankd.types import RerankRequest
 
 STARTED_BY = "search-team"
@@ -96,7 +97,7 @@ class _Canary:
         draw, traffic = self._visits.draw, Traffic()
         traffic.routes = RoutingTable([experiment])
         for number in range(requests):
-            request = RerankRequest("", (), model=MODEL, user=f"user-{number // 2}")
+            request = build_request("", (), model=MODEL, user=f"user-{number // 2}")
             route = traffic.route(MODEL, request)
             if route is not None:
                 factor = slowdown if route.variant == CHALLENGER else 1.0

@@ -11,6 +11,7 @@ from rerankd.console.demo_models import MODEL, DemoModel, RankedQuestion
 from rerankd.feedback.events import FeedbackEvent, Kind
 from rerankd.feedback.store import add_feedback
 from rerankd.ranking.finish import RequestScores, finish
+from rerankd.ranking.requests import build_request
 from rerankd.rules.rule_set import RuleSet
 from rerankd.traces.store import TraceStore
 from rerankd.traces.trace import build_trace
@@ -78,7 +79,7 @@ class Visits:
         self._count += 1
         draw = self.draw
         tenant = draw.choices(TENANTS, _SHARES)[0]
-        request = RerankRequest(
+        request = build_request(
             query="",
             documents=(),
             top_n=draw.choice((5, 5, 5, 10, None)),

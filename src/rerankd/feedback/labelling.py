@@ -21,6 +21,7 @@ from rerankd.feedback.cases import MAX_CANDIDATES, BadCase, is_copy_of, with_dec
 from rerankd.feedback.detectors import LABELLED, WHOLE, Detection
 from rerankd.feedback.label_store import undo_newest
 from rerankd.feedback.labels import validate_labeller
+from rerankd.traces.marks import refresh_marks
 from rerankd.traces.store import TRACE_COLUMNS, FullTrace, TraceFilter, TraceStore
 from rerankd.traces.trace import Trace
 
@@ -146,6 +147,7 @@ def undo_label(store: TraceStore, number: int, tenant: str | None, labeller: str
         if _only_labels_made(connection, case):
             connection.execute(delete(tables.bad_case_reason).where(tables.bad_case_reason.c.case_id == case.id))
             connection.execute(delete(tables.bad_case).where(tables.bad_case.c.id == case.id))
+            refresh_marks(connection, [(case.tenant, case.request_id)])
             return UndoneLabel(position, None)
         save_case(connection, case, time.time())
     return UndoneLabel(position, case)

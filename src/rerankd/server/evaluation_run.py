@@ -25,9 +25,9 @@ from rerankd.evaluation.packing import packed_headline, packed_queries, packed_r
 from rerankd.evaluation.run import RankingRun, first_stage_run
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import ModelScores
+from rerankd.ranking.requests import build_request
 from rerankd.server.auth.keys import ApiKey
 from rerankd.server.auth.quotas import QuotaStore
-from rerankd.types import RerankRequest
 
 SLICE_SECONDS = 0.1
 IDLE_SLICE_SECONDS = 0.5  # of a slice while nobody else has sent a request for `IDLE_SECONDS`
@@ -82,7 +82,7 @@ class BackgroundScorer:
         self._pipeline, self._pool, self._quotas, self._key = pipeline, pool, quotas, key
         tenant = "" if key is None else key.tenant_id
         # Nothing is cached: an evaluation must not push out the scores that requests will ask for.
-        self._request = RerankRequest(
+        self._request = build_request(
             "", [], fairness_key=f"{tenant}~bulk", tenant=tenant, source="job", background=True, cache=False
         )
         self._counted = False  # an evaluation is one request

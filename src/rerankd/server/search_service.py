@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import Charge
 from rerankd.ranking.activation import activate
+from rerankd.ranking.requests import build_request
 from rerankd.retrieval.chat import ChatModel
 from rerankd.retrieval.rag import Rag
 from rerankd.retrieval.retriever import Retriever
@@ -75,7 +76,7 @@ class SearchService:
             return result
 
         async def score(groups: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
-            scores = (await self._pipeline.score(groups, template or RerankRequest("", ()), charge)).result
+            scores = (await self._pipeline.score(groups, template or build_request("", ()), charge)).result
             await settle(scores.computed_tokens)
             return [activate([pair.raw_score for pair in group], "sigmoid").tolist() for group in scores.scores]
 
